@@ -1,0 +1,147 @@
+"""The values that travel from plan to tasks to run to steps, and the seams between them.
+
+`plan` makes `Action`s, `run` turns one into a `Job` and hands it to a step, the step writes files. Nothing here does
+any work, and nothing here may import another module of the project but `errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from .errors import Position
+
+Json = Any
+"""What `json` can carry: None, bool, int, float, str, list, dict with str keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An edge of the graph: the outputs of another action that this one reads.
+
+    `only` narrows it to outputs whose relative path matches one of the patterns (fnmatch): nothing else enters the
+    key, and the step is shown a directory with just those files.
+    """
+
+    action: str
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step on one subject, as a value. Its key is the SHA-256 of all that can change the result.
+
+    Attributes:
+        step: kind of work; the module of that name under `pipeline.steps` does it.
+        subject: what it is done to, e.g. `minilm-f32@ios-arm64`.
+        out: directory for the outputs, relative to the project's root (`build/...` or `dist/...`).
+        params: JSON values the step reads. All of it is in the key.
+        files: role -> path, relative to the root or absolute: files and directories a human owns. Their digests are
+            in the key.
+        upstream: role -> edge. The digests of those outputs are in the key.
+        tools: names of programs or environments whose identity is in the key (`pipeline.run.tools` finds them).
+        outputs: names, relative to `out`, known before the action runs. Empty where only the step can know them
+            (weights, xcframeworks): then a manifest under `build/manifest/` stands for them.
+        memory: bytes this is expected to need at its peak, for admission; not in the key.
+        doc: one line for `doit list`; not in the key.
+        where: the place in targets.yaml that asked for it; not in the key.
+    """
+
+    step: str
+    subject: str
+    out: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    upstream: Mapping[str, Upstream] = field(default_factory=dict)
+    tools: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    memory: int = 0
+    doc: str = ""
+    where: Position | None = None
+
+    @property
+    def name(self) -> str:
+        """The doit task name, which reads like a sentence: `compile:minilm-f32@ios-arm64`."""
+        return f"{self.step}:{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that was found, and what it says it is. `version` is what enters the key."""
+
+    name: str
+    path: Path
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The part of a call that equal calls share: `function(**arguments)` runs once, in a process that later calls fork.
+
+    `function` is "module:name"; `arguments` is JSON. Two stages are the same when both are equal.
+    """
+
+    function: str
+    arguments: Mapping[str, Json]
+
+
+class Worker(Protocol):
+    """A warm interpreter of one toolchain that runs functions in child processes: a crash fails one action only."""
+
+    def call(
+        self,
+        function: str,
+        arguments: Mapping[str, Json],
+        *,
+        log: Path,
+        after: Stage | None = None,
+        cpu_limit: float | None = None,
+    ) -> Json:
+        """Run `function(**arguments)` (or `function(state, **arguments)` after a stage) in a child; return its JSON.
+
+        Args:
+            function: "module:name".
+            arguments: JSON.
+            log: file that gets the child's stdout and stderr, appended.
+            after: a shared first stage; its return value is the state.
+            cpu_limit: CPU seconds after which the child is ended.
+
+        Raises:
+            CompilerCrash: the child died of a signal (named), or of the limit.
+            SlipwayError: what the function itself raised, rebuilt from its message; other exceptions arrive as
+                StepError with the exception's name and text, the traceback being in the log.
+        """
+
+
+class Services(Protocol):
+    """What a step may ask of whoever runs it."""
+
+    def worker(self, toolchain: str) -> Worker:
+        """The worker of a toolchain (`current` is the Python that runs doit)."""
+
+    def progress(self, done: float, total: float | None, unit: str) -> None:
+        """Report how far this job is. Cheap; may be called often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An action made concrete: what a step's `run(job)` gets.
+
+    Attributes:
+        params: the action's parameters.
+        inputs: role -> absolute path. For `files` the file or directory itself; for `upstream` the directory holding
+            that action's outputs (a narrowed view of it where the edge says `only`).
+        tools: name -> the program, or None where it is missing.
+        out: an empty scratch directory. Everything a step leaves in it is output, and nothing elsewhere is.
+        log: file for what tools print; kept with the record.
+        services: see `Services`.
+    """
+
+    params: Mapping[str, Json]
+    inputs: Mapping[str, Path]
+    tools: Mapping[str, Tool | None]
+    out: Path
+    log: Path
+    services: Services

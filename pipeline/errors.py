@@ -1,0 +1,89 @@
+"""Every error a user can meet, in one small tree.
+
+Each says what is wrong, where, and what to do about it; the commands print `str(error)` and no traceback. Anything that
+reaches the user and is not one of these is a bug of ours. This module imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a file a human wrote. Line and column count from 1, as editors do."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class SlipwayError(Exception):
+    """Base of the tree.
+
+    Args:
+        what: one sentence, no full stop needed, naming the thing that is wrong.
+        where: the place: a `Position`, a file, or a URL.
+        cure: what the reader should do next.
+    """
+
+    def __init__(self, what: str, *, where: Position | Path | str | None = None, cure: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.cure = cure
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where is not None else self.what
+        return f"{head}\n  cure: {self.cure}" if self.cure else head
+
+
+class MatrixError(SlipwayError):
+    """targets.yaml (or the lock beside it) is wrong."""
+
+
+class StepError(SlipwayError):
+    """An action failed. `log` is the file with what its tools printed."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: Position | Path | str | None = None,
+        cure: str | None = None,
+        log: Path | None = None,
+    ) -> None:
+        super().__init__(what, where=where, cure=cure)
+        self.log = log
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n  log: {self.log}" if self.log else text
+
+
+class CompilerCrash(StepError):
+    """The compiler process died; the message carries the signal's name."""
+
+
+class DownloadError(StepError):
+    """Something could not be fetched, or what arrived is not what the lock promises."""
+
+
+class VerifyError(StepError):
+    """An artifact was built and is wrong."""
+
+
+class ToolMissing(StepError):
+    """A program or an optional package is needed and is not there."""
+
+
+class StoreError(SlipwayError):
+    """The store, `build/` or `dist/` could not be read or written (disk full, permissions, a corrupt blob)."""
+
+
+class FormatError(SlipwayError):
+    """A binary file (archive, object, fat file, wasm module, tar) is malformed."""
