@@ -1,0 +1,256 @@
+"""Static archives (`.a`): reading every common flavour, writing two of them with the bytes `llvm-ar -rcsD` would write.
+
+Writing needs no external tool, so that one archive comes out of every host. GNU `ar` is no help for Apple targets: it
+writes no index for Mach-O members, and the linker then refuses the archive. The layouts are those of the BSD and the
+System V `ar(5)` formats, with LLVM's choices where they leave any: Darwin archives carry every name as `#1/length` and
+align members to 8 bytes; the index `__.SYMDEF` is not sorted; in GNU archives names of 16 bytes and more go to `//`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.errors import FormatError
+
+from .objects import is_bitcode, is_object, read_object
+from .window import Window, decode_name, encode_name
+
+MAGIC = b"!<arch>\n"
+_THIN_MAGIC = b"!<thin>\n"
+_FAT_MAGICS = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
+
+Flavour = Literal["darwin", "gnu"]
+"""`darwin` for Mach-O members, `gnu` for ELF and WebAssembly: what each linker looks for."""
+
+_HEADER = struct.Struct("16s12s6s6s8s10s2s")
+_HEADER_END = b"`\n"
+_INDEXES = {"/", "/SYM64", "__.SYMDEF", "__.SYMDEF SORTED", "__.SYMDEF_64", "__.SYMDEF_64 SORTED"}
+_LONG_NAMES = "//"
+_LONGEST_SHORT_NAME = 15
+_MODE = 0o644
+_OFFSET_LIMIT = 1 << 32
+_SIZE_LIMIT = 10**10
+TOO_LARGE_CURE = "keep the weights out of the library (parameters as inputs), or split it"
+"""Told by everything that writes or reads libraries, for what does not fit 32-bit offsets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file inside an archive."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool = False) -> tuple[Member, ...]:
+    """Read the members of an archive in their order, without its symbol index and its table of names.
+
+    A Darwin archive pads its members to 8 bytes with newlines and counts the padding: such a member comes back with it.
+
+    Args:
+        data: the whole archive.
+        where: how errors name it.
+        skip_apple_double: leave out members called `._*`, which macOS's tar and zip make of extended attributes,
+            instead of refusing the archive.
+
+    Raises:
+        FormatError: it is malformed, thin, or has an AppleDouble member.
+    """
+    window = Window(data, where)
+    if data.startswith(_THIN_MAGIC):
+        raise window.bad(
+            "is a thin archive: it holds names of files, not the files", cure="make a real one: ar rcsD, without T"
+        )
+    if data.startswith(_FAT_MAGICS):
+        raise window.bad("is a fat file, not one archive", cure="read the archives in its slices one by one")
+    if not data.startswith(MAGIC):
+        raise window.bad("is no static archive", cure="give a file that ar, llvm-ar or libtool -static wrote")
+    members: list[Member] = []
+    long_names: Window | None = None
+    offset = len(MAGIC)
+    while offset < len(data):
+        raw_name, _, _, _, _, raw_size, end = _HEADER.unpack(window.cut(offset, _HEADER.size, "a member's header"))
+        if end != _HEADER_END:
+            raise window.bad(f"the member's header at {offset} does not end as one")
+        size = _decimal(window, raw_size, "a member's size")
+        body = window.cut(offset + _HEADER.size, size, "a member")
+        offset += _HEADER.size + size + size % 2
+        name = raw_name.rstrip(b" ")
+        if name == _LONG_NAMES.encode():
+            long_names = Window(body, where)
+            continue
+        member = _named(window, name, body, long_names)
+        if member.name in _INDEXES:
+            continue
+        if not member.name.startswith("._"):
+            members.append(member)
+        elif not skip_apple_double:
+            raise window.bad(
+                f"member {member.name} is an AppleDouble file, made by macOS of extended attributes",
+                cure="pack it again with COPYFILE_DISABLE=1 in the environment",
+            )
+    return tuple(members)
+
+
+def _named(window: Window, name: bytes, body: bytes, long_names: Window | None) -> Member:
+    """Find a member's name: in the header, at the start of its data (`#1/12`), or in the table (`/34`)."""
+    if name.startswith(b"#1/"):
+        length = _decimal(window, name[3:], "the length of a member's name")
+        raw = Window(body, window.where).cut(0, length, "a member's name")
+        return Member(decode_name(raw.rstrip(b"\0")), body[length:])
+    if name.startswith(b"/") and name[1:].isdigit():
+        if long_names is None:
+            raise window.bad(f"a member's name is entry {decode_name(name)} of a table that is not there")
+        start = int(name[1:])
+        end = long_names.data.find(b"\n", start)
+        if end < 0:
+            raise window.bad(f"a member's name is at {start} of a table of {len(long_names)} bytes")
+        name = long_names.data[start:end]
+    return Member(decode_name(name if name == b"/" else name.removesuffix(b"/")), body)
+
+
+def _decimal(window: Window, text: bytes, what: str) -> int:
+    text = text.rstrip(b" ")
+    if not text.isdigit():
+        raise window.bad(f"{what} is not a number: {decode_name(text)!r}")
+    return int(text)
+
+
+def write_archive(members: Iterable[Member], flavour: Flavour, where: str = "archive") -> bytes:
+    """Write an archive with a symbol index; equal members give equal bytes, on every host.
+
+    Dates and owners are 0 and the mode is 644, as with `llvm-ar rcsD` (and `--format=darwin`), whose output this is to
+    the byte. A member that is no object file gets no entries in the index.
+
+    Args:
+        members: in the order they are to have. Names must be unique: linkers and `ar x` confuse equal ones.
+        flavour: the dialect, see `Flavour`.
+        where: how errors name the archive.
+
+    Raises:
+        FormatError: a name is used twice or cannot be one, an object is malformed or bitcode, or the archive would be
+            larger than its 32-bit index can address.
+    """
+    members = tuple(members)
+    _check_names(members, where)
+    index = _index(members, where)
+    pieces = _darwin(members, index, where) if flavour == "darwin" else _gnu(members, index, where)
+    return b"".join([MAGIC, *pieces])
+
+
+def _check_names(members: Sequence[Member], where: str) -> None:
+    seen: set[str] = set()
+    for member in members:
+        name = member.name
+        if not name or name.startswith("._") or name in _INDEXES or any(c in name for c in "/\n\0"):
+            raise FormatError(
+                f"{name!r} cannot be the name of a member", where=where, cure="use a plain file name, e.g. model_lib0.o"
+            )
+        if name in seen:
+            raise FormatError(
+                f"two members are called {name}", where=where, cure="put the model's prefix before one of the names"
+            )
+        if len(member.data) >= _SIZE_LIMIT:
+            raise FormatError(f"member {name} is larger than a header can say", where=where, cure=TOO_LARGE_CURE)
+        seen.add(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The symbol index before its layout: entry i is `names[starts[i]:]` up to a NUL, defined by member `owners[i]`."""
+
+    owners: tuple[int, ...]
+    starts: tuple[int, ...]
+    names: bytes
+    has_objects: bool
+
+
+def _index(members: Sequence[Member], where: str) -> _Index:
+    """List the global definitions of every object, in the order of their symbol tables."""
+    owners: list[int] = []
+    starts: list[int] = []
+    names = bytearray()
+    has_objects = False
+    for number, member in enumerate(members):
+        if not (is_object(member.data) or is_bitcode(member.data)):
+            continue
+        has_objects = True
+        for symbol in read_object(member.data, f"{where}({member.name})").defined:
+            owners.append(number)
+            starts.append(len(names))
+            names += encode_name(symbol.name) + b"\0"
+    # Three NULs where objects define nothing: old linkers want an index in every archive, and LLVM obliges.
+    return _Index(tuple(owners), tuple(starts), bytes(names) or b"\0" * 3 * has_objects, has_objects)
+
+
+def _darwin(members: Sequence[Member], index: _Index, where: str) -> Iterator[bytes]:
+    """Pieces of a Darwin archive. The index is there even when empty: ld refuses an archive without one."""
+    table_size = 8 + 8 * len(index.owners) + len(index.names)
+    table_padding = -table_size % 8
+    table_header = _darwin_header("__.SYMDEF", len(MAGIC), table_size + table_padding, mode=0)
+    at = len(MAGIC) + len(table_header) + table_size + table_padding
+    offsets: list[int] = []
+    pieces: list[bytes] = []
+    for member in members:
+        padding = -len(member.data) % 8
+        header = _darwin_header(member.name, at, len(member.data) + padding)
+        offsets.append(at)
+        pieces += [header, member.data, b"\n" * padding]
+        at += len(header) + len(member.data) + padding
+    ranlibs = [n for start, owner in zip(index.starts, index.owners, strict=True) for n in (start, offsets[owner])]
+    yield table_header
+    yield _words("<", [8 * len(index.owners), *ranlibs, len(index.names)], where)
+    yield index.names + b"\0" * table_padding
+    yield from pieces
+
+
+def _darwin_header(name: str, at: int, size: int, *, mode: int = _MODE) -> bytes:
+    """A header with the name after it, NUL-padded so that the data starts at a multiple of 8."""
+    raw = encode_name(name)
+    raw += b"\0" * (-(at + _HEADER.size + len(raw)) % 8)
+    return _header(f"#1/{len(raw)}".encode(), len(raw) + size, mode) + raw
+
+
+def _gnu(members: Sequence[Member], index: _Index, where: str) -> Iterator[bytes]:
+    """Pieces of a GNU archive: index (only where there are objects), long names (only where there are any), members."""
+    long_names = bytearray()
+    pieces: list[bytes] = []
+    relative: list[int] = []  # offsets of the members, counted from the first
+    at = 0
+    for member in members:
+        name = encode_name(member.name) + b"/"
+        if len(name) > _LONGEST_SHORT_NAME + 1:
+            name, long_names = f"/{len(long_names)}".encode(), long_names + name + b"\n"
+        header = _header(name, len(member.data), _MODE)
+        padding = b"\n" * (len(member.data) % 2)
+        relative.append(at)
+        pieces += [header, member.data, padding]
+        at += len(header) + len(member.data) + len(padding)
+    if long_names:
+        long_names += b"\n" * (len(long_names) % 2)
+        pieces.insert(0, b"//".ljust(48) + f"{len(long_names):<10}".encode() + _HEADER_END + long_names)
+    first = len(MAGIC) + (len(pieces[0]) if long_names else 0)
+    if index.has_objects:
+        table_size = 4 + 4 * len(index.owners) + len(index.names)
+        table_size += table_size % 2
+        first += _HEADER.size + table_size
+        table = (
+            _words(">", [len(index.owners), *(first + relative[owner] for owner in index.owners)], where) + index.names
+        )
+        yield _header(b"/", table_size, 0) + table.ljust(table_size, b"\0")
+    yield from pieces
+
+
+def _header(name: bytes, size: int, mode: int) -> bytes:
+    """A member's header: name, then date, owner and group (all 0), mode and size."""
+    return name.ljust(16) + f"{0:<12}{0:<6}{0:<6}{mode:<8o}{size:<10}".encode() + _HEADER_END
+
+
+def _words(order: Literal["<", ">"], numbers: Sequence[int], where: str) -> bytes:
+    """32-bit words of the index."""
+    if max(numbers) >= _OFFSET_LIMIT:
+        raise FormatError("is larger than its index can address", where=where, cure=TOO_LARGE_CURE)
+    return struct.pack(f"{order}{len(numbers)}I", *numbers)

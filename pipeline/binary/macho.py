@@ -1,0 +1,196 @@
+"""Reads 64-bit little-endian Mach-O: objects, dynamic libraries, programs.
+
+`objects.read_object` calls `read_macho`; `fat` asks `read_header` for the processor. Layouts and constants are those of
+Apple's public headers `mach-o/loader.h`, `mach-o/nlist.h` and `mach/machine.h`. 32-bit files are refused: no system
+that TVM compiles for loads them any more.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .object_info import Kind, ObjectInfo, Symbol
+from .window import Window
+
+MAGIC = b"\xcf\xfa\xed\xfe"
+"""MH_MAGIC_64 as a little-endian machine writes it."""
+OTHER_MAGICS = (b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf")
+"""32-bit and big-endian files: Mach-O, but none of ours."""
+
+_HEADER = struct.Struct("<4s7I")
+_COMMAND = struct.Struct("<2I")
+_SEGMENT = struct.Struct("<8x16s4Q4I")
+_SECTION = struct.Struct("<16s16sQQ8I")
+_SYMTAB = struct.Struct("<8x4I")
+_BUILD_VERSION = struct.Struct("<8x2I")
+_VERSION_MIN = struct.Struct("<8xI")
+_DYLIB = struct.Struct("<8xI")
+_NLIST = struct.Struct("<IBBHQ")
+
+_CPU_ARM64, _CPU_X86_64 = 0x0100000C, 0x01000007
+_ARCHES = {_CPU_ARM64: "arm64", _CPU_X86_64: "x86_64"}
+_SPECIAL_ARCHES = {(_CPU_ARM64, 2): "arm64e", (_CPU_X86_64, 8): "x86_64h"}
+_SUBTYPE_CAPABILITIES = 0xFF000000
+
+_KINDS: dict[int, Kind] = {1: "object", 2: "executable", 6: "dylib", 8: "dylib"}  # MH_BUNDLE is loaded like a dylib
+
+_LC_SYMTAB, _LC_SEGMENT_64, _LC_BUILD_VERSION = 0x2, 0x19, 0x32
+_LC_DYLIBS = {0xC, 0x20, 0x80000018, 0x8000001F, 0x80000023}  # load, lazy, weak, re-export, upward
+_LC_VERSION_MIN = {0x24: "macos", 0x25: "ios", 0x2F: "tvos", 0x30: "watchos"}
+_PLATFORMS = {
+    1: "macos", 2: "ios", 3: "tvos", 4: "watchos", 5: "bridgeos", 6: "maccatalyst", 7: "ios-simulator",
+    8: "tvos-simulator", 9: "watchos-simulator", 10: "driverkit", 11: "xros", 12: "xros-simulator",
+}  # fmt: skip
+
+_SECTION_TYPE = 0xFF
+_MOD_INIT_FUNC_POINTERS, _INIT_FUNC_OFFSETS = 0x9, 0x16
+
+_N_STAB, _N_TYPE, _N_EXT = 0xE0, 0x0E, 0x01
+_N_UNDF, _N_PBUD = 0x0, 0xC
+_N_WEAK_REF, _N_WEAK_DEF = 0x40, 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class MachHeader:
+    """The processor and the kind of file; `cpu` and `subtype` are the numbers a fat header repeats."""
+
+    cpu: int
+    subtype: int
+    arch: str
+    kind: Kind
+    commands: int
+    commands_size: int
+
+
+def arch_name(cpu: int, subtype: int) -> str | None:
+    """How triples spell a processor, from the two numbers of a Mach-O or fat header; None for one not known here."""
+    return _SPECIAL_ARCHES.get((cpu, subtype & ~_SUBTYPE_CAPABILITIES)) or _ARCHES.get(cpu)
+
+
+def read_header(data: bytes, name: str) -> MachHeader:
+    """Read the first 32 bytes.
+
+    Raises:
+        FormatError: not a 64-bit little-endian Mach-O file of a kind and a processor known here.
+    """
+    window = Window(data, name)
+    if data[:4] in OTHER_MAGICS:
+        raise window.bad(
+            "is a 32-bit or big-endian Mach-O file", cure="compile for arm64 or x86_64: nothing else is loaded today"
+        )
+    if data[:4] != MAGIC:
+        raise window.bad("is not a Mach-O file", cure="give an object, a library or a program for an Apple system")
+    _, cpu, subtype, filetype, count, size, _flags, _reserved = window.unpack(_HEADER, 0, "the Mach-O header")
+    arch = arch_name(cpu, subtype)
+    if arch is None:
+        raise window.bad(f"is for an unknown processor (cputype {cpu:#x})", cure="compile for arm64 or x86_64")
+    kind = _KINDS.get(filetype)
+    if kind is None:
+        raise window.bad(
+            f"is a Mach-O file of type {filetype}, which is no object, dynamic library or program",
+            cure="give what the compiler or the linker wrote",
+        )
+    return MachHeader(cpu, subtype, arch, kind, count, size)
+
+
+def read_macho(data: bytes, name: str) -> ObjectInfo:
+    """Read a Mach-O file.
+
+    Args:
+        data: the whole file (one slice of it, when it came out of a fat file).
+        name: how errors name it.
+
+    Raises:
+        FormatError: it is malformed, 32-bit, big-endian, or none of object, dynamic library, program.
+    """
+    window = Window(data, name)
+    header = read_header(data, name)
+    platform: tuple[str, str] | None = None
+    defined: list[Symbol] = []
+    undefined: list[Symbol] = []
+    needed: list[str] = []
+    constructors = 0
+    for command, offset, size in _commands(window, header):
+        if command == _LC_SEGMENT_64:
+            constructors += _constructors(window, offset, size)
+        elif command == _LC_SYMTAB:
+            _symbols(window, offset, defined, undefined)
+        elif command == _LC_BUILD_VERSION:
+            number, version = window.unpack(_BUILD_VERSION, offset, "LC_BUILD_VERSION")
+            platform = platform or (_PLATFORMS.get(number, f"platform-{number}"), _version(version))
+        elif command in _LC_VERSION_MIN:
+            (version,) = window.unpack(_VERSION_MIN, offset, "LC_VERSION_MIN")
+            platform = platform or (_before_build_version(_LC_VERSION_MIN[command], header.arch), _version(version))
+        elif command in _LC_DYLIBS:
+            (at,) = window.unpack(_DYLIB, offset, "a dylib command")
+            body = Window(window.cut(offset, size, "a dylib command") + b"\0", name)
+            needed.append(body.text(at, "the name of a needed library"))
+    return ObjectInfo(
+        name=name,
+        format="macho",
+        arch=header.arch,
+        kind=header.kind,
+        platform=platform[0] if platform else None,
+        minimum_os=platform[1] if platform else None,
+        defined=tuple(defined),
+        undefined=tuple(undefined),
+        constructors=constructors,
+        needed=tuple(needed),
+    )
+
+
+def _commands(window: Window, header: MachHeader) -> Iterator[tuple[int, int, int]]:
+    """(command, offset, size) of every load command."""
+    offset, end = _HEADER.size, _HEADER.size + header.commands_size
+    for number in range(header.commands):
+        command, size = window.unpack(_COMMAND, offset, f"load command {number}")
+        if size < _COMMAND.size or offset + size > end:
+            raise window.bad(f"load command {number} ({command:#x}) claims {size} bytes, which cannot be")
+        window.cut(offset, size, f"load command {number}")
+        yield command, offset, size
+        offset += size
+
+
+def _constructors(window: Window, offset: int, size: int) -> int:
+    """Entries in the start-up tables of a segment: pointers in objects and older images, 32-bit offsets in newer."""
+    *_, sections, _flags = window.unpack(_SEGMENT, offset, "a segment command")
+    if _SEGMENT.size + sections * _SECTION.size > size:
+        raise window.bad(f"a segment of {sections} sections does not fit its load command of {size} bytes")
+    count = 0
+    for record in window.table(_SECTION, offset + _SEGMENT.size, sections, "the sections of a segment"):
+        length, flags = record[3], record[8]
+        if flags & _SECTION_TYPE == _MOD_INIT_FUNC_POINTERS:
+            count += length // 8
+        elif flags & _SECTION_TYPE == _INIT_FUNC_OFFSETS:
+            count += length // 4
+    return count
+
+
+def _symbols(window: Window, offset: int, defined: list[Symbol], undefined: list[Symbol]) -> None:
+    """Sort the global symbols of LC_SYMTAB into the two lists. Debugger entries and local names are left out."""
+    table, count, strings_at, strings_size = window.unpack(_SYMTAB, offset, "LC_SYMTAB")
+    strings = Window(window.cut(strings_at, strings_size, "the string table"), window.where)
+    for at, kind, _section, description, value in window.table(_NLIST, table, count, "the symbol table"):
+        if kind & _N_STAB or not kind & _N_EXT:
+            continue
+        name = strings.text(at, "a symbol's name")
+        if kind & _N_TYPE in (_N_UNDF, _N_PBUD):
+            if value:  # a common symbol: its size stands where an address would
+                defined.append(Symbol(name, weak=True))
+            else:
+                undefined.append(Symbol(name, weak=bool(description & _N_WEAK_REF)))
+        else:
+            defined.append(Symbol(name, weak=bool(description & _N_WEAK_DEF)))
+
+
+def _version(packed: int) -> str:
+    """`0x000E0501` is 14.5.1; a patch of 0 is not written, as in triples."""
+    major, minor, patch = packed >> 16, packed >> 8 & 0xFF, packed & 0xFF
+    return f"{major}.{minor}.{patch}" if patch else f"{major}.{minor}"
+
+
+def _before_build_version(system: str, arch: str) -> str:
+    """LC_VERSION_MIN had no number for simulators: an iOS file for an Intel processor was one."""
+    return f"{system}-simulator" if system != "macos" and arch.startswith("x86_64") else system

@@ -1,0 +1,150 @@
+"""Joins the objects of several models into the members of one archive, or says precisely why that cannot be.
+
+The archive step calls `merge_objects`. What it refuses would otherwise surface in someone's app: a duplicate symbol, a
+member that silently replaced another of its name (the host object is `lib0.o` in every model), an object for another
+platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pipeline.errors import FormatError
+
+from .ar import Flavour, Member
+from .object_info import ObjectInfo
+from .objects import read_object
+
+
+@dataclass(frozen=True, slots=True)
+class ModelObjects:
+    """The compiled objects of one model.
+
+    Attributes:
+        model: what to call it in errors, e.g. `minilm-f32`.
+        prefix: its `system_lib_prefix`; goes before every member's name that does not start with it.
+        objects: the objects, under the names the compiler gave them.
+    """
+
+    model: str
+    prefix: str
+    objects: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What goes into the archive.
+
+    Attributes:
+        members: in the order of the models, sorted by name within each.
+        infos: what each member says about itself, in the same order and under the same name.
+        by_model: model -> names of its members.
+        flavour: the archive to write them to.
+    """
+
+    members: tuple[Member, ...]
+    infos: tuple[ObjectInfo, ...]
+    by_model: Mapping[str, tuple[str, ...]]
+    flavour: Flavour
+
+
+def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
+    """Name the members so that all are different, and check that one linker run can take them all.
+
+    Weak definitions may be shared: every model brings the same half-precision helpers.
+
+    Args:
+        groups: the models, in the order they are to have in the archive.
+
+    Raises:
+        FormatError: two models share a name, a prefix, or a strong global symbol; two members would have one name; the
+            objects are of different formats, processors or platforms; one is malformed or is already linked.
+    """
+    members: list[Member] = []
+    infos: list[ObjectInfo] = []
+    owners: list[str] = []
+    for group in _distinct(groups):
+        for member in sorted((_renamed(member, group.prefix) for member in group.objects), key=lambda m: m.name):
+            members.append(member)
+            infos.append(read_object(member.data, member.name))
+            owners.append(group.model)
+    if not members:
+        raise FormatError("there are no objects to put into the archive", cure="give at least one compiled model")
+    _check_alike(infos, owners)
+    _check_symbols(infos, owners)
+    _check_names(infos, owners)
+    by_model = {model: tuple(i.name for i, o in zip(infos, owners, strict=True) if o == model) for model in owners}
+    return Merged(tuple(members), tuple(infos), by_model, "darwin" if infos[0].format == "macho" else "gnu")
+
+
+def _distinct(groups: Iterable[ModelObjects]) -> tuple[ModelObjects, ...]:
+    groups = tuple(groups)
+    models: set[str] = set()
+    prefixes: dict[str, str] = {}
+    for group in groups:
+        if group.model in models:
+            raise FormatError(f"the model {group.model} is there twice", cure="name it once")
+        if group.prefix in prefixes:
+            raise FormatError(
+                f"the models {prefixes[group.prefix]} and {group.model} have the same prefix {group.prefix!r}",
+                cure="give each model a prefix of its own",
+            )
+        models.add(group.model)
+        prefixes[group.prefix] = group.model
+    return groups
+
+
+def _renamed(member: Member, prefix: str) -> Member:
+    name = PurePosixPath(member.name).name
+    return Member(name if name.startswith(prefix) else prefix + name, member.data)
+
+
+def _check_alike(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
+    """All members must be objects of one format, one processor and one platform."""
+    first, first_owner = infos[0], owners[0]
+    for info, owner in zip(infos, owners, strict=True):
+        if info.kind != "object":
+            raise FormatError(
+                f"{info.name} of {owner} is already linked ({info.kind})", cure="give what the compiler wrote"
+            )
+        if (info.format, info.arch, info.platform) != (first.format, first.arch, first.platform):
+            raise FormatError(
+                f"{info.name} of {owner} is {_described(info)}, "
+                f"but {first.name} of {first_owner} is {_described(first)}",
+                cure="compile all models of an archive for one target, with the version in the triple "
+                "(e.g. arm64-apple-ios14.0: without it objects name no platform)",
+            )
+
+
+def _described(info: ObjectInfo) -> str:
+    platform = f" for {info.platform or 'no platform'}" if info.format == "macho" else ""
+    return f"{info.format} {info.arch}{platform}"
+
+
+def _check_symbols(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
+    """No strong definition twice: force-loading the archive would end in a duplicate symbol."""
+    strong: dict[str, tuple[ObjectInfo, str]] = {}
+    for info, owner in zip(infos, owners, strict=True):
+        for symbol in info.defined:
+            if symbol.weak:
+                continue
+            if symbol.name in strong:
+                other, other_owner = strong[symbol.name]
+                raise FormatError(
+                    f"{symbol.name} is defined twice: in {other.name} of {other_owner} and in {info.name} of {owner}",
+                    cure="give each model a prefix of its own, and compile both again",
+                )
+            strong[symbol.name] = info, owner
+
+
+def _check_names(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for info, owner in zip(infos, owners, strict=True):
+        if info.name in seen:
+            raise FormatError(
+                f"two members would be called {info.name}: one of {seen[info.name]}, one of {owner}",
+                cure="choose prefixes of which none starts with another",
+            )
+        seen[info.name] = owner

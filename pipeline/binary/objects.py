@@ -1,0 +1,64 @@
+"""Reads an object, a library or a program of any format: the door to `macho`, `elf` and `wasm`.
+
+Whoever has bytes and wants to know what they are asks here. Archives and fat files hold objects and are none: `ar` and
+`fat` open those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.errors import FormatError
+
+from . import elf, macho, wasm
+from .object_info import Format, Kind, ObjectInfo, Symbol, WasmImport
+
+__all__ = ["Format", "Kind", "ObjectInfo", "Symbol", "WasmImport", "is_bitcode", "is_object", "read_object"]
+
+_READERS: dict[bytes, Callable[[bytes, str], ObjectInfo]] = {
+    macho.MAGIC: macho.read_macho,
+    **dict.fromkeys(macho.OTHER_MAGICS, macho.read_macho),  # which refuses them and says why
+    elf.MAGIC: elf.read_elf,
+    wasm.MAGIC: wasm.read_wasm,
+}
+
+_BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
+"""LLVM's, bare and in its wrapper."""
+
+_NO_OBJECTS = {
+    b"!<ar": ("is an archive, not an object", "read its members one by one"),
+    b"!<th": ("is a thin archive, not an object", "make a real one: ar rcsD, without T"),
+    b"\xca\xfe\xba\xbe": ("is a fat file, not an object", "read its slices one by one"),
+    b"\xca\xfe\xba\xbf": ("is a fat file, not an object", "read its slices one by one"),
+    **dict.fromkeys(
+        _BITCODE, ("is LLVM bitcode, not an object", "compile to machine code (no -flto, no object format `bc`)")
+    ),
+}
+
+
+def is_object(data: bytes) -> bool:
+    """Whether the first bytes are those of Mach-O, ELF or WebAssembly. Says nothing about the rest."""
+    return data[:4] in _READERS
+
+
+def is_bitcode(data: bytes) -> bool:
+    """Whether this is LLVM bitcode, whose symbols only LLVM of the same age or younger can list."""
+    return data[:4] in _BITCODE
+
+
+def read_object(data: bytes, name: str) -> ObjectInfo:
+    """Read an object file, a dynamic library or a program.
+
+    Args:
+        data: the whole file.
+        name: how errors name it.
+
+    Raises:
+        FormatError: it is malformed, or of no format known here.
+    """
+    reader = _READERS.get(data[:4])
+    if reader is None:
+        unknown = ("is neither Mach-O nor ELF nor WebAssembly", "give what a compiler or a linker wrote")
+        what, cure = _NO_OBJECTS.get(data[:4], unknown)
+        raise FormatError(what, where=name, cure=cure)
+    return reader(data, name)
