@@ -1,0 +1,139 @@
+"""A backend of targets.yaml, laid over its preset, as a `Backend`.
+
+`expand` calls `resolve` once for each. The rules that hold between the parts of one backend are here: an architecture
+the preset has, a triple that carries the deployment target.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipeline.action import Json
+
+from . import schema
+from .cells import FORMATS, Backend, Platform
+from .presets import Machine, MachinePreset, Preset, presets
+from .problems import Report, suggest
+
+_APPLE: Mapping[Platform, tuple[str, str]] = {
+    "ios": ("ios", ""),
+    "ios-simulator": ("ios", "-simulator"),
+    "maccatalyst": ("ios", "-macabi"),
+    "macos": ("macosx", ""),
+}
+"""How LLVM spells an Apple platform in a triple: before and after the version."""
+
+_SPELLINGS = {"arm64": "(?:arm64|aarch64)", "x86_64": "x86_64", "wasm32": "wasm32"}
+"""How LLVM spells an architecture in a triple, as a regular expression."""
+
+_VERSION = "{deployment_target}"
+
+
+class _Wrong(Exception):
+    """Something that makes the backend meaningless; it has been reported."""
+
+
+def resolve(name: str, spec: schema.Backend, report: Report, machine: Machine) -> Backend | None:
+    """Return the backend, or None after reporting what is wrong with it.
+
+    Args:
+        name: its name.
+        spec: what targets.yaml says.
+        report: gets the problems.
+        machine: what the preset `host` stands for.
+    """
+    try:
+        base, arch = _from_nothing(name, spec, report) if spec.preset is None else _base(name, spec, report, machine)
+        device = _device(name, base.device, spec.device, report)
+        triple, target = _triple(name, spec, base, arch, report)
+    except _Wrong:
+        return None
+    return Backend(
+        name=name,
+        preset=spec.preset,
+        device=device,
+        triple=triple,
+        arch=arch,
+        platform=base.platform,
+        deployment_target=target,
+        format=FORMATS[base.platform],
+        system_libraries=base.system_libraries if spec.system_libraries is None else spec.system_libraries,
+        frameworks=base.frameworks if spec.frameworks is None else spec.frameworks,
+        where=report.document.at(("backends", name), key=True),
+    )
+
+
+def _base(name: str, spec: schema.Backend, report: Report, machine: Machine) -> tuple[Preset, str]:
+    """The preset and the architecture that a backend starts from."""
+    known = presets()
+    asked = spec.preset or ""
+    preset = known.get(asked)
+    if preset is None:
+        raise _wrong(report, name, "preset", f"unknown preset `{asked}`", suggest(asked, known, "presets"))
+    if spec.platform is not None:
+        raise _wrong(report, name, "platform", f"preset {asked} has its platform", "remove this key, or `preset`")
+    if isinstance(preset, MachinePreset):
+        alias = preset.machines.get(str(machine))
+        if alias is None:
+            what, cure = f"preset {asked} does not know this machine ({machine})", "take another preset"
+            raise _wrong(report, name, "preset", what, cure)
+        preset, choices = known[alias.preset], [alias.arch]
+        assert isinstance(preset, Preset)  # noqa: S101 - an alias of an alias would be a bug in presets.yaml
+    else:
+        choices = list(preset.triples)
+    arch = spec.arch or choices[0]
+    if arch not in choices:
+        raise _wrong(report, name, "arch", f"preset {asked} has no {arch}", suggest(arch, choices, "architectures"))
+    return preset, arch
+
+
+def _from_nothing(name: str, spec: schema.Backend, report: Report) -> tuple[Preset, str]:
+    """A preset made of the backend's own keys, for what no preset describes."""
+    if spec.device is None or spec.triple is None or spec.platform is None or spec.arch is None:
+        cure = f"add `preset:` (one of {', '.join(presets())}), or all of device, triple, platform and arch"
+        report.add(("backends", name), "this backend has no preset and does not say everything itself", cure, key=True)
+        raise _Wrong
+    made = Preset(summary="", platform=spec.platform, device=spec.device, triples={spec.arch: spec.triple})
+    return made, spec.arch
+
+
+def _device(name: str, base: Mapping[str, Json], changes: Mapping[str, Json] | None, report: Report) -> dict[str, Json]:
+    changes = changes or {}
+    other_kind = changes.get("kind", base.get("kind")) != base.get("kind")
+    device = dict(changes) if other_kind else {**base, **changes}
+    if "host" in device:
+        raise _wrong(report, name, "device", "the device has a host", "remove `host`: it is made from the triple")
+    if not isinstance(device.get("kind"), str):
+        raise _wrong(report, name, "device", "the device has no kind", "write it like {kind: metal}")
+    return device
+
+
+def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, report: Report) -> tuple[str, str | None]:
+    """The triple, and for Apple the deployment target, which the triple must carry."""
+    triple = spec.triple or base.triples[arch]
+    if not re.match(_SPELLINGS[arch] + "[a-z0-9.]*-", triple):
+        raise _wrong(report, name, "triple", f"`{triple}` is not a triple of {arch}", "set `arch` to what it is of")
+    if base.platform not in _APPLE:
+        if spec.deployment_target is not None:
+            what = f"platform {base.platform} has no deployment target"
+            raise _wrong(report, name, "deployment_target", what, "remove this key")
+        return triple, None
+    before, after = _APPLE[base.platform]
+    target = spec.deployment_target or (base.deployment_target if _VERSION in triple else None)
+    full = triple.replace(_VERSION, target or "")
+    carried = re.search(rf"-apple-{before}([0-9]+\.[0-9]+(?:\.[0-9]+)?){after}$", full)
+    if carried is None:
+        like = f"{arch}-apple-{before}{target or base.deployment_target or '14.0'}{after}"
+        what = f"`{full}` does not carry a deployment target of {base.platform}"
+        raise _wrong(report, name, "triple", what, f"write it like {like}: without it Xcode refuses the objects")
+    if target is not None and carried[1] != target:
+        what = f"the triple carries {carried[1]}, and this says {target}"
+        cure = f"remove this key, or write {_VERSION} in the triple"
+        raise _wrong(report, name, "deployment_target", what, cure)
+    return full, carried[1]
+
+
+def _wrong(report: Report, name: str, key: str, what: str, cure: str) -> _Wrong:
+    report.add(("backends", name, key), what, cure)
+    return _Wrong()

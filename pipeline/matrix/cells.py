@@ -1,0 +1,229 @@
+"""What a matrix means, as plain values: the contract between `expand`, which makes them, and `plan`, which reads them.
+
+Nothing here computes anything beyond names. Everything is frozen and hashable; mappings inside are never changed. The
+`as_params()` methods give the JSON that docs/design.md calls BACKEND, MODEL and SOURCE: it goes into the key of every
+action that reads it, so nothing machine-specific (an absolute path, a position) may be in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pipeline.action import Json
+from pipeline.errors import Position
+
+Platform = Literal["ios", "ios-simulator", "maccatalyst", "macos", "linux", "android", "wasm"]
+"""Where a backend's objects run. The Apple ones are what LC_BUILD_VERSION distinguishes."""
+
+ObjectFormat = Literal["macho", "elf", "wasm"]
+"""The object file format that a platform's triples yield."""
+
+FORMATS: Mapping[Platform, ObjectFormat] = {
+    "ios": "macho",
+    "ios-simulator": "macho",
+    "maccatalyst": "macho",
+    "macos": "macho",
+    "linux": "elf",
+    "android": "elf",
+    "wasm": "wasm",
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a model runs.
+
+    Attributes:
+        name: its name in targets.yaml.
+        preset: the preset it started from, None where targets.yaml says everything itself. `host` is the one that runs
+            on this machine.
+        device: TVM's target JSON without its host: `{"kind": "metal", ...}`.
+        triple: LLVM triple of the host code, for Apple with the deployment target in it.
+        arch: `arm64`, `x86_64` or `wasm32`.
+        platform: see `Platform`.
+        deployment_target: lowest OS version, for Apple platforms only.
+        format: object file format.
+        system_libraries: libraries of the system that an app must link (`-l`), without prefix and suffix.
+        frameworks: Apple frameworks that an app must link.
+        where: the place in targets.yaml.
+    """
+
+    name: str
+    preset: str | None
+    device: Mapping[str, Json] = field(hash=False)
+    triple: str
+    arch: str
+    platform: Platform
+    deployment_target: str | None
+    format: ObjectFormat
+    system_libraries: tuple[str, ...]
+    frameworks: tuple[str, ...]
+    where: Position = field(compare=False)
+
+    def as_params(self) -> dict[str, Json]:
+        """BACKEND of docs/design.md."""
+        return {
+            "name": self.name,
+            "device": dict(self.device),
+            "triple": self.triple,
+            "arch": self.arch,
+            "platform": self.platform,
+            "deployment_target": self.deployment_target,
+            "format": self.format,
+            "system_libraries": list(self.system_libraries),
+            "frameworks": list(self.frameworks),
+        }
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Python function in a file: `recipes/minilm.py:check`. `path` is relative to the root."""
+
+    path: str
+    function: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compiled.
+
+    Attributes:
+        kind: `factory` (a Python function), `onnx`, `exported` (torch.export), `prebuilt` (objects somebody else made)
+            or `checkpoint` (the weights themselves say what the model is; compiler `mlc`).
+        path: the file, relative to the root or absolute as the user wrote it; empty for `checkpoint`.
+        function: name of the function, for `factory` only.
+    """
+
+    kind: Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
+    path: str
+    function: str | None = None
+
+    def as_params(self) -> dict[str, Json]:
+        """SOURCE of docs/design.md. The path is not in it: the file's digest enters the key instead."""
+        return {"kind": self.kind} if self.function is None else {"kind": self.kind, "function": self.function}
+
+
+@dataclass(frozen=True)
+class ModelVariant:
+    """One variant of a model: what a cell compiles. It is the same for every backend and toolchain.
+
+    Attributes:
+        model: name of the model.
+        variant: name of the variant.
+        prefix: `system_lib_prefix`, by which an app finds the model; at least 8 bytes, a C identifier.
+        compiler: `relax`, `mlc` or `prebuilt`.
+        source: see `Source`.
+        options: JSON that the recipe gets: the model's options with the variant's laid over them.
+        weights: where they come from, `{"kind": "package"|"hf"|"url"|"path", ...}` path as for `Source`; or None.
+        config: patterns of the weights' files that a recipe may read while compiling.
+        bundle: patterns of the weights' files that go beside the library.
+        check: the function that compares numbers on the host, or None.
+        where: the place in targets.yaml.
+    """
+
+    model: str
+    variant: str
+    prefix: str
+    compiler: Literal["relax", "mlc", "prebuilt"]
+    source: Source
+    options: Mapping[str, Json] = field(hash=False)
+    weights: Mapping[str, Json] | None = field(hash=False)
+    config: tuple[str, ...]
+    bundle: tuple[str, ...]
+    check: Function | None
+    where: Position = field(compare=False)
+
+    @property
+    def subject(self) -> str:
+        """`minilm-f32`: the name in tasks, file names and `matrix.model`."""
+        return f"{self.model}-{self.variant}"
+
+    def as_params(self) -> dict[str, Json]:
+        """MODEL of docs/design.md."""
+        return {
+            "model": self.model,
+            "variant": self.variant,
+            "subject": self.subject,
+            "prefix": self.prefix,
+            "options": dict(self.options),
+        }
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A Python environment with a compiler in it. `current` is the Python that runs doit and has no fields set."""
+
+    name: str
+    requirements: tuple[str, ...]
+    find_links: tuple[str, ...]
+    pre: bool
+    python: str | None
+    path: str | None
+    source: str | None
+    where: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One compile: model variant x backend x toolchain."""
+
+    model: ModelVariant
+    backend: Backend
+    toolchain: str
+
+    @property
+    def subject(self) -> str:
+        """`minilm-f32@ios-arm64`, with `+toolchain` at the end where it is not `current`."""
+        return cell_subject(self.model.subject, self.backend.name, self.toolchain)
+
+
+def cell_subject(model: str, backend: str, toolchain: str) -> str:
+    """The subject of a cell, from the names of its parts."""
+    return f"{model}@{backend}" if toolchain == "current" else f"{model}@{backend}+{toolchain}"
+
+
+@dataclass(frozen=True)
+class Product:
+    """What an app consumes, under `dist/<name>`.
+
+    Attributes:
+        name: its name in targets.yaml.
+        kind: what it is made for.
+        backends: names of the backends whose archives are in it, each one in some cell of the matrix.
+        templates: directory with the user's own templates, as `Source.path`, or None.
+        where: the place in targets.yaml.
+    """
+
+    name: str
+    kind: Literal["xcframework", "android", "native", "web"]
+    backends: tuple[str, ...]
+    templates: str | None
+    where: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A whole matrix file, expanded and checked.
+
+    Attributes:
+        path: the file as it was named.
+        root: the directory of the file, absolute; paths in the file are relative to it.
+        name: base name of the libraries: `models` gives `libmodels.a`.
+        toolchains: all that are defined, with `current` always among them.
+        cells: every compile, in the order of the file, subjects unique.
+        models: the model variants that some cell compiles.
+        backends: the backends that some cell compiles for.
+        products: all that are defined.
+    """
+
+    path: Path
+    root: Path
+    name: str
+    toolchains: tuple[Toolchain, ...]
+    cells: tuple[Cell, ...]
+    models: tuple[ModelVariant, ...]
+    backends: tuple[Backend, ...]
+    products: tuple[Product, ...]

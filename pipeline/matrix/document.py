@@ -1,0 +1,225 @@
+"""A YAML file as plain values, with the position of every key and value.
+
+PyYAML's own loaders throw positions away and take the last of two equal keys. This one keeps the node graph, so that a
+path into the value leads back to a line and a column, and it collects what is wrong instead of stopping at the first.
+It knows YAML and JSON, and nothing of what the file means. `loader` and `presets` call it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+from yaml.events import CollectionEndEvent, CollectionStartEvent
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pipeline.action import Json
+from pipeline.errors import MatrixError, Position
+
+Steps = Sequence[str | int]
+"""A path into a document: keys of mappings and indices of lists."""
+
+DEEPEST = 100
+"""Levels of nesting that are read. PyYAML and its C part recurse, and would end the process instead of complaining."""
+
+LARGEST = 100_000
+"""Values that are read, each counted as often as an alias repeats it: a few lines of aliases can stand for billions."""
+
+_MAP, _SEQ, _MERGE, _STR = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "merge", "str"))
+_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Mark(Protocol):
+    """A position of PyYAML; its C part has a class of its own for it."""
+
+    line: int
+    column: int
+
+
+class Document:
+    """The single YAML document of a file.
+
+    Attributes:
+        file: the name positions carry.
+        value: what is in it: None, bool, int, float (finite), str, list, and dict with str keys.
+        problems: what had to be passed over to get at `value`; whoever reads on must report them.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        """Parse `text`.
+
+        Raises:
+            MatrixError: it is not YAML at all, holds several documents, or more than anybody writes by hand.
+        """
+        self.file = file
+        self.problems: list[MatrixError] = []
+        self._pairs: dict[int, dict[str, tuple[Node, Node]]] = {}
+        self._scalars = yaml.constructor.SafeConstructor()
+        self._open: set[int] = set()
+        self._read = 0
+        self._root = _compose(text, file)
+        self.value: Json = None if self._root is None else self._plain(self._root)
+
+    @classmethod
+    def read(cls, path: Path) -> Document:
+        """Read and parse a file.
+
+        Raises:
+            MatrixError: it cannot be read, is not UTF-8, or is not YAML.
+        """
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise MatrixError(
+                "there is no such file", where=path, cure="`doit init` writes one; `doit targets=PATH` names another"
+            ) from None
+        except UnicodeDecodeError as bad:
+            line = path.read_bytes()[: bad.start].count(b"\n") + 1
+            raise MatrixError(
+                "the file is not UTF-8 text", where=Position(str(path), line, 1), cure="save it as UTF-8"
+            ) from None
+        except OSError as bad:
+            raise MatrixError(f"the file cannot be read: {bad.strerror}", where=path) from None
+        return cls(text, str(path))
+
+    def at(self, path: Steps, *, key: bool = False) -> Position:
+        """The position of the value at `path`, or of its key.
+
+        A path that leads nowhere gives the deepest place on the way to it: that is where a missing key is missing.
+        """
+        reached = self._way(path)
+        if not reached:
+            return _place(self.file, self._root.start_mark if self._root else None)
+        name, value = reached[-1]
+        return self._position(name if key else value)
+
+    def written(self, path: Steps) -> str | None:
+        """The text of the scalar at `path` as the human wrote it (`14.10`, not 14.1), or None for anything else."""
+        reached = self._way(path)
+        node = reached[-1][1] if reached and len(reached) == len(path) else None
+        return str(node.value) if isinstance(node, ScalarNode) else None
+
+    def _way(self, path: Steps) -> list[tuple[Node, Node]]:
+        """The key and the value at every step of `path`, as far as it leads; items of a list are their own keys."""
+        way: list[tuple[Node, Node]] = []
+        node = self._root
+        for step in path:
+            pair = self._pairs.get(id(node), {}).get(str(step))
+            if pair is None and isinstance(step, int) and isinstance(node, SequenceNode) and step < len(node.value):
+                pair = (node.value[step], node.value[step])
+            if pair is None:
+                break
+            way.append(pair)
+            node = pair[1]
+        return way
+
+    def _position(self, node: Node) -> Position:
+        return _place(self.file, node.start_mark)
+
+    def _wrong(self, node: Node, what: str, cure: str) -> None:
+        where = self._position(node)
+        if all(known.where != where for known in self.problems):  # an alias comes here as often as it is used
+            self.problems.append(MatrixError(one_line(what), where=where, cure=one_line(cure)))
+
+    def _plain(self, node: Node) -> Json:
+        if id(node) in self._open:
+            self._wrong(node, "this value contains itself", "write out what is meant instead of the alias")
+            return None
+        self._read += 1
+        if self._read > LARGEST or len(self._open) > DEEPEST:
+            raise MatrixError(
+                "the aliases in this file stand for too much", where=self._position(node), cure="use fewer"
+            )
+        self._open.add(id(node))
+        try:
+            if isinstance(node, MappingNode) and node.tag == _MAP:
+                return {key: self._plain(value) for key, (_, value) in self._read_pairs(node).items()}
+            if isinstance(node, SequenceNode) and node.tag == _SEQ:
+                return [self._plain(item) for item in node.value]
+            return self._scalar(node)
+        finally:
+            self._open.discard(id(node))
+
+    def _read_pairs(self, node: MappingNode) -> dict[str, tuple[Node, Node]]:
+        """Keys of a mapping with `<<` merged in; remembers them for `at`, and notes duplicates and odd keys."""
+        if id(node) in self._pairs:
+            return self._pairs[id(node)]
+        merged: dict[str, tuple[Node, Node]] = {}
+        own: dict[str, tuple[Node, Node]] = {}
+        self._pairs[id(node)] = own  # also ends the recursion of a mapping that merges itself
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for other in value.value if isinstance(value, SequenceNode) else [value]:
+                    if isinstance(other, MappingNode):
+                        merged = {**self._read_pairs(other), **merged}
+                    else:
+                        self._wrong(other, "`<<` merges mappings only", "give it an alias of a mapping")
+                continue
+            if not isinstance(key, ScalarNode):
+                self._wrong(key, "a list or a mapping cannot be a key", "write a name")
+                continue
+            name = str(key.value)
+            if key.tag != _STR:
+                self._wrong(key, f"the key {name} is not text", f'write it in quotes: "{name}"')
+            if name in own:
+                first = self._position(own[name][0])
+                self._wrong(key, f"duplicate key `{name}`", f"keep one; the first is in line {first.line}")
+                continue
+            own[name] = (key, value)
+        own.update({name: pair for name, pair in merged.items() if name not in own})
+        return own
+
+    def _scalar(self, node: Node) -> Json:
+        """A scalar as JSON. Anything YAML can say and JSON cannot is noted, and its text stands in for it."""
+        try:
+            value = self._scalars.construct_object(node, deep=True)
+        except yaml.constructor.ConstructorError:
+            self._wrong(node, f"the tag {node.tag} is not for this file", "write plain text, numbers, lists, mappings")
+            return str(node.value)
+        except ValueError as bad:
+            self._wrong(node, f"{node.value} cannot be read: {bad}", f'write it in quotes: "{node.value}"')
+            return str(node.value)
+        if isinstance(value, float) and not math.isfinite(value):
+            self._wrong(node, f"{node.value} is not a finite number", "write a finite number")
+            return 0.0
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        kind = "a date" if isinstance(value, dt.date) else f"a YAML {type(value).__name__}"
+        self._wrong(node, f"this is {kind}, which means nothing here", f'write it in quotes: "{node.value}"')
+        return str(node.value)
+
+
+def one_line(text: str) -> str:
+    """`text` with what would break a line, or not show, written out: messages quote whatever a file holds."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _place(file: str, mark: _Mark | None) -> Position:
+    """PyYAML counts from 0, editors from 1."""
+    return Position(file, mark.line + 1, mark.column + 1) if mark else Position(file, 1, 1)
+
+
+def _compose(text: str, file: str) -> Node | None:
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > DEEPEST:
+                raise MatrixError(
+                    "this is nested too deeply", where=_place(file, event.start_mark), cure="look for unclosed brackets"
+                )
+        return yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as bad:
+        place = _place(file, bad.problem_mark or bad.context_mark)
+        words = ", ".join(word for word in (bad.context, bad.problem) if word)
+        raise MatrixError(
+            f"this is not YAML: {words}", where=place, cure="look at the indentation, brackets and quotes there"
+        ) from None
+    except yaml.reader.ReaderError as bad:
+        before = text[: bad.position] if isinstance(bad.position, int) else ""
+        where = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise MatrixError(f"this is not YAML: {bad.reason}", where=where, cure="remove that character") from None

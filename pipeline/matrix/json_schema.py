@@ -1,0 +1,75 @@
+"""The JSON Schema of `targets.yaml`, generated from the classes that validate it.
+
+Editors complete and check the file with it (its first line names it), and `reference` turns it into a page. Run
+`python -m pipeline.matrix.json_schema` after changing `schema.py` or `presets.yaml`, with `--markdown` for the page; a
+test compares both with what is checked in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from pipeline.action import Json
+
+from .presets import presets
+from .schema import Targets
+
+FILE = Path(__file__).with_name("targets.schema.json")
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Json]:
+    """The schema as JSON.
+
+    It is what pydantic makes of the classes, less what confuses editors: generated titles, and `null` beside every
+    optional value. The names of the presets are in it, so that editors offer them.
+    """
+    made: dict[str, Json] = _tidy(Targets.model_json_schema())
+    made["$defs"]["Backend"]["properties"]["preset"]["enum"] = list(presets())
+    return {"$schema": DIALECT, "title": "targets.yaml", **made}
+
+
+def text() -> str:
+    """The schema as it is checked in."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _tidy(schema: Json) -> Json:
+    if isinstance(schema, list):
+        return [_tidy(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A title is a string; a property that happens to be called `title` would be a mapping.
+    kept = {key: _tidy(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)}
+    ways = kept.get("anyOf", [])
+    if {"type": "null"} in ways:
+        rest = [way for way in ways if way != {"type": "null"}]
+        del kept["anyOf"]
+        kept = {**rest[0], **kept} if len(rest) == 1 else {**kept, "anyOf": rest}
+        if kept.get("default", "") is None:
+            del kept["default"]
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False
+    if isinstance(kept.get("description"), str):
+        kept["description"] = " ".join(kept["description"].split())
+    return kept
+
+
+def main() -> None:
+    """Write the schema, or with `--markdown` the reference page."""
+    parser = argparse.ArgumentParser(description="Write what is generated from the classes of targets.yaml.")
+    parser.add_argument("--markdown", action="store_true", help=f"write {PAGE.name} instead of {FILE.name}")
+    if parser.parse_args().markdown:
+        from .reference import page  # noqa: PLC0415 - it imports this module
+
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        PAGE.write_text(page(), encoding="utf-8")
+    else:
+        FILE.write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

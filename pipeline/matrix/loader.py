@@ -1,0 +1,152 @@
+"""Read `targets.yaml` and say precisely what is wrong with it.
+
+`load` calls `read`. The classes in `schema` decide what is right; this module turns their verdicts into a place, a
+path, a sentence and a cure. It does not know what the parts mean to each other: that is `expand`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.action import Json
+from pipeline.errors import MatrixError
+
+from .document import Document, Steps
+from .problems import Report, suggest
+from .schema import MEANINGS, VERSION, WEIGHT_KINDS, WEIGHT_TAGS, Targets
+
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+}
+
+
+def read(path: Path) -> tuple[Targets, Document]:
+    """Read a matrix file and check everything that can be seen in one place.
+
+    Returns:
+        The validated file, and the document that knows its positions.
+
+    Raises:
+        MatrixError: with every problem found, or only the version's where that one is newer.
+    """
+    document = Document.read(path)
+    _refuse_newer(document)
+    report = Report(document)
+    targets = validate(Targets, document.value, report)
+    report.raise_if_any()
+    assert targets is not None  # noqa: S101 - otherwise the report had something
+    return targets, document
+
+
+def validate(model: type[Any], value: Json, report: Report, at: Steps = ()) -> Any:
+    """Validate `value`, found at `at` in the report's document; None when something was wrong."""
+    try:
+        return model.model_validate({} if value is None and not at else value)
+    except ValidationError as bad:
+        for error in bad.errors(include_url=False):
+            _explain(model, error, report, at)
+        return None
+
+
+def _refuse_newer(document: Document) -> None:
+    version = document.value.get("version") if isinstance(document.value, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise MatrixError(
+            f"this targets.yaml is version {version}, this Slipway understands {VERSION}",
+            where=document.at(["version"]),
+            cure="upgrade with pip install -U slipway",
+        )
+
+
+def _explain(model: type[BaseModel], error: Any, report: Report, at: Steps) -> None:
+    """Report one error of pydantic in our words."""
+    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+    inner = tuple(step for step in error["loc"] if step != "[key]")
+    path = (*at, *(step for step in inner if step not in WEIGHT_TAGS))
+    is_key = "[key]" in error["loc"]
+    if kind == "extra_forbidden":
+        known = set(_known_keys(model, inner[:-1])) - {str(path[-1])}
+        report.add(path, "unknown key", suggest(str(path[-1]), known, "keys"), key=True)
+    elif kind == "missing":
+        parent = path[:-1]
+        report.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", key=True)
+    elif kind == "slipway":
+        report.add(path, context["what"], context["cure"], key=isinstance(value, dict))
+    elif kind == "weights_kind":
+        report.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
+    elif kind == "string_pattern_mismatch":
+        what, cure = MEANINGS[context["pattern"]]
+        report.add(path, f"`{value}` {what}", cure, key=is_key)
+    elif kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
+        report.add(path, f"`{value}` is not possible here", suggest(str(value), choices, "values"))
+    elif kind in _EXPECTED:
+        _explain_type(_EXPECTED[kind], path, value, report)
+    elif kind in {"too_short", "string_too_short"}:
+        report.add(path, "this is empty", "name at least one, or remove the key", key=True)
+    else:
+        report.add(path, error["msg"], "see docs/reference/targets.md")
+
+
+def _explain_type(expected: str, path: Steps, value: Json, report: Report) -> None:
+    written = report.document.written(path)
+    if expected == "text" and written and not isinstance(value, str):
+        report.add(path, f"{written} is {_named(value)} to YAML, not text", f'write it in quotes: "{written}"')
+    elif expected == "a list" and isinstance(value, str):
+        report.add(path, "expected a list, not text", f"write it in brackets: [{value}]")
+    else:
+        report.add(path, f"expected {expected}, not {_named(value)}", "see docs/reference/targets.md")
+
+
+def _named(value: Json) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
+
+
+def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
+    """The keys that the class at `path` has, found by walking the JSON Schema of `model`."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    here = [schema]
+    for step in path:
+        if step in WEIGHT_TAGS:
+            here = [definitions[str(step)[1:-1]]]
+            continue
+        ways = [way for one in here for way in _alternatives(one, definitions)]
+        here = [child for way in ways for child in _children(way, step)]
+    for one in here:
+        for way in _alternatives(one, definitions):
+            yield from way.get("properties", {})
+
+
+def _alternatives(schema: Json, definitions: Json) -> Iterator[Json]:
+    if "$ref" in schema:
+        yield from _alternatives(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return
+    yield schema
+    for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        yield from _alternatives(part, definitions)
+
+
+def _children(schema: Json, step: str | int) -> Iterator[Json]:
+    if isinstance(step, int):
+        if "items" in schema:
+            yield schema["items"]
+    elif step in schema.get("properties", {}):
+        yield schema["properties"][step]
+    else:
+        yield from schema.get("patternProperties", {}).values()

@@ -1,0 +1,131 @@
+"""A model of targets.yaml as `ModelVariant`s: options merged, prefix chosen, source and weights told apart.
+
+`expand` calls `variants`, and `missing_files` for what the matrix uses. Nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.action import Json
+
+from . import schema
+from .cells import Function, ModelVariant, Source
+from .problems import Report
+
+_RESERVED = ("system_lib_prefix", "overrides")
+_SHORTEST_PREFIX = 8
+_NEAR = 0.88
+"""Similarity of difflib from which an option's name counts as a slip: `override` and `systemlibprefix` do."""
+
+
+def variants(name: str, spec: schema.Model, report: Report) -> list[ModelVariant]:
+    """All variants of a model, in the order of the file.
+
+    Args:
+        name: the model's name.
+        spec: what targets.yaml says.
+        report: gives positions, gets the problems.
+    """
+    weights = _weights(spec)
+    made = []
+    for variant, changes in spec.variants.items():
+        own = ("models", name, "variants", variant)
+        _catch_misspellings(changes, own, report)
+        made.append(
+            ModelVariant(
+                model=name,
+                variant=variant,
+                prefix=changes.system_lib_prefix or spec.system_lib_prefix or default_prefix(name, variant),
+                compiler=spec.compiler or ("prebuilt" if spec.prebuilt else "relax"),
+                source=_source(spec),
+                options=_options(spec, changes),
+                weights=weights,
+                config=spec.config,
+                bundle=spec.bundle,
+                check=_function(spec.check) if spec.check else None,
+                where=report.document.at(own, key=True),
+            )
+        )
+    return made
+
+
+def default_prefix(model: str, variant: str) -> str:
+    """The prefix of a variant that sets none: always one that `schema.check_prefix` accepts."""
+    prefix = re.sub(r"[^A-Za-z0-9]", "_", f"{model}_{variant}_")
+    return f"model_{prefix}" if len(prefix) < _SHORTEST_PREFIX or prefix[0].isdigit() else prefix
+
+
+def missing_files(name: str, spec: schema.Model, root: Path, report: Report) -> None:
+    """Report every file of a model that is not there."""
+    here = ("models", name)
+    for key in schema.SOURCES:
+        written = getattr(spec, key)
+        if written is not None:
+            path = written.rpartition(":")[0] if key == "factory" else written
+            _must_exist((*here, key), path, root, report)
+    if spec.check is not None:
+        _must_exist((*here, "check"), spec.check.rpartition(":")[0], root, report)
+    if isinstance(spec.weights, schema.PathWeights):
+        _must_exist((*here, "weights", "path"), spec.weights.path, root, report)
+
+
+def _must_exist(place: tuple[str, ...], written: str, root: Path, report: Report) -> None:
+    path = root / written
+    if path.exists():
+        return
+    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    cure = f"did you mean `{near[0]}` there?" if near else f"paths are relative to {root}"
+    report.add(place, f"there is no file `{written}`", cure)
+
+
+def _source(spec: schema.Model) -> Source:
+    if spec.factory is not None:
+        factory = _function(spec.factory)
+        return Source("factory", factory.path, factory.function)
+    if spec.onnx is not None:
+        return Source("onnx", normal(spec.onnx))
+    if spec.exported is not None:
+        return Source("exported", normal(spec.exported))
+    if spec.prebuilt is not None:
+        return Source("prebuilt", normal(spec.prebuilt))
+    return Source("checkpoint", "")
+
+
+def _function(written: str) -> Function:
+    path, _, function = written.rpartition(":")
+    return Function(normal(path), function)
+
+
+def normal(written: str) -> str:
+    """A path of the file without detours; relative to the file's directory where it was written so."""
+    return os.path.normpath(written)
+
+
+def _weights(spec: schema.Model) -> dict[str, Json] | None:
+    if spec.weights is None:
+        return None
+    fields: dict[str, Json] = spec.weights.model_dump(mode="json", exclude_defaults=True)
+    if "path" in fields:
+        fields["path"] = normal(fields["path"])
+    return {"kind": next(kind for kind in schema.WEIGHT_KINDS if kind in fields), **fields}
+
+
+def _options(spec: schema.Model, variant: schema.Variant) -> dict[str, Json]:
+    options: dict[str, Json] = {**spec.options, **(variant.model_extra or {})}
+    base = spec.options.get("overrides", {})
+    overrides = {**(base if isinstance(base, Mapping) else {}), **variant.overrides}
+    return {**options, "overrides": overrides} if overrides else options
+
+
+def _catch_misspellings(variant: schema.Variant, own: tuple[str, ...], report: Report) -> None:
+    """Any key of a variant is an option, so a slip in a key of ours would pass in silence. Catch the near ones."""
+    for key in variant.model_extra or {}:
+        for known in difflib.get_close_matches(key.lower().replace("-", "_"), _RESERVED, n=1, cutoff=_NEAR):
+            cure = f"write `{known}`; an option that is really called `{key}` goes into the model's `options`"
+            report.add((*own, key), f"this looks like `{known}`", cure, key=True)

@@ -1,0 +1,69 @@
+"""Collect everything that is wrong with a matrix file and report it at once, sorted by position.
+
+A user who gets one error at a time fixes the file as often as it has errors. `loader` and `expand` share one `Report`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pipeline.errors import MatrixError, Position
+
+from .document import Document, Steps, one_line
+
+
+class Report:
+    """The problems of one document so far."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._problems: list[MatrixError] = list(document.problems)
+
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def add(self, path: Steps, what: str, cure: str, *, key: bool = False) -> None:
+        """Note a problem with the value at `path`, or with its key.
+
+        Where YAML itself was wrong the value is only a stand-in, and nothing more is said about it.
+        """
+        where = self.document.at(path, key=key)
+        if all(known.where != where for known in self.document.problems):
+            name = dotted(path)
+            told = one_line(f"{name}: {what}" if name else what)
+            self._problems.append(MatrixError(told, where=where, cure=one_line(cure)))
+
+    def raise_if_any(self) -> None:
+        """Raise what was collected.
+
+        Raises:
+            MatrixError: for one problem, that problem; for several, one whose message has a line (and a cure) for each.
+        """
+        found = sorted(self._problems, key=_place)
+        if len(found) == 1:
+            raise found[0]
+        if found:
+            text = "\n".join(str(problem) for problem in found)
+            raise MatrixError(f"{len(found)} problems\n{text}", where=self.document.file)
+
+
+def dotted(path: Steps) -> str:
+    """A path as a human writes it: `models.minilm.variants.f32`, `matrix.include[0].backend`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def suggest(name: str, known: Iterable[str], noun: str = "names") -> str:
+    """A cure for a name that is not known: the nearest one, and all there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"
+    return f"did you mean `{near[0]}`? {listed}" if near else listed
+
+
+def _place(problem: MatrixError) -> tuple[int, int]:
+    where = problem.where
+    return (where.line, where.column) if isinstance(where, Position) else (0, 0)

