@@ -1,0 +1,114 @@
+"""The download cache: what was fetched once is not fetched again, by any project of this user.
+
+    <root>/blobs/ab/ab12…   finished files by their SHA-256
+    <root>/urls/<id>/       half-done downloads, for resuming (`pipeline.weights.download`)
+    <root>/locks/           one small file per thing that two processes must not do at once
+    <root>/tmp/             scratch directories of running requests
+
+Deleting any of it, at any time nothing runs, costs only time. Repositories of the Hugging Face hub stay in the hub's
+own cache, where other programs find them too. Called by `fetch` and the sources beside it; knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import FileDigest, digest_file, disk_errors, place
+
+_ABANDONED = 2 * 24 * 3600.0
+"""Seconds after which a scratch directory must be the remains of a killed process."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadCache:
+    """A cache at `root`; the directory is made when something is put in."""
+
+    root: Path
+
+    @staticmethod
+    def default() -> DownloadCache:
+        """The cache of this user: `SLIPWAY_CACHE`, or the platform's place for caches."""
+        chosen = os.environ.get("SLIPWAY_CACHE")
+        if chosen:
+            return DownloadCache(Path(chosen).expanduser().absolute())
+        import platformdirs  # noqa: PLC0415 (most commands never come here)
+
+        return DownloadCache(platformdirs.user_cache_path("slipway"))
+
+    def blob(self, sha256: str) -> Path:
+        """Where the file of that digest is, or would be."""
+        return self.root / "blobs" / sha256[:2] / sha256
+
+    def adopt(self, path: Path, digest: FileDigest) -> Path:
+        """Move a finished file in, under its digest (which the caller has just computed), and return its new place."""
+        blob = self.blob(digest.sha256)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(blob)  # also over one that is there: the new one is known to be intact
+        return blob
+
+    def intact(self, sha256: str) -> bool:
+        """Whether the file of that digest is here, and still is what its name says.
+
+        One that is not (a hand edit through a hard link, a bad disk) is dropped, so that it is fetched again.
+        """
+        blob = self.blob(sha256)
+        if not blob.is_file():
+            return False
+        if digest_file(blob).sha256 == sha256:
+            return True
+        blob.unlink()
+        return False
+
+    def restore(self, files: Mapping[str, FileDigest], out: Path) -> bool:
+        """Put files in place when all of them are here and intact; say whether it was done."""
+        digests = {digest.sha256 for digest in files.values()}
+        if not all(self.blob(sha256).is_file() for sha256 in digests):
+            return False  # no need to read the others
+        if sum(self.intact(sha256) for sha256 in digests) < len(digests):  # all are looked at, all bad ones go
+            return False
+        for path, digest in files.items():
+            place(self.blob(digest.sha256), out / path, share=True)
+        return True
+
+    def partial(self, url: str) -> Path:
+        """The directory for the half-done download of a URL (redacted: a new signature resumes the old download)."""
+        return self.root / "urls" / hashlib.sha256(url.encode()).hexdigest()[:32]
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Hold off other processes that want to do the same thing until the block ends."""
+        import filelock  # noqa: PLC0415 (reading a lock at planning does not need it)
+
+        directory = self.root / "locks"
+        with disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            guard = filelock.FileLock(directory / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock")
+            guard.acquire()
+        try:
+            yield
+        finally:
+            guard.release()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty directory on the cache's file system, gone afterwards; sweeps what killed processes left."""
+        parent = self.root / "tmp"
+        with disk_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            for old in parent.iterdir():
+                with suppress(OSError):
+                    if time.time() - old.stat().st_mtime > _ABANDONED:
+                        shutil.rmtree(old, ignore_errors=True)
+            directory = Path(tempfile.mkdtemp(dir=parent))
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)

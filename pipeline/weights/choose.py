@@ -1,0 +1,63 @@
+"""Which files of a package, an archive or a repository are wanted: `subdir` and `files` of a source.
+
+Called by the sources that find more than they need. A setting that fits nothing is an error with the nearest name,
+because a model without its weights must not look like a model.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from pipeline.errors import DownloadError
+
+
+def choose(names: Iterable[str], *, subdir: str | None, patterns: Sequence[str], where: str) -> dict[str, str]:
+    """Select names; return name -> path in the result (the name with `subdir` stripped).
+
+    Args:
+        names: files, with `/` between the parts.
+        subdir: only what is below this directory; its name is taken off the result.
+        patterns: fnmatch patterns on what remains, in which `*` also matches `/`; none: everything.
+        where: what the names are in, for messages.
+
+    Raises:
+        DownloadError: the directory or a pattern fits nothing.
+    """
+    everything = sorted(names)
+    prefix = f"{subdir.strip('/')}/" if subdir and subdir.strip("/") else ""
+    below = {name: name[len(prefix) :] for name in everything if name.startswith(prefix) and name != prefix}
+    if not below:
+        folders = {str(parent) for name in everything for parent in PurePosixPath(name).parents} - {"."}
+        raise DownloadError(
+            f"no directory {prefix[:-1]!r} in it" if prefix else "no files in it",
+            where=where,
+            cure=f"correct `subdir` in targets.yaml{_nearest(prefix[:-1], folders)}",
+        )
+    if not patterns:
+        return below
+    for pattern in patterns:
+        if not any(fnmatchcase(path, pattern) for path in below.values()):
+            raise DownloadError(
+                f"no file matches {pattern!r}" + (f" under {prefix[:-1]!r}" if prefix else ""),
+                where=where,
+                cure=f"correct `files` in targets.yaml{_nearest(pattern, below.values())}",
+            )
+    return {name: path for name, path in below.items() if any(fnmatchcase(path, pattern) for pattern in patterns)}
+
+
+def nearest(wanted: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant, or None."""
+    close = difflib.get_close_matches(wanted, list(names), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def _nearest(wanted: str, names: Iterable[str]) -> str:
+    candidates = sorted(names)
+    guess = nearest(wanted, candidates)
+    if guess:
+        return f"; did you mean {guess!r}?"
+    shown = ", ".join(candidates[:8]) + (", …" if len(candidates) > 8 else "")  # noqa: PLR2004 (as many as fit a line)
+    return f"; there are: {shown}" if shown else ""

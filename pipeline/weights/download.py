@@ -1,0 +1,289 @@
+"""One file over HTTP, with patience: resumes where it stopped, tries again with growing pauses, and proves the size.
+
+Called by the `url` source. What has arrived is kept beside the validator the server gave for it, so that a later run
+resumes only if the file behind the URL is still the same (`If-Range`). It must not know what the file is for.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from netrc import NetrcParseError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import DownloadError, StoreError
+
+from .files import digest_file, disk_errors
+from .redact import redact, redact_url
+from .request import Progress
+
+if TYPE_CHECKING:
+    import httpx
+
+_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_HEADWAY = 1 << 20
+"""An attempt that brought this many bytes is no failed attempt: a long file over a bad line arrives in the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to try. Times are seconds.
+
+    Attributes:
+        attempts: how often in a row nothing may come of it.
+        first_wait: the pause after the first failure; each further one is twice as long, give or take a half.
+        longest_wait: no pause is longer, whatever a server asks for.
+        connect: limit for making a connection.
+        read: limit for a silence while data should come.
+    """
+
+    attempts: int = 5
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    connect: float = 15.0
+    read: float = 60.0
+
+
+class _AgainError(Exception):
+    """This attempt failed, another may not. `wait` is what the server asked for."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    state: Path,
+    sha256: str | None,
+    progress: Progress,
+    patience: Patience,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Get a URL into a file.
+
+    Args:
+        url: http or https; user information in it is used and never shown.
+        target: where the whole file goes; on the same file system as `state`.
+        state: directory for the half-done file, kept when this fails.
+        sha256: what the content must be, if that is known.
+        progress: told the bytes.
+        patience: see `Patience`.
+        sleep: for tests.
+
+    Raises:
+        DownloadError: refused, not there, cut off again and again, or not the promised content.
+        StoreError: the disk is full or closed.
+    """
+    part = _Part(state, redact_url(url))
+    with disk_errors(state), _client(url, patience) as client:
+        state.mkdir(parents=True, exist_ok=True)
+        transfer = _Transfer(client, url, part, progress)
+        in_pieces = _complete(transfer, patience, sleep)
+        if sha256 is not None and in_pieces and digest_file(part.data).sha256 != sha256:
+            # An old piece may be at fault (a server that lies about its validator): once more, from the start.
+            part.drop()
+            _complete(transfer, patience, sleep)
+        if sha256 is not None and (got := digest_file(part.data)).sha256 != sha256:
+            part.drop()
+            raise DownloadError(
+                f"is not what was promised: expected sha256 {sha256}, got {got.sha256} ({got.size} bytes)",
+                where=part.where,
+                cure="nothing was replaced. If the new content is wanted, correct `sha256` in targets.yaml, "
+                "or delete the model's entry from slipway.lock, and run doit again",
+            )
+        part.data.replace(target)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], None]) -> bool:
+    """Make attempts until the part is whole; say whether it came in several pieces."""
+    part = transfer.part
+    failures, pieces = 0, 1 if part.size else 0
+    while True:
+        before = part.size
+        pieces += 1
+        try:
+            transfer.attempt()
+        except _AgainError as problem:
+            failures = 1 if part.size - before >= _HEADWAY else failures + 1
+            if failures >= patience.attempts:
+                raise DownloadError(
+                    f"could not be downloaded in {failures} attempts: {problem}",
+                    where=part.where,
+                    cure="check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit again",
+                ) from None
+            pause = patience.first_wait * 2 ** (failures - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (not a secret)
+            sleep(min(patience.longest_wait, max(pause, problem.wait or 0)))
+        else:
+            return pieces > 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A half-done file and the validator it came with."""
+
+    state: Path
+    where: str
+
+    @property
+    def data(self) -> Path:
+        return self.state / "part"
+
+    @property
+    def size(self) -> int:
+        return self.data.stat().st_size if self.data.is_file() else 0
+
+    def validator(self) -> str | None:
+        try:
+            value = json.loads((self.state / "validator.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, str) else None
+
+    def start(self, offset: int, validator: str | None) -> None:
+        """Get ready to append at `offset`; the validator is written first, so that it is never newer than the data."""
+        if offset == 0:
+            self.drop()
+            (self.state / "validator.json").write_text(json.dumps(validator), encoding="utf-8")
+
+    def drop(self) -> None:
+        (self.state / "validator.json").unlink(missing_ok=True)
+        self.data.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """What stays the same from attempt to attempt."""
+
+    client: httpx.Client
+    url: str
+    part: _Part
+    progress: Progress
+
+    def attempt(self) -> None:
+        """Ask once and append what comes.
+
+        Raises:
+            _AgainError: it is worth another try.
+            DownloadError: it is not.
+        """
+        validator = self.part.validator()
+        offset = self.part.size if validator else 0
+        headers = {"Accept-Encoding": "identity"}
+        if offset and validator:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
+        with _transport(self.part.where), self.client.stream("GET", self.url, headers=headers) as response:
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if offset and response.headers.get("content-range") == f"bytes */{offset}":
+                    return  # it was whole already
+                self.part.drop()
+                raise _AgainError("the server could not resume")
+            _refuse(response, self.part.where)
+            if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+                offset = 0  # all of it: no part was asked for, or the file has changed since
+            elif not response.headers.get("content-range", "").startswith(f"bytes {offset}-"):
+                self.part.drop()
+                raise _AgainError("the server resumed at another place")
+            self._receive(response, offset)
+
+    def _receive(self, response: httpx.Response, offset: int) -> None:
+        encoded = response.headers.get("content-encoding", "identity") != "identity"
+        length = response.headers.get("content-length", "")
+        total = offset + int(length) if length.isdecimal() and not encoded else None
+        self.part.start(offset, None if encoded else _validator_of(response))
+        if total is not None:
+            _require_space(self.part.state, total - offset)
+        self.progress(offset, total)
+        with self.part.data.open("ab") as file:
+            for block in response.iter_bytes() if encoded else response.iter_raw():
+                file.write(block)
+                offset += len(block)
+                self.progress(offset, total)
+        if total is not None and offset != total:
+            raise _AgainError(f"the connection ended after {offset} of {total} bytes")
+
+
+def _require_space(directory: Path, wanted: int) -> None:
+    """Fail before the first byte rather than after the last that fits."""
+    free = shutil.disk_usage(directory).free
+    if wanted > free:
+        raise StoreError(
+            f"no space left: {wanted} bytes are to come and {free} are free",
+            where=directory,
+            cure="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
+        )
+
+
+def _validator_of(response: httpx.Response) -> str | None:
+    etag = response.headers.get("etag", "")
+    if etag and not etag.startswith("W/"):  # a weak one does not promise the same bytes
+        return str(etag)
+    modified = response.headers.get("last-modified")
+    return str(modified) if modified else None
+
+
+def _refuse(response: httpx.Response, where: str) -> None:
+    status = response.status_code
+    if status in _TRY_AGAIN:
+        asked = response.headers.get("retry-after", "")
+        raise _AgainError(f"HTTP status {status}", float(asked) if asked.isdecimal() else None)
+    if response.is_success:
+        return
+    cures = {
+        401: "it wants a login: put one for this host in ~/.netrc",
+        403: "the server does not allow it: check the address, and the login for this host in ~/.netrc",
+        404: "check `url` in targets.yaml: the server does not have it",
+        407: "the proxy wants a login: check HTTPS_PROXY",
+        410: "check `url` in targets.yaml: it was there and is gone for good",
+    }
+    raise DownloadError(
+        f"HTTP status {status}", where=where, cure=cures.get(status, "check `url` in targets.yaml in a browser")
+    )
+
+
+@contextmanager
+def _transport(where: str) -> Iterator[None]:
+    """Sort what httpx raises into what may pass and what will not."""
+    import httpx  # noqa: PLC0415 (loaded only when something is downloaded)
+
+    try:
+        yield
+    except httpx.TransportError as problem:
+        text = redact(str(problem)) or type(problem).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            raise DownloadError(
+                f"the server's certificate is not trusted: {text}",
+                where=where,
+                cure="set SSL_CERT_FILE to the certificates of your organisation",
+            ) from None
+        if isinstance(problem, httpx.UnsupportedProtocol):
+            raise DownloadError(text, where=where, cure="use an http or https URL") from None
+        raise _AgainError(text) from None
+    except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.DecodingError) as problem:
+        raise DownloadError(redact(str(problem)), where=where, cure="check `url` in targets.yaml") from None
+
+
+@contextmanager
+def _client(url: str, patience: Patience) -> Iterator[httpx.Client]:
+    import httpx  # noqa: PLC0415 (loaded only when something is downloaded)
+
+    auth: Any = None
+    if "@" not in urlsplit(url).netloc:
+        try:
+            auth = httpx.NetRCAuth()
+        except (OSError, ValueError, NetrcParseError):  # none, or not readable: then none
+            auth = None
+    timeout = httpx.Timeout(patience.read, connect=patience.connect)
+    with httpx.Client(follow_redirects=True, timeout=timeout, auth=auth) as client:
+        yield client

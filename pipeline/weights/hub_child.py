@@ -1,0 +1,104 @@
+"""The part of the `hub` source that runs in a process of its own, beside `huggingface_hub`.
+
+The library reads its settings (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HOME`, …) once, when it is imported: a
+fresh process is how all of them hold, whatever was imported before. Run as `python -m … REQUEST ANSWER`, two JSON
+files; it must import nothing of the project, so that its answers are all there is between the two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+WORKERS = 4
+
+_NETWORK = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError", "TransportError", "Timeout",
+                      "TimeoutException", "NetworkError", "RemoteProtocolError"})  # fmt: skip
+_KINDS = {
+    "OfflineModeIsEnabled": "offline",
+    "GatedRepoError": "gated",
+    "RepositoryNotFoundError": "repository",
+    "RevisionNotFoundError": "revision",
+    "RemoteEntryNotFoundError": "file",
+    "HFValidationError": "name",
+}
+
+
+def listing(repo: str, revision: str) -> dict[str, Any]:
+    """Ask the hub what a branch, tag or commit is: the commit, and every file with its size and digest."""
+    from huggingface_hub import HfApi  # noqa: PLC0415 (a library that is not there must become an answer)
+
+    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    files = {
+        sibling.rfilename: {"size": sibling.size, "sha256": sibling.lfs.sha256 if sibling.lfs else None}
+        for sibling in info.siblings or ()
+    }
+    return {"commit": info.sha, "files": files}
+
+
+def get(repo: str, commit: str, files: list[str], force: bool, watch: str) -> dict[str, Any]:
+    """Bring files of a commit into the hub's cache; return where each is."""
+    from huggingface_hub import constants, hf_hub_download  # noqa: PLC0415
+
+    folder = Path(constants.HF_HUB_CACHE) / ("models--" + repo.replace("/", "--"))
+    Path(watch).write_text(str(folder / "blobs"), encoding="utf-8")
+
+    def one(name: str) -> str:
+        return str(hf_hub_download(repo, name, revision=commit, force_download=force))
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return {"files": dict(zip(files, pool.map(one, files), strict=True))}
+
+
+def explain(problem: BaseException) -> dict[str, str]:
+    """What went wrong, as a kind the parent has words for. Libraries change their classes' places, not their names."""
+    text = f"{type(problem).__name__}: {problem}"
+    chain: list[BaseException] = []
+    step: BaseException | None = problem
+    while step is not None and step not in chain:
+        chain.append(step)
+        step = step.__cause__ or step.__context__
+    # The most telling name anywhere in the chain counts; a lost connection is often wrapped in "not in the cache".
+    names = [kind.__name__ for link in chain for kind in type(link).__mro__]
+    for name, kind in _KINDS.items():
+        if name in names:
+            return {"error": kind, "text": text}
+    statuses = [getattr(getattr(link, "response", None), "status_code", None) for link in chain]
+    if 401 in statuses or 403 in statuses:  # noqa: PLR2004
+        return {"error": "gated", "text": text}
+    if any(isinstance(status, int) and (status == 429 or status >= 500) for status in statuses):  # noqa: PLR2004
+        return {"error": "busy", "text": text}
+    if any(isinstance(link, OSError) and link.errno is not None and link.errno in _disk() for link in chain):
+        return {"error": "disk", "text": text}
+    if isinstance(problem, ModuleNotFoundError):
+        return {"error": "module", "text": text}
+    if any(name in _NETWORK for name in names):
+        return {"error": "network", "text": text}
+    return {"error": "other", "text": text}
+
+
+def _disk() -> set[int]:
+    import errno  # noqa: PLC0415
+
+    return {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+def main(request: str, answer: str) -> None:
+    """Do what the request file says and write the answer file."""
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    # Otherwise the library asks the hub for things that are not part of the model, even when every file is cached.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        result = (listing if asked["do"] == "list" else get)(**asked["with"])
+    except Exception as problem:  # noqa: BLE001 (every failure is an answer)
+        result = explain(problem)
+    Path(answer).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,63 @@
+"""Weights the user already has: `weights: {path: …}`, a directory or one file.
+
+They are copied (cloned where the file system can), never linked: what is built must not change when they are edited,
+nor the other way round. They are not locked, for their digests are in the action's key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import DownloadError
+
+from .choose import choose, nearest
+from .request import Arrived, Request
+
+
+def fetch(request: Request) -> Arrived:
+    """List what there is; symbolic links are followed, as checkpoints often are directories of links into a cache.
+
+    Raises:
+        DownloadError: nothing there, an empty directory, a dangling link, or something that is no file.
+    """
+    root = request.local
+    if root is None:
+        raise DownloadError("a `path` source without a path", where=request.model, cure="set `path` in targets.yaml")
+    if not root.exists():
+        siblings = [child.name for child in root.parent.iterdir()] if root.parent.is_dir() else []
+        guess = nearest(root.name, siblings)
+        raise DownloadError(
+            f"the weights of {request.model} are not there",
+            where=root,
+            cure="correct `path` in targets.yaml" + (f"; did you mean {root.with_name(guess)}?" if guess else ""),
+        )
+    if not root.is_dir():
+        _check(root)
+        return Arrived(resolved="", files={root.name: root}, ours=False)
+    found = {path.relative_to(root).as_posix(): path for path in _walk(root, frozenset())}
+    chosen = choose(
+        found, subdir=request.source.get("subdir"), patterns=request.source.get("files") or (), where=str(root)
+    )
+    for name in chosen:
+        _check(found[name])
+    return Arrived(resolved="", files={path: found[name] for name, path in chosen.items()}, ours=False)
+
+
+def _walk(directory: Path, above: frozenset[str]) -> Iterator[Path]:
+    here = os.path.realpath(directory)
+    if here in above:
+        raise DownloadError("a link leads back to a directory above it", where=directory, cure="remove the link")
+    for child in sorted(directory.iterdir()):
+        if child.is_dir():
+            yield from _walk(child, above | {here})
+        else:
+            yield child
+
+
+def _check(path: Path) -> None:
+    if not path.exists():
+        raise DownloadError("a link that leads nowhere", where=path, cure="restore the file it points at, or remove it")
+    if not path.is_file():
+        raise DownloadError("is not a plain file", where=path, cure="leave only files in the directory of weights")

@@ -1,0 +1,228 @@
+"""`slipway.lock`: the pin of every model's weights, written by the machine and reviewed by people in a diff.
+
+Planning reads it (`read_lock`, `Lock.entry_for`), a run adds to it (`write_lock_entry`). It stands beside
+`targets.yaml`: JSON with one file a line, sorted. Reading is strict, because a lock that was half understood would pin
+half. It must not know how anything is downloaded, and imports nothing heavy: every command reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import MatrixError, Position
+
+from .cache import DownloadCache
+from .entry import identity
+from .files import disk_errors, unsafe_path
+
+VERSION = 1
+"""Version of the file's format."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CURE = "restore it from version control, or delete the bad entry and run doit: it is locked again"
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a lock file says.
+
+    Attributes:
+        entries: model -> entry, as in the file: `{"source", "resolved", "files": {path: {"size", "sha256"}}}`.
+    """
+
+    entries: Mapping[str, Json]
+
+    def entry_for(self, model: str, source: Mapping[str, Json]) -> Json | None:
+        """The entry that pins this source of this model, or None: never locked, or the source was edited since."""
+        entry = self.entries.get(model)
+        return entry if entry is not None and entry["source"] == identity(source) else None
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file; one that does not exist is empty.
+
+    Raises:
+        MatrixError: it is malformed, truncated, or of a newer version. The position is that of the fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock({})
+    except UnicodeDecodeError as problem:
+        raise MatrixError(f"is not UTF-8 text: {problem.reason}", where=path, cure=_CURE) from None
+    except OSError as problem:
+        raise MatrixError(f"cannot be read: {problem.strerror}", where=path, cure="make it a readable file") from None
+    try:
+        document = json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as problem:
+        conflict = any(line.startswith(_CONFLICT) for line in text.splitlines()[problem.lineno - 1 : problem.lineno])
+        raise MatrixError(
+            "has an unresolved merge conflict" if conflict else f"is not valid JSON (cut off?): {problem.msg}",
+            where=Position(str(path), problem.lineno, problem.colno),
+            cure="keep the entries of both sides, then run doit" if conflict else _CURE,
+        ) from None
+    except _DuplicateKeyError as problem:
+        # The second of the two is the later one, and most likely the one that should not be there.
+        number = max((n for n, line in enumerate(text.splitlines(), 1) if json.dumps(problem.key) in line), default=1)
+        raise MatrixError(
+            f"the key {problem.key!r} is there twice", where=Position(str(path), number, 1), cure=_CURE
+        ) from None
+    return _Checker(path, text).lock(document)
+
+
+def write_lock_entry(path: Path, model: str, entry: Json) -> None:
+    """Add or replace one model's entry: atomic, and safe against another process that writes at the same time.
+
+    Args:
+        path: the lock file; made when it does not exist.
+        model: name in targets.yaml.
+        entry: as in `Lock.entries`; a step gives it as the fact `lock`.
+
+    Raises:
+        MatrixError: the file that is there is malformed (it is left as it is).
+        StoreError: it cannot be written.
+    """
+    with DownloadCache.default().alone(f"lock {path.resolve()}"):
+        entries = {**read_lock(path).entries, model: entry}
+        if path.is_file() and entries == read_lock(path).entries:
+            return
+        with disk_errors(path):
+            _replace(path, render(entries))
+
+
+def render(entries: Mapping[str, Json]) -> str:
+    """The text of a lock file: sorted, one file of a model a line, so that a diff shows what changed and no more."""
+    lines = ["{", f'  "version": {VERSION},', '  "weights": {']
+    models = sorted(entries)
+    for model in models:
+        entry = entries[model]
+        lines += [
+            f"    {json.dumps(model)}: {{",
+            f'      "source": {json.dumps(entry["source"], sort_keys=True, ensure_ascii=False)},',
+            f'      "resolved": {json.dumps(entry["resolved"])},',
+            '      "files": {',
+        ]
+        files = sorted(entry["files"])
+        for name in files:
+            item = {"size": entry["files"][name]["size"], "sha256": entry["files"][name]["sha256"]}
+            comma = "," if name != files[-1] else ""
+            lines.append(f"        {json.dumps(name, ensure_ascii=False)}: {json.dumps(item)}{comma}")
+        lines += ["      }", "    }" + ("," if model != models[-1] else "")]
+    return "\n".join([*lines, "  }", "}", ""])
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; this one is committed and read by others.
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class _DuplicateKeyError(ValueError):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _without_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKeyError(key)
+        found[key] = value
+    return found
+
+
+class _Checker:
+    """Walks a parsed lock and refuses what does not belong there, pointing at its line."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+
+    def lock(self, document: Json) -> Lock:
+        self._mapping((), document, {"version", "weights"})
+        version = document["version"]
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise self._wrong(("version",), f"the version is {version!r}, not a number")
+        if version > VERSION:
+            raise self._wrong(
+                ("version",),
+                f"is of version {version}, and this Slipway knows {VERSION}",
+                cure="upgrade Slipway: pip install --upgrade slipway",
+            )
+        self._mapping(("weights",), document["weights"])
+        for model, entry in document["weights"].items():
+            self._entry(("weights", model), entry)
+        return Lock(document["weights"])
+
+    def _entry(self, at: tuple[str, ...], entry: Json) -> None:
+        self._mapping(at, entry, {"source", "resolved", "files"})
+        self._mapping((*at, "source"), entry["source"])
+        if not isinstance(entry["resolved"], str):
+            raise self._wrong((*at, "resolved"), "`resolved` is not a string")
+        self._mapping((*at, "files"), entry["files"])
+        if not entry["files"]:
+            raise self._wrong((*at, "files"), "`files` is empty")
+        for name, item in entry["files"].items():
+            here = (*at, "files", name)
+            self._mapping(here, item, {"size", "sha256"})
+            problem = unsafe_path(name)
+            if problem:
+                raise self._wrong(here, f"the path {name!r} {problem}")
+            if not isinstance(item["size"], int) or isinstance(item["size"], bool) or item["size"] < 0:
+                raise self._wrong((*here, "size"), f"the size of {name!r} is not a number of bytes")
+            if not isinstance(item["sha256"], str) or not _SHA256.fullmatch(item["sha256"]):
+                raise self._wrong((*here, "sha256"), f"the sha256 of {name!r} is not 64 lower-case hex digits")
+
+    def _mapping(self, at: tuple[str, ...], value: Json, keys: set[str] | None = None) -> None:
+        name = repr(at[-1]) if at else "the file"
+        if not isinstance(value, dict):
+            raise self._wrong(at, f"{name} is not a mapping")
+        if keys is not None and set(value) != keys:
+            strange = sorted(set(value) - keys)
+            missing = sorted(keys - set(value))
+            raise self._wrong(
+                (*at, strange[0]) if strange else at,
+                f"{name} has an unknown key {strange[0]!r}" if strange else f"{name} lacks {missing[0]!r}",
+            )
+
+    def _wrong(self, at: Sequence[str], what: str, cure: str = _CURE) -> MatrixError:
+        line, column = _find(self._text, at)
+        return MatrixError(what, where=Position(str(self._path), line, column), cure=cure)
+
+
+def _find(text: str, at: Sequence[str]) -> tuple[int, int]:
+    """Line and column of a key. JSON is YAML, and PyYAML knows where each node stands, which `json` does not."""
+    import yaml  # noqa: PLC0415 (only errors need it)
+
+    line, column = 1, 1
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return line, column
+    for name in at:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        if found is None:
+            break
+        mark, node = found[0].start_mark, found[1]
+        line, column = mark.line + 1, mark.column + 1
+    return line, column

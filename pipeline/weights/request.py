@@ -1,0 +1,70 @@
+"""The two values between `fetch` and a source: what is asked for, and what arrived.
+
+Every source module has one function, `fetch(request) -> Arrived`. A source only gets files onto this machine: hashing,
+comparing with the lock, caching and putting them in place are the same for all and live in `pipeline.weights.fetch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.action import Json
+
+from .cache import DownloadCache
+from .entry import Entry
+
+Progress = Callable[[float, float | None], None]
+"""Called with the bytes done so far and the bytes there are in all (None: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a source.
+
+    Attributes:
+        model: name in targets.yaml, for messages.
+        source: the model's `weights:` of targets.yaml, with its `kind`.
+        locked: what `slipway.lock` says of this source, or None on first sight.
+        local: the user's file or directory, for sources of kind `path`.
+        cache: where finished and half-done downloads live.
+        scratch: an empty directory on the cache's file system; removed when the request is over.
+        log: file for what tools print.
+        progress: see `Progress`.
+    """
+
+    model: str
+    source: Mapping[str, Json]
+    locked: Entry | None
+    local: Path | None
+    cache: DownloadCache
+    scratch: Path
+    log: Path
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a server says of a file before it is read. `sha256` is None where it only tells the size."""
+
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What a source got hold of.
+
+    Attributes:
+        resolved: the exact thing behind the name: a commit, a version, or "" where there is no such notion.
+        files: path in the result -> file on this machine.
+        ours: the files were made for this request, so they may be moved. Otherwise they belong to the user or to
+            another program's cache, and are copied.
+        promised: what the server said of them; checked like the lock.
+    """
+
+    resolved: str
+    files: Mapping[str, Path]
+    ours: bool
+    promised: Mapping[str, Promise] = field(default_factory=dict)

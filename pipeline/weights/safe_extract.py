@@ -1,0 +1,194 @@
+"""Taking files out of a zip or tar that somebody else made, so that nothing can land outside the given directory.
+
+Only plain files are ever written, with plain permissions, at paths that were checked first; links, devices, absolute
+paths, `..`, duplicates and size bombs are refused by name. Called by the `package` and `url` sources.
+"""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from pipeline.errors import DownloadError
+
+from .files import unsafe_path
+
+SUFFIXES = (".zip", ".whl", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""Names that mean an archive this module can read."""
+
+_CURE = "do not use this archive: ask its publisher, or name only the files you need with `files` in targets.yaml"
+_MEMBERS = 100_000
+_ALWAYS_FINE = 1 << 30
+_RATIO = 200
+"""An archive may unpack to 1 GiB, or to 200 times its size: weights shrink by a few percent, bombs a thousandfold."""
+
+Choose = Callable[[list[str]], Mapping[str, str]]
+"""Given the names of all files in an archive: the wanted ones -> path below the directory to extract to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    size: int
+    kind: str
+    """`file`, `directory`, or what else it is, in words."""
+
+
+class _Reader(Protocol):
+    """What the two kinds of archive have in common."""
+
+    def members(self) -> Iterator[_Member]:
+        """All members in archive order."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """The content of a member that is a file."""
+
+
+class _Zip:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def members(self) -> Iterator[_Member]:
+        for info in self._archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if info.is_dir():
+                yield _Member(info.filename.rstrip("/"), 0, "directory")
+            elif kind in {0, stat.S_IFREG}:
+                encrypted = info.flag_bits & 1
+                yield _Member(info.orig_filename, info.file_size, "an encrypted file" if encrypted else "file")
+            else:
+                yield _Member(info.filename, 0, "a symbolic link" if kind == stat.S_IFLNK else "a special file")
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._archive.open(name)
+
+
+class _Tar:
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+        self._infos: dict[str, tarfile.TarInfo] = {}
+
+    def members(self) -> Iterator[_Member]:
+        for info in self._archive:
+            name = info.name.removeprefix("./")
+            if info.isdir():
+                yield _Member(name, 0, "directory")
+            elif info.isreg():
+                self._infos[name] = info
+                yield _Member(name, info.size, "file")
+            else:
+                link = info.issym() or info.islnk()
+                yield _Member(name, 0, "a link" if link else "a special file")
+
+    def open(self, name: str) -> IO[bytes]:
+        opened = self._archive.extractfile(self._infos[name])
+        if opened is None:  # cannot be: only regular files are remembered
+            raise KeyError(name)
+        return opened
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file name promises an archive this module can read."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[str, Path]:
+    """Extract the chosen files.
+
+    Args:
+        archive: a zip (or wheel) or tar file; told apart by content.
+        into: an empty directory.
+        choose: see `Choose`.
+        where: what the archive is, for messages.
+
+    Returns:
+        path below `into` -> the extracted file.
+
+    Raises:
+        DownloadError: not an archive, damaged, or with members that must not be trusted. Files already extracted
+            may remain in `into`.
+    """
+    with _opened(archive, where) as reader:
+        members = _surveyed(reader, archive.stat().st_size, where)
+        chosen = choose([name for name, member in members.items() if member.kind == "file"])
+        _refuse_special(members, chosen, where)
+        extracted: dict[str, Path] = {}
+        for name in (name for name in members if name in chosen):  # in archive order: a tar is not read twice
+            path = chosen[name]
+            problem = unsafe_path(name) or unsafe_path(path)
+            if problem:
+                raise DownloadError(f"the member {name!r} {problem}", where=where, cure=_CURE)
+            if path in extracted:
+                raise DownloadError(f"two members would become {path!r}", where=where, cure=_CURE)
+            target = into / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with reader.open(name) as source, target.open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+            extracted[path] = target
+    return extracted
+
+
+def _surveyed(reader: _Reader, packed: int, where: str) -> dict[str, _Member]:
+    """Members by name, after a look at their number and declared sizes (both formats stop reading at those)."""
+    limit, total = max(_ALWAYS_FINE, _RATIO * packed), 0
+    found: dict[str, _Member] = {}
+    for member in reader.members():
+        total += member.size
+        if total > limit or len(found) >= _MEMBERS:
+            raise DownloadError(
+                f"unpacks to more than {limit} bytes or {_MEMBERS} members, out of {packed} bytes: a bomb",
+                where=where,
+                cure=_CURE,
+            )
+        if member.kind == "directory":
+            continue
+        if member.name in found:
+            raise DownloadError(f"has two members named {member.name!r}", where=where, cure=_CURE)
+        found[member.name] = member
+    return found
+
+
+def _refuse_special(members: Mapping[str, _Member], chosen: Mapping[str, str], where: str) -> None:
+    """A link next to chosen files is probably one of them to its author: leaving it out silently would be wrong."""
+    files = [name for name, member in members.items() if member.kind == "file"]
+    everything = len(chosen) == len(files)
+    folders = {name.rpartition("/")[0] for name in chosen}
+    for name, member in members.items():
+        if member.kind != "file" and (everything or name.rpartition("/")[0] in folders):
+            raise DownloadError(f"the member {name!r} is {member.kind}, not a plain file", where=where, cure=_CURE)
+
+
+@contextmanager
+def _opened(archive: Path, where: str) -> Iterator[_Reader]:
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                yield _Zip(opened)
+        else:
+            with tarfile.open(archive) as opened_tar:
+                yield _Tar(opened_tar)
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        OSError,
+    ) as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise  # the disk's complaint; those of gzip and bz2 have no number
+        raise DownloadError(
+            f"is not a zip or tar archive, or is damaged: {problem}",
+            where=where,
+            cure="check the URL; an error page of a server also ends up here",
+        ) from problem

@@ -1,0 +1,116 @@
+"""Weights behind a URL: `weights: {url: https://…}`.
+
+Three forms: one file, kept as it is; an archive, which is extracted (`subdir` and `files` choose; `extract: false`
+keeps it); and a URL that ends in `/`, below which each of `files` is a name to download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote, urlsplit
+
+from pipeline.action import Json
+from pipeline.errors import DownloadError
+
+from .choose import choose
+from .download import Patience, download
+from .files import place, unsafe_path
+from .redact import redact_url
+from .request import Arrived, Request
+from .safe_extract import extract, is_archive
+
+
+def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa: B008 (frozen)
+    """Download, and extract where that is asked for.
+
+    Raises:
+        DownloadError: see `pipeline.weights.download` and `safe_extract`; also a URL of no use.
+        StoreError: the disk is full or closed.
+    """
+    url = str(request.source["url"])
+    where = redact_url(url)
+    parts = _parts(url, where)
+    if parts.endswith("/"):
+        return Arrived("", _each(request, url, where, patience), ours=True)
+    name = PurePosixPath(unquote(parts)).name
+    unpack = is_archive(name) and request.source.get("extract") is not False
+    if not unpack and (request.source.get("files") or request.source.get("subdir")):
+        raise DownloadError(
+            "`files` and `subdir` need an archive or a URL that ends in /",
+            where=where,
+            cure="remove them from targets.yaml, or correct `url`",
+        )
+    locked = request.locked.files if request.locked and not unpack else {}
+    promised = request.source.get("sha256") or (locked[name].sha256 if name in locked else None)
+    file = request.scratch / "file"
+    _one(request, url, file, promised, patience)
+    if not unpack:
+        return Arrived("", {name: file}, ours=True)
+    source = request.source
+
+    def wanted(names: list[str]) -> Mapping[str, str]:
+        return choose(names, subdir=source.get("subdir"), patterns=source.get("files") or (), where=where)
+
+    files = extract(file, request.scratch / "members", wanted, where=where)
+    file.unlink()
+    return Arrived("", files, ours=True)
+
+
+def _parts(url: str, where: str) -> str:
+    """The path of the URL, after a check that it is one we can use."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in {"http", "https"} or not host:
+        raise DownloadError(
+            "is not an http or https URL", where=where, cure="correct `url` in targets.yaml, or use `path` for a file"
+        )
+    if not parts.path:
+        raise DownloadError("names no file", where=where, cure="correct `url` in targets.yaml")
+    return parts.path
+
+
+def _each(request: Request, base: str, where: str, patience: Patience) -> dict[str, Path]:
+    names: list[Json] = list(request.source.get("files") or ())
+    if not names or request.source.get("sha256"):
+        raise DownloadError(
+            "a URL that ends in / needs `files`, and no `sha256`",
+            where=where,
+            cure="list the names to download below it in `files` in targets.yaml (slipway.lock holds their digests)",
+        )
+    got: dict[str, Path] = {}
+    address, question, query = base.partition("?")
+    sizes = {path: digest.size for path, digest in request.locked.files.items()} if request.locked else {}
+    done = 0
+    for number, name in enumerate(dict.fromkeys(str(name) for name in names)):
+        problem = unsafe_path(name) or ("is a pattern, not a name" if set(name) & set("*?[") else None)
+        if problem:
+            raise DownloadError(f"the name {name!r} {problem}", where=where, cure="correct `files` in targets.yaml")
+        file = request.scratch / str(number)
+        locked = request.locked.files.get(name) if request.locked else None
+        sha256 = locked.sha256 if locked else None
+
+        def report(now: float, _: float | None, before: int = done) -> None:
+            request.progress(before + now, sum(sizes.values()) or None)
+
+        here = replace(request, progress=report)
+        _one(here, f"{address}{quote(name)}{question}{query}", file, sha256, patience)
+        done += file.stat().st_size
+        got[name] = file
+    return got
+
+
+def _one(request: Request, url: str, file: Path, sha256: str | None, patience: Patience) -> None:
+    """Download one URL, alone among processes; not at all when the cache has the promised content."""
+    if sha256 and request.cache.intact(sha256):
+        place(request.cache.blob(sha256), file, share=True)
+        return
+    shown = redact_url(url)
+    with request.cache.alone(f"url {shown}"):
+        download(
+            url, file, state=request.cache.partial(shown), sha256=sha256, progress=request.progress, patience=patience
+        )

