@@ -1,0 +1,49 @@
+"""Operating system errors, told to people: what was being done, where, and what to do about it.
+
+Every module of the store raises through here, so that a full disk reads the same wherever it is met.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from pipeline.errors import StoreError
+
+Note = Callable[[str], None]
+"""Gets one sentence about something that was wrong and has been healed or worked around."""
+
+StrPath = str | os.PathLike[str]
+
+_CURES = {
+    errno.ENOSPC: "free some space (doit gc), then run doit again: what is finished is kept",
+    errno.EDQUOT: "your quota is used up: free some space (doit gc), then run doit again",
+    errno.EACCES: "make it writable for you, or point SLIPWAY_STORE at a directory that is",
+    errno.EPERM: "make it writable for you, or point SLIPWAY_STORE at a directory that is",
+    errno.EROFS: "the file system is read-only: remount it, or point SLIPWAY_STORE elsewhere",
+    errno.EIO: "the disk cannot be read or written there: check it before you trust it with a build",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or run fewer jobs (-n)",
+    errno.ENAMETOOLONG: "shorten the names of models or variants, or build in a directory with a shorter path",
+    errno.ENOTDIR: "a file is where a directory should be: move it away",
+    errno.EISDIR: "a directory is where a file should be: move it away",
+    errno.ENOTEMPTY: "a directory is where a file should be: move it away",
+}
+
+
+class BlobMissing(StoreError):
+    """A blob that a record names is not there, or was damaged and thrown out. Running the action again heals it."""
+
+
+def store_error(error: OSError, doing: str, path: StrPath | None = None) -> StoreError:
+    """Tell an OSError in our own words.
+
+    Args:
+        error: what the operating system said.
+        doing: the end of the sentence "cannot …", e.g. `write a blob`.
+        path: the place, where the error does not know it.
+    """
+    said = (error.strerror or str(error)).lower()
+    cure = _CURES.get(error.errno or 0, "run doit again; if it stays, look at what else uses that path")
+    where = path if path is not None else error.filename
+    return StoreError(f"cannot {doing}: {said}", where=os.fsdecode(where) if where is not None else None, cure=cure)

@@ -1,0 +1,243 @@
+# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH115, PTH116, PTH120, PTH121, PTH211
+# Paths are strings in here: this is called for every file, and pathlib costs more than the work.
+"""Outputs on their way: taken in from scratch, put into the tree, looked after there, and taken away.
+
+`store` comes here with what a record or an entry of the ledger says. Only files that an action owns are ever touched:
+several actions, and people, may keep files in one directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from pipeline.errors import StoreError
+
+from .blobs import CHEAP, BlobStore
+from .digest import DigestMemo, stamp, stays_inside
+from .faults import store_error
+from .files import read_file, rename, replace_file
+from .records import FILE, LINK, PROGRAM, SMALL, SMALL_TOTAL, Output, Record, is_safe_path
+
+
+class Placed(NamedTuple):
+    """What `place` did, as relative paths."""
+
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def take(path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, move: bool) -> Output:
+    """Take in what an action made: into `small`, which travels in the record, or as a blob.
+
+    Args:
+        path: the output's relative path.
+        file: where it is now.
+        small: digest -> content; what is added here counts towards `SMALL_TOTAL`.
+        blobs: where the rest goes.
+        move: the file need not be left where it is.
+
+    Raises:
+        StoreError: it cannot be an output, is still being written, or the store cannot be written.
+    """
+    if not is_safe_path(path):
+        raise StoreError(
+            "an output needs a relative path without '..'", where=path, cure="correct the step that wrote it"
+        )
+    try:
+        state = os.lstat(file)
+        mode = PROGRAM if state.st_mode & 0o111 else FILE
+        if stat.S_ISLNK(state.st_mode):
+            target, mode = os.readlink(file), LINK
+            if not stays_inside(path, target):
+                raise StoreError(f"leads outside the outputs, to {target}", where=file, cure="copy what it points to")
+            data = os.fsencode(target)
+        elif stat.S_ISREG(state.st_mode) and state.st_size <= min(SMALL, SMALL_TOTAL - sum(map(len, small.values()))):
+            data = read_file(file)
+            if len(data) != state.st_size:
+                raise StoreError("is still being written", where=file, cure="run doit again")
+        else:
+            sha256, size = blobs.put(file, move=move)
+            return Output(sha256, size, mode)
+    except OSError as error:
+        raise store_error(error, "store an output", file) from error
+    sha256 = _sha256(data)
+    small[sha256] = data
+    return Output(sha256, len(data), mode)
+
+
+def take_log(file: str, small: dict[str, bytes], blobs: BlobStore) -> str | None:
+    """Take in what an action's tools printed, and return its digest; None when that is nothing."""
+    try:
+        if os.stat(file).st_size == 0:
+            return None
+    except OSError:
+        return None
+    return take("log", file, small, blobs, move=False).sha256
+
+
+def place(
+    record: Record,
+    root: str,
+    before: Iterable[str],
+    memo: DigestMemo,
+    blobs: BlobStore,
+    *,
+    link: bool = False,
+    scratch: str | None = None,
+) -> Placed:
+    """Make the tree hold what a record says, touching only what differs.
+
+    Args:
+        record: whose outputs.
+        root: the directory they belong in.
+        before: relative paths that the action owned until now; those it owns no more are removed.
+        memo: digests of the tree's files.
+        blobs: where the content is.
+        link: see `BlobStore.materialise`.
+        scratch: a directory where the action has just made these outputs; small ones are moved from there.
+
+    Raises:
+        BlobMissing: a blob is gone; the action must run.
+        StoreError: the tree cannot be written.
+    """
+    outputs = record.outputs
+    gone = remove([path for path in before if path not in outputs], root, keep_root=True)
+    written = []
+    for path, output in outputs.items():
+        target = f"{root}/{path}"
+        if is_intact(target, output, memo, blobs):
+            continue
+        try:
+            try:
+                _write(record, path, target, blobs, link=link, scratch=scratch)
+            except IsADirectoryError:
+                os.rmdir(target)  # an empty one that is left over
+                _write(record, path, target, blobs, link=link, scratch=scratch)
+            if output.mode != LINK:
+                memo.remember(target, os.stat(target), output.sha256)
+        except OSError as error:
+            raise store_error(error, "write an output", target) from error
+        written.append(path)
+    return Placed(tuple(written), tuple(gone))
+
+
+def damaged(outputs: Mapping[str, Output], root: str, memo: DigestMemo, blobs: BlobStore) -> list[str]:
+    """The outputs that are missing, or not what they were when they were made."""
+    return [path for path, output in outputs.items() if not is_intact(f"{root}/{path}", output, memo, blobs)]
+
+
+def is_intact(target: str, output: Output, memo: DigestMemo, blobs: BlobStore) -> bool:
+    """Whether a file is there with the content and the kind that it should have."""
+    try:
+        state = os.lstat(target)
+        if output.mode == LINK:
+            return stat.S_ISLNK(state.st_mode) and _sha256(os.fsencode(os.readlink(target))) == output.sha256
+        mode = state.st_mode
+        if not stat.S_ISREG(mode) or state.st_size != output.size or (not mode & 0o111) != (not output.mode & 0o111):
+            return False
+        known = memo.peek(target, state)
+        if known is None and _is_sound_link(target, state, output, blobs):
+            # Each further link changes the ctime of all of them; the blob store keeps track of its own.
+            known = output.sha256
+            memo.remember(target, os.lstat(target), known)
+        return (known or memo.file(target)) == output.sha256
+    except (StoreError, OSError):
+        return False
+
+
+def remove(paths: Iterable[str], root: str, *, keep_root: bool = False) -> list[str]:
+    """Remove files and the directories that this leaves empty, up to the root; return what was there.
+
+    Raises:
+        StoreError: a file cannot be removed.
+    """
+    removed, folders = [], set()
+    for path in paths:
+        if not is_safe_path(path):
+            continue
+        try:
+            os.unlink(f"{root}/{path}")
+            removed.append(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            pass  # not ours any more
+        except OSError as error:
+            if error.errno != errno.EPERM or not os.path.isdir(f"{root}/{path}"):  # macOS says EPERM of a directory
+                raise store_error(error, "remove an output", f"{root}/{path}") from error
+        while path := path.rpartition("/")[0]:
+            folders.add(path)
+    for folder in sorted(folders, key=len, reverse=True):
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{root}/{folder}")
+    if not keep_root:
+        with contextlib.suppress(OSError):
+            os.rmdir(root)
+    return removed
+
+
+def _write(record: Record, path: str, target: str, blobs: BlobStore, *, link: bool, scratch: str | None) -> None:
+    output = record.outputs[path]
+    data = record.small.get(output.sha256)
+    if output.mode == LINK:
+        _write_symlink(path, target, data if data is not None else blobs.read(output.sha256), blobs.temporary())
+    elif data is None:
+        blobs.materialise(output.sha256, target, output.mode, link=link)
+    elif scratch is None or not _move(f"{scratch}/{path}", data, output.mode, target):
+        replace_file(target, data, output.mode, blobs.temporary())
+
+
+def _write_symlink(path: str, target: str, data: bytes, temporary: str) -> None:
+    leads_to = os.fsdecode(data)
+    if not stays_inside(path, leads_to):
+        raise StoreError(
+            f"a symlink in the store leads outside, to {leads_to}", where=target, cure="run: doit cache verify"
+        )
+    os.makedirs(os.path.dirname(temporary), exist_ok=True)
+    os.symlink(leads_to, temporary)
+    try:
+        rename(temporary, target)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def _move(source: str, data: bytes, mode: int, target: str) -> bool:
+    """Move a file from scratch, if it is nobody else's and has the right content: making one costs twice as much."""
+    try:
+        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        state = os.fstat(fd)
+        if state.st_nlink != 1 or not stat.S_ISREG(state.st_mode) or os.read(fd, len(data) + 1) != data:
+            return False
+        if state.st_mode & 0o777 != mode:
+            os.fchmod(fd, mode)
+        stamp(fd)
+    finally:
+        os.close(fd)
+    try:
+        rename(source, target)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False
+        raise
+    return True
+
+
+def _is_sound_link(target: str, state: os.stat_result, output: Output, blobs: BlobStore) -> bool:
+    if state.st_nlink == 1 or state.st_size <= CHEAP:
+        return False
+    try:
+        return os.path.samefile(blobs.path(output.sha256), target) and blobs.check(output.sha256, output.size)
+    except FileNotFoundError:
+        return False
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

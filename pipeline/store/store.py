@@ -1,0 +1,286 @@
+# ruff: noqa: PTH103
+# Paths are strings in here: this is called for every file, and pathlib costs more than the work.
+"""The way into the store: what is known of a key, taking in what an action made, putting it where it belongs.
+
+`run` is the caller; commands use it for statistics. A directory holds all of it, may be shared by any number of trees
+and processes at once, and may be copied or restored as it is:
+
+    records     what finished actions left (`records`)
+    cas/ab/…    the bytes they made (`blobs`)
+    blobs       which blobs are known by heart; may be lost
+    part/       files on their way; may be emptied when nobody builds
+    lock        held shared by everybody who uses the store, exclusively by `gc`
+
+A commit writes blobs, waits for the disk, then writes the record: what a record names was there. Whatever is damaged
+afterwards is found when it is used, reported once, and counts as not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pipeline.errors import StoreError
+
+from . import outputs
+from .blobs import BlobStore
+from .digest import DigestMemo, walk
+from .faults import Note, StrPath, store_error
+from .records import Output, Record, RecordStore
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from .remote import Remote
+
+How = Literal["restored", "fetched"]
+UPLOADS = 4
+
+
+class Found(NamedTuple):
+    """A record whose outputs can be had. `how` is `restored` (from this store) or `fetched` (from the remote one)."""
+
+    record: Record
+    how: How
+
+
+class Store:
+    """The store of one directory. Methods may be called from any thread.
+
+    Args:
+        root: the directory; made when something is first written.
+        remote: the store of other machines.
+        read_only: `commit` refuses, and nothing is fetched.
+        sync: whether commits wait for the disk.
+        note: gets each sentence about something that was wrong and is worked around; else they collect in `notes`.
+    """
+
+    def __init__(
+        self,
+        root: StrPath,
+        remote: Remote | None = None,
+        *,
+        read_only: bool = False,
+        sync: bool = True,
+        note: Note | None = None,
+    ) -> None:
+        self.root = os.fspath(root)
+        self.notes: list[str] = []
+        self.note = note or self.notes.append
+        self.read_only = read_only
+        self.remote = remote
+        self.blobs = BlobStore(self.root, self.note, read_only=read_only, sync=sync)
+        self.records = RecordStore(f"{self.root}/records", self.note, read_only=read_only)
+        self._shared: int | None = None
+        self._uploads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def record(self, key: str) -> Record | None:
+        """What this store knows of a key, whether or not the outputs are still there.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self.records.get(key)
+
+    def lookup(self, key: str) -> Found | None:
+        """The record of a key, with every blob it names in this store, fetched if need be; None when that cannot be.
+
+        Raises:
+            StoreError: the store cannot be read, or what was fetched cannot be written.
+        """
+        self._share()
+        record, how = self.records.get(key), "restored"
+        missing = (
+            {} if record is None else {s: size for s, size in record.blobs().items() if not self.blobs.check(s, size)}
+        )
+        if record is None or missing:
+            if self.remote is None or self.read_only:
+                return None
+            local, how = record, "fetched"
+            record = local or self.remote.record(key)
+            if record is None or not self._fetch(missing if local else record.blobs()):
+                return None
+            if local is None:
+                self.records.put(record)
+        self.records.touch(key)
+        return Found(record, "fetched" if how == "fetched" else "restored")
+
+    def state(self, key: str) -> Literal["local", "remote", "miss"]:
+        """Where a key would be found, at a glance and without fetching anything: for plans, not for decisions."""
+        record = self.records.get(key)
+        if record is not None and all(self.blobs.has(sha256, size) for sha256, size in record.blobs().items()):
+            return "local"
+        return "remote" if self.remote is not None and self.remote.has(key) else "miss"
+
+    def commit(
+        self,
+        record: Record,
+        files: Mapping[str, StrPath] | StrPath,
+        *,
+        log: StrPath | None = None,
+        move: bool = True,
+    ) -> Record:
+        """Take in what an action made. When this returns, its work survives whatever happens to this process.
+
+        Args:
+            record: all but `outputs`, `small` and `log`, which are filled in.
+            files: relative posix path -> file, or a directory of which all files are meant. Symlinks may lead to places
+                inside; executable bits are kept, other modes are not.
+            log: what the action's tools printed; left where it is.
+            move: the files are scratch, and large ones need not be left.
+
+        Returns:
+            The complete record.
+
+        Raises:
+            StoreError: a file cannot be an output, or the store cannot be written. Then there is no record.
+        """
+        if self.read_only:
+            raise StoreError(
+                "the store is read-only", where=self.root, cure="build without --from-store-only, or with another store"
+            )
+        self._share(create=True)
+        if not isinstance(files, Mapping):
+            folder = os.fspath(files)
+            files = {path: f"{folder}/{path}" for path in sorted(walk(folder))}
+        small: dict[str, bytes] = {}
+        taken = {
+            path: outputs.take(path, os.fspath(file), small, self.blobs, move=move) for path, file in files.items()
+        }
+        printed = None if log is None else outputs.take_log(os.fspath(log), small, self.blobs)
+        complete = replace(record, outputs=taken, small=small, log=printed)
+        self.blobs.flush()
+        self.records.put(complete)
+        if self.remote is not None and self.remote.write:
+            self._upload(complete)
+        return complete
+
+    def materialise(
+        self,
+        record: Record,
+        target_root: StrPath,
+        previous: Iterable[str] = (),
+        memo: DigestMemo | None = None,
+        *,
+        link: bool = False,
+        scratch: StrPath | None = None,
+    ) -> outputs.Placed:
+        """Make the tree hold a record's outputs; see `outputs.place`.
+
+        Raises:
+            BlobMissing: a blob is gone since `lookup`; the action must run.
+            StoreError: the tree cannot be written.
+        """
+        return outputs.place(
+            record,
+            os.fspath(target_root),
+            previous,
+            memo if memo is not None else DigestMemo(),
+            self.blobs,
+            link=link,
+            scratch=None if scratch is None else os.fspath(scratch),
+        )
+
+    def damaged(self, owned: Mapping[str, Output], target_root: StrPath, memo: DigestMemo) -> list[str]:
+        """Which outputs in the tree are missing, or not what they should be."""
+        return outputs.damaged(owned, os.fspath(target_root), memo, self.blobs)
+
+    def remove(self, owned: Iterable[str], target_root: StrPath) -> list[str]:
+        """Remove outputs from the tree, and directories that this leaves empty; the store keeps its copies.
+
+        Raises:
+            StoreError: a file cannot be removed.
+        """
+        return outputs.remove(owned, os.fspath(target_root))
+
+    def log(self, record: Record) -> str | None:
+        """What the tools of an action printed when it ran; None when that is not known here."""
+        if record.log is None:
+            return None
+        data = record.small.get(record.log)
+        if data is None:
+            if not self.blobs.check(record.log):
+                return None
+            data = self.blobs.read(record.log)
+        return data.decode(errors="replace")
+
+    def exclusive(self) -> None:
+        """Become the only user of the store, until `close`: for `gc`.
+
+        Raises:
+            StoreError: another process uses it.
+        """
+        self._share(create=True)
+        if self._shared is None:
+            raise StoreError("the store is read-only", where=self.root, cure="make it writable for you")
+        try:
+            fcntl.flock(self._shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # A failed conversion may have lost the shared lock as well.
+            fcntl.flock(self._shared, fcntl.LOCK_SH)
+            raise StoreError("another doit is using the store", where=self.root, cure="wait for it to end") from None
+
+    def close(self) -> None:
+        """Finish uploads, write down what was learnt, let go of all files."""
+        if self._uploads is not None:
+            self._uploads.shutdown(wait=True)
+            self._uploads = None
+        if self.remote is not None:
+            self.remote.close()
+        self.blobs.close()
+        self.records.close()
+        with self._lock:
+            if self._shared is not None:
+                os.close(self._shared)
+                self._shared = None
+
+    def _fetch(self, wanted: Mapping[str, int]) -> bool:
+        """Whether every blob could be fetched from the remote store, or was here after all."""
+        remote = self.remote
+        if remote is None:
+            return False
+        for sha256, size in wanted.items():
+            if self.blobs.check(sha256, size):
+                continue
+            temporary = self.blobs.temporary()
+            if not remote.fetch(sha256, size, temporary):
+                return False
+            self.blobs.adopt(temporary, sha256, size)
+        self.blobs.flush()
+        return True
+
+    def _upload(self, record: Record) -> None:
+        """Send a record and its blobs away, while the build goes on."""
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only who uploads pays for the import
+
+        remote = self.remote
+        if remote is None:
+            return
+        with self._lock:
+            if self._uploads is None:
+                self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+        self._uploads.submit(remote.publish, record, self.blobs.path)
+
+    def _share(self, *, create: bool = False) -> None:
+        """Hold the store's lock with all others who use it, so that `gc` takes nothing away from under us."""
+        if self._shared is not None:
+            return
+        with self._lock:
+            if self._shared is not None:
+                return
+            path = f"{self.root}/lock"
+            try:
+                if create:
+                    os.makedirs(self.root, exist_ok=True)
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if self.read_only else os.O_CREAT), 0o644)
+                fcntl.flock(fd, fcntl.LOCK_SH)
+            except OSError as error:
+                if create:
+                    raise store_error(error, "write to the store", path) from error
+                return  # nothing there yet, or read-only: then nobody can take anything away
+            self._shared = fd
