@@ -1,0 +1,189 @@
+"""Finds the programs and environments that actions name, and says what they are, for the key.
+
+The session makes a `Finder`, the engine asks it. What a program is for is not known here. A program is asked for its
+version once: as long as its file stays the same, what it answered is read from a memo, so that a build with nothing
+to do starts no program at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from pipeline import process
+from pipeline.action import Json, Tool
+from pipeline.errors import SlipwayError
+
+PYTHON = "python:current"
+"""The name of the environment that runs us: its Python and the packages that can change what is compiled."""
+
+PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "ml-dtypes", "onnx", "torch")
+PACKAGE_FAMILIES = ("mlc-llm", "mlc-ai")
+"""Nightly packages carry their kind in their name (`mlc-llm-nightly-cpu`)."""
+
+_LLVM = tuple(range(22, 13, -1))
+
+PROGRAMS = {
+    "ld64.lld": ("ld64.lld", *(f"ld64.lld-{n}" for n in _LLVM)),
+    "ld.lld": ("ld.lld", *(f"ld.lld-{n}" for n in _LLVM), *(() if sys.platform == "darwin" else ("ld",))),
+    "wasm-ld": ("wasm-ld", *(f"wasm-ld-{n}" for n in _LLVM)),
+    "cc": ("cc", "gcc", "clang"),
+    "c++": ("c++", "g++", "clang++"),
+    "aarch64-cc": ("aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc"),
+}
+"""Names in keys -> file names that will do, best first. Any other name is itself the file's name."""
+
+FROM_XCODE = {"ld64.lld": "ld"}
+"""Names for which Xcode has a program that will do, on a Mac."""
+
+VERSION_FLAGS = {"ld": "-v", "xcodebuild": "-version"}
+"""Programs that do not know `--version`. GNU's `ld` knows both, Apple's only this."""
+
+XCODE_LINK = Path("/var/db/xcode_select_link")
+"""What `xcode-select` switches, unless DEVELOPER_DIR overrules it."""
+
+SECONDS = 60
+"""How long a program may take to say its version: Xcode's tools look around when they are first used."""
+
+
+class Finder:
+    """Looks programs up on PATH, with a memo of what they said.
+
+    Args:
+        memo: a JSON file of ours; it may be missing, and is made anew when it is damaged.
+    """
+
+    def __init__(self, memo: Path) -> None:
+        self._memo = memo
+        self._lock = threading.Lock()
+
+    def find(self, name: str) -> Tool | None:
+        """The first candidate for the name that can say its version; None where there is none.
+
+        For `python:current` the version lists the packages of `PACKAGES` that are installed.
+        """
+        if name == PYTHON:
+            return Tool(
+                name, Path(sys.executable), self._remember([PYTHON, *map(_state, _python_paths())], _python_version)
+            )
+        for path in self._candidates(name):
+            version = self._remember([_state(path), *_xcode()], partial(_version, path))
+            if version:
+                return Tool(name, path, version)
+        return None
+
+    def watch_paths(self, name: str) -> list[Path]:
+        """Files and directories of which at least one changes whenever `find` would answer differently.
+
+        They are the program, every directory of PATH (where a better candidate could appear) and, on a Mac, Xcode's.
+        PATH and DEVELOPER_DIR themselves, being variables, are for the caller to watch.
+        """
+        if name == PYTHON:
+            return _python_paths()
+        tool = self.find(name)
+        paths = [*([tool.path] if tool else []), *map(Path, os.get_exec_path()), *_xcode_paths()]
+        return [path for path in dict.fromkeys(paths) if path.exists()]
+
+    def _candidates(self, name: str) -> Iterator[Path]:
+        for file in PROGRAMS.get(name, (name,)):
+            if found := shutil.which(file):
+                yield Path(found)
+        xcrun = shutil.which("xcrun") if sys.platform == "darwin" and name in FROM_XCODE else None
+        if xcrun:
+            words = [xcrun, "--find", FROM_XCODE[name]]
+            path = self._remember([*words, *_xcode()], partial(_said, *words))
+            if path:
+                yield Path(path)
+
+    def _remember(self, question: list[Json], answer: Callable[[], str]) -> str:
+        """The memo's answer to a question, or else the real one, kept unless it is empty: a failure may be mended."""
+        asked = json.dumps(question)
+        with self._lock:
+            memo = _load(self._memo)
+            if asked in memo:
+                return memo[asked]
+            said = answer()
+            if said:
+                with suppress(OSError):  # a build without a memo is slower, and right
+                    _save(self._memo, memo | {asked: said})
+            return said
+
+
+def _load(path: Path) -> dict[str, str]:
+    try:
+        memo = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {k: v for k, v in memo.items() if isinstance(v, str)} if isinstance(memo, dict) else {}
+
+
+def _save(path: Path, memo: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(memo, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _state(path: Path) -> Json:
+    """What changes with the file behind the path; links are followed (`cc` is one, by way of another, to `gcc-12`)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _xcode() -> list[Json]:
+    """The state of the Xcode in use: `/usr/bin/cc` and its like are stubs that stay the same when Xcode changes."""
+    return [_state(path) for path in _xcode_paths()]
+
+
+def _xcode_paths() -> list[Path]:
+    if sys.platform != "darwin":
+        return []
+    developer = Path(os.environ.get("DEVELOPER_DIR") or XCODE_LINK.resolve())
+    return [developer, developer / "usr" / "bin", developer.parent / "version.plist"]
+
+
+def _version(path: Path) -> str:
+    return _said(path, VERSION_FLAGS.get(path.name, "--version"))
+
+
+def _said(*command: str | Path) -> str:
+    """The first line a program prints that says anything; empty when it fails, as Apple's stand-ins for Xcode do."""
+    try:
+        done = process.run(command, env={"LC_ALL": "C"}, check=False, timeout=SECONDS)
+    except (SlipwayError, OSError):
+        return ""
+    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
+    return lines[0] if done.status == 0 and lines else ""
+
+
+def _python_paths() -> list[Path]:
+    """The interpreter, and the directories of its packages, in which every installation changes an entry."""
+    return [
+        Path(sys.executable),
+        *(path for path in map(Path, dict.fromkeys(sys.path)) if path.name.endswith("-packages")),
+    ]
+
+
+def _python_version() -> str:
+    from importlib import metadata  # noqa: PLC0415 - dear, and seldom needed
+
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        if "Name" not in distribution.metadata:  # what a broken installation left
+            continue
+        name = distribution.metadata["Name"].lower().replace("_", "-")
+        if name in PACKAGES or name.startswith(PACKAGE_FAMILIES):
+            found.setdefault(name, distribution.version)  # the first on the path is the one that is imported
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return ", ".join([python, *(f"{name} {version}" for name, version in sorted(found.items()))])
