@@ -1,0 +1,53 @@
+"""Asks a model's source for its parameters and writes them as a tensor cache, once for all backends.
+
+`pipeline.steps.params` calls it inside a worker: a factory's module says which parameters there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+from . import python_source, sources, tensor_cache
+from .recipe import BuildSpec
+
+
+def write(
+    *, model: Mapping[str, Json], source: Mapping[str, Json], path: str, weights: str | None, out: str
+) -> dict[str, Json]:
+    """Write the parameters of a model variant into `out`.
+
+    Args:
+        model: the MODEL of the step's parameters.
+        source: the SOURCE of the step's parameters.
+        path: the source's file.
+        weights: directory with the model's weights, if it has any.
+        out: an existing directory.
+
+    Returns:
+        `{"tensors", "bytes", "shards"}`: counts.
+
+    Raises:
+        StepError: the source or one of its parameters cannot be read.
+        FormatError: a parameter is nothing a tensor cache can hold.
+    """
+    spec = BuildSpec(model["model"], model["variant"], model["options"], Path(weights) if weights else None, "llvm")
+    with tvm.target.Target("llvm"):
+        loaded = sources.load(source, Path(path), spec, compiling=False)
+    return tensor_cache.write(_named(loaded, Path(path)), Path(out))
+
+
+def _named(loaded: sources.Loaded, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the parameters one at a time, reading those that are given as functions when their turn comes."""
+    parameters = loaded.parameters() if callable(loaded.parameters) else loaded.parameters
+    if not isinstance(parameters, Mapping):
+        cure = "return a mapping of names to arrays"
+        raise StepError(f"the parameters are a {type(parameters).__name__}", where=path, cure=cure)
+    for name, value in parameters.items():
+        yield str(name), python_source.run(value, path) if callable(value) else value

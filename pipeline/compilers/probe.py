@@ -1,0 +1,80 @@
+"""Finds out what a toolchain can do: its versions, its code generators, and whether its Metal matmul rule works.
+
+`pipeline.steps.toolchain` calls it inside that toolchain's worker, each function in a child of its own. A list of
+versions would be wrong soon: the same TVM works or crashes with the tvm-ffi beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import traceback
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.target import Target
+
+from pipeline.action import Json
+
+
+def versions() -> dict[str, Json]:
+    """Return the versions of the interpreter and its compilers, and the kinds of device they generate code for."""
+    return {
+        "python": platform.python_version(),
+        "tvm": tvm.__version__,
+        "tvm_ffi": tvm_ffi.__version__,
+        "mlc_llm": _version("mlc_llm", "mlc-llm", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-llm-cpu"),
+        "codegens": codegens(),
+    }
+
+
+def codegens() -> list[str]:
+    """Return the kinds of device this TVM generates code for, sorted."""
+    start = "target.build."
+    return sorted(n.removeprefix(start) for n in tvm_ffi.registry.list_global_func_names() if n.startswith(start))
+
+
+def compiles() -> bool:
+    """Compile one small matmul for this machine; called in a forked child, it shows that forking is safe here."""
+    relax.build(_matmuls(("float32",)), Target("llvm"))
+    return True
+
+
+def metal_simdgroup() -> bool:
+    """Compile two small matmuls for Metal with dlight's own rules; return whether that gave simdgroup code.
+
+    Call it with a CPU limit: in some pairs of TVM and tvm-ffi this crashes, in others it takes 18 s to fail or to work.
+    f16 shows whether the rule works, f32, which the rule has always refused, whether refusing is cheap.
+    """
+    target = Target({"kind": "metal", "host": {"kind": "llvm", "mtriple": "arm64-apple-ios14.0"}})
+    try:
+        with target:
+            module = relax.get_default_pipeline(target)(_matmuls(("float16", "float32")))
+        relax.build(module, target, relax_pipeline=None)
+    except Exception:  # noqa: BLE001 - whatever it is, the rule does not work; the log has the reason
+        traceback.print_exc()
+        return False
+    return "simdgroup" in module.script()
+
+
+def _matmuls(dtypes: tuple[str, ...]) -> Any:
+    """Return a module with one function per dtype that multiplies two matrices."""
+    builder = relax.BlockBuilder()
+    for dtype in dtypes:
+        left, right = (relax.Var(name, relax.TensorType((128, 128), dtype)) for name in ("left", "right"))
+        with builder.function(f"matmul_{dtype}", [left, right]):
+            with builder.dataflow():
+                product = builder.emit_output(relax.op.matmul(left, relax.op.permute_dims(right)))
+            builder.emit_func_output(product)
+    return builder.finalize()
+
+
+def _version(*names: str) -> str | None:
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None

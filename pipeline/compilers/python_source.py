@@ -1,0 +1,103 @@
+"""Runs the functions of a user's recipe, and turns whatever goes wrong in them into a message with a file and a line.
+
+`sources` calls it for factories, `session` for checks. A recipe is trusted like a Makefile and runs in a child process;
+the traceback of its mistakes goes to stderr, which is the action's log. It knows no compiler.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipeline.errors import SlipwayError, StepError
+
+CONFIG_CURE = (
+    "while compiling, a recipe sees only the weight files that match the model's `config` patterns (*config.json where "
+    "it has none): add the file there, or return the parameters as functions, which compiling does not call"
+)
+
+
+def load_function(path: Path, name: str) -> Callable[..., Any]:
+    """Import the Python file (or the package directory) at `path` and return its function `name`.
+
+    Its directory becomes importable, so a recipe may keep shared parts in a file beside it.
+
+    Raises:
+        StepError: there is no such file or function, or importing it failed.
+    """
+    module = _import(path)
+    function = getattr(module, name, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    near = difflib.get_close_matches(name, own, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it defines {', '.join(sorted(own)) or 'nothing'}"
+    raise StepError(f"there is no function {name!r} in this recipe", where=path, cure=hint)
+
+
+def run(function: Callable[..., Any], path: Path, *arguments: Any, weights: Path | None = None) -> Any:
+    """Call a recipe's function; an exception becomes a `StepError` at the recipe's line that let it happen.
+
+    Args:
+        function: what `load_function` returned, or a function that one returned.
+        path: the recipe, for the place in the message.
+        arguments: passed on.
+        weights: the narrowed directory of weights the recipe was given, if it was: a file missing in it is explained.
+    """
+    try:
+        return function(*arguments)
+    except SlipwayError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a recipe is the user's code: anything may come
+        raise _explain(error, path, getattr(function, "__name__", "it"), weights) from None
+
+
+def _import(path: Path) -> ModuleType:
+    file = path / "__init__.py" if path.is_dir() else path
+    if not file.is_file():
+        raise StepError("this recipe does not exist", where=path, cure="correct the path in targets.yaml")
+    name = f"slipway_recipe_{file.parent.name if path.is_dir() else file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise StepError("this recipe is not a Python file", where=path, cure="name a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(path.parent if path.is_dir() else file.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except SlipwayError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a recipe is the user's code: anything may come
+        raise _explain(error, file, "importing it", None) from None
+    return module
+
+
+def _explain(error: BaseException, path: Path, doing: str, weights: Path | None) -> StepError:
+    traceback.print_exception(error)
+    text = " ".join(str(error).split()) or "no message"
+    what = f"{doing} raised {type(error).__name__}: {text[:400]}"
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return StepError(what, where=f"{error.filename}:{error.lineno}", cure="correct the recipe")
+    where = _last_line(error, path)
+    missing = str(error.filename or text) if isinstance(error, FileNotFoundError) else ""
+    if weights is not None and str(weights) in missing:
+        return StepError(what, where=where, cure=CONFIG_CURE)
+    if isinstance(error, ModuleNotFoundError):
+        return StepError(what, where=where, cure=f"install what provides {error.name!r} in the toolchain's environment")
+    return StepError(what, where=where, cure="correct the recipe; the traceback is in the log")
+
+
+def _last_line(error: BaseException, path: Path) -> str:
+    """`file:line` of the innermost frame that is in the recipe or in a file beside it."""
+    home = (path if path.is_dir() else path.parent).resolve()
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if home in Path(frame.filename).resolve().parents]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)

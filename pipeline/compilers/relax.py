@@ -1,0 +1,240 @@
+"""Compiles a model with TVM's Relax: everything up to the host's triple once, then two objects per triple.
+
+`pipeline.steps.compile` has a worker call `lower` in a process that is then forked for every `codegen`. What the two
+do together is what `tvm.relax.build` does, taken apart at the point where the host's triple first matters; the objects
+are byte for byte those of a build in one go. It knows no archive, no store and no graph.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax import _ffi_api
+from tvm.relax.vm_build import VMExecutable, _filter_tir, _is_device_module, _vmcodegen
+from tvm.target import Target
+from tvm.tirx.build import codegen_build, split_host_device_mods
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+from . import probe, schedules, signatures, sources
+from .recipe import BuildSpec
+
+STAND_IN_TRIPLE = "arm64-apple-ios14.0"
+"""Host of the shared part where the caller names none. Only its pointer width (64 bits) reaches the result."""
+
+MINIMUM_PREFIX = 8
+"""TVM hands shorter strings around inline, and its module attributes cannot read those back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A model on the brink of code generation; lives in one process and is inherited by its forks.
+
+    Attributes:
+        device: the target, without a host.
+        host: functions that run on the CPU, lowered to the end, as an `IRModule`.
+        kernels: the device's code, already generated: it has no host in it.
+        builder: the executable's bytecode.
+        constants: arrays that stay in the library.
+        external: libraries the module brings along.
+        facts: what is known of the result already.
+        functions: what `functions.json` says.
+    """
+
+    device: Target
+    host: Any
+    kernels: tuple[Any, ...]
+    builder: Any
+    constants: Mapping[str, Any]
+    external: tuple[Any, ...]
+    facts: Mapping[str, Json]
+    functions: tuple[Json, ...]
+    prefix: str
+
+
+def lower(
+    *,
+    model: Mapping[str, Json],
+    source: Mapping[str, Json],
+    path: str,
+    config: Mapping[str, str] | None,
+    seen: Sequence[Json],  # noqa: ARG001 - makes stages of changed files differ, see below
+    device: Mapping[str, Json],
+    triple: str | None,
+    metal_simdgroup: bool,
+) -> Lowered:
+    """Load a model and lower it to the point where only code generation for the host is left.
+
+    Args:
+        model: the MODEL of the step's parameters.
+        source: the SOURCE of the step's parameters.
+        path: the source's file.
+        config: the model's config files, path in the model's weights -> file, or None where it has no weights.
+        seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
+            lowering, and a file that has changed must not.
+        device: TVM target of the device, as JSON, without a host.
+        triple: the host, where lowering depends on it (see `pipeline.steps.compile.shares_lowering`); otherwise None.
+        metal_simdgroup: what the toolchain's probe found.
+
+    Raises:
+        StepError: the model or the device is wrong, or TVM refused the model.
+    """
+    started = time.process_time()
+    prefix = _checked_prefix(model["prefix"])
+    target = _target(device, triple)
+    with _folder_of(config) as weights, target:
+        spec = BuildSpec(model["model"], model["variant"], model["options"], weights, target.kind.name)
+        loaded = sources.load(source, Path(path), spec, compiling=True)
+    functions = signatures.describe(loaded.module, loaded.names())
+    if not functions:
+        cure = "give its module at least one public Relax function"
+        raise StepError("this model has no function to call", where=path, cure=cure)
+    passes, schedule = schedules.pipeline_for(target, metal_simdgroup=metal_simdgroup)
+    module = loaded.module.with_attr("system_lib_prefix", prefix)
+    with _refusals(path, target):
+        with target:
+            module = passes(module)
+        constants = dict(module.attrs.get("const_name_to_constant", {}))
+        external = tuple(module.attrs.get("external_mods", ()))
+        builder = relax.ExecBuilder()
+        functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
+        host, kernels = _lower_functions(functions_left, target)
+    facts = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule, "functions": len(functions)}
+    return Lowered(target, host, kernels, builder, constants, external, facts, tuple(functions), prefix)
+
+
+def codegen(state: Lowered, *, triple: str, out: str) -> dict[str, Json]:
+    """Generate the host's code and write `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json` into `out`.
+
+    Args:
+        state: what `lower` returned.
+        triple: the host, e.g. "arm64-apple-ios14.0".
+        out: an existing directory.
+
+    Returns:
+        Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions` and `schedule`.
+
+    Raises:
+        StepError: LLVM does not know the triple, or refused the code.
+    """
+    started = time.process_time()
+    host, target = _with_host(state.device, triple)
+    with _refusals(triple, target):
+        library = codegen_build(_retargeted(state.host, host), host)
+        for kernels in (*state.kernels, *filter(_is_device_module, state.external)):
+            library.import_module(kernels)
+        others = [brought for brought in state.external if not _is_device_module(brought)]
+        linked = _ffi_api.VMLink(state.builder, target, library, others, dict(state.constants))
+        size = _export(VMExecutable(linked), Path(out), state.prefix)
+    document = {"prefix": state.prefix, "functions": list(state.functions)}
+    (Path(out) / "functions.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {**state.facts, "bytes": size, "codegen_cpu": round(time.process_time() - started, 3)}
+
+
+def _lower_functions(module: Any, target: Target) -> tuple[Any, tuple[Any, ...]]:
+    """What `tvm.tirx.build` does before it asks for the host's code; the device's code is generated here already."""
+    host = target.host or target
+    module = tirx.transform.BindTarget(target.with_host(host))(module)
+    passes, finalize_host, finalize_device = tirx.get_default_tir_pipeline(target)
+    on_host, on_device = split_host_device_mods(passes(module))
+    kernels = [codegen_build(finalize_device()(functions), kind) for kind, functions in on_device.items()]
+    return finalize_host()(on_host), tuple(kernels)
+
+
+def _retargeted(module: Any, host: Target) -> Any:
+    """Give every function the real host in place of the one that stood in for it."""
+    functions = {variable: function.with_attr("target", host) for variable, function in module.functions.items()}
+    return tvm.IRModule(functions, attrs=module.attrs)
+
+
+def _export(executable: Any, out: Path, prefix: str) -> int:
+    """Write the executable's two objects under names that are unique to the model; return their size in bytes.
+
+    TVM's own way out is a gzipped tar with today's time in it, which costs more than generating the code.
+    """
+
+    def collect(_name: str, objects: list[str], **_options: Any) -> list[str]:
+        return objects
+
+    with tempfile.TemporaryDirectory(dir=out) as scratch:
+        objects = executable.export_library("objects", fcompile=collect, workspace_dir=scratch)
+        size = 0
+        for item in map(Path, objects):
+            own = out / (item.name if item.name.startswith(prefix) else prefix + item.name)
+            shutil.move(item, own)
+            size += own.stat().st_size
+    return size
+
+
+@contextmanager
+def _folder_of(files: Mapping[str, str] | None) -> Iterator[Path | None]:
+    """Show files as one directory, for as long as the context lasts."""
+    if files is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, file in files.items():
+            link = Path(folder, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+        yield Path(folder)
+
+
+def _checked_prefix(prefix: str) -> str:
+    if len(prefix) >= MINIMUM_PREFIX and re.fullmatch(r"[A-Za-z0-9_]+", prefix):
+        return prefix
+    cure = f"choose a prefix of at least {MINIMUM_PREFIX} letters, digits and underscores"
+    raise StepError(f"{prefix!r} cannot be the prefix of a system library", cure=cure)
+
+
+def _target(device: Mapping[str, Json], triple: str | None) -> Target:
+    """Make the device's target with its host; a CPU is its own host."""
+    kind = device["kind"]
+    if kind not in probe.codegens():
+        cure = f"choose a device of kind {', '.join(probe.codegens())}, or a toolchain whose TVM was built with {kind}"
+        raise StepError(f"TVM {tvm.__version__} has no code generator for {kind!r}", cure=cure)
+    host = {"kind": "llvm", "mtriple": triple or STAND_IN_TRIPLE}
+    own = {**device, "mtriple": triple} if kind == "llvm" and triple else {**device}
+    try:
+        return Target(own if kind == "llvm" else {**own, "host": host})
+    except ValueError as error:
+        said = str(error).split(" Target creation")[0]
+        what = f"TVM {tvm.__version__} does not accept the device {json.dumps(own)}: {said}"
+        raise StepError(what, cure="correct the backend's `device` in targets.yaml") from None
+
+
+def _with_host(device: Target, triple: str) -> tuple[Target, Target]:
+    """Return the host's target, and the device's with that host."""
+    if device.kind.name == "llvm":
+        return device, device
+    host = Target({"kind": "llvm", "mtriple": triple})
+    return host, device.with_host(host)
+
+
+@contextmanager
+def _refusals(where: str, target: Target) -> Iterator[None]:
+    """Turn what TVM raises into a message; the traceback goes to stderr, which is the action's log."""
+    try:
+        yield
+    except StepError:
+        raise
+    except Exception as error:  # noqa: BLE001 - TVM raises every kind, ValueError and its own among them
+        traceback.print_exc()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
+        what = f"TVM {tvm.__version__} could not compile for {target.kind.name}: {said}"
+        cure = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
+        raise StepError(what, where=where, cure=cure) from None

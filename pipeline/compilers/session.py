@@ -1,0 +1,201 @@
+"""Loads a linked library of models, runs a recipe's check on this machine's CPU, and measures how far off it is.
+
+`pipeline.steps.verify` calls `run_checks` inside a worker. The model is found the way an app finds it: its constructors
+register it when the library is loaded, and its prefix is all that is known of it. How the library was linked is not
+known here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+import tvm_ffi
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+from . import python_source, tensor_cache
+from .recipe import Comparison
+
+CPU = (1, 0, 2)
+"""What `vm_initialization` takes: DLPack's number of the CPU, the device's index, and TVM's pooled allocator."""
+
+
+@dataclass(frozen=True)
+class HostSession:
+    """A model loaded into this process; see `recipe.Session` for what the methods promise a recipe.
+
+    Attributes:
+        model: the model's name.
+        variant: the variant's name.
+        options: the variant's body in targets.yaml.
+        weights: directory with the model's weights.
+        functions: signatures by name, as `functions.json` has them.
+        parameters: the tensor cache's directory, where the model has parameters.
+        machine: TVM's virtual machine, which has the model's functions.
+    """
+
+    model: str
+    variant: str
+    options: Mapping[str, Json]
+    weights: Path | None
+    functions: Mapping[str, Json]
+    parameters: Path | None
+    machine: Any
+    _tensors: dict[str, Any] = field(default_factory=dict)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a model's function, with its parameters appended where it takes more than was given."""
+        if function not in self.functions:
+            known = ", ".join(sorted(self.functions))
+            raise StepError(f"{self.model} has no function {function!r}", cure=f"call one of: {known}")
+        expected = self.functions[function]["arguments"]
+        given = [argument for argument in expected if not argument.get("parameter")]
+        if len(arguments) != len(given):
+            cure = f"it takes {', '.join(_signature(argument) for argument in given) or 'no arguments'}"
+            raise StepError(f"{self.model}'s {function} was called with {len(arguments)} arguments", cure=cure)
+        appended = [self._parameter(argument) for argument in expected if argument.get("parameter")]
+        return _from_tvm(self.machine[function](*map(_to_tvm, arguments), *appended))
+
+    def runtime(self, function: str, *arguments: Any) -> Any:
+        """Call a function of the runtime."""
+        found = tvm_ffi.get_global_func(function, allow_missing=True)
+        if found is None:
+            cure = "link the part of the runtime that registers it"
+            raise StepError(f"the runtime has no function {function!r}", cure=cure)
+        return _from_tvm(found(*map(_to_tvm, arguments)))
+
+    def _parameter(self, argument: Mapping[str, Json]) -> Any:
+        if "items" in argument:
+            return [self._parameter(item) for item in argument["items"]]
+        if not self._tensors and self.parameters is not None:
+            # Copied: generated code relies on an alignment that a tensor in the middle of a shard does not have.
+            cache = tensor_cache.read(self.parameters)
+            self._tensors.update({name: tvm.runtime.tensor(array) for name, array in cache.items()})
+        if argument["name"] not in self._tensors:
+            what = f"{self.model} takes a parameter {argument['name']!r} that its source did not give"
+            cure = "let the factory return a mapping with one entry per parameter of its module, in their order"
+            raise StepError(what, cure=cure)
+        return self._tensors[argument["name"]]
+
+
+def load(
+    *,
+    library: Path,
+    model: Mapping[str, Json],
+    functions: Sequence[Json],
+    parameters: Path | None,
+    weights: Path | None,
+) -> HostSession:
+    """Load the shared library and find the model in it by its prefix.
+
+    Raises:
+        StepError: the library cannot be loaded, or the model is not in it.
+    """
+    try:
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        cure = "link it against the runtime of this toolchain"
+        raise StepError(f"it cannot be loaded: {error}", where=library, cure=cure) from None
+    prefix = model["prefix"]
+    try:
+        machine = tvm_ffi.system_lib(prefix)["vm_load_executable"]()
+    except (AttributeError, RuntimeError, ValueError) as error:
+        cure = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
+        what = f"{model['subject']} is not registered under {prefix!r}: {error}"
+        raise StepError(what, where=library, cure=cure) from None
+    machine["vm_initialization"](*CPU)
+    signatures = {function["name"]: function for function in functions}
+    return HostSession(model["model"], model["variant"], model["options"], weights, signatures, parameters, machine)
+
+
+def run_checks(
+    *,
+    library: str,
+    model: Mapping[str, Json],
+    functions: Sequence[Json],
+    parameters: str | None,
+    weights: str | None,
+    recipe: str,
+    check: str,
+) -> list[dict[str, Json]]:
+    """Run a recipe's check on a model of a linked shared library.
+
+    Args:
+        library: the shared library.
+        model: MODEL, as in the parameters of the steps.
+        functions: what `functions.json` (or `archive.json`) says of the model.
+        parameters: directory with the tensor cache, if the model has parameters.
+        weights: directory with the model's weights, if it has any.
+        recipe: the file with the check.
+        check: the function's name.
+
+    Returns:
+        One of `{"name", "elements", "max_abs_error", "max_abs_want", "atol", "passed", "problem"}` per comparison.
+        `problem` is None or says why numbers were not compared. An error that is not a finite number is None.
+
+    Raises:
+        StepError: the model is not there, the check is wrong, or it compared nothing.
+    """
+    function = python_source.load_function(Path(recipe), check)
+    session = load(
+        library=Path(library),
+        model=model,
+        functions=functions,
+        parameters=Path(parameters) if parameters else None,
+        weights=Path(weights) if weights else None,
+    )
+    results = python_source.run(lambda: list(_judged(function(session), recipe)), Path(recipe))
+    if not results:
+        raise StepError(f"{check} compared nothing", where=recipe, cure="yield at least one Comparison")
+    return list(results)
+
+
+def _judged(comparisons: Iterable[Comparison], recipe: str) -> Iterator[dict[str, Json]]:
+    for comparison in comparisons:
+        if not isinstance(comparison, Comparison):
+            wrong = f"the check yielded a {type(comparison).__name__}"
+            raise StepError(wrong, where=recipe, cure="yield pipeline.compilers.recipe.Comparison")
+        yield judge(comparison)
+
+
+def judge(comparison: Comparison) -> dict[str, Json]:
+    """Measure one comparison in float64. Another shape, or anything that is not a finite number, never passes."""
+    got, want = (np.asarray(side, dtype=np.float64) for side in (comparison.got, comparison.want))
+    verdict: dict[str, Json] = {"name": comparison.name, "elements": int(want.size), "atol": float(comparison.atol)}
+    verdict |= {"max_abs_error": None, "max_abs_want": None, "passed": False, "problem": None}
+    if got.shape != want.shape:
+        return verdict | {"problem": f"got the shape {list(got.shape)}, want {list(want.shape)}"}
+    if want.size == 0:
+        return verdict | {"problem": "there is nothing to compare"}
+    error, scale = float(np.abs(got - want).max()), float(np.abs(want).max())
+    if not (math.isfinite(error) and math.isfinite(scale)):
+        return verdict | {"problem": "there is a NaN or an infinity in it"}
+    return verdict | {"max_abs_error": error, "max_abs_want": scale, "passed": error <= comparison.atol}
+
+
+def _to_tvm(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return tvm.runtime.tensor(value)
+    if isinstance(value, tuple) and all(isinstance(extent, int) for extent in value):
+        return tvm_ffi.Shape(value)
+    return value
+
+
+def _from_tvm(value: Any) -> Any:
+    if isinstance(value, tvm_ffi.Tensor):
+        return np.array(value.numpy() if hasattr(value, "numpy") else np.from_dlpack(value))
+    if isinstance(value, tvm_ffi.Array):
+        return [_from_tvm(item) for item in value]
+    return value
+
+
+def _signature(argument: Mapping[str, Json]) -> str:
+    return f"{argument['name']} {argument['dtype']}{argument['shape']}"

@@ -1,0 +1,154 @@
+"""Loads a model from what it is written in, as a Relax module and named parameters: a factory, ONNX, `torch.export`.
+
+`relax` and `parameters` call it inside a worker. The optional front ends are imported when a model needs them; what is
+missing is said with what to install. It does not know what becomes of the module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tvm
+from tvm import relax
+
+from pipeline.action import Json
+from pipeline.errors import StepError, ToolMissing
+
+from . import python_source
+from .recipe import Array, BuildSpec, Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model as its source gives it. `module` is an `IRModule` whose functions take the parameters as arguments."""
+
+    module: Any
+    parameters: Parameters
+
+    def names(self) -> list[str] | None:
+        """Names of the parameters in order, or None where only asking for all of them would tell."""
+        return None if callable(self.parameters) else list(self.parameters)
+
+
+def load(source: Mapping[str, Json], path: Path, spec: BuildSpec, *, compiling: bool) -> Loaded:
+    """Load a model.
+
+    Args:
+        source: `{"kind": "factory", "function": name}`, `{"kind": "onnx"}` or `{"kind": "exported"}`.
+        path: the file (a factory may be a package directory).
+        spec: what to build.
+        compiling: whether `spec.weights` is narrowed to the `config` files, which error messages then explain.
+
+    Raises:
+        StepError: the source is wrong.
+        ToolMissing: reading it needs a package that is not installed.
+    """
+    kind = source["kind"]
+    if kind == "factory":
+        return _factory(path, source["function"], spec, compiling=compiling)
+    if kind not in _FRONT_ENDS:
+        cure = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
+        raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, cure=cure)
+    if not path.is_file():
+        raise StepError("this model file does not exist", where=path, cure="correct the path in targets.yaml")
+    return _FRONT_ENDS[kind](path, spec.options)
+
+
+def _factory(path: Path, name: str, spec: BuildSpec, *, compiling: bool) -> Loaded:
+    function = python_source.load_function(path, name)
+    result = python_source.run(function, path, spec, weights=spec.weights if compiling else None)
+    cure = "a factory ends with `return module, parameters`"
+    place = _definition(function, path)
+    if not isinstance(result, tuple) or len(result) != 2:  # noqa: PLR2004 - module and parameters
+        raise StepError(f"{name} returned {_describe(result)}, not a module and its parameters", where=place, cure=cure)
+    module, parameters = result
+    if not isinstance(module, tvm.IRModule):
+        raise StepError(f"{name} returned {_describe(module)} where a tvm.IRModule belongs", where=place, cure=cure)
+    if isinstance(parameters, Mapping):
+        return Loaded(module, parameters)
+    if callable(parameters):
+        return Loaded(module, partial(python_source.run, parameters, path))
+    wrong = f"{name} returned {_describe(parameters)} where the parameters belong"
+    raise StepError(wrong, where=place, cure="return a mapping of names to arrays, or a function that returns one")
+
+
+def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
+    """Read an ONNX file; the option `shapes` gives inputs a shape (`{input: [int | symbol, ...]}`)."""
+    onnx = _optional("onnx", path)
+    try:
+        graph = onnx.load(path)
+    except Exception as error:  # noqa: BLE001 - protobuf's, onnx's own and the system's: none is more telling
+        cure = "export the model again; tensors that it keeps in other files must lie beside it"
+        raise StepError(f"this is not a readable ONNX model: {_line(error)}", where=path, cure=cure) from None
+    shapes = {name: list(shape) for name, shape in options.get("shapes", {}).items()}
+    front_end = importlib.import_module("tvm.relax.frontend.onnx")
+    try:
+        module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
+    except Exception as error:  # noqa: BLE001 - the front end raises every kind
+        _refuse("ONNX", path, error)
+    return _detached(module)
+
+
+def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:
+    """Read what `torch.export.save` wrote."""
+    torch = _optional("torch", path)
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # noqa: BLE001 - torch raises every kind
+        cure = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
+        raise StepError(f"this is not a torch.export program: {_line(error)}", where=path, cure=cure) from None
+    front_end = importlib.import_module("tvm.relax.frontend.torch")
+    try:
+        module = front_end.from_exported_program(program, keep_params_as_input=True, unwrap_unit_return_tuple=True)
+    except Exception as error:  # noqa: BLE001 - the front end raises every kind
+        _refuse("torch.export", path, error)
+    return _detached(module, list(program.graph_signature.inputs_to_parameters.values()))
+
+
+_FRONT_ENDS: dict[str, Callable[[Path, Mapping[str, Json]], Loaded]] = {"onnx": _onnx, "exported": _exported}
+
+
+def _detached(module: Any, names: list[str] | None = None) -> Loaded:
+    """Part a front end's module from the parameters it holds; `names` are better ones than its arguments have."""
+    module, held = relax.frontend.detach_params(module)
+    arrays: dict[str, Array] = {}
+    for function, tensors in held.items():
+        arguments = module[function].params[-len(tensors) :] if tensors else []
+        own = names if names is not None and len(names) == len(tensors) else [argument.name for argument in arguments]
+        arrays.update(zip(own, tensors, strict=True))
+    return Loaded(module, arrays)
+
+
+def _optional(package: str, path: Path) -> Any:
+    """Import a package that is an extra of ours, and named like it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        cure = f"in the toolchain's environment: pip install 'slipway[{package}]'"
+        raise ToolMissing(f"reading this model needs {package}: {error}", where=path, cure=cure) from None
+
+
+def _refuse(format_name: str, path: Path, error: Exception) -> NoReturn:
+    traceback.print_exception(error)
+    cure = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
+    raise StepError(f"TVM's {format_name} front end refused it: {_line(error)}", where=path, cure=cure) from None
+
+
+def _definition(function: Any, path: Path) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{path}:{code.co_firstlineno}" if code is not None else str(path)
+
+
+def _describe(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"

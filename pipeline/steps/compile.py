@@ -1,0 +1,72 @@
+"""Compiles a model variant for a backend into two objects, `<prefix>lib0.o` and `<prefix>devc.o`.
+
+The work is done in the toolchain's worker by `pipeline.compilers.relax`, in two parts: backends that differ in their
+host only (a phone, its simulator, two kinds of Catalyst) ask for the same first part, which the worker does once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from pipeline.action import Job, Json, Stage
+
+HOST_BLIND = frozenset({"metal"})
+"""Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.
+
+A CPU is its own host. dlight schedules OpenCL otherwise where the host is Android. WebGPU's only host has 32 bits.
+"""
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write the objects and `functions.json`.
+
+    Returns:
+        Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions`, and `schedule`, which
+        says where a device's usual schedule could not be had.
+
+    Raises:
+        StepError: the recipe, the model or the device is wrong, or TVM refused it.
+        CompilerCrash: TVM died of it.
+    """
+    backend = job.params["backend"]
+    worker = job.services.worker(job.params["toolchain"])
+    stage = Stage("pipeline.compilers.relax:lower", lowering(job))
+    arguments = {"triple": backend["triple"], "out": str(job.out)}
+    facts = worker.call("pipeline.compilers.relax:codegen", arguments, log=job.log, after=stage)
+    return cast("dict[str, Json]", facts)
+
+
+def lowering(job: Job) -> dict[str, Json]:
+    """Return the arguments of the shared part: equal for backends that differ in their host only."""
+    backend, source, config = job.params["backend"], job.inputs["source"], job.inputs.get("config")
+    device = dict(backend["device"])
+    # The directory is a view made for this job alone; the files it shows are the same for all.
+    files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}
+    code = source if source.is_dir() else source.parent
+    return {
+        "model": dict(job.params["model"]),
+        "source": dict(job.params["source"]),
+        "path": str(source),
+        "config": None if files is None else {name: str(path) for name, path in files.items()},
+        "seen": [_stamp(path) for path in sorted({source, *code.glob("*.py"), *(files or {}).values()}) if path.exists()],
+        "device": device,
+        "triple": None if device["kind"] in HOST_BLIND else backend["triple"],
+        "metal_simdgroup": device["kind"] == "metal" and _probe(job.inputs["toolchain"])["metal_simdgroup"],
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _stamp(path: Path) -> list[Json]:
+    """Tell a file from what it was before it was edited."""
+    stat = path.stat()
+    return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _probe(toolchain: Path) -> Mapping[str, Json]:
+    return cast("Mapping[str, Json]", json.loads((toolchain / "probe.json").read_text(encoding="utf-8")))

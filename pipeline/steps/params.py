@@ -1,0 +1,32 @@
+"""Writes the parameters of a model variant, once for all its backends, in the format that MLC's runtimes load.
+
+The work is done in the toolchain's worker by `pipeline.compilers.parameters`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pipeline.action import Job, Json
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write `params_shard_N.bin` and `tensor-cache.json`.
+
+    Returns:
+        Facts: how many `tensors`, `bytes` and `shards` there are.
+
+    Raises:
+        StepError: the source, or one of its parameters, cannot be read.
+        FormatError: a parameter is nothing that the format can hold.
+    """
+    weights = job.inputs.get("weights")
+    arguments = {
+        "model": dict(job.params["model"]),
+        "source": dict(job.params["source"]),
+        "path": str(job.inputs["source"]),
+        "weights": str(weights) if weights else None,
+        "out": str(job.out),
+    }
+    worker = job.services.worker(job.params["toolchain"])
+    return cast("dict[str, Json]", worker.call("pipeline.compilers.parameters:write", arguments, log=job.log))

@@ -1,0 +1,99 @@
+"""A stand-in for the compile worker: every call in a forked child of the test's process, which has TVM imported.
+
+It keeps the worker's promises that the steps rely on (JSON in and out, a stage computed once and forked, errors
+rebuilt, output in the log) and none about speed or cleaning up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+from pipeline import errors
+from pipeline.action import Job, Stage
+
+
+class StandInWorker:
+    """See the module. `stages` are those asked for; equal ones count once."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+
+    def call(self, function, arguments, *, log: Path, after: Stage | None = None, cpu_limit: float | None = None):
+        if after is not None and after not in self.stages:
+            self.stages.append(after)
+        calls = [(after.function, after.arguments)] if after else []
+        return run_forked([*calls, (function, arguments)], log, cpu_limit)
+
+
+class StandInServices:
+    def __init__(self, worker) -> None:
+        self._worker = worker
+
+    def worker(self, toolchain):
+        assert toolchain == "current"
+        return self._worker
+
+    def progress(self, done, total, unit):
+        pass
+
+
+def make_job(tmp_path: Path, params, inputs, worker, name="job") -> Job:
+    out = tmp_path / name
+    out.mkdir()
+    return Job(params, inputs, {}, out, tmp_path / f"{name}.log", StandInServices(worker))
+
+
+def run_forked(calls, log: Path, cpu_limit: float | None = None):
+    """Run functions one after the other in a child, each given the result of the one before; return the last result."""
+    calls = [(function, json.loads(json.dumps(arguments))) for function, arguments in calls]
+    sys.stdout.flush()
+    receive, send = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads, which do nothing here
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(receive)
+            file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False, buffering=1) for n in (1, 2))
+            if cpu_limit:
+                resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_limit), int(cpu_limit) + 5))
+            with os.fdopen(send, "w") as answer:
+                answer.write(json.dumps(_answer(calls)))
+        finally:
+            os._exit(0)
+    os.close(send)
+    with os.fdopen(receive) as answer:
+        text = answer.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status < 0:
+        raise errors.CompilerCrash(f"the compiler died of {signal.Signals(-status).name}", log=log)
+    reply = json.loads(text)
+    if "error" in reply:
+        raise getattr(errors, reply["error"])(reply["what"], where=reply["where"], cure=reply["cure"])
+    return reply["value"]
+
+
+def _answer(calls):
+    try:
+        state = ()
+        for function, arguments in calls:
+            module, _, name = function.partition(":")
+            state = (getattr(importlib.import_module(module), name)(*state, **arguments),)
+        return {"value": state[0]}
+    except errors.SlipwayError as error:
+        where = None if error.where is None else str(error.where)
+        return {"error": type(error).__name__, "what": error.what, "where": where, "cure": error.cure}
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": "StepError", "what": f"{type(error).__name__}: {error}", "where": None, "cure": None}

@@ -1,0 +1,163 @@
+"""The steps toolchain, params and compile: what they ask of a worker. TVM is not needed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from standin_worker import make_job
+
+from pipeline.errors import CompilerCrash, StepError
+from pipeline.steps import compile as compile_step
+from pipeline.steps import params, toolchain
+
+MODEL = {"model": "tiny", "variant": "f32", "subject": "tiny-f32", "prefix": "tiny_f32_", "options": {}}
+APPLE = {
+    "ios-arm64": ("arm64-apple-ios14.0", "14.0"),
+    "ios-sim-arm64": ("arm64-apple-ios15.0-simulator", "15.0"),
+    "catalyst-arm64": ("arm64-apple-ios18.0-macabi", "18.0"),
+    "catalyst-x86_64": ("x86_64-apple-ios18.0-macabi", "18.0"),
+}
+
+
+class RecordingWorker:
+    """A stand-in that answers from a table and remembers what it was asked."""
+
+    def __init__(self, answers):
+        self.answers, self.calls = answers, []
+
+    def call(self, function, arguments, *, log, after=None, cpu_limit=None):
+        json.dumps(arguments)
+        self.calls.append((function, arguments, after, cpu_limit))
+        answer = self.answers[function.rpartition(":")[2]]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    (tmp_path / "recipe.py").write_text("def build(spec): ...\n")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    (tmp_path / "toolchain").mkdir()
+    (tmp_path / "toolchain" / "probe.json").write_text(json.dumps({"metal_simdgroup": False}))
+    return {"source": tmp_path / "recipe.py", "toolchain": tmp_path / "toolchain"}
+
+
+def compile_job(tmp_path, inputs, worker, name, triple, deployment_target=None, device=None):
+    # As the engine does it: each job is shown a view of its own, made of symbolic links.
+    view = tmp_path / f"view-{name}"
+    view.mkdir()
+    (view / "config.json").symlink_to(tmp_path / "weights" / "config.json")
+    device = device or {"kind": "metal"}
+    backend = {"name": name, "device": device, "triple": triple, "deployment_target": deployment_target}
+    parameters = {"model": MODEL, "source": {"kind": "factory", "function": "build"}, "toolchain": "current"}
+    return make_job(tmp_path, {**parameters, "backend": backend}, {**inputs, "config": view}, worker, name)
+
+
+def stages(worker):
+    return [after for _, _, after, _ in worker.calls]
+
+
+def test_four_apple_slices_share_their_lowering(tmp_path, inputs):
+    worker = RecordingWorker({"codegen": {"bytes": 1}})
+    for name, (triple, target) in APPLE.items():
+        job = compile_job(tmp_path, inputs, worker, name, triple, target)
+        assert compile_step.run(job) == {"bytes": 1}
+        assert worker.calls[-1][1] == {"triple": triple, "out": str(job.out)}
+    first, *others = stages(worker)
+    assert others == [first] * 3
+    assert first.arguments["triple"] is None
+
+
+@pytest.mark.parametrize("kind", ["opencl", "webgpu", "llvm"])
+def test_where_the_host_matters_it_is_part_of_the_lowering(tmp_path, inputs, kind):
+    worker = RecordingWorker({"codegen": {}})
+    for name, triple in (("a", "aarch64-linux-android"), ("b", "x86_64-linux-gnu")):
+        compile_step.run(compile_job(tmp_path, inputs, worker, name, triple, device={"kind": kind}))
+    first, second = stages(worker)
+    assert first.arguments["triple"] == "aarch64-linux-android"
+    assert first != second
+
+
+@pytest.mark.parametrize("edited", ["recipe.py", "beside.py", "weights/config.json"])
+def test_a_file_that_changed_is_lowered_again(tmp_path, inputs, edited):
+    (tmp_path / "beside.py").write_text("SIZE = 1\n")
+    worker = RecordingWorker({"codegen": {}})
+    for name in ("before", "again", "after"):
+        if name == "after":
+            file = tmp_path / edited
+            stat = file.stat()
+            file.write_text("{}  ")
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        compile_step.run(compile_job(tmp_path, inputs, worker, name, "arm64-apple-ios14.0"))
+    before, again, after = stages(worker)
+    assert before == again
+    assert before != after
+
+
+@pytest.mark.parametrize("device", [{"kind": "metal", "max_num_threads": 512}, {"kind": "opencl"}])
+def test_another_device_is_another_lowering(tmp_path, inputs, device):
+    worker = RecordingWorker({"codegen": {}})
+    compile_step.run(compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0"))
+    compile_step.run(compile_job(tmp_path, inputs, worker, "b", "arm64-apple-ios14.0", device=device))
+    first, second = stages(worker)
+    assert first != second
+
+
+@pytest.mark.parametrize(("probed", "kind", "told"), [(True, "metal", True), (False, "metal", False), (True, "llvm", False)])
+def test_the_probe_decides_on_the_simdgroup_rule(tmp_path, inputs, probed, kind, told):
+    (inputs["toolchain"] / "probe.json").write_text(json.dumps({"metal_simdgroup": probed}))
+    worker = RecordingWorker({"codegen": {}})
+    compile_step.run(compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0", device={"kind": kind}))
+    assert stages(worker)[0].arguments["metal_simdgroup"] is told
+
+
+def test_a_model_without_weights_has_no_config(tmp_path, inputs):
+    worker = RecordingWorker({"codegen": {}})
+    job = compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0")
+    compile_step.run(make_job(tmp_path, job.params, inputs, worker, "b"))
+    assert stages(worker)[0].arguments["config"] is None
+
+
+def test_params_passes_on_the_weights(tmp_path, inputs):
+    worker = RecordingWorker({"write": {"tensors": 3}})
+    parameters = {"model": MODEL, "source": {"kind": "onnx"}, "toolchain": "current"}
+    job = make_job(tmp_path, parameters, {**inputs, "weights": tmp_path / "weights"}, worker)
+    assert params.run(job) == {"tensors": 3}
+    function, arguments, after, _ = worker.calls[0]
+    assert (function, after) == ("pipeline.compilers.parameters:write", None)
+    assert arguments["weights"] == str(tmp_path / "weights")
+    assert arguments["out"] == str(job.out)
+
+
+FOUND = {"python": "3.11.7", "tvm": "0.27", "tvm_ffi": "0.1", "mlc_llm": None, "codegens": ["llvm", "metal"]}
+
+
+@pytest.mark.parametrize(
+    ("simdgroup", "expected"), [(True, True), (False, False), (CompilerCrash("died of SIGSEGV"), False)]
+)
+def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
+    worker = RecordingWorker({"versions": dict(FOUND), "compiles": True, "metal_simdgroup": simdgroup})
+    job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
+    facts = toolchain.run(job)
+    assert facts == {**FOUND, "metal_simdgroup": expected}
+    assert json.loads((job.out / "probe.json").read_text()) == facts
+    limits = {function.rpartition(":")[2]: limit for function, _, _, limit in worker.calls}
+    assert limits["metal_simdgroup"] == toolchain.SIMDGROUP_CPU
+
+
+def test_a_tvm_without_metal_is_not_asked_about_it(tmp_path):
+    worker = RecordingWorker({"versions": {**FOUND, "codegens": ["llvm"]}, "compiles": True})
+    assert toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, worker))["metal_simdgroup"] is False
+
+
+def test_a_toolchain_that_cannot_compile_is_refused(tmp_path):
+    worker = RecordingWorker({"versions": dict(FOUND), "compiles": CompilerCrash("died of SIGSEGV")})
+    job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
+    with pytest.raises(StepError, match="cannot compile one matrix product") as caught:
+        toolchain.run(job)
+    assert "pip install" in caught.value.cure
+    assert not list(job.out.iterdir())
