@@ -1,0 +1,80 @@
+"""Which linker flags keep a model alive, as plain data.
+
+The kits print these flags for the users and the proofs link with the same ones, so that what is proven is what is
+shipped. Knows symbols and flags; must not know which linkers are installed, what is done with the text, or templates.
+
+A model is two objects, and nothing an app writes refers to either: each registers itself in a constructor of its own.
+One holds the compiled functions and `<prefix>__tvm_ffi__library_ctx`, the other the blob
+`<prefix>__tvm_ffi__library_bin`. An archive link pulls neither, and `-u` on one of them pulls only half a model: the
+symbol is there, the model loads, and the first call ends in "Cannot find function". So both are always named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.binary.object_info import Format as Format
+from pipeline.binary.symbols import GENERATIONS, symbol_name
+
+ANDROID_PAGE_SIZE = 16384
+"""Devices with 16 KiB pages refuse libraries whose LOAD segments are aligned to less (required by Google Play)."""
+
+
+def library_bin(prefix: str) -> str:
+    """C name of the blob that says "this model is here"; `ffi.SystemLib(prefix)` looks for it."""
+    return prefix + GENERATIONS[0].blob_suffix
+
+
+def library_ctx(prefix: str) -> str:
+    """C name of the (weak) symbol that lives beside the compiled functions."""
+    return prefix + GENERATIONS[0].context_suffix
+
+
+def kept(prefix: str) -> tuple[str, str]:
+    """The C symbols to name with `-u`: one in each of the two objects of a model."""
+    return library_bin(prefix), library_ctx(prefix)
+
+
+def exported(prefix: str) -> tuple[str, ...]:
+    """The C symbols to keep visible in the linked product, so that a strip of the product can be checked with nm."""
+    return (library_bin(prefix),)
+
+
+def force_load(archive: str, form: Format) -> tuple[str, ...]:
+    """Linker words that take every member of one archive, referred to or not, and of no other archive."""
+    if form == "macho":
+        return ("-force_load", archive)
+    return ("--whole-archive", archive, "--no-whole-archive")
+
+
+def keep(prefixes: Iterable[str], form: Format) -> tuple[str, ...]:
+    """Linker words (`-u name` pairs) that fail the link when half of a model is missing.
+
+    Empty for wasm: wasm-ld takes a member for `-u`, and still drops its constructors.
+    """
+    if form == "wasm":
+        return ()
+    return tuple(
+        word for prefix in prefixes for symbol in kept(prefix) for word in ("-u", symbol_name(symbol, form))
+    )  # fmt: skip
+
+
+def exported_symbols_list(prefixes: Iterable[str]) -> str:
+    """Text of the file for `-exported_symbols_list` of Apple's linker: one name a line."""
+    return "".join(f"{symbol_name(symbol, 'macho')}\n" for prefix in prefixes for symbol in exported(prefix))
+
+
+def version_script(prefixes: Iterable[str], also: Iterable[str] = ()) -> str:
+    """Text of an ELF version script that exports the models' symbols and hides the rest.
+
+    Args:
+        prefixes: of the models.
+        also: more names or patterns to export, for instance `Java_*` for a library that is loaded by Java.
+    """
+    names = [*(symbol for prefix in prefixes for symbol in exported(prefix)), *also]
+    return "{\n  global:\n" + "".join(f"    {name};\n" for name in names) + "  local:\n    *;\n};\n"
+
+
+def page_size(platform: str) -> tuple[str, ...]:
+    """Linker words for the alignment of LOAD segments that a platform asks for."""
+    return ("-z", f"max-page-size={ANDROID_PAGE_SIZE}") if platform == "android" else ()

@@ -1,0 +1,118 @@
+"""Renders the templates of link kits, ours or the user's, and turns a mistake in one into an error that shows the line.
+
+`linkkit` calls `Templates.render`. Must not know what a kit is: it gets names and values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+from .quoting import FILTERS
+
+OURS = Path(__file__).resolve().parent.parent / "templates"
+"""The templates inside the package."""
+
+SUFFIX = ".j2"
+
+_MISTAKES = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+"""What an expression in a template can raise."""
+
+
+class Templates:
+    """The templates by name, where a file of the same name in the user's directory comes before ours.
+
+    Files of the user whose names begin with `_` are for `{% include %}`; any other must replace one of ours.
+
+    Args:
+        overrides: the user's directory, or None.
+
+    Raises:
+        StepError: a file in it replaces nothing.
+    """
+
+    def __init__(self, overrides: Path | None = None) -> None:
+        self._overrides = overrides
+        folders = [OURS] if overrides is None else [overrides, OURS]
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(folders),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,  # noqa: S701 - never HTML: every value goes through the filter of its own language
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(FILTERS)
+        if overrides is not None:
+            _refuse_strangers(overrides)
+
+    def render(self, name: str, values: Mapping[str, Json]) -> str:
+        """Fill in the template `name` (without its ending `.j2`).
+
+        Raises:
+            StepError: the template names something that is not there, is no template, or raises; with its file and line.
+        """
+        file = name + SUFFIX
+        try:
+            return self._environment.get_template(file).render(values)
+        except jinja2.UndefinedError as error:
+            available = ", ".join(sorted(values))
+            raise StepError(
+                f"template {file}: {error.message}",
+                where=self._where(file, error),
+                cure=f"correct the name, or put `| default(...)` after it; the variables there are: {available}",
+            ) from None
+        except jinja2.TemplateSyntaxError as error:
+            where = f"{error.filename or self._path(file)}:{error.lineno}"
+            raise StepError(f"template {file}: {error.message}", where=where, cure="correct the template") from None
+        except jinja2.TemplateNotFound as error:
+            raise StepError(
+                f"template {file} includes {error.name}, which does not exist",
+                where=self._where(file, error),
+                cure=f"put {error.name} beside it",
+            ) from None
+        except (jinja2.TemplateError, *_MISTAKES) as error:
+            raise StepError(
+                f"template {file}: {type(error).__name__}: {error}",
+                where=self._where(file, error),
+                cure="correct the template",
+            ) from None
+
+    def _path(self, file: str) -> Path:
+        mine = self._overrides / file if self._overrides is not None else None
+        return mine if mine is not None and mine.is_file() else OURS / file
+
+    def _where(self, file: str, error: BaseException) -> str:
+        """`path:line` of the innermost template in a traceback, which Jinja rewrites to template lines."""
+        folders = [str(folder) for folder in (self._overrides, OURS) if folder is not None]
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename.endswith(SUFFIX) and any(frame.filename.startswith(folder) for folder in folders):
+                return f"{frame.filename}:{frame.lineno}"
+        return str(self._path(file))
+
+
+def ours() -> tuple[str, ...]:
+    """File names of the templates that come with the package, sorted."""
+    return tuple(sorted(path.name for path in OURS.glob(f"*{SUFFIX}")))
+
+
+def _refuse_strangers(overrides: Path) -> None:
+    known = ours()
+    for path in sorted(overrides.glob(f"*{SUFFIX}")):
+        if path.name in known or path.name.startswith("_"):
+            continue
+        near = difflib.get_close_matches(path.name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise StepError(
+            f"template {path.name} replaces none of ours",
+            where=path,
+            cure=f"{hint}ours are: {', '.join(known)}; begin the name with _ if it is to be included by another",
+        )

@@ -1,0 +1,114 @@
+"""Step `linkkit`: the files with which an app links the models of a product and does not lose them.
+
+`run` calls it with the archive of every backend of the product. Which file comes from which template is the table `FILES`; what
+the templates may use is `context`. Must not know how archives are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from pipeline.action import Job, Json
+
+from .kit_templates import Templates
+from .kits import Kit, read_kit, union
+from .link_json import link_document
+from .slices import Slice, version
+
+SHARED_HEADER = ("include/{product}.h", "models.h")
+
+FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "xcframework": (
+        ("{product}.xcconfig", "settings.xcconfig"),
+        ("{product}.exported_symbols.txt", "exported_symbols.txt"),
+        ("Package.swift", "Package.swift"),
+        ("{product}.podspec", "podspec"),
+        ("Sources/{product}Kit/{product}_keep.m", "keep.m"),
+        ("Sources/{product}Kit/include/{product}.h", "models.h"),
+    ),
+    "android": (
+        ("{product}Config.cmake", "config.cmake"),
+        ("{product}.map", "exports.map"),
+        ("{product}.gradle", "module.gradle"),
+        ("AndroidManifest.xml", "AndroidManifest.xml"),
+        SHARED_HEADER,
+    ),
+    "native": (
+        ("{product}Config.cmake", "config.cmake"),
+        ("{product}.map", "exports.map"),
+        ("rust/Cargo.toml", "Cargo.toml"),
+        ("rust/build.rs", "build.rs"),
+        ("rust/lib.rs", "lib.rs"),
+        SHARED_HEADER,
+    ),
+    "web": (),
+}
+"""Kind of product -> (file of the kit, template)."""
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write the kit: the archives (but an xcframework's, which has a step of its own), the files of `FILES`, `link.json`.
+
+    Raises:
+        StepError: backends that do not go together in one product, or a mistake in a template of the user.
+    """
+    kit = read_kit(job.params, job.inputs)
+    templates = Templates(job.inputs.get("templates"))
+    if kit.kind != "xcframework":
+        for part in kit.parts:
+            archive = job.out / part.path
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            archive.write_bytes(part.data)
+    values = context(kit)
+    for pattern, template in FILES[kit.kind]:
+        file = job.out / pattern.format(product=kit.product)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(templates.render(template, values), encoding="utf-8", newline="\n")
+    text = json.dumps(link_document(kit), indent=1, ensure_ascii=False) + "\n"
+    (job.out / "link.json").write_text(text, encoding="utf-8", newline="\n")
+    return {"files": len(FILES[kit.kind]) + 1, "models": len(kit.models), "parts": len(kit.parts)}
+
+
+def context(kit: Kit) -> dict[str, Json]:
+    """The variables of every template; docs/reference/templates.md lists them for users."""
+    return {
+        "product": kit.product,
+        "kind": kit.kind,
+        "library": kit.library,
+        "archive": kit.archive,
+        "models": kit.models,
+        "parts": kit.parts,
+        "everywhere": kit.everywhere,
+        "system_libraries": union(kit.backends, "system_libraries"),
+        "frameworks": union(kit.backends, "frameworks"),
+        "sdks": _sdks(kit),
+        "minimums": _minimums(kit.slices),
+        "abis": [part.directory.removeprefix("lib/") for part in kit.parts] if kit.kind == "android" else [],
+        "opencl": any(backend["device"]["kind"] == "opencl" for backend in kit.backends),
+    }
+
+
+def _sdks(kit: Kit) -> list[Json]:
+    """The SDKs of Xcode, and the slices each may want: one, or two where an SDK builds for Catalyst and for the Mac."""
+    found: dict[str, list[Json]] = {}
+    for piece, part in zip(kit.slices, kit.parts, strict=False):
+        one = {
+            "identifier": piece.identifier,
+            "platform": piece.platform,
+            "backends": [thin.backend for thin in piece.thins],
+            "frameworks": part.frameworks,
+            "system_libraries": part.system_libraries,
+        }
+        found.setdefault(piece.sdk, []).append(one)
+    return [{"name": name, "slices": found[name]} for name in sorted(found)]
+
+
+def _minimums(pieces: tuple[Slice, ...]) -> list[Json]:
+    """The oldest system an app may ask for: device and simulator are one system to package managers."""
+    oldest: dict[str, str] = {}
+    for piece in pieces:
+        platform = piece.platform.removesuffix("-simulator")
+        if piece.deployment_target is not None:
+            oldest[platform] = max(oldest.get(platform, "0"), piece.deployment_target, key=version)
+    return [{"platform": platform, "version": oldest[platform]} for platform in sorted(oldest)]

@@ -1,0 +1,110 @@
+"""Text as a literal of the language it is pasted into: one function a language, each a filter of the templates.
+
+`kit_templates` registers them by the names in `FILTERS`. A value comes from targets.yaml or a path and may hold spaces, quotes,
+backslashes and dollars; what a language cannot carry at all is refused with a `ValueError`. Knows languages only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from xml.sax.saxutils import quoteattr
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _plain(text: object, language: str) -> str:
+    """The text, which must be one line of printable characters: no identifier, path or symbol is anything else."""
+    string = str(text)
+    if _CONTROL.search(string):
+        raise ValueError(f"{string!r} has control characters, which {language} text from a kit must not have")
+    return string
+
+
+def c_string(text: object) -> str:
+    """A C, C++ or Objective-C string literal. `?` is escaped so that no trigraph can form."""
+    out = []
+    for byte in _plain(text, "C").encode():
+        char = chr(byte)
+        # Octal escapes end after three digits; hexadecimal ones would swallow the letters that follow.
+        out.append(f"\\{char}" if char in '"\\?' else char if byte < 0x7F else f"\\{byte:03o}")  # noqa: PLR2004 - ASCII
+    return '"' + "".join(out) + '"'
+
+
+def swift(text: object) -> str:
+    """A Swift string literal: an unescaped backslash would begin an interpolation."""
+    return '"' + _plain(text, "Swift").replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def ruby(text: object) -> str:
+    """A Ruby string literal in single quotes, where only the quote and the backslash mean anything."""
+    return "'" + _plain(text, "Ruby").replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def rust(text: object) -> str:
+    """A Rust string literal."""
+    return '"' + _plain(text, "Rust").replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def groovy(text: object) -> str:
+    """A Groovy string literal in single quotes: no interpolation."""
+    return "'" + _plain(text, "Groovy").replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def toml(text: object) -> str:
+    """A TOML basic string."""
+    return json.dumps(_plain(text, "TOML"), ensure_ascii=False)
+
+
+def to_json(value: object) -> str:
+    """Any JSON value, on one line."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def cmake(text: object) -> str:
+    """The inside of a quoted CMake argument (write the quotes yourself: `"${here}/{{ path | cmake }}"`)."""
+    return re.sub(r'([\\"$;])', r"\\\1", _plain(text, "CMake"))
+
+
+def xcconfig(text: object) -> str:
+    """One word of a list in an xcconfig file, in quotes when it needs them."""
+    inside = xcconfig_inside(text)
+    return inside if re.fullmatch(r"[A-Za-z0-9_./+,=@-]+", inside) else f'"{inside}"'
+
+
+def xcconfig_inside(text: object) -> str:
+    """A part of a quoted word in an xcconfig file.
+
+    Raises:
+        ValueError: it holds `//`, which begins a comment even between quotes, or `$`, which begins a variable.
+    """
+    string = _plain(text, "xcconfig")
+    if "//" in string or "$" in string:
+        raise ValueError(
+            f"{string!r} can not be written in an xcconfig file: // begins a comment there, and $ a variable"
+        )
+    return string.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def xml(text: object) -> str:
+    """An XML attribute's value, with its quotes."""
+    return quoteattr(_plain(text, "XML"))
+
+
+def identifier(text: object) -> str:
+    """The text as a name of C, Swift, Rust, CMake and Xcode alike: other characters become `_`, a digit never comes first."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", str(text))
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def comment(text: object) -> str:
+    """Text for one line of a comment, in any language: nothing in it can end the line or the comment."""
+    return _CONTROL.sub(" ", str(text)).replace("*/", "* /").replace("--", "- -")
+
+
+FILTERS: Mapping[str, Callable[[object], str]] = {
+    "c": c_string, "swift": swift, "ruby": ruby, "rust": rust, "groovy": groovy, "toml": toml, "json": to_json, "cmake": cmake,
+    "xcconfig": xcconfig, "xcconfig_inside": xcconfig_inside, "xml": xml, "identifier": identifier, "comment": comment,
+}  # fmt: skip
+"""Name in the templates -> function."""

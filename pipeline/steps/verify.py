@@ -1,0 +1,189 @@
+"""Step `verify`: proves an archive, or a product made of archives, and says what was seen.
+
+`run` calls it after `archive`, `linkkit` and `xcframework`. It chooses the questions; each is asked by a module of
+`pipeline.proofs`. A wrong answer raises, an answer this machine cannot give is said aloud (and raises when strict).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Job, Json
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
+from pipeline.errors import StepError
+from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
+from pipeline.proofs.constructors import check_constructors
+from pipeline.proofs.host import Trial, check_numbers, link_runnable
+from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_settings
+from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, linker_for, missing_linker
+from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
+from pipeline.proofs.report import Check, facts, failed, not_proven, settle, write_report
+from pipeline.proofs.subject import Backend, Library, Model, models_from, read_library
+from pipeline.proofs.system_symbols import system_symbols
+from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
+
+ROLE = "archive:"
+"""Roles of a product's inputs are `archive:<backend>`."""
+
+FIND_RUNTIME = "pipeline.proofs.runtime:find"
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write `report.json`.
+
+    Returns:
+        `{"proven": a line for the summary, "checks": n, "not_proven": n, "states": {name: state}}`.
+
+    Raises:
+        VerifyError: a check failed, or with `strict` could not be made. All of the report is in the log then.
+        FormatError: an archive that cannot be read at all.
+    """
+    backend = job.params["kind"] == "backend"
+    subject = job.params["backend"]["name"] if backend else job.params["product"]
+    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
+        checks, summary = (prove_backend if backend else prove_product)(job, Path(scratch).resolve())
+    settle(subject, checks, strict=job.params["strict"], log=job.log)
+    write_report(job.out / "report.json", subject, checks, summary)
+    return facts(checks, summary)
+
+
+def prove_backend(job: Job, scratch: Path) -> tuple[list[Check], str]:
+    """Ask everything about the archive of a backend: members, symbols, closure, links, and on the host its numbers."""
+    params, folder = job.params, job.inputs["archive"]
+    backend = Backend.from_params(params["backend"])
+    library = read_library(folder / f"lib{params['library']}.a", backend, models_from(params["models"]))
+    worker = job.services.worker(params.get("toolchain", "current"))
+    runtime: dict[str, str] = worker.call(FIND_RUNTIME, {}, log=job.log)
+    checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
+    checks += (linked := _prove_links(job, library, runtime, scratch)).checks
+    summary = linked.summary
+    if params["host"]:
+        numbers, summary = _prove_numbers(job, library, runtime, scratch, summary)
+        checks += numbers
+    elif linked.proven:
+        summary += "; not run here"
+    return checks, summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Links:
+    checks: list[Check]
+    summary: str
+    proven: bool
+
+
+def _prove_links(job: Job, library: Library, runtime: Mapping[str, str], scratch: Path) -> _Links:
+    backend, name = library.backend, "constructors"
+    linker = linker_for(backend, job.tools)
+    if linker is None:
+        saw, cure = missing_linker(backend)
+        return _Links([not_proven(name, saw, cure)], f"not proven: {saw}", proven=False)
+    known = runtime_symbols(runtime)
+    check, linked = check_constructors(
+        library,
+        linker,
+        full_flags(backend, library.path, library.prefixes),
+        offered=offered_symbols(library, known),
+        scratch=scratch,
+        log=job.log,
+    )
+    checks = [check]
+    if linked is not None and backend.platform == "android":
+        checks.append(check_pages(linked))
+    if linked is not None and backend.format == "wasm" and known:
+        checks.append(check_imports(linked, known | system_symbols(backend.platform)))
+    proven = all(one.state == "proven" for one in checks)
+    return _Links(checks, _linked(len(library.models)) if proven else "failed", proven)
+
+
+def _linked(models: int) -> str:
+    count = CONSTRUCTORS_PER_MODEL * models
+    return f"linked, {count}/{count} constructors; control bites"
+
+
+def _prove_numbers(
+    job: Job, library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
+) -> tuple[list[Check], str]:
+    """Link for real, run every model, compare."""
+    compiler = job.tools.get("cc")
+    if compiler is None:
+        return [not_proven("numbers", "no C compiler found to link with", LINKER_CURES["cc"])], f"{summary}; not run"
+    if len(runtime) < len(("tvm_runtime", "tvm_ffi")):
+        cure = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
+        return [not_proven("numbers", "the toolchain has no runtime to run with", cure)], f"{summary}; not run"
+    try:
+        shared = link_runnable(library, Linker(compiler, driver=True), runtime, scratch / "runnable.so", log=job.log)
+    except StepError as error:
+        return [
+            failed("numbers", f"it does not link with the runtime: {error.what}", error.cure or "see the log")
+        ], "failed"
+    trials = [_trial(job, model) for model in library.models]
+    checks, worst = check_numbers(
+        shared, trials, job.services.worker(job.params.get("toolchain", "current")), log=job.log
+    )
+    if worst is None:
+        return checks, f"{summary}; not run"
+    return checks, f"run: max error {worst:.1e}; {summary}"
+
+
+def _trial(job: Job, model: Model) -> Trial:
+    """What `run_checks` needs to know of a model."""
+    params, inputs = job.params, job.inputs
+    check = params["checks"].get(model.subject)
+    if check is None:
+        return Trial(model, None)
+    described = json.loads((inputs["archive"] / "archive.json").read_text(encoding="utf-8"))["models"]
+    functions = next(one["functions"] for one in described if one["subject"] == model.subject)
+    given = {role: inputs.get(f"{role}:{model.subject}") for role in ("params", "weights", "source", "check")}
+    arguments: dict[str, Json] = {
+        "model": next(one for one in params["models"] if one["subject"] == model.subject),
+        "functions": functions,
+        "parameters": str(given["params"]) if given["params"] else None,
+        "weights": str(given["weights"]) if given["weights"] else None,
+        "recipe": str(given["check"] or given["source"]),
+        "check": check,
+    }
+    return Trial(model, arguments)
+
+
+def prove_product(job: Job, scratch: Path) -> tuple[list[Check], str]:
+    """Ask everything about what an app is given: the bytes in it, its rules, and its own flags."""
+    product, kind = job.params["product"], job.params["product_kind"]
+    libraries = tuple(_product_library(job, backend) for backend in job.params["backends"])
+    folder = _as_shipped(job, product, scratch)
+    kit = Kit(product, folder, libraries, job.tools, scratch, job.log)
+    check, parts = check_archives(kit)
+    checks = [check, *check_link_json(kit, parts)]
+    if kind == "xcframework":
+        bundle = folder / f"{product}.xcframework"
+        check, slices = check_plist(bundle, product)
+        checks += [check, check_slices(bundle, slices, list(libraries), product)]
+        checks += check_settings(kit, slices)
+        checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
+    open_ = [one for one in checks if one.state == "not proven"]
+    if open_:
+        return checks, f"not proven: {open_[0].saw}"
+    links = sum(" for " in one.name for one in checks)
+    return checks, f"{len(libraries)} archives as proven; {links} links with its own flags, controls bite"
+
+
+def _product_library(job: Job, params: Mapping[str, Json]) -> Library:
+    folder = job.inputs[ROLE + params["name"]]
+    described = json.loads((folder / "archive.json").read_text(encoding="utf-8"))
+    return read_library(folder / described["library"], Backend.from_params(params), models_from(described["models"]))
+
+
+def _as_shipped(job: Job, product: str, scratch: Path) -> Path:
+    """The product's folder as under `dist/`, where several actions put their outputs side by side."""
+    folder = scratch / product
+    folder.mkdir()
+    for role in ("kit", "xcframework"):
+        for path in sorted(job.inputs[role].iterdir()) if role in job.inputs else ():
+            link = folder / path.name
+            if not link.exists():
+                link.symlink_to(path.resolve())
+    return folder

@@ -1,0 +1,79 @@
+"""Jobs for the steps, and archives made by the archive step of stand-in models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from standin_models import FUNCTIONS, compile_model
+
+from pipeline.action import Job
+from pipeline.binary.tar_members import read_tar
+from pipeline.steps import archive
+
+
+class StandInServices:
+    """Services of a run that nobody watches."""
+
+    def worker(self, toolchain):
+        raise AssertionError(f"no step here asks for a worker ({toolchain})")
+
+    def progress(self, done, total, unit):
+        assert 0 <= done <= total
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Make a job: `job(params, {role: path})`. Each has a scratch directory of its own."""
+    made = []
+
+    def make(params: Mapping, inputs: Mapping[str, Path]) -> Job:
+        out = tmp_path / f"out{len(made)}"
+        out.mkdir()
+        made.append(out)
+        return Job(params, inputs, {}, out, tmp_path / "log.txt", StandInServices())
+
+    return make
+
+
+@pytest.fixture
+def build_archive(job, tmp_path):
+    """Compile stand-in models for a backend and run the archive step on them; return its directory."""
+
+    def build(target: dict, models: list[dict], library: str = "models") -> Path:
+        inputs = {
+            f"objects:{one['subject']}": compile_model(one, target, tmp_path / "compile" / target["name"] / one["subject"])
+            for one in models
+        }
+        made = job({"library": library, "backend": target, "models": models}, inputs)
+        archive.run(made)
+        return made.out
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tvm_compiled(tmp_path_factory):
+    """What the compile of two models leaves, made by TVM: `tvm_compiled(triples) -> {triple: {prefix: directory}}`."""
+    pytest.importorskip("tvm_ffi")
+    script = Path(__file__).parent.parent / "binary" / "compile_tiny_models.py"
+
+    def run(triples):
+        out = tmp_path_factory.mktemp("tvm")
+        subprocess.run([sys.executable, script, out, *triples], check=True, capture_output=True, timeout=600)
+        found = {}
+        for packed in sorted(out.glob("*/*.tar")):
+            prefix = packed.stem
+            folder = packed.with_suffix("")
+            folder.mkdir()
+            for member in read_tar(packed.read_bytes(), packed.name):
+                (folder / member.name).write_bytes(member.data)
+            (folder / "functions.json").write_text(json.dumps({"prefix": prefix, "functions": FUNCTIONS}))
+            found.setdefault(packed.parent.name, {})[prefix] = folder
+        return found
+
+    return run
