@@ -1,0 +1,102 @@
+"""Does the runtime, together with the system, offer every symbol that the models ask for?
+
+Called by `pipeline.steps.verify`. This is the question an app's linker will ask on another day and another machine; the
+usual answer there, "undefined symbol _TVMFFIEnvModRegisterSystemLibSymbol", does not say that two versions of TVM met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from pipeline.binary.objects import read_object
+from pipeline.binary.symbols import c_name
+
+from .report import Check, failed, listed, not_proven, proven
+from .subject import Library
+from .system_symbols import LINKER_SYMBOLS, system_symbols
+
+_GENERATIONS = {
+    "TVMBackendRegisterSystemLibSymbol": "models compiled by TVM before 2025-08-17 (0.21 and older) ask for it",
+    "TVMFFIEnvRegisterSystemLibSymbol": "only models compiled by TVM of 2025-08-17 to 2025-08-20 ask for it",
+    "TVMFFIEnvModRegisterSystemLibSymbol": "models compiled by TVM since 2025-08-20 ask for it; libtvm_ffi has it",
+    "TVMAPISetLastError": "models compiled by TVM before tvm-ffi (0.20 and older) ask for it",
+    "TVMFuncCall": "models compiled by TVM before tvm-ffi (0.20 and older) ask for it",
+    "TVMBackendGetFuncFromEnv": "models compiled by TVM before tvm-ffi (0.20 and older) ask for it",
+}
+"""Symbols that tell the generations of TVM's C interface apart (from the history of `codegen_cpu.cc`)."""
+
+
+def runtime_symbols(libraries: Mapping[str, str]) -> frozenset[str]:
+    """C names exported by the runtime's shared libraries.
+
+    Args:
+        libraries: name -> path, as `runtime.find` returns them.
+
+    Raises:
+        FormatError: one of them is no shared library.
+    """
+    names: set[str] = set()
+    for path in map(Path, libraries.values()):
+        info = read_object(path.read_bytes(), path.name)
+        names.update(c_name(symbol.name, info.format) for symbol in info.defined)
+    return frozenset(names)
+
+
+def wanted_symbols(library: Library) -> dict[str, tuple[str, ...]]:
+    """C name that the archive needs from elsewhere -> names of the members that refer to it."""
+    defined = {c_name(symbol.name, member.format) for member in library.members for symbol in member.defined}
+    wanted: dict[str, list[str]] = {}
+    for member in library.members:
+        for symbol in member.undefined:
+            name = c_name(symbol.name, member.format)
+            if not symbol.weak and name not in defined and name not in LINKER_SYMBOLS:
+                wanted.setdefault(name, []).append(member.name)
+    return {name: tuple(members) for name, members in sorted(wanted.items())}
+
+
+def offered_symbols(library: Library, runtime: AbstractSet[str]) -> frozenset[str]:
+    """What a link is offered: runtime, system, and what is already known to be missing.
+
+    The last are named by `check_closure`; the links are about something else, and need not fail for the same cause.
+    """
+    return system_symbols(library.backend.platform) | runtime | wanted_symbols(library).keys()
+
+
+def check_closure(library: Library, libraries: Mapping[str, str]) -> Check:
+    """Undefined symbols of the archive are a subset of what runtime and system define.
+
+    Args:
+        library: the archive.
+        libraries: name -> path of the runtime's shared libraries; empty where the toolchain has none.
+    """
+    wanted = wanted_symbols(library)
+    if missing_libraries := {"tvm_runtime", "tvm_ffi"} - libraries.keys():
+        return not_proven(
+            "closure",
+            f"the toolchain has no lib{' and no lib'.join(sorted(missing_libraries))} to compare with",
+            "install apache-tvm and apache-tvm-ffi in the toolchain's Python",
+        )
+    runtime = runtime_symbols(libraries)
+    system = system_symbols(library.backend.platform)
+    missing = [name for name in wanted if name not in runtime and name not in system]
+    if not missing:
+        ours = sum(name in runtime for name in wanted)
+        return proven(
+            "closure", f"{len(wanted)} undefined symbols: {ours} in the TVM runtime, {len(wanted) - ours} in the system"
+        )
+    return failed("closure", listed([_about(name, library, wanted[name]) for name in missing]), _cure(missing))
+
+
+def _about(symbol: str, library: Library, members: tuple[str, ...]) -> str:
+    model = library.model_of(members[0].partition("(")[2] or members[0])
+    who = f"model {model.subject}" if model else members[0]
+    hint = f"; {_GENERATIONS[symbol]}" if symbol in _GENERATIONS else ""
+    return f"{symbol} is nowhere ({who} asks{hint})"
+
+
+def _cure(missing: list[str]) -> str:
+    if any(name.startswith("TVM") for name in missing):
+        return "compile the models and build the runtime with one version of TVM; build/toolchain/*/probe.json names it"
+    return "the model needs another library: name it in the backend's system_libraries, or compile it into the model"

@@ -1,0 +1,147 @@
+"""Does a link kit hold the archives that were proven, and do the flags in its own files keep the models alive?
+
+Called by `pipeline.steps.verify` for a product. The flags are taken from the finished files, `link.json` and the Xcode
+settings, never from the code that wrote them: a slip in a template, ours or a user's, shows here and not in an app.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.action import Json, Tool
+from pipeline.errors import FormatError
+
+from .closure import wanted_symbols
+from .constructors import check_constructors
+from .links import Flags, linker_for, missing_linker
+from .members import check_pages
+from .report import Check, failed, listed, not_proven, proven
+from .subject import Library, same_architecture
+from .system_symbols import system_symbols
+from .xcconfig import Settings, linker_words
+from .xcframework import FrameworkSlice
+
+_SDKS = {"ios": "iphoneos", "ios-simulator": "iphonesimulator", "maccatalyst": "macosx", "macos": "macosx"}
+"""Our platform -> the SDK whose conditions hold in an Xcode settings file."""
+
+_AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}; a template of your own must keep the flags of ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """A product's folder as a user gets it, and the archives that went into it.
+
+    Attributes:
+        product: its name.
+        folder: all of its files.
+        libraries: the proven archive of every backend.
+        tools: linkers by name.
+        scratch: a directory for what is linked.
+        log: gets the command lines.
+    """
+
+    product: str
+    folder: Path
+    libraries: tuple[Library, ...]
+    tools: Mapping[str, Tool | None]
+    scratch: Path
+    log: Path
+
+
+def check_archives(kit: Kit) -> tuple[Check, list[Mapping[str, Json]]]:
+    """`link.json` names an archive for every backend, and it is the proven one, to the byte where it is not fat.
+
+    Returns:
+        The finding, and the parts of `link.json`.
+    """
+    again = _AGAIN.format(kit.product)
+    try:
+        parts = json.loads((kit.folder / "link.json").read_text(encoding="utf-8"))["parts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return failed("archives", f"link.json cannot be read: {error}", again), []
+    problems = []
+    for part in parts:
+        data = path.read_bytes() if (path := kit.folder / part["archive"]).is_file() else None
+        if data is None:
+            problems.append(f"{part['archive']} is not there")
+        elif hashlib.sha256(data).hexdigest() != part["sha256"] or len(data) != part["size"]:
+            problems.append(f"{part['archive']} is not what link.json says of it (size, sha256)")
+        elif len(part["backends"]) == 1 and data not in [one.path.read_bytes() for one in _of_part(kit, part)]:
+            problems.append(f"{part['archive']} is not the archive of {part['backends'][0]['name']} that was proven")
+    named = {backend["name"] for part in parts for backend in part["backends"]}
+    problems += [f"{one.backend.name} is in no part" for one in kit.libraries if one.backend.name not in named]
+    if problems:
+        return failed("archives", listed(problems), again), parts
+    return proven("archives", f"{len(parts)} archives, the very bytes that were proven"), parts
+
+
+def check_link_json(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[Check]:
+    """The linker words of `link.json` keep every model alive, for every part and architecture."""
+    for part in parts:
+        for library in _of_part(kit, part):
+            shipped = replace(library, path=kit.folder / part["archive"])
+            yield from _try(kit, f"link.json for {library.backend.name}", shipped, tuple(part["linker_words"]))
+
+
+def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
+    """The Xcode settings keep every model alive, for every slice and architecture, with the paths they name."""
+    file = kit.folder / f"{kit.product}.xcconfig"
+    again = _AGAIN.format(kit.product)
+    try:
+        settings = Settings(file.read_text(encoding="utf-8"), file.name)
+        for piece in slices:
+            for library in kit.libraries:
+                if library.backend.platform == piece.platform and library.backend.arch in piece.architectures:
+                    yield from _try_settings(kit, settings, piece, library)
+    except (OSError, FormatError, ValueError) as error:
+        yield failed("xcconfig", f"{file.name} cannot be read: {error}", again)
+
+
+def _try_settings(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Library) -> Iterator[Check]:
+    backend = library.backend
+    build = {"sdk": f"{_SDKS[backend.platform]}99.0", "arch": backend.arch, "config": "Release"}
+    given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if backend.platform == "maccatalyst" else "NO"}
+    words = linker_words(settings.words("OTHER_LDFLAGS", build, given))
+    name = f"xcconfig for {backend.name}"
+    shipped = kit.folder / f"{kit.product}.xcframework" / piece.path
+    if str(shipped) not in words:
+        loaded = [word for word in words if word.endswith(".a")]
+        saw = f"the flags name {listed(loaded) or 'no archive'}, not {piece.path}"
+        yield failed(name, saw, _AGAIN.format(kit.product))
+    else:
+        yield from _try(kit, name, replace(library, path=shipped), tuple(words))
+    keeping = {"STRIP_STYLE": "non-global", "STRIP_INSTALLED_PRODUCT": "NO"}
+    if wrong := [
+        f"{key} is {value!r}" for key in keeping if (value := settings.value(key, build, given)) != keeping[key]
+    ]:
+        yield failed(f"strip settings for {backend.name}", listed(wrong), _AGAIN.format(kit.product))
+
+
+def _try(kit: Kit, name: str, library: Library, words: tuple[str, ...]) -> Iterator[Check]:
+    """Link one archive of the kit with the kit's words, in the kit's folder."""
+    linker = linker_for(library.backend, kit.tools)
+    if linker is None:
+        yield not_proven(name, *missing_linker(library.backend))
+        return
+    # What the archive needs from elsewhere was compared with the runtime when its backend was verified.
+    offered = system_symbols(library.backend.platform) | wanted_symbols(library).keys()
+    scratch = kit.scratch / name.replace(" ", "-")
+    scratch.mkdir(parents=True)
+    check, linked = check_constructors(
+        library, linker, Flags(words), offered=offered, scratch=scratch, log=kit.log, cwd=kit.folder
+    )
+    cure = f"{_AGAIN.format(kit.product)}; or: {check.cure}" if check.cure else None
+    yield replace(check, name=name, cure=cure)
+    if linked is not None and library.backend.platform == "android":
+        yield replace(check_pages(linked), name=f"pages of {name}")
+
+
+def _of_part(kit: Kit, part: Mapping[str, Json]) -> list[Library]:
+    """The proven archives that went into a part."""
+    names = {backend["name"] for backend in part["backends"]}
+    found = [library for library in kit.libraries if library.backend.name in names]
+    return [one for one in found if any(same_architecture(one.backend.arch, arch) for arch in part["architectures"])]

@@ -1,0 +1,153 @@
+"""Is every object of an archive for the system it is meant for, and is every model whole in it?
+
+`pipeline.steps.verify` calls both checks on a `Library`. Only reads what `pipeline.binary` saw; links nothing.
+
+Linkers are too lax to ask: `ld64.lld` takes device objects into a simulator's library and objects without any platform
+anywhere, and a minimum version that is too new is a warning. Xcode refuses them later, on somebody else's machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
+from pipeline.binary.object_info import ObjectInfo
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS, ModelSymbols, c_name, find_models
+from pipeline.errors import FormatError
+from pipeline.link_flags import ANDROID_PAGE_SIZE
+
+from .report import Check, failed, listed, proven
+from .subject import Library, same_architecture
+
+
+def check_members(library: Library) -> Check:
+    """Format, architecture, platform and minimum OS of every member equal the backend's."""
+    backend = library.backend
+    wrong = [f"{member.name} {problem}" for member in library.members if (problem := _misfit(member, library))]
+    if not library.members:
+        return failed("members", f"{library.path.name} is empty", "rebuild the archive: doit archive:" + backend.name)
+    if wrong:
+        return failed("members", listed(wrong), _member_cure(library))
+    system = f", {backend.platform} {backend.deployment_target}" if backend.format == "macho" else ""
+    return proven("members", f"{len(library.members)} objects, all {backend.format} {backend.arch}{system}")
+
+
+def _misfit(member: ObjectInfo, library: Library) -> str | None:
+    """What is wrong with a member, or None."""
+    backend = library.backend
+    problem = None
+    if member.kind != "object":
+        problem = f"is a linked {member.kind}, not an object"
+    elif member.format != backend.format:
+        problem = f"is {member.format}, not {backend.format}"
+    elif not same_architecture(member.arch, backend.arch):
+        problem = f"is for {member.arch}, not {backend.arch}"
+    elif backend.format != "macho":
+        pass  # The other formats have no word for the system they are for.
+    elif member.platform is None:
+        problem = "names no platform (no LC_BUILD_VERSION)"
+    elif member.platform != backend.platform:
+        problem = f"is for {member.platform}, not {backend.platform}"
+    elif _version(member.minimum_os) != _version(backend.deployment_target):
+        problem = f"needs {member.platform} {member.minimum_os}, not {backend.deployment_target}"
+    return problem
+
+
+def _member_cure(library: Library) -> str:
+    if library.backend.format == "macho":
+        return (
+            f"give backend {library.backend.name} a triple that carries its version (arm64-apple-ios14.0, "
+            "…-simulator, …-macabi) and a prebuilt model objects of that very system"
+        )
+    return (
+        f"compile for backend {library.backend.name}'s own triple; a prebuilt model must bring objects of that system"
+    )
+
+
+def _version(text: str | None) -> tuple[int, ...]:
+    """`14` and `14.0.0` are one version."""
+    numbers = [int(part) for part in (text or "0").split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def check_symbols(library: Library) -> Check:
+    """Every expected model is there, both halves, in today's generation; no other model, and no name twice."""
+    try:
+        models = {model.prefix: model for model in find_models(library.members)}
+    except FormatError as error:
+        return failed("symbols", error.what, error.cure or _TWICE)
+    expected = {model.prefix: model for model in library.models}
+    if missing := [f"{expected[prefix].subject} ({prefix})" for prefix in expected if prefix not in models]:
+        return failed("symbols", f"no library_bin symbol of {listed(missing)}", _MISSING)
+    if strangers := sorted(models.keys() - expected.keys()):
+        return failed("symbols", f"holds models nobody asked for: {listed(strangers)}", _STRANGER)
+    if twice := list(_duplicates(library)):
+        return failed("symbols", f"defined more than once: {listed(twice)}", _TWICE)
+    problems = [
+        f"{expected[prefix].subject} {problem}"
+        for prefix, model in models.items()
+        for problem in _half_a_model(library, model)
+    ]
+    if problems:
+        return failed("symbols", listed(problems), _MISSING)
+    functions = sum(len(model.functions) for model in models.values())
+    saw = (
+        f"{len(models)} models, {functions} functions, generation {GENERATIONS[0].name} ({GENERATIONS[0].blob_suffix})"
+    )
+    return proven("symbols", saw)
+
+
+_MISSING = (
+    "compile it with system_lib=True and system_lib_prefix, with this toolchain; a prebuilt model must bring both of "
+    "its objects (lib0.o and <prefix>devc.o)"
+)
+_STRANGER = "a prebuilt model brings more than its own prefix: give it a `prefix` of its own, or remove the objects"
+_TWICE = "give each model a prefix of its own in targets.yaml"
+
+
+def _half_a_model(library: Library, model: ModelSymbols) -> Iterator[str]:
+    """What is missing of a model whose blob is there."""
+    if model.generation is not GENERATIONS[0]:
+        today = GENERATIONS[0].name
+        yield f"is of generation {model.generation.name} ({model.generation.blob_suffix}), the flags are for {today}"
+    if model.host_object is None:
+        yield "has a blob and no object with its functions"
+        return
+    halves = {model.blob_object, model.host_object}
+    have = sum(member.constructors or 0 for member in library.members if member.name in halves)
+    if have < CONSTRUCTORS_PER_MODEL:
+        yield f"has {have} of {CONSTRUCTORS_PER_MODEL} constructors"
+
+
+def _duplicates(library: Library) -> Iterator[str]:
+    """Strong names with more than one definition: an error in any link that takes all members."""
+    strong = Counter(symbol.name for member in library.members for symbol in member.defined if not symbol.weak)
+    for name, count in sorted(strong.items()):
+        if count > 1:
+            yield c_name(name, library.backend.format)
+
+
+def check_pages(linked: ObjectInfo) -> Check:
+    """LOAD segments of a linked Android library are aligned to the pages of every device."""
+    if linked.load_alignment is None or linked.load_alignment < ANDROID_PAGE_SIZE:
+        saw = f"LOAD segments are aligned to {linked.load_alignment}, devices with 16 KiB pages refuse that"
+        return failed("pages", saw, f"link with -Wl,-z,max-page-size={ANDROID_PAGE_SIZE}")
+    return proven("pages", f"LOAD segments are aligned to {linked.load_alignment}")
+
+
+def check_imports(linked: ObjectInfo, offered: AbstractSet[str]) -> Check:
+    """A linked WebAssembly module asks for functions only, and only for those that the web runtime and libc have."""
+    strange = [
+        f"{found.module}.{found.name} ({found.kind})"
+        for found in linked.imports
+        if (found.module, found.kind) != ("env", "function") or found.name not in offered
+    ]
+    if strange:
+        cure = (
+            "TVM's web linker does not complain of these, the browser does: compile with the runtime's version of TVM"
+        )
+        return failed("imports", f"asks for {listed(strange)}", cure)
+    return proven("imports", f"{len(linked.imports)} functions, all of the web runtime or libc")

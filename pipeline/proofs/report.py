@@ -1,0 +1,99 @@
+"""What a proof found, and how a list of findings becomes a report or an error.
+
+Every module of this package makes `Check`s; `pipeline.steps.verify` collects them and asks here what they add up to.
+Must not know how anything is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.action import Json
+from pipeline.errors import VerifyError
+
+State = Literal["proven", "failed", "not proven"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question, and what was seen when it was asked.
+
+    Attributes:
+        name: the question in a word or two, e.g. `constructors`.
+        state: `not proven` is for questions this machine cannot answer; it is never a pass.
+        saw: the evidence, with numbers and names.
+        cure: what to do, where the state is not `proven`.
+    """
+
+    name: str
+    state: State
+    saw: str
+    cure: str | None = None
+
+
+def proven(name: str, saw: str) -> Check:
+    """A question answered well."""
+    return Check(name, "proven", saw)
+
+
+def failed(name: str, saw: str, cure: str) -> Check:
+    """A question answered badly: the artifact is wrong."""
+    return Check(name, "failed", saw, cure)
+
+
+def not_proven(name: str, saw: str, cure: str) -> Check:
+    """A question this machine could not answer, and what it lacks."""
+    return Check(name, "not proven", saw, cure)
+
+
+def listed(things: Sequence[str], most: int = 5) -> str:
+    """`a, b, c and 4 more`: enough to act on, never a page."""
+    shown = ", ".join(things[:most])
+    return shown if len(things) <= most else f"{shown} and {len(things) - most} more"
+
+
+def write_report(path: Path, subject: str, checks: Sequence[Check], summary: str) -> None:
+    """Write `report.json`: subject, checks and the one line for the summary table."""
+    path.write_text(report_text(subject, checks, summary), encoding="utf-8")
+
+
+def report_text(subject: str, checks: Sequence[Check], summary: str) -> str:
+    """The report as JSON text, one key a line, the same bytes for the same findings."""
+    report = {"subject": subject, "checks": [asdict(check) for check in checks], "proven": summary}
+    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+
+
+def facts(checks: Sequence[Check], summary: str) -> dict[str, Json]:
+    """The few values of a report that go into the action's record."""
+    return {
+        "proven": summary,
+        "checks": len(checks),
+        "not_proven": sum(check.state == "not proven" for check in checks),
+        "states": {check.name: check.state for check in checks},
+    }
+
+
+def settle(subject: str, checks: Sequence[Check], *, strict: bool, log: Path) -> None:
+    """Raise when the findings do not allow the artifact to leave.
+
+    A failed action publishes no outputs, so the whole report goes to the log first.
+
+    Raises:
+        VerifyError: a check failed, or, with `strict`, could not be made.
+    """
+    fatal = [check for check in checks if check.state == "failed" or (strict and check.state == "not proven")]
+    if not fatal:
+        return
+    with log.open("a", encoding="utf-8") as file:
+        file.write(report_text(subject, checks, "failed"))
+    verdict = "failed" if any(check.state == "failed" for check in fatal) else "could not be made"
+    what = f"verify:{subject}: {len(fatal)} of {len(checks)} checks {verdict}"
+    for check in fatal:
+        what += f"\n  {check.name} ({check.state}): {check.saw}"
+        if check.cure and len(fatal) > 1:
+            what += f"\n    cure: {check.cure}"
+    raise VerifyError(what, cure=fatal[0].cure if len(fatal) == 1 else None, log=log)

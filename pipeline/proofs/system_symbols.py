@@ -1,0 +1,73 @@
+"""C symbols that every supported system offers to a model, beside the TVM runtime.
+
+Compiled models call mathematics, memory functions, and helpers that the compiler itself invents. The lists are short
+on purpose: a symbol that is not here and not in the runtime is worth a human's look before an app's link fails.
+Called by `closure`; must not know archives or linkers.
+
+Sources: C99 §7.12 (mathematics) and §7.21 (strings); LLVM's runtime library calls (`RuntimeLibcalls.def`) as
+implemented by compiler-rt and libgcc; Apple's libSystem exports. All are C names, without Mach-O's underscore.
+"""
+
+from __future__ import annotations
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MATHEMATICS = _names(
+    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs fdim floor fma "
+    "fmax fmin fmod frexp hypot ldexp lgamma llrint llround log log10 log1p log2 logb lrint lround modf nan nearbyint "
+    "nextafter pow remainder rint round scalbn sin sinh sqrt tan tanh tgamma trunc"
+)
+"""C99; each also with the suffix `f` for float."""
+
+_MEMORY = _names(
+    "memcpy memmove memset memcmp memchr strlen strcmp strncmp malloc calloc realloc free abort posix_memalign"
+)
+
+_COMPILER = _names(
+    # float16 and bfloat16 <-> wider (models bring their own weak copies of the first two)
+    "__extendhfsf2 __truncsfhf2 __extendhfdf2 __truncdfhf2 __truncsfbf2 __truncdfbf2 __gnu_h2f_ieee __gnu_f2h_ieee "
+    # 128-bit integers
+    "__multi3 __divti3 __modti3 __udivti3 __umodti3 __ashlti3 __ashrti3 __lshrti3 __muloti4 "
+    "__fixsfti __fixdfti __fixunssfti __fixunsdfti __floattisf __floattidf __floatuntisf __floatuntidf"
+)
+"""compiler-rt or libgcc: linked into every program by the compiler driver, on every system."""
+
+_APPLE = _names(
+    "dyld_stub_binder bzero __bzero memset_pattern4 memset_pattern8 memset_pattern16 "
+    "__sincos_stret __sincosf_stret __exp10 __exp10f __stack_chk_fail __stack_chk_guard __cxa_atexit"
+)
+"""libSystem's own; LLVM calls them where the target is Apple's."""
+
+_ELF = _names("__cxa_atexit __cxa_finalize __stack_chk_fail __tls_get_addr sincos sincosf")
+"""libc and libm of glibc and of Android alike."""
+
+_GLIBC = _names("exp10 exp10f __stack_chk_guard")
+"""Not in Android's libm."""
+
+LINKER_SYMBOLS = _names(
+    "_GLOBAL_OFFSET_TABLE_ __dso_handle __memory_base __table_base __stack_pointer __indirect_function_table"
+)
+"""Names that linkers make up themselves: nobody has to offer them."""
+
+_APPLE_PLATFORMS = frozenset({"ios", "ios-simulator", "maccatalyst", "macos"})
+
+
+def system_symbols(platform: str) -> frozenset[str]:
+    """C names offered by a system and its compiler's helper library.
+
+    Args:
+        platform: `ios`, `ios-simulator`, `maccatalyst`, `macos`, `linux`, `android` or `wasm`.
+    """
+    names = {*_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS), *_MEMORY, *_COMPILER}
+    if platform in _APPLE_PLATFORMS:
+        names.update(_APPLE)
+    elif platform == "wasm":
+        names.add("__cxa_atexit")
+    else:
+        names.update(_ELF)
+        if platform == "linux":
+            names.update(_GLIBC)
+    return frozenset(names)

@@ -1,0 +1,186 @@
+"""Is an xcframework what Xcode will accept, does it hold the archives that were proven, and do its settings link it?
+
+Called by `pipeline.steps.verify` for a product. Reads the finished folder back with nothing but Apple's rules in mind
+(`XCFramework.swift` of swiftlang/swift-build); it does not ask the code that wrote it what it should be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import plistlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from xml.parsers.expat import ExpatError
+
+from pipeline.action import Json
+from pipeline.binary import fat
+from pipeline.binary.ar import read_archive
+from pipeline.binary.objects import read_object
+
+from .report import Check, failed, listed, proven
+from .subject import Library
+
+_PLATFORMS = {
+    ("ios", None): "ios",
+    ("ios", "simulator"): "ios-simulator",
+    ("ios", "maccatalyst"): "maccatalyst",
+    ("macos", None): "macos",
+}
+"""SupportedPlatform and SupportedPlatformVariant -> our word for both."""
+
+_REQUIRED = ("LibraryIdentifier", "LibraryPath", "SupportedArchitectures", "SupportedPlatform")
+_AGAIN = "doit forget xcframework:{0} && doit xcframework:{0}"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkSlice:
+    """One entry of `AvailableLibraries`, taken at its word. `path` is relative to the bundle."""
+
+    identifier: str
+    platform: str
+    architectures: tuple[str, ...]
+    path: PurePosixPath
+
+
+def read_slices(bundle: Path) -> tuple[list[FrameworkSlice], list[str]]:
+    """Read `Info.plist`.
+
+    Returns:
+        The slices, and every rule that is broken, in words.
+    """
+    try:
+        document = plistlib.loads((bundle / "Info.plist").read_bytes())
+    except (OSError, plistlib.InvalidFileException, ExpatError, ValueError) as error:
+        return [], [f"Info.plist cannot be read: {error}"]
+    problems = []
+    if document.get("CFBundlePackageType") != "XFWK":
+        problems.append(f"CFBundlePackageType is {document.get('CFBundlePackageType')!r}, not XFWK")
+    if document.get("XCFrameworkFormatVersion") != "1.0":
+        problems.append(f"XCFrameworkFormatVersion is {document.get('XCFrameworkFormatVersion')!r}, not 1.0")
+    entries = document.get("AvailableLibraries") or []
+    if not entries:
+        problems.append("AvailableLibraries is empty")
+    slices = []
+    for number, entry in enumerate(entries):
+        broken = list(_entry_problems(bundle, entry, f"library {number}"))
+        problems += broken
+        if not broken:
+            slices.append(_slice(entry))
+    problems += _common_problems(slices)
+    return slices, problems
+
+
+def _entry_problems(bundle: Path, entry: Mapping[str, Json], name: str) -> Iterator[str]:
+    if lacking := [key for key in _REQUIRED if not entry.get(key)]:
+        yield f"{name} has no {listed(lacking)}"
+        return
+    variant = entry.get("SupportedPlatformVariant")
+    words = [
+        entry["SupportedPlatform"],
+        "_".join(sorted(entry["SupportedArchitectures"])),
+        *([variant] if variant else []),
+    ]
+    identifier = entry["LibraryIdentifier"]
+    if identifier != "-".join(words):
+        yield f"{name} is called {identifier}, by the rules it is {'-'.join(words)}"
+    if (entry["SupportedPlatform"], variant) not in _PLATFORMS:
+        yield f"{identifier} is for an unknown platform {entry['SupportedPlatform']} {variant or ''}".rstrip()
+    if (path := PurePosixPath(entry["LibraryPath"])).is_absolute() or ".." in path.parts:
+        yield f"{identifier} names a library outside its folder: {path}"
+    elif not (bundle / identifier / path).is_file():
+        yield f"{identifier}/{path} is not there"
+    if entry.get("BinaryPath", entry["LibraryPath"]) != entry["LibraryPath"]:
+        yield f"{identifier} has a BinaryPath other than its LibraryPath, though it is a static library"
+
+
+def _slice(entry: Mapping[str, Json]) -> FrameworkSlice:
+    return FrameworkSlice(
+        identifier=entry["LibraryIdentifier"],
+        platform=_PLATFORMS[entry["SupportedPlatform"], entry.get("SupportedPlatformVariant")],
+        architectures=tuple(entry["SupportedArchitectures"]),
+        path=PurePosixPath(entry["LibraryIdentifier"], entry["LibraryPath"]),
+    )
+
+
+def _common_problems(slices: list[FrameworkSlice]) -> Iterator[str]:
+    platforms = [piece.platform for piece in slices]
+    for platform in sorted({name for name in platforms if platforms.count(name) > 1}):
+        yield f"{platforms.count(platform)} libraries are for {platform}; Xcode takes one, fat where need be"
+    if len(names := sorted({piece.path.name for piece in slices})) > 1:
+        yield f"the library is called {' and '.join(names)}; CocoaPods wants one name in all slices"
+
+
+def check_plist(bundle: Path, product: str) -> tuple[Check, list[FrameworkSlice]]:
+    """`Info.plist` obeys the rules, and names what is there."""
+    slices, problems = read_slices(bundle)
+    there = {path.name for path in bundle.iterdir() if path.is_dir()} if bundle.is_dir() else set()
+    problems += [f"folder {name} is in no entry" for name in sorted(there - {piece.identifier for piece in slices})]
+    if problems:
+        return failed("Info.plist", listed(problems), _AGAIN.format(product)), slices
+    return proven("Info.plist", f"{len(slices)} slices: {listed([piece.identifier for piece in slices], 8)}"), slices
+
+
+def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Library], product: str) -> Check:
+    """Every slice holds, byte for byte, the archives of its backends, and objects of one platform only."""
+    problems, left = [], {(library.backend.platform, library.backend.arch): library for library in libraries}
+    for piece in slices:
+        data = (bundle / piece.path).read_bytes()
+        thins = {thin.arch: thin.data for thin in fat.read_fat(data, str(piece.path))} if fat.is_fat(data) else None
+        if thins is None:
+            thins = {piece.architectures[0]: data}
+        if sorted(thins) != sorted(piece.architectures):
+            problems.append(
+                f"{piece.identifier} holds {listed(sorted(thins))}, Info.plist says {listed(list(piece.architectures))}"
+            )
+        for arch, thin in thins.items():
+            library = left.pop((piece.platform, arch), None)
+            if library is None:
+                problems.append(f"{piece.identifier} has {arch}, which no backend of the product is for")
+            elif _sha256(thin) != _sha256(library.path.read_bytes()):
+                problems.append(
+                    f"{arch} of {piece.identifier} is not the archive of {library.backend.name} that was proven"
+                )
+            problems += _platform_problems(piece, thin)
+    problems += [f"{library.backend.name} is in no slice" for library in left.values()]
+    if problems:
+        return failed("slices", listed(problems), _AGAIN.format(product))
+    return proven("slices", f"{len(libraries)} archives, the very bytes that were proven, one platform each")
+
+
+def _platform_problems(piece: FrameworkSlice, thin: bytes) -> Iterator[str]:
+    """What xcodebuild says no to: members of several platforms, or of none."""
+    members = read_archive(thin, str(piece.path))
+    platforms = {read_object(member.data, member.name).platform for member in members}
+    if platforms != {piece.platform}:
+        found = listed(sorted(platform or "no platform" for platform in platforms))
+        yield f"{piece.identifier} holds objects for {found}, not for {piece.platform} alone"
+
+
+def check_zip(packed: Path, bundle: Path, product: str) -> Check:
+    """The zip holds exactly the folder, under its name, and its checksum is the one written beside it."""
+    checksum = packed.with_name(f"{packed.name}.checksum")
+    if lacking := [path.name for path in (packed, checksum) if not path.is_file()]:
+        return failed("zip", f"{' and '.join(lacking)} missing", _AGAIN.format(product))
+    said, is_ = checksum.read_text(encoding="ascii").strip(), _sha256(packed.read_bytes())
+    if said != is_:
+        return failed("zip", f"its SHA-256 is {is_[:12]}…, its checksum file says {said[:12]}…", _AGAIN.format(product))
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            inside = {info.filename: _sha256(archive.read(info)) for info in archive.infolist() if not info.is_dir()}
+    except zipfile.BadZipFile as error:
+        return failed("zip", f"it is no zip: {error}", _AGAIN.format(product))
+    folder = {
+        f"{bundle.name}/{path.relative_to(bundle).as_posix()}": _sha256(path.read_bytes())
+        for path in bundle.rglob("*")
+        if path.is_file()
+    }
+    if inside != folder:
+        differing = sorted(name for name in inside.keys() | folder.keys() if inside.get(name) != folder.get(name))
+        return failed("zip", f"zip and folder differ in {listed(differing)}", _AGAIN.format(product))
+    return proven("zip", f"{len(inside)} files at its root {bundle.name}/, checksum {said[:12]}…")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

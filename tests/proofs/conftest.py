@@ -1,0 +1,133 @@
+"""Archives of stand-in models, archives that TVM compiled, the linkers of this machine, and jobs for the step."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, described_model, models
+from standins import StandIn, program
+
+from pipeline.action import Job, Tool
+from pipeline.binary.ar import Member, write_archive
+from pipeline.binary.tar_members import read_tar
+from pipeline.errors import CompilerCrash, StepError
+from pipeline.proofs.subject import Backend, Library, read_library
+
+
+@pytest.fixture(scope="session")
+def tools() -> dict[str, Tool | None]:
+    """The linkers; a test that needs one that is missing is skipped."""
+    names = {"ld64.lld": "LLD", "ld.lld": "LLD", "wasm-ld": "LLD", "cc": "cc"}
+    return {name: Tool(name, Path(program(name)), version) for name, version in names.items()}
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Build an archive: `library([StandIn(...)], backend)`; members can be dropped or added, the models be others."""
+
+    def build(
+        standins: Iterable[StandIn],
+        target: Backend,
+        *,
+        drop: tuple[str, ...] = (),
+        add: Mapping[str, bytes] | None = None,
+        expect: Iterable[str] | None = None,
+    ) -> Library:
+        standins = list(standins)
+        data: dict[str, bytes] = {}
+        for number, standin in enumerate(standins):
+            files = standin.objects(tmp_path / f"standin-{number}")
+            data |= {name: path.read_bytes() for name, path in files.items() if name not in drop}
+        data |= add or {}
+        path = tmp_path / "libmodels.a"
+        flavour = "darwin" if target.format == "macho" else "gnu"
+        path.write_bytes(write_archive([Member(name, body) for name, body in data.items()], flavour))
+        prefixes = expect if expect is not None else [standin.prefix for standin in standins]
+        return read_library(path, target, models(prefixes))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tvm_objects(tmp_path_factory) -> dict[str, list[Member]]:
+    """Backend name -> objects of two models that TVM compiled, in a process of its own."""
+    pytest.importorskip("tvm_ffi")
+    out = tmp_path_factory.mktemp("tvm-objects")
+    script = Path(__file__).parent / "compile_two_models.py"
+    command = [sys.executable, str(script), str(out), *TRIPLES.values()]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return {
+        name: [
+            member if member.name.startswith(prefix) else Member(prefix + member.name, member.data)
+            for prefix in TVM_MODELS
+            for member in read_tar((out / triple / f"{prefix}.tar").read_bytes(), prefix)
+        ]
+        for name, triple in TRIPLES.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def tvm_archives(tvm_objects, tmp_path_factory) -> dict[str, Path]:
+    """Backend name -> directory with the outputs of the archive step (written here, with the same names)."""
+    made = {}
+    for name, members in tvm_objects.items():
+        folder = tmp_path_factory.mktemp(name)
+        flavour = "darwin" if name in BACKENDS and BACKENDS[name][4] == "macho" else "gnu"
+        (folder / "libmodels.a").write_bytes(write_archive(members, flavour))
+        described = {"library": "libmodels.a", "models": [described_model(prefix) for prefix in TVM_MODELS]}
+        (folder / "archive.json").write_text(json.dumps(described))
+        made[name] = folder
+    return made
+
+
+class StandInWorker:
+    """A worker of this very interpreter: each call in a fresh process, its errors told as the real one tells them."""
+
+    CODE = (
+        "import importlib, json, sys\n"
+        "module, _, name = sys.argv[1].partition(':')\n"
+        "from pipeline.errors import SlipwayError\n"
+        "try: answer = {'value': getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))}\n"
+        "except SlipwayError as error: answer = {'what': error.what, 'cure': error.cure}\n"
+        "print('\\n' + json.dumps(answer))\n"
+    )
+
+    def call(self, function, arguments, *, log, **_more):
+        command = [sys.executable, "-c", self.CODE, function, json.dumps(arguments)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise CompilerCrash(f"{function} ended with {done.returncode}: {done.stderr[-500:]}", log=log)
+        answer = json.loads(done.stdout.rpartition("\n{")[2].join(["{", ""]))
+        if "value" not in answer:
+            raise StepError(answer["what"], cure=answer["cure"], log=log)
+        return answer["value"]
+
+
+class StandInServices:
+    """Services of a run that nobody watches."""
+
+    def worker(self, toolchain):
+        assert toolchain == "current"
+        return StandInWorker()
+
+    def progress(self, done, total, unit):
+        """Nobody watches."""
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Make a job with a scratch directory of its own: `job(params, inputs, tools)`."""
+    count = iter(range(1000))
+
+    def make(params: Mapping, inputs: Mapping[str, Path], tools: Mapping[str, Tool | None]) -> Job:
+        out = tmp_path / f"out-{next(count)}"
+        out.mkdir()
+        return Job(params, inputs, tools, out, tmp_path / "log.txt", StandInServices())
+
+    return make

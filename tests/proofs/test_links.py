@@ -1,0 +1,83 @@
+"""Which linker is used, what it is told, and what its absence is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from proof_subjects import MACHINE, backend
+
+from pipeline import link_flags
+from pipeline.action import Tool
+from pipeline.proofs.links import Linker, full_flags, is_native, linker_for, missing_linker, stub_text
+
+TOOLS = {name: Tool(name, Path("/bin", name), "LLD 19") for name in ("ld64.lld", "ld.lld", "wasm-ld", "cc")}
+FOREIGN = "linux-arm64" if MACHINE != "aarch64" else "android-arm64"
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [("ios-arm64", "ld64.lld"), ("wasm", "wasm-ld"), ("android-arm64", "ld.lld"), (FOREIGN, "ld.lld"), ("host", "cc")],
+)
+def test_the_linker_fits_the_backend(name, tool):
+    assert linker_for(backend(name), TOOLS).tool.name == tool
+
+
+def test_without_a_compiler_the_host_is_linked_by_lld():
+    assert linker_for(backend("host"), {**TOOLS, "cc": None}).tool.name == "ld.lld"
+
+
+def test_the_systems_own_ld_links_for_this_machine_only():
+    gnu = {"ld.lld": Tool("ld.lld", Path("/usr/bin/ld"), "GNU ld (GNU Binutils) 2.40")}
+    assert linker_for(backend("host"), gnu) is not None
+    assert linker_for(backend("android-arm64"), gnu) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("ios-arm64", "no ld64.lld found"), ("wasm", "no wasm-ld found"), ("host", "no cc or ld.lld found")],
+)
+def test_a_missing_linker_is_named_with_its_cure(name, what):
+    assert linker_for(backend(name), {}) is None
+    saw, cure = missing_linker(backend(name))
+    assert saw == what
+    assert "apt-get install" in cure
+
+
+def test_native_is_this_system_and_processor():
+    assert is_native(backend("host"))
+    assert not is_native(backend(FOREIGN))
+    assert not is_native(replace(backend("host"), platform="android"))
+
+
+def test_a_compiler_passes_every_word_on():
+    assert Linker(TOOLS["cc"], driver=True).words(["-u", "a,b"]) == ["-Xlinker", "-u", "-Xlinker", "a,b"]
+    assert Linker(TOOLS["ld.lld"]).words(["-u", "a,b"]) == ["-u", "a,b"]
+
+
+def test_the_flags_are_those_of_the_kits():
+    macho = full_flags(backend("ios-arm64"), Path("x.a"), ["first_model_"])
+    assert macho.words == (
+        "-u", "_first_model___tvm_ffi__library_bin", "-u", "_first_model___tvm_ffi__library_ctx", "-force_load", "x.a",
+    )  # fmt: skip
+    assert macho.exports == "_first_model___tvm_ffi__library_bin\n"
+    android = full_flags(backend("android-arm64"), Path("x.a"), ["first_model_"])
+    assert android.words[-5:] == ("--whole-archive", "x.a", "--no-whole-archive", "-z", "max-page-size=16384")
+    assert "    first_model___tvm_ffi__library_bin;\n  local:\n    *;" in android.exports
+    assert full_flags(backend("wasm"), Path("x.a"), ["first_model_"]).words == (
+        "--whole-archive",
+        "x.a",
+        "--no-whole-archive",
+    )
+
+
+def test_a_version_script_can_export_more():
+    assert "    Java_*;\n" in link_flags.version_script(["first_model_"], also=["Java_*"])
+
+
+def test_the_stub_offers_c_names_and_the_binder_as_they_are():
+    text = stub_text(backend("catalyst-x86_64"), ["expf", "dyld_stub_binder"])
+    assert "[ x86_64-maccatalyst ]" in text
+    assert "_expf" in text
+    assert "_dyld_stub_binder" not in text.replace(" dyld_stub_binder", "")

@@ -1,0 +1,66 @@
+"""Findings become a report, facts, or an error that says everything."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.errors import VerifyError
+from pipeline.proofs.report import facts, failed, listed, not_proven, proven, settle, write_report
+
+GOOD = proven("members", "4 objects")
+BAD = failed("symbols", "no library_bin", "rebuild it")
+WORSE = failed("closure", "f is nowhere", "link it")
+OPEN = not_proven("constructors", "no ld64.lld found", "install lld")
+
+
+def test_a_report_can_be_read_back(tmp_path):
+    write_report(tmp_path / "report.json", "ios", [GOOD, OPEN], "not proven: no ld64.lld found")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report == {
+        "subject": "ios",
+        "checks": [
+            {"name": "members", "state": "proven", "saw": "4 objects", "cure": None},
+            {"name": "constructors", "state": "not proven", "saw": "no ld64.lld found", "cure": "install lld"},
+        ],
+        "proven": "not proven: no ld64.lld found",
+    }
+
+
+def test_facts_are_few():
+    assert facts([GOOD, OPEN], "line") == {
+        "proven": "line",
+        "checks": 2,
+        "not_proven": 1,
+        "states": {"members": "proven", "constructors": "not proven"},
+    }
+
+
+def test_what_is_proven_or_open_passes(tmp_path):
+    settle("ios", [GOOD, OPEN], strict=False, log=tmp_path / "log")
+    assert not (tmp_path / "log").exists()
+
+
+def test_what_is_open_does_not_pass_when_strict(tmp_path):
+    with pytest.raises(VerifyError) as caught:
+        settle("ios", [GOOD, OPEN], strict=True, log=tmp_path / "log")
+    assert "1 of 2 checks could not be made" in str(caught.value)
+    assert "constructors (not proven): no ld64.lld found" in str(caught.value)
+    assert caught.value.cure == "install lld"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_every_failure_is_listed_and_the_whole_report_is_in_the_log(tmp_path, strict):
+    with pytest.raises(VerifyError) as caught:
+        settle("ios", [GOOD, BAD, WORSE], strict=strict, log=tmp_path / "log")
+    message = str(caught.value)
+    for text in ("2 of 3 checks failed", "symbols (failed): no library_bin", "cure: rebuild it", "cure: link it"):
+        assert text in message
+    logged = json.loads((tmp_path / "log").read_text())
+    assert [check["state"] for check in logged["checks"]] == ["proven", "failed", "failed"]
+
+
+def test_long_lists_are_cut():
+    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert listed(["a", "b"], 2) == "a, b"
