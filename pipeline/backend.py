@@ -1,0 +1,57 @@
+"""doit's database, without a database: a view of the engine's verdicts, so that there is no second truth to lose.
+
+doit finds it through the entry point `doit.BACKEND` and makes one for every command, in any project; so nothing is imported
+until a method is called. Nothing is written here: a run writes the ledger the moment each action ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LedgerDB:
+    """The protocol of doit's DB backends over the session's engine. Keys are doit's own (`ignore:`, file names, …)."""
+
+    desc = "Slipway's ledger (for projects whose dodo.py is Slipway's)"
+
+    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:  # noqa: ARG002 - doit's
+        self.name = name
+
+    def get(self, task_id: str, dependency: str) -> Any:
+        """What doit remembers of a task: whether it is ignored, and for each file it reads the engine's verdict."""
+        engine = _engine()
+        if dependency == "ignore:":
+            return "1" if engine.ledger.ignored(task_id) else None
+        if dependency in {"_values_:", "result:", "deps:", "checker:"} or task_id not in engine.actions:
+            return None
+        return "fresh" if engine.verdict(task_id).fresh else "stale"
+
+    def set(self, task_id: str, dependency: str, value: Any) -> None:  # noqa: ARG002 - doit's signature
+        """Only `doit ignore` has something to say that the ledger does not know yet."""
+        if dependency == "ignore:":
+            _engine().ledger.ignore(task_id)
+
+    def in_(self, task_id: str) -> bool:
+        """Whether the task was ever built here."""
+        return _engine().ledger.get(task_id) is not None
+
+    def remove(self, task_id: str) -> None:
+        """`doit forget`: the next run does the work again. (A failed task comes here too; it has nothing to forget.)"""
+        engine = _engine()
+        if task_id not in engine.failures:
+            engine.ledger.forget(task_id)
+
+    def remove_all(self) -> None:
+        """`doit forget --all`."""
+        engine = _engine()
+        for name in list(engine.ledger.names()):
+            engine.ledger.forget(name)
+
+    def dump(self) -> None:
+        """Doit is done: nothing is waiting to be written."""
+
+
+def _engine() -> Any:
+    from .session import current  # noqa: PLC0415 - see the module's paragraph
+
+    return current().engine

@@ -1,0 +1,1 @@
+"""doit commands of Slipway's own. Each is a plugin that the entry points in pyproject.toml name."""

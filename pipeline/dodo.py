@@ -1,0 +1,59 @@
+"""What a `dodo.py` imports: doit's configuration and the one task creator. Knows doit's loader, and nothing of building.
+
+Importing it is all that most calls do: where a plain `doit` finds nothing changed since the last complete run, the process
+ends here, before doit makes a single task (see `snapshot`). So nothing heavy may be imported at the top.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from . import snapshot
+
+
+def _jobs() -> int:
+    """Heavy work is done in child processes, one a thread of doit: as many as there are processors to run them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if snapshot.is_plain_run(sys.argv[1:]):
+    said = snapshot.unchanged()
+    if said is not None:
+        sys.stdout.write(said)
+        sys.exit(0)
+
+
+def _config() -> dict[str, Any]:
+    from .reports.reporter import Reporter  # noqa: PLC0415 - only when there is something to report
+    from .tasks import ContentChecker  # noqa: PLC0415
+
+    return {
+        "backend": "slipway",
+        "check_file_uptodate": ContentChecker,
+        "reporter": Reporter,
+        "num_process": _jobs(),
+        "par_type": "thread",
+        "verbosity": 0,
+        "action_string_formatting": "new",
+    }
+
+
+DOIT_CONFIG = _config()
+
+
+def task_slipway() -> Iterator[dict[str, Any]]:
+    """Every action of the matrix as a doit task."""
+    from doit.exceptions import InvalidDodoFile  # noqa: PLC0415
+
+    from .errors import SlipwayError  # noqa: PLC0415
+    from .session import current  # noqa: PLC0415
+    from .tasks import tasks  # noqa: PLC0415
+
+    try:
+        yield from tasks(current().engine)
+    except SlipwayError as error:
+        # doit prints the text of this one, and no traceback.
+        raise InvalidDodoFile(str(error)) from None

@@ -1,0 +1,65 @@
+"""What can be watched of a run: the seam between doit's reporter and the two ways of showing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.run.engine import Outcome
+
+
+@dataclass(slots=True)
+class Counts:
+    """Tasks by what became of them. `total` is all that the run selected."""
+
+    total: int = 0
+    fresh: int = 0
+    built: int = 0
+    restored: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        """Tasks that need no more attention."""
+        return self.fresh + self.built + self.restored + self.failed
+
+
+class Watcher(Protocol):
+    """Shows a run. Methods may be called from any thread, one at a time."""
+
+    def begin(self, counts: Counts) -> None:
+        """The run starts."""
+
+    def started(self, name: str) -> None:
+        """A task is being worked on."""
+
+    def progress(self, name: str, done: float, total: float | None, unit: str) -> None:
+        """A task is so far."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A task's outputs are in place."""
+
+    def failed(self, name: str, message: str) -> None:
+        """A task failed."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+    def end(self) -> None:
+        """No more events."""
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.5 MB. Decimal, as download sizes are."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:  # noqa: PLR2004 - decimal units
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def amount(done: float, total: float | None, unit: str) -> str:
+    """Progress for people: `33.0 of 83.5 MB`, `3 of 8 files`."""
+    if unit == "bytes":
+        return f"{size(done)} of {size(total)}" if total else size(done)
+    return f"{done:g} of {total:g} {unit}" if total else f"{done:g} {unit}"

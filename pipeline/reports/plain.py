@@ -1,0 +1,57 @@
+"""A line an event: for CI logs, pipes and files. Progress of a long task is said at most every few seconds."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from pipeline.run.engine import Outcome
+
+from .events import Counts, amount
+
+EVERY = 5.0
+"""Seconds between two progress lines of one task."""
+
+
+class Plain:
+    """See `events.Watcher`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._counts = Counts()
+        self._said: dict[str, float] = {}
+
+    def begin(self, counts: Counts) -> None:
+        """Remember the counts; they are kept up to date by the reporter."""
+        self._counts = counts
+
+    def started(self, name: str) -> None:
+        """Start the clock of the first progress line."""
+        self._said[name] = time.monotonic()
+
+    def progress(self, name: str, done: float, total: float | None, unit: str) -> None:
+        """Say how far a task is, now and then."""
+        now = time.monotonic()
+        if now - self._said.get(name, now) >= EVERY:
+            self._said[name] = now
+            self._line(f"{name}: {amount(done, total, unit)}")
+
+    def finished(self, outcome: Outcome) -> None:
+        """One line."""
+        self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
+
+    def failed(self, name: str, message: str) -> None:
+        """One line and what is wrong; the reasons come again, grouped, at the end."""
+        self._line(f"{name}: FAILED\n{message}")
+
+    def note(self, text: str) -> None:
+        """One line, without the counter."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Nothing is left open."""
+
+    def _line(self, text: str) -> None:
+        width = len(str(self._counts.total))
+        self.note(f"[{self._counts.done:>{width}}/{self._counts.total}] {text}")

@@ -1,0 +1,163 @@
+"""doit's reporter: passes what doit tells it to a watcher, and ends a run with its table and its failures.
+
+doit makes one for each run. Here is also where a run begins and ends for the session: the tree is locked, leftovers are
+cleared, and after a complete run the snapshot for the short way out is written.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, TextIO
+
+from pipeline.run.engine import Outcome
+from pipeline.session import Session, current
+
+from .events import Counts, Watcher
+from .plain import Plain
+from .summary import table
+
+
+class Reporter:
+    """What doit calls during a run; see doit's ConsoleReporter for the protocol."""
+
+    desc = "Slipway: a board on a terminal, plain lines elsewhere, a table at the end"
+
+    def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:  # noqa: ARG002 - doit's signature
+        self._stream = outstream
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._errors: list[str] = []
+        self._failures: dict[str, str] = {}
+        self._blocked: dict[str, list[str]] = {}
+        self._everything = False
+        self._session: Session = current()
+        self._watcher: Watcher = Plain(outstream)
+
+    def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
+        """The run starts: wait for the tree, clear what a killed run left, put the board up."""
+        selected = _closure(tasks, selected_tasks)
+        self._counts.total = len(selected)
+        engine = self._session.engine
+        if self._stream.isatty():
+            from .live import Live  # noqa: PLC0415 - rich is for terminals
+
+            expected = {name: entry.seconds for name in selected if (entry := engine.ledger.get(name)) is not None}
+            self._watcher = Live(self._stream, expected)
+        self._everything = len(selected) == len(engine.actions)
+        engine.watch = self._progress
+        self._session.begin(note=self._watcher.note)
+        self._watcher.begin(self._counts)
+
+    def get_status(self, task: Any) -> None:
+        """Doit is about to ask whether a task is fresh."""
+
+    def execute_task(self, task: Any) -> None:
+        """A task starts."""
+        if task.actions:
+            with self._lock:
+                self._watcher.started(task.name)
+
+    def add_success(self, task: Any) -> None:
+        """A task's outputs are in place."""
+        outcome: Outcome | None = self._session.engine.outcomes.get(task.name)
+        if outcome is None:
+            return
+        with self._lock:
+            if outcome.how == "built":
+                self._counts.built += 1
+            else:
+                self._counts.restored += 1
+            self._watcher.finished(outcome)
+
+    def add_failure(self, task: Any, fail: Any) -> None:
+        """A task failed, or could not start because one before it failed."""
+        with self._lock:
+            self._counts.failed += 1
+            if type(fail).__name__ == "UnmetDependency":
+                for cause in fail.message.split():
+                    self._blocked.setdefault(cause, []).append(task.name)
+                return
+            message = fail.get_msg().strip()
+            self._failures[task.name] = message
+            self._watcher.failed(task.name, message)
+
+    def skip_uptodate(self, task: Any) -> None:
+        """A task is fresh."""
+        if task.actions:
+            with self._lock:
+                self._counts.fresh += 1
+
+    def skip_ignore(self, task: Any) -> None:
+        """A task is ignored at the user's wish (`doit ignore`)."""
+        with self._lock:
+            self._watcher.note(f"{task.name}: ignored, as asked by `doit ignore` (`doit forget {task.name}` ends that)")
+
+    def cleanup_error(self, exception: Any) -> None:
+        """A teardown failed; none of ours has one."""
+        self._errors.append(exception.get_msg())
+
+    def runtime_error(self, msg: str) -> None:
+        """An error of doit's own."""
+        self._errors.append(msg)
+
+    def teardown_task(self, task: Any) -> None:
+        """A teardown starts; none of ours has one."""
+
+    def complete_run(self) -> None:
+        """The run ends: board down, table, failures by first cause, and the snapshot when all is fresh."""
+        self._watcher.end()
+        complete = not self._failures and not self._errors
+        if self._counts.built or self._counts.restored:
+            self._write(table(self._session.engine))
+        self._write(self._said())
+        for name, message in self._failures.items():
+            behind = self._behind(name)
+            waiting = f"\n  {behind} more {'task waits' if behind == 1 else 'tasks wait'} for it" if behind else ""
+            self._write(f"\n✗ {name}\n{message}{waiting}")
+        for message in self._errors:
+            self._write(message)
+        counts = self._counts
+        all_fresh = complete and self._everything and counts.failed == 0 and counts.done == counts.total
+        self._session.end(all_fresh=all_fresh, said=f"{counts.total} tasks, all fresh: nothing to do.\n")
+
+    def _said(self) -> str:
+        counts = self._counts
+        if counts.fresh == counts.total:
+            return f"{counts.total} tasks, all fresh: nothing to do."
+        parts = [
+            ("fresh", counts.fresh),
+            ("built", counts.built),
+            ("restored", counts.restored),
+            ("failed", counts.failed),
+        ]
+        return f"{counts.total} tasks: " + ", ".join(f"{n} {what}" for what, n in parts if n)
+
+    def _behind(self, name: str) -> int:
+        """How many tasks wait for one that failed, directly or not."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            for waiting in self._blocked.get(todo.pop(), ()):
+                if waiting not in found:
+                    found.add(waiting)
+                    todo.append(waiting)
+        return len(found)
+
+    def _progress(self, name: str, done: float, total: float | None, unit: str) -> None:
+        with self._lock:
+            self._watcher.progress(name, done, total, unit)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+
+
+def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
+    """The tasks with actions that a run will come by: the selected ones and all they depend on."""
+    seen: set[str] = set()
+    todo = list(selected)
+    while todo:
+        name = todo.pop()
+        if name not in seen and name in tasks:
+            seen.add(name)
+            todo += tasks[name].task_dep
+    return [name for name in seen if tasks[name].actions]

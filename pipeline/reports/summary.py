@@ -1,0 +1,68 @@
+"""The table at the end of a run: every cell, its size, its seconds, and how it is proven. Facts come from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.run.engine import Engine
+
+from .events import size
+
+HEAD = ("what", "size", "seconds", "proven")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a cell or a product. `proven` says how, or that it is not."""
+
+    what: str
+    bytes: int
+    seconds: float
+    proven: str
+
+
+def rows(engine: Engine) -> Iterator[Row]:
+    """Cells first, products after them, in the order of the matrix; what was never built is left out."""
+    for action in engine.actions.values():
+        if action.step == "compile":
+            backend = action.subject.partition("@")[2].partition("+")[0]
+            yield from _row(
+                engine, action.subject, [action.name], f"verify:{backend}", action.subject.partition("@")[0]
+            )
+    for action in engine.actions.values():
+        if action.step == "linkkit":
+            makers = [name for name in (action.name, f"xcframework:{action.subject}") if name in engine.actions]
+            yield from _row(engine, f"{action.out}/", makers, f"verify:{action.subject}")
+
+
+def table(engine: Engine) -> str:
+    """The rows as aligned text, which reads the same on a terminal and in a CI log."""
+    cells = [HEAD, *((row.what, size(row.bytes), f"{row.seconds:.1f}", row.proven) for row in rows(engine))]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
+    lines = [_aligned(line, widths) for line in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _row(engine: Engine, what: str, makers: Sequence[str], proof: str, model: str | None = None) -> Iterator[Row]:
+    entries = [entry for name in makers if (entry := engine.ledger.get(name)) is not None]
+    if not entries:
+        return
+    total = sum(output.size for entry in entries for output in entry.outputs.values())
+    seconds = sum(entry.seconds for entry in entries)
+    yield Row(what, total, seconds, _proven(engine, proof, model))
+
+
+def _proven(engine: Engine, proof: str, model: str | None) -> str:
+    entry = engine.ledger.get(proof)
+    record = engine.store.record(entry.key) if entry is not None else None
+    if record is None or not engine.verdict(proof).fresh:
+        return "not proven"
+    by_model = record.facts.get("models", {})
+    return str(by_model.get(model) or record.facts.get("proven", ""))
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    what, volume, seconds, proven = line
+    return f"{what:<{widths[0]}}  {volume:>{widths[1]}}  {seconds:>{widths[2]}}  {proven}".rstrip()

@@ -1,0 +1,105 @@
+"""Turns actions into doit's task dicts, and does nothing else.
+
+The engine is the truth; doit orders the tasks, runs them in threads and talks to the user. `ContentChecker` and `LedgerDB`
+(in `backend`) show doit the engine's view where it would otherwise keep one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from doit.dependency import FileChangedChecker
+from doit.exceptions import TaskError, TaskFailed
+
+from .action import Action
+from .errors import SlipwayError
+from .run.engine import Engine, targets
+
+GROUPS = {
+    "toolchain": "probe the compilers",
+    "weights": "fetch and check the weights of each model",
+    "params": "write the parameters of each model variant, once for all backends",
+    "compile": "one cell each: a model variant for a backend",
+    "archive": "all models of a backend in one static archive",
+    "linkkit": "linker flags, symbol lists and package files of each product",
+    "xcframework": "xcframeworks and their zips",
+    "bundle": "parameters, tokenizer and configuration of each model variant, as an app ships them",
+    "verify": "prove every archive and product",
+    "manifest": "size and sha256 of everything in dist/",
+}
+"""What `doit list` says of each kind of step."""
+
+
+def tasks(engine: Engine) -> Iterator[dict[str, Any]]:
+    """Yield doit task dicts: a group a step, a sub-task an action."""
+    for step in dict.fromkeys(action.step for action in engine.actions.values()):
+        yield {"basename": step, "name": None, "doc": GROUPS.get(step, step)}
+    for action in engine.actions.values():
+        yield task(engine, action)
+
+
+def task(engine: Engine, action: Action) -> dict[str, Any]:
+    """One action as a doit task dict; paths are relative to the engine's root, where doit runs."""
+    return {
+        "basename": action.step,
+        "name": action.subject,
+        "doc": action.doc,
+        "actions": [(_perform, [engine, action.name])],
+        "uptodate": [Fresh(engine, action.name)],
+        "file_dep": list(_files_read(engine, action)),
+        "targets": [str(engine.root / path) if engine.elsewhere else path for path in targets(action)],
+        "task_dep": sorted({edge.action for edge in action.upstream.values()}),
+        "clean": [(_clean, [engine, action.name])],
+        "verbosity": 0,
+        "meta": {"action": action},
+    }
+
+
+class Fresh:
+    """doit's `uptodate` question, answered by the engine. `doit info` prints its repr as the reason, so that says why."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self._name = name
+
+    def __call__(self) -> bool:
+        return self._engine.verdict(self._name).fresh
+
+    def __repr__(self) -> str:
+        return self._engine.verdict(self._name).reason or "fresh"
+
+
+class ContentChecker(FileChangedChecker):  # type: ignore[misc]
+    """doit's file checker: by content. The engine has already compared digests when doit comes to ask (see `LedgerDB`)."""
+
+    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:  # noqa: ARG002 - doit's signature
+        """`state` is the engine's verdict on the task that reads the file."""
+        return state != "fresh"
+
+    def get_state(self, dep: str, current_state: Any) -> None:  # noqa: ARG002 - doit's signature
+        """Nothing to remember: the ledger has it."""
+
+
+def _files_read(engine: Engine, action: Action) -> Iterable[str]:
+    for path in action.files.values():
+        if (engine.root / path).is_file():
+            yield str(engine.root / path) if engine.elsewhere else path
+
+
+def _perform(engine: Engine, name: str) -> Any:
+    try:
+        engine.perform(name)
+    except SlipwayError as error:
+        return TaskFailed(str(error), report=True)
+    except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
+        return TaskError(f"{name}: {type(error).__name__}: {error}", error)
+    return True
+
+
+def _clean(engine: Engine, name: str, dryrun: bool) -> None:
+    entry = engine.ledger.get(name)
+    for path in sorted(entry.outputs) if entry is not None else ():
+        print(f"{name} - removing {entry.out}/{path}")  # noqa: T201 - what doit's own clean prints
+    if not dryrun:
+        engine.clean(name)

@@ -1,0 +1,112 @@
+"""A user's project in a temporary folder, built by the real `doit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+TINY = Path(__file__).parent / "tiny"
+DOIT = Path(sys.executable).parent / "doit"
+DODO = "from pipeline.dodo import DOIT_CONFIG, task_slipway\n"
+
+
+@dataclass
+class Run:
+    """How one call of doit ended. `worked` names the tasks that were built or restored, by how."""
+
+    status: int
+    output: str
+    worked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def built(self) -> set[str]:
+        return {name for name, how in self.worked.items() if how == "built"}
+
+    @property
+    def idle(self) -> bool:
+        return self.status == 0 and not self.worked
+
+
+@dataclass
+class Project:
+    """A folder with targets.yaml, recipes and a dodo.py."""
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def doit(self, *words: str, env: dict[str, str] | None = None, timeout: float = 300) -> Run:
+        done = subprocess.run(
+            [DOIT, *words],
+            cwd=self.root,
+            env={**os.environ, "SLIPWAY_CACHE": str(self.root.parent / "cache"), **self.env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        worked = dict(re.findall(r"^\[ *\d+/\d+\] (\S+): (built|restored|fetched) in", done.stdout, re.MULTILINE))
+        return Run(done.returncode, done.stdout, worked)
+
+    def ok(self, *words: str, **more) -> Run:
+        run = self.doit(*words, **more)
+        assert run.status == 0, run.output
+        return run
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = self.path(name).read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        self.path(name).write_text(text.replace(old, new))
+
+    def json(self, name: str):
+        return json.loads(self.path(name).read_text())
+
+    def products(self) -> dict[str, bytes]:
+        """Everything in dist/ by relative path."""
+        dist = self.path("dist")
+        return {str(p.relative_to(dist)): p.read_bytes() for p in sorted(dist.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh project around the tiny model; nothing has been built."""
+    root = tmp_path / "project"
+    shutil.copytree(TINY, root)
+    (root / "dodo.py").write_text(DODO)
+    return Project(root)
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny project, built; read-only: copy it (see `built`)."""
+    root = tmp_path_factory.mktemp("built") / "project"
+    shutil.copytree(TINY, root)
+    (root / "dodo.py").write_text(DODO)
+    Project(root).ok()
+    return root
+
+
+@pytest.fixture
+def built(built_once: Path, tmp_path: Path) -> Project:
+    """A copy of a project that has been built, which a test may spoil."""
+    root = tmp_path / "project"
+    shutil.copytree(built_once, root, symlinks=True)
+    return Project(root)
