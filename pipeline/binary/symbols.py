@@ -167,7 +167,8 @@ def _functions(info: ObjectInfo, generations: Mapping[str, Generation]) -> Itera
     contexts = {prefix + generation.context_suffix: prefix for prefix, generation in generations.items()}
     here = [contexts[name] for name in names & contexts.keys()]
     yield from ((prefix, None) for prefix in here)
-    by_length = sorted(here or generations, key=len, reverse=True)
+    candidates = here if here and info.kind == "object" else generations
+    by_length = sorted(candidates, key=len, reverse=True)
     own = contexts.keys() | {prefix + generation.blob_suffix for prefix, generation in generations.items()}
     for name in names - own:
         bare = name.removeprefix(_FUNCTION_PREFIX)

@@ -27,6 +27,13 @@ _APPLE: Mapping[Platform, tuple[str, str]] = {
 _SPELLINGS = {"arm64": "(?:arm64|aarch64)", "x86_64": "x86_64", "wasm32": "wasm32"}
 """How LLVM spells an architecture in a triple, as a regular expression."""
 
+_LOWEST: Mapping[tuple[Platform, str], str] = {
+    ("ios-simulator", "arm64"): "14.0",
+    ("maccatalyst", "arm64"): "14.0",
+    ("macos", "arm64"): "11.0",
+}
+"""Where Apple silicon begins. LLVM writes this version into objects that ask for less, and says nothing."""
+
 _VERSION = "{deployment_target}"
 
 
@@ -131,7 +138,16 @@ def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, report: Re
         what = f"the triple carries {carried[1]}, and this says {target}"
         cure = f"remove this key, or write {_VERSION} in the triple"
         raise _wrong(report, name, "deployment_target", what, cure)
+    lowest = _LOWEST.get((base.platform, arch), "0")
+    if _numbers(carried[1]) < _numbers(lowest):
+        what = f"{base.platform} on {arch} begins with {lowest}, not {carried[1]}"
+        key = "deployment_target" if spec.deployment_target else "triple"
+        raise _wrong(report, name, key, what, f'write "{lowest}" or more')
     return full, carried[1]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _wrong(report: Report, name: str, key: str, what: str, cure: str) -> _Wrong:

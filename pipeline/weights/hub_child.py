@@ -7,6 +7,7 @@ files; it must import nothing of the project, so that its answers are all there 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ WORKERS = 4
 
 _NETWORK = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError", "TransportError", "Timeout",
                       "TimeoutException", "NetworkError", "RemoteProtocolError"})  # fmt: skip
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 _KINDS = {
     "OfflineModeIsEnabled": "offline",
     "GatedRepoError": "gated",
@@ -55,36 +57,32 @@ def get(repo: str, commit: str, files: list[str], force: bool, watch: str) -> di
 
 
 def explain(problem: BaseException) -> dict[str, str]:
-    """What went wrong, as a kind the parent has words for. Libraries change their classes' places, not their names."""
-    text = f"{type(problem).__name__}: {problem}"
+    """What went wrong, as a kind the parent has words for."""
     chain: list[BaseException] = []
-    step: BaseException | None = problem
-    while step is not None and step not in chain:
-        chain.append(step)
-        step = step.__cause__ or step.__context__
-    # The most telling name anywhere in the chain counts; a lost connection is often wrapped in "not in the cache".
-    names = [kind.__name__ for link in chain for kind in type(link).__mro__]
-    for name, kind in _KINDS.items():
-        if name in names:
-            return {"error": kind, "text": text}
-    statuses = [getattr(getattr(link, "response", None), "status_code", None) for link in chain]
-    if 401 in statuses or 403 in statuses:  # noqa: PLR2004
-        return {"error": "gated", "text": text}
-    if any(isinstance(status, int) and (status == 429 or status >= 500) for status in statuses):  # noqa: PLR2004
-        return {"error": "busy", "text": text}
-    if any(isinstance(link, OSError) and link.errno is not None and link.errno in _disk() for link in chain):
-        return {"error": "disk", "text": text}
-    if isinstance(problem, ModuleNotFoundError):
-        return {"error": "module", "text": text}
-    if any(name in _NETWORK for name in names):
-        return {"error": "network", "text": text}
-    return {"error": "other", "text": text}
+    link: BaseException | None = problem
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return {"error": _kind(chain), "text": f"{type(problem).__name__}: {problem}"}
 
 
-def _disk() -> set[int]:
-    import errno  # noqa: PLC0415
+def _kind(chain: list[BaseException]) -> str:
+    """The most telling thing anywhere in the chain counts: a lost connection is often wrapped in "not in the cache".
 
-    return {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+    Classes are known by name, because the library moves them, and the HTTP client beneath it is another every year.
+    """
+    names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    statuses = {getattr(getattr(link, "response", None), "status_code", None) for link in chain}
+    numbers = {link.errno for link in chain if isinstance(link, OSError)}
+    signs = [
+        *((name in names, kind) for name, kind in _KINDS.items()),
+        (bool(statuses & {401, 403}), "gated"),
+        (any(isinstance(status, int) and (status == 429 or status >= 500) for status in statuses), "busy"),  # noqa: PLR2004 (HTTP's numbers)
+        (bool(numbers & _DISK), "disk"),
+        ("ModuleNotFoundError" in names, "module"),
+        (bool(names & _NETWORK), "network"),
+    ]
+    return next((kind for sign, kind in signs if sign), "other")
 
 
 def main(request: str, answer: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -22,11 +23,11 @@ LINKER_PLATFORMS = {"ios": "ios", "ios-simulator": "ios-simulator", "maccatalyst
 
 
 def find_tool(name: str) -> str:
-    """The program, with Debian's version suffix or without. Missing is a skip at a desk and a failure in CI."""
+    """The program, with Debian's version suffix or without. Missing is a skip at a desk and a failure in Linux CI."""
     found = next((path for suffix in ("-19", "", "-18", "-20") if (path := shutil.which(name + suffix))), None)
     if found is None:
-        missing = f"{name} is not installed (apt: llvm-19 lld-19)"
-        if os.environ.get("CI"):
+        missing = f"{name} is not installed (apt: llvm-19 lld-19 gcc)"
+        if os.environ.get("CI") and sys.platform == "linux":
             pytest.fail(missing)
         pytest.skip(missing)
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import pytest
 from binary_builders import BUILDERS, Sym, elf_object, macho_object, tvm_model, wasm_object
-from llvm_tools import find_tool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from llvm_tools import find_tool
 
 from pipeline.binary import ar
 from pipeline.binary.ar import Member, read_archive, write_archive
@@ -152,6 +153,7 @@ def test_every_symbol_of_the_index_leads_to_the_member_that_defines_it(tool, tmp
     assert "_model_a___tvm_ffi__library_bin in model_a_devc.o" in listed
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the GNU tools of Linux")
 def test_an_archive_of_gnu_ar_is_read(tmp_path):
     members = (Member("short.o", b"abc"), Member("a_name_longer_than_sixteen.o", b"defg"))
     for member in members:

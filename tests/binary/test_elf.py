@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import sys
 
 import pytest
 from binary_builders import Sym, elf_object, tvm_model
-from llvm_tools import find_tool
 from lief_agreement import agree_on_elf
+from llvm_tools import find_tool
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.elf import read_elf
@@ -89,6 +90,7 @@ def test_symbols_that_a_version_script_hides_are_not_told(link_so, tmp_path):
     assert sorted(s.name for s in info.defined) == ["a___tvm_ffi__library_bin", "b___tvm_ffi__library_bin"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the GNU tools of Linux")
 def test_programs_and_needed_libraries(tmp_path):
     (tmp_path / "x.c").write_text("__attribute__((constructor)) static void f(void) {}\nint main(void) { return 0; }\n")
     compiler = find_tool("cc")

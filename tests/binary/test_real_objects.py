@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from llvm_tools import ELF_TRIPLES, MACHO_TRIPLES, MODELS, WASM_TRIPLE
 from lief_agreement import agree_on_elf, agree_on_macho
+from llvm_tools import ELF_TRIPLES, MACHO_TRIPLES, MODELS, WASM_TRIPLE
 
 from pipeline.binary.ar import read_archive, write_archive
 from pipeline.binary.fat import Slice, write_fat

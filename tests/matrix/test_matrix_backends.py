@@ -86,6 +86,7 @@ def test_every_preset_stands_alone(preset, arch):
         ({"preset": "iphone-simulator", "arch": "x86_64"}, "x86_64-apple-ios14.0-simulator"),
         ({"preset": "macabi"}, "arm64-apple-ios18.0-macabi"),
         ({"preset": "macabi", "arch": "x86_64", "deployment_target": "17.0"}, "x86_64-apple-ios17.0-macabi"),
+        ({"preset": "macos", "arch": "x86_64", "deployment_target": "10.15"}, "x86_64-apple-macosx10.15"),
         ({"preset": "macos", "deployment_target": "13.3.1"}, "arm64-apple-macosx13.3.1"),
         ({"preset": "android"}, "aarch64-linux-android"),
         ({"preset": "android", "triple": "aarch64-linux-android24"}, "aarch64-linux-android24"),
@@ -156,6 +157,14 @@ def test_a_backend_no_preset_knows():
         (
             {"preset": "iphone", "triple": "arm64-apple-ios14.0", "deployment_target": "15.0"},
             "the triple carries 14.0, and this says 15.0",
+        ),
+        (
+            {"preset": "macos", "deployment_target": "10.15"},
+            "b.deployment_target: macos on arm64 begins with 11.0, not",
+        ),
+        (
+            {"preset": "macabi", "triple": "arm64-apple-ios13.1-macabi"},
+            "b.triple: maccatalyst on arm64 begins with 14.0",
         ),
         ({"preset": "iphone", "device": {"host": "llvm"}}, "the device has a host"),
         ({"preset": "iphone", "device": {"kind": 3}}, "the device has no kind"),

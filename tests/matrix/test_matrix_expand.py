@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.matrix import load
+from pipeline.matrix.fields import check_prefix
 from pipeline.matrix.models import default_prefix
-from pipeline.matrix.schema import check_prefix
 
 
 def subjects(matrix) -> list[str]:

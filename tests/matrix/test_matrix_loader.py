@@ -52,7 +52,7 @@ CASES = {
     ),
     "password in a URL": (
         ("  decoder:\n", "  decoder:\n    weights: {url: 'https://me:secret@h/f'}\n"),
-        "targets.yaml:9:20: models.decoder.weights.url: `https://me:secret@h/f` is not an http(s) URL of a file",
+        "targets.yaml:9:20: models.decoder.weights.url: `https://...@h/f` is not an http(s) URL of a file",
     ),
     "no source": (
         ("    factory: recipe.py:build\n    variants:\n      q4", "    variants:\n      q4"),
@@ -118,7 +118,11 @@ CASES = {
     "no version": (("version: 1\n", ""), "targets.yaml:1:1: the key `version` is missing\n  cure: add `version:`"),
     "text that would break the message": (
         ("version: 1\n", 'version: "1\\n"\n'),
-        "targets.yaml:1:10: version: `1\\n` is not possible here\n  cure: known values: 1",
+        "targets.yaml:1:10: version: `1\\n` is not possible here\n  cure: did you mean `1`? known values: 1",
+    ),
+    "version in quotes": (
+        ("version: 1\n", 'version: "1"\n'),
+        "targets.yaml:1:10: version: `1` is not possible here\n  cure: write it without quotes",
     ),
     "malformed": (("{preset: iphone}", "{preset: iphone"), "targets.yaml:14:16: this is not YAML: "),
     "path and requirements": (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from fetching import Fetcher
 from stand_in_web import StandInHub, StandInServer
 
 from pipeline.errors import DownloadError, StoreError
+from pipeline.weights import hub as hub_source
 
 SOURCE = {"kind": "hf", "hf": "org/tiny", "revision": "main"}
 
@@ -138,3 +141,30 @@ def test_a_cache_of_the_hub_that_cannot_be_written(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file"))
     with pytest.raises(StoreError, match="HF_HUB_CACHE"):
         get(SOURCE)
+
+
+def test_a_child_that_dies_without_an_answer(hub: StandInHub, get: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(DownloadError, match="ended with status 1 and no answer"):
+        get(SOURCE)
+
+
+def test_growth_of_the_cache_is_reported_as_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_source, "_LOOK_EVERY", 0.001)
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "old").write_bytes(bytes(1000))
+    seen: list[float] = []
+    arrived = threading.Event()
+
+    def progress(done: float, total: float | None) -> None:
+        assert total == 300
+        seen.append(done)
+        if done == 0 and not (tmp_path / "blobs" / "new").exists():
+            (tmp_path / "blobs" / "new").write_bytes(bytes(200))
+        if done == 200:
+            arrived.set()
+
+    with hub_source._growth(tmp_path / "watch", 300, progress):
+        (tmp_path / "watch").write_text(str(tmp_path / "blobs"))
+        assert arrived.wait(10)
+    assert seen == sorted(seen)

@@ -1,0 +1,88 @@
+"""The kinds of values in `targets.yaml`: names, prefixes, versions, URLs, and what to say of one that is none.
+
+`schema` builds its classes of them and `loader` words its messages with `MEANINGS`. Nothing here knows where in the
+file a value stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+FUNCTION_PATTERN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
+OS_VERSION_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+URL_PATTERN = r"^https?://[^/@\s]+/\S+$"
+PACKAGE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    NAME_PATTERN: ("is not a name", "use letters, digits, `_`, `.` and `-`, starting with a letter or a digit"),
+    FUNCTION_PATTERN: ("does not name a function in a file", "write it as path/to/file.py:function"),
+    OS_VERSION_PATTERN: ("is not an OS version", 'write major and minor in quotes, like "14.0"'),
+    SHA256_PATTERN: ("is not a SHA-256", "write its 64 lower-case hexadecimal digits"),
+    URL_PATTERN: ("is not an http(s) URL of a file", "write https://host/file, without user and password"),
+    PACKAGE_PATTERN: ("is not the name of a package", "write the bare name; its version has a key of its own"),
+    RELEASE_PATTERN: ("is not one release", "pin one version, like 0.1.0"),
+    REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
+}
+"""What a value that misses a pattern is not, and how to write one that does not."""
+
+
+def wrong(what: str, cure: str) -> PydanticCustomError:
+    """What a validator raises: `loader` shows both sentences as they are."""
+    return PydanticCustomError("slipway", "{what}", {"what": what, "cure": cure})
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if TVM can use it and C can spell it.
+
+    Up to 7 bytes travel inside TVM's FFI as a small string, which `relax.build` of 0.26 and 0.27 refuses with "Cannot
+    convert from type ffi.SmallStr to ffi.Object". Other characters would be accepted, and give symbols that no source
+    can name.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix, re.ASCII):
+        raise wrong(
+            f"the prefix `{prefix}` has bad characters",
+            "use letters, digits and `_`, not starting with a digit: it becomes part of C symbols",
+        )
+    if len(prefix) < 8:  # noqa: PLR2004 - the bound is explained above
+        raise wrong(f"the prefix `{prefix}` is too short", "use 8 or more characters: TVM fails on shorter ones")
+    return prefix
+
+
+def check_inside(path: str) -> str:
+    """Return `path` if it stays inside the directory it is relative to."""
+    if path and (not set(path.split("/")).isdisjoint({"", ".", ".."}) or "\\" in path or ":" in path):
+        raise wrong(f"`{path}` is not a path inside the weights", "write names with `/` between, without `.` and `..`")
+    return path
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+FunctionName = Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)]
+FileName = Annotated[str, StringConstraints(min_length=1)]
+InsidePath = Annotated[str, AfterValidator(check_inside)]
+OsVersion = Annotated[str, StringConstraints(pattern=OS_VERSION_PATTERN)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+Url = Annotated[str, StringConstraints(pattern=URL_PATTERN)]
+PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
+Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]
+Repository = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)]
+Patterns = tuple[FileName, ...]
+Prefix = Annotated[
+    str,
+    AfterValidator(check_prefix),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{7,}$"}),
+]
+
+
+class Strict(BaseModel):
+    """Base of all classes here: an unknown key is an error, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
