@@ -1,8 +1,8 @@
 """Step `archive`: the objects of all models of one backend become one static archive.
 
-`run` calls it with the outputs of every compile of the backend. `pipeline.binary` merges and writes, so no `ar` is needed and
-equal objects give equal bytes on every host. Objects that would only fail in an app's link, or on a user's device, are
-refused here, where the model and the backend can still be named.
+`run` calls it with the outputs of every compile of the backend. `pipeline.binary` merges and writes, so no `ar` is
+needed and equal objects give equal bytes on every host. Objects that would only fail in an app's link, or on a user's
+device, are refused here, where the model and the backend can still be named. Must not know how a model was compiled.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def read_compiled(model: Mapping[str, Json], folder: Path) -> ModelObjects:
 def check_objects(group: ModelObjects, backend: Mapping[str, Json]) -> None:
     """Every object must be for this very backend.
 
-    Linkers do not ask: `ld64.lld` takes device objects into a simulator's library and objects without a platform anywhere,
-    and only warns of a minimum version that is too new. Xcode refuses them later, on somebody else's machine.
+    Linkers do not ask: `ld64.lld` takes device objects into a simulator's library and objects without a platform
+    anywhere, and only warns of a minimum version that is too new. Xcode refuses them later, on somebody else's machine.
 
     Raises:
         StepError: naming the member, what it is and what it should be.
@@ -119,7 +119,7 @@ def misfit(info: ObjectInfo, backend: Mapping[str, Json]) -> str | None:
 
 
 def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
-    """The archive must hold the model under the prefix it is asked for by, and in the spelling today's runtimes look for.
+    """The archive must hold the model under its prefix, in the spelling that today's runtimes look for.
 
     Raises:
         StepError: it does not.
@@ -130,12 +130,12 @@ def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
         others = ", ".join(repr(prefix) for prefix in sorted(found)) or "none"
         raise StepError(
             f"no object of {group.model} defines {wanted}: an app would not find the model (prefixes found: {others})",
-            cure="compile it with system_lib and this prefix; a prebuilt model must be given the `prefix` it was built with",
+            cure="compile it with system_lib and this prefix; a prebuilt model needs the `prefix` it was built with",
         )
     if not model.library_bin.endswith(wanted):
         raise StepError(
-            f"{group.model} was compiled by a TVM of generation {model.generation.name}: its blob is {model.library_bin}, and "
-            f"runtimes of today look for {wanted}",
+            f"{group.model} was compiled by a TVM of generation {model.generation.name}: "
+            f"its blob is {model.library_bin}, and runtimes of today look for {wanted}",
             cure="compile it again with the TVM whose runtime the app links",
         )
 
@@ -179,7 +179,7 @@ def _system(text: str | None) -> str | None:
 def _cure(backend: Mapping[str, Json]) -> str:
     if backend["format"] == "macho":
         return (
-            f"its triple is {backend['triple']}, which must carry the deployment target (arm64-apple-ios14.0, …-simulator, "
-            "…-macabi); a prebuilt model must bring objects for that very system"
+            f"its triple is {backend['triple']}, which must carry the deployment target (arm64-apple-ios14.0, "
+            "…-simulator, …-macabi); a prebuilt model must bring objects for that very system"
         )
     return f"compile for its triple, {backend['triple']}; a prebuilt model must bring objects for it"

@@ -1,7 +1,7 @@
 """Step `bundle`: what a model needs beside its library at run time, in one directory an app can ship.
 
-`run` calls it for each model variant: the tensor cache, and the tokenizer and configuration files of its weights. Nothing is
-copied where a hard link will do: parameters are gigabytes. Must not know what the files mean.
+`run` calls it for each model variant: the tensor cache, and the tokenizer and configuration files of its weights.
+Nothing is copied where a hard link will do: parameters are gigabytes. Must not know what the files mean.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def run(job: Job) -> dict[str, Json]:
                 )
     if not chosen:
         raise StepError(
-            f"nothing to bundle for {job.params['model']['subject']}: it has no parameters, and none of its files matches "
-            + (", ".join(patterns) or "the empty list of patterns"),
+            f"nothing to bundle for {job.params['model']['subject']}: it has no parameters, and none of its files "
+            f"matches {', '.join(patterns) or 'the empty list of patterns'}",
             cure="name the files an app needs in the model's `bundle`",
         )
     copied = sum(not link(path, job.out / name) for name, path in chosen.items())

@@ -13,7 +13,7 @@ _CHUNK = 1 << 20
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield `(path relative to folder with forward slashes, path)` of every file, sorted. Links to files count as files."""
+    """Yield `(relative path with forward slashes, path)` of every file, sorted. Links to files count as files."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     for name in sorted(found):
         yield name, found[name]

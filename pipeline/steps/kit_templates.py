@@ -58,7 +58,7 @@ class Templates:
         """Fill in the template `name` (without its ending `.j2`).
 
         Raises:
-            StepError: the template names something that is not there, is no template, or raises; with its file and line.
+            StepError: it names something that is not there, is no template, or raises. Says the file and the line.
         """
         file = name + SUFFIX
         try:

@@ -1,6 +1,7 @@
 """What a link kit is about, as plain values: models, and the archives that hold them.
 
-`linkkit` reads a product's archives into a `Kit`; the templates and `link.json` are filled from it. Must not know templates.
+`linkkit` reads a product's archives into a `Kit`; the templates and `link.json` are filled from it. Must not know
+templates.
 """
 
 from __future__ import annotations
@@ -182,7 +183,8 @@ def read_kit(params: Mapping[str, Json], inputs: Mapping[str, Path]) -> Kit:
     for backend in backends:
         if backend["platform"] not in PLATFORMS[kind]:
             raise StepError(
-                f"product {params['product']} is of kind {kind} and can not hold backend {backend['name']} ({backend['platform']})",
+                f"product {params['product']} is of kind {kind} and can not hold backend {backend['name']} "
+                f"({backend['platform']})",
                 cure=f"leave {backend['name']} out, or choose a kind that holds it: "
                 + ", ".join(other for other, platforms in PLATFORMS.items() if backend["platform"] in platforms),
             )
@@ -272,8 +274,8 @@ def _refuse_twins(product: str, kind: str, parts: Iterable[Part]) -> None:
         twin = seen.setdefault(place, part)
         if twin is not part:
             raise StepError(
-                f"product {product}: backends {twin.name} and {part.name} are both for {part.platform} {part.architectures[0]}, "
-                "and an app's build could not know which to take",
+                f"product {product}: backends {twin.name} and {part.name} are both for {part.platform} "
+                f"{part.architectures[0]}, and an app's build could not know which to take",
                 cure=f"put {twin.name} and {part.name} into two products",
             )
 
@@ -286,7 +288,7 @@ def _refuse_different_models(product: str, parts: Iterable[Part]) -> None:
         lacking = sorted(set().union(*subjects) - held)
         if lacking:
             raise StepError(
-                f"product {product}: slice {part.name} lacks {', '.join(lacking)}, which other slices have; the app's flags "
-                "and its keep file name every model",
+                f"product {product}: slice {part.name} lacks {', '.join(lacking)}, which other slices have; the app's "
+                "flags and its keep file name every model",
                 cure=f"build {lacking[0]} for {part.backend} too, exclude it everywhere, or make two products",
             )

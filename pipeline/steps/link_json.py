@@ -1,7 +1,7 @@
 """`link.json`: everything a kit's other files say, for programs.
 
-`linkkit` writes it. A superset of the `system_lib_metadata.json` that projects around TVM and Rust pass about by hand: `archive`,
-`prefix_base`, `prefixes` and `target` mean the same here. Must not know templates.
+`linkkit` writes it. A superset of the `system_lib_metadata.json` that projects around TVM and Rust pass about by hand:
+`archive`, `prefix_base`, `prefixes` and `target` mean the same here. Must not know templates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def link_document(kit: Kit) -> dict[str, Json]:
         "product": kit.product,
         "kind": kit.kind,
         "archive": kit.archive,
-        "prefix_base": os.path.commonprefix([model.prefix for model in models]),
+        "prefix_base": os.path.commonprefix([model.prefix for model in models]),  # noqa: RUF071 - no paths
         "prefixes": {model.subject: model.prefix for model in models},
         "target": devices.pop() if len(devices) == 1 else None,
         "models": {model.subject: _model(model) for model in models},

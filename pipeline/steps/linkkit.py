@@ -1,7 +1,7 @@
 """Step `linkkit`: the files with which an app links the models of a product and does not lose them.
 
-`run` calls it with the archive of every backend of the product. Which file comes from which template is the table `FILES`; what
-the templates may use is `context`. Must not know how archives are made.
+`run` calls it with the archive of every backend of the product. Which file comes from which template is the table
+`FILES`; what the templates may use is `context`. Must not know how archives are made.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 def run(job: Job) -> dict[str, Json]:
-    """Write the kit: the archives (but an xcframework's, which has a step of its own), the files of `FILES`, `link.json`.
+    """Write the archives (those of an xcframework have a step of their own), the files of `FILES`, and `link.json`.
 
     Raises:
         StepError: backends that do not go together in one product, or a mistake in a template of the user.
@@ -71,7 +71,14 @@ def run(job: Job) -> dict[str, Json]:
 
 
 def context(kit: Kit) -> dict[str, Json]:
-    """The variables of every template; docs/reference/templates.md lists them for users."""
+    """The variables of every template.
+
+    Returns:
+        `product`, `kind`, `library` and `archive` (names); `models` (see `KitModel`) and `parts` (see `Part`);
+        `everywhere`, the subjects of the models that all parts hold; `system_libraries` and `frameworks` of all parts;
+        `sdks` and `minimums` (of an xcframework: slices by SDK of Xcode, and the oldest system of each platform);
+        `abis` (of an Android kit); `opencl`, whether a model runs on it.
+    """
     return {
         "product": kit.product,
         "kind": kit.kind,

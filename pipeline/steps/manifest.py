@@ -1,7 +1,7 @@
 """Step `manifest`: the list of everything that is shipped, with sizes and digests.
 
-`run` calls it last, when all of `dist/` is there. A receiver can check a copy of `dist/` against it with no tool of ours.
-Must not know what the files are.
+`run` calls it last, when all of `dist/` is there. A receiver can check a copy of `dist/` against it with no tool of
+ours. Must not know what the files are.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ def run(job: Job) -> dict[str, Json]:
 
 
 def place_of(action: str) -> str:
-    """Where an action's outputs are, relative to `dist/`: `bundle:m-f32` -> `bundle/m-f32/`, `linkkit:models` -> `models/`."""
+    """Where an action's outputs are in `dist/`: `bundle:m-f32` -> `bundle/m-f32/`, `linkkit:models` -> `models/`."""
     step, _, subject = action.partition(":")
     return f"{_GROUPED.get(step, '')}{subject}/"

@@ -1,7 +1,8 @@
 """Text as a literal of the language it is pasted into: one function a language, each a filter of the templates.
 
-`kit_templates` registers them by the names in `FILTERS`. A value comes from targets.yaml or a path and may hold spaces, quotes,
-backslashes and dollars; what a language cannot carry at all is refused with a `ValueError`. Knows languages only.
+`kit_templates` registers them by the names in `FILTERS`. A value comes from targets.yaml or a path and may hold spaces,
+quotes, backslashes and dollars; what a language cannot carry at all is refused with a `ValueError`. Knows languages
+only.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def to_json(value: object) -> str:
 
 def cmake(text: object) -> str:
     """The inside of a quoted CMake argument (write the quotes yourself: `"${here}/{{ path | cmake }}"`)."""
-    return re.sub(r'([\\"$;])', r"\\\1", _plain(text, "CMake"))
+    return re.sub(r'([\\"$])', r"\\\1", _plain(text, "CMake"))
 
 
 def xcconfig(text: object) -> str:
@@ -93,18 +94,29 @@ def xml(text: object) -> str:
 
 
 def identifier(text: object) -> str:
-    """The text as a name of C, Swift, Rust, CMake and Xcode alike: other characters become `_`, a digit never comes first."""
+    """The text as a name in all of the languages: other characters become `_`, and a digit never comes first."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", str(text))
     return f"_{name}" if not name or name[0].isdigit() else name
 
 
 def comment(text: object) -> str:
     """Text for one line of a comment, in any language: nothing in it can end the line or the comment."""
-    return _CONTROL.sub(" ", str(text)).replace("*/", "* /").replace("--", "- -")
+    return re.sub(r"-(?=-)", "- ", _CONTROL.sub(" ", str(text)).replace("*/", "* /"))
 
 
 FILTERS: Mapping[str, Callable[[object], str]] = {
-    "c": c_string, "swift": swift, "ruby": ruby, "rust": rust, "groovy": groovy, "toml": toml, "json": to_json, "cmake": cmake,
-    "xcconfig": xcconfig, "xcconfig_inside": xcconfig_inside, "xml": xml, "identifier": identifier, "comment": comment,
-}  # fmt: skip
+    "c": c_string,
+    "cmake": cmake,
+    "comment": comment,
+    "groovy": groovy,
+    "identifier": identifier,
+    "json": to_json,
+    "ruby": ruby,
+    "rust": rust,
+    "swift": swift,
+    "toml": toml,
+    "xcconfig": xcconfig,
+    "xcconfig_inside": xcconfig_inside,
+    "xml": xml,
+}
 """Name in the templates -> function."""

@@ -18,7 +18,7 @@ from pipeline.errors import StepError
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.host import Trial, check_numbers, link_runnable
-from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_settings
+from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_podspec, check_settings
 from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.report import Check, facts, failed, not_proven, settle, write_report
@@ -30,6 +30,8 @@ ROLE = "archive:"
 """Roles of a product's inputs are `archive:<backend>`."""
 
 FIND_RUNTIME = "pipeline.proofs.runtime:find"
+RUN_CHECKS = "pipeline.compilers.session:run_checks"
+"""What workers run. Named here, as the key of an action follows such names in the step's own module only."""
 
 
 def run(job: Job) -> dict[str, Json]:
@@ -122,9 +124,8 @@ def _prove_numbers(
             failed("numbers", f"it does not link with the runtime: {error.what}", error.cure or "see the log")
         ], "failed"
     trials = [_trial(job, model) for model in library.models]
-    checks, worst = check_numbers(
-        shared, trials, job.services.worker(job.params.get("toolchain", "current")), log=job.log
-    )
+    worker = job.services.worker(job.params.get("toolchain", "current"))
+    checks, worst = check_numbers(shared, trials, worker, function=RUN_CHECKS, log=job.log)
     if worst is None:
         return checks, f"{summary}; not run"
     return checks, f"run: max error {worst:.1e}; {summary}"
@@ -162,12 +163,12 @@ def prove_product(job: Job, scratch: Path) -> tuple[list[Check], str]:
         bundle = folder / f"{product}.xcframework"
         check, slices = check_plist(bundle, product)
         checks += [check, check_slices(bundle, slices, list(libraries), product)]
-        checks += check_settings(kit, slices)
+        checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     open_ = [one for one in checks if one.state == "not proven"]
     if open_:
         return checks, f"not proven: {open_[0].saw}"
-    links = sum(" for " in one.name for one in checks)
+    links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
     return checks, f"{len(libraries)} archives as proven; {links} links with its own flags, controls bite"
 
 

@@ -122,8 +122,8 @@ def info_plist(found: tuple[Slice, ...], library: str) -> bytes:
 def library_name(product: str) -> str:
     """The name of the library, the same in every slice (CocoaPods refuses others) and another in every product.
 
-    Xcode copies the libraries of all xcframeworks of an app into one directory, so it is the product's name and not that of
-    the archives.
+    Xcode copies the libraries of all xcframeworks of an app into one directory, so it is the product's name and not
+    that of the archives.
     """
     return f"lib{product}.a"
 

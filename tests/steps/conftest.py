@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from standin_kits import MODELS
 from standin_models import FUNCTIONS, compile_model
 
 from pipeline.action import Job
 from pipeline.binary.tar_members import read_tar
-from pipeline.steps import archive
+from pipeline.steps import archive, linkkit, xcframework
 
 
 class StandInServices:
@@ -22,7 +24,7 @@ class StandInServices:
     def worker(self, toolchain):
         raise AssertionError(f"no step here asks for a worker ({toolchain})")
 
-    def progress(self, done, total, unit):
+    def progress(self, done, total, unit):  # noqa: ARG002 - the protocol's name
         assert 0 <= done <= total
 
 
@@ -46,7 +48,9 @@ def build_archive(job, tmp_path):
 
     def build(target: dict, models: list[dict], library: str = "models") -> Path:
         inputs = {
-            f"objects:{one['subject']}": compile_model(one, target, tmp_path / "compile" / target["name"] / one["subject"])
+            f"objects:{one['subject']}": compile_model(
+                one, target, tmp_path / "compile" / target["name"] / one["subject"]
+            )
             for one in models
         }
         made = job({"library": library, "backend": target, "models": models}, inputs)
@@ -75,5 +79,27 @@ def tvm_compiled(tmp_path_factory):
             (folder / "functions.json").write_text(json.dumps({"prefix": prefix, "functions": FUNCTIONS}))
             found.setdefault(packed.parent.name, {})[prefix] = folder
         return found
+
+    return run
+
+
+@pytest.fixture
+def make_kit(job, build_archive, tmp_path):
+    """Build archives and the kit of a product; return its directory, whose name has a space."""
+
+    def run(kind, backends, *, product="models", templates=None, per_backend=None):
+        per_backend = per_backend or {}
+        inputs = {f"archive:{b['name']}": build_archive(b, per_backend.get(b["name"], MODELS)) for b in backends}
+        params = {"product": product, "library": "models", "kind": kind, "backends": backends, "overrides": False}
+        more = {"templates": templates} if templates else {}
+        made = job(params, {**inputs, **more})
+        linkkit.run(made)
+        folder = tmp_path / "my kits" / product
+        shutil.copytree(made.out, folder, dirs_exist_ok=True)
+        if kind == "xcframework":
+            packed = job({"product": product, "library": "models", "backends": backends}, inputs)
+            xcframework.run(packed)
+            shutil.copytree(packed.out, folder, dirs_exist_ok=True)
+        return folder
 
     return run

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -144,7 +144,7 @@ def compile_model(params: dict, target: dict, folder: Path) -> Path:
     return folder
 
 
-@lru_cache(maxsize=None)
+@cache
 def _objects(prefix: str, platform: str, arch: str, version: str | None) -> dict[str, bytes]:
     sources = {"lib0.o": MACHO_HOST, "devc.o": MACHO_BLOB} if version else {"lib0.o": ELF_HOST, "devc.o": ELF_BLOB}
     made = {}

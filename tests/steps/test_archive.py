@@ -121,14 +121,18 @@ def test_an_object_that_names_no_platform_is_refused(job, tmp_path):
     source.write_text(".globl _nothing\n_nothing:\n  ret\n")
     triple = "arm64-apple-ios"  # what a triple without a version gives
     run_tool("llvm-mc", f"-triple={triple}", "-filetype=obj", source, "-o", folder / "bert_f32_more.o")
-    with pytest.raises(StepError, match=r"bert_f32_more.o of bert-f32 names no platform \(it has no LC_BUILD_VERSION\)"):
+    with pytest.raises(
+        StepError, match=r"bert_f32_more.o of bert-f32 names no platform \(it has no LC_BUILD_VERSION\)"
+    ):
         archive.run(job({"library": "models", "backend": IOS, "models": [BERT]}, {"objects:bert-f32": folder}))
 
 
 def test_apple_double_files_are_refused(job, tmp_path):
     folder = compile_model(BERT, IOS, tmp_path / "objects")
     (folder / "._bert_f32_lib0.o").write_bytes(b"\0\5\26\7")
-    with pytest.raises(StepError, match=r"._bert_f32_lib0.o of bert-f32 is an AppleDouble file.*\n.*COPYFILE_DISABLE=1"):
+    with pytest.raises(
+        StepError, match=r"._bert_f32_lib0.o of bert-f32 is an AppleDouble file.*\n.*COPYFILE_DISABLE=1"
+    ):
         archive.run(job({"library": "models", "backend": IOS, "models": [BERT]}, {"objects:bert-f32": folder}))
 
 
@@ -142,7 +146,9 @@ def test_a_model_without_its_blob_is_refused(job, tmp_path):
 def test_a_compile_that_left_nothing_is_refused(job, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(StepError, match="the compile of bert-f32 left no object"):
-        archive.run(job({"library": "models", "backend": IOS, "models": [BERT]}, {"objects:bert-f32": tmp_path / "empty"}))
+        archive.run(
+            job({"library": "models", "backend": IOS, "models": [BERT]}, {"objects:bert-f32": tmp_path / "empty"})
+        )
 
 
 def test_objects_may_be_symbolic_links(job, tmp_path):

@@ -179,5 +179,5 @@ def test_a_slice_runs_where_all_of_it_runs():
     (piece,) = slices([old, new])
     assert piece.deployment_target == "11.0"  # 11 is more than 10.15
     assert version("14") == version("14.0.0") < version("14.0.1") < version("14.10")
-    with pytest.raises(StepError, match="'14.x' is not a version"):
+    with pytest.raises(StepError, match=r"'14\.x' is not a version"):
         version("14.x")

@@ -1,0 +1,50 @@
+"""Templates: the user's replace ours, and a mistake in one is shown where it is."""
+
+from __future__ import annotations
+
+import pytest
+from standin_kits import IOS
+
+from pipeline.errors import StepError
+
+
+def test_a_template_of_the_user_replaces_ours(make_kit, tmp_path):
+    mine = tmp_path / "templates"
+    mine.mkdir()
+    (mine / "exported_symbols.txt.j2").write_text("{% include '_head.j2' %}{{ product }}: {{ models | length }}\n")
+    (mine / "_head.j2").write_text("# mine\n")
+    kit = make_kit("xcframework", [IOS], templates=mine)
+    assert (kit / "models.exported_symbols.txt").read_text() == "# mine\nmodels: 2\n"
+    assert "swift-tools-version" in (kit / "Package.swift").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("one\ntwo {{ prodct }}\n", 2, "'prodct' is undefined"),
+        ("{% for model in models %}\n{{ model.prefx }}\n{% endfor %}\n", 2, "has no attribute 'prefx'"),
+        ("one\n{% if product %}\n", 2, "Unexpected end of template"),
+        ("one\n\n{{ 1 / 0 }}\n", 3, "ZeroDivisionError"),
+        ("{% include 'nowhere.j2' %}\n", 1, "includes nowhere.j2, which does not exist"),
+    ],
+    ids=["variable", "attribute", "syntax", "arithmetic", "include"],
+)
+def test_a_mistake_in_a_template_is_shown_with_its_line(make_kit, tmp_path, text, line, message):
+    mine = tmp_path / "templates"
+    mine.mkdir()
+    (mine / "podspec.j2").write_text(text)
+    with pytest.raises(StepError) as caught:
+        make_kit("xcframework", [IOS], templates=mine)
+    said = str(caught.value)
+    assert said.startswith(f"{mine / 'podspec.j2'}:{line}: template podspec.j2")
+    assert message in said
+    if "undefined" in message:
+        assert "archive, everywhere, frameworks, kind, library, minimums, models" in said
+
+
+def test_a_template_that_replaces_nothing_is_refused(make_kit, tmp_path):
+    mine = tmp_path / "templates"
+    mine.mkdir()
+    (mine / "podpsec.j2").write_text("")
+    with pytest.raises(StepError, match=r"podpsec.j2 replaces none of ours\n  cure: did you mean podspec.j2\?"):
+        make_kit("xcframework", [IOS], templates=mine)
