@@ -1,7 +1,7 @@
 """doit's database, without a database: a view of the engine's verdicts, so that there is no second truth to lose.
 
-doit finds it through the entry point `doit.BACKEND` and makes one for every command, in any project; so nothing is imported
-until a method is called. Nothing is written here: a run writes the ledger the moment each action ends.
+doit finds it through the entry point `doit.BACKEND` and loads it for every command, in any project; so nothing is
+imported until a method is called. Nothing is written here: a run writes the ledger the moment each action ends.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class LedgerDB:
         return _engine().ledger.get(task_id) is not None
 
     def remove(self, task_id: str) -> None:
-        """`doit forget`: the next run does the work again. (A failed task comes here too; it has nothing to forget.)"""
+        """What `doit forget` calls: the next run does the work again. A task that failed comes here too."""
         engine = _engine()
         if task_id not in engine.failures:
             engine.ledger.forget(task_id)
 
     def remove_all(self) -> None:
-        """`doit forget --all`."""
+        """What `doit forget --all` calls."""
         engine = _engine()
         for name in list(engine.ledger.names()):
             engine.ledger.forget(name)

@@ -1,7 +1,7 @@
-"""What a `dodo.py` imports: doit's configuration and the one task creator. Knows doit's loader, and nothing of building.
+"""What a `dodo.py` imports: doit's configuration and the one task creator. It knows nothing of building.
 
-Importing it is all that most calls do: where a plain `doit` finds nothing changed since the last complete run, the process
-ends here, before doit makes a single task (see `snapshot`). So nothing heavy may be imported at the top.
+Importing it is all that most calls do: where a plain `doit` finds nothing changed since the last complete run, the
+process ends here, before doit makes a single task (see `snapshot`). So nothing heavy may be imported at the top.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from . import snapshot
+from . import session, snapshot
 
 
 def _jobs() -> int:
@@ -20,10 +20,12 @@ def _jobs() -> int:
 
 
 if snapshot.is_plain_run(sys.argv[1:]):
-    said = snapshot.unchanged()
-    if said is not None:
-        sys.stdout.write(said)
+    found = snapshot.compare(snapshot.targets_path(sys.argv[1:]))
+    if found is not None and not found.changed:
+        sys.stdout.write(found.snapshot.said)
         sys.exit(0)
+    if found is not None:
+        session.FOUND.append(found)
 
 
 def _config() -> dict[str, Any]:
@@ -49,11 +51,11 @@ def task_slipway() -> Iterator[dict[str, Any]]:
     from doit.exceptions import InvalidDodoFile  # noqa: PLC0415
 
     from .errors import SlipwayError  # noqa: PLC0415
-    from .session import current  # noqa: PLC0415
     from .tasks import tasks  # noqa: PLC0415
 
     try:
-        yield from tasks(current().engine)
+        opened = session.current()
+        yield from tasks(opened.engine, opened.names)
     except SlipwayError as error:
         # doit prints the text of this one, and no traceback.
         raise InvalidDodoFile(str(error)) from None

@@ -1,7 +1,7 @@
 """From a matrix to the actions that build it: a pure function.
 
-`tasks` and the commands call `plan`; it reads no file, runs no program and knows neither doit nor the store. What each step
-is given here (`params`, the roles of its inputs) is the contract written down in docs/design.md.
+`session` calls `plan`; it reads no file, runs no program and knows neither doit nor the store. What each step is given
+here (`params`, the roles of its inputs) is the contract written down in docs/design.md.
 """
 
 from __future__ import annotations
@@ -74,10 +74,9 @@ def _weights(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action]:
     for model in {model.model: model for model in matrix.models}.values():
         if model.weights is None:
             continue
-        # A file of the user's is not pinned: its digest is in the key. Where it lies does not matter.
+        # A file of the user's is not pinned: its digest is in the key.
         local = model.weights["kind"] == "path"
-        source = {name: value for name, value in model.weights.items() if name != "path"}
-        params = {"model": model.model, "source": source}
+        params = {"model": model.model, "source": dict(model.weights)}
         yield Action(
             step="weights",
             subject=model.model,
@@ -102,7 +101,7 @@ def _params(matrix: Matrix) -> Iterator[Action]:
                 "toolchain": "current",
             },
             files={"source": model.source.path},
-            upstream=_upstream(matrix, model),
+            upstream=_upstream(model),
             memory=COMPILE_MEMORY,
             doc=f"write the parameters of {model.subject} as a tensor cache",
             where=model.where,
@@ -130,7 +129,7 @@ def _compiles(matrix: Matrix) -> Iterator[Action]:
                 "backend": backend.as_params(),
             },
             files={"source": model.source.path},
-            upstream=_upstream(matrix, model, only=model.config),
+            upstream=_upstream(model, only=model.config),
             outputs=(f"{model.prefix}lib0.o", f"{model.prefix}devc.o", "functions.json"),
             memory=COMPILE_MEMORY,
             doc=f"compile {model.subject} for {backend.triple}",
@@ -292,7 +291,7 @@ def _product(product: Product) -> Json:
     return {"name": product.name, "kind": product.kind, "backends": list(product.backends)}
 
 
-def _upstream(matrix: Matrix, model: ModelVariant, only: tuple[str, ...] = ()) -> dict[str, Upstream]:
+def _upstream(model: ModelVariant, only: tuple[str, ...] = ()) -> dict[str, Upstream]:
     """What reading a model's source needs: the probed toolchain, and its weights or just their config files."""
     edges = {"toolchain": Upstream("toolchain:current")}
     if model.weights is not None:
@@ -312,9 +311,9 @@ def _by_backend(matrix: Matrix) -> Iterator[tuple[Backend, list[Cell]]]:
 def _interleave(cells: Iterable[Cell]) -> Iterator[Cell]:
     """Order cells so that neighbours do not wait for one another.
 
-    Cells of one model variant and one device share their lowering (a *family*). Were they neighbours, a second thread would
-    pick up the second cell and wait for the first to lower. So a few families advance side by side, one cell each in turn;
-    a few, not all, because each keeps a process alive.
+    Cells of one model variant and one device share their lowering (a *family*). Were they neighbours, a second thread
+    would pick up the second cell and wait for the first to lower. So a few families advance side by side, one cell each
+    in turn; a few, not all, because each keeps a process alive.
     """
     families: dict[str, list[Cell]] = {}
     for cell in cells:

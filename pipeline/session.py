@@ -1,4 +1,4 @@
-"""One doit process: which matrix, where, with which store; opened once, used by the tasks, the reporter and the commands.
+"""One doit process: which matrix, where, with which store; opened once, for the tasks, the reporter and the commands.
 
 This is where the parts are put together; it decides nothing itself.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ from .action import Action, Json, Worker
 from .errors import MatrixError
 
 if TYPE_CHECKING:
+    from .last_plan import Update
+    from .matrix.cells import Matrix
     from .run.engine import Engine
     from .run.worker import ForkWorker
 
@@ -37,62 +41,125 @@ OPTIONS = Options()
 """The options of this process; one command runs in a process."""
 
 
-class Session:
-    """A matrix file, its actions, and the tree beside it."""
+Planner = Callable[["Session"], Iterable[Action]]
+"""Says what is to be built; `read_matrix`, unless a project has a graph of its own."""
 
-    def __init__(self, targets: Path, options: Options) -> None:
-        """Read the matrix and plan it; nothing is built, locked or written yet.
+
+def read_matrix(session: Session) -> Iterable[Action]:
+    """The actions of the session's matrix file.
+
+    Raises:
+        MatrixError: the file is missing or wrong, or the lock beside it is.
+    """
+    from .plan import plan  # noqa: PLC0415 - pydantic and YAML are not for those who only changed a file
+    from .weights.lock import read_lock  # noqa: PLC0415
+
+    matrix = session.matrix
+    lock = read_lock(session.lock_path)
+    pins = {m.model: lock.entry_for(m.model, m.weights) for m in matrix.models if m.weights is not None}
+    return plan(matrix, pins, strict=session.options.strict)
+
+
+class Session:
+    """A matrix file, its actions, and the tree beside it.
+
+    Args:
+        targets: the matrix file.
+        options: what the command line asked for.
+        found: what the snapshot said; see `snapshot` and `last_plan`.
+        planner: see `Planner`.
+        steps: package of the modules behind the actions.
+    """
+
+    def __init__(
+        self,
+        targets: Path,
+        options: Options,
+        *,
+        found: snapshot.Comparison | None = None,
+        planner: Planner = read_matrix,
+        steps: str = "pipeline.steps",
+    ) -> None:
+        """Plan; nothing is built, locked or written yet.
 
         Raises:
             SlipwayError: the matrix, its lock file or the store cannot be used.
         """
-        from .matrix import load  # noqa: PLC0415 - see the module's paragraph
-        from .plan import plan  # noqa: PLC0415
-        from .run.engine import Engine, Toolbox  # noqa: PLC0415
+        from .run.engine import Engine, StepModules, Toolbox  # noqa: PLC0415
         from .run.memory import Admission, available  # noqa: PLC0415
         from .run.tools import Finder  # noqa: PLC0415
         from .store.digest import DigestMemo  # noqa: PLC0415
         from .store.ledger import Ledger  # noqa: PLC0415
         from .store.lock import TreeLock  # noqa: PLC0415
+        from .store.remote import Remote  # noqa: PLC0415
         from .store.store import Store  # noqa: PLC0415
-        from .weights.lock import read_lock  # noqa: PLC0415
 
-        if not targets.is_file():
-            raise MatrixError("there is no such file", where=targets, cure="write one with: doit init")
         self.targets = targets
         self.root = targets.parent
-        self.options = options
-        self.notes: list[str] = []
-        self.matrix = load(targets)
         self.lock_path = self.root / "slipway.lock"
-        lock = read_lock(self.lock_path)
-        pins = {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
+        self.options = options
+        self._notes: list[str] = []
+        self._show: Callable[[str], None] | None = None
         build = self.root / "build"
         self._finder = Finder(build / "tools.json")
         self._memo = DigestMemo(build / "digests")
-        self._ledger = Ledger(build / "ledger", self.note)
+        self._ledger = Ledger(build / f"ledger-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
-        self._store = Store(os.environ.get("SLIPWAY_STORE") or build / "store", note=self.note)
+        self._store = Store(
+            os.environ.get("SLIPWAY_STORE") or build / "store", Remote.from_environment(self.note), note=self.note
+        )
         self._workers: dict[str, ForkWorker] = {}
+        self._states: dict[str, snapshot.State] = {}
+        self.update = _update(str(targets), found)
+        if self.update is None:
+            self._states = dict(_states([str(targets), str(self.lock_path), *_package_files()]))
+            actions: Mapping[str, Action] = {action.name: action for action in planner(self)}
+            self._steps = StepModules(steps)
+        else:
+            actions = self.update.plan
+            self._steps = StepModules(steps, self.update.plan.codes)
         self.engine: Engine = Engine(
             self.root,
-            plan(self.matrix, pins, strict=options.strict),
+            actions,
             store=self._store,
             ledger=self._ledger,
             memo=self._memo,
             tools=Toolbox(self._finder.find),
             workers=self._worker,
             admission=Admission(available()),
+            steps=self._steps,
             versions={"python": sys.version.split()[0], "slipway": __version__},
+            stale=frozenset(self.update.names) if self.update is not None else None,
         )
         self.engine.elsewhere = self.root.resolve() != Path.cwd()
         self.engine.always = options.always
         self.engine.store_only = options.store_only
         self.engine.pin = self._pin
 
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The matrix file, read when somebody asks.
+
+        Raises:
+            MatrixError: it is missing or wrong.
+        """
+        from .matrix import load  # noqa: PLC0415
+
+        if not self.targets.is_file():
+            raise MatrixError("there is no such file", where=self.targets, cure="write one with: doit init")
+        return load(self.targets)
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The actions that may be stale: all, unless the snapshot could tell."""
+        return self.engine.actions if self.update is None else self.update.names
+
     def note(self, text: str) -> None:
-        """Something worth a line; replaced by the run's watcher while there is one."""
-        self.notes.append(text)
+        """Something worth a line: kept until a run is there to show it."""
+        if self._show is None:
+            self._notes.append(text)
+        else:
+            self._show(text)
 
     def begin(self, note: Callable[[str], None]) -> None:
         """A run starts: wait for the tree, clear what killed runs left, take away what the matrix no longer has.
@@ -100,42 +167,73 @@ class Session:
         Raises:
             StoreError: another doit builds here and we are not to wait.
         """
-        for text in self.notes:
+        self._show = note
+        for text in self._notes:
             note(text)
-        self.note = note  # type: ignore[method-assign]
         if self._lock.acquire():
             self._ledger.refresh()
             self.engine.reconsider()
         snapshot.drop(str(self.targets))
         self.engine.clear_scratch()
-        for name, removed in self.engine.prune():
-            note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
+        self._begun = time.time_ns()
+        if self.update is None:
+            self._states |= _states(path for path, _ in self.engine.inputs())
+            for name, removed in self.engine.prune():
+                note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
 
     def end(self, *, all_fresh: bool, said: str) -> None:
         """A run ended. When every task of the matrix is fresh, the next plain `doit` may take the short way out."""
         for worker in self._workers.values():
             worker.close()
+        if all_fresh and not (self.options.strict or self.options.store_only or self.options.always):
+            self._remember(said)
         self._memo.save()
         self._ledger.close()
         self._store.close()
-        if all_fresh:
-            snapshot.save(str(self.targets), said, self.watched())
         self._lock.release()
 
-    def watched(self) -> Iterator[str]:
-        """Every file and directory whose change could make a task stale."""
-        yield from (str(path) for path in (self.targets, self.lock_path) if path.exists())
-        yield from (str(path) for path in PACKAGE.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__")
+    def _remember(self, said: str) -> None:
+        """Write snapshot and plan, if what they would say is certain.
+
+        A file that changed while we ran, or so shortly before that the clock could not tell, is in no snapshot: then
+        the next run looks at contents.
+        """
+        from . import last_plan  # noqa: PLC0415 - only after a complete run
+
+        if self.update is not None:
+            kept = self.update.refreshed(self.engine.outputs(self.update.names), self._memo)
+            if kept is not None:
+                snapshot.save(str(self.targets), kept)
+            return
+        owners: dict[str, list[str]] = {path: [] for path in self._states}
+        for path, name in self.engine.inputs():
+            owners.setdefault(path, []).append(name)
         for name in sorted({tool for action in self.engine.actions.values() for tool in action.tools}):
-            yield from map(str, self._finder.watch_paths(name))
-        yield from self.engine.paths()
+            for path in map(str, self._finder.watch_paths(name)):
+                owners.setdefault(path, [])
+                self._states.setdefault(path, snapshot.look(path))
+        states: dict[str, snapshot.State] = {}
+        for path, before in self._states.items():
+            if snapshot.look(path) != before or snapshot.is_recent(before, self._begun):
+                return
+            states[path] = before
+        for path, name, output in self.engine.outputs():
+            now = last_plan.state_of_output(path, output, self._memo)
+            if now is None:
+                return
+            states[path] = now
+            owners.setdefault(path, []).append(name)
+        last_plan.save(
+            str(self.targets), self.engine.actions.values(), {p: owners[p] for p in states}, self._steps.digests
+        )
+        snapshot.save(str(self.targets), snapshot.of(said, states))
 
     def _worker(self, toolchain: str) -> Worker:
         from .run.worker import ForkWorker  # noqa: PLC0415
 
         with _GUARD:
             if toolchain not in self._workers:
-                self._workers[toolchain] = ForkWorker(preload=["tvm"], path=[PACKAGE.parent])
+                self._workers[toolchain] = ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
             return self._workers[toolchain]
 
     def _pin(self, action: Action, lock: Json) -> None:
@@ -146,8 +244,31 @@ class Session:
         self.note(f"{action.subject}: its weights are now pinned in {self.lock_path.name}; commit that file")
 
 
+def _update(targets: str, found: snapshot.Comparison | None) -> Update | None:
+    """What is to be looked at when only files have changed that actions read or wrote; None: everything."""
+    if found is None:
+        return None
+    from . import last_plan  # noqa: PLC0415
+
+    return last_plan.update(targets, found)
+
+
+def _package_files() -> Iterator[str]:
+    """Our own code, and the directories it is in: a file more is a change too."""
+    for folder, folders, files in os.walk(PACKAGE):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield folder
+        yield from (f"{folder}/{name}" for name in files)
+
+
+def _states(paths: Iterable[str]) -> Iterator[tuple[str, snapshot.State]]:
+    return ((path, snapshot.look(path)) for path in dict.fromkeys(paths))
+
+
 _GUARD = threading.Lock()
 _current: list[Session] = []
+FOUND: list[snapshot.Comparison] = []
+"""What `dodo` found when it looked at the snapshot, at most one."""
 
 
 def current() -> Session:
@@ -157,5 +278,14 @@ def current() -> Session:
         SlipwayError: the matrix, its lock file or the store cannot be used.
     """
     if not _current:
-        _current.append(Session(Path(snapshot.targets_path(sys.argv[1:])), OPTIONS))
+        found = FOUND[0] if FOUND else None
+        _current.append(Session(Path(snapshot.targets_path(sys.argv[1:])), OPTIONS, found=found))
     return _current[0]
+
+
+def use(planner: Planner, steps: str) -> None:
+    """For a dodo.py with a graph of its own: open the session of this process with it."""
+    found = FOUND[0] if FOUND else None
+    _current.append(
+        Session(Path(snapshot.targets_path(sys.argv[1:])), OPTIONS, found=found, planner=planner, steps=steps)
+    )

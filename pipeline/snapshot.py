@@ -1,9 +1,12 @@
 """The short way out: a plain `doit` in a tree where nothing changed ends here, before doit makes its tasks.
 
-After a run in which every task was fresh, `save` writes down the state (size, times, inode) of every file that could make a
-task stale: inputs, outputs, tools, our own code. `unchanged` compares. Any doubt (a file more, an environment variable,
-another version of this file's format) sends the run the long way, where content decides. Only `dodo` and `session` come here;
-this module must import nothing that is not loaded anyway.
+After a run in which every task was fresh, the session has `save` write down the state (size, times, inode) of every
+file that could make a task stale: inputs, outputs, tools, our own code. `compare` holds it against the file system.
+When all is as it was the process ends with the words the last run left; when only files have changed that actions read
+or wrote, `last_plan` has the rest; any other doubt sends the run the long way, where content decides.
+
+Only `dodo` and `session` come here. This module imports nothing that is not loaded anyway, and uses `os` where pathlib
+would cost more than the whole check.
 """
 
 from __future__ import annotations
@@ -12,22 +15,48 @@ import marshal
 import os
 import sys
 import zlib
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-FORMAT = 3
+FORMAT = 4
 FOLDER = os.path.join("build", "snapshot")
 VARIABLES = ("PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", "DEVELOPER_DIR", "SDKROOT")
 """Environment variables that decide which tools are found and what is asked of them."""
 
+GRAIN = 20_000_000
+"""Nanoseconds. A file that changed less than this before it was looked at could change again and keep its times: the
+clock of the file system ticks every 4 to 10 ms on Linux."""
+
 State = tuple[int, int, int, int]
+FIELDS = 4
+MISSING: State = (-1, 0, 0, 0)
+"""A file that is not there may be what decides, too."""
+
+
+class Snapshot(NamedTuple):
+    """What a complete run left. `states` holds `FIELDS` numbers a path, in the order of `paths`."""
+
+    said: str
+    paths: tuple[str, ...]
+    states: array[int]
+
+
+class Comparison(NamedTuple):
+    """A snapshot, and the numbers of those of its paths that are not as they were."""
+
+    snapshot: Snapshot
+    changed: tuple[int, ...]
 
 
 def is_plain_run(arguments: list[str]) -> bool:
-    """Whether a command line of doit asks for all default tasks and nothing special (`-n` and `targets=` may be there)."""
-    rest = [word for word in arguments if not word.startswith("targets=")]
-    if rest[:1] == ["run"]:
-        rest = rest[1:]
-    return not rest or (len(rest) == 2 and rest[0] in {"-n", "--process"})
+    """Whether a command line of doit asks for all tasks and nothing special; `-n N` and `targets=PATH` may be there."""
+    words = [word for word in arguments if not word.startswith("targets=")]
+    if words[:1] == ["run"]:
+        del words[0]
+    if words[:1] in (["-n"], ["--process"]):
+        del words[:2]
+    return not words
 
 
 def targets_path(arguments: Iterable[str]) -> str:
@@ -36,65 +65,94 @@ def targets_path(arguments: Iterable[str]) -> str:
     return named[-1] if named else os.environ.get("SLIPWAY_TARGETS") or "targets.yaml"
 
 
-def unchanged() -> str | None:
-    """What to say when nothing at all changed since the last complete run; None when something may have."""
-    targets = targets_path(sys.argv[1:])
-    try:
-        with open(_file(targets), "rb") as file:  # noqa: PTH123 - pathlib costs more than this whole check
-            data = file.read()
-    except OSError:
+def compare(targets: str) -> Comparison | None:
+    """Hold the snapshot of a matrix file against the file system; None where there is none that means anything."""
+    data = read_sealed(path_of(targets))
+    if data is None:
         return None
-    body = memoryview(data)[4:]
-    if int.from_bytes(data[:4], "little") != zlib.crc32(body):
-        return None
-    form, identity, message, paths, states = marshal.loads(body)  # our own file, and its checksum is right
+    form, identity, said, paths, saved = marshal.loads(data)  # noqa: S302 - our own file, and its checksum is right
     if form != FORMAT or identity != _identity():
         return None
-    stat = os.stat
-    try:
-        for path, state in zip(paths, states):  # noqa: B905 - strict= costs, and they are written together
-            now = stat(path)
-            if (now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns) != state:
-                return None
-    except OSError:
-        return None
-    return str(message)
+    states = array("q", saved)
+    now = array("q", bytes(len(saved)))
+    stat, absent = os.stat, array("q", MISSING)
+    at = 0
+    for path in paths:
+        try:
+            found = stat(path)
+        except OSError:
+            now[at : at + FIELDS] = absent
+        else:
+            now[at] = found.st_size
+            now[at + 1] = found.st_mtime_ns
+            now[at + 2] = found.st_ino
+            now[at + 3] = found.st_ctime_ns
+        at += FIELDS
+    snapshot = Snapshot(said, paths, now)
+    if now == states:
+        return Comparison(snapshot, ())
+    here = range(0, len(now), FIELDS)
+    return Comparison(snapshot, tuple(at // FIELDS for at in here if now[at : at + FIELDS] != states[at : at + FIELDS]))
 
 
-def save(targets: str, message: str, paths: Iterable[str]) -> None:
-    """Write the snapshot; silently leave it out when a path cannot be read, for then the long way must look."""
-    listed = sorted(set(paths))
-    try:
-        states = [state(path) for path in listed]
-    except OSError:
-        return
-    body = marshal.dumps((FORMAT, _identity(), message, listed, states))
-    target = _file(targets)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{os.getpid()}"
-    with open(temporary, "wb") as file:  # noqa: PTH123
-        file.write(zlib.crc32(body).to_bytes(4, "little") + body)
-    os.replace(temporary, target)
+def of(said: str, states: Mapping[str, State]) -> Snapshot:
+    """A snapshot, from each path's state as it was when its content was looked at."""
+    return Snapshot(said, tuple(states), array("q", (number for state in states.values() for number in state)))
+
+
+def save(targets: str, taken: Snapshot) -> None:
+    """Write the snapshot of a complete run of a matrix file."""
+    body = (FORMAT, _identity(), taken.said, taken.paths, taken.states.tobytes())
+    write_sealed(path_of(targets), marshal.dumps(body))
 
 
 def drop(targets: str) -> None:
     """Forget the snapshot: something is about to change."""
     try:
-        os.unlink(_file(targets))
+        os.unlink(path_of(targets))
     except OSError:
         return
 
 
-def state(path: str) -> State:
-    """What a file must have kept to count as untouched. A change that keeps all four is not possible without root."""
-    now = os.stat(path)
+def look(path: str) -> State:
+    """What a file must have kept to count as untouched; `MISSING` where it is not there."""
+    try:
+        now = os.stat(path)
+    except OSError:
+        return MISSING
     return now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns
 
 
-def _identity() -> tuple[object, ...]:
-    return sys.version, sys.executable, os.getcwd(), tuple(os.environ.get(name) for name in VARIABLES)
+def is_recent(state: State, when: int) -> bool:
+    """Whether a file changed so shortly before `when` (ns) that it could change again and keep its times."""
+    return max(state[1], state[3]) > when - GRAIN
 
 
-def _file(targets: str) -> str:
+def path_of(targets: str) -> str:
+    """Where the snapshot of a matrix file lies: in `build/` beside it."""
     folder, name = os.path.split(targets)
     return os.path.join(folder, FOLDER, name)
+
+
+def read_sealed(path: str) -> bytes | None:
+    """The content of a file that `write_sealed` wrote; None where it is missing or damaged."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    body = data[4:]
+    return body if int.from_bytes(data[:4], "little") == zlib.crc32(body) else None
+
+
+def write_sealed(path: str, body: bytes) -> None:
+    """Write a file of ours with a checksum, atomically."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "wb") as file:
+        file.write(zlib.crc32(body).to_bytes(4, "little") + body)
+    os.replace(temporary, path)
+
+
+def _identity() -> tuple[str, str, str, tuple[str | None, ...]]:
+    return sys.version, sys.executable, os.getcwd(), tuple(os.environ.get(name) for name in VARIABLES)

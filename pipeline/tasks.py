@@ -1,12 +1,12 @@
 """Turns actions into doit's task dicts, and does nothing else.
 
-The engine is the truth; doit orders the tasks, runs them in threads and talks to the user. `ContentChecker` and `LedgerDB`
-(in `backend`) show doit the engine's view where it would otherwise keep one of its own.
+The engine is the truth; doit orders the tasks, runs them in threads and talks to the user. `ContentChecker` and
+`LedgerDB` (in `backend`) show doit the engine's view where it would otherwise keep one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from doit.dependency import FileChangedChecker
@@ -31,16 +31,21 @@ GROUPS = {
 """What `doit list` says of each kind of step."""
 
 
-def tasks(engine: Engine) -> Iterator[dict[str, Any]]:
-    """Yield doit task dicts: a group a step, a sub-task an action."""
-    for step in dict.fromkeys(action.step for action in engine.actions.values()):
+def tasks(engine: Engine, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield doit task dicts for the named actions: a group a step, a sub-task an action."""
+    shown = frozenset(names)
+    actions = [engine.actions[name] for name in names]
+    for step in dict.fromkeys(action.step for action in actions):
         yield {"basename": step, "name": None, "doc": GROUPS.get(step, step)}
-    for action in engine.actions.values():
-        yield task(engine, action)
+    for action in actions:
+        yield task(engine, action, shown)
 
 
-def task(engine: Engine, action: Action) -> dict[str, Any]:
-    """One action as a doit task dict; paths are relative to the engine's root, where doit runs."""
+def task(engine: Engine, action: Action, shown: Container[str]) -> dict[str, Any]:
+    """One action as a doit task dict; paths are relative to the engine's root, where doit runs.
+
+    Edges to actions that doit is not shown are left out: those are fresh.
+    """
     return {
         "basename": action.step,
         "name": action.subject,
@@ -49,7 +54,7 @@ def task(engine: Engine, action: Action) -> dict[str, Any]:
         "uptodate": [Fresh(engine, action.name)],
         "file_dep": list(_files_read(engine, action)),
         "targets": [str(engine.root / path) if engine.elsewhere else path for path in targets(action)],
-        "task_dep": sorted({edge.action for edge in action.upstream.values()}),
+        "task_dep": list(dict.fromkeys(edge.action for edge in action.upstream.values() if edge.action in shown)),
         "clean": [(_clean, [engine, action.name])],
         "verbosity": 0,
         "meta": {"action": action},
@@ -57,13 +62,14 @@ def task(engine: Engine, action: Action) -> dict[str, Any]:
 
 
 class Fresh:
-    """doit's `uptodate` question, answered by the engine. `doit info` prints its repr as the reason, so that says why."""
+    """The `uptodate` question, answered by the engine. `doit info` prints its repr as the reason, so that says why."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
 
     def __call__(self) -> bool:
+        """Whether there is nothing to do."""
         return self._engine.verdict(self._name).fresh
 
     def __repr__(self) -> str:
@@ -71,13 +77,13 @@ class Fresh:
 
 
 class ContentChecker(FileChangedChecker):  # type: ignore[misc]
-    """doit's file checker: by content. The engine has already compared digests when doit comes to ask (see `LedgerDB`)."""
+    """The file checker: by content. The engine has compared digests already when doit comes to ask (see `LedgerDB`)."""
 
     def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:  # noqa: ARG002 - doit's signature
         """`state` is the engine's verdict on the task that reads the file."""
-        return state != "fresh"
+        return bool(state != "fresh")
 
-    def get_state(self, dep: str, current_state: Any) -> None:  # noqa: ARG002 - doit's signature
+    def get_state(self, dep: str, current_state: Any) -> None:
         """Nothing to remember: the ledger has it."""
 
 
@@ -99,7 +105,9 @@ def _perform(engine: Engine, name: str) -> Any:
 
 def _clean(engine: Engine, name: str, dryrun: bool) -> None:
     entry = engine.ledger.get(name)
-    for path in sorted(entry.outputs) if entry is not None else ():
+    if entry is None:
+        return
+    for path in sorted(entry.outputs):
         print(f"{name} - removing {entry.out}/{path}")  # noqa: T201 - what doit's own clean prints
     if not dryrun:
         engine.clean(name)

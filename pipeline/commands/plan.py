@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
 
 from doit.cmd_base import DoitCmdBase
 
 from pipeline.errors import SlipwayError
-from pipeline.run.engine import Engine
 from pipeline.run.forecast import Forecast, forecast
 from pipeline.session import current
 
@@ -25,7 +24,7 @@ ALL = {
 
 
 class Plan(DoitCmdBase):  # type: ignore[misc]
-    """show what would run, and why"""  # noqa: D403, D415 - doit prints this as it is
+    """show what would run, and why"""  # noqa: D415 - doit prints this as it is
 
     name = "plan"
     doc_purpose = "show what would run, and why (Slipway)"
@@ -42,12 +41,12 @@ class Plan(DoitCmdBase):  # type: ignore[misc]
         except SlipwayError as error:
             self.outstream.write(f"ERROR: {error}\n")
             return 3
-        for line in _lines(engine, listed, everything=all):
+        for line in _lines(listed, everything=all):
             self.outstream.write(line + "\n")
         return 0
 
 
-def _lines(engine: Engine, listed: list[Forecast], *, everything: bool) -> Any:
+def _lines(listed: list[Forecast], *, everything: bool) -> Iterator[str]:
     for item in listed:
         if everything or item.state != "fresh":
             yield f"{MARKS[item.state]}{item.name:<44} {item.state:<8} {item.reason}".rstrip()

@@ -1,6 +1,6 @@
 """`doit run` with Slipway's options: doit's own command, told three things more.
 
-A plugin named `run` replaces doit's in every project of this Python; without the options it does exactly what doit's does.
+A plugin named `run` replaces doit's in every project of this Python; without the options it does just what doit's does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STORE_ONLY = {
 
 
 class Run(DoitRun):  # type: ignore[misc]
-    """run tasks"""  # noqa: D403, D415 - doit prints this as it is
+    """run tasks"""  # noqa: D415 - doit prints this as it is
 
     name = "run"
     cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY)

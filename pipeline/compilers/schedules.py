@@ -12,6 +12,8 @@ from tvm import relax
 from tvm.s_tir import dlight
 from tvm.target import Target
 
+from .shape_order import sort_shape_stores
+
 GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
 
 
@@ -36,13 +38,15 @@ def pipeline_for(target: Target, *, metal_simdgroup: bool) -> tuple[Any, str]:
         metal_simdgroup: whether dlight's simdgroup rule works in this toolchain; only asked for Metal.
     """
     if target.kind.name != "metal" or metal_simdgroup:
-        return relax.get_default_pipeline(target), "TVM's default"
+        usual = relax.get_default_pipeline(target)
+        return tvm.transform.Sequential([usual, sort_shape_stores]), "TVM's default"
     generic = relax.backend.gpu_generic
     passes = [
         *generic.library_dispatch_passes(target),
         *[_without_simdgroup(step) for step in generic.legalize_passes(target)],
         *generic.dataflow_lower_passes(target),
         *generic.finalize_passes(target),
+        sort_shape_stores,
     ]
     return tvm.transform.Sequential(passes), GENERIC
 

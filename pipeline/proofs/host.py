@@ -7,6 +7,7 @@ child along and nothing else. Must not know what a check computes.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,8 @@ from pipeline.errors import SlipwayError
 from pipeline.process import run
 
 from .links import Linker, full_flags
-from .report import Check, failed, listed, not_proven, proven
+from .report import Check, counted, failed, listed, not_proven, proven
 from .subject import Library, Model
-
-RUN_CHECKS = "pipeline.compilers.session:run_checks"
 
 _WRONG_NUMBERS = (
     "compare the recipe with the implementation its reference values come from; where the difference is rounding, "
@@ -34,7 +33,7 @@ class Trial:
 
     Attributes:
         model: whose numbers are compared.
-        arguments: of `pipeline.compilers.session.run_checks`, but for the library; None where the recipe has no check.
+        arguments: of the function that runs a check, but for `library`; None where the recipe has no check.
     """
 
     model: Model
@@ -64,7 +63,7 @@ def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str]
 
 
 def check_numbers(
-    library: Path, trials: Sequence[Trial], worker: Worker, *, log: Path
+    library: Path, trials: Sequence[Trial], worker: Worker, *, function: str, log: Path
 ) -> tuple[list[Check], float | None]:
     """Run every model that has a check, each in a child of its own.
 
@@ -72,6 +71,7 @@ def check_numbers(
         library: of `link_runnable`.
         trials: the models of the library.
         worker: of the toolchain whose runtime the library was linked with.
+        function: what the worker runs, "module:name": `run_checks` of `pipeline.compilers.session`.
         log: gets what the models print.
 
     Returns:
@@ -84,7 +84,7 @@ def check_numbers(
             checks.append(not_proven(name, "recipe has no check", "name a `check` for the model in targets.yaml"))
             continue
         try:
-            results = worker.call(RUN_CHECKS, {"library": str(library), **trial.arguments}, log=log)
+            results = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
         except SlipwayError as error:
             checks.append(failed(name, error.what, error.cure or "see the log"))
             continue
@@ -99,9 +99,11 @@ def _judge(name: str, results: Sequence[Mapping[str, Json]]) -> Check:
         return failed(name, f"{len(wrong)} of {len(results)} comparisons differ: {listed(wrong, 3)}", _WRONG_NUMBERS)
     if not results:
         return not_proven(name, "the check compared nothing", "yield at least one Comparison in the recipe's check")
-    worst = max(results, key=lambda result: float(result["max_abs_error"]))
+    worst = max(results, key=lambda result: result["max_abs_error"] / (result["atol"] or math.ulp(0.0)))
     elements = sum(result["elements"] for result in results)
-    return proven(name, f"{len(results)} comparisons of {elements} elements, worst {_describe(worst)}")
+    return proven(
+        name, f"{counted(len(results), 'comparison')} of {counted(elements, 'element')}, worst {_describe(worst)}"
+    )
 
 
 def _describe(result: Mapping[str, Json]) -> str:

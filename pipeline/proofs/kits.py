@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from .closure import wanted_symbols
 from .constructors import check_constructors
 from .links import Flags, linker_for, missing_linker
 from .members import check_pages
-from .report import Check, failed, listed, not_proven, proven
+from .report import Check, counted, failed, listed, not_proven, proven
 from .subject import Library, same_architecture
 from .system_symbols import system_symbols
 from .xcconfig import Settings, linker_words
@@ -27,6 +29,12 @@ from .xcframework import FrameworkSlice
 
 _SDKS = {"ios": "iphoneos", "ios-simulator": "iphonesimulator", "maccatalyst": "macosx", "macos": "macosx"}
 """Our platform -> the SDK whose conditions hold in an Xcode settings file."""
+
+_STRIP = {"STRIP_STYLE": "non-global", "STRIP_INSTALLED_PRODUCT": "NO"}
+"""Settings without which an archived app loses the symbols that its checks look for."""
+
+_POD_FLAG = re.compile(r"'(-Wl,[^']+)'")
+"""A flag for the linker in the Ruby of a podspec."""
 
 _AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}; a template of your own must keep the flags of ours"
 
@@ -76,7 +84,7 @@ def check_archives(kit: Kit) -> tuple[Check, list[Mapping[str, Json]]]:
     problems += [f"{one.backend.name} is in no part" for one in kit.libraries if one.backend.name not in named]
     if problems:
         return failed("archives", listed(problems), again), parts
-    return proven("archives", f"{len(parts)} archives, the very bytes that were proven"), parts
+    return proven("archives", f"{counted(len(parts), 'archive')}, the very bytes that were proven"), parts
 
 
 def check_link_json(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[Check]:
@@ -90,35 +98,64 @@ def check_link_json(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[C
 def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
     """The Xcode settings keep every model alive, for every slice and architecture, with the paths they name."""
     file = kit.folder / f"{kit.product}.xcconfig"
-    again = _AGAIN.format(kit.product)
     try:
         settings = Settings(file.read_text(encoding="utf-8"), file.name)
-        for piece in slices:
-            for library in kit.libraries:
-                if library.backend.platform == piece.platform and library.backend.arch in piece.architectures:
-                    yield from _try_settings(kit, settings, piece, library)
+        targets = [_target(kit, settings, piece, library) for piece, library in _in_slices(kit, slices)]
     except (OSError, FormatError, ValueError) as error:
-        yield failed("xcconfig", f"{file.name} cannot be read: {error}", again)
+        yield failed("xcconfig", f"{file.name} cannot be read: {error}", _AGAIN.format(kit.product))
+        return
+    for target in targets:
+        name = f"xcconfig for {target.library.backend.name}"
+        if str(target.library.path) in target.words:
+            yield from _try(kit, name, target.library, target.words)
+        else:
+            base = f"{kit.folder}/"
+            named = [word.removeprefix(base) for word in target.words if word.endswith(".a")]
+            saw = f"the flags name {listed(named) or 'no archive'}, not {str(target.library.path).removeprefix(base)}"
+            yield failed(name, saw, _AGAIN.format(kit.product))
+        if wrong := [f"{key} is {value!r}" for key, value in target.strip.items() if value != _STRIP[key]]:
+            yield failed(f"strip settings for {target.library.backend.name}", listed(wrong), _AGAIN.format(kit.product))
 
 
-def _try_settings(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Library) -> Iterator[Check]:
-    backend = library.backend
-    build = {"sdk": f"{_SDKS[backend.platform]}99.0", "arch": backend.arch, "config": "Release"}
-    given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if backend.platform == "maccatalyst" else "NO"}
-    words = linker_words(settings.words("OTHER_LDFLAGS", build, given))
-    name = f"xcconfig for {backend.name}"
-    shipped = kit.folder / f"{kit.product}.xcframework" / piece.path
-    if str(shipped) not in words:
-        loaded = [word for word in words if word.endswith(".a")]
-        saw = f"the flags name {listed(loaded) or 'no archive'}, not {piece.path}"
-        yield failed(name, saw, _AGAIN.format(kit.product))
-    else:
-        yield from _try(kit, name, replace(library, path=shipped), tuple(words))
-    keeping = {"STRIP_STYLE": "non-global", "STRIP_INSTALLED_PRODUCT": "NO"}
-    if wrong := [
-        f"{key} is {value!r}" for key in keeping if (value := settings.value(key, build, given)) != keeping[key]
-    ]:
-        yield failed(f"strip settings for {backend.name}", listed(wrong), _AGAIN.format(kit.product))
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What an Xcode target gets from the settings for one slice and architecture; `library` is the slice's archive."""
+
+    library: Library
+    words: tuple[str, ...]
+    strip: Mapping[str, str]
+
+
+def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Library) -> _Target:
+    platform = library.backend.platform
+    build = {"sdk": f"{_SDKS[platform]}99.0", "arch": library.backend.arch, "config": "Release"}
+    given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if platform == "maccatalyst" else "NO"}
+    return _Target(
+        library=replace(library, path=kit.folder / f"{kit.product}.xcframework" / piece.path),
+        words=tuple(linker_words(settings.words("OTHER_LDFLAGS", build, given))),
+        strip={key: settings.value(key, build, given) for key in _STRIP},
+    )
+
+
+def check_podspec(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
+    """The pod's flags keep every model alive, though they name no archive: CocoaPods copies slices where it likes."""
+    file = kit.folder / f"{kit.product}.podspec"
+    if not file.is_file():
+        yield failed("podspec", f"{file.name} is not there", _AGAIN.format(kit.product))
+        return
+    flags = linker_words(_POD_FLAG.findall(file.read_text(encoding="utf-8")))
+    for piece, library in _in_slices(kit, slices):
+        shipped = kit.folder / f"{kit.product}.xcframework" / piece.path
+        words = (*flags, str(shipped))
+        yield from _try(kit, f"podspec for {library.backend.name}", replace(library, path=shipped), words)
+
+
+def _in_slices(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[tuple[FrameworkSlice, Library]]:
+    """Every proven archive with the slice it is in."""
+    for piece in slices:
+        for library in kit.libraries:
+            if library.backend.platform == piece.platform and library.backend.arch in piece.architectures:
+                yield piece, library
 
 
 def _try(kit: Kit, name: str, library: Library, words: tuple[str, ...]) -> Iterator[Check]:
@@ -129,8 +166,7 @@ def _try(kit: Kit, name: str, library: Library, words: tuple[str, ...]) -> Itera
         return
     # What the archive needs from elsewhere was compared with the runtime when its backend was verified.
     offered = system_symbols(library.backend.platform) | wanted_symbols(library).keys()
-    scratch = kit.scratch / name.replace(" ", "-")
-    scratch.mkdir(parents=True)
+    scratch = Path(tempfile.mkdtemp(prefix="link-", dir=kit.scratch))
     check, linked = check_constructors(
         library, linker, Flags(words), offered=offered, scratch=scratch, log=kit.log, cwd=kit.folder
     )

@@ -56,10 +56,10 @@ def is_native(backend: Backend) -> bool:
 
 def wanted_linkers(backend: Backend) -> tuple[str, ...]:
     """Names of the tools that can link for a backend, the best first."""
-    if backend.format == "macho":
-        return ("ld64.lld",)
     if backend.format == "wasm":
         return ("wasm-ld",)
+    if backend.format == "macho":
+        return ("ld64.lld", "cc") if is_native(backend) else ("ld64.lld",)
     return ("cc", "ld.lld") if is_native(backend) else ("ld.lld",)
 
 
@@ -156,7 +156,10 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         stub.write_text(stub_text(backend, offered), encoding="utf-8")
         version = backend.deployment_target or "0"
         where = ["-arch", backend.arch, "-platform_version", _MACHO_PLATFORMS[backend.platform], version, version]
-        return ["-dylib", *where, "-dead_strip", str(stub), "-o", str(out)]
+        if linker.driver:  # Apple's compiler, for the Mac it runs on
+            where = ["-arch", backend.arch, f"-mmacosx-version-min={version}"]
+        start = ["-dynamiclib" if linker.driver else "-dylib", *where, *linker.words(["-dead_strip"])]
+        return [*start, str(stub), "-o", str(out)]
     if backend.format == "wasm":
         return ["--no-entry", "--export=__wasm_call_ctors", "--allow-undefined", "-o", str(out)]
     # Without the start files of the C library, every constructor in the result is one of ours.

@@ -17,7 +17,7 @@ from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS, ModelSy
 from pipeline.errors import FormatError
 from pipeline.link_flags import ANDROID_PAGE_SIZE
 
-from .report import Check, failed, listed, proven
+from .report import Check, counted, failed, listed, proven
 from .subject import Library, same_architecture
 
 
@@ -94,9 +94,8 @@ def check_symbols(library: Library) -> Check:
     if problems:
         return failed("symbols", listed(problems), _MISSING)
     functions = sum(len(model.functions) for model in models.values())
-    saw = (
-        f"{len(models)} models, {functions} functions, generation {GENERATIONS[0].name} ({GENERATIONS[0].blob_suffix})"
-    )
+    holds = f"{counted(len(models), 'model')}, {counted(functions, 'function')}"
+    saw = f"{holds}, generation {GENERATIONS[0].name} ({GENERATIONS[0].blob_suffix})"
     return proven("symbols", saw)
 
 
@@ -139,7 +138,10 @@ def check_pages(linked: ObjectInfo) -> Check:
 
 
 def check_imports(linked: ObjectInfo, offered: AbstractSet[str]) -> Check:
-    """A linked WebAssembly module asks for functions only, and only for those that the web runtime and libc have."""
+    """A linked WebAssembly module asks for functions only, and only for those that the web runtime and libc have.
+
+    The web runtime is TVM's C runtime compiled for wasm32: it offers what the native one of the same version does.
+    """
     strange = [
         f"{found.module}.{found.name} ({found.kind})"
         for found in linked.imports

@@ -56,6 +56,11 @@ def listed(things: Sequence[str], most: int = 5) -> str:
     return shown if len(things) <= most else f"{shown} and {len(things) - most} more"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 slice`, `2 slices`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def write_report(path: Path, subject: str, checks: Sequence[Check], summary: str) -> None:
     """Write `report.json`: subject, checks and the one line for the summary table."""
     path.write_text(report_text(subject, checks, summary), encoding="utf-8")

@@ -50,14 +50,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One object of the archive, and its bytes' SHA-256-free essentials: what it says about itself."""
-
-    name: str
-    info: ObjectInfo
-
-
-@dataclass(frozen=True, slots=True)
 class Library:
     """An archive for one backend, the models it must hold, and its members as they are."""
 

@@ -19,7 +19,7 @@ from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
 
-from .report import Check, failed, listed, proven
+from .report import Check, counted, failed, listed, proven
 from .subject import Library
 
 _PLATFORMS = {
@@ -119,7 +119,9 @@ def check_plist(bundle: Path, product: str) -> tuple[Check, list[FrameworkSlice]
     problems += [f"folder {name} is in no entry" for name in sorted(there - {piece.identifier for piece in slices})]
     if problems:
         return failed("Info.plist", listed(problems), _AGAIN.format(product)), slices
-    return proven("Info.plist", f"{len(slices)} slices: {listed([piece.identifier for piece in slices], 8)}"), slices
+    return proven(
+        "Info.plist", f"{counted(len(slices), 'slice')}: {listed([piece.identifier for piece in slices], 8)}"
+    ), slices
 
 
 def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Library], product: str) -> Check:
@@ -146,7 +148,7 @@ def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Lib
     problems += [f"{library.backend.name} is in no slice" for library in left.values()]
     if problems:
         return failed("slices", listed(problems), _AGAIN.format(product))
-    return proven("slices", f"{len(libraries)} archives, the very bytes that were proven, one platform each")
+    return proven("slices", f"{counted(len(libraries), 'archive')}, the very bytes that were proven, one platform each")
 
 
 def _platform_problems(piece: FrameworkSlice, thin: bytes) -> Iterator[str]:

@@ -17,6 +17,7 @@ class Counts:
     built: int = 0
     restored: int = 0
     failed: int = 0
+    ignored: int = 0
 
     @property
     def done(self) -> int:
@@ -39,8 +40,8 @@ class Watcher(Protocol):
     def finished(self, outcome: Outcome) -> None:
         """A task's outputs are in place."""
 
-    def failed(self, name: str, message: str) -> None:
-        """A task failed."""
+    def failed(self, name: str, headline: str) -> None:
+        """A task failed; the whole story comes at the end of the run."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""

@@ -47,10 +47,10 @@ class Live:
             Text.assemble(("✓ ", "green"), outcome.name, (f"  {outcome.how} {outcome.seconds:.1f} s", "dim"))
         )
 
-    def failed(self, name: str, message: str) -> None:
-        """A row less, and what is wrong above the board."""
+    def failed(self, name: str, headline: str) -> None:
+        """A row less, and a line above the board."""
         self._leave(name)
-        self._console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"\n{message}"))
+        self._console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"  {headline}"))
 
     def note(self, text: str) -> None:
         """A line above the board."""

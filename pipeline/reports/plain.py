@@ -40,9 +40,9 @@ class Plain:
         """One line."""
         self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
 
-    def failed(self, name: str, message: str) -> None:
-        """One line and what is wrong; the reasons come again, grouped, at the end."""
-        self._line(f"{name}: FAILED\n{message}")
+    def failed(self, name: str, headline: str) -> None:
+        """One line."""
+        self._line(f"{name}: FAILED: {headline}")
 
     def note(self, text: str) -> None:
         """One line, without the counter."""

@@ -7,12 +7,17 @@ cleared, and after a complete run the snapshot for the short way out is written.
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any, TextIO
 
+from doit.exceptions import InvalidTask
+
+from pipeline.errors import SlipwayError
 from pipeline.run.engine import Outcome
 from pipeline.session import Session, current
 
 from .events import Counts, Watcher
+from .failures import Failures, shortened
 from .plain import Plain
 from .summary import table
 
@@ -27,25 +32,32 @@ class Reporter:
         self._lock = threading.Lock()
         self._counts = Counts()
         self._errors: list[str] = []
-        self._failures: dict[str, str] = {}
-        self._blocked: dict[str, list[str]] = {}
+        self._failures = Failures(str(Path.cwd()))
         self._everything = False
         self._session: Session = current()
         self._watcher: Watcher = Plain(outstream)
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
-        """The run starts: wait for the tree, clear what a killed run left, put the board up."""
+        """The run starts: wait for the tree, clear what a killed run left, put the board up.
+
+        Raises:
+            InvalidTask: the tree cannot be used. Doit hands its text to `runtime_error` and ends the run.
+        """
         selected = _closure(tasks, selected_tasks)
-        self._counts.total = len(selected)
         engine = self._session.engine
+        unseen = len(engine.actions) - len(list(self._session.names))
+        self._counts.total, self._counts.fresh = len(selected) + unseen, unseen
         if self._stream.isatty():
             from .live import Live  # noqa: PLC0415 - rich is for terminals
 
             expected = {name: entry.seconds for name in selected if (entry := engine.ledger.get(name)) is not None}
             self._watcher = Live(self._stream, expected)
-        self._everything = len(selected) == len(engine.actions)
+        self._everything = self._counts.total == len(engine.actions)
         engine.watch = self._progress
-        self._session.begin(note=self._watcher.note)
+        try:
+            self._session.begin(note=self._watcher.note)
+        except SlipwayError as error:
+            raise InvalidTask(str(error)) from None
         self._watcher.begin(self._counts)
 
     def get_status(self, task: Any) -> None:
@@ -72,14 +84,12 @@ class Reporter:
     def add_failure(self, task: Any, fail: Any) -> None:
         """A task failed, or could not start because one before it failed."""
         with self._lock:
-            self._counts.failed += 1
             if type(fail).__name__ == "UnmetDependency":
-                for cause in fail.message.split():
-                    self._blocked.setdefault(cause, []).append(task.name)
+                if task.actions:  # else it is the name of a group
+                    self._failures.block(task.name, fail.message.split())
                 return
-            message = fail.get_msg().strip()
-            self._failures[task.name] = message
-            self._watcher.failed(task.name, message)
+            self._counts.failed += 1
+            self._watcher.failed(task.name, self._failures.add(task.name, fail.get_msg()))
 
     def skip_uptodate(self, task: Any) -> None:
         """A task is fresh."""
@@ -90,6 +100,7 @@ class Reporter:
     def skip_ignore(self, task: Any) -> None:
         """A task is ignored at the user's wish (`doit ignore`)."""
         with self._lock:
+            self._counts.ignored += bool(task.actions)
             self._watcher.note(f"{task.name}: ignored, as asked by `doit ignore` (`doit forget {task.name}` ends that)")
 
     def cleanup_error(self, exception: Any) -> None:
@@ -110,12 +121,10 @@ class Reporter:
         if self._counts.built or self._counts.restored:
             self._write(table(self._session.engine))
         self._write(self._said())
-        for name, message in self._failures.items():
-            behind = self._behind(name)
-            waiting = f"\n  {behind} more {'task waits' if behind == 1 else 'tasks wait'} for it" if behind else ""
-            self._write(f"\n✗ {name}\n{message}{waiting}")
+        for paragraph in self._failures:
+            self._write(f"\n{paragraph}")
         for message in self._errors:
-            self._write(message)
+            self._write(f"\nERROR: {shortened(message, self._failures.here)}")
         counts = self._counts
         all_fresh = complete and self._everything and counts.failed == 0 and counts.done == counts.total
         self._session.end(all_fresh=all_fresh, said=f"{counts.total} tasks, all fresh: nothing to do.\n")
@@ -129,19 +138,10 @@ class Reporter:
             ("built", counts.built),
             ("restored", counts.restored),
             ("failed", counts.failed),
+            ("ignored", counts.ignored),
+            ("not started", counts.total - counts.done - counts.ignored),
         ]
         return f"{counts.total} tasks: " + ", ".join(f"{n} {what}" for what, n in parts if n)
-
-    def _behind(self, name: str) -> int:
-        """How many tasks wait for one that failed, directly or not."""
-        found: set[str] = set()
-        todo = [name]
-        while todo:
-            for waiting in self._blocked.get(todo.pop(), ()):
-                if waiting not in found:
-                    found.add(waiting)
-                    todo.append(waiting)
-        return len(found)
 
     def _progress(self, name: str, done: float, total: float | None, unit: str) -> None:
         with self._lock:

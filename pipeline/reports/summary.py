@@ -1,4 +1,4 @@
-"""The table at the end of a run: every cell, its size, its seconds, and how it is proven. Facts come from the records."""
+"""The table at the end of a run: every cell, its size, its seconds, how it is proven. Facts come from the records."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ class Row:
     proven: str
 
 
+MANY = 200
+"""Tasks above which only what this run has worked on is listed."""
+
+
 def rows(engine: Engine) -> Iterator[Row]:
     """Cells first, products after them, in the order of the matrix; what was never built is left out."""
-    for action in engine.actions.values():
-        if action.step == "compile":
-            backend = action.subject.partition("@")[2].partition("+")[0]
-            yield from _row(
-                engine, action.subject, [action.name], f"verify:{backend}", action.subject.partition("@")[0]
-            )
-    for action in engine.actions.values():
-        if action.step == "linkkit":
-            makers = [name for name in (action.name, f"xcframework:{action.subject}") if name in engine.actions]
-            yield from _row(engine, f"{action.out}/", makers, f"verify:{action.subject}")
+    names = list(engine.actions if len(engine.actions) <= MANY else engine.outcomes)
+    for name in names:
+        step, _, subject = name.partition(":")
+        if step == "compile":
+            backend = subject.partition("@")[2].partition("+")[0]
+            yield from _row(engine, subject, [name], f"verify:{backend}", subject.partition("@")[0])
+    for name in names:
+        step, _, subject = name.partition(":")
+        if step == "linkkit":
+            makers = [other for other in (name, f"xcframework:{subject}") if other in engine.actions]
+            yield from _row(engine, f"{engine.actions[name].out}/", makers, f"verify:{subject}")
 
 
 def table(engine: Engine) -> str:

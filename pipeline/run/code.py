@@ -1,14 +1,14 @@
-"""The digest of the code behind a step: part of every key, so that an upgraded Slipway never believes old results blindly.
+"""The digest of the code behind a step: part of every key, so that an upgraded Slipway does not believe old results.
 
-The engine calls `code_digest`. It hashes the sources that a step's module reaches by import inside `pipeline`: a change in
-the Mach-O reader rebuilds archives and proofs, and compiles nothing.
+The engine calls `code_digest`. It hashes the sources that a step's module reaches by import inside `pipeline`: a change
+in the Mach-O reader rebuilds archives and proofs, and compiles nothing.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from .imports import reached
@@ -23,25 +23,24 @@ SHARED = frozenset({"pipeline.errors", "pipeline.action", "pipeline.process", "p
 """The seams: how errors are worded and values are carried changes no output."""
 
 
-@lru_cache(maxsize=None)
-def code_digest(step: str) -> str:
-    """SHA-256 over the names and sources of everything `pipeline.steps.<step>` reaches."""
+@cache
+def code_digest(module: str) -> str:
+    """SHA-256 over the names and sources of everything that a step's module (`pipeline.steps.compile`) reaches."""
     digest = hashlib.sha256()
-    for path in code_files(step):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, path in code_files(module):
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=None)
-def code_files(step: str) -> tuple[Path, ...]:
-    """The source and data files that `code_digest` reads, sorted."""
-    entry = f"pipeline.steps.{step}"
-    modules = reached([entry, *_named_for_a_worker(entry)], _source)
-    files = set(modules.values())
-    for module, folder in DATA.items():
-        if module in modules:
-            files |= {path for path in (PACKAGE / folder).rglob("*") if path.is_file()}
-    return tuple(sorted(files))
+@cache
+def code_files(module: str) -> tuple[tuple[str, Path], ...]:
+    """The source and data files that `code_digest` reads, by name, sorted."""
+    files = reached([module, *_named_for_a_worker(module)], _source)
+    for user, folder in DATA.items():
+        if user in files:
+            data = (path for path in (PACKAGE / folder).rglob("*") if path.is_file())
+            files |= {path.relative_to(PACKAGE).as_posix(): path for path in data}
+    return tuple(sorted(files.items()))
 
 
 def _source(module: str) -> Path | None:

@@ -1,8 +1,8 @@
 """Decides whether an action is fresh and, where it is not, makes it so: from the store, or by running its step.
 
-`tasks` hands its methods to doit, the commands ask it for verdicts. It knows keys, records and scratch directories; what a
-step means it does not know, nor that doit exists. Methods are called from doit's main thread (`verdict`) and from its worker
-threads (`perform`).
+`tasks` hands its methods to doit, the commands ask it for verdicts. It knows keys, records and scratch directories;
+what a step means it does not know, nor that doit exists. Methods are called from doit's main thread (`verdict`) and
+from its worker threads (`perform`).
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.action import Action, Job, Json, Services, Tool, Upstream, Worker
 from pipeline.errors import SlipwayError, StepError, StoreError
-from pipeline.store.faults import BlobMissing
 from pipeline.store.digest import DigestMemo
-from pipeline.store.faults import store_error
+from pipeline.store.faults import BlobMissing, store_error
 from pipeline.store.ledger import Entry, Ledger
-from pipeline.store.records import Record
+from pipeline.store.records import Output, Record
 from pipeline.store.store import Store
 
 from . import keys
-from .code import code_digest
 from .imports import recipe_files
 from .memory import Admission
 from .usage import measure
@@ -60,6 +59,10 @@ class Verdict:
     damaged: tuple[str, ...] = ()
 
 
+FRESH = Verdict(fresh=True, reason="", key=None, fields=None)
+"""Of an action whose inputs and outputs have not been touched since it was last found fresh."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an action in this run. `how` is `built`, `restored` (local store) or `fetched` (remote store)."""
@@ -86,6 +89,37 @@ class Toolbox:
             return self._found[name]
 
 
+class Steps(Protocol):
+    """The code behind the kinds of action."""
+
+    def code(self, step: str) -> str:
+        """Digest of all the code that can change what the step does."""
+
+    def load(self, step: str) -> Callable[[Job], Mapping[str, Json] | None]:
+        """The step's `run`."""
+
+
+class StepModules:
+    """Steps as modules of a package, `run(job)` in each. `known` are digests that need not be computed again."""
+
+    def __init__(self, package: str, known: Mapping[str, str] | None = None) -> None:
+        self._package = package
+        self.digests = dict(known or {})
+
+    def code(self, step: str) -> str:
+        """See `Steps`."""
+        if step not in self.digests:
+            from .code import code_digest  # noqa: PLC0415 - `ast` has no place in a run that changes little
+
+            self.digests[step] = code_digest(f"{self._package}.{step}")
+        return self.digests[step]
+
+    def load(self, step: str) -> Callable[[Job], Mapping[str, Json] | None]:
+        """See `Steps`."""
+        run: Callable[[Job], Mapping[str, Json] | None] = importlib.import_module(f"{self._package}.{step}").run
+        return run
+
+
 @dataclass
 class JobServices(Services):
     """The services of one job; progress goes to whoever watches the run."""
@@ -104,12 +138,26 @@ class JobServices(Services):
 
 
 class Engine:
-    """The actions of one matrix, in one tree, over one store."""
+    """The actions of one matrix, in one tree, over one store.
+
+    Args:
+        root: the tree: outputs lie below it, and relative paths of inputs begin there.
+        actions: by name, upstream before downstream.
+        store: where results are kept.
+        ledger: what the tree holds.
+        memo: digests of files that were read before.
+        tools: programs by name.
+        workers: the worker of a toolchain by its name.
+        admission: lets jobs in as memory allows.
+        steps: the code behind the actions.
+        versions: of whatever people will want to know when they read a record.
+        stale: where given, all actions but these are known to be fresh.
+    """
 
     def __init__(
         self,
         root: Path,
-        actions: Iterable[Action],
+        actions: Mapping[str, Action],
         *,
         store: Store,
         ledger: Ledger,
@@ -117,10 +165,12 @@ class Engine:
         tools: Toolbox,
         workers: Callable[[str], Worker],
         admission: Admission,
+        steps: Steps,
         versions: Mapping[str, str],
+        stale: Container[str] | None = None,
     ) -> None:
         self.root = root.absolute()
-        self.actions = {action.name: action for action in actions}
+        self.actions = actions
         self.store = store
         self.ledger = ledger
         self.memo = memo
@@ -131,6 +181,8 @@ class Engine:
         self.elsewhere = False
         self.watch: Callable[[str, float, float | None, str], None] = lambda *_: None
         self.pin: Callable[[Action, Json], None] = lambda *_: None
+        self._steps = steps
+        self._stale = stale
         self._tools = tools
         self._workers = workers
         self._admission = admission
@@ -141,6 +193,8 @@ class Engine:
 
     def verdict(self, name: str) -> Verdict:
         """Say whether the action is fresh. Memoised until it, or something upstream of it, has run."""
+        if self._stale is not None and name not in self._stale:
+            return FRESH
         known = self._verdicts.get(name)
         if known is None:
             known = self._verdicts[name] = self._decide(self.actions[name])
@@ -175,11 +229,19 @@ class Engine:
         Raises:
             SlipwayError: an input cannot be read.
         """
+        return self.document(action, {role: self._outputs_read(edge) for role, edge in action.upstream.items()})
+
+    def document(self, action: Action, upstream: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
+        """The key document of an action, given what it would read of its upstream: role -> {relative path: digest}.
+
+        Raises:
+            SlipwayError: an input cannot be read.
+        """
         return keys.document(
             action,
-            code=code_digest(action.step),
+            code=self._steps.code(action.step),
             files={role: self._digest(self.root / path) for role, path in action.files.items()},
-            upstream={role: self._outputs_read(edge) for role, edge in action.upstream.items()},
+            upstream=upstream,
             tools={name: tool.version if (tool := self._tools[name]) else None for name in action.tools},
         )
 
@@ -256,7 +318,7 @@ class Engine:
                 f"{action.name} is not in the store",
                 cure="build it where that is allowed and share the store, or drop --from-store-only",
             )
-        os.makedirs(self.root / SCRATCH, exist_ok=True)
+        (self.root / SCRATCH).mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"{action.step}-", dir=self.root / SCRATCH))
         try:
             log = self._log(action)
@@ -270,10 +332,10 @@ class Engine:
                 log=log,
                 services=JobServices(action.name, self._workers, self.watch),
             )
-            step = importlib.import_module(f"pipeline.steps.{action.step}")
+            run = self._steps.load(action.step)
             with self._admission(self._memory(action)), measure() as usage:
                 began, clock = time.time(), time.monotonic()
-                facts = step.run(job) or {}
+                facts = run(job) or {}
                 seconds = time.monotonic() - clock
             missing = [name for name in action.outputs if not (out / name).is_file()]
             if missing:
@@ -371,19 +433,23 @@ class Engine:
         path.write_bytes(b"")
         return path
 
-    def paths(self) -> Iterator[str]:
-        """Every input file (a directory with all in it) and every output of the actions, for the snapshot."""
-        for path in sorted({path for action in self.actions.values() for path in action.files.values()}):
-            full = self.root / path
-            yield str(full)
-            if full.is_dir():
-                yield from map(str, full.rglob("*"))
-            elif full.suffix == ".py":
-                yield from map(str, recipe_files(full))
-        for action in self.actions.values():
-            entry = self.ledger.get(action.name)
-            for path in entry.outputs if entry is not None else ():
-                yield f"{self.root}/{action.out}/{path}"
+    def inputs(self) -> Iterator[tuple[str, str]]:
+        """(path, action) for every file that actions read and none makes; a directory comes with all that is in it."""
+        for name, action in self.actions.items():
+            for path in action.files.values():
+                full = f"{self.root}/{path}" if not path.startswith("/") else path
+                yield full, name
+                if full.endswith(".py"):
+                    yield from ((str(file), name) for file in recipe_files(Path(full)))
+                elif os.path.isdir(full):  # noqa: PTH112 - for every input there is
+                    yield from ((str(file), name) for file in Path(full).rglob("*"))
+
+    def outputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str, Output]]:
+        """(path, action, output) for every file that actions have put into the tree."""
+        for name in self.actions if names is None else names:
+            entry = self.ledger.get(name)
+            if entry is not None:
+                yield from ((f"{self.root}/{entry.out}/{path}", name, made) for path, made in entry.outputs.items())
 
     # Undoing
 

@@ -269,6 +269,8 @@ def settle(reply: Json | None, ending: IO[bytes], asked: Json) -> Json:
 
 def _death(end: Json, asked: Json) -> CompilerCrash:
     function, status = asked["function"], end.get("status")
+    if asked["after"]:
+        function += f" (after {asked['after']['function']})"
     if status is None:
         return CompilerCrash(end.get("refused") or f"the worker's interpreter ended while {function} ran")
     if status >= 0:

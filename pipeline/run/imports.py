@@ -1,14 +1,14 @@
 """Which files a Python file reaches by import, found by reading its import statements and not by running it.
 
-`code` asks for the sources of a step, the engine for those of a recipe: a recipe that keeps shared parts in a file beside it
-must be stale when that file changes. An import made by a computed name is not seen; the docs say so.
+`code` asks for the sources of a step, the engine for those of a recipe: a recipe that keeps shared parts in a file
+beside it must be stale when that file changes. An import made by a computed name is not seen; the docs say so.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 Find = Callable[[str], Path | None]
@@ -41,7 +41,7 @@ def recipe_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted({path, *reached([path.stem], beside).values()}))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imports(source: Path, module: str, _mtime: int, _size: int) -> tuple[str, ...]:
     """Dotted names a file imports, relative ones resolved; also their parents, whose `__init__` runs first."""
     try:

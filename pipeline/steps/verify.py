@@ -19,9 +19,9 @@ from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symb
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.host import Trial, check_numbers, link_runnable
 from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_podspec, check_settings
-from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, linker_for, missing_linker
+from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
-from pipeline.proofs.report import Check, facts, failed, not_proven, settle, write_report
+from pipeline.proofs.report import Check, counted, facts, failed, not_proven, settle, write_report
 from pipeline.proofs.subject import Backend, Library, Model, models_from, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
@@ -67,7 +67,7 @@ def prove_backend(job: Job, scratch: Path) -> tuple[list[Check], str]:
         numbers, summary = _prove_numbers(job, library, runtime, scratch, summary)
         checks += numbers
     elif linked.proven:
-        summary += "; not run here"
+        summary += "; not run" if is_native(backend) else f"; not run (no {backend.platform} {backend.arch} here)"
     return checks, summary
 
 
@@ -169,7 +169,10 @@ def prove_product(job: Job, scratch: Path) -> tuple[list[Check], str]:
     if open_:
         return checks, f"not proven: {open_[0].saw}"
     links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
-    return checks, f"{len(libraries)} archives as proven; {links} links with its own flags, controls bite"
+    return (
+        checks,
+        f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags, controls bite",
+    )
 
 
 def _product_library(job: Job, params: Mapping[str, Json]) -> Library:

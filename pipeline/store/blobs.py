@@ -28,7 +28,7 @@ from pipeline.errors import StoreError
 
 from .digest import RACY, DigestMemo, hash_file
 from .faults import BlobMissing, Note, StrPath, store_error
-from .files import copy_file, read_file, rename, replace_file, write_file
+from .files import copy_file, name_beside, read_file, rename, replace_file, write_file
 from .links import finish, give
 
 CHEAP = 1 << 16
@@ -207,12 +207,12 @@ class BlobStore:
         except (FileNotFoundError, NotADirectoryError):
             raise _missing(sha256) from None
         if size <= COPIED and not link:
-            replace_file(name, self.read(sha256), mode, self.temporary())
+            replace_file(name, self.read(sha256), mode, self.temporary_for(name))
             return
         if not self.check(sha256):
             raise _missing(sha256)
         known = os.stat(source)
-        give(source, name, mode, self.temporary())
+        give(source, name, mode, self.temporary_for(name))
         now = os.stat(source)
         if (known.st_ino, known.st_size, known.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns):
             self._learn(sha256, now, written=True)  # a new link changes the ctime, and nothing else
@@ -250,6 +250,10 @@ class BlobStore:
             return
         except OSError as error:
             raise store_error(error, "remove a blob", self.path(sha256)) from error
+
+    def temporary_for(self, target: str) -> str:
+        """Where to prepare a file for the tree: where a killed process leaves it in nobody's way, if that can be."""
+        return name_beside(target) if self._read_only else self.temporary()
 
     def distrust(self, sha256: str) -> None:
         """Read the blob the next time, whatever its state says."""

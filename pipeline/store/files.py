@@ -16,6 +16,10 @@ import os
 from .digest import stamp
 
 
+ELSEWHERE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What a temporary file may run into that one in the target's own directory does not."""
+
+
 def read_file(path: str) -> bytes:
     """The whole content of a file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -35,7 +39,7 @@ def write_file(path: str, data: bytes, mode: int) -> None:
     try:
         fd = os.open(path, flags, mode)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(path)
         fd = os.open(path, flags, mode)
     try:
         try:
@@ -56,7 +60,7 @@ def rename(old: str, new: str) -> None:
     try:
         os.rename(old, new)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(new), exist_ok=True)
+        _make_folder(new)
         os.rename(old, new)
 
 
@@ -69,17 +73,12 @@ def replace_file(target: str, data: bytes, mode: int, temporary: str) -> None:
         mode: permissions, less the umask.
         temporary: an unused name, at best on the same file system.
     """
-    write_file(temporary, data, mode)
     try:
-        rename(temporary, target)
+        _write_and_rename(target, data, mode, temporary)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if error.errno != errno.EXDEV:
+        if error.errno not in ELSEWHERE:
             raise
-        beside = name_beside(target)
-        write_file(beside, data, mode)
-        rename(beside, target)
+        _write_and_rename(target, data, mode, name_beside(target))
 
 
 def copy_file(source: str, target: str) -> None:
@@ -95,13 +94,33 @@ def copy_file(source: str, target: str) -> None:
         raise
 
 
+def _make_folder(path: str) -> None:
+    """Make the directory that a file belongs in; mostly only the last part of its path is missing."""
+    folder = os.path.dirname(path)
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+
+
+def _write_and_rename(target: str, data: bytes, mode: int, temporary: str) -> None:
+    write_file(temporary, data, mode)
+    try:
+        rename(temporary, target)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
 def name_beside(target: str) -> str:
-    """A temporary name in the target's own directory, for when the store is on another file system; made free for use.
+    """A temporary name in the target's own directory, for when the store is elsewhere or read-only; made free for use.
 
     Always the same one, so that a killed run leaves at most one such file, and the next run clears it away.
     """
     folder, base = os.path.split(target)
     name = f"{folder}/.{base}.slipway"
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(name)
     return name

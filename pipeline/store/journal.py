@@ -79,12 +79,14 @@ class Journal:
         """
         with self._lock:
             try:
-                self._follow()
-                if self._void or (self._fd >= 0 and os.fstat(self._fd).st_size < self._seen):
+                size = self._follow()
+                if self._void or size < self._seen:
                     self._seen, self._void = 0, False
                     reset()
+                if size == self._seen:
+                    return
                 rest = b""
-                while self._fd >= 0 and (chunk := os.pread(self._fd, CHUNK, self._seen + len(rest))):
+                while (chunk := os.pread(self._fd, CHUNK, self._seen + len(rest))):
                     data = rest + chunk
                     start = 0
                     while (end := data.find(b"\n", start) + 1) > 0:
@@ -176,32 +178,36 @@ class Journal:
                 os.close(self._fd)
             self._fd, self._writable, self._inode, self._seen, self._clean_end = -1, False, 0, 0, -1
 
-    def _follow(self) -> None:
-        """Make sure that our descriptor is the file of that name."""
+    def _follow(self) -> int:
+        """Make sure that our descriptor is the file of that name, and return its size."""
         try:
-            if os.stat(self.path).st_ino == self._inode and self._fd >= 0:
-                return
+            state = os.stat(self.path)
         except FileNotFoundError:
-            if self._fd < 0:
-                return
-        self._open()
+            if self._fd >= 0:
+                self.close()
+                self._void = True
+            return 0
+        if state.st_ino != self._inode or self._fd < 0:
+            self._open()
+        return state.st_size
 
     def _open(self, *, create: bool = False) -> None:
         self.close()
         self._void = True  # what is known of offsets belongs to another file
-        self._writable = not self._read_only
+        writable = not self._read_only
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND if self._writable else os.O_RDONLY)
+            fd = os.open(self.path, os.O_RDWR | os.O_APPEND if writable else os.O_RDONLY)
         except FileNotFoundError:
             if not create:
                 return
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError:
             if create:
                 raise
-            self._fd = os.open(self.path, os.O_RDONLY)  # whoever may not write may still read: hits need no more
-            self._writable = False
+            fd = os.open(self.path, os.O_RDONLY)  # whoever may not write may still read: hits need no more
+            writable = False
+        self._fd, self._writable = fd, writable
         self._inode = os.fstat(self._fd).st_ino
 
     @contextlib.contextmanager

@@ -17,7 +17,7 @@ import os
 import sys
 
 from .digest import stamp
-from .files import copy_file, name_beside, rename
+from .files import ELSEWHERE, copy_file, name_beside, rename
 
 FICLONE = 0x40049409
 """`_IOW(0x94, 9, int)` of linux/fs.h."""
@@ -42,6 +42,15 @@ def give(source: str, target: str, mode: int, temporary: str) -> None:
         OSError: the target cannot be written.
     """
     try:
+        _give(source, target, mode, temporary)
+    except OSError as error:
+        if error.errno not in ELSEWHERE:
+            raise
+        _give(source, target, mode, name_beside(target))
+
+
+def _give(source: str, target: str, mode: int, temporary: str) -> None:
+    try:
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
         linked = False
         if reflink(source, temporary):
@@ -49,16 +58,8 @@ def give(source: str, target: str, mode: int, temporary: str) -> None:
         elif mode & 0o111 or not (linked := _link(source, temporary)):
             copy_file(source, temporary)
             finish(temporary, mode)
-        try:
-            if not (linked and _is_same(temporary, target)):  # rename(2) of two links to one file does nothing at all
-                rename(temporary, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            beside = name_beside(target)
-            copy_file(source, beside)
-            finish(beside, mode)
-            rename(beside, target)
+        if not (linked and _is_same(temporary, target)):  # rename(2) of two links to one file does nothing at all
+            rename(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -184,11 +184,13 @@ def _write(record: Record, path: str, target: str, blobs: BlobStore, *, link: bo
     output = record.outputs[path]
     data = record.small.get(output.sha256)
     if output.mode == LINK:
-        _write_symlink(path, target, data if data is not None else blobs.read(output.sha256), blobs.temporary())
+        _write_symlink(
+            path, target, data if data is not None else blobs.read(output.sha256), blobs.temporary_for(target)
+        )
     elif data is None:
         blobs.materialise(output.sha256, target, output.mode, link=link)
     elif scratch is None or not _move(f"{scratch}/{path}", data, output.mode, target):
-        replace_file(target, data, output.mode, blobs.temporary())
+        replace_file(target, data, output.mode, blobs.temporary_for(target))
 
 
 def _write_symlink(path: str, target: str, data: bytes, temporary: str) -> None:

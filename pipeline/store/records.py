@@ -14,6 +14,7 @@ The journal has a second kind of line, `<key> <unix seconds>`: that record was u
 from __future__ import annotations
 
 import binascii
+import contextlib
 import hashlib
 import json
 import re
@@ -202,6 +203,7 @@ class RecordStore:
     def __init__(self, path: str, note: Note, *, read_only: bool = False) -> None:
         self._journal = Journal(path, read_only=read_only)
         self._note = note
+        self._read_only = read_only
         self._places: dict[str, int] = {}
         self._uses: dict[str, float] = {}
         self._touched: set[str] = set()
@@ -287,15 +289,16 @@ class RecordStore:
         return self._journal.size()
 
     def close(self) -> None:
-        """Write down what was used, and let the file go."""
+        """Write down what was used, where that can be written, and let the file go."""
         now = time.time()
-        with self._lock:
-            for key in sorted(self._touched):
+        with self._lock, contextlib.suppress(StoreError):
+            for key in () if self._read_only else sorted(self._touched):
                 place = self._places.get(key)
                 if place is not None and self._uses.get(key, 0.0) < now - DAY:
                     self._journal.append(b"%b %d" % (key.encode(), int(now)))
-            self._touched.clear()
             self._journal.sync()
+        with self._lock:
+            self._touched.clear()
             self._journal.close()
 
     def _remaining(self, dropped: Collection[str]) -> Iterator[bytes]:

@@ -76,6 +76,7 @@ class Remote:
         user: for basic authentication, with `password`; else from the URL, else from ~/.netrc.
         password: see `user`.
         pause: see `PAUSE`.
+        silence: see `SILENCE`.
 
     Raises:
         StoreError: the URL is not one of http or https.
@@ -91,6 +92,7 @@ class Remote:
         user: str | None = None,
         password: str | None = None,
         pause: float = PAUSE,
+        silence: float = SILENCE,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -105,6 +107,7 @@ class Remote:
         if not self._login and parts.username:
             self._login = (unquote(parts.username), unquote(parts.password or ""))
         self._pause = pause
+        self._silence = silence
         self._given_up = False
         self._sent: set[str] = set()
         self._client: httpx.Client | None = None
@@ -267,7 +270,7 @@ class Remote:
                 self._client = httpx.Client(
                     auth=httpx.BasicAuth(*login) if login and not self._token else None,
                     headers=headers,
-                    timeout=httpx.Timeout(SILENCE, connect=CONNECT),
+                    timeout=httpx.Timeout(self._silence, connect=CONNECT),
                     follow_redirects=False,  # credentials go where the user said, and nowhere else
                 )
             return self._client

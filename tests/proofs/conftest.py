@@ -12,11 +12,12 @@ import pytest
 from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, described_model, models
 from standins import StandIn, program
 
+import pipeline
 from pipeline.action import Job, Tool
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.tar_members import read_tar
-from pipeline.errors import CompilerCrash, StepError
 from pipeline.proofs.subject import Backend, Library, read_library
+from pipeline.run.worker import ForkWorker
 
 
 @pytest.fixture(scope="session")
@@ -86,48 +87,36 @@ def tvm_archives(tvm_objects, tmp_path_factory) -> dict[str, Path]:
     return made
 
 
-class StandInWorker:
-    """A worker of this very interpreter: each call in a fresh process, its errors told as the real one tells them."""
-
-    CODE = (
-        "import importlib, json, sys\n"
-        "module, _, name = sys.argv[1].partition(':')\n"
-        "from pipeline.errors import SlipwayError\n"
-        "try: answer = {'value': getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))}\n"
-        "except SlipwayError as error: answer = {'what': error.what, 'cure': error.cure}\n"
-        "print('\\n' + json.dumps(answer))\n"
-    )
-
-    def call(self, function, arguments, *, log, **_more):
-        command = [sys.executable, "-c", self.CODE, function, json.dumps(arguments)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise CompilerCrash(f"{function} ended with {done.returncode}: {done.stderr[-500:]}", log=log)
-        answer = json.loads(done.stdout.rpartition("\n{")[2].join(["{", ""]))
-        if "value" not in answer:
-            raise StepError(answer["what"], cure=answer["cure"], log=log)
-        return answer["value"]
+@pytest.fixture(scope="session")
+def worker():
+    """A real worker: what crashes in it takes a child along, not the tests."""
+    warm = ForkWorker(path=[Path(pipeline.__file__).parents[1]])
+    yield warm
+    warm.close()
 
 
 class StandInServices:
     """Services of a run that nobody watches."""
 
+    def __init__(self, worker):
+        self._worker = worker
+
     def worker(self, toolchain):
         assert toolchain == "current"
-        return StandInWorker()
+        return self._worker
 
     def progress(self, done, total, unit):
         """Nobody watches."""
 
 
 @pytest.fixture
-def job(tmp_path):
+def job(tmp_path, worker):
     """Make a job with a scratch directory of its own: `job(params, inputs, tools)`."""
     count = iter(range(1000))
 
     def make(params: Mapping, inputs: Mapping[str, Path], tools: Mapping[str, Tool | None]) -> Job:
         out = tmp_path / f"out-{next(count)}"
         out.mkdir()
-        return Job(params, inputs, tools, out, tmp_path / "log.txt", StandInServices())
+        return Job(params, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker))
 
     return make

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.errors import VerifyError
-from pipeline.proofs.report import facts, failed, listed, not_proven, proven, settle, write_report
+from pipeline.proofs.report import counted, facts, failed, listed, not_proven, proven, settle, write_report
 
 GOOD = proven("members", "4 objects")
 BAD = failed("symbols", "no library_bin", "rebuild it")
@@ -59,6 +59,10 @@ def test_every_failure_is_listed_and_the_whole_report_is_in_the_log(tmp_path, st
         assert text in message
     logged = json.loads((tmp_path / "log").read_text())
     assert [check["state"] for check in logged["checks"]] == ["proven", "failed", "failed"]
+
+
+def test_things_are_counted():
+    assert (counted(1, "slice"), counted(2, "slice")) == ("1 slice", "2 slices")
 
 
 def test_long_lists_are_cut():

@@ -1,6 +1,7 @@
 """A stand-in for the modules of a toolchain: functions that a worker calls in its children."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -131,6 +132,10 @@ def codegen_crash(state):
     os.kill(os.getpid(), signal.SIGABRT)
 
 
+def limit_of_parent(state):
+    return resource.prlimit(os.getppid(), resource.RLIMIT_CPU)[0]
+
+
 def meet(state, folder, others):
     """Returns once that many calls run at the same time."""
     mine = Path(folder, str(os.getpid()))
@@ -144,12 +149,11 @@ def meet(state, folder, others):
 
 
 def sleep_with_children(folder):
-    """Leaves the ids of itself and of a tool it runs in files, and stays."""
-    tool = subprocess.Popen(["sleep", "60"])
-    Path(folder, "tool").write_text(str(tool.pid))
-    Path(folder, "call").write_text(str(os.getpid()))
-    Path(folder, "server").write_text(str(os.getppid()))
-    time.sleep(60)
+    """Leaves the ids of a tool it runs, of itself and of its parent in a file, and stays."""
+    tool = subprocess.Popen(["sleep", "30"])
+    Path(folder, "unfinished").write_text(f"{tool.pid} {os.getpid()} {os.getppid()}")
+    Path(folder, "unfinished").rename(Path(folder, "pids"))
+    time.sleep(30)
 
 
 def sleep_after(state, folder):

@@ -1,0 +1,50 @@
+"""Makes the code of dynamic shapes the same in every run, where TVM leaves its order to chance.
+
+`schedules` adds it as the last pass of every pipeline. TVM's pass VMShapeLower writes a `shape_func` that computes the
+derived extents of a function (`H[3] = 256 * H[0]`), and walks a hash map of addresses to do so: the order of the stores,
+and with it the bytes of `lib0.o`, differed from run to run. The stores are independent of one another, so here they are
+sorted by what they store to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import tirx
+
+
+@tvm.transform.module_pass(opt_level=0, name="SortShapeStores")
+def sort_shape_stores(module: Any, _context: Any) -> Any:
+    """Sort the stores of every shape function of an `IRModule`."""
+    changed = {}
+    for variable, function in module.functions.items():
+        if isinstance(function, tirx.PrimFunc) and function.attrs and "tirx.is_host_func" in function.attrs:
+            ordered = _sorted(function.body)
+            if ordered is not None:
+                changed[variable] = function.with_body(ordered)
+    for variable, function in changed.items():
+        module[variable] = function
+    return module
+
+
+def _sorted(body: Any) -> Any | None:
+    """Return the statements in order; None where they are anything but independent stores to constant places."""
+    if not isinstance(body, tirx.SeqStmt) or not all(isinstance(part, tirx.BufferStore) for part in body.seq):
+        return None
+    stores = {_place(part): part for part in body.seq}
+    loads: list[Any] = []
+    for part in body.seq:
+        tvm_ffi.structural_walk(part.value, (tvm.ir.TensorLoad, loads.append))
+    read = {_place(load) for load in loads}
+    if None in stores or None in read or len(stores) != len(body.seq) or read & stores.keys():
+        return None
+    return tirx.SeqStmt([stores[place] for place in sorted(place for place in stores if place is not None)])
+
+
+def _place(access: Any) -> tuple[int, ...] | None:
+    """Where is stored to or loaded from, if that is constant. There is one buffer; of two, one is taken for the other,
+    which can only lead to leaving the order alone."""
+    indices = [getattr(index, "value", None) for index in access.indices]
+    return None if None in indices else tuple(int(index) for index in indices if index is not None)

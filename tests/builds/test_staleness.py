@@ -1,0 +1,147 @@
+"""What a change makes stale: exactly the tasks it affects run, and a second run does nothing. With the real `doit`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.tvm
+
+EVERYTHING = {
+    "toolchain:current",
+    "weights:tiny",
+    "params:tiny-f32",
+    "compile:tiny-f32@host",
+    "compile:tiny-f32@ios-arm64",
+    "archive:host",
+    "archive:ios-arm64",
+    "linkkit:kit",
+    "xcframework:kit",
+    "bundle:tiny-f32",
+    "verify:host",
+    "verify:ios-arm64",
+    "verify:kit",
+    "manifest:dist",
+}
+
+
+def test_the_first_run_builds_everything_and_the_second_nothing(project):
+    first = project.ok()
+    assert first.built == EVERYTHING
+    assert "run: max error" in first.output
+    assert "linked, 2/2 constructors" in first.output
+    second = project.ok()
+    assert second.idle
+    assert "14 tasks, all fresh: nothing to do." in second.output
+
+
+def test_nothing_runs_without_the_snapshot_either(built):
+    shutil.rmtree(built.path("build/snapshot"))
+    assert built.ok().idle
+
+
+def test_a_touched_file_rebuilds_nothing(built):
+    os.utime(built.path("recipe.py"))
+    os.utime(built.path("weights/weight.txt"))
+    assert built.ok().idle
+
+
+def test_an_edited_recipe_is_compiled_again_but_what_yields_the_same_bytes_stops_there(built):
+    built.edit("recipe.py", '"""A model small', '"""Still a model small')
+    assert built.ok().built == {
+        "params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64", "verify:host"
+    }  # fmt: skip
+
+
+def test_a_file_that_the_recipe_imports_counts_as_the_recipe(built):
+    built.write("shared.py", "SCALE = 1\n")
+    built.edit("recipe.py", "import json\n", "import json\n\nimport shared\n")
+    built.ok()
+    built.write("shared.py", "SCALE = 2\n")
+    assert "compile:tiny-f32@host" in built.ok().built
+
+
+def test_an_option_rebuilds_all_that_depends_on_the_model(built):
+    built.edit("targets.yaml", "dtype: float32", "dtype: float32, note: other")
+    worked = built.ok().built
+    assert {"params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64"} <= worked
+    assert not worked & {"toolchain:current", "weights:tiny"}
+
+
+def test_a_deployment_target_rebuilds_its_backend_only(built):
+    built.edit("targets.yaml", '"14.0"', '"15.0"')
+    assert built.ok().built == {
+        "compile:tiny-f32@ios-arm64", "archive:ios-arm64", "linkkit:kit", "xcframework:kit", "verify:ios-arm64",
+        "verify:kit", "manifest:dist",
+    }  # fmt: skip
+
+
+def test_a_users_template_rebuilds_its_kit_only(built):
+    built.write("templates/xcconfig.j2", "// ours\n")
+    built.edit("targets.yaml", "backends: [ios-arm64]}", "backends: [ios-arm64], templates: templates}")
+    run = built.doit()
+    assert run.built <= {"linkkit:kit", "verify:kit", "manifest:dist"}, run.output
+    assert "linkkit:kit" in run.built
+
+
+def test_a_changed_tensor_compiles_nothing(built):
+    text = built.path("weights/weight.txt").read_text()
+    built.path("weights/weight.txt").write_text(text.replace("0.25", "0.75"))
+    assert built.ok().built == {
+        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", "verify:host", "manifest:dist"
+    }  # fmt: skip
+
+
+def test_a_changed_tokenizer_only_changes_the_bundle(built):
+    built.write("weights/tokenizer.json", '{"vocabulary": ["c"]}\n')
+    worked = built.ok().built
+    assert not any(name.startswith(("compile:", "archive:")) for name in worked)
+    assert "bundle:tiny-f32" in worked
+
+
+def test_a_change_of_content_with_size_and_mtime_kept_is_noticed(built):
+    path = built.path("weights/weight.txt")
+    before = path.stat()
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert "params:tiny-f32" in built.ok().built
+
+
+@pytest.mark.parametrize("spoil", ["delete", "edit", "truncate"])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("build/compile/tiny-f32@host/tiny_f32_lib0.o", "compile:tiny-f32@host"),
+        ("build/archive/ios-arm64/libmodels.a", "archive:ios-arm64"),
+        ("dist/kit/kit.xcframework/Info.plist", "xcframework:kit"),
+        ("dist/bundle/tiny-f32/tensor-cache.json", "bundle:tiny-f32"),
+        ("dist/manifest.json", "manifest:dist"),
+    ],
+)
+def test_a_spoilt_output_is_restored_from_the_store(built, name, task, spoil):
+    path = built.path(name)
+    good = path.read_bytes()
+    if spoil == "delete":
+        path.unlink()
+    else:
+        path.chmod(0o644)
+        path.write_bytes(b"edited by hand" if spoil == "edit" else good[: len(good) // 2])
+    run = built.ok()
+    assert run.worked == {task: "restored"}
+    assert path.read_bytes() == good
+    assert built.ok().idle
+
+
+def test_a_model_taken_out_of_the_matrix_takes_its_products_along_and_comes_back_from_the_store(built):
+    text = built.path("targets.yaml").read_text()
+    built.edit("targets.yaml", "products:\n  kit: {kind: xcframework, backends: [ios-arm64]}\n", "")
+    run = built.ok()
+    assert not built.path("dist/kit").exists()
+    assert "xcframework:kit is no longer in targets.yaml" in run.output
+    built.path("targets.yaml").write_text(text)
+    back = built.ok()
+    assert not back.built
+    assert built.path("dist/kit/kit.xcframework/Info.plist").is_file()

@@ -1,0 +1,131 @@
+"""Running a linked model on this machine: right numbers pass, wrong numbers do not, misuse is explained."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import TINY, Compiled, host_triple, link, model
+
+from pipeline.compilers import tensor_cache
+from pipeline.compilers.recipe import Comparison
+from pipeline.errors import StepError
+
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
+
+
+class Linked:
+    """The tiny recipe, compiled for this machine and linked, with its parameters."""
+
+    def __init__(self, folder, param_mode):
+        self.compiled = Compiled(folder, TINY, model("tiny", "f32", {"param_mode": param_mode}))
+        self.objects = self.compiled.compile(host_triple())
+        self.library = link(self.objects)
+        self.parameters = self.compiled.parameters()
+
+    def check(self, **changes):
+        parameters = changes.pop("cache", self.parameters)
+        return self.compiled.check(self.library, self.objects, parameters, **changes)
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory, warm):
+    return Linked(tmp_path_factory.mktemp("packed"), "packed")
+
+
+def test_the_numbers_are_right(linked):
+    forward, double = linked.check()
+    assert forward["passed"]
+    assert 0 < forward["max_abs_error"] < 1e-6
+    assert (forward["name"], forward["elements"], forward["problem"]) == ("forward", 480, None)
+    assert double["passed"]
+    assert double["max_abs_error"] == 0
+
+
+def test_plain_parameters_are_found_by_name(tmp_path):
+    assert all(result["passed"] for result in Linked(tmp_path, "plain").check())
+
+
+def test_one_changed_weight_fails(linked, tmp_path):
+    held = {name: np.array(array) for name, array in tensor_cache.read(linked.parameters).items()}
+    held["dense.bias"][3] += 0.01
+    tensor_cache.write(held.items(), tmp_path)
+    forward, double = linked.check(cache=tmp_path)
+    assert not forward["passed"]
+    assert forward["max_abs_error"] > forward["atol"]
+    assert double["passed"]
+
+
+CHECKS = {
+    "unknown": ("session.call('backward')", "no function 'backward'", "double, forward"),
+    "few": ("session.call('forward')", "called with 0 arguments", "x float32['n', 96]"),
+    "runtime": ("session.runtime('vm.builtin.no_such')", "no function 'vm.builtin.no_such'", "runtime"),
+    "nothing": ("return; yield", "check compared nothing", "at least one"),
+    "kind": ("yield 3", "the check yielded a int", "Comparison"),
+    "shape": ("session.call('double', np.zeros((2, 7), 'float32'))", "raised", "traceback"),
+}
+
+
+@pytest.mark.parametrize("case", CHECKS)
+def test_a_wrong_check_is_explained(linked, tmp_path, case):
+    statement, what, cure = CHECKS[case]
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"import numpy as np\ndef check(session):\n    {statement}\n    yield\n")
+    with pytest.raises(StepError) as caught:
+        linked.check(recipe=str(recipe))
+    assert what in caught.value.what
+    assert cure in caught.value.cure
+
+
+def test_a_parameter_that_was_not_given(linked, tmp_path):
+    held = tensor_cache.read(linked.parameters)
+    tensor_cache.write([(name, array) for name, array in held.items() if name != "norm.weight"], tmp_path)
+    with pytest.raises(StepError, match="a parameter 'norm.weight' that its source did not give"):
+        linked.check(cache=tmp_path)
+
+
+def test_a_model_that_is_not_in_the_library(linked):
+    with pytest.raises(StepError, match="not registered under 'other_f32_'") as caught:
+        linked.check(model={**linked.compiled.model, "prefix": "other_f32_"})
+    assert "whole archive" in caught.value.cure
+
+
+def test_what_is_no_library(linked, tmp_path):
+    (tmp_path / "x.so").write_bytes(b"\x7fELF")
+    with pytest.raises(StepError, match="cannot be loaded"):
+        linked.check(library=str(tmp_path / "x.so"))
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "problem"),
+    [
+        ([1.0, 2.0], [1.0], "got the shape [2], want [1]"),
+        ([1.0, math.nan], [1.0, 2.0], "there is a NaN or an infinity in it"),
+        ([1.0, math.inf], [1.0, math.inf], "there is a NaN or an infinity in it"),
+        ([], [], "there is nothing to compare"),
+        ([1.0, 2.5], [1.0, 2.0], None),
+    ],
+)
+def test_never_equal(got, want, problem):
+    from pipeline.compilers.session import judge
+
+    verdict = judge(Comparison("x", np.array(got), want, 0.4))
+    assert verdict["passed"] is False
+    assert verdict["problem"] == problem
+    json.dumps(verdict, allow_nan=False)
+
+
+def test_the_tolerance_itself_passes():
+    from pipeline.compilers.session import judge
+
+    assert judge(Comparison("x", np.float32(2.5), 2, 0.5)) == {
+        "name": "x",
+        "elements": 1,
+        "atol": 0.5,
+        "max_abs_error": 0.5,
+        "max_abs_want": 2.0,
+        "passed": True,
+        "problem": None,
+    }

@@ -1,0 +1,88 @@
+"""A real nginx with WebDAV as a remote store, for the tests that need one; how a team would serve it, less the TLS."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1; {user}
+events {{ worker_connections 64; }}
+http {{
+  access_log {folder}/access.log combined;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder}/data;
+    client_max_body_size {limit};
+    location / {{ create_full_put_path on; {dav} {auth} }}
+  }}
+}}
+"""
+
+WITH_TOKEN = 'if ($http_authorization != "Bearer sesame") { return 401; }'
+
+
+class Nginx:
+    """One server process; `data` is what it serves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, auth: str = "", dav: bool = True, limit: str = "0") -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        if auth == "basic":
+            (self.folder / "users").write_text("ci:{PLAIN}secret\n")
+            (self.folder / "users").chmod(0o644)
+            auth = f"auth_basic cache; auth_basic_user_file {self.folder}/users;"
+        config = self.folder / "nginx.conf"
+        config.write_text(
+            CONFIG.format(
+                folder=self.folder,
+                port=self.port,
+                auth=auth,
+                dav="dav_methods PUT DELETE;" if dav else "",
+                limit=limit,
+                user="user root;",
+            )
+        )
+        command = [_program(), "-c", str(config), "-e", str(self.folder / "error.log")]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+            else:
+                return
+        pytest.fail((self.folder / "error.log").read_text())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def requests(self) -> list[tuple[str, str]]:
+        """Method and path of every request so far."""
+        lines = (self.folder / "access.log").read_text().splitlines()
+        return [tuple(line.split('"')[1].split()[:2]) for line in lines]
+
+
+def _program() -> str:
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
+    if found is None:
+        pytest.skip("nginx is not installed")
+    return found

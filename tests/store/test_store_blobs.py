@@ -1,0 +1,220 @@
+"""Bytes go in once, come out as they went in, and are never believed when they were changed meanwhile."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from store_actions import BIG, MIDDLE, SOME
+
+from pipeline.errors import StoreError
+from pipeline.store import links
+from pipeline.store.blobs import BlobStore
+from pipeline.store.faults import BlobMissing
+
+
+@pytest.fixture
+def notes():
+    return []
+
+
+@pytest.fixture
+def blobs(tmp_path, notes):
+    return BlobStore(tmp_path / "store", notes.append)
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def scratch(tmp_path, data, name="scratch"):
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def inode(path):
+    return Path(path).stat().st_ino
+
+
+def path_of(blobs, stored):
+    return Path(blobs.path(stored.sha256))
+
+
+@pytest.mark.parametrize("data", [b"", b"x", SOME, MIDDLE, BIG], ids=["empty", "byte", "some", "middle", "big"])
+@pytest.mark.parametrize("move", [True, False])
+def test_what_goes_in_comes_out(blobs, tmp_path, data, move):
+    path = scratch(tmp_path, data)
+    stored = blobs.put(path, move=move)
+    assert stored == (sha(data), len(data))
+    assert path.exists() is not move
+    assert blobs.check(*stored)
+    assert blobs.read(stored.sha256) == data
+    with blobs.open(stored.sha256) as file:
+        assert file.read() == data
+    assert stat.S_IMODE(path_of(blobs, stored).stat().st_mode) == 0o444
+    blobs.materialise(stored.sha256, tmp_path / "new" / "out")
+    assert (tmp_path / "new" / "out").read_bytes() == data
+
+
+def test_moving_copies_nothing(blobs, tmp_path):
+    path = scratch(tmp_path, BIG)
+    number = inode(path)
+    assert inode(blobs.path(blobs.put(path, move=True).sha256)) == number
+
+
+def test_the_same_bytes_are_kept_once_and_links_to_them_stay_links(blobs, tmp_path):
+    first = blobs.put(scratch(tmp_path, BIG), move=True)
+    blobs.materialise(first.sha256, tmp_path / "out")
+    assert blobs.put(scratch(tmp_path, BIG), move=True) == first
+    assert inode(tmp_path / "out") == inode(blobs.path(first.sha256))
+    assert [name for name, _ in blobs.all()] == [first.sha256]
+
+
+def test_a_link_to_a_blob_is_taken_in_without_a_copy(blobs, tmp_path):
+    stored = blobs.put(scratch(tmp_path, BIG), move=True)
+    number = inode(blobs.path(stored.sha256))
+    os.link(blobs.path(stored.sha256), tmp_path / "bundle")
+    assert blobs.put(tmp_path / "bundle", move=True) == stored
+    assert not (tmp_path / "bundle").exists()
+    assert inode(blobs.path(stored.sha256)) == number
+
+
+def test_a_file_that_has_other_names_is_not_moved_into_the_store(blobs, tmp_path):
+    path = scratch(tmp_path, MIDDLE)
+    os.link(path, tmp_path / "somebody elses")
+    stored = blobs.put(path, move=True)
+    (tmp_path / "somebody elses").write_bytes(b"edited")
+    assert blobs.read(stored.sha256) == MIDDLE
+
+
+def test_small_files_are_copies_large_ones_links_and_programs_are_programs(blobs, tmp_path):
+    small, large = blobs.put(scratch(tmp_path, SOME)), blobs.put(scratch(tmp_path, BIG))
+    out = tmp_path / "out"
+    blobs.materialise(small.sha256, out)
+    assert inode(out) != inode(blobs.path(small.sha256))
+    assert out.stat().st_mode & 0o777 == 0o644
+    blobs.materialise(small.sha256, out, link=True)
+    assert inode(out) == inode(blobs.path(small.sha256))
+    blobs.materialise(large.sha256, out)
+    assert inode(out) == inode(blobs.path(large.sha256)) or links.reflink(blobs.path(large.sha256), str(tmp_path / "r"))
+    blobs.materialise(large.sha256, out, 0o755)
+    assert out.stat().st_mode & 0o777 == 0o755
+    assert out.read_bytes() == BIG
+    assert stat.S_IMODE(path_of(blobs, large).stat().st_mode) == 0o444
+
+
+def test_a_link_over_itself_leaves_no_litter(blobs, tmp_path):
+    stored = blobs.put(scratch(tmp_path, BIG))
+    for _ in range(2):
+        blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    assert list((tmp_path / "store" / "part").iterdir()) == []
+    assert (tmp_path / "out").read_bytes() == BIG
+
+
+def test_an_edit_through_a_hard_link_is_noticed(blobs, tmp_path, notes):
+    stored = blobs.put(scratch(tmp_path, BIG))
+    blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    assert blobs.check(*stored)
+    with (tmp_path / "out").open("r+b") as file:
+        file.write(b"edited")
+    assert not blobs.check(*stored)
+    assert len(notes) == 1
+    assert not blobs.has(stored.sha256)
+    with pytest.raises(BlobMissing, match="missing or damaged"):
+        blobs.materialise(stored.sha256, tmp_path / "again")
+    blobs.put(scratch(tmp_path, BIG))
+    assert blobs.check(*stored)
+
+
+def test_a_blob_known_by_heart_is_not_read(blobs, tmp_path, monkeypatch):
+    stored = blobs.put(scratch(tmp_path, BIG))
+    blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    blobs.close()
+    later = BlobStore(tmp_path / "store", pytest.fail)
+    monkeypatch.setattr(later, "_hash", pytest.fail)
+    assert later.check(*stored)
+
+
+@pytest.mark.parametrize("data", [SOME, MIDDLE, BIG], ids=["some", "middle", "big"])
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-1], lambda d: b"X" + d[1:], lambda _: b""], ids=["short", "flip", "empty"]
+)
+def test_a_damaged_blob_is_thrown_out(blobs, tmp_path, notes, data, damage):
+    stored = blobs.put(scratch(tmp_path, data))
+    path = path_of(blobs, stored)
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(damage(data))
+    assert not blobs.check(*stored)
+    assert not path.exists()
+    assert len(notes) == 1
+
+
+def test_a_read_only_store_passes_over_damage(blobs, tmp_path):
+    stored = blobs.put(scratch(tmp_path, SOME))
+    path = path_of(blobs, stored)
+    path.chmod(0o644)
+    with path.open("ab") as file:
+        file.write(b"!")
+    reader = BlobStore(tmp_path / "store", lambda _: None, read_only=True)
+    assert not reader.check(*stored)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "symlink"])
+def test_only_regular_files_are_taken(blobs, tmp_path, kind):
+    path = tmp_path / "odd"
+    {"directory": path.mkdir, "fifo": lambda: os.mkfifo(path), "symlink": lambda: path.symlink_to("x")}[kind]()
+    with pytest.raises(StoreError, match="not a regular file"):
+        blobs.put(path)
+
+
+def test_a_reflink_that_cannot_be_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(links, "_clone", lambda *_: False)
+    monkeypatch.setattr(links, "_refusing", set())
+    source = scratch(tmp_path, b"x")
+    assert not links.reflink(str(source), str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_reflink_is_preferred_to_a_link(blobs, tmp_path, monkeypatch):
+    def clone(source, target):  # stand-in for a file system that has them
+        Path(target).write_bytes(Path(source).read_bytes())
+        return True
+
+    monkeypatch.setattr(links, "_clone", clone)
+    monkeypatch.setattr(links, "_refusing", set())
+    stored = blobs.put(scratch(tmp_path, BIG))
+    blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    assert inode(tmp_path / "out") != inode(blobs.path(stored.sha256))
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("data", [SOME, BIG], ids=["some", "big"])
+def test_another_file_system_gets_a_copy(blobs, tmp_path, data):
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system to write to")
+    stored = blobs.put(scratch(tmp_path, data), move=True)
+    target = shared / f"slipway-test-{os.getpid()}" / "out"
+    try:
+        blobs.materialise(stored.sha256, target, link=True)
+        assert target.read_bytes() == data
+        assert list(target.parent.iterdir()) == [target]
+        assert blobs.put(target, move=True) == stored
+        assert not target.exists()
+    finally:
+        target.parent.rmdir()
+
+
+def test_flush_waits_for_each_new_blob_once(blobs, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    blobs.put(scratch(tmp_path, SOME))
+    blobs.put(scratch(tmp_path, MIDDLE))
+    blobs.flush()
+    blobs.flush()
+    assert len(synced) == 2

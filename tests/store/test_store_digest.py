@@ -1,0 +1,199 @@
+"""A file is read when it may have changed, and only then."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from pipeline.errors import StoreError
+from pipeline.store import digest as module
+from pipeline.store.digest import DigestMemo, canonical, stamp
+from pipeline.store.records import key_of
+
+HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often files are opened to be hashed."""
+    opened = []
+    real = module._opener
+    monkeypatch.setattr(module, "_opener", lambda path, flags: (opened.append(path), real(path, flags))[1])
+    return opened
+
+
+def settle():
+    time.sleep(module.RACY / 1e9 * 1.5)
+
+
+def hello(tmp_path, content=b"hello"):
+    path = tmp_path / "input"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_settled_file_is_read_once(tmp_path, reads):
+    path, memo = hello(tmp_path), DigestMemo()
+    settle()
+    assert [memo.digest(path) for _ in range(3)] == [HELLO] * 3
+    assert len(reads) == 1
+
+
+def test_a_file_written_a_moment_ago_is_not_learnt_by_heart(tmp_path, reads):
+    path, memo = hello(tmp_path), DigestMemo()
+    memo.digest(path)
+    memo.digest(path)
+    assert len(reads) == 2
+
+
+def test_same_size_and_mtime_but_other_content_is_noticed(tmp_path):
+    path, memo = hello(tmp_path), DigestMemo()
+    settle()
+    assert memo.digest(path) == HELLO
+    before = path.stat()
+    path.write_bytes(b"jello")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert memo.digest(path) != HELLO
+
+
+def test_a_file_replaced_by_one_of_the_same_size_and_mtime_is_noticed(tmp_path):
+    path, memo = hello(tmp_path), DigestMemo()
+    settle()
+    assert memo.digest(path) == HELLO
+    other = tmp_path / "other"
+    other.write_bytes(b"jello")
+    shutil.copystat(path, other)
+    other.replace(path)
+    assert memo.digest(path) != HELLO
+
+
+def test_a_touched_file_is_read_once_more_and_is_the_same(tmp_path, reads):
+    path, memo = hello(tmp_path), DigestMemo()
+    settle()
+    memo.digest(path)
+    path.touch()
+    settle()
+    assert [memo.digest(path), memo.digest(path)] == [HELLO, HELLO]
+    assert len(reads) == 2
+
+
+def test_what_is_known_survives_the_process(tmp_path, reads):
+    path, memo = hello(tmp_path), DigestMemo(tmp_path / "memo")
+    settle()
+    memo.digest(path)
+    memo.save()
+    again = DigestMemo(tmp_path / "memo")
+    assert again.digest(path) == HELLO
+    assert len(reads) == 1
+    path.write_bytes(b"jello")
+    assert again.digest(path) != HELLO
+
+
+def test_old_and_new_knowledge_are_saved_together(tmp_path, reads):
+    paths = [tmp_path / f"{i}" for i in range(5)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"x" * i)
+    settle()
+    for path in paths:
+        memo = DigestMemo(tmp_path / "memo")
+        memo.digest(path)
+        memo.save()
+    last = DigestMemo(tmp_path / "memo")
+    assert len({last.digest(path) for path in paths}) == 5
+    assert len(reads) == 5
+
+
+def test_our_own_stamped_file_can_be_remembered_at_once_and_an_edit_is_noticed(tmp_path, reads):
+    path, memo = hello(tmp_path), DigestMemo()
+    stamp(path)
+    memo.remember(str(path), path.stat(), HELLO)
+    assert memo.digest(path) == HELLO
+    assert reads == []
+    with path.open("r+b") as file:  # in place, same size, within the same tick
+        file.write(b"j")
+    assert memo.digest(path) != HELLO
+
+
+@pytest.mark.parametrize("damage", [b"", b"rubbish", None])
+def test_a_damaged_memo_is_an_empty_one(tmp_path, damage):
+    path, memo = hello(tmp_path), DigestMemo(tmp_path / "memo")
+    settle()
+    memo.digest(path)
+    memo.save()
+    saved = tmp_path / "memo"
+    saved.write_bytes(saved.read_bytes()[:-1] if damage is None else damage)
+    assert DigestMemo(saved).digest(path) == HELLO
+
+
+def test_a_memo_that_cannot_be_saved_is_no_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    memo = DigestMemo(tmp_path / "file" / "memo")
+    path = hello(tmp_path)
+    settle()
+    memo.digest(path)
+    memo.save()
+    assert memo.digest(path) == HELLO
+
+
+def test_a_directory_has_the_digest_of_its_manifest(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    (folder / "b" / "tool").write_bytes(b"hello")
+    (folder / "b" / "tool").chmod(0o755)
+    (folder / "a").write_bytes(b"hello")
+    (folder / "link").symlink_to("b/tool")
+    (folder / "empty").mkdir()
+    memo = DigestMemo()
+    assert memo.manifest(folder) == [
+        ("a", False, 5, HELLO),
+        ("b/tool", True, 5, HELLO),
+        ("link", False, 6, "link:b/tool"),
+    ]
+    assert memo.digest(folder) == key_of(memo.manifest(folder))
+    before = memo.digest(folder)
+    (folder / "a").chmod(0o744)
+    assert memo.digest(folder) != before
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "b/../../outside", ".."])
+def test_a_symlink_out_of_a_directory_is_refused(tmp_path, target):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(target)
+    with pytest.raises(StoreError, match="leads outside"):
+        DigestMemo().digest(tmp_path / "in")
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(StoreError, match="no such file") as caught:
+        DigestMemo().digest(tmp_path / "nowhere")
+    assert "cure" in str(caught.value)
+
+
+def test_a_fifo_is_neither_waited_for_nor_hashed(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(StoreError, match="not a regular file"):
+        DigestMemo().digest(tmp_path / "fifo")
+
+
+def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
+    path = hello(tmp_path)
+    real = module._opener
+
+    def grow(name, flags):
+        descriptor = real(name, flags)
+        original = os.fstat(descriptor)
+        path.write_bytes(b"x" * (original.st_size + 1))
+        return descriptor
+
+    states = iter(range(100))
+    real_identity = module._identity
+    monkeypatch.setattr(module, "_opener", grow)
+    monkeypatch.setattr(module, "_identity", lambda state: (*real_identity(state)[:3], next(states)))
+    with pytest.raises(StoreError, match="keeps changing"):
+        DigestMemo().file(path)
+
+
+def test_canonical_json_is_what_the_design_says():
+    assert canonical({"b": [1, None], "a": "ü\udcff"}) == '{"a":"ü'.encode() + b"\xed\xb3\xbf" + b'","b":[1,null]}'

@@ -1,0 +1,159 @@
+"""The store becomes smaller, but never by what is needed."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from store_actions import MIDDLE, SOME, finish
+
+from pipeline.errors import StoreError
+from pipeline.store.gc import STALE, collect, stats, verify
+from pipeline.store.store import Store
+
+NOW = time.time()
+DAY = 86_400.0
+
+
+@pytest.fixture
+def aged(store, tmp_path):
+    """Five records, the first one the oldest; each has a blob of its own, and all share one."""
+    return [
+        finish(
+            store,
+            tmp_path / "scratch",
+            f"compile:{i}",
+            {"own": SOME + b"%d" % i, "shared": MIDDLE},
+            started=NOW - (5 - i) * DAY,
+        )
+        for i in range(5)
+    ]
+
+
+def found(store, records):
+    return [i for i, record in enumerate(records) if store.lookup(record.key) is not None]
+
+
+def test_nothing_goes_without_a_limit(store, aged):
+    collected = collect(store, (), now=NOW)
+    assert (collected.records, collected.blobs, collected.kept_records) == (0, 0, 5)
+    assert found(store, aged) == [0, 1, 2, 3, 4]
+
+
+def test_by_age(store, aged):
+    collected = collect(store, {aged[0].key}, max_age=2.5 * DAY, now=NOW)
+    assert found(store, aged) == [0, 3, 4]
+    assert (collected.records, collected.blobs, collected.bytes) == (2, 2, 2 * (len(SOME) + 1))
+    assert collected.kept_bytes == len(MIDDLE) + 3 * (len(SOME) + 1)
+
+
+def test_by_size_the_least_recently_used_first(store, aged):
+    store.records.touch(aged[0].key)
+    store.records.close()
+    collect(store, (), max_bytes=len(MIDDLE) + 2 * (len(SOME) + 1), now=NOW)
+    assert found(store, aged) == [0, 4]
+
+
+def test_what_is_needed_stays_whatever_the_limits(store, aged):
+    live = {aged[1].key, aged[2].key}
+    collect(store, live, max_bytes=0, max_age=0, now=NOW)
+    assert found(store, aged) == [1, 2]
+    assert verify(store).incomplete == ()
+
+
+def test_the_last_user_takes_the_shared_blob_with_it(store, aged):
+    collected = collect(store, (), max_bytes=0, now=NOW)
+    assert collected.kept_bytes == 0
+    assert list(store.blobs.all()) == []
+
+
+def test_a_dry_run_only_tells(store, aged):
+    told = collect(store, (), max_bytes=0, now=NOW, dry_run=True)
+    assert found(store, aged) == [0, 1, 2, 3, 4]
+    assert collect(store, (), max_bytes=0, now=NOW) == told
+
+
+def test_blobs_without_a_record_and_litter_go(store, aged, tmp_path):
+    stray = store.blobs.put_bytes(b"nobody's" * 1000)
+    part = tmp_path / "store" / "part"
+    old, young, alive = part / "999999999.1", part / "999999999.2", part / f"{os.getpid()}.77"
+    for path in (old, young, alive):
+        path.write_bytes(b"")
+    for path in (old, alive):
+        os.utime(path, (1, 1))
+    assert collect(store, (), now=NOW).blobs == 1
+    assert not store.blobs.has(stray.sha256)
+    assert (old.exists(), young.exists(), alive.exists()) == (False, True, True)
+    assert STALE > 0
+
+
+def test_logs_stay_with_their_records(store, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("said " * 2000)
+    record = finish(store, tmp_path / "scratch", "compile:x", {"x": b""}, log=log)
+    collect(store, {record.key}, max_bytes=0, now=NOW)
+    assert store.log(record) == "said " * 2000
+
+
+def test_nobody_else_may_be_using_the_store(store, aged, tmp_path):
+    other = Store(tmp_path / "store")
+    other.lookup(aged[0].key)
+    with pytest.raises(StoreError, match="another doit is using the store"):
+        collect(store, (), max_bytes=0, now=NOW)
+    assert found(store, aged) == [0, 1, 2, 3, 4]
+    other.close()
+    collect(store, (), max_bytes=0, now=NOW)
+    assert found(store, aged) == []
+
+
+ASKS = """
+import sys
+import time
+from pipeline.store.store import Store
+store = Store(sys.argv[1])
+store.lookup("0" * 64)
+print("asked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_user_is_in_nobodys_way(store, aged, tmp_path):
+    user = subprocess.Popen(
+        [sys.executable, "-c", ASKS, str(tmp_path / "store")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    user.stdout.readline()
+    with pytest.raises(StoreError):
+        collect(store, (), max_bytes=0, now=NOW)
+    user.kill()
+    user.wait()
+    user.stdin.close()
+    user.stdout.close()
+    assert collect(store, (), max_bytes=0, now=NOW).records == 5
+
+
+def test_stats(store, aged, tmp_path):
+    finish(store, tmp_path / "scratch", "archive:x", {"x": b"tiny"}, started=NOW)
+    counted = stats(store)
+    assert (counted.records, counted.blobs, counted.by_step) == (6, 6, {"archive": 1, "compile": 5})
+    assert counted.bytes == len(MIDDLE) + 5 * (len(SOME) + 1)
+    assert counted.oldest == NOW - 5 * DAY
+    assert counted.seconds == 9.0
+    assert counted.journal_bytes == (tmp_path / "store" / "records").stat().st_size
+    assert stats(Store(tmp_path / "none")).oldest is None
+
+
+def test_verify_reads_even_what_is_known_by_heart(store, aged, tmp_path):
+    sha256 = aged[0].outputs["shared"].sha256
+    path = Path(store.blobs.path(sha256))
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"\xff")
+    store.blobs._memo.remember(sha256, path.stat(), sha256)
+    assert store.blobs.check(sha256)
+    verified = verify(store)
+    assert verified.damaged == (sha256,)
+    assert set(verified.incomplete) == {record.key for record in aged}
+    assert verified.blobs == 6
+    assert verify(store).damaged == ()

@@ -1,0 +1,208 @@
+"""A record comes back as it was written, or not at all."""
+
+import hashlib
+import json
+import os
+
+import pytest
+from store_actions import fields_of
+
+from pipeline.errors import StoreError
+from pipeline.store.records import LINK, Output, Record, RecordStore, decode, encode, is_safe_path, key_of
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def record(name="compile:x", **changes):
+    fields = fields_of(name)
+    document = {
+        "key": key_of(fields),
+        "name": name,
+        "fields": fields,
+        "outputs": {"a/x.o": Output("b" * 64, 70_000), "t.txt": Output(sha(b"hi"), 2, 0o755)},
+        "facts": {"bytes": 7, "ü": None},
+        "started": 1.5,
+        "seconds": 2.5,
+        "cpu_seconds": 3.5,
+        "peak_bytes": 4,
+        "host": "here",
+        "log": "c" * 64,
+        "versions": {"python": "3.11"},
+        "small": {sha(b"hi"): b"hi"},
+    }
+    return Record(**{**document, **changes})
+
+
+def forged(**changes):
+    """A record as an enemy would write it: the digest is right, the content is not."""
+    body = json.loads(encode(record()))["record"]
+    text = json.dumps({**body, **changes}).encode()
+    return b'{"digest":"%b","record":%b}' % (sha(text).encode(), text)
+
+
+@pytest.fixture
+def notes():
+    return []
+
+
+@pytest.fixture
+def records(tmp_path, notes):
+    return RecordStore(str(tmp_path / "store" / "records"), notes.append)
+
+
+def test_a_record_is_one_line_and_comes_back(records, tmp_path, notes):
+    assert b"\n" not in encode(record())
+    records.put(record())
+    again = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    assert again.get(record().key) == record()
+    assert again.get("0" * 64) is None
+    assert again.has(record().key)
+    assert not again.has("0" * 64)
+    assert notes == []
+
+
+def test_encoding_is_canonical():
+    assert encode(record()) == encode(decode(encode(record())))
+    body = encode(record()).partition(b'"record":')[2][:-1]
+    assert json.loads(encode(record()))["digest"] == sha(body)
+
+
+def test_blobs_are_what_the_record_does_not_carry():
+    assert record().blobs() == {"b" * 64: 70_000}
+
+
+def test_what_another_process_adds_is_found(records, tmp_path, notes):
+    other = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    assert other.get(record().key) is None
+    records.put(record())
+    assert other.get(record().key) == record()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:90], lambda d: d.replace(b"here", b"hare"), lambda d: d.replace(b"70000", b"70001")]
+)
+def test_a_damaged_record_is_reported_once_and_gone(records, tmp_path, notes, damage):
+    records.put(record())
+    path = tmp_path / "store" / "records"
+    path.write_bytes(damage(path.read_bytes().rstrip(b"\n")) + b"\n")
+    again = RecordStore(str(path), notes.append)
+    assert again.get(record().key) is None
+    assert again.get(record().key) is None
+    assert len(notes) == 1
+    again.put(record())
+    assert again.get(record().key) == record()
+
+
+def test_two_swapped_records_are_still_found_by_their_keys(records, tmp_path, notes):
+    one, two = record("a:1"), record("a:2")
+    records.put(one)
+    records.put(two)
+    path = tmp_path / "store" / "records"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(second + first)
+    again = RecordStore(str(path), notes.append)
+    assert (again.get(one.key), again.get(two.key)) == (one, two)
+
+
+def test_a_record_under_a_foreign_key_is_not_believed(records, tmp_path, notes):
+    one, two = record("a:1"), record("a:2")
+    lying = b"%b %b" % (one.key.encode(), encode(two))
+    records._journal.append(lying)
+    assert records.get(one.key) is None
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": {"../x": ["b" * 64, 1, 0o644]}},
+        {"outputs": {"/etc/x": ["b" * 64, 1, 0o644]}},
+        {"outputs": {"a//b": ["b" * 64, 1, 0o644]}},
+        {"outputs": {"a\0b": ["b" * 64, 1, 0o644]}},
+        {"outputs": {"": ["b" * 64, 1, 0o644]}},
+        {"outputs": {"a": ["../../etc/passwd", 1, 0o644]}},
+        {"outputs": {"a": ["b" * 64, -1, 0o644]}},
+        {"outputs": {"a": ["b" * 64, 1.5, 0o644]}},
+        {"outputs": {"a": ["b" * 64, 1, 0o4755]}},
+        {"outputs": {"a": ["b" * 64]}},
+        {"outputs": {"a": ["b" * 64, 1, LINK], "a/b": ["b" * 64, 1, 0o644]}},
+        {"outputs": {"a": ["b" * 64, 1, LINK], "a/c/b": ["b" * 64, 1, 0o644]}},
+        {"outputs": [1]},
+        {"small": {"b" * 64: "aGk="}},
+        {"small": {"b" * 64: "%%%"}},
+        {"small": {"b" * 64: 5}},
+        {"key": "../x"},
+        {"log": "../x"},
+        {"format": 2},
+        {"format": None},
+        {"unknown": 1},
+        {"started": "yesterday"},
+        {"started": float("nan")},
+        {"seconds": -1},
+        {"facts": None},
+        {"fields": []},
+        {"name": None},
+    ],
+)
+def test_a_forged_record_is_refused(change):
+    assert decode(forged()) is not None
+    assert decode(forged(**change)) is None
+
+
+def test_paths():
+    assert all(map(is_safe_path, ["a", "a/b.c", "...", "a b", ".hidden"]))
+    assert not any(map(is_safe_path, ["", "/", "a/", "/a", ".", "..", "a/../b", "a/./b", "a\0"]))
+
+
+def test_facts_that_are_not_json_are_the_steps_mistake():
+    with pytest.raises(StoreError, match="compile:x cannot be written"):
+        encode(record(facts={"when": object()}))
+    with pytest.raises(StoreError, match="cannot be written"):
+        encode(record(facts={"loss": float("nan")}))
+
+
+def test_a_file_name_that_is_no_text_is_kept(records, tmp_path, notes):
+    odd = os.fsdecode(b"\xff.o")
+    records.put(record(outputs={odd: Output("b" * 64, 1)}))
+    assert records.get(record().key).outputs == {odd: Output("b" * 64, 1)}
+
+
+def test_dropping_and_use(records, tmp_path, notes):
+    one, two, three = (record(f"a:{i}") for i in range(3))
+    for each in (one, two, three):
+        records.put(each)
+    records.touch(one.key)
+    records.close()
+    again = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    assert again.keys() == [one.key, two.key, three.key]
+    assert again.used(one.key) > 1e9
+    assert again.used(two.key) == 0
+    size = again.size()
+    again.drop({two.key})
+    assert again.size() < size
+    assert [each.name for each in again.all()] == ["a:0", "a:2"]
+    assert again.used(one.key) > 1e9
+    assert records.get(two.key) is None
+    assert records.get(three.key) == three
+    assert notes == []
+
+
+def test_a_use_is_written_once_a_day(records, tmp_path, notes):
+    records.put(record())
+    records.touch(record().key)
+    records.close()
+    size = (tmp_path / "store" / "records").stat().st_size
+    again = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    again.get(record().key)
+    again.touch(record().key)
+    again.close()
+    assert (tmp_path / "store" / "records").stat().st_size == size
+
+
+def test_the_latest_record_of_a_name(records):
+    old, new = record(), record(key=key_of({"other": 1}), fields={"other": 1})
+    records.put(old)
+    records.put(new)
+    assert records.latest() == {"compile:x": new.key}

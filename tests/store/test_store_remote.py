@@ -1,0 +1,397 @@
+"""What one machine built the other one fetches; whatever the server does, the build goes on."""
+
+import hashlib
+import http.server
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from nginx_server import WITH_TOKEN, Nginx
+from store_actions import BIG, SOME, contents, finish, key_for
+
+from pipeline.errors import StoreError
+from pipeline.store.actionresult import pack, unpack
+from pipeline.store.records import decode
+from pipeline.store.remote import Remote
+from pipeline.store.store import Store
+
+FILES = {"lib/m.o": SOME, "t.txt": b"small", "big.bin": BIG, "empty": b""}
+KEY = key_for("compile:m@host")
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    server = Nginx(tmp_path / "nginx")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A store of its own on a machine of its own, with a remote; `machine(url, write=True)`."""
+    opened = []
+
+    def make(url, **options):
+        store = Store(tmp_path / f"machine{len(opened)}")
+        store.remote = Remote(url, store.note, pause=0.01, **options)
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def uploaded(nginx, machine, tmp_path):
+    """A server that has what a first machine built."""
+    nginx.start()
+    first = machine(nginx.url, write=True)
+    record = finish(first, tmp_path / "scratch", "compile:m@host", FILES)
+    first.close()
+    assert first.notes == []
+    return record
+
+
+def build(store, tmp_path, name="compile:m@host", files=None):
+    return finish(store, tmp_path / "scratch", name, files or FILES)
+
+
+# nginx
+
+
+def test_a_second_machine_fetches_what_the_first_one_built(nginx, uploaded, machine, tmp_path, tree):
+    second = machine(nginx.url)
+    assert second.state(KEY) == "remote"
+    found = second.lookup(KEY)
+    assert found == (uploaded, "fetched")
+    second.materialise(found.record, tree)
+    assert contents(tree) == FILES
+    assert second.lookup(KEY).how == "restored"
+    assert second.notes == []
+    third = Store(second.root)
+    assert third.lookup(KEY) == (uploaded, "restored")
+    third.close()
+
+
+def test_reading_is_all_that_happens_unless_writing_is_asked_for(nginx, machine, tmp_path):
+    nginx.start()
+    store = machine(nginx.url)
+    build(store, tmp_path)
+    store.close()
+    assert contents(nginx.data) == {}
+    assert {method for method, _ in nginx.requests()} <= {"GET", "HEAD"}
+
+
+def test_blobs_go_first_and_the_record_last_and_nothing_twice(nginx, uploaded, machine, tmp_path):
+    sent = [path for method, path in nginx.requests() if method == "PUT"]
+    assert sent[-1] == f"/ac/{KEY}"
+    assert sorted(sent[:-1]) == sorted(f"/cas/{sha256}" for sha256 in uploaded.blobs())
+    again = machine(nginx.url, write=True)
+    build(again, tmp_path)
+    again.close()
+    puts = [path for method, path in nginx.requests() if method == "PUT"]
+    large = hashlib.sha256(BIG).hexdigest()
+    assert puts.count(f"/cas/{large}") == 1
+
+
+def test_a_tampered_blob_is_refused_once_and_the_build_goes_on(nginx, uploaded, machine, tmp_path, tree):
+    victim = nginx.data / "cas" / hashlib.sha256(SOME).hexdigest()
+    victim.write_bytes(b"X" + SOME[1:])
+    second = machine(nginx.url)
+    assert second.lookup(KEY) is None
+    assert second.lookup("0" * 64) is None
+    assert len(second.notes) == 1
+    assert "is not what it should be; going on without it" in second.notes[0]
+    second.materialise(build(second, tmp_path), tree)
+    assert contents(tree) == FILES
+
+
+@pytest.mark.parametrize(
+    "change", [lambda d: d[:-1], lambda d: d + b"more", lambda _: b""], ids=["short", "long", "empty"]
+)
+def test_a_blob_of_the_wrong_size_is_refused(nginx, uploaded, machine, change):
+    victim = nginx.data / "cas" / hashlib.sha256(SOME).hexdigest()
+    victim.write_bytes(change(SOME))
+    second = machine(nginx.url)
+    assert second.lookup(KEY) is None
+    assert len(second.notes) == 1
+    assert list(Path(second.root, "part").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "short", "rubbish", "empty", "html"])
+def test_a_tampered_record_is_refused_once(nginx, uploaded, machine, damage):
+    path = nginx.data / "ac" / KEY
+    data = path.read_bytes()
+    at = data.index(b'"name"')
+    path.write_bytes(
+        {
+            "flip": data[:at] + b"'" + data[at + 1 :],
+            "short": data[: len(data) // 2],
+            "rubbish": b"\xff" * 300,
+            "empty": b"",
+            "html": b"<html>a captive portal</html>",
+        }[damage]
+    )
+    second = machine(nginx.url)
+    assert second.lookup(KEY) is None
+    assert second.lookup(KEY) is None
+    assert len(second.notes) == 1
+
+
+def test_a_sound_record_under_a_foreign_key_is_refused(nginx, uploaded, machine, tmp_path):
+    foreign = key_for("compile:other@host")
+    shutil.copy(nginx.data / "ac" / KEY, nginx.data / "ac" / foreign)
+    second = machine(nginx.url)
+    assert second.lookup(foreign) is None
+    assert "is not what it should be" in second.notes[0]
+
+
+def test_a_record_that_names_a_missing_blob_is_a_miss_and_heals(nginx, uploaded, machine, tmp_path, tree):
+    (nginx.data / "cas" / hashlib.sha256(SOME).hexdigest()).unlink()
+    second = machine(nginx.url, write=True)
+    assert second.lookup(KEY) is None
+    assert second.notes == []
+    build(second, tmp_path)
+    second.close()
+    third = machine(nginx.url)
+    third.materialise(third.lookup(KEY).record, tree)
+    assert contents(tree) == FILES
+
+
+def test_a_blob_damaged_here_is_fetched_again(nginx, uploaded, machine, tree):
+    second = machine(nginx.url)
+    second.lookup(KEY)
+    Path(second.blobs.path(hashlib.sha256(SOME).hexdigest())).unlink()
+    found = second.lookup(KEY)
+    assert found == (uploaded, "fetched")
+    second.materialise(found.record, tree)
+    assert contents(tree) == FILES
+
+
+def test_logs_travel_too(nginx, machine, tmp_path):
+    nginx.start()
+    (tmp_path / "log").write_text("said\n" * 2000)
+    first = machine(nginx.url, write=True)
+    record = finish(first, tmp_path / "scratch", "compile:m@host", FILES, log=tmp_path / "log")
+    first.close()
+    assert (nginx.data / "cas" / record.log).read_text() == "said\n" * 2000
+
+
+@pytest.mark.parametrize(
+    ("auth", "options"),
+    [
+        ("basic", {"user": "ci", "password": "secret"}),
+        (WITH_TOKEN, {"token": "sesame"}),
+    ],
+    ids=["basic", "token"],
+)
+def test_credentials(nginx, machine, tmp_path, monkeypatch, auth, options):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    nginx.start(auth=auth)
+    stranger = machine(nginx.url, write=True)
+    assert stranger.lookup(KEY) is None
+    assert len(stranger.notes) == 1
+    assert "status 401" in stranger.notes[0]
+    known = machine(nginx.url, write=True, **options)
+    build(known, tmp_path)
+    known.close()
+    assert known.notes == []
+    assert machine(nginx.url, **options).lookup(KEY) is not None
+
+
+def test_credentials_in_the_url_or_in_netrc_are_never_told(nginx, machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    nginx.start(auth="basic")
+    with_secret = nginx.url.replace("http://", "http://ci:secret@")
+    store = machine(with_secret, write=True)
+    assert store.remote.url == nginx.url
+    build(store, tmp_path)
+    store.close()
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ci password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert machine(nginx.url).lookup(KEY) is not None
+    nginx.stop()
+    late = machine(with_secret)
+    assert late.lookup(KEY) is None
+    assert "secret" not in late.notes[0]
+
+
+def test_a_server_that_is_down_is_said_once_and_costs_little(nginx, machine, tmp_path):
+    store = machine(nginx.url, write=True)
+    began = time.monotonic()
+    assert store.lookup(KEY) is None
+    assert store.state(KEY) == "miss"
+    build(store, tmp_path)
+    store.close()
+    assert time.monotonic() - began < 5
+    assert len(store.notes) == 1
+    assert "cannot be reached" in store.notes[0]
+    assert store.lookup(KEY).how == "restored"
+
+
+def test_a_server_without_dav_is_read_but_not_written(nginx, machine, tmp_path):
+    nginx.start(dav=False)
+    store = machine(nginx.url, write=True)
+    build(store, tmp_path)
+    build(store, tmp_path, "compile:second@host")
+    store.close()
+    assert len(store.notes) == 1
+    assert "status 405" in store.notes[0]
+    store.lookup("0" * 64)
+    assert ("GET", "/ac/" + "0" * 64) in nginx.requests()
+
+
+def test_a_blob_too_large_for_the_server_is_told(nginx, machine, tmp_path):
+    nginx.start(limit="100k")
+    store = machine(nginx.url, write=True)
+    build(store, tmp_path)
+    store.close()
+    assert len(store.notes) == 1
+    assert "status 413" in store.notes[0]
+    assert not (nginx.data / "ac" / KEY).exists()
+
+
+# A stand-in server, for what nginx does not do on request
+
+
+class StandIn(http.server.BaseHTTPRequestHandler):
+    answers: list[int]
+    body = b""
+
+    def do_GET(self):
+        status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(self.body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stand_in():
+    handler = type("Handler", (StandIn,), {"answers": [404]})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        handler.url = f"http://127.0.0.1:{server.server_port}"
+        yield handler
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [404, 204, 410])
+def test_these_are_misses(stand_in, machine, status):
+    stand_in.answers = [status]
+    store = machine(stand_in.url)
+    assert store.lookup(KEY) is None
+    assert store.notes == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 500, 503])
+def test_these_are_trouble(stand_in, machine, status):
+    stand_in.answers = [status]
+    store = machine(stand_in.url)
+    assert store.lookup(KEY) is None
+    assert len(store.notes) == 1
+    assert str(status) in store.notes[0]
+
+
+def test_a_busy_server_is_asked_again(stand_in, machine):
+    stand_in.answers = [503, 429, 404]
+    store = machine(stand_in.url)
+    assert store.lookup(KEY) is None
+    assert store.notes == []
+    assert stand_in.answers == [404]
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(machine):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = machine(f"http://127.0.0.1:{silent.getsockname()[1]}", silence=0.1)
+        began = time.monotonic()
+        assert store.lookup(KEY) is None
+        assert time.monotonic() - began < 5
+    assert len(store.notes) == 1
+
+
+def test_a_reply_without_end_is_cut_off(stand_in, machine, monkeypatch):
+    monkeypatch.setattr("pipeline.store.remote.RECORD_LIMIT", 1000)
+    stand_in.answers, stand_in.body = [200], b"x" * 5_000_000
+    store = machine(stand_in.url)
+    assert store.lookup(KEY) is None
+    assert "does not end" in store.notes[0]
+
+
+@pytest.mark.parametrize("url", ["", "cache.example.org", "ftp://x/y", "http://", "file:///x"])
+def test_what_is_no_url_is_refused_at_once(url):
+    with pytest.raises(StoreError, match="SLIPWAY_REMOTE"):
+        Remote(url, pytest.fail)
+
+
+def test_from_the_environment():
+    assert Remote.from_environment(pytest.fail, {}) is None
+    read = Remote.from_environment(pytest.fail, {"SLIPWAY_REMOTE": "https://x.example/a/"})
+    assert (read.url, read.write) == ("https://x.example/a", False)
+    assert Remote.from_environment(pytest.fail, {"SLIPWAY_REMOTE": "https://x", "SLIPWAY_REMOTE_WRITE": "1"}).write
+
+
+# The message
+
+
+def test_the_action_result_is_what_bazels_servers_expect(store, build):
+    """Field numbers and wire types of build.bazel.remote.execution.v2, read by a parser that knows nothing of ours."""
+    record = build(files={"a.o": SOME, "run": (SOME + b"!", 0o755), "t": b"small"})
+    top = fields(pack(record))
+    assert [number for number, _ in top] == [2, 2, 5, 9]
+    first, second = (dict(fields(value)) for number, value in top if number == 2)
+    assert first[1] == b"a.o"
+    assert dict(fields(first[2])) == {1: hashlib.sha256(SOME).hexdigest().encode(), 2: len(SOME)}
+    assert 4 not in first
+    assert (second[1], second[4]) == (b"run", 1)
+    assert decode(dict(top)[5]) == record
+    assert dict(fields(dict(top)[9])) == {1: b"slipway"}
+    assert decode(unpack(pack(record))) == record
+
+
+def test_a_message_of_another_writer_is_read(store, build):
+    record = build()
+    added = b"\x20\x01" + b"\x15abcd" + b"\x19abcdefgh" + b"\xfa\x7f\x03new"
+    assert unpack(added + pack(record) + added) == unpack(pack(record))
+    assert unpack(b"") is None
+    assert unpack(b"\x20\x01") is None
+    assert unpack(b"\x2a\x05abc") is None
+    assert unpack(b"\xff" * 20) is None
+    assert unpack(b"\x0b\x0c") is None
+
+
+def fields(data):
+    found, at = [], 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        tag = varint()
+        if tag & 7 == 0:
+            found.append((tag >> 3, varint()))
+        else:
+            assert tag & 7 == 2
+            length = varint()
+            found.append((tag >> 3, data[at : at + length]))
+            at += length
+    return found
