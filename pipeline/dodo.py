@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from . import session, snapshot
+from . import snapshot
 
 
 def _jobs() -> int:
@@ -25,7 +25,7 @@ if snapshot.is_plain_run(sys.argv[1:]):
         sys.stdout.write(found.snapshot.said)
         sys.exit(0)
     if found is not None:
-        session.FOUND.append(found)
+        snapshot.FOUND.append(found)
 
 
 def _config() -> dict[str, Any]:
@@ -50,6 +50,7 @@ def task_slipway() -> Iterator[dict[str, Any]]:
     """Every action of the matrix as a doit task."""
     from doit.exceptions import InvalidDodoFile  # noqa: PLC0415
 
+    from . import session  # noqa: PLC0415
     from .errors import SlipwayError  # noqa: PLC0415
     from .tasks import tasks  # noqa: PLC0415
 

@@ -108,22 +108,20 @@ class Update:
             outputs: (path, action, output) of the actions in `names`, as they are now.
             memo: digests of files, for `state_of_output`.
         """
-        index = {path: i for i, path in enumerate(self.taken.paths)}
+        numbers = {os.path.abspath(path): i for i, path in enumerate(self.taken.paths)}  # noqa: PTH100 - for every file
         states = self.taken.states
         made = set()
         for path, _, output in outputs:
             now = state_of_output(path, output, memo)
-            if now is None or path not in index:
+            number = numbers.get(path)
+            if now is None or number is None:
                 return None
-            at = index[path] * snapshot.FIELDS
-            states[at : at + snapshot.FIELDS] = array("q", now)
-            made.add(path)
-        for i in self.plan.paths_of(self.names):
-            path = self.taken.paths[i]
-            if path not in made:
-                at = i * snapshot.FIELDS
-                before = tuple(states[at : at + snapshot.FIELDS])
-                if snapshot.look(path) != before or snapshot.is_recent(before, self.looked):
+            states[number * snapshot.FIELDS : (number + 1) * snapshot.FIELDS] = array("q", now)
+            made.add(number)
+        for number in self.plan.paths_of(self.names):
+            if number not in made:
+                before = tuple(states[number * snapshot.FIELDS : (number + 1) * snapshot.FIELDS])
+                if snapshot.look(self.taken.paths[number]) != before or snapshot.is_recent(before, self.looked):
                     return None
         return self.taken
 

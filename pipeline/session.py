@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from . import __version__, snapshot
 from .action import Action, Json, Worker
 from .errors import MatrixError
+from .options import OPTIONS, Options
 
 if TYPE_CHECKING:
     from .last_plan import Update
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from .run.worker import ForkWorker
 
 PACKAGE = Path(__file__).resolve().parent
-
-
-@dataclass(slots=True)
-class Options:
-    """What a command line asks for beyond doit's own options. `commands.run` fills it in before the matrix is read."""
-
-    strict: bool = False
-    store_only: bool = False
-    always: bool = False
-
-
-OPTIONS = Options()
-"""The options of this process; one command runs in a process."""
 
 
 Planner = Callable[["Session"], Iterable[Action]]
@@ -85,9 +72,10 @@ class Session:
         Raises:
             SlipwayError: the matrix, its lock file or the store cannot be used.
         """
-        from .run.engine import Engine, StepModules, Toolbox  # noqa: PLC0415
+        from .run.engine import Engine  # noqa: PLC0415
         from .run.memory import Admission, available  # noqa: PLC0415
         from .run.tools import Finder  # noqa: PLC0415
+        from .run.workshop import StepModules, Toolbox, Workshop  # noqa: PLC0415
         from .store.digest import DigestMemo  # noqa: PLC0415
         from .store.ledger import Ledger  # noqa: PLC0415
         from .store.lock import TreeLock  # noqa: PLC0415
@@ -118,16 +106,16 @@ class Session:
         else:
             actions = self.update.plan
             self._steps = StepModules(steps, self.update.plan.codes)
+        tools = Toolbox(self._finder.find)
         self.engine: Engine = Engine(
             self.root,
             actions,
             store=self._store,
             ledger=self._ledger,
             memo=self._memo,
-            tools=Toolbox(self._finder.find),
-            workers=self._worker,
-            admission=Admission(available()),
+            tools=tools,
             steps=self._steps,
+            workshop=Workshop(str(self.root.absolute()), tools, self._worker, Admission(available()), self._steps),
             versions={"python": sys.version.split()[0], "slipway": __version__},
             stale=frozenset(self.update.names) if self.update is not None else None,
         )
@@ -170,11 +158,11 @@ class Session:
         self._show = note
         for text in self._notes:
             note(text)
-        if self._lock.acquire():
-            self._ledger.refresh()
-            self.engine.reconsider()
+        self._lock.acquire()
+        self._ledger.refresh()  # another doit may have ended between our look at the tree and our lock
+        self.engine.reconsider()
         snapshot.drop(str(self.targets))
-        self.engine.clear_scratch()
+        self.engine.workshop.clear()
         self._begun = time.time_ns()
         if self.update is None:
             self._states |= _states(path for path, _ in self.engine.inputs())
@@ -185,7 +173,7 @@ class Session:
         """A run ended. When every task of the matrix is fresh, the next plain `doit` may take the short way out."""
         for worker in self._workers.values():
             worker.close()
-        if all_fresh and not (self.options.strict or self.options.store_only or self.options.always):
+        if all_fresh and not self.options.are_special:
             self._remember(said)
         self._memo.save()
         self._ledger.close()
@@ -267,8 +255,6 @@ def _states(paths: Iterable[str]) -> Iterator[tuple[str, snapshot.State]]:
 
 _GUARD = threading.Lock()
 _current: list[Session] = []
-FOUND: list[snapshot.Comparison] = []
-"""What `dodo` found when it looked at the snapshot, at most one."""
 
 
 def current() -> Session:
@@ -278,14 +264,16 @@ def current() -> Session:
         SlipwayError: the matrix, its lock file or the store cannot be used.
     """
     if not _current:
-        found = FOUND[0] if FOUND else None
-        _current.append(Session(Path(snapshot.targets_path(sys.argv[1:])), OPTIONS, found=found))
+        use(read_matrix, "pipeline.steps")
     return _current[0]
 
 
 def use(planner: Planner, steps: str) -> None:
-    """For a dodo.py with a graph of its own: open the session of this process with it."""
-    found = FOUND[0] if FOUND else None
-    _current.append(
-        Session(Path(snapshot.targets_path(sys.argv[1:])), OPTIONS, found=found, planner=planner, steps=steps)
-    )
+    """Open the session of this process; a dodo.py with a graph of its own calls it with its own planner and steps.
+
+    Raises:
+        SlipwayError: see `current`.
+    """
+    found = snapshot.FOUND[0] if snapshot.FOUND else None
+    targets = Path(snapshot.targets_path(sys.argv[1:]))
+    _current[:] = [Session(targets, OPTIONS, found=found, planner=planner, steps=steps)]

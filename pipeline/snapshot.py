@@ -49,6 +49,10 @@ class Comparison(NamedTuple):
     changed: tuple[int, ...]
 
 
+FOUND: list[Comparison] = []
+"""What `dodo` found when it looked, at most one: for the session, if there is one after all."""
+
+
 def is_plain_run(arguments: list[str]) -> bool:
     """Whether a command line of doit asks for all tasks and nothing special; `-n N` and `targets=PATH` may be there."""
     words = [word for word in arguments if not word.startswith("targets=")]
@@ -102,7 +106,10 @@ def of(said: str, states: Mapping[str, State]) -> Snapshot:
 
 def save(targets: str, taken: Snapshot) -> None:
     """Write the snapshot of a complete run of a matrix file."""
-    body = (FORMAT, _identity(), taken.said, taken.paths, taken.states.tobytes())
+    # The shorter a path is, the sooner the kernel has found it.
+    here = f"{os.getcwd()}/"
+    paths = tuple(path.removeprefix(here) for path in taken.paths)
+    body = (FORMAT, _identity(), taken.said, paths, taken.states.tobytes())
     write_sealed(path_of(targets), marshal.dumps(body))
 
 

@@ -7,6 +7,7 @@ The engine is the truth; doit orders the tasks, runs them in threads and talks t
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from inspect import Signature
 from typing import Any
 
 from doit.dependency import FileChangedChecker
@@ -14,7 +15,8 @@ from doit.exceptions import TaskError, TaskFailed
 
 from .action import Action
 from .errors import SlipwayError
-from .run.engine import Engine, targets
+from .run.engine import Engine
+from .run.verdict import targets
 
 GROUPS = {
     "toolchain": "probe the compilers",
@@ -71,6 +73,9 @@ class Fresh:
     def __call__(self) -> bool:
         """Whether there is nothing to do."""
         return self._engine.verdict(self._name).fresh
+
+    __signature__ = Signature()
+    """It takes nothing. doit asks `inspect` for each task, which takes its time to find out."""
 
     def __repr__(self) -> str:
         return self._engine.verdict(self._name).reason or "fresh"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .object_info import Kind, ObjectInfo, Symbol
+from .object_info import Kind, LoadedSection, ObjectInfo, Symbol
 from .window import Window
 
 MAGIC = b"\x7fELF"
@@ -24,7 +24,7 @@ class _Layouts:
 
     pointer: int
     header: struct.Struct  # type, machine, phoff, shoff, phentsize, phnum, shentsize, shnum, shstrndx
-    section: struct.Struct  # name, type, offset, size, link
+    section: struct.Struct  # name, type, flags, offset, size, link
     segment: struct.Struct  # type, align
     symbol: struct.Struct  # name, info, shndx
     dynamic: struct.Struct  # tag, value
@@ -34,7 +34,7 @@ _LAYOUTS = {
     1: _Layouts(
         pointer=4,
         header=struct.Struct("<16x2H8x2I6x5H"),
-        section=struct.Struct("<2I8x3I12x"),
+        section=struct.Struct("<3I4x3I12x"),
         segment=struct.Struct("<I24xI"),
         symbol=struct.Struct("<I8xBxH"),
         dynamic=struct.Struct("<2I"),
@@ -42,7 +42,7 @@ _LAYOUTS = {
     2: _Layouts(
         pointer=8,
         header=struct.Struct("<16x2H12x2Q6x5H"),
-        section=struct.Struct("<2I16x2QI20x"),
+        section=struct.Struct("<2IQ8x2QI20x"),
         segment=struct.Struct("<I44xQ"),
         symbol=struct.Struct("<IBxH16x"),
         dynamic=struct.Struct("<2Q"),
@@ -54,6 +54,8 @@ _MACHINES = {3: "i686", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _ET_REL, _ET_EXEC, _ET_DYN = 1, 2, 3
 
 _SHT_SYMTAB, _SHT_DYNAMIC, _SHT_DYNSYM, _SHT_INIT_ARRAY = 2, 6, 11, 14
+_SHT_PROGBITS = 1
+_SHF_ALLOC, _SHF_STRINGS = 0x2, 0x20
 _SHN_XINDEX = 0xFFFF
 _PT_LOAD, _PT_INTERP = 1, 3
 _DT_NEEDED, _DT_SONAME, _DT_FLAGS_1 = 1, 14, 0x6FFFFFFB
@@ -67,6 +69,7 @@ _SHN_UNDEF, _SHN_COMMON = 0, 0xFFF2
 class _Section(NamedTuple):
     name: int
     type: int
+    flags: int
     offset: int
     size: int
     link: int
@@ -131,6 +134,21 @@ def read_elf(data: bytes, name: str) -> ObjectInfo:
         needed=needed,
         load_alignment=min(loads) if loads and kind != "object" else None,
     )
+
+
+def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
+    """What a linked image or an object brings into memory: code, constants, data; no symbols, no debug entries.
+
+    Raises:
+        FormatError: as `read_elf`.
+    """
+    file = _open(Window(data, name))
+    names = file.strings(file.names_index, "the section names")
+    for section in file.sections:
+        if section.type == _SHT_PROGBITS and section.flags & _SHF_ALLOC:
+            content = file.window.cut(section.offset, section.size, "a section")
+            label = names.text(section.name, "a section's name")
+            yield LoadedSection(label, content, bool(section.flags & _SHF_STRINGS))
 
 
 def _open(window: Window) -> _File:

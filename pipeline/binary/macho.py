@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from .object_info import Kind, ObjectInfo, Symbol
-from .window import Window
+from .object_info import Kind, LoadedSection, ObjectInfo, Symbol
+from .window import Window, decode_name
 
 MAGIC = b"\xcf\xfa\xed\xfe"
 """MH_MAGIC_64 as a little-endian machine writes it."""
@@ -28,6 +29,7 @@ _BUILD_VERSION = struct.Struct("<8x2I")
 _VERSION_MIN = struct.Struct("<8xI")
 _DYLIB = struct.Struct("<8xI")
 _NLIST = struct.Struct("<IBBHQ")
+_ENCRYPTION = struct.Struct("<16xI")
 
 _CPU_ARM64, _CPU_X86_64 = 0x0100000C, 0x01000007
 _ARCHES = {_CPU_ARM64: "arm64", _CPU_X86_64: "x86_64"}
@@ -36,7 +38,7 @@ _SUBTYPE_CAPABILITIES = 0xFF000000
 
 _KINDS: dict[int, Kind] = {1: "object", 2: "executable", 6: "dylib", 8: "dylib"}  # MH_BUNDLE is loaded like a dylib
 
-_LC_SYMTAB, _LC_SEGMENT_64, _LC_BUILD_VERSION = 0x2, 0x19, 0x32
+_LC_SYMTAB, _LC_SEGMENT_64, _LC_ENCRYPTION_INFO_64, _LC_BUILD_VERSION = 0x2, 0x19, 0x2C, 0x32
 _LC_DYLIBS = {0xC, 0x20, 0x80000018, 0x8000001F, 0x80000023}  # load, lazy, weak, re-export, upward
 _LC_VERSION_MIN = {0x24: "macos", 0x25: "ios", 0x2F: "tvos", 0x30: "watchos"}
 _PLATFORMS = {
@@ -46,6 +48,8 @@ _PLATFORMS = {
 
 _SECTION_TYPE = 0xFF
 _MOD_INIT_FUNC_POINTERS, _INIT_FUNC_OFFSETS = 0x9, 0x16
+_CSTRING_LITERALS = 0x2
+_WITHOUT_BYTES = {0x1, 0xC, 0x12}  # zero-filled ones, of which the file holds nothing
 
 _N_STAB, _N_TYPE, _N_EXT = 0xE0, 0x0E, 0x01
 _N_UNDF, _N_PBUD = 0x0, 0xC
@@ -112,7 +116,7 @@ def read_macho(data: bytes, name: str) -> ObjectInfo:
     undefined: list[Symbol] = []
     needed: list[str] = []
     constructors = 0
-    for command, offset, size in _commands(window, header):
+    for command, offset, size in load_commands(window, header):
         if command == _LC_SEGMENT_64:
             constructors += _constructors(window, offset, size)
         elif command == _LC_SYMTAB:
@@ -141,8 +145,12 @@ def read_macho(data: bytes, name: str) -> ObjectInfo:
     )
 
 
-def _commands(window: Window, header: MachHeader) -> Iterator[tuple[int, int, int]]:
-    """(command, offset, size) of every load command."""
+def load_commands(window: Window, header: MachHeader) -> Iterator[tuple[int, int, int]]:
+    """(command, offset, size) of every load command.
+
+    Raises:
+        FormatError: while iterating, at a command that cannot be.
+    """
     offset, end = _HEADER.size, _HEADER.size + header.commands_size
     for number in range(header.commands):
         command, size = window.unpack(_COMMAND, offset, f"load command {number}")
@@ -153,13 +161,49 @@ def _commands(window: Window, header: MachHeader) -> Iterator[tuple[int, int, in
         offset += size
 
 
-def _constructors(window: Window, offset: int, size: int) -> int:
-    """Entries in the start-up tables of a segment: pointers in objects and older images, 32-bit offsets in newer."""
+def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
+    """What a linked image or an object brings into memory: code, constants, data; no symbol table, no debug entries.
+
+    Raises:
+        FormatError: while iterating, as `read_macho`.
+    """
+    window = Window(data, name)
+    for command, offset, size in load_commands(window, read_header(data, name)):
+        if command != _LC_SEGMENT_64:
+            continue
+        for record in _sections(window, offset, size):
+            section, segment, length, at, kind = record[0], record[1], record[3], record[4], record[8] & _SECTION_TYPE
+            if kind not in _WITHOUT_BYTES and not segment.startswith((b"__DWARF", b"__LD\0")):
+                content = window.cut(at, length, "a section")
+                yield LoadedSection(decode_name(section.rstrip(b"\0")), content, kind == _CSTRING_LITERALS)
+
+
+def is_encrypted(data: bytes, name: str) -> bool:
+    """Whether the App Store has encrypted the image: its code and constants cannot be read then.
+
+    Raises:
+        FormatError: as `read_macho`.
+    """
+    window = Window(data, name)
+    return any(
+        window.unpack(_ENCRYPTION, offset, "LC_ENCRYPTION_INFO_64") != (0,)
+        for command, offset, _size in load_commands(window, read_header(data, name))
+        if command == _LC_ENCRYPTION_INFO_64
+    )
+
+
+def _sections(window: Window, offset: int, size: int) -> Iterator[tuple[Any, ...]]:
+    """The section records of a segment command, as `_SECTION` lays them out."""
     *_, sections, _flags = window.unpack(_SEGMENT, offset, "a segment command")
     if _SEGMENT.size + sections * _SECTION.size > size:
         raise window.bad(f"a segment of {sections} sections does not fit its load command of {size} bytes")
+    yield from window.table(_SECTION, offset + _SEGMENT.size, sections, "the sections of a segment")
+
+
+def _constructors(window: Window, offset: int, size: int) -> int:
+    """Entries in the start-up tables of a segment: pointers in objects and older images, 32-bit offsets in newer."""
     count = 0
-    for record in window.table(_SECTION, offset + _SEGMENT.size, sections, "the sections of a segment"):
+    for record in _sections(window, offset, size):
         length, flags = record[3], record[8]
         if flags & _SECTION_TYPE == _MOD_INIT_FUNC_POINTERS:
             count += length // 8

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["macho", "elf", "wasm"]
@@ -33,6 +33,21 @@ class WasmImport:
     module: str
     name: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSection:
+    """Bytes of a file that are in memory when it runs.
+
+    Attributes:
+        name: e.g. `__const`, `.rodata`.
+        data: its content.
+        literals: whether it holds nothing but mergeable C strings, i.e. the string literals of a program's source.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    literals: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,57 +3,86 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from doit.cmd_base import DoitCmdBase
+from pipeline.run.forecast import Estimate, Forecast, State, estimate, forecast
+from pipeline.session import Session
 
-from pipeline.errors import SlipwayError
-from pipeline.run.forecast import Forecast, forecast
-from pipeline.session import current
+from .base import JSON, Option, ProjectCommand, flag
+from .wording import count, duration
 
-MARKS = {"fresh": "  ", "restore": "↺ ", "fetch": "↓ ", "build": "▸ ", "unknown": "? "}
+MARKS: Mapping[State, str] = {"fresh": " ", "restore": "↺", "fetch": "↓", "build": "▸", "unknown": "?", "blocked": "✗"}
 
-ALL = {
-    "name": "all",
-    "short": "a",
-    "long": "all",
-    "type": bool,
-    "default": False,
-    "help": "also list the tasks that are fresh [default: %(default)s]",
+WORDS: Mapping[State, str] = {
+    "fresh": "fresh",
+    "restore": "to restore",
+    "fetch": "to fetch",
+    "build": "to build",
+    "unknown": "unknown",
+    "blocked": "blocked",
 }
 
 
-class Plan(DoitCmdBase):  # type: ignore[misc]
+PROCESSES: Option = {
+    "name": "num_process",
+    "long": "process",
+    "short": "n",
+    "type": int,
+    "default": 1,
+    "help": "how many tasks run at a time, for the estimate [default: as `doit` would run them]",
+}
+
+
+class Plan(ProjectCommand):
     """show what would run, and why"""  # noqa: D415 - doit prints this as it is
 
     name = "plan"
     doc_purpose = "show what would run, and why (Slipway)"
     doc_usage = "[TASK ...]"
     doc_description = (
-        "States: build, restore (from this machine's store), fetch (from the remote store), unknown, fresh."
+        "States: build; restore (from this machine's store); fetch (from the remote store); unknown (something "
+        "before it is built first, and its result decides); blocked (it cannot start); fresh. The times are those "
+        "of the last run of each task, whatever has changed since. Exit status: 0, or 3 when the matrix is wrong."
     )
-    cmd_options = (ALL,)
+    cmd_options = (
+        flag("all", "also list the tasks that are fresh", short="a"),
+        JSON,
+        PROCESSES,
+    )
 
-    def _execute(self, all: bool, pos_args: list[str]) -> int:  # noqa: A002 - doit fills options in by name
-        engine = current().engine
-        try:
-            listed = list(forecast(engine, pos_args or None))
-        except SlipwayError as error:
-            self.outstream.write(f"ERROR: {error}\n")
-            return 3
-        for line in _lines(listed, everything=all):
-            self.outstream.write(line + "\n")
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        engine = session.engine
+        listed = list(forecast(engine, args or None))
+        cost = estimate(engine, listed, params["num_process"])
+        if params["json"]:
+            self.say_json({"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)})
+        else:
+            for line in _lines(listed, cost, everything=params["all"]):
+                self.say(line)
         return 0
 
 
-def _lines(listed: list[Forecast], *, everything: bool) -> Iterator[str]:
-    for item in listed:
-        if everything or item.state != "fresh":
-            yield f"{MARKS[item.state]}{item.name:<44} {item.state:<8} {item.reason}".rstrip()
+def _lines(listed: Sequence[Forecast], cost: Estimate, *, everything: bool) -> Iterator[str]:
+    shown = [item for item in listed if everything or item.state != "fresh"]
+    width = max((len(item.name) for item in shown), default=0)
+    for item in shown:
+        yield f"{MARKS[item.state]} {item.name:<{width}}  {item.state:<7}  {item.reason}".rstrip()
     counts = Counter(item.state for item in listed)
-    yield f"{len(listed)} tasks: " + (
-        ", ".join(f"{n} to {s}" if s != "fresh" else f"{n} fresh" for s, n in counts.items())
+    yield f"{count(len(listed), 'task')}: " + ", ".join(
+        f"{counts[s]} {words}" for s, words in WORDS.items() if counts[s]
     )
-    seconds = sum(item.seconds for item in listed if item.state in {"build", "unknown"})
-    if seconds:
-        yield f"about {seconds:.0f} s of work, as long as these tasks took last time; new tasks are not counted"
+    if cost.at_most:
+        yield f"{_work(cost)}; about {duration(cost.elapsed)} by the clock with {cost.jobs} at a time"
+    if cost.without_history:
+        yield f"not counted, because never seen to run: {count(cost.without_history, 'task')}"
+
+
+def _work(cost: Estimate) -> str:
+    if cost.certain == cost.at_most:
+        return f"{duration(cost.certain)} of work"
+    if not cost.certain:
+        return f"at most {duration(cost.at_most)} of work"
+    return f"{duration(cost.certain)} of work for certain, at most {duration(cost.at_most)}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from doit.cmd_run import Run as DoitRun
 
-from pipeline.session import OPTIONS
+from pipeline.options import OPTIONS
 
 STRICT = {
     "section": "slipway",

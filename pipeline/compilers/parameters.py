@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 
 from pipeline.action import Json
-from pipeline.errors import StepError
+from pipeline.errors import FormatError, StepError
 
 from . import python_source, sources, tensor_cache
 from .recipe import BuildSpec
@@ -40,7 +40,10 @@ def write(
     spec = BuildSpec(model["model"], model["variant"], model["options"], Path(weights) if weights else None, "llvm")
     with tvm.target.Target("llvm"):
         loaded = sources.load(source, Path(path), spec, compiling=False)
-    return tensor_cache.write(_named(loaded, Path(path)), Path(out))
+    try:
+        return tensor_cache.write(_named(loaded, Path(path)), Path(out))
+    except FormatError as error:
+        raise FormatError(error.what, where=error.where or path, cure=error.cure) from None
 
 
 def _named(loaded: sources.Loaded, path: Path) -> Iterator[tuple[str, Any]]:
@@ -50,4 +53,5 @@ def _named(loaded: sources.Loaded, path: Path) -> Iterator[tuple[str, Any]]:
         cure = "return a mapping of names to arrays"
         raise StepError(f"the parameters are a {type(parameters).__name__}", where=path, cure=cure)
     for name, value in parameters.items():
-        yield str(name), python_source.run(value, path) if callable(value) else value
+        told = f"the parameter {str(name)!r}"
+        yield str(name), python_source.run(value, path, name=told) if callable(value) else value

@@ -41,7 +41,9 @@ def load_function(path: Path, name: str) -> Callable[..., Any]:
     raise StepError(f"there is no function {name!r} in this recipe", where=path, cure=hint)
 
 
-def run(function: Callable[..., Any], path: Path, *arguments: Any, weights: Path | None = None) -> Any:
+def run(
+    function: Callable[..., Any], path: Path, *arguments: Any, weights: Path | None = None, name: str | None = None
+) -> Any:
     """Call a recipe's function; an exception becomes a `StepError` at the recipe's line that let it happen.
 
     Args:
@@ -49,13 +51,14 @@ def run(function: Callable[..., Any], path: Path, *arguments: Any, weights: Path
         path: the recipe, for the place in the message.
         arguments: passed on.
         weights: the narrowed directory of weights the recipe was given, if it was: a file missing in it is explained.
+        name: what to call the function in a message, where its own name would say nothing.
     """
     try:
         return function(*arguments)
     except SlipwayError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a recipe is the user's code: anything may come
-        raise _explain(error, path, getattr(function, "__name__", "it"), weights) from None
+        raise _explain(error, path, name or str(getattr(function, "__name__", "it")), weights) from None
 
 
 def _import(path: Path) -> ModuleType:
@@ -82,12 +85,15 @@ def _import(path: Path) -> ModuleType:
 
 def _explain(error: BaseException, path: Path, doing: str, weights: Path | None) -> StepError:
     traceback.print_exception(error)
-    text = " ".join(str(error).split()) or "no message"
-    what = f"{doing} raised {type(error).__name__}: {text[:400]}"
     if isinstance(error, SyntaxError) and error.filename is not None:
-        return StepError(what, where=f"{error.filename}:{error.lineno}", cure="correct the recipe")
+        place = f"{error.filename}:{error.lineno}:{error.offset or 1}"
+        return StepError(f"this is not Python: {error.msg}", where=place, cure="correct the recipe")
+    text = " ".join(str(error).split()) or "no message"
+    if weights is not None:
+        text = text.replace(f"{weights}/", "")  # a directory made for this call, which nobody else ever sees
+    what = f"{doing} raised {type(error).__name__}: {text[:400]}"
     where = _last_line(error, path)
-    missing = str(error.filename or text) if isinstance(error, FileNotFoundError) else ""
+    missing = str(error.filename or error) if isinstance(error, FileNotFoundError) else ""
     if weights is not None and str(weights) in missing:
         return StepError(what, where=where, cure=CONFIG_CURE)
     if isinstance(error, ModuleNotFoundError):

@@ -27,7 +27,7 @@ from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from pipeline.action import Json
-from pipeline.errors import StepError
+from pipeline.errors import SlipwayError, StepError
 
 from . import probe, schedules, signatures, sources
 from .recipe import BuildSpec
@@ -44,7 +44,7 @@ class Lowered:
     """A model on the brink of code generation; lives in one process and is inherited by its forks.
 
     Attributes:
-        device: the target, without a host.
+        device: the target; its host stands in for the real one where `lower` was given none.
         host: functions that run on the CPU, lowered to the end, as an `IRModule`.
         kernels: the device's code, already generated: it has no host in it.
         builder: the executable's bytecode.
@@ -52,6 +52,7 @@ class Lowered:
         external: libraries the module brings along.
         facts: what is known of the result already.
         functions: what `functions.json` says.
+        prefix: what sets the model's symbols apart from another model's.
     """
 
     device: Target
@@ -86,7 +87,7 @@ def lower(
         seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
             lowering, and a file that has changed must not.
         device: TVM target of the device, as JSON, without a host.
-        triple: the host, where lowering depends on it (see `pipeline.steps.compile.shares_lowering`); otherwise None.
+        triple: the host, where lowering depends on it (see `pipeline.steps.compile.HOST_BLIND`); otherwise None.
         metal_simdgroup: what the toolchain's probe found.
 
     Raises:
@@ -148,7 +149,8 @@ def _lower_functions(module: Any, target: Target) -> tuple[Any, tuple[Any, ...]]
     """What `tvm.tirx.build` does before it asks for the host's code; the device's code is generated here already."""
     host = target.host or target
     module = tirx.transform.BindTarget(target.with_host(host))(module)
-    passes, finalize_host, finalize_device = tirx.get_default_tir_pipeline(target)
+    # What `relax.build` takes for every target; the one of its own that TVM has for Adreno is not fit to be called.
+    passes, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
     on_host, on_device = split_host_device_mods(passes(module))
     kernels = [codegen_build(finalize_device()(functions), kind) for kind, functions in on_device.items()]
     return finalize_host()(on_host), tuple(kernels)
@@ -229,7 +231,7 @@ def _refusals(where: str, target: Target) -> Iterator[None]:
     """Turn what TVM raises into a message; the traceback goes to stderr, which is the action's log."""
     try:
         yield
-    except StepError:
+    except SlipwayError:
         raise
     except Exception as error:  # noqa: BLE001 - TVM raises every kind, ValueError and its own among them
         traceback.print_exc()

@@ -39,14 +39,14 @@ def pipeline_for(target: Target, *, metal_simdgroup: bool) -> tuple[Any, str]:
     """
     if target.kind.name != "metal" or metal_simdgroup:
         usual = relax.get_default_pipeline(target)
-        return tvm.transform.Sequential([usual, sort_shape_stores]), "TVM's default"
+        return tvm.transform.Sequential([usual, sort_shape_stores()]), "TVM's default"
     generic = relax.backend.gpu_generic
     passes = [
         *generic.library_dispatch_passes(target),
         *[_without_simdgroup(step) for step in generic.legalize_passes(target)],
         *generic.dataflow_lower_passes(target),
         *generic.finalize_passes(target),
-        sort_shape_stores,
+        sort_shape_stores(),
     ]
     return tvm.transform.Sequential(passes), GENERIC
 

@@ -8,7 +8,6 @@ known here.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,13 +151,20 @@ def run_checks(
         parameters=Path(parameters) if parameters else None,
         weights=Path(weights) if weights else None,
     )
-    results = python_source.run(lambda: list(_judged(function(session), recipe)), Path(recipe))
+
+    def judged() -> list[dict[str, Json]]:
+        return list(_judged(function(session), recipe))
+
+    results = python_source.run(judged, Path(recipe), name=check)
     if not results:
         raise StepError(f"{check} compared nothing", where=recipe, cure="yield at least one Comparison")
     return list(results)
 
 
 def _judged(comparisons: Iterable[Comparison], recipe: str) -> Iterator[dict[str, Json]]:
+    if not isinstance(comparisons, Iterable):
+        wrong = f"the check returned a {type(comparisons).__name__}"
+        raise StepError(wrong, where=recipe, cure="let it yield one Comparison for each result")
     for comparison in comparisons:
         if not isinstance(comparison, Comparison):
             wrong = f"the check yielded a {type(comparison).__name__}"
@@ -175,9 +181,9 @@ def judge(comparison: Comparison) -> dict[str, Json]:
         return verdict | {"problem": f"got the shape {list(got.shape)}, want {list(want.shape)}"}
     if want.size == 0:
         return verdict | {"problem": "there is nothing to compare"}
-    error, scale = float(np.abs(got - want).max()), float(np.abs(want).max())
-    if not (math.isfinite(error) and math.isfinite(scale)):
+    if not (np.isfinite(got).all() and np.isfinite(want).all()):
         return verdict | {"problem": "there is a NaN or an infinity in it"}
+    error, scale = float(np.abs(got - want).max()), float(np.abs(want).max())
     return verdict | {"max_abs_error": error, "max_abs_want": scale, "passed": error <= comparison.atol}
 
 

@@ -1,9 +1,9 @@
 """Makes the code of dynamic shapes the same in every run, where TVM leaves its order to chance.
 
-`schedules` adds it as the last pass of every pipeline. TVM's pass VMShapeLower writes a `shape_func` that computes the
-derived extents of a function (`H[3] = 256 * H[0]`), and walks a hash map of addresses to do so: the order of the stores,
-and with it the bytes of `lib0.o`, differed from run to run. The stores are independent of one another, so here they are
-sorted by what they store to.
+`schedules` adds it as the last pass of every pipeline. TVM's VMShapeLower writes a `shape_func` that computes the
+derived extents of a function (`H[3] = 256 * H[0]`), and walks a map hashed by addresses to do so: the order of the
+stores, and with it the bytes of `lib0.o`, differ from run to run. The stores are independent of one another, so here
+they are sorted by their place.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import tvm_ffi
 from tvm import tirx
 
 
-@tvm.transform.module_pass(opt_level=0, name="SortShapeStores")
-def sort_shape_stores(module: Any, _context: Any) -> Any:
-    """Sort the stores of every shape function of an `IRModule`."""
+def sort_shape_stores() -> Any:
+    """Return the pass that sorts the stores of every shape function of an `IRModule`."""
+    return tvm.transform.module_pass(_transform, opt_level=0, name="SortShapeStores")
+
+
+def _transform(module: Any, _context: Any) -> Any:
     changed = {}
     for variable, function in module.functions.items():
         if isinstance(function, tirx.PrimFunc) and function.attrs and "tirx.is_host_func" in function.attrs:
@@ -44,7 +47,9 @@ def _sorted(body: Any) -> Any | None:
 
 
 def _place(access: Any) -> tuple[int, ...] | None:
-    """Where is stored to or loaded from, if that is constant. There is one buffer; of two, one is taken for the other,
-    which can only lead to leaving the order alone."""
+    """Where is stored to or loaded from, or None where that is computed.
+
+    A shape function has one buffer. Were there two, one would be taken for the other, and the order left alone.
+    """
     indices = [getattr(index, "value", None) for index in access.indices]
     return None if None in indices else tuple(int(index) for index in indices if index is not None)

@@ -93,13 +93,20 @@ class Source:
     Attributes:
         kind: `factory` (a Python function), `onnx`, `exported` (torch.export), `prebuilt` (objects somebody else made)
             or `checkpoint` (the weights themselves say what the model is; compiler `mlc`).
-        path: the file, relative to the root or absolute as the user wrote it; empty for `checkpoint`.
+        path: the file, relative to the root or absolute as the user wrote it; empty for `checkpoint`, and for
+            `prebuilt` where each backend has its own.
         function: name of the function, for `factory` only.
+        prebuilt: backend (`*` for any) -> path and, where it is pinned, SHA-256; for `prebuilt` only.
     """
 
     kind: Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
     path: str
     function: str | None = None
+    prebuilt: Mapping[str, tuple[str, str | None]] = field(default_factory=dict, hash=False)
+
+    def prebuilt_for(self, backend: str) -> tuple[str, str | None] | None:
+        """The file of a backend and what it must hash to; None where there is none."""
+        return self.prebuilt.get(backend) or self.prebuilt.get("*")
 
     def as_params(self) -> dict[str, Json]:
         """SOURCE of docs/design.md. The path is not in it: the file's digest enters the key instead."""
@@ -122,6 +129,10 @@ class ModelVariant:
         bundle: patterns of the weights' files that go beside the library.
         check: the function that compares numbers on the host, or None.
         where: the place in targets.yaml.
+        toolchain: what compiles it where the matrix does not say.
+        unnamed: whether the prefix is only a stand-in for the one that follows from the weights' config; see
+            `pipeline.naming`.
+        app: what apps want to know of it and no compiler does: `model_id`, `estimated_vram_bytes`, `bundle_weight`.
     """
 
     model: str
@@ -135,6 +146,14 @@ class ModelVariant:
     bundle: tuple[str, ...]
     check: Function | None
     where: Position = field(compare=False)
+    toolchain: str = "current"
+    unnamed: bool = False
+    app: Mapping[str, Json] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether its weights are a checkpoint that mlc_llm must convert first."""
+        return self.compiler == "mlc" and "conv_template" in self.options
 
     @property
     def subject(self) -> str:

@@ -83,7 +83,8 @@ class Document:
                 "the file is not UTF-8 text", where=Position(str(path), line, 1), cure="save it as UTF-8"
             ) from None
         except OSError as bad:
-            raise MatrixError(f"the file cannot be read: {bad.strerror}", where=path) from None
+            cure = "make it a file that you may read"
+            raise MatrixError(f"the file cannot be read: {bad.strerror}", where=path, cure=cure) from None
         return cls(text, str(path))
 
     def at(self, path: Steps, *, key: bool = False) -> Position:

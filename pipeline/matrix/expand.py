@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from . import backends, models, products, schema, selection
 from .cells import Cell, Matrix, Toolchain
 from .document import Document, Steps
 from .presets import Machine
-from .problems import Report
+from .problems import Report, suggest
+
+_CHECKOUT = "MLC_LLM_SOURCE_DIR"
+"""The variable by which users of mlc_llm say where their checkout is; a toolchain's `source` may name it."""
 
 
 def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
@@ -31,6 +36,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     root = path.absolute().parent
     here = machine or Machine.current()
     toolchains = _toolchains(targets, report)
+    _check_names_of_models(targets, [one.name for one in toolchains], report)
     variants = {name: models.variants(name, spec, report) for name, spec in targets.models.items()}
     resolved = {name: backends.resolve(name, spec, report, here) for name, spec in targets.backends.items()}
     every = [one for of_model in variants.values() for one in of_model]
@@ -69,9 +75,38 @@ def _toolchains(targets: schema.Targets, report: Report) -> tuple[Toolchain, ...
         report.add(("toolchains", "current"), what, cure, key=True)
     named = {"current": schema.Toolchain(), **targets.toolchains}
     return tuple(
-        Toolchain(name=name, where=report.document.at(("toolchains", name), key=True), **spec.model_dump())
+        Toolchain(
+            name=name,
+            where=report.document.at(("toolchains", name), key=True),
+            **{**spec.model_dump(), "source": _checkout(name, spec.source, report)},
+        )
         for name, spec in named.items()
     )
+
+
+def _checkout(toolchain: str, written: str | None, report: Report) -> str | None:
+    """A toolchain's `source`, with the variable in it replaced by what it says."""
+    variable = f"[$](?:{_CHECKOUT}|[{{]{_CHECKOUT}[}}])"
+    if written is None or not re.match(variable, written):
+        return written
+    said = os.environ.get(_CHECKOUT)
+    if not said:
+        cure = f"set it to a checkout of mlc-llm: export {_CHECKOUT}=/path/to/mlc-llm"
+        report.add(("toolchains", toolchain, "source"), f"the variable {_CHECKOUT} is not set", cure)
+        return written
+    return re.sub(variable, lambda _: said, written)
+
+
+def _check_names_of_models(targets: schema.Targets, toolchains: list[str], report: Report) -> None:
+    """Toolchains and backends that a model names must be there."""
+    for name, spec in targets.models.items():
+        if spec.toolchain is not None and spec.toolchain not in toolchains:
+            place, cure = ("models", name, "toolchain"), suggest(spec.toolchain, toolchains, "toolchains")
+            report.add(place, f"unknown toolchain `{spec.toolchain}`", cure)
+        for backend in spec.prebuilt or {}:
+            if backend not in (schema.ANY_BACKEND, *targets.backends):
+                known = suggest(backend, targets.backends, "backends")
+                report.add(("models", name, "prebuilt", backend), f"unknown backend `{backend}`", known, key=True)
 
 
 def _check_names(named: Iterable[tuple[Steps, str]], report: Report) -> None:

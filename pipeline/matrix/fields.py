@@ -20,6 +20,9 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 URL_PATTERN = r"^https?://[^/@\s]+/\S+$"
 PACKAGE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
+PYTHON_PATTERN = r"^3\.[0-9]+$"
+LINK_PATTERN = r"^(https?://[^@\s]+|[^-:@][^:@]*)$"
+REQUIREMENT_PATTERN = r"^[^-\s].*$"
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 MEANINGS: Mapping[str, tuple[str, str]] = {
@@ -30,6 +33,9 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     URL_PATTERN: ("is not an http(s) URL of a file", "write https://host/file, without user and password"),
     PACKAGE_PATTERN: ("is not the name of a package", "write the bare name; its version has a key of its own"),
     RELEASE_PATTERN: ("is not one release", "pin one version, like 0.1.0"),
+    PYTHON_PATTERN: ("is not a version of Python", 'write major and minor in quotes, like "3.12"'),
+    LINK_PATTERN: ("is not a page or directory of wheels", "write an http(s) URL without user and password, or a path"),
+    REQUIREMENT_PATTERN: ("is not a requirement", "write it as pip takes it, like mlc-ai-nightly-cpu; no options"),
     REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
 }
 """What a value that misses a pattern is not, and how to write one that does not."""
@@ -74,6 +80,9 @@ Url = Annotated[str, StringConstraints(pattern=URL_PATTERN)]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
 Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]
 Repository = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)]
+PythonVersion = Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)]
+Link = Annotated[str, StringConstraints(pattern=LINK_PATTERN)]
+Requirement = Annotated[str, StringConstraints(pattern=REQUIREMENT_PATTERN)]
 Patterns = tuple[FileName, ...]
 Prefix = Annotated[
     str,

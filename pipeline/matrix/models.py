@@ -1,6 +1,7 @@
 """A model of targets.yaml as `ModelVariant`s: options merged, prefix chosen, source and weights told apart.
 
-`expand` calls `variants`, and `missing_files` for what the matrix uses. Nothing here opens a file.
+`expand` calls `variants`, and `missing_files` for what the matrix uses. Of the files it looks at recipes only, for the
+names in them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from pathlib import Path
 
 from pipeline.action import Json
 
-from . import schema
+from . import mlc_options, schema
 from .cells import Function, ModelVariant, Source
+from .loader import validate
 from .problems import Report
+from .recipe_names import defined_names
 
 _RESERVED = ("system_lib_prefix", "overrides")
+_FUNCTIONS = ("factory", "check")
+"""The keys that name a function in a file."""
+
 _SHORTEST_PREFIX = 8
 _NEAR = 0.88
 """Similarity of difflib from which an option's name counts as a slip: `override` and `systemlibprefix` do."""
@@ -35,23 +41,43 @@ def variants(name: str, spec: schema.Model, report: Report) -> list[ModelVariant
     made = []
     for variant, changes in spec.variants.items():
         own = ("models", name, "variants", variant)
-        _catch_misspellings(changes, own, report)
+        compiler = spec.compiler or ("prebuilt" if spec.prebuilt else "relax")
+        options, app = _options(spec, changes), dict[str, Json]()
+        if compiler == "mlc":
+            options, app = _mlc(options, own, report)
+        else:
+            _catch_misspellings(changes, own, report)
+        prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options.get("model_lib"), compiler)
         made.append(
             ModelVariant(
                 model=name,
                 variant=variant,
-                prefix=changes.system_lib_prefix or spec.system_lib_prefix or default_prefix(name, variant),
-                compiler=spec.compiler or ("prebuilt" if spec.prebuilt else "relax"),
+                prefix=prefix or default_prefix(name, variant),
+                compiler=compiler,
                 source=_source(spec),
-                options=_options(spec, changes),
+                options=options,
                 weights=weights,
                 config=spec.config,
                 bundle=spec.bundle,
                 check=_function(spec.check) if spec.check else None,
                 where=report.document.at(own, key=True),
+                toolchain=spec.toolchain or "current",
+                unnamed=compiler == "mlc" and prefix is None and "conv_template" not in options,
+                app=app,
             )
         )
     return made
+
+
+def _mlc(options: Mapping[str, Json], own: tuple[str, ...], report: Report) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The options of an `mlc` model, which are known, in two parts: for the compiler and for apps."""
+    read = validate(mlc_options.Options, dict(options), report, own)
+    return ({}, {}) if read is None else mlc_options.part(read)
+
+
+def _prefix_of(model_lib: str | None, compiler: str) -> str | None:
+    """mlc_llm's runtime looks for a library's name with an underscore behind it, and makes hyphens underscores."""
+    return model_lib.replace("-", "_") + "_" if model_lib is not None and compiler == "mlc" else None
 
 
 def default_prefix(model: str, variant: str) -> str:
@@ -61,27 +87,43 @@ def default_prefix(model: str, variant: str) -> str:
 
 
 def missing_files(name: str, spec: schema.Model, root: Path, report: Report) -> None:
-    """Report every file of a model that is not there."""
+    """Report every file of a model that is not there, and every function that is not in its file."""
     here = ("models", name)
-    for key in schema.SOURCES:
+    for key in dict.fromkeys((*schema.SOURCES, *_FUNCTIONS)):
         written = getattr(spec, key)
-        if written is not None:
-            path = written.rpartition(":")[0] if key == "factory" else written
-            _must_exist((*here, key), path, root, report)
-    if spec.check is not None:
-        _must_exist((*here, "check"), spec.check.rpartition(":")[0], root, report)
+        if written is None:
+            continue
+        if key == "prebuilt":
+            for backend, file in written.items():
+                place = (*here, key) if backend == schema.ANY_BACKEND else (*here, key, backend)
+                _exists(place, file.path, root, report)
+            continue
+        path, function = written, ""
+        if key in _FUNCTIONS:
+            path, _, function = written.rpartition(":")
+        if _exists((*here, key), path, root, report) and function:
+            _must_define((*here, key), path, function, root, report)
     if isinstance(spec.weights, schema.PathWeights):
-        _must_exist((*here, "weights", "path"), spec.weights.path, root, report)
+        _exists((*here, "weights", "path"), spec.weights.path, root, report)
 
 
-def _must_exist(place: tuple[str, ...], written: str, root: Path, report: Report) -> None:
+def _exists(place: tuple[str, ...], written: str, root: Path, report: Report) -> bool:
     path = root / written
     if path.exists():
-        return
+        return True
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
-    cure = f"did you mean `{near[0]}` there?" if near else f"paths are relative to {root}"
+    cure = f"did you mean `{near[0]}` there?" if near else report.relative
     report.add(place, f"there is no file `{written}`", cure)
+    return False
+
+
+def _must_define(place: tuple[str, ...], written: str, function: str, root: Path, report: Report) -> None:
+    names = defined_names(root / written)
+    if names is not None and function not in names:
+        near = difflib.get_close_matches(function, names, n=1)
+        cure = f"did you mean `{near[0]}`?" if near else f"define `{function}` there, or name another function"
+        report.add(place, f"`{written}` defines no `{function}`", cure)
 
 
 def _source(spec: schema.Model) -> Source:
@@ -93,7 +135,9 @@ def _source(spec: schema.Model) -> Source:
     if spec.exported is not None:
         return Source("exported", normal(spec.exported))
     if spec.prebuilt is not None:
-        return Source("prebuilt", normal(spec.prebuilt))
+        files = {backend: (normal(file.path), file.sha256) for backend, file in spec.prebuilt.items()}
+        alone = files.get(schema.ANY_BACKEND)
+        return Source("prebuilt", alone[0] if alone else "", prebuilt=files)
     return Source("checkpoint", "")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from pipeline.errors import MatrixError, Position
 
@@ -22,6 +23,11 @@ class Report:
 
     def __bool__(self) -> bool:
         return bool(self._problems)
+
+    @property
+    def relative(self) -> str:
+        """The cure for a path that leads nowhere."""
+        return f"paths are relative to the directory of {Path(self.document.file).name}"
 
     def add(self, path: Steps, what: str, cure: str, *, key: bool = False) -> None:
         """Note a problem with the value at `path`, or with its key.

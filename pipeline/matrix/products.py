@@ -63,8 +63,7 @@ def resolve(
                 report.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", cure)
             _check_slice(place, spec.kind, backend, slices, report)
     if spec.templates is not None and not (root / spec.templates).is_dir():
-        cure = f"paths are relative to {root}"
-        report.add((*here, "templates"), f"there is no directory `{spec.templates}`", cure)
+        report.add((*here, "templates"), f"there is no directory `{spec.templates}`", report.relative)
     return Product(
         name=name,
         kind=spec.kind,

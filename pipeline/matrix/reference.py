@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pipeline.action import Json
 
+from .fields import NAME_PATTERN
 from .json_schema import json_schema
 from .presets import Preset, presets
 
@@ -41,7 +42,7 @@ _MATRIX = """\
 4. An entry that fits none becomes a combination of its own. It needs a model and a backend.
 
 A model's name stands for all of its variants: wherever it is written, it is as if each of them were. `minilm-f32` is
-the variant `f32` of `minilm` alone. A combination without a toolchain is compiled by `current`.
+the variant `f32` of `minilm` alone. A combination without a toolchain is compiled by its model's `toolchain`.
 
 All models of one backend share a library, so their prefixes must differ there; two variants that never meet in a
 backend may share a prefix, and an app then finds either by the same name.
@@ -124,16 +125,15 @@ def _type(value: Json) -> str:
     if "enum" in value:
         choices = ", ".join(f"`{choice}`" for choice in value["enum"])
         return choices if len(value["enum"]) < _MANY else "one of the presets"
-    if "oneOf" in value:
-        return "mapping, one of several"
-    if "patternProperties" in value:
-        return "name → mapping"
+    known = {"anyOf": "text or mapping", "oneOf": "mapping, one of several", "patternProperties": "name → mapping"}
+    if found := known.keys() & value.keys():
+        return known[found.pop()]
     kind = {"string": "text", "boolean": "true or false", "object": "mapping", "array": "list"}.get(value["type"], "")
     return f"list of {_plural(value['items'])}" if kind == "list" else kind
 
 
 def _plural(item: Json) -> str:
-    return "mappings" if "$ref" in item else "names" if "pattern" in item else "text"
+    return "mappings" if "$ref" in item else "names" if item.get("pattern") == NAME_PATTERN else "text"
 
 
 def _presets() -> Iterator[str]:

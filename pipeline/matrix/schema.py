@@ -10,20 +10,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from .cells import Platform
 from .fields import (
+    SHA256_PATTERN,
     FileName,
     FunctionName,
     InsidePath,
+    Link,
     Name,
     OsVersion,
     PackageName,
     Patterns,
     Prefix,
+    PythonVersion,
     Release,
     Repository,
+    Requirement,
     Sha256,
     Strict,
     Url,
@@ -38,17 +52,28 @@ SOURCES = ("factory", "onnx", "exported", "prebuilt")
 
 
 class Toolchain(Strict):
-    """A Python environment with a compiler in it. `current` is the Python that runs doit: it needs no entry, takes no
-    keys, and is the only one this version can build with."""  # noqa: D205, D209 - pydantic shows it as one paragraph
+    """A Python environment with a compiler in it: made of `requirements`, or one that exists (`path`), or the Python
+    that runs doit where it has neither. `current` is that Python: it needs no entry and takes no keys."""  # noqa: D205, D209 - pydantic shows it as one paragraph
 
-    requirements: Patterns = Field(default=(), description="What pip installs into the environment.")
-    find_links: Patterns = Field(default=(), description="Pages with wheels, besides the index that pip is set up for.")
-    pre: bool = Field(default=False, description="Whether pre-releases are taken.", strict=True)
-    python: str | None = Field(default=None, description='Version of Python, in quotes: "3.12".')
-    path: FileName | None = Field(
-        default=None, description="An environment that exists already, instead of requirements."
+    requirements: tuple[Requirement, ...] = Field(
+        default=(),
+        description="What pip (or uv) installs into an environment of its own. What that turned out to be is pinned in "
+        "slipway.lock.",
     )
-    source: FileName | None = Field(default=None, description="A checkout of the compiler's source to use with it.")
+    find_links: tuple[Link, ...] = Field(
+        default=(), description="Pages with wheels, besides the index that pip is set up for."
+    )
+    pre: bool = Field(default=False, description="Whether pre-releases are taken.", strict=True)
+    python: PythonVersion | None = Field(default=None, description='Version of Python, in quotes: "3.12".')
+    path: FileName | None = Field(
+        default=None,
+        description="An environment that exists already, instead of requirements: its directory or its interpreter.",
+    )
+    source: FileName | None = Field(
+        default=None,
+        description="A checkout of mlc-llm, whose Python modules are used with the environment. `$MLC_LLM_SOURCE_DIR` "
+        "stands for what that variable says.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Toolchain:
@@ -133,6 +158,34 @@ Weights = Annotated[
 ]
 
 
+class PrebuiltFile(Strict):
+    """A file of objects that somebody else compiled. A plain path is short for `{path: …}`."""
+
+    path: FileName = Field(description="The file, relative to targets.yaml.")
+    sha256: Sha256 | None = Field(default=None, description="What it must hash to.")
+
+
+ANY_BACKEND = "*"
+"""In `Model.prebuilt`, what a file that was given alone is for."""
+
+_ONE_PREBUILT: dict[str, JsonValue] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {"path": {"type": "string"}, "sha256": {"type": "string", "pattern": SHA256_PATTERN}},
+            "required": ["path"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Prebuilt = Annotated[
+    dict[str, Annotated[PrebuiltFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)]],
+    BeforeValidator(lambda files: {ANY_BACKEND: files} if isinstance(files, str) else files),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"additionalProperties": _ONE_PREBUILT}]}),
+]
+
+
 class Variant(BaseModel):
     """One way to compile a model. Every key besides those below is an option of yours: the recipe finds it in
     `spec.options`, where it replaces the model's option of the same name."""  # noqa: D205, D209 - see Toolchain
@@ -172,13 +225,18 @@ class Model(Strict):
     )
     onnx: FileName | None = Field(default=None, description="An ONNX file.")
     exported: FileName | None = Field(default=None, description="A program saved by `torch.export.save` (`.pt2`).")
-    prebuilt: FileName | None = Field(
-        default=None, description="Objects that somebody else compiled: an archive or a tar file."
+    prebuilt: Prebuilt | None = Field(
+        default=None,
+        description="Objects that somebody else compiled: a file (`.tar`, `.a`, `.o`), or one for each backend, "
+        "`{ios-arm64: libs/ios.tar, android-arm64: {path: libs/android.tar, sha256: …}}`.",
     )
     compiler: Literal["relax", "mlc", "prebuilt"] | None = Field(
         default=None,
         description="What makes objects of it. Left out, it is `prebuilt` for a prebuilt source and `relax` for any "
         "other. `mlc` needs no source: its weights say what the model is.",
+    )
+    toolchain: Name | None = Field(
+        default=None, description="What compiles it where the matrix names no toolchain; `current` where left out."
     )
     weights: Weights | None = Field(
         default=None, description="Where the weights come from; none for a model that makes its own."
@@ -280,7 +338,7 @@ class MatrixAxes(Strict):
     )
     backend: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(default=None, description="Backends.")
     toolchain: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
-        default=None, description="Toolchains. A combination without one is compiled by `current`."
+        default=None, description="Toolchains. A combination without one is compiled by its model's `toolchain`."
     )
     include: tuple[Include, ...] = Field(default=(), description="Additions, made after the exclusions.")
     exclude: tuple[Exclude, ...] = Field(default=(), description="Exclusions.")

@@ -119,7 +119,7 @@ def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, r
                 return
             continue
         model, backend = models[one.values["model"]], names.backends[one.values["backend"]]
-        toolchain = one.values.get("toolchain", "current")
+        toolchain = one.values.get("toolchain", model.toolchain)
         subject = cell_subject(model.subject, one.values["backend"], toolchain)
         if subject in seen:
             report.add(place, f"{subject} is in the matrix already", "remove this include")

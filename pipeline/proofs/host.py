@@ -86,7 +86,8 @@ def check_numbers(
         try:
             results = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
         except SlipwayError as error:
-            checks.append(failed(name, error.what, error.cure or "see the log"))
+            saw = error.what if error.where is None else f"{error.where}: {error.what}"
+            checks.append(failed(name, saw, error.cure or "see the log"))
             continue
         errors += [result["max_abs_error"] for result in results if result["max_abs_error"] is not None]
         checks.append(_judge(name, results))

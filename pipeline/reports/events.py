@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.run.engine import Outcome
+from pipeline.run.verdict import Outcome
 
 
 @dataclass(slots=True)

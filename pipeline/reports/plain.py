@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from pipeline.run.engine import Outcome
+from pipeline.run.verdict import Outcome
 
 from .events import Counts, amount
 

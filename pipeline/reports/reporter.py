@@ -13,13 +13,14 @@ from typing import Any, TextIO
 from doit.exceptions import InvalidTask
 
 from pipeline.errors import SlipwayError
-from pipeline.run.engine import Outcome
+from pipeline.run.verdict import Outcome
 from pipeline.session import Session, current
 
 from .events import Counts, Watcher
 from .failures import Failures, shortened
 from .plain import Plain
 from .summary import table
+from .trace import Trace
 
 
 class Reporter:
@@ -36,6 +37,7 @@ class Reporter:
         self._everything = False
         self._session: Session = current()
         self._watcher: Watcher = Plain(outstream)
+        self._trace = Trace()
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         """The run starts: wait for the tree, clear what a killed run left, put the board up.
@@ -53,7 +55,7 @@ class Reporter:
             expected = {name: entry.seconds for name in selected if (entry := engine.ledger.get(name)) is not None}
             self._watcher = Live(self._stream, expected)
         self._everything = self._counts.total == len(engine.actions)
-        engine.watch = self._progress
+        engine.workshop.watch = self._progress
         try:
             self._session.begin(note=self._watcher.note)
         except SlipwayError as error:
@@ -68,6 +70,7 @@ class Reporter:
         if task.actions:
             with self._lock:
                 self._watcher.started(task.name)
+                self._trace.started(task.name)
 
     def add_success(self, task: Any) -> None:
         """A task's outputs are in place."""
@@ -80,6 +83,7 @@ class Reporter:
             else:
                 self._counts.restored += 1
             self._watcher.finished(outcome)
+            self._trace.ended(task.name, outcome.how, outcome.seconds)
 
     def add_failure(self, task: Any, fail: Any) -> None:
         """A task failed, or could not start because one before it failed."""
@@ -89,6 +93,7 @@ class Reporter:
                     self._failures.block(task.name, fail.message.split())
                 return
             self._counts.failed += 1
+            self._trace.ended(task.name, "failed")
             self._watcher.failed(task.name, self._failures.add(task.name, fail.get_msg()))
 
     def skip_uptodate(self, task: Any) -> None:
@@ -125,6 +130,7 @@ class Reporter:
             self._write(f"\n{paragraph}")
         for message in self._errors:
             self._write(f"\nERROR: {shortened(message, self._failures.here)}")
+        self._trace.save(self._session.root)
         counts = self._counts
         all_fresh = complete and self._everything and counts.failed == 0 and counts.done == counts.total
         self._session.end(all_fresh=all_fresh, said=f"{counts.total} tasks, all fresh: nothing to do.\n")

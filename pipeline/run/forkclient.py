@@ -274,10 +274,13 @@ def _death(end: Json, asked: Json) -> CompilerCrash:
     if status is None:
         return CompilerCrash(end.get("refused") or f"the worker's interpreter ended while {function} ran")
     if status >= 0:
-        return CompilerCrash(f"{function} ended its process with status {status} instead of returning")
+        cure = "the log has what it printed last; look there for what ends the process"
+        return CompilerCrash(f"{function} ended its process with status {status} instead of returning", cure=cure)
     if -status == signal.SIGXCPU:
         return CompilerCrash(f"{function} was ended by SIGXCPU: it took more than {asked['cpu_limit']:g} s of CPU time")
-    cure = "it was possibly out of memory: run fewer jobs at a time (doit -n 1)" if -status == signal.SIGKILL else None
+    cure = "the log has what it printed last; a crash is a bug of the compiler, or of native code that a recipe calls"
+    if -status == signal.SIGKILL:
+        cure = "it was possibly out of memory: run fewer jobs at a time (doit -n 1)"
     return CompilerCrash(f"{function} died of {_signal_name(-status)}", cure=cure)
 
 

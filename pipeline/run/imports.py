@@ -46,8 +46,8 @@ def _imports(source: Path, module: str, _mtime: int, _size: int) -> tuple[str, .
     """Dotted names a file imports, relative ones resolved; also their parents, whose `__init__` runs first."""
     try:
         tree = ast.parse(source.read_bytes())
-    except SyntaxError:
-        return ()  # whoever runs the file says what is wrong with it
+    except (OSError, SyntaxError, ValueError):
+        return ()  # whoever digests or runs the file says what is wrong with it
     base = module.split(".") if source.name == "__init__.py" else module.split(".")[:-1]
     return tuple(dict.fromkeys(parent for name in _named(tree, base) for parent in _with_parents(name)))
 

@@ -40,7 +40,7 @@ def document(
         "code": code,
         "params": action.params,
         "files": dict(files),
-        "upstream": {role: dict(outputs) for role, outputs in upstream.items()},
+        "upstream": dict(upstream),
         "tools": dict(tools),
     }
 
@@ -54,7 +54,7 @@ def digest(fields: Mapping[str, Json]) -> str:
 def read_by(edge: Upstream, outputs: Mapping[str, str]) -> dict[str, str]:
     """The outputs of an upstream action that pass the edge's patterns."""
     if not edge.only:
-        return dict(outputs)
+        return outputs if isinstance(outputs, dict) else dict(outputs)
     return {
         path: sha
         for path, sha in outputs.items()

@@ -17,12 +17,19 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import process
 from pipeline.action import Json, Tool
 from pipeline.errors import SlipwayError
 
-PYTHON = "python:current"
+if TYPE_CHECKING:
+    from pipeline.toolchains.environment import Environment
+
+PYTHON_OF = "python:"
+"""Before the name of a toolchain: its interpreter and packages."""
+
+PYTHON = f"{PYTHON_OF}current"
 """The name of the environment that runs us: its Python and the packages that can change what is compiled."""
 
 PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "ml-dtypes", "onnx", "torch")
@@ -59,10 +66,12 @@ class Finder:
 
     Args:
         memo: a JSON file of ours; it may be missing, and is made anew when it is damaged.
+        environments: the environment of a toolchain that is not `current`, by its name.
     """
 
-    def __init__(self, memo: Path) -> None:
+    def __init__(self, memo: Path, environments: Callable[[str], Environment] | None = None) -> None:
         self._memo = memo
+        self._environments = environments
         self._lock = threading.Lock()
 
     def find(self, name: str) -> Tool | None:
@@ -74,6 +83,11 @@ class Finder:
             return Tool(
                 name, Path(sys.executable), self._remember([PYTHON, *map(_state, _python_paths())], _python_version)
             )
+        if (environment := self._environment(name)) is not None:
+            from pipeline.toolchains import identity  # noqa: PLC0415 - most projects have no other toolchain
+
+            known = identity.version(environment, self._remember, PACKAGES, PACKAGE_FAMILIES)
+            return None if known is None else Tool(name, environment.python, known)
         for path in self._candidates(name):
             version = self._remember([_state(path), *_xcode()], partial(_version, path))
             if version:
@@ -88,9 +102,18 @@ class Finder:
         """
         if name == PYTHON:
             return _python_paths()
+        if (environment := self._environment(name)) is not None:
+            from pipeline.toolchains import identity  # noqa: PLC0415 - see `find`
+
+            return identity.watched(environment, self._remember)
         tool = self.find(name)
         paths = [*([tool.path] if tool else []), *map(Path, os.get_exec_path()), *_xcode_paths()]
         return [path for path in dict.fromkeys(paths) if path.exists()]
+
+    def _environment(self, name: str) -> Environment | None:
+        if self._environments is None or not name.startswith(PYTHON_OF):
+            return None
+        return self._environments(name.removeprefix(PYTHON_OF))
 
     def _candidates(self, name: str) -> Iterator[Path]:
         for file in PROGRAMS.get(name, (name,)):

@@ -7,6 +7,7 @@ child is asked for and how it dies is `forkclient`'s business, what the called f
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -15,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.action import Json, Stage
-from pipeline.errors import CompilerCrash, StepError
+from pipeline.errors import CompilerCrash, StepError, StoreError
 
 from .failure import rebuild
 from .forkclient import Server, Stages, request
@@ -41,6 +42,10 @@ SET = {
 }
 """What every worker is given: one order of sets and one text encoding everywhere; and no thread pools, which a fork
 would cut off and which would compete with the other jobs."""
+
+FULL = 1 << 20
+"""Free bytes below which a death is the disk's doing: LLVM ends the process when it cannot write, and its last words
+would be in a log that cannot be written either."""
 
 IDLE_STAGES = 4
 """Stage processes kept though nobody calls them; each holds a lowered model in memory."""
@@ -195,6 +200,10 @@ def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]
 
 
 def _result(reply: Json, log: Path) -> Json:
-    if "failure" in reply:
-        raise rebuild(reply["failure"], log)
-    return reply["value"]
+    if "failure" not in reply:
+        return reply["value"]
+    error = rebuild(reply["failure"], log)
+    if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL:
+        cure = "free some space (doit gc), then run doit again: what is finished is kept"
+        raise StoreError(f"no space left on device: {error.what}", where=log.parent, cure=cure)
+    raise error

@@ -51,7 +51,9 @@ def lowering(job: Job) -> dict[str, Json]:
         "source": dict(job.params["source"]),
         "path": str(source),
         "config": None if files is None else {name: str(path) for name, path in files.items()},
-        "seen": [_stamp(path) for path in sorted({source, *code.glob("*.py"), *(files or {}).values()}) if path.exists()],
+        "seen": [
+            _stamp(path) for path in sorted({source, *code.glob("*.py"), *(files or {}).values()}) if path.exists()
+        ],
         "device": device,
         "triple": None if device["kind"] in HOST_BLIND else backend["triple"],
         "metal_simdgroup": device["kind"] == "metal" and _probe(job.inputs["toolchain"])["metal_simdgroup"],

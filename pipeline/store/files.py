@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH104, PTH108, PTH120
+# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH120
 # Paths are strings in here: this is called for every file, and pathlib costs more than the work.
 """The few moves with files that the store makes ten thousand times: no pathlib, as few system calls as it takes.
 
@@ -14,7 +14,6 @@ import errno
 import os
 
 from .digest import stamp
-
 
 ELSEWHERE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a temporary file may run into that one in the target's own directory does not."""

@@ -83,10 +83,10 @@ class Journal:
                 if self._void or size < self._seen:
                     self._seen, self._void = 0, False
                     reset()
-                if size == self._seen:
+                if size == self._seen or self._fd < 0:
                     return
                 rest = b""
-                while (chunk := os.pread(self._fd, CHUNK, self._seen + len(rest))):
+                while chunk := os.pread(self._fd, CHUNK, self._seen + len(rest)):
                     data = rest + chunk
                     start = 0
                     while (end := data.find(b"\n", start) + 1) > 0:

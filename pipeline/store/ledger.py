@@ -91,6 +91,16 @@ class Ledger:
         line = self._lines.get(name)
         return str(line[:64], "ascii") if line is not None and line[:1] != b"\t" else None
 
+    def digests(self, name: str) -> dict[str, str] | None:
+        """The digests of an action's outputs by path, at half the price of `get`: an archive may read a thousand."""
+        line = self._lines.get(name)
+        if line is None or line[:1] == b"\t":
+            return None
+        try:
+            return {path: output[0] for path, output in json.loads(line.split(b"\t", 2)[2].decode())[1].items()}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return None
+
     def set(self, name: str, entry: Entry) -> None:
         """Note what the tree holds now; when this returns, it survives the death of this process.
 
@@ -144,7 +154,7 @@ class Ledger:
             return None
         key, flags, rest = line.split(b"\t", 2)
         try:
-            out, outputs, seconds, peak = json.loads(rest)
+            out, outputs, seconds, peak = json.loads(rest.decode())
             outputs = {path: Output(*output) for path, output in outputs.items()}
         except (ValueError, TypeError, AttributeError):
             return None

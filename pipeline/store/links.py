@@ -52,15 +52,13 @@ def give(source: str, target: str, mode: int, temporary: str) -> None:
 def _give(source: str, target: str, mode: int, temporary: str) -> None:
     try:
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
-        linked = False
         if reflink(source, temporary):
             finish(temporary, mode)
-        elif mode & 0o111 or not (linked := _link(source, temporary)):
+        elif mode & 0o111 or not _link(source, temporary):
             copy_file(source, temporary)
             finish(temporary, mode)
-        if not (linked and _is_same(temporary, target)):  # rename(2) of two links to one file does nothing at all
-            rename(temporary, target)
-    finally:
+        rename(temporary, target)
+    finally:  # also after success: rename(2) of two links to one file does nothing at all
         with contextlib.suppress(OSError):
             os.unlink(temporary)
 
@@ -107,10 +105,3 @@ def _link(source: str, target: str) -> bool:
             return False
         raise
     return True
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return os.path.samestat(os.lstat(one), os.lstat(other))
-    except FileNotFoundError:
-        return False

@@ -186,9 +186,10 @@ class Remote:
             return None
         encoded = unpack(body)
         record = None if encoded is None else decode(encoded)
-        if record is None or record.key != key or key_of(record.fields) != key:
-            raise _Trouble(f"its record {key[:12]}… is not what it should be")
-        return record
+        with contextlib.suppress(ValueError, RecursionError):  # numbers and depths that JSON can say and we never do
+            if record is not None and record.key == key and key_of(record.fields) == key:
+                return record
+        raise _Trouble(f"its record {key[:12]}… is not what it should be")
 
     def _fetch(self, sha256: str, size: int, target: str) -> bool:
         if sha256 == EMPTY:  # servers treat it specially, each in its own way
@@ -267,12 +268,15 @@ class Remote:
                 login = self._login or _from_netrc(urlsplit(self.url).hostname or "")
                 if self._token:
                     headers["Authorization"] = f"Bearer {self._token}"
-                self._client = httpx.Client(
-                    auth=httpx.BasicAuth(*login) if login and not self._token else None,
-                    headers=headers,
-                    timeout=httpx.Timeout(self._silence, connect=CONNECT),
-                    follow_redirects=False,  # credentials go where the user said, and nowhere else
-                )
+                try:
+                    self._client = httpx.Client(
+                        auth=httpx.BasicAuth(*login) if login and not self._token else None,
+                        headers=headers,
+                        timeout=httpx.Timeout(self._silence, connect=CONNECT),
+                        follow_redirects=False,  # credentials go where the user said, and nowhere else
+                    )
+                except (OSError, ValueError, ImportError) as error:  # certificates or proxies of the environment
+                    raise _Trouble(f"no connection can be set up: {error}") from error
             return self._client
 
 

@@ -94,21 +94,19 @@ class Store:
             StoreError: the store cannot be read, or what was fetched cannot be written.
         """
         self._share()
-        record, how = self.records.get(key), "restored"
-        missing = (
-            {} if record is None else {s: size for s, size in record.blobs().items() if not self.blobs.check(s, size)}
-        )
-        if record is None or missing:
-            if self.remote is None or self.read_only:
-                return None
-            local, how = record, "fetched"
-            record = local or self.remote.record(key)
-            if record is None or not self._fetch(missing if local else record.blobs()):
-                return None
-            if local is None:
-                self.records.put(record)
-        self.records.touch(key)
-        return Found(record, "fetched" if how == "fetched" else "restored")
+        record = self.records.get(key)
+        if record is not None and all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
+            self.records.touch(key)
+            return Found(record, "restored")
+        if self.remote is None or self.read_only:
+            return None
+        if record is not None:
+            return Found(record, "fetched") if self._fetch(record) else None
+        record = self.remote.record(key)
+        if record is None or not self._fetch(record):
+            return None
+        self.records.put(record)
+        return Found(record, "fetched")
 
     def state(self, key: str) -> Literal["local", "remote", "miss"]:
         """Where a key would be found, at a glance and without fetching anything: for plans, not for decisions."""
@@ -157,7 +155,7 @@ class Store:
         self.blobs.flush()
         self.records.put(complete)
         if self.remote is not None and self.remote.write:
-            self._upload(complete)
+            self._upload(self.remote, complete)
         return complete
 
     def materialise(
@@ -209,6 +207,14 @@ class Store:
             data = self.blobs.read(record.log)
         return data.decode(errors="replace")
 
+    def hold(self) -> None:
+        """Be a user of the store, until `close`: it is made if need be, and `gc` has to wait.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._share(create=True)
+
     def exclusive(self) -> None:
         """Become the only user of the store, until `close`: for `gc`.
 
@@ -239,28 +245,22 @@ class Store:
                 os.close(self._shared)
                 self._shared = None
 
-    def _fetch(self, wanted: Mapping[str, int]) -> bool:
-        """Whether every blob could be fetched from the remote store, or was here after all."""
-        remote = self.remote
-        if remote is None:
-            return False
-        for sha256, size in wanted.items():
+    def _fetch(self, record: Record) -> bool:
+        """Have every blob of a record here, from the remote store where it must be; whether that could be done."""
+        for sha256, size in record.blobs().items():
             if self.blobs.check(sha256, size):
                 continue
             temporary = self.blobs.temporary()
-            if not remote.fetch(sha256, size, temporary):
+            if self.remote is None or not self.remote.fetch(sha256, size, temporary):
                 return False
             self.blobs.adopt(temporary, sha256, size)
         self.blobs.flush()
         return True
 
-    def _upload(self, record: Record) -> None:
+    def _upload(self, remote: Remote, record: Record) -> None:
         """Send a record and its blobs away, while the build goes on."""
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only who uploads pays for the import
 
-        remote = self.remote
-        if remote is None:
-            return
         with self._lock:
             if self._uploads is None:
                 self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")

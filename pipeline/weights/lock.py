@@ -1,4 +1,4 @@
-"""`slipway.lock`: the pin of every model's weights, written by the machine and reviewed by people in a diff.
+"""`slipway.lock`: what weights, toolchains and names turned out to be, written by the machine, reviewed in a diff.
 
 Planning reads it (`read_lock`, `Lock.entry_for`), a run adds to it (`write_lock_entry`). It stands beside
 `targets.yaml`: JSON with one file a line, sorted. Reading is strict, because a lock that was half understood would pin
@@ -11,8 +11,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.action import Json
@@ -26,6 +26,7 @@ VERSION = 1
 """Version of the file's format."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CURE = "restore it from version control, or delete the bad entry and run doit: it is locked again"
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
@@ -36,14 +37,23 @@ class Lock:
 
     Attributes:
         entries: model -> entry, as in the file: `{"source", "resolved", "files": {path: {"size", "sha256"}}}`.
+        toolchains: toolchain -> `{"spec", "frozen": {platform: [requirement, ...]}}`.
+        model_libs: model variant -> `{"config", "options", "names": {device: model_lib}}`; see `pipeline.naming`.
     """
 
     entries: Mapping[str, Json]
+    toolchains: Mapping[str, Json] = field(default_factory=dict)
+    model_libs: Mapping[str, Json] = field(default_factory=dict)
 
     def entry_for(self, model: str, source: Mapping[str, Json]) -> Json | None:
         """The entry that pins this source of this model, or None: never locked, or the source was edited since."""
         entry = self.entries.get(model)
         return entry if entry is not None and entry["source"] == identity(source) else None
+
+    def frozen(self, toolchain: str, spec: Mapping[str, Json], platform: str) -> list[str] | None:
+        """What a toolchain was made of on that platform, or None: never made there, or its spec was edited since."""
+        entry = self.toolchains.get(toolchain)
+        return entry["frozen"].get(platform) if entry is not None and entry["spec"] == spec else None
 
 
 def read_lock(path: Path) -> Lock:
@@ -90,33 +100,83 @@ def write_lock_entry(path: Path, model: str, entry: Json) -> None:
         MatrixError: the file that is there is malformed (it is left as it is).
         StoreError: it cannot be written.
     """
+    _rewrite(path, lambda lock: replace(lock, entries={**lock.entries, model: entry}))
+
+
+def write_frozen(path: Path, toolchain: str, spec: Json, platform: str, frozen: Sequence[str]) -> None:
+    """Pin what a toolchain was made of; what it was made of on other platforms stays, unless its spec was edited.
+
+    Raises:
+        MatrixError, StoreError: as `write_lock_entry`.
+    """
+
+    def change(lock: Lock) -> Lock:
+        old = lock.toolchains.get(toolchain)
+        others = old["frozen"] if old is not None and old["spec"] == spec else {}
+        entry = {"spec": spec, "frozen": {**others, platform: list(frozen)}}
+        return replace(lock, toolchains={**lock.toolchains, toolchain: entry})
+
+    _rewrite(path, change)
+
+
+def write_model_lib(path: Path, variant: str, entry: Json) -> None:
+    """Pin the names by which apps find a model variant; see `Lock.model_libs`.
+
+    Raises:
+        MatrixError, StoreError: as `write_lock_entry`.
+    """
+    _rewrite(path, lambda lock: replace(lock, model_libs={**lock.model_libs, variant: entry}))
+
+
+def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
     with DownloadCache.default().alone(f"lock {path.resolve()}"):
-        entries = {**read_lock(path).entries, model: entry}
-        if path.is_file() and entries == read_lock(path).entries:
+        before = read_lock(path)
+        after = change(before)
+        if path.is_file() and after == before:
             return
         with disk_errors(path):
-            _replace(path, render(entries))
+            _replace(path, render(after.entries, after.toolchains, after.model_libs))
 
 
-def render(entries: Mapping[str, Json]) -> str:
-    """The text of a lock file: sorted, one file of a model a line, so that a diff shows what changed and no more."""
-    lines = ["{", f'  "version": {VERSION},', '  "weights": {']
-    models = sorted(entries)
-    for model in models:
-        entry = entries[model]
-        lines += [
-            f"    {json.dumps(model)}: {{",
-            f'      "source": {json.dumps(entry["source"], sort_keys=True, ensure_ascii=False)},',
-            f'      "resolved": {json.dumps(entry["resolved"])},',
-            '      "files": {',
-        ]
-        files = sorted(entry["files"])
-        for name in files:
-            item = {"size": entry["files"][name]["size"], "sha256": entry["files"][name]["sha256"]}
-            comma = "," if name != files[-1] else ""
-            lines.append(f"        {json.dumps(name, ensure_ascii=False)}: {json.dumps(item)}{comma}")
-        lines += ["      }", "    }" + ("," if model != models[-1] else "")]
-    return "\n".join([*lines, "  }", "}", ""])
+def render(
+    entries: Mapping[str, Json],
+    toolchains: Mapping[str, Json] | None = None,
+    model_libs: Mapping[str, Json] | None = None,
+) -> str:
+    """The text of a lock file: sorted, one thing a line, so that a diff shows what changed and no more."""
+    sections = ['  "weights": {', *_joined("    ", [_model(name, entries[name]) for name in sorted(entries)]), "  }"]
+    for title, section in (("toolchains", toolchains), ("model_libs", model_libs)):
+        if section:
+            sections[-1] += ","
+            text = json.dumps({title: section}, indent=2, sort_keys=True, ensure_ascii=False)
+            sections += text.splitlines()[1:-1]
+    return "\n".join(["{", f'  "version": {VERSION},', *sections, "}", ""])
+
+
+def _model(name: str, entry: Json) -> list[str]:
+    files = sorted(entry["files"].items())
+    listed = [
+        [f"{json.dumps(path, ensure_ascii=False)}: {json.dumps({key: item[key] for key in ('size', 'sha256')})}"]
+        for path, item in files
+    ]
+    return [
+        f"{json.dumps(name)}: {{",
+        f'  "source": {json.dumps(entry["source"], sort_keys=True, ensure_ascii=False)},',
+        f'  "resolved": {json.dumps(entry["resolved"])},',
+        '  "files": {',
+        *_joined("    ", listed),
+        "  }",
+        "}",
+    ]
+
+
+def _joined(indent: str, items: Sequence[list[str]]) -> list[str]:
+    """The lines of JSON values, with commas between."""
+    lines: list[str] = []
+    for i, item in enumerate(items):
+        comma = "," if i + 1 < len(items) else ""
+        lines += [indent + line for line in [*item[:-1], item[-1] + comma]]
+    return lines
 
 
 def _replace(path: Path, text: str) -> None:
@@ -158,7 +218,7 @@ class _Checker:
         self._text = text
 
     def lock(self, document: Json) -> Lock:
-        self._mapping((), document, {"version", "weights"})
+        self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
         version = document["version"]
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise self._wrong(("version",), f"the version is {version!r}, not a number")
@@ -171,7 +231,30 @@ class _Checker:
         self._mapping(("weights",), document["weights"])
         for model, entry in document["weights"].items():
             self._entry(("weights", model), entry)
-        return Lock(document["weights"])
+        toolchains, model_libs = document.get("toolchains", {}), document.get("model_libs", {})
+        self._mapping(("toolchains",), toolchains)
+        for name, entry in toolchains.items():
+            self._toolchain(("toolchains", name), entry)
+        self._mapping(("model_libs",), model_libs)
+        for variant, entry in model_libs.items():
+            self._model_lib(("model_libs", variant), entry)
+        return Lock(document["weights"], toolchains, model_libs)
+
+    def _toolchain(self, at: tuple[str, ...], entry: Json) -> None:
+        self._mapping(at, entry, {"spec", "frozen"})
+        self._mapping((*at, "spec"), entry["spec"])
+        self._mapping((*at, "frozen"), entry["frozen"])
+        for platform, frozen in entry["frozen"].items():
+            if not isinstance(frozen, list) or not all(isinstance(item, str) for item in frozen):
+                raise self._wrong((*at, "frozen", platform), f"{platform!r} is not a list of requirements")
+
+    def _model_lib(self, at: tuple[str, ...], entry: Json) -> None:
+        self._mapping(at, entry, {"config", "options", "names"})
+        self._mapping((*at, "options"), entry["options"])
+        self._mapping((*at, "names"), entry["names"])
+        for device, name in entry["names"].items():
+            if not isinstance(name, str) or not _MODEL_LIB.fullmatch(name):
+                raise self._wrong((*at, "names", device), f"{name!r} is not a model_lib")
 
     def _entry(self, at: tuple[str, ...], entry: Json) -> None:
         self._mapping(at, entry, {"source", "resolved", "files"})
@@ -192,12 +275,19 @@ class _Checker:
             if not isinstance(item["sha256"], str) or not _SHA256.fullmatch(item["sha256"]):
                 raise self._wrong((*here, "sha256"), f"the sha256 of {name!r} is not 64 lower-case hex digits")
 
-    def _mapping(self, at: tuple[str, ...], value: Json, keys: set[str] | None = None) -> None:
+    def _mapping(
+        self,
+        at: tuple[str, ...],
+        value: Json,
+        keys: set[str] | None = None,
+        *,
+        optional: frozenset[str] | set[str] = frozenset(),
+    ) -> None:
         name = repr(at[-1]) if at else "the file"
         if not isinstance(value, dict):
             raise self._wrong(at, f"{name} is not a mapping")
-        if keys is not None and set(value) != keys:
-            strange = sorted(set(value) - keys)
+        if keys is not None and set(value) - optional != keys:
+            strange = sorted(set(value) - keys - optional)
             missing = sorted(keys - set(value))
             raise self._wrong(
                 (*at, strange[0]) if strange else at,

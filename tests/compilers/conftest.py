@@ -1,4 +1,4 @@
-"""What the tests of the compilers share: compiling a small recipe in a forked child, and linking it for this machine."""
+"""What the tests of the compilers share: compiling a recipe in a forked child, and linking it for this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ def warm():
 
 def model(name, variant, options=None):
     prefix = f"{name}_{variant}_"
-    return {"model": name, "variant": variant, "subject": f"{name}-{variant}", "prefix": prefix, "options": options or {}}
+    return {
+        "model": name,
+        "variant": variant,
+        "subject": f"{name}-{variant}",
+        "prefix": prefix,
+        "options": options or {},
+    }
 
 
 class Compiled:
@@ -56,7 +62,7 @@ class Compiled:
         params_step.run(job)
         return job.out
 
-    def check(self, library: Path, objects: Path, parameters: Path | None, **changes):
+    def check(self, library: Path, objects: Path, parameters: Path | None, /, **changes):
         """Run the recipe's check on a linked library in a child."""
         arguments = {
             "library": str(library),

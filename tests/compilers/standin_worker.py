@@ -94,6 +94,6 @@ def _answer(calls):
     except errors.SlipwayError as error:
         where = None if error.where is None else str(error.where)
         return {"error": type(error).__name__, "what": error.what, "where": where, "cure": error.cure}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the worker tells its caller everything, too
         traceback.print_exc()
         return {"error": "StepError", "what": f"{type(error).__name__}: {error}", "where": None, "cure": None}

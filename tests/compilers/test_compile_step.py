@@ -28,6 +28,7 @@ class RecordingWorker:
         self.answers, self.calls = answers, []
 
     def call(self, function, arguments, *, log, after=None, cpu_limit=None):
+        assert log.suffix == ".log"
         json.dumps(arguments)
         self.calls.append((function, arguments, after, cpu_limit))
         answer = self.answers[function.rpartition(":")[2]]
@@ -46,7 +47,7 @@ def inputs(tmp_path):
     return {"source": tmp_path / "recipe.py", "toolchain": tmp_path / "toolchain"}
 
 
-def compile_job(tmp_path, inputs, worker, name, triple, deployment_target=None, device=None):
+def compile_job(tmp_path, inputs, worker, name, triple, *, deployment_target=None, device=None):
     # As the engine does it: each job is shown a view of its own, made of symbolic links.
     view = tmp_path / f"view-{name}"
     view.mkdir()
@@ -64,7 +65,7 @@ def stages(worker):
 def test_four_apple_slices_share_their_lowering(tmp_path, inputs):
     worker = RecordingWorker({"codegen": {"bytes": 1}})
     for name, (triple, target) in APPLE.items():
-        job = compile_job(tmp_path, inputs, worker, name, triple, target)
+        job = compile_job(tmp_path, inputs, worker, name, triple, deployment_target=target)
         assert compile_step.run(job) == {"bytes": 1}
         assert worker.calls[-1][1] == {"triple": triple, "out": str(job.out)}
     first, *others = stages(worker)
@@ -107,7 +108,9 @@ def test_another_device_is_another_lowering(tmp_path, inputs, device):
     assert first != second
 
 
-@pytest.mark.parametrize(("probed", "kind", "told"), [(True, "metal", True), (False, "metal", False), (True, "llvm", False)])
+@pytest.mark.parametrize(
+    ("probed", "kind", "told"), [(True, "metal", True), (False, "metal", False), (True, "llvm", False)]
+)
 def test_the_probe_decides_on_the_simdgroup_rule(tmp_path, inputs, probed, kind, told):
     (inputs["toolchain"] / "probe.json").write_text(json.dumps({"metal_simdgroup": probed}))
     worker = RecordingWorker({"codegen": {}})

@@ -71,7 +71,7 @@ def test_names_are_known_while_compiling_where_each_is_a_function(tmp_path):
 
 def test_a_parameter_that_cannot_be_read_is_placed(tmp_path, made):
     compiled = made("each", "a", "bad")
-    with pytest.raises(StepError, match="read raised KeyError|raised KeyError: 'bad'") as caught:
+    with pytest.raises(StepError, match="raised KeyError: 'bad'") as caught:
         compiled.parameters()
     line = RECIPE.splitlines().index("        raise KeyError(name)") + 1
     assert str(caught.value.where) == f"{tmp_path / 'recipe.py'}:{line}"

@@ -22,7 +22,7 @@ APPLE = (
 )
 
 
-def build_in_one_go(path, described, device, triple, out, pipeline):
+def build_in_one_go(*, path, described, device, triple, out, pipeline):
     """What `tvm.relax.build` gives for the same module: the reference that the divided build is held against.
 
     `pipeline` is "tvm" for TVM's own passes, "ours" for what `schedules` makes of them.
@@ -69,20 +69,22 @@ def test_a_metal_slice_is_byte_for_byte_one_build(tmp_path, triple):
 
 
 @pytest.mark.parametrize(
-    ("kind", "triple"),
+    ("device", "triple"),
     [
-        ("webgpu", "wasm32-unknown-unknown-wasm"),
-        ("llvm", "wasm32-unknown-unknown-wasm"),
-        ("llvm", "arm64-apple-macosx11.0"),
-        ("opencl", "aarch64-linux-android"),
-        ("llvm", "x86_64-linux-gnu"),
+        ({"kind": "webgpu"}, "wasm32-unknown-unknown-wasm"),
+        ({"kind": "llvm"}, "wasm32-unknown-unknown-wasm"),
+        ({"kind": "llvm"}, "arm64-apple-macosx11.0"),
+        ({"kind": "llvm"}, "x86_64-linux-gnu"),
+        ({"kind": "opencl"}, "aarch64-linux-android"),
+        ({"kind": "opencl", "device": "adreno"}, "aarch64-linux-android"),
     ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else value,
 )
 @pytest.mark.parametrize(("rows", "pipeline"), [(8, "tvm"), ("n", "ours")])
-def test_so_is_every_other_device(tmp_path, kind, triple, rows, pipeline):
+def test_so_is_every_other_device(tmp_path, device, triple, rows, pipeline):
     # Of dynamic shapes TVM itself makes something else in every run: see test_shape_order.
     compiled = Compiled(tmp_path, TINY, model("tiny", "f32", {"rows": rows}))
-    same_as_one_build(compiled, {"kind": kind}, triple, pipeline=pipeline)
+    same_as_one_build(compiled, device, triple, pipeline=pipeline)
 
 
 def test_functions_are_described(tmp_path):
@@ -151,7 +153,7 @@ BROKEN = {
     "raises": ("def build(spec):\n    return 1 / 0\n", ":2", "build raised ZeroDivisionError"),
     "none": ("\ndef build(spec):\n    pass\n", ":2", "build returned None"),
     "module": ("def build(spec):\n    return 'x', {}\n", ":1", "returned a str where a tvm.IRModule belongs"),
-    "parameters": ("import tvm\ndef build(spec):\n    return tvm.IRModule(), 3\n", ":2", "a int where the parameters"),
+    "parameters": ("import tvm\ndef build(spec):\n    return tvm.IRModule(), 3\n", ":2", "an int where the parameters"),
     "empty": ("import tvm\ndef build(spec):\n    return tvm.IRModule(), {}\n", "recipe.py", "no function to call"),
     "name": ("def bild(spec): ...\n", "recipe.py", "no function 'build'"),
     "syntax": ("def build(spec:\n    pass\n", ":1", "SyntaxError"),

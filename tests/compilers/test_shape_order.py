@@ -35,7 +35,7 @@ def module(*statements):
 def in_order(given):
     from pipeline.compilers.shape_order import sort_shape_stores
 
-    return sort_shape_stores(given)
+    return sort_shape_stores()(given)
 
 
 def test_independent_stores_are_sorted_by_place():

@@ -26,7 +26,7 @@ def arrays(draw):
     dtype, shape = draw(st.sampled_from(DTYPES)), draw(shapes)
     size = int(np.prod(shape)) * dtype.itemsize
     data = draw(st.binary(min_size=size, max_size=size))
-    if dtype == bool:
+    if dtype.kind == "b":
         data = bytes(byte & 1 for byte in data)
     return np.frombuffer(data, dtype).reshape(shape)
 
@@ -34,7 +34,7 @@ def arrays(draw):
 tensors = st.dictionaries(st.text(min_size=1, max_size=8), arrays(), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(given_tensors=tensors, shard_bytes=st.integers(1, 200))
 def test_reads_what_was_written_in_the_same_order(tmp_path_factory, given_tensors, shard_bytes):
     folder = tmp_path_factory.mktemp("cache")
@@ -50,7 +50,7 @@ def test_reads_what_was_written_in_the_same_order(tmp_path_factory, given_tensor
     assert len(list(folder.glob("params_shard_*.bin"))) == counted["shards"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=20), shard_bytes=st.integers(1, 60))
 def test_no_shard_is_larger_than_allowed_unless_one_tensor_is(tmp_path_factory, sizes, shard_bytes):
     folder = tmp_path_factory.mktemp("cache")
@@ -151,7 +151,7 @@ def test_a_truncated_or_missing_shard_is_refused(cache):
     with pytest.raises(FormatError, match="34 bytes, the index says 35"):
         tensor_cache.read(cache)
     shard.unlink()
-    with pytest.raises(FormatError, match="params_shard_0.bin"):
+    with pytest.raises(FormatError, match=r"params_shard_0\.bin"):
         tensor_cache.read(cache)
 
 

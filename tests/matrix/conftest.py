@@ -18,7 +18,7 @@ Refuse = Callable[[str], str]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "recipe.py").write_text("def build(spec): ...\n")
+    (tmp_path / "recipe.py").write_text("def build(spec): ...\ndef check(session): ...\n")
     return tmp_path
 
 

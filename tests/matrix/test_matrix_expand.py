@@ -236,7 +236,10 @@ MISTAKES = {
             "matrix: {model: [minilm], backend: [ios]}\n"
             "products: {p: {kind: xcframework, backends: [ios], templates: nowhere}}"
         ),
-        "17:63: products.p.templates: there is no directory `nowhere`\n  cure: paths are relative to PROJECT",
+        (
+            "17:63: products.p.templates: there is no directory `nowhere`\n"
+            "  cure: paths are relative to the directory of targets.yaml"
+        ),
     ),
     "keys for current": (
         "matrix: {model: [minilm], backend: [ios]}\ntoolchains: {current: {pre: true}}",
@@ -293,7 +296,11 @@ def test_equal_prefixes_in_different_backends_are_fine(good, expand):
     ("key", "column", "told"),
     [
         ("factory: recpe.py:build", 14, "there is no file `recpe.py`\n  cure: did you mean `recipe.py` there?"),
-        ("onnx: nowhere/m.onnx", 11, "there is no file `nowhere/m.onnx`\n  cure: paths are relative to PROJECT"),
+        (
+            "onnx: nowhere/m.onnx",
+            11,
+            "there is no file `nowhere/m.onnx`\n  cure: paths are relative to the directory of targets.yaml",
+        ),
         ("compiler: mlc\n    weights: {path: w}", 21, "there is no file `w`"),
     ],
 )
@@ -302,6 +309,44 @@ def test_a_missing_file_is_named(key, column, told, good, refuse):
     line = 9 + key.count("\n")
     place = "weights.path" if "weights" in key else key.partition(":")[0]
     assert refuse(text).startswith(f"targets.yaml:{line}:{column}: models.decoder.{place}: {told}")
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "told"),
+    [
+        (
+            "factory: recipe.py:biuld",
+            "9:14: models.decoder.factory",
+            "`recipe.py` defines no `biuld`\n  cure: did you mean `build`?",
+        ),
+        (
+            "factory: recipe.py:build\n    check: recipe.py:compare",
+            "10:12: models.decoder.check",
+            "`recipe.py` defines no `compare`\n  cure: define `compare` there, or name another function",
+        ),
+    ],
+)
+def test_a_function_that_is_not_in_its_file_is_named(key, place, told, good, refuse):
+    text = good.replace("factory: recipe.py:build\n    variants:\n      q4", f"{key}\n    variants:\n      q4")
+    assert refuse(text) == f"targets.yaml:{place}: {told}"
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "from somewhere import built as build",
+        "from somewhere import *",
+        "build = lambda spec: None",
+        "if True:\n  def build(spec): ...",
+        "try:\n  from fast import build\nexcept ImportError:\n  pass",
+        "globals()['build'] = print",
+        "class build: ...",
+        "not python at all",
+    ],
+)
+def test_a_function_is_missed_only_where_reading_the_recipe_shows_that_it_is_not_there(recipe, good, project, expand):
+    (project / "recipe.py").write_text(f"{recipe}\n")
+    assert expand(good).cells
 
 
 def test_files_of_a_model_outside_the_matrix_may_be_missing(good, expand):

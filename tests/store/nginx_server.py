@@ -26,7 +26,7 @@ http {{
 }}
 """
 
-WITH_TOKEN = 'if ($http_authorization != "Bearer sesame") { return 401; }'
+BEARER_ONLY = 'if ($http_authorization != "Bearer sesame") { return 401; }'
 
 
 class Nginx:

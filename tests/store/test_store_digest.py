@@ -157,7 +157,7 @@ def test_a_directory_has_the_digest_of_its_manifest(tmp_path):
     assert memo.digest(folder) != before
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "b/../../outside", ".."])
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "b/../../outside", "..", "b/.."])
 def test_a_symlink_out_of_a_directory_is_refused(tmp_path, target):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(target)

@@ -1,7 +1,7 @@
 """Whatever happens to the bytes of a store, a ledger or a memo: never a wrong artifact, never an exception but our own.
 
-Each case takes a sound store, damages some of its files (flips, truncation, swaps, deletion, growth), and then does what
-a build does: looks the actions up, places what is found, runs what is not, and looks again.
+Each case takes a sound store, damages some of its files (flips, truncation, swaps, deletion, growth), and then does
+what a build does: looks the actions up, places what is found, runs what is not, and looks again.
 """
 
 import os

@@ -1,7 +1,9 @@
 """What one machine built the other one fetches; whatever the server does, the build goes on."""
 
+import contextlib
 import hashlib
 import http.server
+import json
 import shutil
 import socket
 import threading
@@ -9,17 +11,22 @@ import time
 from pathlib import Path
 
 import pytest
-from nginx_server import WITH_TOKEN, Nginx
+from nginx_server import BEARER_ONLY, Nginx
 from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
 from pipeline.store.actionresult import pack, unpack
-from pipeline.store.records import decode
+from pipeline.store.records import Record, decode, encode
 from pipeline.store.remote import Remote
 from pipeline.store.store import Store
 
 FILES = {"lib/m.o": SOME, "t.txt": b"small", "big.bin": BIG, "empty": b""}
 KEY = key_for("compile:m@host")
+
+
+@pytest.fixture(autouse=True)
+def no_netrc(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def build(store, tmp_path, name="compile:m@host", files=None):
 # nginx
 
 
-def test_a_second_machine_fetches_what_the_first_one_built(nginx, uploaded, machine, tmp_path, tree):
+def test_a_second_machine_fetches_what_the_first_one_built(nginx, uploaded, machine, tree):
     second = machine(nginx.url)
     assert second.state(KEY) == "remote"
     found = second.lookup(KEY)
@@ -185,12 +192,11 @@ def test_logs_travel_too(nginx, machine, tmp_path):
     ("auth", "options"),
     [
         ("basic", {"user": "ci", "password": "secret"}),
-        (WITH_TOKEN, {"token": "sesame"}),
+        (BEARER_ONLY, {"token": "sesame"}),
     ],
     ids=["basic", "token"],
 )
-def test_credentials(nginx, machine, tmp_path, monkeypatch, auth, options):
-    monkeypatch.setenv("HOME", str(tmp_path))
+def test_credentials(nginx, machine, tmp_path, auth, options):
     nginx.start(auth=auth)
     stranger = machine(nginx.url, write=True)
     assert stranger.lookup(KEY) is None
@@ -203,8 +209,7 @@ def test_credentials(nginx, machine, tmp_path, monkeypatch, auth, options):
     assert machine(nginx.url, **options).lookup(KEY) is not None
 
 
-def test_credentials_in_the_url_or_in_netrc_are_never_told(nginx, machine, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
+def test_credentials_in_the_url_or_in_netrc_are_never_told(nginx, machine, tmp_path):
     nginx.start(auth="basic")
     with_secret = nginx.url.replace("http://", "http://ci:secret@")
     store = machine(with_secret, write=True)
@@ -269,7 +274,8 @@ class StandIn(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
         if status != 204:
-            self.wfile.write(self.body)
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(self.body)
 
     def log_message(self, *_):
         pass
@@ -329,6 +335,33 @@ def test_a_reply_without_end_is_cut_off(stand_in, machine, monkeypatch):
     assert "does not end" in store.notes[0]
 
 
+def test_a_record_whose_fields_do_not_make_its_key_is_refused(stand_in, machine):
+    stand_in.answers, stand_in.body = [200], pack(Record(key=KEY, name="compile:m@host", fields={"schema": "forged"}))
+    store = machine(stand_in.url)
+    assert store.lookup(KEY) is None
+    assert "is not what it should be" in store.notes[0]
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan")])
+def test_a_record_with_numbers_that_are_none_is_refused(stand_in, machine, odd):
+    fields = {"schema": odd}
+    key = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+    body = json.dumps({**json.loads(encode(Record(key=key, name="a:b")))["record"], "fields": fields}).encode()
+    whole = b'{"digest":"%b","record":%b}' % (hashlib.sha256(body).hexdigest().encode(), body)
+    stand_in.answers, stand_in.body = [200], b"\x2a" + varint(len(whole)) + whole
+    store = machine(stand_in.url)
+    assert unpack(stand_in.body) == whole
+    assert store.lookup(key) is None
+    assert "is not what it should be" in store.notes[0]
+
+
+def test_certificates_that_are_missing_are_trouble_not_a_crash(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nowhere.pem"))
+    store = machine("https://127.0.0.1:1/")
+    assert store.lookup(KEY) is None
+    assert len(store.notes) == 1
+
+
 @pytest.mark.parametrize("url", ["", "cache.example.org", "ftp://x/y", "http://", "file:///x"])
 def test_what_is_no_url_is_refused_at_once(url):
     with pytest.raises(StoreError, match="SLIPWAY_REMOTE"):
@@ -369,6 +402,10 @@ def test_a_message_of_another_writer_is_read(store, build):
     assert unpack(b"\x2a\x05abc") is None
     assert unpack(b"\xff" * 20) is None
     assert unpack(b"\x0b\x0c") is None
+
+
+def varint(value):
+    return bytes([value & 127 | 128, value >> 7]) if value > 127 else bytes([value])
 
 
 def fields(data):

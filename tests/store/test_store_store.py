@@ -79,7 +79,8 @@ def test_only_what_differs_is_touched(store, build, tree, memo):
 
 @pytest.mark.parametrize("path", sorted(FILES))
 @pytest.mark.parametrize("fault", ["deleted", "truncated", "edited", "directory", "symlink", "mode", "same mtime"])
-def test_whatever_is_done_to_an_output_is_noticed_and_healed(store, build, tree, memo, path, fault):
+def test_whatever_is_done_to_an_output_is_noticed_and_healed(store, build, tree, path, fault):
+    memo = DigestMemo()
     record = build(files=FILES)
     store.materialise(record, tree, (), memo)
     target = tree / path

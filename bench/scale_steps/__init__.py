@@ -1,0 +1,1 @@
+"""Steps of the generated graph of `scale.py`: what a peer does with `cp` and `cat`."""

@@ -1,0 +1,166 @@
+"""The files of an app, whatever it is packed in: a folder, a zip (`.ipa`, `.apk`), an installer package, a lone binary.
+
+`contents` iterates over them. Nothing is extracted: a file's bytes are read into memory when asked for, and sizes are
+believed only up to a limit. Must not know what is in the files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import FormatError, SlipwayError
+
+from . import installer
+
+HEAD = 8
+"""Bytes of `File.head`: enough to tell every format apart."""
+LARGEST = 4 << 30
+"""Bytes of the largest file that is read."""
+_MOST_FILES = 500_000
+
+FOLDERS = {".app", ".appex", ".framework", ".xcarchive", ".xcframework"}
+ZIPS = {".ipa", ".apk", ".aab", ".zip"}
+_IGNORED = {"dSYMs", "BCSymbolMaps", "_CodeSignature", "__MACOSX"}
+"""Folders without code that runs; a dSYM even holds a Mach-O file of each image."""
+SUPPORTED = ".ipa, .app, .xcarchive, .pkg, .framework, .xcframework, .apk, .aab, .zip, .a, .dylib, .so or an executable"
+_AGAIN = "export the app again"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A regular file of an app.
+
+    Attributes:
+        path: inside the container, with `/`.
+        size: in bytes, as the container says.
+        head: its first `HEAD` bytes.
+        load: reads all of it; only while this file is the one the iteration is at.
+    """
+
+    path: str
+    size: int
+    head: bytes = field(repr=False)
+    load: Callable[[], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An app as it was given: `kind` is its suffix without the dot, `binary` for a lone file of machine code."""
+
+    path: Path
+    kind: str
+
+    def files(self) -> Iterator[File]:
+        """Every regular file, once; links are left out, since what they lead to comes by itself.
+
+        Raises:
+            FormatError: it is damaged, encrypted, or declares sizes that no app has.
+        """
+        if self.path.is_dir():
+            found = _folder(self.path)
+        elif self.kind == "pkg":
+            found = _package(self.path)
+        elif self.kind == "binary":
+            found = iter([_on_disk(self.path, self.path.name)])
+        else:
+            found = _zip(self.path)
+        for number, file in enumerate(found):
+            if number >= _MOST_FILES:
+                raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, cure=_AGAIN)
+            yield file
+
+
+def open_container(path: Path) -> Container:
+    """Say what an app is packed in, by its content, and by its name where content does not tell.
+
+    Raises:
+        SlipwayError: there is nothing, or it is of a kind that is not supported.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        if suffix not in FOLDERS:
+            raise SlipwayError("is a folder, and none of an app", where=path, cure=f"give {SUPPORTED}")
+        return Container(path, suffix[1:])
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        cure = "give the path of an app or a library"
+        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, cure=cure) from None
+    if head.startswith(b"PK"):
+        return Container(path, suffix[1:] if suffix in ZIPS else "zip")
+    if head.startswith(installer.MAGIC):
+        return Container(path, "pkg")
+    if suffix in {".dmg", ".msi", ".7z", ".deb", ".rpm"} or suffix in FOLDERS | ZIPS | {".pkg"}:
+        raise SlipwayError(f"is no {suffix} that can be read here", where=path, cure=f"give {SUPPORTED}")
+    return Container(path, "binary")
+
+
+def read_limited(file: File, where: Path | str, limit: int = LARGEST) -> bytes:
+    """The content of a file that has a sane size.
+
+    Raises:
+        FormatError: it is larger than `limit`, or damaged.
+    """
+    if file.size > limit:
+        raise FormatError(f"{file.path} is larger than {limit} bytes", where=where, cure=_AGAIN)
+    return file.load()
+
+
+def is_ignored(path: str) -> bool:
+    """Whether a path leads into a folder whose files never run."""
+    return any(part in _IGNORED or part.endswith(".dSYM") for part in PurePosixPath(path).parts)
+
+
+def _folder(root: Path) -> Iterator[File]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not is_ignored(name))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield _on_disk(path, path.relative_to(root.parent).as_posix())
+
+
+def _on_disk(path: Path, name: str) -> File:
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return File(name, path.stat().st_size, head, path.read_bytes)
+
+
+def _zip(path: Path) -> Iterator[File]:
+    with _complaints(path), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if info.is_dir() or kind not in {0, stat.S_IFREG} or is_ignored(info.filename):
+                continue
+            if info.flag_bits & 1:
+                raise FormatError(f"{info.filename} is encrypted", where=path, cure="give the app without a password")
+            # A zip's reader stops at the declared size, so a bomb has to declare itself.
+            with archive.open(info) as file:
+                head = file.read(HEAD)
+            yield File(info.filename, info.file_size, head, lambda info=info: archive.read(info))  # type: ignore[misc]
+
+
+def _package(path: Path) -> Iterator[File]:
+    with _complaints(path):
+        for entry in installer.payload_files(path):
+            head = entry.read(HEAD)
+            if not is_ignored(entry.path):
+                rest = entry.size - len(head)
+                yield File(entry.path, entry.size, head, lambda e=entry, h=head, n=rest: h + e.read(n))  # type: ignore[misc]
+
+
+@contextmanager
+def _complaints(path: Path) -> Iterator[None]:
+    """Turn what the libraries say of a damaged container into an error of ours."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as broken:
+        raise FormatError(f"is damaged or incomplete: {broken}", where=path, cure=_AGAIN) from None

@@ -1,0 +1,155 @@
+"""One binary of an app, read: which system it is for, what it shows to `nm` and `dlsym`, and its traces of models.
+
+`contents` calls `read_images` on every file of machine code. A fat file is one image a slice; a static archive is one
+image, as if all of its members were loaded. The bytes are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.binary import ar, fat, macho
+from pipeline.binary.exports_trie import read_exports
+from pipeline.binary.object_info import Format, ObjectInfo
+from pipeline.binary.objects import is_object, read_object
+from pipeline.binary.sections import loaded_sections
+from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.errors import FormatError
+
+from .traces import Traces, find_traces
+
+ImageKind = Literal["executable", "dylib", "object", "archive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A slice of a binary.
+
+    Attributes:
+        path: of its file inside the app.
+        arch: as in `ObjectInfo`.
+        format: `macho` or `elf`.
+        kind: an `archive` is not linked yet, nor is an `object`.
+        platform: see `ObjectInfo`; of an archive the one that all members name, None where they differ.
+        platforms: of an archive: every platform that a member names. Otherwise `platform`, where there is one.
+        minimum_os: see `ObjectInfo`.
+        constructors: entries of the start-up table.
+        listed: C names of the global definitions in the symbol table: what `nm -gU` prints.
+        exported: C names that the loader and `dlsym` find.
+        registrations: C names of registration functions (of any generation) that must come from another image.
+        needed: libraries it loads.
+        encrypted: by the App Store; its constants cannot be read.
+        traces: of models and of the runtime.
+    """
+
+    path: str
+    arch: str
+    format: Format
+    kind: ImageKind
+    platform: str | None
+    platforms: frozenset[str]
+    minimum_os: str | None
+    constructors: int | None
+    listed: frozenset[str] = field(repr=False)
+    exported: frozenset[str] = field(repr=False)
+    registrations: frozenset[str]
+    needed: tuple[str, ...]
+    encrypted: bool
+    traces: Traces = field(repr=False)
+
+    @property
+    def linked(self) -> bool:
+        """Whether a linker made it, so that what is missing now stays missing."""
+        return self.kind in {"executable", "dylib"}
+
+
+def looks_like_code(head: bytes) -> bool:
+    """Whether a file's first bytes are those of an object, an image, a fat file or a static archive."""
+    return is_object(head) or fat.is_fat(head) or head.startswith(ar.MAGIC)
+
+
+def read_images(data: bytes, path: str) -> list[Image]:
+    """Read a file of machine code: one image for each processor.
+
+    Args:
+        data: the whole file.
+        path: its path inside the app.
+
+    Raises:
+        FormatError: it is malformed, or of a format that no app for a phone or a desktop has.
+    """
+    if fat.is_fat(data):
+        return [_image(piece.data, path, f"{path} ({piece.arch})") for piece in fat.read_fat(data, path)]
+    return [_image(data, path, path)]
+
+
+def _image(data: bytes, path: str, name: str) -> Image:
+    if data.startswith(ar.MAGIC):
+        return _archive(data, path, name)
+    info = read_object(data, name)
+    if info.format == "wasm":
+        raise FormatError("is WebAssembly", where=name, cure="doit verify:<backend> checks the modules for browsers")
+    if info.kind == "object":
+        return _of_objects([(info, data)], path, "object")
+    listed = frozenset(c_name(symbol.name, info.format) for symbol in info.defined)
+    exported = listed
+    if info.format == "macho":
+        exported = frozenset(c_name(symbol, "macho") for symbol in read_exports(data, name))
+    return Image(
+        path=path,
+        arch=info.arch,
+        format=info.format,
+        kind="dylib" if info.kind == "dylib" else "executable",
+        platform=info.platform,
+        platforms=frozenset([info.platform] if info.platform else []),
+        minimum_os=info.minimum_os,
+        constructors=info.constructors,
+        listed=listed,
+        exported=exported,
+        registrations=_registrations([info]),
+        needed=info.needed,
+        encrypted=info.format == "macho" and macho.is_encrypted(data, name),
+        traces=find_traces(loaded_sections(data, name)),
+    )
+
+
+def _archive(data: bytes, path: str, name: str) -> Image:
+    members = [member for member in ar.read_archive(data, name, skip_apple_double=True) if is_object(member.data)]
+    if not members:
+        raise FormatError("holds no object files", where=name, cure="build the archive again")
+    return _of_objects([(read_object(m.data, f"{name}({m.name})"), m.data) for m in members], path, "archive")
+
+
+def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageKind) -> Image:
+    """Objects as if all of them were linked. What an object without a constructor mentions is never registered."""
+    infos = [info for info, _ in objects]
+    listed = frozenset(c_name(symbol.name, info.format) for info in infos for symbol in info.defined)
+    platforms = frozenset(info.platform for info in infos if info.platform)
+    minimum = {info.minimum_os for info in infos}
+    loaded = (section for info, data in objects if info.constructors for section in loaded_sections(data, info.name))
+    return Image(
+        path=path,
+        arch=infos[0].arch,
+        format=infos[0].format,
+        kind=kind,
+        platform=next(iter(platforms)) if len(platforms) == 1 else None,
+        platforms=platforms,
+        minimum_os=minimum.pop() if len(minimum) == 1 else None,
+        constructors=sum(info.constructors or 0 for info in infos),
+        listed=listed,
+        exported=listed,
+        registrations=_registrations(infos),
+        needed=(),
+        encrypted=False,
+        traces=find_traces(loaded),
+    )
+
+
+def _registrations(infos: Iterable[ObjectInfo]) -> frozenset[str]:
+    """Registration functions that are used and not defined by any of the objects."""
+    infos = tuple(infos)
+    defined = {c_name(symbol.name, info.format) for info in infos for symbol in info.defined}
+    undefined = {c_name(symbol.name, info.format) for info in infos for symbol in info.undefined}
+    return frozenset(REGISTRATIONS & undefined - defined)

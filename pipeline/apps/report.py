@@ -1,0 +1,133 @@
+"""A report as text for people and as JSON for programs.
+
+`pipeline.commands.verify_app` prints one of the two. docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes
+when a reader of it would break.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+
+from .evidence import Evidence
+from .verdicts import ModelVerdict, Report
+
+SCHEMA = 1
+
+
+def document(report: Report) -> dict[str, Json]:
+    """The report as JSON."""
+    contents = report.contents
+    return {
+        "schema": SCHEMA,
+        "app": contents.name,
+        "kind": contents.kind,
+        "ok": report.ok,
+        "expected_from": list(report.sources),
+        "models": [
+            {
+                "model": model.model,
+                "prefix": model.prefix,
+                "source": model.source,
+                "arch": model.arch,
+                "state": model.state,
+                "saw": model.saw,
+                "cure": model.cure,
+                "evidence": _evidence(model.evidence),
+            }
+            for model in report.models
+        ],
+        "checks": [
+            {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "cure": check.cure}
+            for check in report.checks
+        ],
+        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_evidence(found)} for found in report.found],
+        "images": [
+            {
+                "path": image.path,
+                "arch": image.arch,
+                "kind": image.kind,
+                "platform": image.platform,
+                "minimum_os": image.minimum_os,
+                "constructors": image.constructors,
+            }
+            for image in contents.images
+        ],
+        "notes": list(contents.notes),
+    }
+
+
+def error_document(error: SlipwayError) -> dict[str, Json]:
+    """The JSON of a check that could not be made."""
+    where = None if error.where is None else str(error.where)
+    return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "cure": error.cure}}
+
+
+def _evidence(found: Evidence | None) -> dict[str, Json]:
+    if found is None:
+        return {
+            "image": None, "generation": None, "symbol_table": False, "exports": False, "blob_constructor": False,
+            "functions_constructor": False, "functions": 0, "blob_bytes": None, "modules": [],
+        }  # fmt: skip
+    return {
+        "image": found.image.path,
+        "generation": found.generation.name if found.generation else None,
+        "symbol_table": found.listed,
+        "exports": found.exported,
+        "blob_constructor": found.blob,
+        "functions_constructor": found.host,
+        "functions": found.functions,
+        "blob_bytes": found.size or None,
+        "modules": list(found.kinds),
+    }
+
+
+def text(report: Report) -> str:
+    """The report as a table, with what is wrong and its cures below."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    contents = report.contents
+    systems = Counter(f"{image.platform or image.format} {image.arch}" for image in contents.images)
+    yield f"{contents.name}: {contents.kind}, {', '.join(f'{n} x {name}' for name, n in systems.items())}"
+    yield f"models expected by: {', '.join(report.sources) or 'nobody; what is there is listed'}"
+    yield ""
+    if report.models:
+        header = ("MODEL", "ARCH", "STATE", "SYMBOL", "BLOB", "FUNCTIONS", "IN")
+        yield from _table([header, *(_row(model) for model in report.models)])
+        yield ""
+    elif not report.sources:
+        yield "no model of TVM is in it"
+        yield ""
+    for check in report.checks:
+        yield f"{check.check:<13}{check.state:<9}{check.where}: {check.saw}"
+        if check.cure:
+            yield f"{'':<13}cure: {check.cure}"
+    for note in contents.notes:
+        yield f"{'note':<13}{note}"
+    for model in report.models:
+        if model.cure:
+            yield f"{model.prefix} {model.arch}: {model.state}: {model.saw}"
+            yield f"  cure: {model.cure}"
+    alive = sum(model.state == "alive" for model in report.models)
+    wrong = sum(check.state == "wrong" for check in report.checks)
+    yield f"{'ok' if report.ok else 'WRONG'}: {alive} of {len(report.models)} alive, {wrong} checks failed"
+
+
+def _row(model: ModelVerdict) -> tuple[str, ...]:
+    found = model.evidence
+    if found is None:
+        return model.prefix, model.arch, model.state, "-", "-", "-", "-"
+    symbol = "yes" if found.listed else "exports" if found.exported else "no"
+    functions = str(found.functions) if found.host else "no"
+    return model.prefix, model.arch, model.state, symbol, "yes" if found.blob else "no", functions, found.image.path
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,31 @@
+"""What of a file is in memory when it runs, whatever its format: for looking for strings that outlive a strip.
+
+`pipeline.apps` asks here. Symbol tables, debug entries and string tables are left out on purpose: a name in one of
+those proves nothing about the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.errors import FormatError
+
+from . import elf, macho
+from .object_info import LoadedSection as LoadedSection
+
+
+def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
+    """The loaded sections of a Mach-O or ELF file.
+
+    Args:
+        data: the whole file (one slice of it, when it came out of a fat file).
+        name: how errors name it.
+
+    Raises:
+        FormatError: it is malformed, or of another format.
+    """
+    if data.startswith(macho.MAGIC):
+        return macho.loaded_sections(data, name)
+    if data.startswith(elf.MAGIC):
+        return elf.loaded_sections(data, name)
+    raise FormatError("is neither Mach-O nor ELF", where=name, cure="give what a compiler or a linker wrote")

@@ -1,0 +1,94 @@
+"""What Slipway's commands share: how they find the project, and how they end when something is wrong.
+
+A command names its options and says what it answers; this module loads the user's dodo.py the way doit does (so that
+`-f`, `-d` and `targets=PATH` hold), and leaves out what doit's own commands need: its task objects and its database.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from doit.cmd_base import DoitCmdBase
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+from pipeline.session import Session, current
+
+Option = dict[str, Any]
+"""What doit wants to know of a command line option: see doit's `CmdOption`."""
+
+ERROR = 3
+"""Exit status of doit when something is wrong before any task could run; ours too."""
+
+T = TypeVar("T")
+
+
+def flag(name: str, text: str, short: str = "") -> Option:
+    """An option without a value. Its name is given as on the command line: `dry-run` is read as `dry_run`."""
+    return {"name": name.replace("-", "_"), "long": name, "short": short, "type": bool, "default": False, "help": text}
+
+
+def value(
+    name: str, text: str, *, default: str = "", short: str = "", choices: Mapping[str, str] | None = None
+) -> Option:
+    """An option with a value, all of it text. `choices` are the values it may have, each with what it means."""
+    option = flag(name, text, short) | {"type": str, "default": default}
+    return option | {"choices": tuple(choices.items())} if choices else option
+
+
+JSON = flag("json", "print JSON, for programs")
+
+
+class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
+    """A command about the project of the dodo.py in this directory. Subclasses implement `answer`."""
+
+    base_options: tuple[Option, ...] = ()
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Find the project, answer, and print what is wrong without a traceback. What doit calls."""
+
+        def work() -> int:
+            self.loader.setup(params)
+            params.update_defaults(self.loader.load_doit_config())
+            return self.answer(current(), params, args)
+
+        return reporting(work)
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """Do the command's work.
+
+        Args:
+            session: the project.
+            params: options by name.
+            args: the other words of the command line.
+
+        Returns:
+            The exit status.
+
+        Raises:
+            SlipwayError: it cannot be done; the text is printed and the status is `ERROR`.
+        """
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        """Print a line (or several)."""
+        self.outstream.write(f"{text}\n")
+
+    def say_json(self, document: Json) -> None:
+        """Print a JSON document."""
+        self.say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def reporting(work: Callable[[], int]) -> int:
+    """Call `work`; when it raises an error meant for users, print that and return `ERROR`."""
+    try:
+        return work()
+    except SlipwayError as error:
+        sys.stderr.write(f"ERROR: {error}\n")
+        return ERROR
+    except BrokenPipeError:  # `| head`: whoever read us has seen enough
+        sys.stderr.close()
+        return 0

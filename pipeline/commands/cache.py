@@ -1,0 +1,143 @@
+"""`doit cache`: what is in the store, whether it is sound, and how stores of several machines become one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SlipwayError
+from pipeline.reports.events import size
+from pipeline.run.forecast import forecast, named
+from pipeline.session import Session
+from pipeline.store.gc import stats, verify
+from pipeline.store.store import Store
+from pipeline.store.transfer import Transferred, open_source, transfer
+
+from .base import JSON, ProjectCommand
+from .wording import count, duration, short
+
+FAULTY = 1
+"""Exit status when something in a store was found to be wrong."""
+
+
+class Cache(ProjectCommand):
+    """look into the store, check it, merge it"""  # noqa: D415 - doit prints this as it is
+
+    name = "cache"
+    doc_purpose = "look into the store, check it, take in other stores (Slipway)"
+    doc_usage = "stats | verify | merge DIR ... | export DIR [TASK ...]"
+    doc_description = (
+        "stats: what is in it. verify: read everything and compare it with its digest; what is damaged is removed, "
+        "and what needs it will be built again. merge: take in all that the store directories DIR have, each piece "
+        "checked. export: copy what the store has of today's matrix, or of TASK (or a step) alone, into the store "
+        "directory DIR, to carry it to another machine. Exit status: 0; 1 when verify or merge found damage; 3 when "
+        "it could not be done."
+    )
+    cmd_options = (JSON,)
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        actions: Mapping[str, Callable[[Session, Sequence[str], bool], int]] = {
+            "stats": self._stats,
+            "verify": self._verify,
+            "merge": self._merge,
+            "export": self._export,
+        }
+        if not args or args[0] not in actions:
+            what = f"{args[0]!r} is nothing that cache can do" if args else "cache needs to know what to do"
+            raise SlipwayError(what, cure=f"doit cache {' | '.join(actions)}")
+        try:
+            return actions[args[0]](session, args[1:], params["json"])
+        finally:
+            session.engine.store.close()
+
+    def _stats(self, session: Session, args: Sequence[str], as_json: bool) -> int:
+        _no_more(args)
+        store = session.engine.store
+        found = stats(store)
+        if as_json:
+            self.say_json({"store": str(store.root), **asdict(found)})
+            return 0
+        self.say(f"store    {store.root}")
+        self.say(f"records  {found.records}, {size(found.journal_bytes)}")
+        self.say(f"blobs    {found.blobs}, {size(found.bytes)}")
+        if found.oldest is not None:
+            self.say(f"oldest   {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.oldest))}")
+        self.say(f"worth    {duration(found.seconds)} of work")
+        for step, number in found.by_step.items():
+            self.say(f"  {step:<12} {number:>6}")
+        return 0
+
+    def _verify(self, session: Session, args: Sequence[str], as_json: bool) -> int:
+        _no_more(args)
+        found = verify(session.engine.store)
+        names = [record.name for key in found.incomplete if (record := session.engine.store.record(key)) is not None]
+        if as_json:
+            self.say_json({**asdict(found), "names": names})
+        else:
+            for sha256 in found.damaged:
+                self.say(f"removed the damaged blob {short(sha256)}")
+            for name in names:
+                self.say(f"{name}: its result is incomplete; it will be built again when it is needed")
+            self.say(f"{count(found.blobs, 'blob')} read: {_verdict(len(found.damaged), len(names))}")
+        return FAULTY if found.damaged or found.incomplete else 0
+
+    def _merge(self, session: Session, args: Sequence[str], as_json: bool) -> int:
+        if not args:
+            raise SlipwayError("merge which stores?", cure="doit cache merge DIR ...")
+        notes: list[str] = []
+        sources = [open_source(path, notes) for path in args]
+        done: dict[str, Transferred] = {}
+        for path, source in zip(args, sources, strict=True):
+            done[path] = transfer(source, session.engine.store)
+            source.close()
+        if as_json:
+            self.say_json({"notes": notes, "stores": {path: asdict(found) for path, found in done.items()}})
+        else:
+            for note in notes:
+                self.say(note)
+            for path, found in done.items():
+                self._tell(found, f"from {path}")
+        return FAULTY if notes or any(found.refused for found in done.values()) else 0
+
+    def _export(self, session: Session, args: Sequence[str], as_json: bool) -> int:
+        if not args:
+            raise SlipwayError("export to which directory?", cure="doit cache export DIR [TASK ...]")
+        engine = session.engine
+        names = args[1:]
+        wanted = set(named(engine, names) if names else engine.actions)
+        foreseen = [item for item in forecast(engine, names or None) if item.name in wanted]
+        there = [item.key for item in foreseen if item.key is not None and engine.store.records.has(item.key)]
+        target = Store(Path(args[0]), note=session.note)
+        try:
+            found = transfer(engine.store, target, there)
+        finally:
+            target.close()
+        missing = len(foreseen) - len(there)
+        if as_json:
+            self.say_json({**asdict(found), "missing": missing})
+        else:
+            self._tell(found, f"to {args[0]}")
+            if missing:
+                self.say(f"{missing} of {count(len(foreseen), 'task')} not in the store")
+        return FAULTY if found.refused else 0
+
+    def _tell(self, found: Transferred, where: str) -> None:
+        known = f", {found.known} known already" if found.known else ""
+        self.say(f"{where}: {count(found.records, 'record')} with {size(found.bytes)} of blobs{known}")
+        for name, why in found.refused:
+            self.say(f"  {name} stays behind: {why}")
+
+
+def _verdict(damaged: int, incomplete: int) -> str:
+    if not damaged and not incomplete:
+        return "all sound"
+    return f"{damaged} damaged, {count(incomplete, 'result')} incomplete"
+
+
+def _no_more(args: Sequence[str]) -> None:
+    if args:
+        raise SlipwayError(f"{args[0]!r} is one word too many", cure="doit help cache")

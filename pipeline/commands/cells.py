@@ -1,0 +1,180 @@
+"""`doit cells`: the compiles of the matrix in groups, one for each job of a CI system."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+from pipeline.matrix.cells import Cell
+from pipeline.run.forecast import Forecast, forecast, named
+from pipeline.session import Session
+
+from .base import ProjectCommand, flag, value
+
+MOST_JOBS = 256
+"""How many jobs GitHub makes of one matrix at the most."""
+
+LONGEST_NAME = 80
+"""Characters of a job's name above which its last groups are only counted."""
+
+GROUPS: Mapping[str, Callable[[Cell], str]] = {
+    "model": lambda cell: cell.model.model,
+    "variant": lambda cell: cell.model.subject,
+    "backend": lambda cell: cell.backend.name,
+    "cell": lambda cell: cell.subject,
+}
+"""What cells can be grouped by, and the group of a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells for one job. `seconds` is what they took when they were last built; what nobody knows counts as a mean."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    seconds: float
+
+    @property
+    def tasks(self) -> str:
+        """The words for doit's command line."""
+        return " ".join(task_of(cell) for cell in self.cells)
+
+
+class Cells(ProjectCommand):
+    """list the compiles in groups, for CI"""  # noqa: D415 - doit prints this as it is
+
+    name = "cells"
+    doc_purpose = "list the compiles of the matrix in groups, one for each CI job (Slipway)"
+    doc_usage = ""
+    doc_description = (
+        "github: the matrix of a job, on one line. lines: the tasks of one group on each line. json: everything "
+        "known of each cell. Cells of one variant share work when they are in one job, so that is how they are "
+        "grouped by default. Exit status: 0, or 3 when the matrix is wrong."
+    )
+    cmd_options = (
+        value(
+            "format",
+            "what to write [default: %(default)s]",
+            default="lines",
+            choices={"github": "for strategy.matrix", "json": "for programs", "lines": "for the shell"},
+        ),
+        value(
+            "group-by",
+            "what the cells of a job have in common [default: %(default)s]",
+            default="variant",
+            choices={"model": "all variants", "variant": "a variant", "backend": "a backend", "cell": "each by itself"},
+        ),
+        value("max-jobs", "merge groups until there are so many [default: %(default)s]", default=str(MOST_JOBS)),
+        flag("stale", "leave out cells that are fresh, or that a store has"),
+        value("runs-on", "the runner of the jobs [default: %(default)s]", default="ubuntu-24.04"),
+    )
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        if args:
+            raise SlipwayError(f"cells takes no arguments, not {args[0]!r}", cure="doit help cells")
+        engine = session.engine
+        tasks = named(engine, ["compile"])
+        foreseen = {item.name: item for item in forecast(engine, tasks) if item.name in set(tasks)}
+        cells = [cell for cell in session.matrix.cells if not params["stale"] or _needs_work(foreseen[task_of(cell)])]
+        groups = merged(grouped(cells, params["group_by"], foreseen), _max_jobs(params["max_jobs"]))
+        if params["format"] == "github":
+            self.say(json.dumps(github(groups, params["runs_on"])))
+        elif params["format"] == "json":
+            self.say_json([_document(group, foreseen) for group in groups])
+        else:
+            for group in groups:
+                self.say(group.tasks)
+        return 0
+
+
+def task_of(cell: Cell) -> str:
+    """The task that compiles a cell."""
+    return f"compile:{cell.subject}"
+
+
+def grouped(cells: Iterable[Cell], by: str, foreseen: Mapping[str, Forecast]) -> list[Group]:
+    """Cells in groups, both in the order of the matrix.
+
+    Args:
+        cells: which cells.
+        by: a key of `GROUPS`.
+        foreseen: task -> forecast, for the seconds.
+    """
+    members: dict[str, list[Cell]] = {}
+    for cell in cells:
+        members.setdefault(GROUPS[by](cell), []).append(cell)
+    known = [item.seconds for item in foreseen.values() if item.seconds is not None]
+    mean = sum(known) / len(known) if known else 1.0
+
+    def seconds(cell: Cell) -> float:
+        found = foreseen[task_of(cell)].seconds
+        return mean if found is None else found
+
+    return [Group(name, tuple(some), sum(map(seconds, some))) for name, some in members.items()]
+
+
+def merged(groups: Sequence[Group], most: int) -> list[Group]:
+    """At most so many groups, of about equal length: the longest first, each to the job that has least to do."""
+    if len(groups) <= most:
+        return list(groups)
+    jobs: list[tuple[float, int, list[int]]] = [(0.0, number, []) for number in range(most)]
+    for index in sorted(range(len(groups)), key=lambda i: (-groups[i].seconds, i)):
+        seconds, number, content = heapq.heappop(jobs)
+        heapq.heappush(jobs, (seconds + groups[index].seconds, number, [*content, index]))
+    found = []
+    for seconds, _, content in sorted(jobs, key=lambda job: min(job[2])):
+        parts = [groups[index] for index in sorted(content)]
+        found.append(Group(_joined([part.name for part in parts]), tuple(c for p in parts for c in p.cells), seconds))
+    return found
+
+
+def github(groups: Iterable[Group], runs_on: str) -> Json:
+    """What `strategy.matrix` takes with fromJSON."""
+    return {"include": [{"name": group.name, "tasks": group.tasks, "runs-on": runs_on} for group in groups]}
+
+
+def _needs_work(item: Forecast) -> bool:
+    return item.state not in {"fresh", "restore", "fetch"}
+
+
+def _max_jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_JOBS:
+        raise SlipwayError(f"--max-jobs={text} is no number of jobs", cure=f"give a number from 1 to {MOST_JOBS}")
+    return int(text)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """The names of merged groups, as far as a job's name should go."""
+    lengths = accumulate(len(name) + 2 for name in names)
+    fitting = max(1, sum(length <= LONGEST_NAME for length in lengths))
+    rest = len(names) - fitting
+    return ", ".join(names[:fitting]) + (f" and {rest} more" if rest else "")
+
+
+def _document(group: Group, foreseen: Mapping[str, Forecast]) -> Json:
+    return {
+        "name": group.name,
+        "tasks": group.tasks,
+        "seconds": group.seconds,
+        "cells": [
+            {
+                "task": task_of(cell),
+                "model": cell.model.model,
+                "variant": cell.model.variant,
+                "backend": cell.backend.name,
+                "toolchain": cell.toolchain,
+                "device": cell.backend.device["kind"],
+                "triple": cell.backend.triple,
+                "state": foreseen[task_of(cell)].state,
+                "seconds": foreseen[task_of(cell)].seconds,
+            }
+            for cell in group.cells
+        ],
+    }

@@ -1,0 +1,190 @@
+"""`doit explain TASK`: why a task would run, back to the first causes; of a fresh one, how its outputs came to be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+from pipeline.reports.events import size
+from pipeline.run.explain import Change, Explainer, Explanation
+from pipeline.run.forecast import Forecast, forecast, named
+from pipeline.session import Session
+from pipeline.store.records import Record
+
+from .base import JSON, ProjectCommand
+from .wording import count, duration, short, shown
+
+MANY = 12
+"""Changed fields and files of one task above which the rest is only counted."""
+
+FATES = {
+    "restore": "the store here has its result: it would be restored, not run",
+    "fetch": "the remote store has its result: it would be fetched, not run",
+    "build": "the store does not have its result: it would run",
+    "unknown": "whether it runs depends on what comes out of those: equal bytes stop there",
+}
+
+
+class Explain(ProjectCommand):
+    """show why tasks would run"""  # noqa: D415 - doit prints this as it is
+
+    name = "explain"
+    doc_purpose = "show why tasks would run: which inputs differ, back to the first causes (Slipway)"
+    doc_usage = "TASK ..."
+    doc_description = (
+        "A stale task is compared, field by field, with what its outputs were made from; a task upstream that is "
+        "stale or gives other files than before is explained in turn. Of a fresh task it says when, where and with "
+        "what it was built. TASK may be a step (`compile`). Exit status: 0, or 3 when there is no such task or the "
+        "matrix is wrong."
+    )
+    cmd_options = (JSON,)
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        engine = session.engine
+        if not args:
+            raise SlipwayError("explain which task?", cure="name one or several; doit list --all names them")
+        names = named(engine, args)
+        explainer = Explainer(engine)
+        fates = {item.name: item for item in forecast(engine, names)}
+        found = [(explainer.explain(name), fates[name]) for name in names]
+        if params["json"]:
+            self.say_json([_document(explanation, fate) for explanation, fate in found])
+            return 0
+        for explanation, fate in found:
+            for line in _lines(explanation, fate):
+                self.say(line)
+        return 0
+
+
+def _lines(explanation: Explanation, fate: Forecast) -> Iterator[str]:
+    if explanation.state == "fresh":
+        yield f"{explanation.name} is fresh"
+        if explanation.record is not None:
+            yield from _history(explanation.record)
+        return
+    if explanation.state == "blocked":
+        yield f"{explanation.name} cannot run"
+        yield from (f"  {line.strip()}" for line in explanation.reason.splitlines())
+        yield from _causes(explanation, "  ", {explanation.name})
+        return
+    yield f"{explanation.name} is {explanation.state}{'' if explanation.here else ': never built here'}"
+    yield from _own(explanation, "  ")
+    yield from _causes(explanation, "  ", {explanation.name})
+    if fate.state in FATES:
+        yield f"  {FATES[fate.state]}"
+    roots = sorted({root.name for root in explanation.roots()} - {explanation.name})
+    if roots:
+        yield f"  first {'cause' if len(roots) == 1 else 'causes'}: {', '.join(roots)}"
+
+
+def _own(explanation: Explanation, margin: str) -> Iterator[str]:
+    """What an action is stale for by itself."""
+    changes = explanation.first_changes()
+    if changes and not explanation.here:
+        yield f"{margin}the newest result in the store was made from other inputs:"
+    for change in changes[:MANY]:
+        yield from _change(change, margin)
+    if len(changes) > MANY:
+        yield f"{margin}and {count(len(changes) - MANY, 'field')} more (--json has all)"
+    for path, what in explanation.damaged:
+        yield f"{margin}output {path} {what}"
+    said = explanation.changes or explanation.damaged or explanation.because or not explanation.here
+    if explanation.state == "stale" and not said:
+        yield f"{margin}{explanation.reason}"
+
+
+def _change(change: Change, margin: str) -> Iterator[str]:
+    if change.field == "code":
+        yield f"{margin}Slipway's own code of this step changed ({shown(change.old)} → {shown(change.new)})"
+        return
+    yield f"{margin}{change.field} changed: {shown(change.old)} → {shown(change.new)}"
+    for file in change.inside[:MANY]:
+        yield f"{margin}  file {_file(file)}"
+    if len(change.inside) > MANY:
+        yield f"{margin}  and {count(len(change.inside) - MANY, 'file')} more"
+    if change.newer:
+        yield f"{margin}  written to since: {', '.join(change.newer[:MANY])}"
+
+
+def _causes(explanation: Explanation, margin: str, seen: set[str]) -> Iterator[str]:
+    """The actions upstream that are the reason, each explained where it is first named."""
+    for cause in explanation.because:
+        again = cause.name in seen
+        seen.add(cause.name)
+        if cause.state == "rebuilt":
+            yield f"{margin}because {cause.name} gives other files than it gave before{' (see above)' if again else ''}"
+            for file in () if again else cause.files[:MANY]:
+                yield f"{margin}  file {_file(file)}"
+            if not again and len(cause.files) > MANY:
+                yield f"{margin}  and {count(len(cause.files) - MANY, 'file')} more"
+        else:
+            never = "" if cause.here or cause.state == "blocked" else ", never built here"
+            yield f"{margin}because {cause.name} is {cause.state}{never}{' (see above)' if again else ''}"
+        if again:
+            continue
+        if cause.state == "blocked" and not cause.because:
+            yield from (f"{margin}  {line.strip()}" for line in cause.reason.splitlines())
+        yield from _own(cause, f"{margin}  ")
+        yield from _causes(cause, f"{margin}  ", seen)
+
+
+def _file(change: Change) -> str:
+    if change.old is None:
+        return f"{change.field} is new"
+    if change.new is None:
+        return f"{change.field} is gone"
+    return f"{change.field}, sha256 {shown(change.old)} → {shown(change.new)}"
+
+
+def _history(record: Record) -> Iterator[str]:
+    """When, where and with what the outputs of a fresh action were made."""
+    volume = size(sum(output.size for output in record.outputs.values()))
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
+    cost = [duration(record.seconds)]
+    if record.cpu_seconds:
+        cost.append(f"{duration(record.cpu_seconds)} of CPU in workers")
+    if record.peak_bytes:
+        cost.append(f"{size(record.peak_bytes)} of memory at the peak")
+    yield f"  key      {record.key}"
+    yield f"  built    {began}" + (f" on {record.host}" if record.host else "")
+    yield f"  took     {', '.join(cost)}"
+    if record.versions:
+        yield f"  with     {', '.join(f'{name} {version}' for name, version in sorted(record.versions.items()))}"
+    yield f"  outputs  {count(len(record.outputs), 'file')}, {volume}, all as recorded"
+    if record.log is not None:
+        yield f"  log      {short(record.log)}"
+
+
+def _document(explanation: Explanation, fate: Forecast) -> Json:
+    """One task for programs. Records are cut down to what describes the run."""
+    return {**_node(explanation), "fate": fate.state, "roots": sorted({root.name for root in explanation.roots()})}
+
+
+def _node(explanation: Explanation) -> dict[str, Json]:
+    record = explanation.record
+    built = record and {
+        "key": record.key,
+        "host": record.host,
+        "started": record.started,
+        "seconds": record.seconds,
+        "cpu_seconds": record.cpu_seconds,
+        "peak_bytes": record.peak_bytes,
+        "versions": dict(record.versions),
+    }
+    return {
+        "name": explanation.name,
+        "state": explanation.state,
+        "reason": explanation.reason,
+        "key": explanation.key,
+        "here": explanation.here,
+        "built": built,
+        "changes": [asdict(change) for change in explanation.changes],
+        "files": [asdict(change) for change in explanation.files],
+        "damaged": [{"path": path, "what": what} for path, what in explanation.damaged],
+        "because": [_node(cause) for cause in explanation.because],
+    }

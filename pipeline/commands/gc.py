@@ -1,0 +1,72 @@
+"""`doit gc`: make the store smaller, without touching what the matrix of today needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.errors import SlipwayError
+from pipeline.reports.events import size
+from pipeline.run.forecast import forecast
+from pipeline.session import Session
+from pipeline.store.gc import collect
+from pipeline.store.ledger import Ledger
+
+from .base import JSON, ProjectCommand, flag, value
+from .wording import count, read_age, read_size
+
+
+class Gc(ProjectCommand):
+    """make the store smaller"""  # noqa: D415 - doit prints this as it is
+
+    name = "gc"
+    doc_purpose = "make the store smaller, keeping what the matrix needs (Slipway)"
+    doc_usage = ""
+    doc_description = (
+        "Results go that were not used for --max-age, and then the least recently used ones until --max-size is "
+        "met. What the tree holds, and what the matrix of today would take from the store, stays whatever the "
+        "limits. Without a limit only litter goes: files that no result names. A store that several trees share "
+        "knows only about this one: run it in the tree whose results matter, or by age. Exit status: 0; 3 when "
+        "another doit uses the store."
+    )
+    cmd_options = (
+        value("max-size", "how large the store may be: 500M, 10G"),
+        value("max-age", "how long a result may lie unused: 12h, 30d"),
+        flag("dry-run", "only tell what would go", short="n"),
+        JSON,
+    )
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        if args:
+            raise SlipwayError(f"gc takes no arguments, not {args[0]!r}", cure="doit gc --max-size 10G --max-age 30d")
+        max_bytes = read_size(params["max_size"]) if params["max_size"] else None
+        max_age = read_age(params["max_age"]) if params["max_age"] else None
+        engine, dry_run = session.engine, params["dry_run"]
+        if not dry_run:
+            # First of all: whoever built until now is done, so what is found to be needed is all that is.
+            engine.store.exclusive()
+            engine.ledger.refresh()
+        try:
+            done = collect(engine.store, needed_keys(session), max_bytes=max_bytes, max_age=max_age, dry_run=dry_run)
+        finally:
+            engine.store.close()
+        if params["json"]:
+            self.say_json({**asdict(done), "dry_run": dry_run})
+            return 0
+        removed = "would remove" if dry_run else "removed"
+        self.say(f"{removed} {count(done.records, 'result')} and {count(done.blobs, 'blob')}, {size(done.bytes)}")
+        self.say(f"kept {count(done.kept_records, 'result')} with {size(done.kept_bytes)} of blobs")
+        if max_bytes is not None and done.kept_bytes > max_bytes:
+            self.say(f"that is more than {params['max_size']}: all of it is needed by the matrix of today")
+        return 0
+
+
+def needed_keys(session: Session) -> set[str]:
+    """The keys of what the tree holds, for this matrix file or another, and of what a run would take from the store."""
+    engine = session.engine
+    others = [Ledger(path, session.note) for path in sorted((session.root / "build").glob("ledger-*"))]
+    held = (ledger.key(name) for ledger in (engine.ledger, *others) for name in ledger.names())
+    foreseen = (item.key for item in forecast(engine))
+    return {key for key in (*held, *foreseen) if key is not None}

@@ -1,0 +1,122 @@
+"""`doit init`: a project to start from, in an empty directory or an existing one. Needs no dodo.py: it writes it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+
+from pipeline.errors import SlipwayError
+from pipeline.store.faults import store_error
+
+from .base import flag, reporting
+
+STARTER = Path(__file__).resolve().parent.parent / "starter"
+SCHEMA_SOURCE = Path(__file__).resolve().parent.parent / "matrix" / "targets.schema.json"
+
+SCHEMA = ".slipway/targets.schema.json"
+"""Where the schema goes that the first line of targets.yaml names.
+
+A copy in the project: an editor finds it without this package, without a network and on every machine that checks the
+project out, which neither a path into an installation nor a web address would give.
+"""
+
+IGNORED = ".gitignore"
+
+NEXT = """
+next:
+  {cd}doit              build and prove everything in targets.yaml; again, and nothing is left to do
+  doit list         what there is to build
+  doit plan         what would run, and why
+then make targets.yaml and recipes/ your own. Commit everything but build/ and dist/."""
+
+NO_COMPILER = """
+TVM, the compiler, is not installed in this Python yet: pip install 'slipway[tvm]'"""
+
+
+class Init(Command):  # type: ignore[misc]
+    """start a project"""  # noqa: D415 - doit prints this as it is
+
+    name = "init"
+    doc_purpose = "start a project: targets.yaml, dodo.py and a small model (Slipway)"
+    doc_usage = "[DIR]"
+    doc_description = (
+        "Writes into DIR, or here. A file that is there already and different is never touched without --force; the "
+        "lines for build/ and dist/ are added to a .gitignore. After an upgrade, --schema renews what editors "
+        "complete from. Exit status: 0; 3 when files are in the way or cannot be written."
+    )
+    cmd_options = (
+        flag("force", "overwrite files that are there already"),
+        flag("schema", f"write {SCHEMA} only"),
+    )
+
+    def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
+        """Write the files. What doit calls."""
+        return reporting(lambda: self._start(args, force=params["force"], schema_only=params["schema"]))
+
+    def _start(self, args: list[str], *, force: bool, schema_only: bool) -> int:
+        if len(args) > 1:
+            raise SlipwayError(f"init takes one directory, not {len(args)}", cure="doit init [DIR]")
+        root = Path(args[0] if args else ".")
+        files = {SCHEMA: SCHEMA_SOURCE.read_bytes()} if schema_only else starter_files()
+        changed = {path: data for path, data in files.items() if _read(root / path) != data}
+        in_the_way = [path for path in changed if (root / path).exists()]
+        if in_the_way and not (force or schema_only):
+            raise SlipwayError(
+                f"there already: {', '.join(in_the_way)}; nothing was written",
+                where=root,
+                cure="move them away, name another directory (doit init DIR), or overwrite them with --force",
+            )
+        for path, data in changed.items():
+            _write(root / path, data)
+            print(f"{'overwritten' if path in in_the_way else 'written'}: {root / path}")  # noqa: T201
+        if schema_only:
+            return 0
+        if _ignore(root / IGNORED):
+            print(f"written: {root / IGNORED}")  # noqa: T201
+        print(NEXT.format(cd=f"cd {root} && " if args else ""))  # noqa: T201
+        if importlib.util.find_spec("tvm") is None:
+            print(NO_COMPILER)  # noqa: T201
+        return 0
+
+
+def starter_files() -> dict[str, bytes]:
+    """Relative path -> content of what a new project gets, .gitignore apart."""
+    found = {
+        path.relative_to(STARTER).as_posix(): path.read_bytes()
+        for path in sorted(STARTER.rglob("*"))
+        if path.is_file() and path.name != "gitignore" and path.suffix != ".pyc"
+    }
+    return found | {SCHEMA: SCHEMA_SOURCE.read_bytes()}
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise store_error(error, "read", path) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise store_error(error, "write", path) from error
+
+
+def _ignore(path: Path) -> bool:
+    """Add the lines that are missing to a .gitignore; whether any was."""
+    before = (_read(path) or b"").decode(errors="surrogateescape")
+    wanted = (STARTER / "gitignore").read_text(encoding="utf-8").splitlines()
+    missing = [line for line in wanted if line not in before.splitlines()]
+    if missing:
+        glue = "" if not before or before.endswith("\n") else "\n"
+        text = f"{before}{glue}" + "".join(f"{line}\n" for line in missing)
+        _write(path, text.encode(errors="surrogateescape"))
+    return bool(missing)

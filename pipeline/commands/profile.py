@@ -1,0 +1,152 @@
+"""`doit profile`: where the time of the last run went, in a few figures and as a trace for Chrome or Perfetto."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+from pipeline.reports.trace import Span, Timings, critical_path, lanes, load
+from pipeline.run.engine import Engine
+from pipeline.session import Session
+from pipeline.store.faults import store_error
+
+from .base import JSON, ProjectCommand, value
+from .wording import count, duration
+
+TRACE = "build/trace.json"
+
+SHARE = 0.01
+"""Part of the critical path below which a task on it is not listed by itself."""
+
+
+class Profile(ProjectCommand):
+    """show where the time of the last run went"""  # noqa: D415 - doit prints this as it is
+
+    name = "profile"
+    doc_purpose = "show where the time of the last run went, and write it as a Chrome trace (Slipway)"
+    doc_usage = ""
+    doc_description = (
+        "The last run that did anything is meant. The trace opens in chrome://tracing or ui.perfetto.dev. The "
+        "critical path is the longest chain of tasks that wait for each other: more processors do not make a run "
+        "shorter than that. Exit status: 0, or 3 when there is no run to tell of."
+    )
+    cmd_options = (
+        value("output", f"the trace to write [default: {TRACE}]", short="o"),
+        JSON,
+    )
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        if args:
+            raise SlipwayError(f"profile takes no arguments, not {args[0]!r}", cure="doit help profile")
+        timings = load(session.root)
+        if timings is None:
+            raise SlipwayError(
+                "there are no timings of a run", cure="run doit; where all is fresh, forget first"
+            )
+        target = Path(params["output"] or session.root / TRACE)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(chrome_trace(timings, session.engine)), encoding="utf-8")
+        except OSError as error:
+            raise store_error(error, "write the trace", target) from error
+        path = critical_path(timings.spans, _upstream(session.engine))
+        if params["json"]:
+            self.say_json(_document(timings, path, target))
+        else:
+            for line in _lines(timings, path):
+                self.say(line)
+            self.say(f"trace: {target} (open it in ui.perfetto.dev)")
+        return 0
+
+
+def chrome_trace(timings: Timings, engine: Engine) -> Json:
+    """The run in Chrome's trace event format: a row per task at a time, times in microseconds."""
+    events: list[Json] = [
+        {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": "doit"}},
+    ]
+    for number, lane in enumerate(lanes(timings.spans), start=1):
+        events.append({"ph": "M", "pid": 1, "tid": number, "name": "thread_name", "args": {"name": f"job {number}"}})
+        events += [
+            {
+                "ph": "X",
+                "pid": 1,
+                "tid": number,
+                "name": span.name,
+                "cat": f"{span.name.partition(':')[0]},{span.how}",
+                "ts": round((span.start - timings.start) * 1e6),
+                "dur": round(span.seconds * 1e6),
+                "args": {"how": span.how, **_record_of(engine, span)},
+            }
+            for span in lane
+        ]
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+def _record_of(engine: Engine, span: Span) -> dict[str, Json]:
+    """What the record knows of a task that this run finished."""
+    entry = engine.ledger.get(span.name)
+    record = engine.store.record(entry.key) if entry is not None and span.how != "failed" else None
+    if record is None:
+        return {}
+    return {
+        "key": record.key,
+        "bytes": sum(output.size for output in record.outputs.values()),
+        "cpu_seconds": record.cpu_seconds,
+        "peak_bytes": record.peak_bytes,
+    }
+
+
+def _lines(timings: Timings, path: Sequence[Span]) -> Iterator[str]:
+    figures = _figures(timings, path)
+    wall, work, jobs = figures["wall_seconds"], figures["work_seconds"], figures["jobs"]
+    hows = [f"{n} {how}" for how, n in figures["tasks"].items()]
+    yield f"{duration(wall)} by the clock, {duration(work)} of work: {', '.join(hows)}"
+    yield (
+        f"up to {jobs} at a time on {count(figures['processors'], 'processor')}: "
+        f"{figures['efficiency']:.0%} of that time was used"
+    )
+    length = figures["critical_seconds"]
+    yield f"critical path: {duration(length)}, {length / wall if wall else 1:.0%} of the run"
+    small = [span for span in path if span.seconds < SHARE * length]
+    for span in path:
+        if span not in small:
+            yield f"  {duration(span.seconds):>9}  {span.name} ({span.how})"
+    if small:
+        yield f"  {duration(sum(s.seconds for s in small)):>9}  in {count(len(small), 'short task')} between them"
+    off = sorted((s for s in timings.spans if s not in path), key=lambda s: -s.seconds)[:5]
+    if off:
+        yield "longest beside it:"
+        yield from (f"  {duration(span.seconds):>9}  {span.name} ({span.how})" for span in off)
+
+
+def _figures(timings: Timings, path: Sequence[Span]) -> dict[str, Any]:
+    wall = max(0.0, timings.end - timings.start)
+    work = sum(span.seconds for span in timings.spans)
+    jobs = max(1, len(lanes(timings.spans)))
+    tasks: dict[str, int] = {}
+    for span in timings.spans:
+        tasks[span.how] = tasks.get(span.how, 0) + 1
+    return {
+        "wall_seconds": wall,
+        "work_seconds": work,
+        "jobs": jobs,
+        "processors": os.cpu_count() or 1,
+        "efficiency": min(1.0, work / (wall * jobs)) if wall else 1.0,
+        "critical_seconds": sum(span.seconds for span in path),
+        "tasks": dict(sorted(tasks.items())),
+    }
+
+
+def _document(timings: Timings, path: Sequence[Span], target: Path) -> Json:
+    steps = [{"name": span.name, "how": span.how, "seconds": span.seconds} for span in path]
+    return {**_figures(timings, path), "critical_path": steps, "trace": str(target)}
+
+
+def _upstream(engine: Engine) -> dict[str, list[str]]:
+    return {name: sorted({edge.action for edge in action.upstream.values()}) for name, action in engine.actions.items()}

@@ -1,0 +1,80 @@
+"""Sizes, ages and durations, as the commands read and print them; digests short enough to compare by eye."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+
+SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+MINUTE, HOUR = 60, 3600
+
+LONGEST = 60
+"""Characters of a value above which its middle is left out."""
+
+SHOWN = 12
+"""Characters of a digest that are shown."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?")
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def read_size(text: str) -> int:
+    """Bytes: `500M`, `1.5G`, `10GB`; decimal, as disks and downloads are sold.
+
+    Raises:
+        SlipwayError: it is no size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise SlipwayError(f"{text!r} is not a size", cure="write a number and one of k, M, G, T: 500M, 10G")
+    return int(float(found[1]) * SIZES[found[2]])
+
+
+def read_age(text: str) -> float:
+    """Seconds: `30d`, `12h`, `2w`.
+
+    Raises:
+        SlipwayError: it is no age.
+    """
+    found = _AGE.fullmatch(text.strip())
+    if found is None:
+        raise SlipwayError(f"{text!r} is not an age", cure="write a number and one of m, h, d, w: 12h, 30d")
+    return float(found[1]) * AGES[found[2]]
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `34 s`, `12 min 5 s`, `3 h 20 min`."""
+    if seconds < 10:  # noqa: PLR2004 - where a tenth stops mattering
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+
+
+def shown(value: Json) -> str:
+    """A value of a key document on one line; a digest by its beginning, what is long without its middle."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return short(value)
+    text = json.dumps(value, ensure_ascii=False)
+    half = LONGEST // 2 - 2
+    return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
+def short(digest: str) -> str:
+    """The beginning of a digest."""
+    return f"{digest[:SHOWN]}…"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 task`, `3 tasks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,139 @@
+"""The name that `mlc_llm` gives a model's library, worked out without it: apps that have the name keep it.
+
+`mlc_llm package` calls a library `<model type>_<quantization>_<md5>`. The md5 is over the model's configuration, the
+overrides, the optimisation flags and the device, as canonical JSON; neither weights nor the versions of TVM and
+mlc_llm are in it. `pipeline.naming` asks for names before anything is compiled; nothing here may import TVM or mlc_llm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+OVERRIDES = (
+    "context_window_size",
+    "sliding_window_size",
+    "prefill_chunk_size",
+    "attention_sink_size",
+    "max_batch_size",
+    "tensor_parallel_shards",
+    "pipeline_parallel_stages",
+    "disaggregation",
+)
+"""What `--overrides` of mlc_llm knows, in the order in which it prints them."""
+
+_MINUS_ONE_IS_UNSET = frozenset({"context_window_size", "sliding_window_size", "attention_sink_size"})
+
+_FLAGS = ("flashinfer", "cublas_gemm", "faster_transformer", "cudagraph", "cutlass", "ipc_allreduce_strategy")
+_OFF = {"flashinfer": "0", "cublas_gemm": "0", "faster_transformer": "0", "cudagraph": "0", "cutlass": "0"}
+_NONE = {"ipc_allreduce_strategy": "NONE"}
+OPTIMISATION: Mapping[str, Mapping[str, str]] = {
+    "O0": {**_OFF, **_NONE},
+    "O1": {**_OFF, "cublas_gemm": "1", "faster_transformer": "1", "cutlass": "1", **_NONE},
+    "O2": {**_OFF, "flashinfer": "1", "cublas_gemm": "1", "cudagraph": "1", "cutlass": "1", **_NONE},
+    "O3": {**dict.fromkeys(_OFF, "1"), "ipc_allreduce_strategy": "AUTO"},
+}
+"""What `--opt O2` and its like stand for. Flags written out begin with `flashinfer` on and all others off."""
+
+_LATER_FIELDS: Mapping[str, Mapping[str, Json]] = {
+    "llama": {"pipeline_parallel_stages": 1, "disaggregation": False, "rope_scaling": None},
+    "qwen3": {"dtype": "float32", "weight_block_size": None},
+    "qwen3_moe": {"dtype": "float32", "weight_block_size": None},
+}
+"""Fields that mlc_llm has given to a kind of model since the first of its checkpoints were converted, with their
+defaults: an older mlc-chat-config.json lacks them, and they are in the md5 all the same."""
+
+_SMALL_CHUNKS = frozenset({"qwen3", "qwen3_moe", "qwen3_5", "internlm2", "deepseek_v2", "deepseek_v3"})
+"""Kinds of model whose prefill chunk is cut to 2048 tokens where it would exceed the context window; others: 8192."""
+
+
+def model_lib(
+    config: Mapping[str, Json],
+    *,
+    model_type: str,
+    quantization: str,
+    device: str,
+    overrides: Mapping[str, Json] | None = None,
+    opt: str = "O2",
+) -> str:
+    """The name of a library.
+
+    Args:
+        config: every field of mlc_llm's configuration class for this kind of model, overrides applied; see
+            `effective_config`.
+        model_type: e.g. `qwen3`.
+        quantization: e.g. `q4f16_1`.
+        device: as in a package config: `iphone`, `macabi` or `android`.
+        overrides: what is overridden.
+        opt: optimisation flags, `O2` or `flashinfer=1;…`.
+
+    Raises:
+        StepError: `opt` names a flag that mlc_llm does not have.
+    """
+    key = {
+        "model_config": dict(config),
+        "overrides": overrides_text(overrides or {}),
+        "opt": opt_text(opt),
+        "device": device,
+        "model_type": model_type,
+        "quantization": quantization,
+    }
+    text = json.dumps(key, sort_keys=True, indent=2)
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return f"{model_type}_{quantization}_{digest}".replace("-", "_")
+
+
+def prefix(name: str) -> str:
+    """The symbol prefix of a library: what mlc_llm's runtime looks for when an app asks for `name`."""
+    return name.replace("-", "_") + "_"
+
+
+def overrides_text(overrides: Mapping[str, Json]) -> str:
+    """Overrides as `mlc_llm compile --overrides` takes them, in the order of its fields."""
+    given = [(name, overrides.get(name)) for name in OVERRIDES]
+    return ";".join(
+        f"{name}={value}"
+        for name, value in given
+        if value is not None and not (name in _MINUS_ONE_IS_UNSET and value == -1)
+    )
+
+
+def opt_text(opt: str) -> str:
+    """Optimisation flags written out, all of them, in the order in which mlc_llm prints them.
+
+    Raises:
+        StepError: a flag or a value that mlc_llm does not have.
+    """
+    if opt in OPTIMISATION:
+        flags = dict(OPTIMISATION[opt])
+    else:
+        flags = {**_OFF, "flashinfer": "1", **_NONE}
+        for word in filter(None, opt.split(";")):
+            name, _, value = word.partition("=")
+            wanted = ("NONE", "ONESHOT", "TWOSHOT", "AUTO") if name == "ipc_allreduce_strategy" else ("0", "1")
+            if name not in _FLAGS or value not in wanted:
+                cure = f"write one of {', '.join(OPTIMISATION)}, or flags: {'; '.join(f'{flag}=1' for flag in _FLAGS)}"
+                raise StepError(f"`{word}` is no optimisation flag of mlc_llm", cure=cure)
+            flags[name] = value
+    return ";".join(f"{name}={flags[name]}" for name in _FLAGS)
+
+
+def effective_config(chat: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
+    """The configuration that mlc_llm compiles with, from a `mlc-chat-config.json` and overrides.
+
+    mlc_llm lays the file's top level over its `model_config`, the overrides over both, and drops what is no field of
+    that kind of model. `model_config` has every field there was when the file was made.
+    """
+    model_type = str(chat["model_type"])
+    fields = {**_LATER_FIELDS.get(model_type, {}), **chat["model_config"]}
+    fields.pop("kwargs", None)
+    changes = {**chat, **{name: overrides[name] for name in OVERRIDES if overrides.get(name) is not None}}
+    config = {name: changes.get(name, value) for name, value in fields.items()}
+    window, chunk = config.get("context_window_size"), config.get("prefill_chunk_size")
+    if isinstance(window, int) and isinstance(chunk, int) and window > 0 and (chunk > window or chunk == 0):
+        config["prefill_chunk_size"] = min(window, 2048 if model_type in _SMALL_CHUNKS else 8192)
+    return config

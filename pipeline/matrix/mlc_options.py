@@ -1,0 +1,90 @@
+"""What a variant of an `mlc` model may say: unlike a recipe's options these are known, so a slip is an error.
+
+`models` validates a variant's options with `Options` and parts them: some steer the compiler, some are only for the
+app that gets the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.action import Json
+
+from .fields import FileName, Strict, wrong
+
+_SHORTEST_MODEL_LIB = 7
+"""With the underscore that becomes the end of it, a prefix has the 8 bytes that TVM needs."""
+
+
+class GenConfig(Strict):
+    """Options of `mlc_llm gen_config`, which become defaults of the converted model."""
+
+    context_window_size: int | None = None
+    sliding_window_size: int | None = None
+    prefill_chunk_size: int | None = None
+    attention_sink_size: int | None = None
+    tensor_parallel_shards: int | None = None
+    pipeline_parallel_stages: int | None = None
+    disaggregation: bool | None = None
+    max_batch_size: int | None = None
+
+
+class Overrides(GenConfig):
+    """Options of `mlc_llm compile --overrides`: changes to what mlc-chat-config.json says."""
+
+
+def _check_model_lib(name: str) -> str:
+    plain = name.replace("-", "_")
+    if not plain.isidentifier() or not plain.isascii() or len(plain) < _SHORTEST_MODEL_LIB:
+        raise wrong(
+            f"`{name}` is no model_lib",
+            f"use {_SHORTEST_MODEL_LIB} or more letters, digits, `_` and `-`, not starting with a digit",
+        )
+    return name
+
+
+class Options(Strict):
+    """All that a variant of an `mlc` model can say."""
+
+    quantization: FileName | None = Field(default=None, description="A quantization of mlc_llm, like q4f16_1.")
+    conv_template: FileName | None = Field(
+        default=None,
+        description="A conversation template of mlc_llm. It says that the weights are a raw checkpoint, which "
+        "gen_config and convert_weight turn into MLC's form first; `quantization` must be given with it.",
+    )
+    gen_config: GenConfig | None = Field(default=None, description="Further options of gen_config.")
+    source_format: FileName | None = Field(default=None, description="`--source-format` of convert_weight.")
+    model_type: FileName | None = Field(default=None, description="`--model-type`, where the config does not say it.")
+    opt: FileName | None = Field(default=None, description="`--opt`: O0 to O3, or flags. O2 where left out.")
+    enable_subgroups: bool | None = Field(default=None, description="`--enable-subgroups`, for WebGPU.")
+    model_lib: Annotated[FileName, AfterValidator(_check_model_lib)] | None = Field(
+        default=None, description="The name by which apps find the library; where left out, the one mlc_llm would give."
+    )
+    overrides: Overrides | None = Field(default=None, description="`--overrides`.")
+    model_id: FileName | None = Field(default=None, description="Name of the model in mlc-app-config.json.")
+    estimated_vram_bytes: int | None = Field(default=None, description="For mlc-app-config.json.")
+    bundle_weight: bool | None = Field(default=None, description="Whether an app ships the weights.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Options:
+        if self.conv_template is not None and self.quantization is None:
+            raise wrong(
+                "a raw checkpoint needs a quantization to be converted to", "add `quantization:`, for example q4f16_1"
+            )
+        if self.conv_template is None and (self.gen_config is not None or self.source_format is not None):
+            raise wrong("gen_config and source_format are for raw checkpoints", "add `conv_template:`, or remove them")
+        return self
+
+
+APP = ("model_id", "estimated_vram_bytes", "bundle_weight")
+"""What only an app's configuration needs: it cannot change what is compiled."""
+
+
+def part(options: Options) -> tuple[dict[str, Json], dict[str, Json]]:
+    """What is compiled with, and what only apps need: each with the keys that were given."""
+    given = options.model_dump(mode="json", exclude_none=True)
+    app = {key: given.pop(key) for key in APP if key in given}
+    return {key: value for key, value in given.items() if not isinstance(value, Mapping) or value}, app

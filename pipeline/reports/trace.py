@@ -1,0 +1,147 @@
+"""The timings of a run: what was worked on from when to when. `doit profile` makes figures and a Chrome trace of them.
+
+The reporter notes the events and has them written to `build/last-run.json` when something ran. Nothing is decided by
+that file: it may be deleted, and one that is damaged counts as none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FORMAT = 1
+PLACE = "build/last-run.json"
+"""Where the timings lie, relative to the project's root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One task being worked on, from `start` to `end` (unix seconds). `how`: built, restored, fetched or failed."""
+
+    name: str
+    how: str
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return max(0.0, self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """One run.
+
+    Attributes:
+        start: when it began, unix seconds.
+        end: when it ended.
+        spans: the tasks that were worked on, in the order they ended.
+    """
+
+    start: float
+    end: float
+    spans: tuple[Span, ...]
+
+
+class Trace:
+    """Collects the spans of the run in progress. Calls come one at a time."""
+
+    def __init__(self) -> None:
+        self._start = time.time()
+        self._running: dict[str, float] = {}
+        self._spans: list[Span] = []
+
+    def started(self, name: str) -> None:
+        """A task is being worked on."""
+        self._running[name] = time.time()
+
+    def ended(self, name: str, how: str, seconds: float | None = None) -> None:
+        """A task is done, or has failed.
+
+        Args:
+            name: the task.
+            how: see `Span`.
+            seconds: how long it took, where that is known better than from the time of this call.
+        """
+        now = time.time()
+        start = self._running.pop(name, now)
+        self._spans.append(Span(name, how, start, now if seconds is None else min(now, start + seconds)))
+
+    def save(self, root: Path) -> None:
+        """Write the timings below the root, when anything was worked on. Failing to is no error."""
+        if not self._spans:
+            return
+        document = {
+            "format": FORMAT,
+            "start": self._start,
+            "end": time.time(),
+            "spans": [asdict(s) for s in self._spans],
+        }
+        target = root / PLACE
+        temporary = target.with_name(f"{target.name}.{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(document), encoding="utf-8")
+            temporary.replace(target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+
+def load(root: Path) -> Timings | None:
+    """The timings of the last run that did anything; None where there are none, or none that can be read."""
+    try:
+        document = json.loads((root / PLACE).read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            return None
+        spans = tuple(Span(s["name"], s["how"], float(s["start"]), float(s["end"])) for s in document["spans"])
+        return Timings(float(document["start"]), float(document["end"]), spans)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def lanes(spans: Iterable[Span]) -> list[list[Span]]:
+    """Spans side by side: as few lanes as there were tasks at a time, no two in a lane overlapping."""
+    found: list[list[Span]] = []
+    for span in sorted(spans, key=lambda s: (s.start, s.end, s.name)):
+        lane = next((lane for lane in found if lane[-1].end <= span.start), None)
+        if lane is None:
+            found.append(lane := [])
+        lane.append(span)
+    return found
+
+
+def critical_path(spans: Iterable[Span], upstream: Mapping[str, Iterable[str]]) -> list[Span]:
+    """The chain of tasks, each waiting for the one before, that took longest: no number of processors beats it.
+
+    Args:
+        spans: the tasks that were worked on.
+        upstream: task -> tasks that it waits for; those without a span cost nothing.
+    """
+    by_name = {span.name: span for span in spans}
+    best: dict[str, tuple[float, str | None]] = {}
+
+    def length(name: str) -> float:
+        todo = [name]
+        while todo:
+            current = todo[-1]
+            before = [other for other in upstream.get(current, ()) if other not in best]
+            if before:
+                todo += before
+                continue
+            todo.pop()
+            last = max(upstream.get(current, ()), key=lambda other: best[other][0], default=None)
+            own = by_name[current].seconds if current in by_name else 0.0
+            best[current] = (own + (best[last][0] if last is not None else 0.0), last)
+        return best[name][0]
+
+    end: str | None = max(sorted(by_name), key=length, default=None)
+    path: list[Span] = []
+    while end is not None:
+        if end in by_name:
+            path.append(by_name[end])
+        end = best[end][1]
+    return path[::-1]

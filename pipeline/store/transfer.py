@@ -1,0 +1,132 @@
+"""Records and their blobs from one store directory into another: how the stores of several CI jobs become one.
+
+`doit cache merge` and `doit cache export` call it. Nothing is believed because it lies in a store: a record must be
+whole and have the key of its own fields, a blob the digest it is named by. What is not right stays behind and is told;
+the source is never changed. Both stores may be in use meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.errors import StoreError
+
+from .digest import hash_file
+from .faults import StrPath, store_error
+from .records import Record, key_of
+from .store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What a transfer did.
+
+    Attributes:
+        records: how many came over.
+        bytes: size of the blobs that came with them.
+        known: records that the target had already, with all their blobs.
+        refused: (name of the action, why) of those that stay behind.
+    """
+
+    records: int
+    bytes: int
+    known: int
+    refused: tuple[tuple[str, str], ...]
+
+
+def open_source(root: StrPath, note: list[str]) -> Store:
+    """Another store directory, to read from; what is wrong with it is noted in `note`.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    path = os.fspath(root)
+    if not os.path.isfile(f"{path}/records"):  # noqa: PTH113 - the store speaks in strings
+        raise StoreError(
+            "there is no store", where=path, cure="name a directory that `doit cache export` made, or a build/store"
+        )
+    return Store(path, read_only=True, note=note.append)
+
+
+def transfer(source: Store, target: Store, keys: Iterable[str] | None = None) -> Transferred:
+    """Copy records with all their blobs.
+
+    Of two records of one key the target keeps its own, if it is complete: what was built from its outputs stays a hit.
+
+    Args:
+        source: where from.
+        target: where to; closed by the caller, which waits for the disk.
+        keys: which records, in this order; all, oldest first, where it is None.
+
+    Raises:
+        StoreError: a store cannot be read or written.
+    """
+    target.hold()
+    taken = size = known = 0
+    refused: list[tuple[str, str]] = []
+    for key in source.records.keys() if keys is None else keys:
+        record = source.record(key)
+        if record is None:
+            continue  # damaged, and noted
+        if _is_complete(target, record.key):
+            known += 1
+            continue
+        try:
+            if key_of(record.fields) != key:
+                refused.append((record.name, "its key is not that of its fields"))
+                continue
+            size += sum(_blob(source, target, sha256) for sha256 in _wanted(record))
+        except _Unfit as error:
+            refused.append((record.name, str(error)))
+            continue
+        _log(source, target, record)
+        target.blobs.flush()
+        target.records.put(record)
+        taken += 1
+    return Transferred(taken, size, known, tuple(refused))
+
+
+class _Unfit(Exception):
+    """A blob that cannot be taken over."""
+
+
+def _is_complete(store: Store, key: str) -> bool:
+    record = store.record(key)
+    return record is not None and all(store.blobs.check(sha256, size) for sha256, size in record.blobs().items())
+
+
+def _wanted(record: Record) -> list[str]:
+    return sorted(record.blobs())
+
+
+def _blob(source: Store, target: Store, sha256: str) -> int:
+    """Take over a blob; give its size, 0 where the target has it."""
+    if target.blobs.check(sha256):
+        return 0
+    path, temporary = source.blobs.path(sha256), target.blobs.temporary()
+    try:
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)  # noqa: PTH103, PTH120 - strings, as in all of the store
+        shutil.copyfile(path, temporary)
+        with open(temporary, "rb", buffering=0) as file:  # noqa: PTH123
+            found, size = hash_file(file), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise _Unfit(f"the blob {sha256[:12]}… is missing") from None
+    except OSError as error:
+        raise store_error(error, "copy a blob", error.filename or path) from error
+    if found != sha256:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise _Unfit(f"the blob {sha256[:12]}… is damaged")
+    target.blobs.adopt(temporary, sha256, size)
+    return size
+
+
+def _log(source: Store, target: Store, record: Record) -> None:
+    """Take over what the action's tools printed, if it is there: nothing depends on it."""
+    if record.log is not None and record.log not in record.small:
+        with contextlib.suppress(_Unfit):
+            _blob(source, target, record.log)

@@ -1,0 +1,168 @@
+"""A toolchain's Python environment: where it is, and making it where it is ours to make.
+
+The session calls `Environment.ensure` the first time a step wants a worker of that toolchain. An environment of ours
+lies in `build/toolchains/<name>-<digest of its spec>/`. It is made under a file lock, and counts as made when its
+marker is there, which is written last: a killed installation leaves none and is begun anew. What a compile does with
+the interpreter is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pipeline.action import Json
+from pipeline.errors import ToolMissing
+from pipeline.matrix.cells import Toolchain
+
+from .install import install
+
+FOLDER = "build/toolchains"
+MARKER = "slipway-toolchain.json"
+"""In an environment of ours: what it was made of, and the distributions that were in it then."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One toolchain on this machine.
+
+    Attributes:
+        toolchain: what targets.yaml says.
+        root: the project's directory; relative paths begin there.
+        frozen: what slipway.lock says it is made of, as pip's `name==version`; None where it was never made.
+    """
+
+    toolchain: Toolchain
+    root: Path
+    frozen: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> Literal["current", "existing", "made"]:
+        """Whose it is: the Python that runs us, one that the user has, or one that we make."""
+        if self.toolchain.path is not None:
+            return "existing"
+        return "made" if self.toolchain.requirements or self.toolchain.python is not None else "current"
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter, which may not be there yet."""
+        if self.kind == "current":
+            return Path(sys.executable)
+        if self.kind == "made":
+            return self.folder / "bin" / "python"
+        given = self.root / (self.toolchain.path or "")
+        return given / "bin" / "python" if given.is_dir() else given
+
+    @cached_property
+    def folder(self) -> Path:
+        """The directory of an environment of ours; another spec is another directory."""
+        digest = hashlib.sha256(json.dumps([spec(self.toolchain), self.platform], sort_keys=True).encode()).hexdigest()
+        return self.root / FOLDER / f"{self.toolchain.name}-{digest[:12]}"
+
+    @property
+    def platform(self) -> str:
+        """What decides which wheels fit: `linux-x86_64-py3.11`."""
+        version = self.toolchain.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+        return f"{platform.system().lower()}-{platform.machine().lower()}-py{version}"
+
+    @property
+    def source(self) -> Path | None:
+        """The checkout of mlc-llm that it uses, if any."""
+        return None if self.toolchain.source is None else (self.root / self.toolchain.source).resolve()
+
+    @property
+    def path(self) -> tuple[Path, ...]:
+        """Directories of Python modules that come before its own.
+
+        Raises:
+            ToolMissing: `source` is no checkout of mlc-llm.
+        """
+        if self.source is None:
+            return ()
+        folder = self.source / "python"
+        if not (folder / "mlc_llm").is_dir():
+            raise ToolMissing(
+                f"toolchain {self.toolchain.name}: its source is no checkout of mlc-llm, for it has no python/mlc_llm",
+                where=self.source,
+                cure="let `source` name the directory that `git clone` of mlc-llm made",
+            )
+        return (folder,)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there, whole, and of what slipway.lock says."""
+        if self.kind != "made":
+            return self.python.is_file()
+        marker = self._marker()
+        return marker is not None and self.python.is_file() and marker["installed"] == self._installed()
+
+    def made_of(self) -> tuple[str, ...] | None:
+        """What an environment of ours consists of, once it is made; None for others."""
+        marker = self._marker() if self.kind == "made" else None
+        return None if marker is None else tuple(marker["frozen"])
+
+    def ensure(self, *, log: Path, note: Callable[[str], None]) -> Path:
+        """Return the interpreter, after making the environment where that is ours to do.
+
+        Args:
+            log: gets what the installer prints.
+            note: told when something that takes long begins.
+
+        Raises:
+            ToolMissing: the user's environment, or a Python of the version asked for, is not there.
+            StepError: the installation failed.
+        """
+        if self.kind == "made":
+            self._make(log, note)
+        elif not self.python.is_file():
+            raise ToolMissing(
+                f"toolchain {self.toolchain.name}: there is no Python at {self.python}",
+                where=self.toolchain.where,
+                cure="let `path` name a virtual environment, or the interpreter in it",
+            )
+        return self.python
+
+    def _make(self, log: Path, note: Callable[[str], None]) -> None:
+        from filelock import FileLock  # noqa: PLC0415 - only when something is made
+
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.folder}.lock"):
+            if self.usable and self.frozen is not None and self.made_of() == self.frozen:
+                return
+            note(f"toolchain {self.toolchain.name}: making its environment in {self.folder.relative_to(self.root)}")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            got = install(self.toolchain, self.folder, self.frozen, cwd=self.root, log=log)
+            marker = {"spec": spec(self.toolchain), "frozen": list(got), "installed": self._installed()}
+            temporary = self.folder / f".{MARKER}"
+            temporary.write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            temporary.replace(self.folder / MARKER)
+
+    def _marker(self) -> dict[str, Json] | None:
+        try:
+            marker: dict[str, Json] = json.loads((self.folder / MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return marker if marker.get("spec") == spec(self.toolchain) else None
+
+    def _installed(self) -> list[str]:
+        """The distributions in it. Their versions are in their names, so what pip changes by hand shows."""
+        return sorted(item.name for item in self.folder.glob("lib/python*/site-packages/*.dist-info"))
+
+
+def spec(toolchain: Toolchain) -> dict[str, Json]:
+    """What of a toolchain's entry decides what is installed; in the key and in slipway.lock."""
+    return {
+        "requirements": list(toolchain.requirements),
+        "find_links": list(toolchain.find_links),
+        "pre": toolchain.pre,
+        "python": toolchain.python,
+    }

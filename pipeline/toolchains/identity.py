@@ -1,0 +1,120 @@
+"""What of a toolchain's environment belongs into keys, found out without importing anything into it.
+
+`run.tools.Finder` calls `version` and `watched`. An environment that we make is known by its spec and by what
+slipway.lock pins, which are parameters of its action already; so only the platform is asked for, and the answer is the
+same before it is made and after. One that others made is known by the packages in it, a checkout by its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+from pipeline.process import run
+
+from .environment import Environment
+
+Remember = Callable[[list[Json], Callable[[], str]], str]
+"""Answers a question from a memo, or by asking; see `run.tools.Finder`."""
+
+_LIST = """
+import json, platform, sys
+from importlib import metadata
+found = {}
+for one in metadata.distributions():
+    name = (one.metadata["Name"] or "").lower().replace("_", "-")
+    if name in PACKAGES or name.startswith(FAMILIES):
+        found.setdefault(name, one.version)
+python = platform.python_implementation() + " " + platform.python_version()
+print(json.dumps(", ".join([python, *(f"{name} {version}" for name, version in sorted(found.items()))])))
+"""
+_PATH = "import json, sys; print(json.dumps([entry for entry in sys.path if entry]))"
+
+SECONDS = 60
+
+
+def version(
+    environment: Environment, remember: Remember, packages: tuple[str, ...], families: tuple[str, ...]
+) -> str | None:
+    """What enters the key; None where there is no such environment.
+
+    Args:
+        environment: the toolchain's.
+        remember: answers from a memo.
+        packages: names of distributions that can change what is compiled.
+        families: beginnings of such names.
+    """
+    parts = [environment.platform]
+    if environment.kind != "made":
+        if not environment.python.is_file():
+            return None
+        program = f"PACKAGES, FAMILIES = {packages!r}, {families!r}\n{_LIST}"
+        question: list[Json] = [_state(environment.python), *map(_state, _packages(environment, remember)), program]
+        parts.append(remember(question, lambda: _asked(environment, program)))
+    if environment.source is not None:
+        files = list(_modules(environment))
+        states = hashlib.sha256(json.dumps([_state(path) for path in files]).encode()).hexdigest()
+        parts.append(f"mlc-llm {remember(['mlc-llm', states], lambda: _digest(environment, files))}")
+    return "; ".join(parts)
+
+
+def watched(environment: Environment, remember: Remember) -> list[Path]:
+    """Files and directories of which one changes whenever `version` does."""
+    paths: list[Path] = []
+    if environment.kind != "made":
+        paths += [environment.python, *_packages(environment, remember)]
+    if environment.source is not None:
+        files = list(_modules(environment))
+        paths += [*files, *{path.parent for path in files}]
+    return [path for path in dict.fromkeys(paths) if path.exists()]
+
+
+def _packages(environment: Environment, remember: Remember) -> list[Path]:
+    """The directories of its packages, in which every installation changes an entry."""
+    if environment.kind == "current":
+        found = sys.path
+    else:
+        settings = environment.python.parent.parent / "pyvenv.cfg"
+        said = remember([_state(environment.python), _state(settings), _PATH], lambda: _asked(environment, _PATH))
+        found = json.loads(said) if said else []
+    return [path for path in map(Path, found) if path.name.endswith("-packages")]
+
+
+def _asked(environment: Environment, program: str) -> str:
+    """What the interpreter prints, as JSON; empty when it fails."""
+    try:
+        done = run([environment.python, "-I", "-c", program], env={"PYTHONPATH": None}, check=False, timeout=SECONDS)
+    except (SlipwayError, OSError):
+        return ""
+    try:
+        said = json.loads(done.output) if done.status == 0 else ""
+    except ValueError:
+        return ""
+    return said if isinstance(said, str) else json.dumps(said)
+
+
+def _modules(environment: Environment) -> Iterator[Path]:
+    for folder in environment.path:
+        yield from sorted((folder / "mlc_llm").rglob("*.py"))
+
+
+def _digest(environment: Environment, files: list[Path]) -> str:
+    """One digest of all modules of the checkout, wherever it lies."""
+    (base,) = environment.path
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(base).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _state(path: Path) -> Json:
+    try:
+        status = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]

@@ -1,0 +1,107 @@
+"""ONNX files and torch.export programs: read, compiled, run, and refused with a cure; skipped without the package."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Compiled, host_triple, link, model
+
+from pipeline.compilers import tensor_cache
+from pipeline.errors import StepError, ToolMissing
+
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
+
+CHECK = """
+import numpy as np
+from pathlib import Path
+from pipeline.compilers.recipe import Comparison
+def check(session):
+    data = np.load(Path(__file__).parent / "data.npz")
+    got = session.call("main", data["x"])
+    yield Comparison("main", got[0] if isinstance(got, list) else got, data["want"], 1e-5)
+"""
+
+
+def verify(compiled: Compiled, x, want) -> None:
+    np.savez(compiled.folder / "data.npz", x=x, want=want)
+    (compiled.folder / "check.py").write_text(CHECK)
+    objects = compiled.compile(host_triple())
+    recipe = str(compiled.folder / "check.py")
+    (result,) = compiled.check(link(objects), objects, compiled.parameters(), recipe=recipe)
+    assert result["passed"], result
+
+
+def onnx_file(path: Path, operator: str = "Relu"):
+    onnx = pytest.importorskip("onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    made = np.random.Generator(np.random.PCG64(5))
+    weight = made.standard_normal((6, 4)).astype("float32")
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"]), helper.make_node(operator, ["y"], ["z"])]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size]) for name, size in (("x", 6), ("z", 4))
+    ]
+    graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:], [numpy_helper.from_array(weight, "weight")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return weight
+
+
+def test_an_onnx_model_gives_its_numbers(tmp_path):
+    weight = onnx_file(tmp_path / "tiny.onnx")
+    compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx")
+    x = np.linspace(-1, 1, 18, dtype="float32").reshape(3, 6)
+    verify(compiled, x, np.maximum(x @ weight, 0))
+    assert list(tensor_cache.read(tmp_path / "params")) == ["weight"]
+
+
+def test_an_operator_tvm_does_not_know(tmp_path):
+    onnx_file(tmp_path / "tiny.onnx", operator="NoSuchOperator")
+    with pytest.raises(StepError, match=r"ONNX front end refused it: .*NoSuchOperator") as caught:
+        Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx").compile("x86_64-linux-gnu")
+    assert "factory" in caught.value.cure
+
+
+def test_a_file_that_is_no_onnx_model(tmp_path):
+    pytest.importorskip("onnx")
+    (tmp_path / "tiny.onnx").write_bytes(b"not a model")
+    with pytest.raises(StepError, match="not a readable ONNX model"):
+        Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx").compile("x86_64-linux-gnu")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of what TVM's front end calls in it
+def test_a_torch_program_gives_its_numbers(tmp_path):
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.GELU(), torch.nn.Linear(5, 4)).eval()
+    x = torch.linspace(-1, 1, 18).reshape(3, 6)
+    torch.export.save(torch.export.export(network, (x,)), tmp_path / "tiny.pt2")
+    compiled = Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported")
+    verify(compiled, x.numpy(), network(x).detach().numpy())
+    names = ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert list(tensor_cache.read(tmp_path / "params")) == names
+
+
+def test_a_file_that_is_no_torch_program(tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "tiny.pt2").write_bytes(b"not a model")
+    with pytest.raises(StepError, match=r"not a torch\.export program"):
+        Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported").compile("x86_64-linux-gnu")
+
+
+@pytest.mark.parametrize(("kind", "package"), [("onnx", "onnx"), ("exported", "torch")])
+def test_a_missing_package_is_named(tmp_path, kind, package):
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    (tmp_path / "model").write_bytes(b"")
+    with pytest.raises(ToolMissing, match=f"needs {package}") as caught:
+        Compiled(tmp_path, tmp_path / "model", model("tiny", "f32"), kind=kind).compile("x86_64-linux-gnu")
+    assert f"slipway[{package}]" in caught.value.cure
+
+
+def test_a_missing_file_and_an_unknown_kind(tmp_path):
+    with pytest.raises(StepError, match="does not exist"):
+        Compiled(tmp_path, tmp_path / "none.onnx", model("tiny", "f32"), kind="onnx").compile("x86_64-linux-gnu")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(StepError, match="cannot read a source of kind 'prebuilt'"):
+        Compiled(tmp_path / "other", tmp_path, model("tiny", "f32"), kind="prebuilt").compile("x86_64-linux-gnu")
