@@ -6,40 +6,49 @@ here (`params`, the roles of its inputs) is the contract written down in docs/de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .action import Action, Json, Upstream
 from .errors import MatrixError
-from .matrix.cells import Backend, Cell, Matrix, ModelVariant, Product
-
-MIB = 1 << 20
-
-COMPILE_MEMORY = 1200 * MIB
-"""A first guess; a 0.6 B model's cell needs about this much. History replaces it (see `run.engine`)."""
+from .matrix.cells import Backend, Matrix, ModelVariant, Product
+from .plan_cells import (
+    COMPILE_MEMORY,
+    SHARDS,
+    by_backend,
+    compile_actions,
+    conversion,
+    parameter_actions,
+    proving_toolchain,
+    toolchain_actions,
+    weight_actions,
+)
 
 LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
 
-WINDOW = 4
-"""How many families of cells are worked on at once; see `_interleave`."""
 
-
-def plan(matrix: Matrix, lock: Mapping[str, Json], *, strict: bool = False) -> tuple[Action, ...]:
+def plan(
+    matrix: Matrix,
+    lock: Mapping[str, Json],
+    *,
+    frozen: Mapping[str, Sequence[str] | None] | None = None,
+    strict: bool = False,
+) -> tuple[Action, ...]:
     """Return every action of the matrix, upstream before downstream.
 
     Args:
         matrix: what targets.yaml asks for.
         lock: model name -> entry of slipway.lock (commit and files of its weights).
+        frozen: toolchain name -> the exact requirements that slipway.lock pins for it on this platform.
         strict: a proof that could not be made (no linker) is an error.
 
     Raises:
         MatrixError: something is asked for that this version cannot build.
     """
     actions = [
-        *_toolchains(matrix),
-        *_weights(matrix, lock),
-        *_params(matrix),
-        *_compiles(matrix),
+        *toolchain_actions(matrix, frozen or {}),
+        *weight_actions(matrix, lock),
+        *parameter_actions(matrix),
+        *compile_actions(matrix),
         *_archives(matrix),
         *_kits(matrix),
         *_bundles(matrix),
@@ -50,95 +59,8 @@ def plan(matrix: Matrix, lock: Mapping[str, Json], *, strict: bool = False) -> t
     return tuple(actions)
 
 
-def _toolchains(matrix: Matrix) -> Iterator[Action]:
-    for name in sorted({cell.toolchain for cell in matrix.cells}):
-        if name != "current":
-            raise MatrixError(
-                f"toolchain {name!r} cannot be made by this version",
-                where=matrix.cells[0].backend.where,
-                cure="install its requirements into the Python that runs doit and use `current`",
-            )
-        yield Action(
-            step="toolchain",
-            subject=name,
-            out=f"build/toolchain/{name}",
-            params={"toolchain": name},
-            tools=(f"python:{name}",),
-            outputs=("probe.json",),
-            memory=COMPILE_MEMORY // 2,
-            doc="probe the compiler: versions, code generators, what works",
-        )
-
-
-def _weights(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action]:
-    for model in {model.model: model for model in matrix.models}.values():
-        if model.weights is None:
-            continue
-        # A file of the user's is not pinned: its digest is in the key.
-        local = model.weights["kind"] == "path"
-        params = {"model": model.model, "source": dict(model.weights)}
-        yield Action(
-            step="weights",
-            subject=model.model,
-            out=f"build/weights/{model.model}",
-            params=params if local else {**params, "lock": lock.get(model.model)},
-            files={"path": model.weights["path"]} if local else {},
-            doc=f"fetch and check the weights of {model.model}",
-            where=model.where,
-        )
-
-
-def _params(matrix: Matrix) -> Iterator[Action]:
-    for model in matrix.models:
-        yield Action(
-            step="params",
-            subject=model.subject,
-            out=f"build/params/{model.subject}",
-            params={
-                "model": model.as_params(),
-                "source": model.source.as_params(),
-                "compiler": model.compiler,
-                "toolchain": "current",
-            },
-            files={"source": model.source.path},
-            upstream=_upstream(model),
-            memory=COMPILE_MEMORY,
-            doc=f"write the parameters of {model.subject} as a tensor cache",
-            where=model.where,
-        )
-
-
-def _compiles(matrix: Matrix) -> Iterator[Action]:
-    for cell in _interleave(matrix.cells):
-        model, backend = cell.model, cell.backend
-        if model.compiler != "relax":
-            raise MatrixError(
-                f"compiler {model.compiler!r} of model {model.model!r} is not there yet",
-                where=model.where,
-                cure="use `compiler: relax` (a factory, an ONNX file or an exported program)",
-            )
-        yield Action(
-            step="compile",
-            subject=cell.subject,
-            out=f"build/compile/{cell.subject}",
-            params={
-                "model": model.as_params(),
-                "source": model.source.as_params(),
-                "compiler": model.compiler,
-                "toolchain": cell.toolchain,
-                "backend": backend.as_params(),
-            },
-            files={"source": model.source.path},
-            upstream=_upstream(model, only=model.config),
-            outputs=(f"{model.prefix}lib0.o", f"{model.prefix}devc.o", "functions.json"),
-            memory=COMPILE_MEMORY,
-            doc=f"compile {model.subject} for {backend.triple}",
-            where=model.where,
-        )
-
-
 def _archives(matrix: Matrix) -> Iterator[Action]:
-    for backend, cells in _by_backend(matrix):
+    for backend, cells in by_backend(matrix):
         yield Action(
             step="archive",
             subject=backend.name,
@@ -190,29 +112,50 @@ def _kits(matrix: Matrix) -> Iterator[Action]:
 
 def _bundles(matrix: Matrix) -> Iterator[Action]:
     for model in matrix.models:
-        upstream = {"params": Upstream(f"params:{model.subject}")}
-        if model.weights is not None:
-            upstream["weights"] = Upstream(f"weights:{model.model}", only=model.bundle)
+        files, upstream = _bundled(matrix, model)
+        if not upstream:  # objects that somebody else compiled, without weights
+            continue
         yield Action(
             step="bundle",
             subject=model.subject,
             out=f"dist/bundle/{model.subject}",
-            params={"model": model.as_params(), "files": list(model.bundle)},
+            params={"model": model.as_params(), "files": list(files)},
             upstream=upstream,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
             where=model.where,
         )
 
 
+def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict[str, Upstream]]:
+    """Which files of its weights a model's bundle takes, and where its parts come from."""
+    if model.is_raw:
+        return (*model.bundle, "*.json"), {
+            "params": Upstream(conversion(matrix, model, "convert_weight")),
+            "weights": Upstream(conversion(matrix, model, "gen_config")),
+        }
+    if model.compiler == "relax":
+        upstream, files = {"params": Upstream(f"params:{model.subject}")}, model.bundle
+    else:
+        upstream, files = {}, (*model.bundle, *SHARDS)
+    if model.weights is not None:
+        upstream["weights"] = Upstream(f"weights:{model.model}", only=files)
+    return files, upstream
+
+
 def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
-    for backend, cells in _by_backend(matrix):
+    for backend, cells in by_backend(matrix):
         host = backend.preset == "host"
-        upstream = {"archive": Upstream(f"archive:{backend.name}"), "toolchain": Upstream("toolchain:current")}
+        toolchain = proving_toolchain(cells)
+        upstream = {
+            "archive": Upstream(f"archive:{backend.name}"),
+            "toolchain": Upstream(f"toolchain:{toolchain}"),
+        }
         files = {}
         if host:
             for model in (cell.model for cell in cells):
-                upstream[f"params:{model.subject}"] = Upstream(f"params:{model.subject}")
-                files[f"source:{model.subject}"] = model.source.path
+                if model.compiler == "relax":
+                    upstream[f"params:{model.subject}"] = Upstream(f"params:{model.subject}")
+                    files[f"source:{model.subject}"] = model.source.path
                 if model.check is not None:
                     files[f"check:{model.subject}"] = model.check.path
                 if model.weights is not None:
@@ -226,6 +169,7 @@ def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
                 "backend": backend.as_params(),
                 "models": [cell.model.as_params() for cell in cells],
                 "library": matrix.name,
+                "toolchain": toolchain,
                 "strict": strict,
                 "host": host,
                 "checks": {c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
@@ -241,7 +185,7 @@ def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
 
 
 def _verify_products(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
-    taken = {backend.name: backend for backend, _ in _by_backend(matrix)}
+    taken = {backend.name: backend for backend, _ in by_backend(matrix)}
     for product in matrix.products:
         if product.name in taken:
             raise MatrixError(
@@ -291,35 +235,5 @@ def _product(product: Product) -> Json:
     return {"name": product.name, "kind": product.kind, "backends": list(product.backends)}
 
 
-def _upstream(model: ModelVariant, only: tuple[str, ...] = ()) -> dict[str, Upstream]:
-    """What reading a model's source needs: the probed toolchain, and its weights or just their config files."""
-    edges = {"toolchain": Upstream("toolchain:current")}
-    if model.weights is not None:
-        edges["config" if only else "weights"] = Upstream(f"weights:{model.model}", only=only)
-    return edges
-
-
 def _backend(matrix: Matrix, name: str) -> Backend:
     return next(backend for backend in matrix.backends if backend.name == name)
-
-
-def _by_backend(matrix: Matrix) -> Iterator[tuple[Backend, list[Cell]]]:
-    for backend in matrix.backends:
-        yield backend, [cell for cell in matrix.cells if cell.backend.name == backend.name]
-
-
-def _interleave(cells: Iterable[Cell]) -> Iterator[Cell]:
-    """Order cells so that neighbours do not wait for one another.
-
-    Cells of one model variant and one device share their lowering (a *family*). Were they neighbours, a second thread
-    would pick up the second cell and wait for the first to lower. So a few families advance side by side, one cell each
-    in turn; a few, not all, because each keeps a process alive.
-    """
-    families: dict[str, list[Cell]] = {}
-    for cell in cells:
-        families.setdefault(f"{cell.model.subject}\0{sorted(cell.backend.device.items())}", []).append(cell)
-    # Long families first: their later cells fill the gaps that the short ones leave.
-    queue = sorted(families.values(), key=len, reverse=True)
-    for start in range(0, len(queue), WINDOW):
-        for turn in zip_longest(*queue[start : start + WINDOW]):
-            yield from (cell for cell in turn if cell is not None)

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from .matrix.cells import Matrix
     from .run.engine import Engine
     from .run.worker import ForkWorker
+    from .toolchains.environment import Environment
 
 PACKAGE = Path(__file__).resolve().parent
+
+CURRENT = "current"
+"""The toolchain that is the Python we run in."""
 
 
 Planner = Callable[["Session"], Iterable[Action]]
@@ -44,7 +48,8 @@ def read_matrix(session: Session) -> Iterable[Action]:
     matrix = session.matrix
     lock = read_lock(session.lock_path)
     pins = {m.model: lock.entry_for(m.model, m.weights) for m in matrix.models if m.weights is not None}
-    return plan(matrix, pins, strict=session.options.strict)
+    frozen = {toolchain.name: session.environment(toolchain.name).frozen for toolchain in matrix.toolchains}
+    return plan(matrix, pins, frozen=frozen, strict=session.options.strict)
 
 
 class Session:
@@ -89,7 +94,7 @@ class Session:
         self._notes: list[str] = []
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
-        self._finder = Finder(build / "tools.json")
+        self._finder = Finder(build / "tools.json", self.environment)
         self._memo = DigestMemo(build / "digests")
         self._ledger = Ledger(build / f"ledger-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
@@ -97,6 +102,8 @@ class Session:
             os.environ.get("SLIPWAY_STORE") or build / "store", Remote.from_environment(self.note), note=self.note
         )
         self._workers: dict[str, ForkWorker] = {}
+        self._environments: dict[str, Environment] = {}
+        self._guards: dict[str, threading.Lock] = {}
         self._states: dict[str, snapshot.State] = {}
         self.update = _update(str(targets), found)
         if self.update is None:
@@ -135,7 +142,33 @@ class Session:
 
         if not self.targets.is_file():
             raise MatrixError("there is no such file", where=self.targets, cure="write one with: doit init")
-        return load(self.targets)
+        from .naming import Place, config_of, named  # noqa: PLC0415
+        from .weights.lock import read_lock  # noqa: PLC0415
+
+        matrix = load(self.targets)
+        root = matrix.root
+        for path in filter(None, (config_of(model, root) for model in matrix.models)):
+            self._states[str(path)] = snapshot.look(str(path))
+        return named(matrix, Place(root, self.lock_path, read_lock(self.lock_path), self.note))
+
+    def environment(self, toolchain: str) -> Environment:
+        """The Python environment of a toolchain, which need not have been made yet.
+
+        Raises:
+            MatrixError: the matrix file is wrong.
+        """
+        from .toolchains.environment import Environment  # noqa: PLC0415
+        from .toolchains.spec import spec  # noqa: PLC0415
+        from .weights.lock import read_lock  # noqa: PLC0415
+
+        with _GUARD:
+            if toolchain not in self._environments:
+                asked = next(one for one in self.matrix.toolchains if one.name == toolchain)
+                made = Environment(asked, self.root.absolute())
+                pinned = read_lock(self.lock_path).frozen(toolchain, spec(asked), made.platform)
+                frozen = None if pinned is None else tuple(pinned)
+                self._environments[toolchain] = Environment(asked, self.root.absolute(), frozen)
+            return self._environments[toolchain]
 
     @property
     def names(self) -> Iterable[str]:
@@ -220,16 +253,33 @@ class Session:
         from .run.worker import ForkWorker  # noqa: PLC0415
 
         with _GUARD:
+            guard = self._guards.setdefault(toolchain, threading.Lock())
+        with guard:  # making an environment takes minutes, in which others shall have theirs
             if toolchain not in self._workers:
-                self._workers[toolchain] = ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
+                if toolchain == CURRENT:
+                    made = ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
+                else:
+                    from .run.workshop import LOGS  # noqa: PLC0415
+
+                    environment = self.environment(toolchain)
+                    log = self.root / LOGS / f"toolchain.{toolchain}.log"
+                    python = environment.ensure(log=log, note=self.note)
+                    made = ForkWorker(python, preload=["tvm"], path=environment.path, env=environment.variables)
+                self._workers[toolchain] = made
             return self._workers[toolchain]
 
     def _pin(self, action: Action, lock: Json) -> None:
-        """Write down what a model's weights turned out to be, so that every later run gets the same."""
-        from .weights.lock import write_lock_entry  # noqa: PLC0415
+        """Write down what weights or a toolchain turned out to be, so that every later run gets the same."""
+        from .weights.lock import write_frozen, write_lock_entry  # noqa: PLC0415
 
-        write_lock_entry(self.lock_path, action.subject, lock)
-        self.note(f"{action.subject}: its weights are now pinned in {self.lock_path.name}; commit that file")
+        if action.step == "toolchain":
+            platform = self.environment(action.subject).platform
+            write_frozen(self.lock_path, action.subject, action.params["spec"], platform, lock)
+            what = f"toolchain {action.subject}: its packages are"
+        else:
+            write_lock_entry(self.lock_path, action.subject, lock)
+            what = f"{action.subject}: its weights are"
+        self.note(f"{what} now pinned in {self.lock_path.name}; commit that file")
 
 
 def _update(targets: str, found: snapshot.Comparison | None) -> Update | None:
@@ -242,10 +292,9 @@ def _update(targets: str, found: snapshot.Comparison | None) -> Update | None:
 
 
 def _package_files() -> Iterator[str]:
-    """Our own code, and the directories it is in: a file more is a change too."""
+    """Our own code. (A file more is no change: one that is there would have to name it.)"""
     for folder, folders, files in os.walk(PACKAGE):
         folders[:] = [name for name in folders if name != "__pycache__"]
-        yield folder
         yield from (f"{folder}/{name}" for name in files)
 
 
@@ -253,7 +302,7 @@ def _states(paths: Iterable[str]) -> Iterator[tuple[str, snapshot.State]]:
     return ((path, snapshot.look(path)) for path in dict.fromkeys(paths))
 
 
-_GUARD = threading.Lock()
+_GUARD = threading.RLock()
 _current: list[Session] = []
 
 

@@ -21,7 +21,9 @@ from typing import NamedTuple
 
 FORMAT = 4
 FOLDER = os.path.join("build", "snapshot")
-VARIABLES = ("PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", "DEVELOPER_DIR", "SDKROOT")
+VARIABLES = (
+    "PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", "DEVELOPER_DIR", "SDKROOT", "MLC_LLM_SOURCE_DIR",
+)  # fmt: skip
 """Environment variables that decide which tools are found and what is asked of them."""
 
 GRAIN = 20_000_000

@@ -102,6 +102,8 @@ def _perform(engine: Engine, name: str) -> Any:
     try:
         engine.perform(name)
     except SlipwayError as error:
+        if error.where is None:
+            error.where = engine.actions[name].where
         return TaskFailed(str(error), report=True)
     except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
         return TaskError(f"{name}: {type(error).__name__}: {error}", error)

@@ -62,6 +62,11 @@ def keep_symbols(prefix: str, generation: Generation, *, macho: bool) -> str:
     )
 
 
+def rebuild_archive() -> str:
+    """An archive lacks a model, or half of it: no flag of a later link can help."""
+    return "build the archive again with both objects of the model (lib0.o and <prefix>devc.o): doit archive:<backend>"
+
+
 def start_up_table() -> str:
     """Fewer constructors than the models need."""
     return "link without options that drop or rewrite start-up code, from an archive that verify:<backend> has proven"
@@ -69,8 +74,9 @@ def start_up_table() -> str:
 
 def rename(nearest: str, source: str) -> str:
     """The configuration asks for another name than the binary has."""
+    file = source if source.endswith(".json") else "the app's mlc-app-config.json"
     return (
-        f'write "model_lib": "{nearest}" into {source}: copy the record from the mlc-app-config.json of the build '
+        f'write "model_lib": "{nearest}" into {file}: copy the record from the mlc-app-config.json of the build '
         "whose library is linked"
     )
 

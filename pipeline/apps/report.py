@@ -33,6 +33,7 @@ def document(report: Report) -> dict[str, Json]:
                 "prefix": model.prefix,
                 "source": model.source,
                 "arch": model.arch,
+                "platform": model.platform,
                 "state": model.state,
                 "saw": model.saw,
                 "cure": model.cure,
@@ -97,11 +98,11 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"models expected by: {', '.join(report.sources) or 'nobody; what is there is listed'}"
     yield ""
     if report.models:
-        header = ("MODEL", "ARCH", "STATE", "SYMBOL", "BLOB", "FUNCTIONS", "IN")
+        header = ("MODEL", "FOR", "STATE", "SYMBOL", "BLOB", "FUNCTIONS", "IN")
         yield from _table([header, *(_row(model) for model in report.models)])
         yield ""
     elif not report.sources:
-        yield "no model of TVM is in it"
+        yield "no model of TVM is in it; say which ought to be, with --models, --config or --link"
         yield ""
     for check in report.checks:
         yield f"{check.check:<13}{check.state:<9}{check.where}: {check.saw}"
@@ -109,10 +110,11 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"{'':<13}cure: {check.cure}"
     for note in contents.notes:
         yield f"{'note':<13}{note}"
-    for model in report.models:
-        if model.cure:
-            yield f"{model.prefix} {model.arch}: {model.state}: {model.saw}"
-            yield f"  cure: {model.cure}"
+    for (saw, cure), models in _alike(report.models).items():
+        yield ""
+        yield f"{', '.join(f'{model.prefix} ({_system(model)})' for model in models)}: {saw}"
+        yield f"  cure: {cure}"
+    yield ""
     alive = sum(model.state == "alive" for model in report.models)
     wrong = sum(check.state == "wrong" for check in report.checks)
     yield f"{'ok' if report.ok else 'WRONG'}: {alive} of {len(report.models)} alive, {wrong} checks failed"
@@ -121,10 +123,23 @@ def _lines(report: Report) -> Iterator[str]:
 def _row(model: ModelVerdict) -> tuple[str, ...]:
     found = model.evidence
     if found is None:
-        return model.prefix, model.arch, model.state, "-", "-", "-", "-"
+        return model.prefix, _system(model), model.state, "-", "-", "-", "-"
     symbol = "yes" if found.listed else "exports" if found.exported else "no"
     functions = str(found.functions) if found.host else "no"
-    return model.prefix, model.arch, model.state, symbol, "yes" if found.blob else "no", functions, found.image.path
+    return model.prefix, _system(model), model.state, symbol, "yes" if found.blob else "no", functions, found.image.path
+
+
+def _system(model: ModelVerdict) -> str:
+    return f"{model.platform} {model.arch}" if model.platform else model.arch
+
+
+def _alike(models: Sequence[ModelVerdict]) -> dict[tuple[str, str], list[ModelVerdict]]:
+    """What is wrong, told once for all models that share it."""
+    alike: dict[tuple[str, str], list[ModelVerdict]] = {}
+    for model in models:
+        if model.cure:
+            alike.setdefault((f"{model.state}: {model.saw}", model.cure), []).append(model)
+    return alike
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -7,36 +7,36 @@ prints and other programs may read, what was seen, and the cure.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS, Generation
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
 
 from . import cures
-from .contents import Claim, Contents, claim_on
+from .checks import CheckVerdict, check_app
+from .contents import Contents
 from .evidence import Evidence, models_in
 from .expectations import Expected
 from .images import Image
-from .traces import LOADERS, VM_KINDS
 
 ModelState = Literal["alive", "stripped", "half", "not-linked", "wrong-name", "unreadable"]
 """`stripped`: registers itself, and no name of it is left to find it by. `half`: one of its two constructors is gone.
 `wrong-name`: the app asks for a name that is not there, and another model is there that nobody asks for."""
-CheckState = Literal["ok", "wrong", "unknown"]
 
 _SIMILAR = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVerdict:
-    """One expected model on one processor (`arch` is None where no binary is for any).
+    """One expected model on one processor.
 
     Attributes:
         model: what people call it.
         prefix: its `system_lib_prefix`.
         source: where it is expected.
         arch: the processor.
+        platform: see `Image`; None for ELF.
         state: see `ModelState`.
         evidence: what was found of it, in the image where most was found.
         saw: for people.
@@ -47,19 +47,9 @@ class ModelVerdict:
     prefix: str
     source: str
     arch: str
+    platform: str | None
     state: ModelState
     evidence: Evidence | None
-    saw: str
-    cure: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckVerdict:
-    """A question about the app as a whole or one image: `platform`, `runtime` or `registration`."""
-
-    check: str
-    state: CheckState
-    where: str
     saw: str
     cure: str | None = None
 
@@ -76,8 +66,9 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong. What could not be found out is not wrong."""
-        return all(model.state == "alive" for model in self.models) and all(c.state != "wrong" for c in self.checks)
+        """Whether there are models, and nothing is wrong. What could not be found out is not wrong."""
+        whole = bool(self.models) and all(model.state == "alive" for model in self.models)
+        return whole and all(check.state != "wrong" for check in self.checks)
 
 
 def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: bool = False) -> Report:
@@ -94,11 +85,16 @@ def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: b
     by_image = [models_in(image, prefixes) for image in contents.images]
     found = tuple(evidence for models in by_image for evidence in models.values())
     sought = _Sought(contents, found, wanted)
-    models = [sought.verdict(model, arch, allow_stripped) for model in wanted for arch in _processors(contents, found)]
+    slots = _slots(contents, found)
+    models = [
+        sought.verdict(model, slot, allow_stripped)
+        for model in wanted
+        for slot in slots
+        if model.is_for(slot.image.platforms or _guessed(slot.image))
+    ]
     if not wanted:  # nothing to compare with: what is there must at least be whole
         models = [sought.whole(evidence, allow_stripped) for evidence in found]
-    checks = [*_for_nobody(expected, wanted, platforms), *_platforms(contents)]
-    checks += [*_registrations(contents, found), *_runtime(contents, found)]
+    checks = [*_for_nobody(expected, wanted, platforms), *check_app(contents, found)]
     sources = tuple(dict.fromkeys(model.source for model in (*expected, *contents.config)))
     return Report(contents, sources, tuple(models), tuple(checks), found)
 
@@ -117,11 +113,31 @@ def _merged(models: Iterable[Expected]) -> list[Expected]:
     return list(dict.fromkeys(merged.values()))
 
 
-def _processors(contents: Contents, found: Iterable[Evidence]) -> list[str]:
-    """Processors that the models must be there for: those of the program, or of whatever has models."""
-    programs = {image.arch: None for image in contents.images if image.path in contents.programs}
-    holders = {evidence.image.arch: None for evidence in found}
-    return list(programs or holders or {image.arch: None for image in contents.images})
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """What models must be there for. `image` stands for it where nothing of a model is found.
+
+    In an app it is a processor of the program; where models are in a library of the wrong platform, that is for the
+    platform check to say. Elsewhere (an xcframework) it is a processor on a platform.
+    """
+
+    arch: str
+    platform: str | None
+    complete: bool
+    image: Image
+
+    def has(self, image: Image) -> bool:
+        """Whether an image runs there."""
+        return image.arch == self.arch and (self.complete or image.platform == self.platform)
+
+
+def _slots(contents: Contents, found: Sequence[Evidence]) -> list[_Slot]:
+    programs = [image for image in contents.images if image.path in contents.programs]
+    images = programs or [evidence.image for evidence in found] or contents.images
+    slots: dict[tuple[str, str | None], _Slot] = {}
+    for image in images:
+        slots.setdefault((image.arch, image.platform), _Slot(image.arch, image.platform, contents.complete, image))
+    return list(slots.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,38 +148,36 @@ class _Sought:
     found: tuple[Evidence, ...]
     wanted: Sequence[Expected]
 
-    def verdict(self, model: Expected, arch: str, allow_stripped: bool) -> ModelVerdict:
+    def verdict(self, model: Expected, slot: _Slot, allow_stripped: bool) -> ModelVerdict:
         """Decide about one expected model on one processor."""
-        here = [e for e in self.found if e.prefix in model.prefixes and e.image.arch == arch]
+        here = [e for e in self.found if e.prefix in model.prefixes and slot.has(e.image)]
         best = max(here, key=lambda evidence: evidence.rank, default=None)
         prefix = best.prefix if best else model.prefixes[0]
         if best is not None:
             state, saw, cure = _about(best, self._table(best.image), model, allow_stripped=allow_stripped)
         else:
-            state, saw, cure = self._missing(model, arch)
-        return ModelVerdict(model.name, prefix, model.source, arch, state, best, saw, cure)
+            state, saw, cure = self._missing(model, slot)
+        return ModelVerdict(model.name, prefix, model.source, slot.arch, slot.platform, state, best, saw, cure)
 
     def whole(self, evidence: Evidence, allow_stripped: bool) -> ModelVerdict:
         """Decide about a model that is there and that nobody asked for."""
         model = Expected(evidence.prefix, (evidence.prefix,), "found")
         table = self._table(evidence.image)
         state, saw, cure = _about(evidence, table, model, allow_stripped=allow_stripped)
-        return ModelVerdict(evidence.prefix, evidence.prefix, "found", evidence.image.arch, state, evidence, saw, cure)
+        where = evidence.image.arch, evidence.image.platform
+        return ModelVerdict(evidence.prefix, evidence.prefix, "found", *where, state, evidence, saw, cure)
 
     def _table(self, image: Image) -> tuple[int | None, int]:
         """(entries of an image's start-up table, those its models need)."""
         registering = sum(evidence.registers for evidence in self.found if evidence.image is image)
         return image.constructors, CONSTRUCTORS_PER_MODEL * registering
 
-    def _missing(self, model: Expected, arch: str) -> tuple[ModelState, str, str]:
-        images = [image for image in self.contents.images if image.arch == arch]
-        programs = [image for image in images if image.path in self.contents.programs] or images
-        image = programs[0]
-        macho = image.format == "macho"
+    def _missing(self, model: Expected, slot: _Slot) -> tuple[ModelState, str, str]:
+        image = slot.image
         if image.encrypted:
             return _unreadable(image)
         claimed = {prefix for other in self.wanted for prefix in other.prefixes}
-        others = sorted({e.prefix for e in self.found if e.image.arch == arch and e.prefix not in claimed})
+        others = sorted({e.prefix for e in self.found if slot.has(e.image) and e.prefix not in claimed})
         listed = ", ".join(other.removesuffix("_") for other in others)
         nearest = difflib.get_close_matches(model.prefixes[0], others, 1, _SIMILAR)
         nothing = "neither its constructors nor its symbols are there"
@@ -174,8 +188,10 @@ class _Sought:
         if others and model.asked is None:
             return "not-linked", f"{nothing}; other models are: {listed}", cures.same_build()
         saw = f"{nothing}; models that are there and nobody asks for: {listed}" if others else nothing
+        if not image.linked:
+            return "not-linked", saw, cures.rebuild_archive()
         archive = model.archives.get(image.platform or "")
-        return "not-linked", saw, cures.force_load(image.platform, archive, macho=macho)
+        return "not-linked", saw, cures.force_load(image.platform, archive, macho=image.format == "macho")
 
 
 def _about(
@@ -189,7 +205,8 @@ def _about(
     if not evidence.registers:
         if image.encrypted:
             return _unreadable(image)
-        return "half", _half(evidence), cures.whole_model(evidence.prefix, image.platform, archive, macho=macho)
+        cure = cures.whole_model(evidence.prefix, image.platform, archive, macho=macho)
+        return "half", _half(evidence), cure if image.linked else cures.rebuild_archive()
     if entries is not None and entries < needed:
         saw = f"the start-up table has {entries} entries, the models need {needed}"
         return "half", saw, cures.start_up_table()
@@ -200,7 +217,7 @@ def _about(
         return "alive", count, None
     if allow_stripped:
         return "alive", f"{count}; registers itself, no symbol is left", None
-    saw = f"{count}: it registers itself, but its symbol is in neither the symbol table nor the exports"
+    saw = f"{count}: the runtime finds it, but its symbol is in neither the symbol table (nm) nor the exports (dlsym)"
     return "stripped", saw, cures.keep_symbols(evidence.prefix, evidence.generation or GENERATIONS[0], macho=macho)
 
 
@@ -226,103 +243,3 @@ def _for_nobody(
         yield CheckVerdict(
             "platform", "wrong", expected[0].source, saw, "add a backend for that system, and link its part"
         )
-
-
-def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
-    """Every binary is for the system that the property list around it names."""
-    fine: dict[tuple[str, Claim], int] = {}
-    for image in contents.images:
-        claim = claim_on(image, contents.claims)
-        if image.format != "macho":
-            continue
-        if len(image.platforms) > 1:
-            saw = f"holds objects for {' and '.join(sorted(image.platforms))}"
-            cure = "build one archive a platform, and put them into one xcframework"
-            yield CheckVerdict("platform", "wrong", image.path, saw, cure)
-        elif claim is None or image.platform is None:
-            continue
-        elif image.platform in claim.platforms:
-            fine[image.platform, claim] = fine.get((image.platform, claim), 0) + 1
-        else:
-            saw = f"its {image.arch} slice is for {image.platform}; {claim.root} is not: {claim.says}"
-            yield CheckVerdict("platform", "wrong", image.path, saw, cures.right_slice(sorted(claim.platforms)))
-    for (platform, claim), count in fine.items():
-        yield CheckVerdict("platform", "ok", claim.root, f"{count} slices for {platform}, as {claim.says} says")
-
-
-def _registrations(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
-    """The function by which models register comes from somewhere: this is where generations of TVM fail to meet."""
-    offered = frozenset().union(*(image.exported | image.listed for image in contents.images))
-    runtimes = sorted({name for g in GENERATIONS for name in g.registrations if name in offered})
-    for image in {id(e.image): e.image for e in found}.values():
-        for name in sorted(image.registrations - offered):
-            asks = f"the models ask for {name} ({_since(name)})"
-            if runtimes:
-                saw = f"{asks}, the runtime here has {' and '.join(runtimes)} ({_since(runtimes[-1])})"
-            elif contents.complete:
-                saw = f"{asks}, and no library in the app has it"
-            else:
-                cure = "give the whole app, or the library together with the runtime it loads"
-                yield CheckVerdict("registration", "unknown", image.path, f"{asks}, which is not in this file", cure)
-                continue
-            yield CheckVerdict("registration", "wrong", image.path, saw, cures.rebuild_together())
-
-
-def _since(registration: str) -> str:
-    names = {
-        "TVMBackendRegisterSystemLibSymbol": "TVM before 2025-08-17",
-        "TVMFFIEnvRegisterSystemLibSymbol": "TVM of 2025-08-17 to 2025-08-20",
-    }
-    return names.get(registration, "TVM since 2025-08-20")
-
-
-def _runtime(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
-    """There is a loader for every kind of module in the models."""
-    images = [image for image in contents.images if image.linked]
-    loaders = frozenset().union(*(image.traces.loaders for image in images))
-    families = frozenset().union(*(image.traces.families for image in images))
-    linked = [evidence for evidence in found if evidence.image.linked and evidence.blob]
-    if not linked:
-        return
-    kinds: dict[str, Evidence] = {}
-    for evidence in linked:
-        # A blob of an older layout cannot be read; its first module is what every model begins with.
-        for kind in evidence.kinds or (VM_KINDS[1 if evidence.generation is GENERATIONS[-1] else 0],):
-            kinds.setdefault(kind, evidence)
-    missing = {kind: e for kind, e in kinds.items() if not any(f + kind in loaders for f in _families(e.generation))}
-    if not missing:
-        yield CheckVerdict("runtime", "ok", contents.name, f"has loaders for {', '.join(sorted(kinds))}")
-    for kind, evidence in missing.items():
-        yield _no_loader(contents, kind, evidence, loaders, families)
-
-
-def _no_loader(
-    contents: Contents, kind: str, evidence: Evidence, loaders: frozenset[str], families: frozenset[str]
-) -> CheckVerdict:
-    image = evidence.image
-    macho = image.format == "macho"
-    wanted = _families(evidence.generation)[0] + kind
-    others = sorted(name for name in loaders if name.endswith(f"{kind}") or name.rpartition("_")[2] in VM_KINDS)
-    if families and not families & set(_families(evidence.generation)):
-        model = _age(_families(evidence.generation))
-        saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {evidence.prefix} of {model}"
-        return CheckVerdict("runtime", "wrong", image.path, saw, cures.rebuild_together())
-    if not families and not contents.complete:
-        cure = "give the whole app, or the library together with the runtime it loads"
-        return CheckVerdict("runtime", "unknown", image.path, "the runtime is not in this file", cure)
-    what = "a runtime without it" if families else "no TVM runtime at all"
-    saw = f"no loader {wanted}: there is {what}"
-    cure = cures.load_runtime(kind, image.platform, macho=macho, families=bool(families))
-    return CheckVerdict("runtime", "wrong", image.path, saw, cure)
-
-
-def _families(generation: Generation | None) -> tuple[str, ...]:
-    """How the loaders that a model of a generation needs may be called; both in the summer of the change."""
-    if generation is GENERATIONS[-1]:
-        return LOADERS[1:]
-    return LOADERS[:1] if generation is None or generation is GENERATIONS[0] else LOADERS
-
-
-def _age(families: Iterable[str]) -> str:
-    ages: Mapping[str, str] = {LOADERS[0]: "TVM 0.21 or newer", LOADERS[1]: "TVM 0.20 or older"}
-    return " and ".join(ages[family] for family in sorted(families))

@@ -24,11 +24,7 @@ from pipeline.apps.expectations import Expected
 from pipeline.apps.verdicts import judge
 from pipeline.errors import SlipwayError
 
-USAGE_ERROR = 3
-
-
-def _option(name: str, kind: type, default: object, text: str) -> dict[str, Any]:
-    return {"name": name, "short": "", "long": name.replace("_", "-"), "type": kind, "default": default, "help": text}
+from .base import ERROR, JSON, flag, value
 
 
 class VerifyApp(Command):  # type: ignore[misc]
@@ -43,11 +39,11 @@ class VerifyApp(Command):  # type: ignore[misc]
         "Exit status: 0 all alive, 1 something is wrong, 3 the check could not be made."
     )
     cmd_options = (
-        _option("models", str, "", "prefixes (or values of model_lib) that must be there, with commas between them"),
-        _option("config", str, "", "an mlc-app-config.json: the model_lib of each record must be there"),
-        _option("link", str, "", "a link.json of a kit: its models must be there"),
-        _option("allow_stripped", bool, False, "a model without any symbol left counts as alive when it registers"),
-        _option("json", bool, False, "print JSON (see docs/how-to/verify-app.md)"),
+        value("models", "prefixes (or values of model_lib) that must be there, with commas between them"),
+        value("config", "an mlc-app-config.json: the model_lib of each record must be there"),
+        value("link", "a link.json of a kit: its models must be there"),
+        flag("allow-stripped", "a model without any symbol left counts as alive when it registers"),
+        JSON,
     )
 
     def parse_execute(self, in_args: list[str]) -> Any:
@@ -68,7 +64,7 @@ class VerifyApp(Command):  # type: ignore[misc]
                 _print_json(report.error_document(error))
             else:
                 sys.stderr.write(f"ERROR: {error}\n")
-            return USAGE_ERROR
+            return ERROR
         found = judge(contents, expected, allow_stripped=opt_values["allow_stripped"])
         if opt_values["json"]:
             _print_json(report.document(found))

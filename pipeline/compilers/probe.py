@@ -7,6 +7,7 @@ versions would be wrong soon: the same TVM works or crashes with the tvm-ffi bes
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import traceback
 from typing import Any
@@ -24,10 +25,19 @@ def versions() -> dict[str, Json]:
     return {
         "python": platform.python_version(),
         "tvm": tvm.__version__,
+        "tvm_library": library_version(),
         "tvm_ffi": tvm_ffi.__version__,
         "mlc_llm": _version("mlc_llm", "mlc-llm", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-llm-cpu"),
         "codegens": codegens(),
     }
+
+
+def library_version() -> str | None:
+    """Return the version of TVM's C++ library, which writes it into everything it saves; None where it does not say."""
+    saved = json.loads(tvm.ir.save_json(tvm.runtime.convert([1])))
+    notes = saved.get("metadata") or saved.get("attrs") or {}  # the second is how it was until 0.21
+    version = notes.get("tvm_version")
+    return None if version is None else str(version)
 
 
 def codegens() -> list[str]:

@@ -309,10 +309,14 @@ class Engine:
                     yield from ((str(file), name) for file in Path(full).rglob("*"))
 
     def outputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str, Output]]:
-        """(path, action, output) for every file that actions have put into the tree."""
+        """(path, action, output) for every file that actions have put into the tree, the memo up to date with each.
+
+        A file that has got one more hard link since it was placed is another one in the eyes of the memo.
+        """
         for name in self.actions if names is None else names:
             entry = self.ledger.get(name)
             if entry is not None:
+                self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.memo)
                 yield from ((f"{self._base}/{entry.out}/{path}", name, made) for path, made in entry.outputs.items())
 
     def clean(self, name: str) -> list[Path]:
@@ -321,6 +325,9 @@ class Engine:
         if entry is None:
             return []
         self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
+        if name in self.actions:
+            Path(f"{self._base}/{manifest_path(self.actions[name])}").unlink(missing_ok=True)
+        _remove_empty(f"{self._base}/{entry.out}", self._base)
         self.ledger.remove(name)
         self.reconsider()
         return [self.root / entry.out / path for path in entry.outputs]
@@ -334,6 +341,18 @@ def _stale(
     reason: str, key: str | None = None, fields: Mapping[str, Json] | None = None, damaged: tuple[str, ...] = ()
 ) -> Verdict:
     return Verdict(False, lambda: reason, key, fields, damaged)
+
+
+def _remove_empty(folder: str, above: str) -> None:
+    """Remove a directory and those it is in as far as they are empty, below `above`."""
+    while folder != above:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = os.path.dirname(folder)
 
 
 def _and_more(things: Sequence[str]) -> str:

@@ -1,14 +1,17 @@
 """Finds out what a toolchain can do, once, so that every compile that uses it can know without asking again.
 
-The questions are asked inside the toolchain's worker, in children that may crash: that is an answer too. `compile`
-reads the result, `probe.json`; the functions that ask are in `pipeline.compilers.probe`.
+The questions are asked inside the toolchain's worker, in children that may crash: that is an answer too. Asking for the
+worker makes the environment where it is ours to make. `compile` reads the result, `probe.json`; the functions that ask
+are in `pipeline.compilers.probe` and `mlc_probe`.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
-from pipeline.action import Job, Json
+from pipeline.action import Job, Json, Worker
 from pipeline.errors import CompilerCrash, StepError
 
 SIMDGROUP_CPU = 4.0
@@ -19,20 +22,66 @@ COMPILE_CPU = 60.0
 
 
 def run(job: Job) -> dict[str, Json]:
-    """Write `probe.json`, and return it as facts."""
-    worker = job.services.worker(job.params["toolchain"])
-    found: dict[str, Json] = worker.call("pipeline.compilers.probe:versions", {}, log=job.log)
+    """Write `probe.json`, and `freeze.txt` for a toolchain that is not the Python that runs us.
+
+    Returns:
+        What is in `probe.json`; and `lock`, the exact requirements, for an environment that was made just now.
+
+    Raises:
+        StepError: its TVM does not work, or is put together from two versions.
+        ToolMissing: there is no TVM, or no such environment.
+    """
+    name = job.params["toolchain"]
+    worker = job.services.worker(name)
+    found = probe(worker, name, job.log)
+    (job.out / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if name == "current":
+        return found
+    installed: list[str] = worker.call("pipeline.compilers.mlc_probe:installed", {}, log=job.log)
+    pinned = job.params.get("lock")
+    frozen = installed if pinned is None else pinned
+    (job.out / "freeze.txt").write_text("".join(f"{line}\n" for line in frozen), encoding="utf-8")
+    return {**found, "lock": frozen} if "spec" in job.params else found
+
+
+def probe(worker: Worker, name: str, log: Path) -> dict[str, Json]:
+    """Everything that is known of a toolchain: the content of `probe.json`.
+
+    Raises:
+        StepError, ToolMissing: see `run`.
+    """
+    found: dict[str, Json] = worker.call("pipeline.compilers.probe:versions", {}, log=log)
+    _agree(name, found)
 
     def works(function: str, cpu_limit: float) -> bool:
         try:
-            return bool(worker.call(f"pipeline.compilers.probe:{function}", {}, log=job.log, cpu_limit=cpu_limit))
+            return bool(worker.call(f"pipeline.compilers.probe:{function}", {}, log=log, cpu_limit=cpu_limit))
         except CompilerCrash:
             return False
 
     if not works("compiles", COMPILE_CPU):
         cure = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway[tvm]'"
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
-        raise StepError(what, cure=cure, log=job.log)
+        raise StepError(what, cure=cure, log=log)
     found["metal_simdgroup"] = "metal" in found["codegens"] and works("metal_simdgroup", SIMDGROUP_CPU)
-    (job.out / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if name != "current" or found["mlc_llm"] is not None:
+        found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", {}, log=log)
     return found
+
+
+def _agree(name: str, found: dict[str, Json]) -> None:
+    """TVM's Python and its C++ library must be of one version: two that only half fit fail much later, and oddly."""
+    python, library = (_release(found[key]) for key in ("tvm", "tvm_library"))
+    if python and library and python != library:
+        raise StepError(
+            f"toolchain {name}: TVM's Python is {found['tvm']} and its library {found['tvm_library']}",
+            cure="install one version anew (pip install --force-reinstall), and unset PYTHONPATH, TVM_HOME and "
+            "TVM_LIBRARY_PATH, which mix a checkout with a wheel",
+        )
+
+
+def _release(version: Json) -> tuple[int, ...]:
+    """`0.22.dev0` and `0.22.0` are (0, 22, 0)."""
+    numbers = re.match(r"\d+(?:\.\d+)*", str(version or ""))
+    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
+    return tuple([*parts, 0, 0][:3]) if parts else ()

@@ -19,16 +19,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pipeline.action import Json
 from pipeline.errors import ToolMissing
 from pipeline.matrix.cells import Toolchain
 
+from . import marker
 from .install import install
+from .spec import is_made, spec
 
 FOLDER = "build/toolchains"
-MARKER = "slipway-toolchain.json"
-"""In an environment of ours: what it was made of, and the distributions that were in it then."""
-
 
 @dataclass(frozen=True)
 class Environment:
@@ -49,7 +47,7 @@ class Environment:
         """Whose it is: the Python that runs us, one that the user has, or one that we make."""
         if self.toolchain.path is not None:
             return "existing"
-        return "made" if self.toolchain.requirements or self.toolchain.python is not None else "current"
+        return "made" if is_made(self.toolchain) else "current"
 
     @property
     def python(self) -> Path:
@@ -97,17 +95,22 @@ class Environment:
         return (folder,)
 
     @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables for whatever runs in it."""
+        return {} if self.source is None else {"MLC_LLM_SOURCE_DIR": str(self.source)}
+
+    @property
     def usable(self) -> bool:
         """Whether it is there, whole, and of what slipway.lock says."""
         if self.kind != "made":
             return self.python.is_file()
-        marker = self._marker()
-        return marker is not None and self.python.is_file() and marker["installed"] == self._installed()
+        made = marker.read(self.folder)
+        return made is not None and self.python.is_file() and made["installed"] == self._installed()
 
     def made_of(self) -> tuple[str, ...] | None:
         """What an environment of ours consists of, once it is made; None for others."""
-        marker = self._marker() if self.kind == "made" else None
-        return None if marker is None else tuple(marker["frozen"])
+        made = marker.read(self.folder) if self.kind == "made" else None
+        return None if made is None else tuple(made["frozen"])
 
     def ensure(self, *, log: Path, note: Callable[[str], None]) -> Path:
         """Return the interpreter, after making the environment where that is ours to do.
@@ -141,28 +144,9 @@ class Environment:
             shutil.rmtree(self.folder, ignore_errors=True)
             log.parent.mkdir(parents=True, exist_ok=True)
             got = install(self.toolchain, self.folder, self.frozen, cwd=self.root, log=log)
-            marker = {"spec": spec(self.toolchain), "frozen": list(got), "installed": self._installed()}
-            temporary = self.folder / f".{MARKER}"
-            temporary.write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            temporary.replace(self.folder / MARKER)
-
-    def _marker(self) -> dict[str, Json] | None:
-        try:
-            marker: dict[str, Json] = json.loads((self.folder / MARKER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return marker if marker.get("spec") == spec(self.toolchain) else None
+            made = {"spec": spec(self.toolchain), "frozen": list(got), "installed": self._installed()}
+            marker.write(self.folder, made)
 
     def _installed(self) -> list[str]:
         """The distributions in it. Their versions are in their names, so what pip changes by hand shows."""
         return sorted(item.name for item in self.folder.glob("lib/python*/site-packages/*.dist-info"))
-
-
-def spec(toolchain: Toolchain) -> dict[str, Json]:
-    """What of a toolchain's entry decides what is installed; in the key and in slipway.lock."""
-    return {
-        "requirements": list(toolchain.requirements),
-        "find_links": list(toolchain.find_links),
-        "pre": toolchain.pre,
-        "python": toolchain.python,
-    }

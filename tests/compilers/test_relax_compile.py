@@ -156,7 +156,7 @@ BROKEN = {
     "parameters": ("import tvm\ndef build(spec):\n    return tvm.IRModule(), 3\n", ":2", "an int where the parameters"),
     "empty": ("import tvm\ndef build(spec):\n    return tvm.IRModule(), {}\n", "recipe.py", "no function to call"),
     "name": ("def bild(spec): ...\n", "recipe.py", "no function 'build'"),
-    "syntax": ("def build(spec:\n    pass\n", ":1", "SyntaxError"),
+    "syntax": ("def build(spec:\n    pass\n", ":1:10", "this is not Python: '(' was never closed"),
     "import": ("\nimport no_such_package\n", ":2", "No module named 'no_such_package'"),
     "exit": ("import sys\ndef build(spec):\n    sys.exit('enough')\n", ":3", "build raised SystemExit: enough"),
 }

@@ -1,4 +1,4 @@
-"""A user's project in a temporary folder, built by the real `doit`."""
+"""A user's project in a temporary folder, built by the real `doit`. `conftest` makes fixtures of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
-TINY = Path(__file__).parent / "tiny"
+TINY = Path(__file__).parent / "builds" / "tiny"
 DOIT = Path(sys.executable).parent / "doit"
 DODO = "from pipeline.dodo import DOIT_CONFIG, task_slipway\n"
 
@@ -85,28 +83,14 @@ class Project:
         return {str(p.relative_to(dist)): p.read_bytes() for p in sorted(dist.rglob("*")) if p.is_file()}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A fresh project around the tiny model; nothing has been built."""
-    root = tmp_path / "project"
+def tiny_project(root: Path) -> Project:
+    """A project around the tiny model; nothing has been built."""
     shutil.copytree(TINY, root)
     (root / "dodo.py").write_text(DODO)
     return Project(root)
 
 
-@pytest.fixture(scope="session")
-def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny project, built; read-only: copy it (see `built`)."""
-    root = tmp_path_factory.mktemp("built") / "project"
-    shutil.copytree(TINY, root)
-    (root / "dodo.py").write_text(DODO)
-    Project(root).ok()
-    return root
-
-
-@pytest.fixture
-def built(built_once: Path, tmp_path: Path) -> Project:
-    """A copy of a project that has been built, which a test may spoil."""
-    root = tmp_path / "project"
-    shutil.copytree(built_once, root, symlinks=True)
-    return Project(root)
+def clone(project: Project, root: Path) -> Project:
+    """The project as a version control system would hand it to another machine: without build/ and dist/."""
+    shutil.copytree(project.root, root, ignore=shutil.ignore_patterns("build", "dist", "__pycache__"))
+    return Project(root, dict(project.env))

@@ -1,0 +1,140 @@
+"""What must hold for an app as a whole: its binaries are for its system, and its runtime is one its models can use.
+
+`verdicts.judge` calls `check_app`. Must not know which models are expected, only which are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.binary.symbols import GENERATIONS, Generation
+
+from . import cures
+from .contents import Claim, Contents, claim_on
+from .evidence import Evidence
+from .traces import LOADERS, VM_KINDS
+
+CheckState = Literal["ok", "wrong", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckVerdict:
+    """A question about the app as a whole or one image: `platform`, `runtime` or `registration`."""
+
+    check: str
+    state: CheckState
+    where: str
+    saw: str
+    cure: str | None = None
+
+
+def check_app(contents: Contents, found: Sequence[Evidence]) -> list[CheckVerdict]:
+    """Every check, on the app and the models that were found in it."""
+    return [*_platforms(contents), *_registrations(contents, found), *_runtime(contents, found)]
+
+
+def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
+    """Every binary is for the system that the property list around it names."""
+    fine: dict[tuple[str, Claim], int] = {}
+    for image in contents.images:
+        claim = claim_on(image, contents.claims)
+        if image.format != "macho":
+            continue
+        if len(image.platforms) > 1:
+            saw = f"holds objects for {' and '.join(sorted(image.platforms))}"
+            cure = "build one archive a platform, and put them into one xcframework"
+            yield CheckVerdict("platform", "wrong", image.path, saw, cure)
+        elif claim is None or image.platform is None:
+            continue
+        elif image.platform in claim.platforms:
+            fine[image.platform, claim] = fine.get((image.platform, claim), 0) + 1
+        else:
+            saw = f"its {image.arch} slice is for {image.platform}; {claim.root} is not: {claim.says}"
+            yield CheckVerdict("platform", "wrong", image.path, saw, cures.right_slice(sorted(claim.platforms)))
+    for (platform, claim), count in fine.items():
+        yield CheckVerdict("platform", "ok", claim.root, f"{count} slices for {platform}, as {claim.says} says")
+
+
+def _registrations(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
+    """The function by which models register comes from somewhere: this is where generations of TVM fail to meet."""
+    offered = frozenset().union(*(image.exported | image.listed for image in contents.images))
+    families = frozenset().union(*(image.traces.families for image in contents.images))
+    runtimes = sorted({name for g in GENERATIONS for name in g.registrations if name in offered})
+    for image in {id(e.image): e.image for e in found}.values():
+        for name in sorted(image.registrations - offered):
+            asks = f"the models ask for {name} ({_since(name)})"
+            if runtimes:
+                saw = f"{asks}, the runtime here has {' and '.join(runtimes)} ({_since(runtimes[-1])})"
+            elif contents.complete and families:
+                saw = f"{asks}, and the TVM runtime in the app has no such function"
+            elif contents.complete:
+                saw = f"{asks}, and nothing in the app has it"
+            elif not image.linked:
+                continue  # an archive of models never holds its runtime
+            else:
+                cure = "give the whole app, or the library together with the runtime it loads"
+                yield CheckVerdict("registration", "unknown", image.path, f"{asks}, which is not in this file", cure)
+                continue
+            yield CheckVerdict("registration", "wrong", image.path, saw, cures.rebuild_together())
+
+
+def _since(registration: str) -> str:
+    names = {
+        "TVMBackendRegisterSystemLibSymbol": "TVM before 2025-08-17",
+        "TVMFFIEnvRegisterSystemLibSymbol": "TVM of 2025-08-17 to 2025-08-20",
+    }
+    return names.get(registration, "TVM since 2025-08-20")
+
+
+def _runtime(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
+    """There is a loader for every kind of module in the models."""
+    images = [image for image in contents.images if image.linked]
+    loaders = frozenset().union(*(image.traces.loaders for image in images))
+    families = frozenset().union(*(image.traces.families for image in images))
+    linked = [evidence for evidence in found if evidence.image.linked and evidence.blob]
+    if not linked:
+        return
+    kinds: dict[str, Evidence] = {}
+    for evidence in linked:
+        # A blob of an older layout cannot be read; its first module is what every model begins with.
+        for kind in evidence.kinds or (VM_KINDS[1 if evidence.generation is GENERATIONS[-1] else 0],):
+            kinds.setdefault(kind, evidence)
+    missing = {kind: e for kind, e in kinds.items() if not any(f + kind in loaders for f in _families(e.generation))}
+    if not missing:
+        yield CheckVerdict("runtime", "ok", contents.name, f"has loaders for {', '.join(sorted(kinds))}")
+    for kind, evidence in missing.items():
+        yield _no_loader(contents, kind, evidence, loaders, families)
+
+
+def _no_loader(
+    contents: Contents, kind: str, evidence: Evidence, loaders: frozenset[str], families: frozenset[str]
+) -> CheckVerdict:
+    image = evidence.image
+    macho = image.format == "macho"
+    wanted = _families(evidence.generation)[0] + kind
+    others = sorted(name for name in loaders if name.endswith(f"{kind}") or name.rpartition("_")[2] in VM_KINDS)
+    if families and not families & set(_families(evidence.generation)):
+        model = _age(_families(evidence.generation))
+        saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {evidence.prefix} of {model}"
+        return CheckVerdict("runtime", "wrong", image.path, saw, cures.rebuild_together())
+    if not families and not contents.complete:
+        cure = "give the whole app, or the library together with the runtime it loads"
+        return CheckVerdict("runtime", "unknown", image.path, "the runtime is not in this file", cure)
+    what = "a runtime without it" if families else "no TVM runtime at all"
+    saw = f"no loader {wanted}: there is {what}"
+    cure = cures.load_runtime(kind, image.platform, macho=macho, families=bool(families))
+    return CheckVerdict("runtime", "wrong", image.path, saw, cure)
+
+
+def _families(generation: Generation | None) -> tuple[str, ...]:
+    """How the loaders that a model of a generation needs may be called; both in the summer of the change."""
+    if generation is GENERATIONS[-1]:
+        return LOADERS[1:]
+    return LOADERS[:1] if generation is None or generation is GENERATIONS[0] else LOADERS
+
+
+def _age(families: Iterable[str]) -> str:
+    ages: Mapping[str, str] = {LOADERS[0]: "TVM 0.21 or newer", LOADERS[1]: "TVM 0.20 or older"}
+    return " and ".join(ages[family] for family in sorted(families))

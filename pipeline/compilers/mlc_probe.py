@@ -1,0 +1,108 @@
+"""Finds out which mlc_llm an environment has, and what it knows. Runs inside the toolchain's worker.
+
+`pipeline.steps.toolchain` calls `describe` and `installed`, each in a child of its own: importing mlc_llm loads its
+libraries, and may fail where a library is missing. Every answer goes into `probe.json`, and so into keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import shutil
+import sys
+import traceback
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import SlipwayError
+from pipeline.process import run
+from pipeline.toolchains import marker
+
+NAMES = ("mlc-llm", "mlc_llm")
+FAMILY = "mlc-llm"
+"""Nightly packages carry their kind in their name: `mlc-llm-nightly-cpu`."""
+
+
+def describe() -> Json:
+    """What there is of mlc_llm; None where there is nothing.
+
+    Returns:
+        `{"kind": "package" | "program", "version", "commit", "architectures": [...] | null, "quantizations": [...] |
+        null, "error": text | null}`. A program that is no package of this Python cannot be asked what it knows; its
+        `version` is the digest of its file.
+    """
+    found = importlib.util.find_spec("mlc_llm")
+    if found is not None and found.origin is not None:
+        return _package(Path(found.origin).parent)
+    program = find_program()
+    if program is None:
+        return None
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()[:16]
+    return {
+        "kind": "program", "version": digest, "commit": None, "architectures": None, "quantizations": None,
+        "error": None,
+    }  # fmt: skip
+
+
+def find_program() -> Path | None:
+    """The program `mlc_llm` of this environment: beside its interpreter, or else on PATH."""
+    beside = Path(sys.executable).with_name("mlc_llm")
+    found = str(beside) if beside.is_file() else shutil.which("mlc_llm")
+    return None if found is None else Path(found)
+
+
+def installed() -> list[str]:
+    """What the environment consists of, as exact requirements: what it was made of where we made it, else all it has."""
+    made = marker.read(Path(sys.prefix))
+    if made is not None:
+        return list(made["frozen"])
+    found: dict[str, str] = {}
+    for one in metadata.distributions():
+        name = one.metadata["Name"]
+        if name:
+            found.setdefault(name.lower().replace("_", "-"), f"{name}=={one.version}")
+    return [found[name] for name in sorted(found) if name not in {"pip", "setuptools", "wheel"}]
+
+
+def _package(folder: Path) -> Json:
+    answer: dict[str, Json] = {
+        "kind": "package", "version": _version(), "commit": _commit(folder), "architectures": None,
+        "quantizations": None, "error": None,
+    }  # fmt: skip
+    try:
+        models = importlib.import_module("mlc_llm.model").MODELS
+        quantizations = importlib.import_module("mlc_llm.quantization").QUANTIZATION
+    except Exception as error:  # noqa: BLE001 - a missing library, a TVM that does not fit: whatever it is, it is the answer
+        traceback.print_exc()
+        lines = str(error).strip().splitlines() or [""]
+        answer["error"] = f"{type(error).__name__}: {lines[-1][:300]}"
+    else:
+        answer |= {"architectures": sorted(models), "quantizations": sorted(quantizations)}
+    return answer
+
+
+def _version() -> str | None:
+    for one in metadata.distributions():
+        name = (one.metadata["Name"] or "").lower().replace("_", "-")
+        if name == FAMILY or name.startswith(f"{FAMILY}-"):
+            return str(one.version)
+    try:
+        return str(importlib.import_module("mlc_llm.libinfo").__version__)
+    except Exception:  # noqa: BLE001 - the package itself may not import; `error` says so
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of a checkout, or the one in the version of a wheel (`…+g1234abc`)."""
+    if (folder.parents[1] / ".git").exists():
+        try:
+            done = run(["git", "-C", folder, "rev-parse", "HEAD"], check=False, timeout=20)
+        except SlipwayError:
+            return None
+        said = done.output.strip()
+        return said if done.status == 0 and re.fullmatch(r"[0-9a-f]{40}", said) else None
+    named = re.search(r"\+g?([0-9a-f]{7,40})", _version() or "")
+    return named[1] if named else None

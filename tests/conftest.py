@@ -1,0 +1,31 @@
+"""Fixtures for whoever needs a project built by the real `doit`: see `projects`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from projects import Project, tiny_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh project around the tiny model; nothing has been built."""
+    return tiny_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny project, built; read-only: copy it (see `built`)."""
+    fresh = tiny_project(tmp_path_factory.mktemp("built") / "project")
+    fresh.ok()
+    return fresh.root
+
+
+@pytest.fixture
+def built(built_once: Path, tmp_path: Path) -> Project:
+    """A copy of a project that has been built, which a test may spoil."""
+    root = tmp_path / "project"
+    shutil.copytree(built_once, root, symlinks=True)
+    return Project(root)
