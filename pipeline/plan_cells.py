@@ -167,7 +167,7 @@ def compile_actions(matrix: Matrix) -> Iterator[Action]:
             outputs=(*objects, "functions.json"),
             memory=COMPILE_MEMORY if objects else 0,
             doc=f"compile {model.subject} for {backend.triple}",
-            where=model.where,
+            where=backend.where,
         )
 
 

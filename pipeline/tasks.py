@@ -21,6 +21,8 @@ from .run.verdict import targets
 GROUPS = {
     "toolchain": "probe the compilers",
     "weights": "fetch and check the weights of each model",
+    "gen_config": "write the config and tokenizer of raw checkpoints in MLC's form",
+    "convert_weight": "quantize raw checkpoints into MLC's form, once for all backends",
     "params": "write the parameters of each model variant, once for all backends",
     "compile": "one cell each: a model variant for a backend",
     "archive": "all models of a backend in one static archive",

@@ -6,6 +6,7 @@ believed only up to a limit. Must not know what is in the files.
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import zipfile
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import FormatError, SlipwayError
@@ -129,9 +131,9 @@ def _folder(root: Path) -> Iterator[File]:
 
 
 def _on_disk(path: Path, name: str) -> File:
-    with path.open("rb") as file:
+    with _complaints(path), path.open("rb") as file:
         head = file.read(HEAD)
-    return File(name, path.stat().st_size, head, path.read_bytes)
+    return File(name, path.stat().st_size, head, _complaining(path, path.read_bytes))
 
 
 def _zip(path: Path) -> Iterator[File]:
@@ -145,7 +147,7 @@ def _zip(path: Path) -> Iterator[File]:
             # A zip's reader stops at the declared size, so a bomb has to declare itself.
             with archive.open(info) as file:
                 head = file.read(HEAD)
-            yield File(info.filename, info.file_size, head, lambda info=info: archive.read(info))  # type: ignore[misc]
+            yield File(info.filename, info.file_size, head, _complaining(path, partial(archive.read, info)))
 
 
 def _package(path: Path) -> Iterator[File]:
@@ -153,8 +155,21 @@ def _package(path: Path) -> Iterator[File]:
         for entry in installer.payload_files(path):
             head = entry.read(HEAD)
             if not is_ignored(entry.path):
-                rest = entry.size - len(head)
-                yield File(entry.path, entry.size, head, lambda e=entry, h=head, n=rest: h + e.read(n))  # type: ignore[misc]
+                yield File(entry.path, entry.size, head, _complaining(path, partial(_with_rest, head, entry)))
+
+
+def _with_rest(head: bytes, entry: installer.PayloadFile) -> bytes:
+    return head + entry.read(entry.size - len(head))
+
+
+def _complaining(path: Path, load: Callable[[], bytes]) -> Callable[[], bytes]:
+    """A reader that fails as everything here does: it is called when no frame of this module is left to catch it."""
+
+    def read() -> bytes:
+        with _complaints(path):
+            return load()
+
+    return read
 
 
 @contextmanager
@@ -162,5 +177,13 @@ def _complaints(path: Path) -> Iterator[None]:
     """Turn what the libraries say of a damaged container into an error of ours."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as broken:
-        raise FormatError(f"is damaged or incomplete: {broken}", where=path, cure=_AGAIN) from None
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+    ) as broken:
+        raise FormatError(f"cannot be read, it is damaged or incomplete: {broken}", where=path, cure=_AGAIN) from None

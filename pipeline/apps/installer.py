@@ -70,7 +70,8 @@ def payload_files(path: Path) -> Iterator[PayloadFile]:
     """Regular files of every payload in a package.
 
     Raises:
-        FormatError: it is damaged, or packed in a way that is not supported.
+        FormatError: its table of contents is damaged, or it is packed in a way that is not supported.
+        OSError, EOFError, ValueError, zlib.error, lzma.LZMAError: its payload is damaged.
     """
     with path.open("rb") as file:
         payloads = [entry for entry in read_toc(file, path) if entry.path.rpartition("/")[2] == "Payload"]
@@ -79,10 +80,7 @@ def payload_files(path: Path) -> Iterator[PayloadFile]:
         for entry in payloads:
             raw: io.BufferedReader = io.BufferedReader(_Slice(file, entry.offset, entry.length))
             limit = max(_ALWAYS_FINE, _RATIO * entry.length)
-            try:
-                yield from _cpio(_unpacked(raw, entry.encoding, path), limit, path)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as broken:
-                raise FormatError(f"its {entry.path} is damaged: {broken}", where=path, cure=_AGAIN) from None
+            yield from _cpio(_unpacked(raw, entry.encoding, path), limit, path)
 
 
 def read_toc(file: IO[bytes], where: Path) -> list[Entry]:

@@ -105,5 +105,6 @@ def _last_line(error: BaseException, path: Path) -> str:
     """`file:line` of the innermost frame that is in the recipe or in a file beside it."""
     home = (path if path.is_dir() else path.parent).resolve()
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if home in Path(frame.filename).resolve().parents]
+    # The frames of compiled code name the file it was made of, relative to wherever that was.
+    own = [frame for frame in frames if (file := Path(frame.filename)).is_absolute() and home in file.resolve().parents]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)

@@ -50,6 +50,11 @@ def not_proven(name: str, saw: str, cure: str) -> Check:
     return Check(name, "not proven", saw, cure)
 
 
+def open_summary(check: Check) -> str:
+    """The line of the summary table for what could not be proven: what was missing, and the short form of the cure."""
+    return f"not proven: {check.saw}" + (f", {check.cure.partition(' (')[0]}" if check.cure else "")
+
+
 def listed(things: Sequence[str], most: int = 5) -> str:
     """`a, b, c and 4 more`: enough to act on, never a page."""
     shown = ", ".join(things[:most])
@@ -96,9 +101,12 @@ def settle(subject: str, checks: Sequence[Check], *, strict: bool, log: Path) ->
     with log.open("a", encoding="utf-8") as file:
         file.write(report_text(subject, checks, "failed"))
     verdict = "failed" if any(check.state == "failed" for check in fatal) else "could not be made"
-    what = f"verify:{subject}: {len(fatal)} of {len(checks)} checks {verdict}"
-    for check in fatal:
+    what = f"{len(fatal)} of {len(checks)} checks {verdict}"
+    cures = list(dict.fromkeys(check.cure for check in fatal if check.cure))
+    if len(fatal) == 1:
+        what += f": {fatal[0].name}: {fatal[0].saw}"
+    for check in fatal if len(fatal) > 1 else ():
         what += f"\n  {check.name} ({check.state}): {check.saw}"
-        if check.cure and len(fatal) > 1:
+        if check.cure and len(cures) > 1:
             what += f"\n    cure: {check.cure}"
-    raise VerifyError(what, cure=fatal[0].cure if len(fatal) == 1 else None, log=log)
+    raise VerifyError(what, cure=cures[0] if len(cures) == 1 else None, log=log)

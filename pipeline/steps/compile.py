@@ -1,7 +1,8 @@
 """Compiles a model variant for a backend into two objects, `<prefix>lib0.o` and `<prefix>devc.o`.
 
-The work is done in the toolchain's worker by `pipeline.compilers.relax`, in two parts: backends that differ in their
-host only (a phone, its simulator, two kinds of Catalyst) ask for the same first part, which the worker does once.
+The work is done in the toolchain's worker. `pipeline.compilers.relax` does it in two parts: backends that differ in
+their host only (a phone, its simulator, two kinds of Catalyst) ask for the same first part, which the worker does once.
+`pipeline.compilers.mlc` runs mlc_llm; objects that somebody else compiled need no worker.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import cast
 
 from pipeline.action import Job, Json, Stage
 
+from . import compile_mlc, compile_prebuilt
+
 HOST_BLIND = frozenset({"metal"})
 """Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.
 
@@ -20,16 +23,34 @@ A CPU is its own host. dlight schedules OpenCL otherwise where the host is Andro
 """
 
 
+MLC = "pipeline.compilers.mlc:compile_model"
+
+
 def run(job: Job) -> dict[str, Json]:
     """Write the objects and `functions.json`.
 
     Returns:
-        Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions`, and `schedule`, which
-        says where a device's usual schedule could not be had.
+        Facts: `bytes` of both objects, `functions` (how many), and what the compiler has to say besides.
 
     Raises:
-        StepError: the recipe, the model or the device is wrong, or TVM refused it.
-        CompilerCrash: TVM died of it.
+        StepError: the model or the device is wrong, or the compiler refused it.
+        CompilerCrash: the compiler died of it.
+        ToolMissing: the toolchain lacks the compiler.
+    """
+    compiler = job.params.get("compiler", "relax")
+    if compiler == "prebuilt":
+        return compile_prebuilt.run(job)
+    if compiler == "mlc":
+        worker = job.services.worker(job.params["toolchain"])
+        return cast("dict[str, Json]", worker.call(MLC, compile_mlc.arguments(job), log=job.log))
+    return _relax(job)
+
+
+def _relax(job: Job) -> dict[str, Json]:
+    """Compile with TVM's Relax.
+
+    Facts besides: `lower_cpu` and `codegen_cpu` in seconds, and `schedule`, which says where a device's usual schedule
+    could not be had.
     """
     backend = job.params["backend"]
     worker = job.services.worker(job.params["toolchain"])

@@ -21,7 +21,7 @@ from pipeline.proofs.host import Trial, check_numbers, link_runnable
 from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_podspec, check_settings
 from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
-from pipeline.proofs.report import Check, counted, facts, failed, not_proven, settle, write_report
+from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, settle, write_report
 from pipeline.proofs.subject import Backend, Library, Model, models_from, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
@@ -82,8 +82,8 @@ def _prove_links(job: Job, library: Library, runtime: Mapping[str, str], scratch
     backend, name = library.backend, "constructors"
     linker = linker_for(backend, job.tools)
     if linker is None:
-        saw, cure = missing_linker(backend)
-        return _Links([not_proven(name, saw, cure)], f"not proven: {saw}", proven=False)
+        check = not_proven(name, *missing_linker(backend))
+        return _Links([check], open_summary(check), proven=False)
     known = runtime_symbols(runtime)
     check, linked = check_constructors(
         library,
@@ -167,7 +167,7 @@ def prove_product(job: Job, scratch: Path) -> tuple[list[Check], str]:
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     open_ = [one for one in checks if one.state == "not proven"]
     if open_:
-        return checks, f"not proven: {open_[0].saw}"
+        return checks, open_summary(open_[0])
     links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
     return (
         checks,

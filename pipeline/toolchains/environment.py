@@ -28,6 +28,7 @@ from .spec import is_made, spec
 
 FOLDER = "build/toolchains"
 
+
 @dataclass(frozen=True)
 class Environment:
     """One toolchain on this machine.

@@ -7,7 +7,17 @@ import json
 import pytest
 
 from pipeline.errors import VerifyError
-from pipeline.proofs.report import counted, facts, failed, listed, not_proven, proven, settle, write_report
+from pipeline.proofs.report import (
+    counted,
+    facts,
+    failed,
+    listed,
+    not_proven,
+    open_summary,
+    proven,
+    settle,
+    write_report,
+)
 
 GOOD = proven("members", "4 objects")
 BAD = failed("symbols", "no library_bin", "rebuild it")
@@ -45,8 +55,7 @@ def test_what_is_proven_or_open_passes(tmp_path):
 def test_what_is_open_does_not_pass_when_strict(tmp_path):
     with pytest.raises(VerifyError) as caught:
         settle("ios", [GOOD, OPEN], strict=True, log=tmp_path / "log")
-    assert "1 of 2 checks could not be made" in str(caught.value)
-    assert "constructors (not proven): no ld64.lld found" in str(caught.value)
+    assert "1 of 2 checks could not be made: constructors: no ld64.lld found\n" in str(caught.value)
     assert caught.value.cure == "install lld"
 
 
@@ -59,6 +68,17 @@ def test_every_failure_is_listed_and_the_whole_report_is_in_the_log(tmp_path, st
         assert text in message
     logged = json.loads((tmp_path / "log").read_text())
     assert [check["state"] for check in logged["checks"]] == ["proven", "failed", "failed"]
+
+
+def test_a_cure_that_several_findings_share_is_said_once(tmp_path):
+    with pytest.raises(VerifyError) as caught:
+        settle("ios", [OPEN, OPEN], strict=True, log=tmp_path / "log")
+    assert str(caught.value).count("install lld") == 1
+
+
+def test_the_summary_says_what_is_missing_and_what_to_do():
+    check = not_proven("constructors", "no ld64.lld found", "install lld (Debian: apt-get install lld)")
+    assert open_summary(check) == "not proven: no ld64.lld found, install lld"
 
 
 def test_things_are_counted():

@@ -89,7 +89,7 @@ def test_a_good_archive_is_proven(prove, params, tvm_archives, name):
 
 def test_a_missing_linker_is_said_aloud_and_strict_refuses(prove, params, tvm_archives, job):
     facts, checks = prove(params("ios-arm64"), tvm_archives["ios-arm64"], tools={"ld64.lld": None})
-    assert facts["proven"] == "not proven: no ld64.lld found"
+    assert facts["proven"] == "not proven: no ld64.lld found, install lld"
     assert facts["not_proven"] == 1
     assert checks["constructors"]["state"] == "not proven"
     assert "apt-get install lld" in checks["constructors"]["cure"]

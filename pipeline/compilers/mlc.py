@@ -1,0 +1,218 @@
+"""Compiles a model with `mlc_llm compile`, and takes what it makes apart into two objects. Runs inside the worker.
+
+`pipeline.steps.compile` has the worker of the model's toolchain call `compile_model`. mlc_llm is run as a program of
+that environment; nothing of the caller's environment steers it, and its cache of compiled libraries, which forgets what
+a library was compiled with, is out of its reach. It knows no archive, no store and no graph.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline import process
+from pipeline.action import Json
+from pipeline.binary.ar import Member
+from pipeline.binary.objects import read_object
+from pipeline.binary.tar_members import read_tar
+from pipeline.errors import StepError
+
+from . import mlc_driver, mlc_metadata, mlc_names, mlc_refusals
+from .mlc_probe import find_program
+
+DEVICES = {
+    ("metal", "ios"): "iphone",
+    ("metal", "ios-simulator"): "iphone",
+    ("metal", "maccatalyst"): "macabi",
+    ("metal", "macos"): "metal:generic",
+    ("opencl", "android"): "android",
+    ("opencl", "linux"): "opencl:generic",
+    ("vulkan", "android"): "vulkan:generic",
+    ("vulkan", "linux"): "vulkan:generic",
+    ("webgpu", "wasm"): "webgpu",
+}
+"""Kind of device and platform -> what mlc_llm calls it."""
+
+METAL_SDKS = {"ios": "iphoneos", "ios-simulator": "iphonesimulator", "maccatalyst": "macosx", "macos": "macosx"}
+"""Platform -> the SDK whose compiler makes a metallib for it."""
+
+
+def compile_model(
+    *,
+    kind: str,
+    config: str,
+    model: Mapping[str, Json],
+    backend: Mapping[str, Json],
+    kernels: str,
+    out: str,
+) -> dict[str, Json]:
+    """Compile one model for one backend.
+
+    Args:
+        kind: what mlc_llm is here, `package` or `program`; see `mlc_probe.describe`.
+        config: the file `mlc-chat-config.json`.
+        model: the MODEL of the step's parameters.
+        backend: the BACKEND of the step's parameters.
+        kernels: for Metal `source` (compiled on the device when it is loaded) or `metallib`.
+        out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
+
+    Returns:
+        Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
+        by device), `metadata` and `memory` (bytes each function needs) of the model, `kernels`.
+
+    Raises:
+        StepError: mlc_llm refused the model, or what it made is not for this backend.
+        ToolMissing: there is no mlc_llm.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder).resolve()
+        output, report = scratch / "model.tar", scratch / "config.json"
+        words = command_line(Path(config), model, backend, output)
+        settings = {
+            "target": dict(backend["device"]),
+            "host": backend["triple"],
+            "metal_sdk": METAL_SDKS.get(backend["platform"]),
+            "kernels": kernels,
+            "report": str(report),
+        }
+        program = _program(kind, settings)
+        done = process.run([*program, *words], cwd=scratch, env=environment(scratch, backend), check=False)
+        print(done.output, end="", flush=True)  # noqa: T201 - a worker's stdout is the action's log
+        if done.status != 0 or not output.is_file():
+            raise mlc_refusals.explain(done, "compile")
+        members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
+        effective = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else None
+    objects = _named(members, str(model["prefix"]))
+    check_objects(objects, backend, kind)
+    for member in objects:
+        Path(out, member.name).write_bytes(member.data)
+    metadata = mlc_metadata.read(member.data for member in objects)
+    mlc_metadata.write_functions(Path(out), str(model["prefix"]), metadata)
+    return {
+        "bytes": sum(len(member.data) for member in objects),
+        "functions": len(mlc_metadata.functions(metadata)),
+        "model_lib": str(model["prefix"]).removesuffix("_"),
+        "mlc_names": _names(effective, model["options"]),
+        "metadata": mlc_metadata.summary(metadata),
+        "memory": {} if metadata is None else metadata.get("memory_usage", {}),
+        "kernels": kernels,
+    }
+
+
+def command_line(config: Path, model: Mapping[str, Json], backend: Mapping[str, Json], output: Path) -> list[str]:
+    """The words behind `mlc_llm`, for one cell."""
+    options = model["options"]
+    words = ["compile", str(config), "--device", device(backend), "--host", str(backend["triple"])]
+    words += ["--opt", str(options.get("opt", "O2")), "--system-lib-prefix", str(model["prefix"])]
+    for name in ("quantization", "model_type"):
+        if name in options:
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
+    overrides = mlc_names.overrides_text(options.get("overrides", {}))
+    if overrides:
+        words += ["--overrides", overrides]
+    if options.get("enable_subgroups"):
+        words.append("--enable-subgroups")
+    return [*words, "--output", str(output)]
+
+
+def device(backend: Mapping[str, Json]) -> str:
+    """What mlc_llm calls a backend's device; a CPU, for which it has no name, is called `llvm`.
+
+    Raises:
+        StepError: mlc_llm compiles for nothing of the kind.
+    """
+    target, platform = backend["device"], str(backend["platform"])
+    if target["kind"] == "llvm":
+        return "llvm"
+    if target["kind"] == "opencl" and platform == "android" and target.get("device") == "adreno":
+        return "android:adreno"
+    found = DEVICES.get((str(target["kind"]), platform))
+    if found is None:
+        known = ", ".join(sorted({f"{kind} on {where}" for kind, where in DEVICES} | {"llvm on any"}))
+        raise StepError(f"mlc_llm compiles for no {target['kind']} on {platform}", cure=f"choose one of {known}")
+    return found
+
+
+def environment(scratch: Path, backend: Mapping[str, Json] | None = None) -> dict[str, str | None]:
+    """What steers mlc_llm, all of it from the cell; the worker's own environment holds nothing that would."""
+    catalyst = backend if backend is not None and backend["platform"] == "maccatalyst" else None
+    return {
+        "MLC_LLM_HOME": str(scratch / "home"),  # its cache of libraries, empty
+        "MLC_TEMP_DIR": str(scratch),
+        "MLC_JIT_POLICY": "OFF",
+        "MLC_DOWNLOAD_CACHE_POLICY": "OFF",
+        "MLC_MACABI_ARCH": str(catalyst["arch"]) if catalyst else None,
+        "MLC_MACABI_DEPLOYMENT_TARGET": str(catalyst["deployment_target"]) if catalyst else None,
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:
+    if kind == "package":
+        return [sys.executable, Path(mlc_driver.__file__), json.dumps(settings)]
+    program = find_program()
+    if program is None:
+        raise mlc_refusals.missing(sys.executable)
+    extra = sorted(set(settings["target"]) - {"kind", "device"})
+    if extra:
+        raise StepError(
+            f"the program {program} cannot be told {', '.join(extra)} of the backend's device",
+            cure="use a toolchain whose Python has mlc_llm as a package, or remove them from `device`",
+        )
+    return [program]
+
+
+def _named(members: Sequence[Member], prefix: str) -> list[Member]:
+    """Objects under names that are unique to the model: every model's first one is called `lib0.o`."""
+    named = [
+        member if member.name.startswith(prefix) else Member(prefix + member.name, member.data) for member in members
+    ]
+    missing = sorted({f"{prefix}lib0.o", f"{prefix}devc.o"} - {member.name for member in named})
+    if missing:
+        there = ", ".join(member.name for member in members) or "nothing"
+        raise StepError(
+            f"mlc_llm made {there} where {' and '.join(missing)} should be among it",
+            cure="use a toolchain whose TVM writes system libraries as a tar of two objects",
+        )
+    return named
+
+
+def check_objects(objects: Sequence[Member], backend: Mapping[str, Json], kind: str) -> None:
+    """Apple's objects must say the system and the version that targets.yaml declares.
+
+    mlc_llm's presets fix both: for iPhone a triple without a system, for Catalyst iOS 18.0.
+
+    Raises:
+        StepError: they do not.
+    """
+    wanted = (backend["platform"], backend["deployment_target"])
+    for member in objects:
+        info = read_object(member.data, member.name)
+        if info.format == "macho" and (info.platform, info.minimum_os) != wanted:
+            saw = f"{info.platform} {info.minimum_os}" if info.platform else "no system at all"
+            raise StepError(
+                f"{member.name} is for {saw}, and should be for {wanted[0]} {wanted[1]}",
+                cure="this mlc_llm did not heed --host"
+                + ("; report its version" if kind == "package" else ": use a toolchain that has it as a package"),
+            )
+
+
+def _names(effective: Mapping[str, Json] | None, options: Mapping[str, Json]) -> dict[str, str] | None:
+    """What mlc_llm would call the library for each device of its package configs, by its own configuration class."""
+    if effective is None:
+        return None
+    overrides, opt = options.get("overrides", {}), str(options.get("opt", "O2"))
+    return {
+        name: mlc_names.model_lib(
+            effective["config"],
+            model_type=effective["model_type"],
+            quantization=effective["quantization"],
+            device=name,
+            overrides=overrides,
+            opt=opt,
+        )
+        for name in ("iphone", "macabi", "android")
+    }

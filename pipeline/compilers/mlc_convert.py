@@ -1,0 +1,95 @@
+"""Turns a raw checkpoint into MLC's form with `mlc_llm gen_config` and `mlc_llm convert_weight`. Runs inside the worker.
+
+`pipeline.steps.gen_config` and `convert_weight` have the worker call these, once for all backends. What a shard is and
+which files a tokenizer has is mlc_llm's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import process
+from pipeline.action import Json
+
+from . import mlc_refusals
+from .mlc import environment
+from .mlc_probe import find_program
+
+CONFIG = "mlc-chat-config.json"
+INDEXES = ("tensor-cache.json", "ndarray-cache.json")
+"""What tells that all shards were written; the second is the name of older releases."""
+
+
+def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str) -> dict[str, Json]:
+    """Write `mlc-chat-config.json` and the tokenizer's files.
+
+    Args:
+        kind: what mlc_llm is here, `package` or `program`.
+        checkpoint: directory with the checkpoint's small files.
+        options: `quantization`, `conv_template`, and maybe `model_type` and `gen_config`.
+        out: an existing directory.
+
+    Raises:
+        StepError: mlc_llm refused the checkpoint.
+        ToolMissing: there is no mlc_llm.
+    """
+    words = ["gen_config", checkpoint, *_common(options), "--conv-template", str(options["conv_template"])]
+    for name, value in options.get("gen_config", {}).items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    _run(kind, [*words, "--output", out], Path(out), (CONFIG,))
+    chat = json.loads(Path(out, CONFIG).read_text(encoding="utf-8"))
+    return {"model_type": chat.get("model_type"), "quantization": chat.get("quantization"), **_sizes(Path(out))}
+
+
+def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str) -> dict[str, Json]:
+    """Write the quantized parameters.
+
+    Args:
+        kind: what mlc_llm is here, `package` or `program`.
+        checkpoint: directory with the checkpoint.
+        options: `quantization`, and maybe `model_type` and `source_format`.
+        out: an existing directory.
+
+    Raises:
+        StepError: mlc_llm refused the checkpoint.
+        ToolMissing: there is no mlc_llm.
+    """
+    words = ["convert_weight", checkpoint, *_common(options), "--device", "cpu"]
+    if "source_format" in options:
+        words += ["--source-format", str(options["source_format"])]
+    _run(kind, [*words, "--output", out], Path(out), INDEXES)
+    return _sizes(Path(out))
+
+
+def _common(options: Mapping[str, Json]) -> list[str]:
+    words = ["--quantization", str(options["quantization"])]
+    return [*words, "--model-type", str(options["model_type"])] if "model_type" in options else words
+
+
+def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...]) -> None:
+    """Run mlc_llm; success is status 0 and one of the expected files."""
+    if kind == "package":
+        program: list[str | Path] = [sys.executable, "-m", "mlc_llm"]
+    else:
+        found = find_program()
+        if found is None:
+            raise mlc_refusals.missing(sys.executable)
+        program = [found]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder).resolve()
+        # One run for all backends, with nothing beside it that needs the processors more.
+        threads = {"TVM_NUM_THREADS": str(os.cpu_count() or 1)}
+        done = process.run([*program, *words], cwd=scratch, env={**environment(scratch), **threads}, check=False)
+    print(done.output, end="", flush=True)  # noqa: T201 - a worker's stdout is the action's log
+    if done.status != 0 or not any((out / name).is_file() for name in expected):
+        raise mlc_refusals.explain(done, words[0])
+
+
+def _sizes(folder: Path) -> dict[str, Json]:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return {"files": len(sizes), "bytes": sum(sizes)}

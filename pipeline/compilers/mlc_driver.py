@@ -1,0 +1,86 @@
+"""Runs `mlc_llm compile` with two things put right that its command line cannot say. Run as a program, by path.
+
+`compilers.mlc` runs it in the toolchain's interpreter, as `python mlc_driver.py SETTINGS compile …`. Two rules of
+mlc_llm's are replaced, by names that its own command uses; all else is its own:
+
+* Its presets fix the host: `arm64-apple-darwin` for iPhone, which leaves objects without a platform, and iOS 18.0 for
+  Catalyst; `--host` is not looked at. Here the preset gets the host, and the fields of the device, of the cell.
+* It gives the symbol prefix to `iphone`, `macabi` and `android` alone, so that libraries for `android:adreno` or WebGPU
+  would all have the same symbols. Here the prefix is the one that was asked for.
+
+And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Only
+the standard library may be imported at the top, and nothing of this project at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
+"""What mlc_llm appends `:generic` to."""
+
+
+def main() -> None:
+    """`SETTINGS` is JSON: `target`, `host`, `kernels`, `metal_sdk`, `report` (a file); see `compilers.mlc`."""
+    settings, subcommand, *words = json.loads(sys.argv[1]), *sys.argv[2:]
+    importlib.import_module("mlc_llm.support.logging").enable_logging()
+    command = importlib.import_module(f"mlc_llm.cli.{subcommand}")
+    targets = importlib.import_module("mlc_llm.support.auto_target")
+    name = words[words.index("--device") + 1]
+    key = f"{name}:generic" if name in ALIASES else name
+    targets.PRESET[key] = preset(targets.PRESET, key, settings)
+    command.detect_system_lib_prefix = lambda _device, prefix, *_rest: prefix
+    _report_config(command, Path(settings["report"]))
+    sys.argv = ["mlc_llm", subcommand, *words]
+    command.main(words)
+
+
+def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """mlc_llm's preset of a device with the cell's device and host laid over it."""
+    base = presets.get(key, {})
+    target = {**base.get("target", {}), **settings["target"], "host": {"kind": "llvm", "mtriple": settings["host"]}}
+    if settings["target"]["kind"] == "llvm":
+        target = {**settings["target"], "mtriple": settings["host"]}
+    # Android's is the plain one: a tar, and no compiler of Metal's called in between.
+    build = presets["android:generic"]["build"]
+    if settings["kernels"] == "metallib":
+        build = presets["iphone:generic"]["build"]
+        target["libs"] = [settings["metal_sdk"]]
+    else:
+        target.pop("libs", None)
+    return {**base, "target": target, "build": build}
+
+
+def _report_config(command: Any, file: Path) -> None:
+    """Have the configuration that is compiled written down: what mlc_llm calls the library follows from it."""
+    compile_model = command.compile
+
+    def reporting(*args: Any, **kwargs: Any) -> Any:
+        report = _described(kwargs)
+        if report is not None:
+            file.write_text(json.dumps(report), encoding="utf-8")
+        return compile_model(*args, **kwargs)
+
+    command.compile = reporting
+
+
+def _described(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The configuration as mlc_llm's own class has it, overrides applied; None where this release is not like that."""
+    try:
+        chat, model = dict(kwargs["config"]), kwargs["model_type"]
+        overrides = {k: v for k, v in vars(kwargs["overrides"]).items() if v is not None}
+        fields = {**chat.pop("model_config", {}), **chat}
+        fields = {k: v for k, v in fields.items() if k not in {"model_type", "quantization"}} | overrides
+        config = model.config.from_dict(fields).asdict()
+        return {"config": config, "model_type": model.name, "quantization": kwargs["quantization"].name}
+    except (KeyError, AttributeError, TypeError):
+        return None
+
+
+if __name__ == "__main__":
+    main()

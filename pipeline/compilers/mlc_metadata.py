@@ -1,0 +1,60 @@
+"""Reads what mlc_llm writes into a library about the model: its functions, its memory, its parameters.
+
+A compiled library has a function `_metadata` that returns a JSON text, which lies in the object with the bytecode as it
+is. `mlc` and `prebuilt` read it there: nothing is run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipeline.action import Json
+
+_START = re.compile(rb'\{"[a-z_]+": ')
+_MARK = b'"memory_usage"'
+"""In every such text, and hardly anywhere else."""
+
+_LONG = ("params",)
+"""Parts that are too long for a record: every parameter's shape."""
+
+
+def read(objects: Iterable[bytes]) -> dict[str, Json] | None:
+    """The metadata of a model, from its objects; None where there is none."""
+    for data in objects:
+        if _MARK not in data:
+            continue
+        for start in _START.finditer(data):
+            found = _parsed(data, start.start())
+            if found is not None:
+                return found
+    return None
+
+
+def _parsed(data: bytes, start: int) -> dict[str, Json] | None:
+    end = data.find(b"\0", start)
+    text = data[start : end if end >= 0 else len(data)].decode("utf-8", errors="replace")
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "memory_usage" in value and "model_type" in value else None
+
+
+def functions(metadata: Mapping[str, Json] | None) -> list[str]:
+    """Names of the model's functions, sorted."""
+    return sorted(metadata.get("memory_usage", {})) if metadata is not None else []
+
+
+def summary(metadata: Mapping[str, Json] | None) -> dict[str, Json]:
+    """The metadata without what is long or is a fact of its own."""
+    return {k: v for k, v in (metadata or {}).items() if k not in (*_LONG, "memory_usage")}
+
+
+def write_functions(folder: Path, prefix: str, metadata: Mapping[str, Json] | None) -> None:
+    """Write `functions.json`. What arguments a function takes is not in the metadata, and null says so."""
+    described = [{"name": name, "arguments": None, "returns": None} for name in functions(metadata)]
+    document = {"prefix": prefix, "functions": described}
+    (folder / "functions.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")

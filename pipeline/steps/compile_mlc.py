@@ -1,0 +1,98 @@
+"""What `compile` asks of a worker for a model of mlc_llm's, after looking whether it can be done at all.
+
+`compile` calls `arguments`; `pipeline.compilers.mlc` does the work. A question that probe.json answers is answered here,
+before a program is started.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.action import Job, Json
+from pipeline.compilers.mlc_refusals import missing, unknown_architecture
+from pipeline.errors import StepError, ToolMissing
+
+CONFIG = "mlc-chat-config.json"
+
+
+def arguments(job: Job) -> dict[str, Json]:
+    """The arguments of `pipeline.compilers.mlc:compile_model`.
+
+    Raises:
+        StepError: the weights are not converted, or the toolchain does not know the model.
+        ToolMissing: the toolchain has no mlc_llm, or one that cannot be used.
+    """
+    model, backend, name = job.params["model"], job.params["backend"], job.params["toolchain"]
+    config = job.inputs["config"] / CONFIG
+    chat = _read(config, str(model["model"]))
+    found = usable(job.inputs["toolchain"], name)
+    model_type = str(model["options"].get("model_type", chat.get("model_type")))
+    if found["architectures"] is not None and model_type not in found["architectures"]:
+        raise unknown_architecture(model_type, name, found["architectures"])
+    quantization = model["options"].get("quantization", chat.get("quantization"))
+    if found["quantizations"] is not None and quantization not in found["quantizations"]:
+        raise StepError(
+            f"toolchain {name} does not know the quantization {quantization!r} of {model['model']}",
+            cure=f"use weights in one that it knows: {', '.join(found['quantizations'])}",
+        )
+    return {
+        "kind": found["kind"],
+        "config": str(config.resolve()),
+        "model": dict(model),
+        "backend": dict(backend),
+        "kernels": backend.get("kernels", "source"),
+        "out": str(job.out),
+    }
+
+
+def usable(toolchain: Path, name: str) -> Mapping[str, Json]:
+    """What probe.json says of the toolchain's mlc_llm.
+
+    Raises:
+        ToolMissing: there is none, or it cannot be imported.
+    """
+    found: Mapping[str, Json] | None = json.loads((toolchain / "probe.json").read_text(encoding="utf-8")).get("mlc")
+    if found is None:
+        raise missing(f"toolchain {name}")
+    if found["error"] is not None:
+        raise ToolMissing(
+            f"mlc_llm of toolchain {name} cannot be imported: {found['error']}",
+            cure="install mlc_llm and a TVM of the same week; a checkout (`source`) needs its library built",
+        )
+    return found
+
+
+def raw_checkpoint(job: Job) -> Path:
+    """The directory of a raw checkpoint.
+
+    Raises:
+        StepError: it has no config, or is converted already.
+    """
+    folder = job.inputs["weights"]
+    if (folder / CONFIG).is_file():
+        raise StepError(
+            f"these weights are in MLC's form already: they have {CONFIG}",
+            cure="remove `conv_template` (and `quantization`) from the variant",
+        )
+    if not (folder / "config.json").is_file():
+        raise StepError(
+            "these weights are no checkpoint: they have no config.json",
+            cure="let `weights` name a repository or directory as transformers writes them; `subdir` names a part of it",
+        )
+    return folder
+
+
+def _read(config: Path, model: str) -> Mapping[str, Json]:
+    try:
+        chat: Mapping[str, Json] = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StepError(
+            f"the weights of {model} are not in MLC's form: they have no {CONFIG}",
+            cure="name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
+            "`quantization`, and it is converted",
+        ) from None
+    except ValueError as bad:
+        raise StepError(f"{CONFIG} of {model} is no JSON: {bad}", cure="convert the weights again") from None
+    return chat

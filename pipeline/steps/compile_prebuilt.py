@@ -1,0 +1,66 @@
+"""Takes objects that somebody else compiled as they are: the `prebuilt` side of `compile`.
+
+`compile` calls `run`. A tar, an archive or a single object is read, never unpacked to disk; whether the objects are for
+the backend and have the model's prefix is asked by `archive`, of all objects alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pipeline.action import Job, Json
+from pipeline.binary.ar import Member, read_archive
+from pipeline.binary.objects import is_object
+from pipeline.binary.tar_members import read_tar
+from pipeline.compilers import mlc_metadata
+from pipeline.errors import StepError
+
+_ARCHIVE = b"!<arch>\n"
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write the objects, and `functions.json` with what they say about their functions.
+
+    Raises:
+        StepError: the file is not the one that is pinned, or holds no object.
+        FormatError: it is malformed.
+    """
+    path, wanted = job.inputs["source"], job.params["source"].get("sha256")
+    data = path.read_bytes()
+    got = hashlib.sha256(data).hexdigest()
+    if wanted is not None and got != wanted:
+        raise StepError(
+            f"this is not the file that targets.yaml pins: its sha256 is {got}, not {wanted}",
+            where=path,
+            cure="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
+        )
+    prefix = str(job.params["model"]["prefix"])
+    objects = _objects(path, data)
+    if not objects:
+        cure = "give the tar that mlc_llm or TVM wrote, an archive (.a), or an object (.o)"
+        raise StepError("there is no object file in it", where=path, cure=cure)
+    for member in objects:
+        name = member.name.rpartition("/")[2]
+        place = job.out / (name if name.startswith(prefix) else f"{prefix}{name}")
+        if place.exists():  # an archive may hold any number of members called lib0.o
+            place = place.with_stem(f"{place.stem}.{len(list(job.out.iterdir()))}")
+        place.write_bytes(member.data)
+    metadata = mlc_metadata.read(member.data for member in objects)
+    mlc_metadata.write_functions(job.out, prefix, metadata)
+    return {
+        "bytes": sum(len(member.data) for member in objects),
+        "functions": len(mlc_metadata.functions(metadata)),
+        "sha256": got,
+        "metadata": mlc_metadata.summary(metadata),
+    }
+
+
+def _objects(path: Path, data: bytes) -> list[Member]:
+    if data.startswith(_ARCHIVE):
+        members = read_archive(data, path.name, skip_apple_double=True)
+    elif is_object(data):
+        members = (Member(path.name, data),)
+    else:
+        members = read_tar(data, path.name)
+    return [member for member in members if is_object(member.data)]

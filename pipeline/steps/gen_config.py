@@ -1,0 +1,35 @@
+"""Writes the config and the tokenizer of a raw checkpoint in MLC's form, once for all backends.
+
+`pipeline.run` calls it; the work is done in the toolchain's worker by `pipeline.compilers.mlc_convert`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pipeline.action import Job, Json
+
+from .compile_mlc import raw_checkpoint, usable
+
+FUNCTION = "pipeline.compilers.mlc_convert:gen_config"
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Run `mlc_llm gen_config`.
+
+    Returns:
+        Facts: `model_type`, `quantization`, `files` (how many) and `bytes`.
+
+    Raises:
+        StepError: the weights are no raw checkpoint, or mlc_llm refused them.
+        ToolMissing: the toolchain has no mlc_llm.
+    """
+    name = job.params["toolchain"]
+    found = usable(job.inputs["toolchain"], name)
+    arguments = {
+        "kind": found["kind"],
+        "checkpoint": str(raw_checkpoint(job)),
+        "options": dict(job.params["options"]),
+        "out": str(job.out),
+    }
+    return cast("dict[str, Json]", job.services.worker(name).call(FUNCTION, arguments, log=job.log))

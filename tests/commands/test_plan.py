@@ -1,0 +1,85 @@
+"""`doit plan` foresees what `doit` then does, in a used tree and in a fresh clone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from projects import clone
+
+pytestmark = pytest.mark.tvm
+
+
+def planned(project, *words: str) -> dict[str, str]:
+    return {task["name"]: task["state"] for task in json.loads(project.ok("plan", "--json", *words).output)["tasks"]}
+
+
+CHANGES = {
+    "a deployment target": ("targets.yaml", '"14.0"', '"15.0"'),
+    "a tensor": ("weights/weight.txt", "0.25", "0.75"),
+    "a comment in the recipe": ("recipe.py", '"""A model small', '"""Still a model small'),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_does_what_was_planned(built, change):
+    built.edit(*CHANGES[change])
+    plan = planned(built)
+    run = built.ok()
+    assert {name for name, state in plan.items() if state == "build"} <= run.built
+    assert not run.worked.keys() & {name for name, state in plan.items() if state == "fresh"}
+    assert run.worked.keys() <= {name for name, state in plan.items() if state in {"build", "unknown"}}
+    assert set(planned(built).values()) == {"fresh"}
+
+
+def test_nothing_is_foreseen_behind_what_was_never_built(project):
+    plan = planned(project)
+    assert plan["toolchain:current"] == "build"
+    assert plan["manifest:dist"] == "unknown"
+    text = project.ok("plan").output
+    assert "not counted, because never seen to run: 14 tasks" in text
+    assert not project.path("dist").exists()
+
+
+def test_a_clone_with_a_full_store_restores_everything(built, tmp_path):
+    other = clone(built, tmp_path / "other")
+    shutil.copytree(built.path("build/store"), other.path("build/store"))
+    assert set(planned(other).values()) == {"restore"}
+    run = other.ok()
+    assert set(run.worked.values()) == {"restored"}
+    assert len(run.worked) == 14
+
+
+def test_a_spoilt_output_is_restored_and_what_reads_it_stays_fresh(built):
+    built.path("build/archive/host/libmodels.a").unlink()
+    plan = planned(built)
+    assert {name for name, state in plan.items() if state != "fresh"} == {"archive:host"}
+    assert plan["archive:host"] == "restore"
+
+
+def test_the_estimate_comes_from_earlier_runs_whatever_has_changed_since(built, tmp_path):
+    other = clone(built, tmp_path / "other")
+    shutil.copytree(built.path("build/store"), other.path("build/store"))
+    other.edit("targets.yaml", '"14.0"', '"15.0"')
+    found = json.loads(other.ok("plan", "--json", "-n", "2").output)
+    estimate = found["estimate"]
+    assert estimate["without_history"] == 0
+    assert 0 < estimate["certain"] <= estimate["at_most"]
+    assert 0 < estimate["elapsed"] <= estimate["at_most"]
+    assert estimate["jobs"] == 2
+
+
+def test_an_ignored_task_blocks_what_needs_it(built):
+    built.ok("ignore", "params:tiny-f32")
+    plan = planned(built, "bundle")
+    assert plan["params:tiny-f32"] == plan["bundle:tiny-f32"] == "blocked"
+    assert plan["weights:tiny"] == "fresh"
+
+
+def test_a_missing_input_blocks_its_task_and_leaves_the_rest_of_the_plan(built):
+    shutil.rmtree(built.path("weights"))
+    plan = planned(built)
+    assert plan["weights:tiny"] == plan["compile:tiny-f32@host"] == "blocked"
+    assert plan["toolchain:current"] == "fresh"
+    assert "there is no such file" in built.ok("plan").output
