@@ -96,7 +96,7 @@ def read_contents(container: Container) -> Contents:
     config: list[Expected] = []
     executables: set[str] = set()
     notes: list[str] = []
-    archives = container.kind in {"binary", "framework", "xcframework"}
+    archives = container.kind in {"framework", "xcframework"}  # elsewhere an archive is no code that runs
     for file in container.files():
         name = PurePosixPath(file.path).name
         if name == "Info.plist":
@@ -106,7 +106,9 @@ def read_contents(container: Container) -> Contents:
                     executables |= {f"{root}/{executable}", f"{root}/Contents/MacOS/{executable}"}
         elif name == CONFIG:
             config += _shipped_config(file, notes)
-        elif looks_like_code(file.head) and (archives or not file.head.startswith(b"!<arch>")):
+        elif container.kind == "binary" or (
+            looks_like_code(file.head) and (archives or not file.head.startswith(b"!<arch>"))
+        ):
             try:
                 images += read_images(read_limited(file, container.path), file.path)
             except FormatError as error:

@@ -6,6 +6,7 @@ A command names its options and says what it answers; this module loads the user
 
 from __future__ import annotations
 
+import getopt
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,10 @@ class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
 
     base_options: tuple[Option, ...] = ()
 
+    def parse_execute(self, in_args: list[str]) -> Any:
+        """Take options behind other words, too. What doit calls."""
+        return super().parse_execute(options_first(self.cmdparser, in_args))
+
     def execute(self, params: Any, args: list[str]) -> int:
         """Find the project, answer, and print what is wrong without a traceback. What doit calls."""
 
@@ -80,6 +85,20 @@ class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
     def say_json(self, document: Json) -> None:
         """Print a JSON document."""
         self.say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def options_first(parser: Any, words: list[str]) -> list[str]:
+    """A command line with its options before all else, where doit's parser looks for them; it stops at a plain word.
+
+    Args:
+        parser: the command's, of doit.
+        words: the command line.
+    """
+    try:
+        options, rest = getopt.gnu_getopt(words, parser.get_short(), parser.get_long())
+    except getopt.GetoptError:
+        return words  # doit's parser will meet the same mistake, and say so
+    return [word for option, given in options for word in ((option, given) if given else (option,))] + ["--", *rest]
 
 
 def reporting(work: Callable[[], int]) -> int:

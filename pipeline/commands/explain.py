@@ -62,6 +62,8 @@ class Explain(ProjectCommand):
 
 
 def _lines(explanation: Explanation, fate: Forecast) -> Iterator[str]:
+    if fate.state == "blocked" and explanation.state != "blocked":
+        yield f"{explanation.name} would not be looked at: {fate.reason}"
     if explanation.state == "fresh":
         yield f"{explanation.name} is fresh"
         if explanation.record is not None:

@@ -48,6 +48,7 @@ def compile_model(
     backend: Mapping[str, Json],
     kernels: str,
     out: str,
+    log: str,
 ) -> dict[str, Json]:
     """Compile one model for one backend.
 
@@ -57,6 +58,7 @@ def compile_model(
         model: the MODEL of the step's parameters.
         backend: the BACKEND of the step's parameters.
         kernels: for Metal `source` (compiled on the device when it is loaded) or `metallib`.
+        log: file that gets what mlc_llm is told and says.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
 
     Returns:
@@ -79,8 +81,8 @@ def compile_model(
             "report": str(report),
         }
         program = _program(kind, settings)
-        done = process.run([*program, *words], cwd=scratch, env=environment(scratch, backend), check=False)
-        print(done.output, end="", flush=True)  # noqa: T201 - a worker's stdout is the action's log
+        command = [*program, *words]
+        done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=Path(log))
         if done.status != 0 or not output.is_file():
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]

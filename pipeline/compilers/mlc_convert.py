@@ -1,4 +1,4 @@
-"""Turns a raw checkpoint into MLC's form with `mlc_llm gen_config` and `mlc_llm convert_weight`. Runs inside the worker.
+"""Turns a raw checkpoint into MLC's form, with `mlc_llm gen_config` and `convert_weight`. Runs inside the worker.
 
 `pipeline.steps.gen_config` and `convert_weight` have the worker call these, once for all backends. What a shard is and
 which files a tokenizer has is mlc_llm's business.
@@ -25,7 +25,7 @@ INDEXES = ("tensor-cache.json", "ndarray-cache.json")
 """What tells that all shards were written; the second is the name of older releases."""
 
 
-def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str) -> dict[str, Json]:
+def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str, log: str) -> dict[str, Json]:
     """Write `mlc-chat-config.json` and the tokenizer's files.
 
     Args:
@@ -33,6 +33,7 @@ def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: 
         checkpoint: directory with the checkpoint's small files.
         options: `quantization`, `conv_template`, and maybe `model_type` and `gen_config`.
         out: an existing directory.
+        log: file that gets what mlc_llm is told and says.
 
     Raises:
         StepError: mlc_llm refused the checkpoint.
@@ -41,12 +42,12 @@ def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: 
     words = ["gen_config", checkpoint, *_common(options), "--conv-template", str(options["conv_template"])]
     for name, value in options.get("gen_config", {}).items():
         words += [f"--{name.replace('_', '-')}", str(value)]
-    _run(kind, [*words, "--output", out], Path(out), (CONFIG,))
+    _run(kind, [*words, "--output", out], Path(out), (CONFIG,), Path(log))
     chat = json.loads(Path(out, CONFIG).read_text(encoding="utf-8"))
     return {"model_type": chat.get("model_type"), "quantization": chat.get("quantization"), **_sizes(Path(out))}
 
 
-def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str) -> dict[str, Json]:
+def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str, log: str) -> dict[str, Json]:
     """Write the quantized parameters.
 
     Args:
@@ -54,6 +55,7 @@ def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], o
         checkpoint: directory with the checkpoint.
         options: `quantization`, and maybe `model_type` and `source_format`.
         out: an existing directory.
+        log: file that gets what mlc_llm is told and says.
 
     Raises:
         StepError: mlc_llm refused the checkpoint.
@@ -62,7 +64,7 @@ def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], o
     words = ["convert_weight", checkpoint, *_common(options), "--device", "cpu"]
     if "source_format" in options:
         words += ["--source-format", str(options["source_format"])]
-    _run(kind, [*words, "--output", out], Path(out), INDEXES)
+    _run(kind, [*words, "--output", out], Path(out), INDEXES, Path(log))
     return _sizes(Path(out))
 
 
@@ -71,7 +73,7 @@ def _common(options: Mapping[str, Json]) -> list[str]:
     return [*words, "--model-type", str(options["model_type"])] if "model_type" in options else words
 
 
-def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...]) -> None:
+def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log: Path) -> None:
     """Run mlc_llm; success is status 0 and one of the expected files."""
     if kind == "package":
         program: list[str | Path] = [sys.executable, "-m", "mlc_llm"]
@@ -84,8 +86,8 @@ def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...]) -> N
         scratch = Path(folder).resolve()
         # One run for all backends, with nothing beside it that needs the processors more.
         threads = {"TVM_NUM_THREADS": str(os.cpu_count() or 1)}
-        done = process.run([*program, *words], cwd=scratch, env={**environment(scratch), **threads}, check=False)
-    print(done.output, end="", flush=True)  # noqa: T201 - a worker's stdout is the action's log
+        settings = {**environment(scratch), **threads}
+        done = process.run([*program, *words], cwd=scratch, env=settings, check=False, log=log)
     if done.status != 0 or not any((out / name).is_file() for name in expected):
         raise mlc_refusals.explain(done, words[0])
 

@@ -29,7 +29,7 @@ def main() -> None:
     """`SETTINGS` is JSON: `target`, `host`, `kernels`, `metal_sdk`, `report` (a file); see `compilers.mlc`."""
     settings, subcommand, *words = json.loads(sys.argv[1]), *sys.argv[2:]
     importlib.import_module("mlc_llm.support.logging").enable_logging()
-    command = importlib.import_module(f"mlc_llm.cli.{subcommand}")
+    command: Any = importlib.import_module(f"mlc_llm.cli.{subcommand}")
     targets = importlib.import_module("mlc_llm.support.auto_target")
     name = words[words.index("--device") + 1]
     key = f"{name}:generic" if name in ALIASES else name

@@ -55,7 +55,7 @@ def find_program() -> Path | None:
 
 
 def installed() -> list[str]:
-    """What the environment consists of, as exact requirements: what it was made of where we made it, else all it has."""
+    """What the environment consists of, as exact requirements: what we made it of, or else all that is in it."""
     made = marker.read(Path(sys.prefix))
     if made is not None:
         return list(made["frozen"])

@@ -1,7 +1,7 @@
 """Puts what mlc_llm says when it fails into a sentence with a cure.
 
-`mlc` and `mlc_convert` ask. The messages looked for are those of its releases of 2024 to 2026; what is not known is shown
-as it is, with its last lines.
+`mlc` and `mlc_convert` ask. The messages looked for are those of its releases of 2024 to 2026; what is not known is
+shown as it is, with its last lines.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def explain(done: Finished, step: str) -> StepError:
     if known := _UNKNOWN_MODEL.search(done.output):
         return unknown_architecture(known[1], None, _words(known[2]))
     if choice := _INVALID_CHOICE.search(done.output):
-        name, value, known = choice[1], choice[2], _words(choice[3])
+        name, value, choices = choice[1], choice[2], _words(choice[3])
         if name == "--model-type":
-            return unknown_architecture(value, None, known)
+            return unknown_architecture(value, None, choices)
         return StepError(
-            f"this mlc_llm knows no {name.removeprefix('--')} {value!r}", cure=f"use one of {', '.join(known)}"
+            f"this mlc_llm knows no {name.removeprefix('--')} {value!r}", cure=f"use one of {', '.join(choices)}"
         )
     tail = "\n    ".join(done.output.strip().splitlines()[-_LAST:])
     if done.status == 0:
@@ -50,7 +50,8 @@ def missing(where: str) -> ToolMissing:
     return ToolMissing(
         f"there is no mlc_llm for {where}",
         cure="give the model a `toolchain` that has it: requirements [mlc-llm-nightly-cpu, mlc-ai-nightly-cpu] with "
-        "find_links [https://mlc.ai/wheels] and pre: true; or an existing environment (`path`), or a checkout (`source`)",
+        "find_links [https://mlc.ai/wheels] and pre: true; or an environment that exists (`path`), or a checkout "
+        "(`source`)",
     )
 
 

@@ -64,7 +64,7 @@ def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str]
 
 def check_numbers(
     library: Path, trials: Sequence[Trial], worker: Worker, *, function: str, log: Path
-) -> tuple[list[Check], float | None]:
+) -> tuple[list[Check], dict[str, float]]:
     """Run every model that has a check, each in a child of its own.
 
     Args:
@@ -75,9 +75,10 @@ def check_numbers(
         log: gets what the models print.
 
     Returns:
-        One finding a model, and the largest absolute error of all (None where nothing was compared).
+        One finding a model, and the largest absolute error of each that was compared.
     """
-    checks, errors = [], []
+    checks: list[Check] = []
+    worst: dict[str, float] = {}
     for trial in trials:
         name = f"numbers of {trial.model.subject}"
         if trial.arguments is None:
@@ -89,9 +90,11 @@ def check_numbers(
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
             checks.append(failed(name, saw, error.cure or "see the log"))
             continue
-        errors += [result["max_abs_error"] for result in results if result["max_abs_error"] is not None]
+        errors = [result["max_abs_error"] for result in results if result["max_abs_error"] is not None]
+        if errors:
+            worst[trial.model.subject] = max(errors)
         checks.append(_judge(name, results))
-    return checks, max(errors, default=None)
+    return checks, worst
 
 
 def _judge(name: str, results: Sequence[Mapping[str, Json]]) -> Check:

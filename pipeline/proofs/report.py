@@ -7,7 +7,7 @@ Must not know how anything is checked.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,10 +77,11 @@ def report_text(subject: str, checks: Sequence[Check], summary: str) -> str:
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 
-def facts(checks: Sequence[Check], summary: str) -> dict[str, Json]:
-    """The few values of a report that go into the action's record."""
+def facts(checks: Sequence[Check], summary: str, models: Mapping[str, str]) -> dict[str, Json]:
+    """The few values of a report that go into the action's record; `models` are lines of models of their own."""
     return {
         "proven": summary,
+        "models": dict(models),
         "checks": len(checks),
         "not_proven": sum(check.state == "not proven" for check in checks),
         "states": {check.name: check.state for check in checks},

@@ -1,7 +1,7 @@
 """What `compile` asks of a worker for a model of mlc_llm's, after looking whether it can be done at all.
 
-`compile` calls `arguments`; `pipeline.compilers.mlc` does the work. A question that probe.json answers is answered here,
-before a program is started.
+`compile` calls `arguments`; `pipeline.compilers.mlc` does the work. A question that probe.json answers is answered
+here, before a program is started.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ def arguments(job: Job) -> dict[str, Json]:
         )
     return {
         "kind": found["kind"],
-        "config": str(config.resolve()),
+        "config": str(config),
         "model": dict(model),
         "backend": dict(backend),
         "kernels": backend.get("kernels", "source"),
         "out": str(job.out),
+        "log": str(job.log),
     }
 
 
@@ -79,7 +80,7 @@ def raw_checkpoint(job: Job) -> Path:
     if not (folder / "config.json").is_file():
         raise StepError(
             "these weights are no checkpoint: they have no config.json",
-            cure="let `weights` name a repository or directory as transformers writes them; `subdir` names a part of it",
+            cure="let `weights` name a repository or directory as transformers writes it; `subdir` names a part of one",
         )
     return folder
 

@@ -31,5 +31,6 @@ def run(job: Job) -> dict[str, Json]:
         "checkpoint": str(raw_checkpoint(job)),
         "options": dict(job.params["options"]),
         "out": str(job.out),
+        "log": str(job.log),
     }
     return cast("dict[str, Json]", job.services.worker(name).call(FUNCTION, arguments, log=job.log))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.action import Job, Json
@@ -38,7 +38,8 @@ def run(job: Job) -> dict[str, Json]:
     """Write `report.json`.
 
     Returns:
-        `{"proven": a line for the summary, "checks": n, "not_proven": n, "states": {name: state}}`.
+        `{"proven": a line for the summary, "models": {subject: the line of that model, where it is another},
+        "checks": n, "not_proven": n, "states": {name: state}}`.
 
     Raises:
         VerifyError: a check failed, or with `strict` could not be made. All of the report is in the log then.
@@ -47,13 +48,22 @@ def run(job: Job) -> dict[str, Json]:
     backend = job.params["kind"] == "backend"
     subject = job.params["backend"]["name"] if backend else job.params["product"]
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
-        checks, summary = (prove_backend if backend else prove_product)(job, Path(scratch).resolve())
-    settle(subject, checks, strict=job.params["strict"], log=job.log)
-    write_report(job.out / "report.json", subject, checks, summary)
-    return facts(checks, summary)
+        found = (prove_backend if backend else prove_product)(job, Path(scratch).resolve())
+    settle(subject, found.checks, strict=job.params["strict"], log=job.log)
+    write_report(job.out / "report.json", subject, found.checks, found.summary)
+    return facts(found.checks, found.summary, found.models)
 
 
-def prove_backend(job: Job, scratch: Path) -> tuple[list[Check], str]:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that was seen of a subject: its checks, a line for the summary, and one for models that have their own."""
+
+    checks: list[Check]
+    summary: str
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+def prove_backend(job: Job, scratch: Path) -> Findings:
     """Ask everything about the archive of a backend: members, symbols, closure, links, and on the host its numbers."""
     params, folder = job.params, job.inputs["archive"]
     backend = Backend.from_params(params["backend"])
@@ -64,11 +74,11 @@ def prove_backend(job: Job, scratch: Path) -> tuple[list[Check], str]:
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
     summary = linked.summary
     if params["host"]:
-        numbers, summary = _prove_numbers(job, library, runtime, scratch, summary)
-        checks += numbers
-    elif linked.proven:
+        numbers = _prove_numbers(job, library, runtime, scratch, summary)
+        return Findings(checks + numbers.checks, numbers.summary, numbers.models)
+    if linked.proven:
         summary += "; not run" if is_native(backend) else f"; not run (no {backend.platform} {backend.arch} here)"
-    return checks, summary
+    return Findings(checks, summary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +119,28 @@ def _linked(models: int) -> str:
 
 def _prove_numbers(
     job: Job, library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
-) -> tuple[list[Check], str]:
+) -> Findings:
     """Link for real, run every model, compare."""
     compiler = job.tools.get("cc")
     if compiler is None:
-        return [not_proven("numbers", "no C compiler found to link with", LINKER_CURES["cc"])], f"{summary}; not run"
+        lacks = not_proven("numbers", "no C compiler found to link with", LINKER_CURES["cc"])
+        return Findings([lacks], f"{summary}; not run")
     if len(runtime) < len(("tvm_runtime", "tvm_ffi")):
         cure = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
-        return [not_proven("numbers", "the toolchain has no runtime to run with", cure)], f"{summary}; not run"
+        lacks = not_proven("numbers", "the toolchain has no runtime to run with", cure)
+        return Findings([lacks], f"{summary}; not run")
     try:
         shared = link_runnable(library, Linker(compiler, driver=True), runtime, scratch / "runnable.so", log=job.log)
     except StepError as error:
-        return [
-            failed("numbers", f"it does not link with the runtime: {error.what}", error.cure or "see the log")
-        ], "failed"
+        wrong = failed("numbers", f"it does not link with the runtime: {error.what}", error.cure or "see the log")
+        return Findings([wrong], "failed")
     trials = [_trial(job, model) for model in library.models]
     worker = job.services.worker(job.params.get("toolchain", "current"))
     checks, worst = check_numbers(shared, trials, worker, function=RUN_CHECKS, log=job.log)
-    if worst is None:
-        return checks, f"{summary}; not run"
-    return checks, f"run: max error {worst:.1e}; {summary}"
+    if not worst:
+        return Findings(checks, f"{summary}; not run")
+    models = {subject: f"run: max error {error:.1e}; {summary}" for subject, error in worst.items()}
+    return Findings(checks, f"run: max error {max(worst.values()):.1e}; {summary}", models)
 
 
 def _trial(job: Job, model: Model) -> Trial:
@@ -151,7 +163,7 @@ def _trial(job: Job, model: Model) -> Trial:
     return Trial(model, arguments)
 
 
-def prove_product(job: Job, scratch: Path) -> tuple[list[Check], str]:
+def prove_product(job: Job, scratch: Path) -> Findings:
     """Ask everything about what an app is given: the bytes in it, its rules, and its own flags."""
     product, kind = job.params["product"], job.params["product_kind"]
     libraries = tuple(_product_library(job, backend) for backend in job.params["backends"])
@@ -167,12 +179,10 @@ def prove_product(job: Job, scratch: Path) -> tuple[list[Check], str]:
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     open_ = [one for one in checks if one.state == "not proven"]
     if open_:
-        return checks, open_summary(open_[0])
+        return Findings(checks, open_summary(open_[0]))
     links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
-    return (
-        checks,
-        f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags, controls bite",
-    )
+    seen = f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags"
+    return Findings(checks, f"{seen}, controls bite")
 
 
 def _product_library(job: Job, params: Mapping[str, Json]) -> Library:

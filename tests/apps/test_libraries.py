@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from app_builders import MODELS, fat, program, write_folder
@@ -131,9 +132,11 @@ def test_a_shared_object_that_hides_its_models(shared_object, verify, strip):
 
 
 def test_the_runtime_of_the_wheel_is_known_as_one(verify):
-    tvm = pytest.importorskip("tvm_ffi")
-    libraries = [path for path in (tvm.libinfo.find_libtvm_ffi(),) if shutil.os.path.exists(path)]
-    report = verify(__import__("pathlib").Path(libraries[0]), "")
+    package = find_spec("tvm_ffi")
+    library = Path(package.origin).parent / "lib" / "libtvm_ffi.so" if package else Path("none")
+    if not library.is_file():
+        pytest.skip("no tvm_ffi for Linux is installed")
+    report = verify(library, "")
     (image,) = report.contents.images
     assert "ffi.Module.load_from_bytes." in image.traces.families
     assert not image.traces

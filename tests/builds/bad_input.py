@@ -5,28 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+
+from projects import Project
 
 OURS = {"build", "dist", "__pycache__"}
 """Directories of a project that no human writes to."""
-
-
-class Run(Protocol):
-    """What a call of doit gives; see `conftest.Run`."""
-
-    status: int
-    output: str
-    built: set[str]
-
-
-class Project(Protocol):
-    """A project to make a mistake in; see `conftest.Project`."""
-
-    root: Path
-
-    def doit(self, *words: str, env: dict[str, str] | None = None) -> Run: ...
-    def ok(self, *words: str) -> Run: ...
-    def products(self) -> dict[str, bytes]: ...
 
 
 def refused(project: Project, *words: str, env: dict[str, str] | None = None) -> str:

@@ -39,8 +39,9 @@ def test_a_report_can_be_read_back(tmp_path):
 
 
 def test_facts_are_few():
-    assert facts([GOOD, OPEN], "line") == {
+    assert facts([GOOD, OPEN], "line", {"m-f32": "line of its own"}) == {
         "proven": "line",
+        "models": {"m-f32": "line of its own"},
         "checks": 2,
         "not_proven": 1,
         "states": {"members": "proven", "constructors": "not proven"},
