@@ -36,10 +36,15 @@ class LedgerDB:
         return _engine().ledger.get(task_id) is not None
 
     def remove(self, task_id: str) -> None:
-        """What `doit forget` calls: the next run does the work again. A task that failed comes here too."""
-        engine = _engine()
-        if task_id not in engine.failures:
-            engine.ledger.forget(task_id)
+        """What `doit forget` calls: the next run does the work again.
+
+        A run comes here too, with every task that failed or waited for one that did: they keep what they have.
+        """
+        from .session import current  # noqa: PLC0415 - see the module's paragraph
+
+        session = current()
+        if not session.running:
+            session.engine.ledger.forget(task_id)
 
     def remove_all(self) -> None:
         """What `doit forget --all` calls."""

@@ -41,9 +41,13 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
     """The toolchains that something of the matrix needs; `frozen` is what slipway.lock pins of each."""
     known = {toolchain.name: toolchain for toolchain in matrix.toolchains}
     used = {cell.toolchain for cell in matrix.cells if cell.model.compiler != "prebuilt"}
+    mlc = any(cell.model.compiler == "mlc" and cell.toolchain == "current" for cell in matrix.cells)
     for name in sorted(used | {proving_toolchain(cells) for _, cells in by_backend(matrix)}):
         toolchain = known[name]
         params: dict[str, Json] = {"toolchain": name}
+        tools: tuple[str, ...] = (f"python:{name}",)
+        if name == "current" and mlc:  # then a program on PATH will do
+            params["mlc"], tools = True, (*tools, "mlc_llm")
         if is_made(toolchain):
             pinned = frozen.get(name)
             params |= {"spec": spec(toolchain), "lock": None if pinned is None else list(pinned)}
@@ -52,7 +56,7 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
             subject=name,
             out=f"build/toolchain/{name}",
             params=params,
-            tools=(f"python:{name}",),
+            tools=tools,
             outputs=("probe.json",) if name == "current" else ("freeze.txt", "probe.json"),
             memory=COMPILE_MEMORY // 2,
             doc="probe the compiler: versions, code generators, what works",

@@ -61,6 +61,9 @@ class Session:
         found: what the snapshot said; see `snapshot` and `last_plan`.
         planner: see `Planner`.
         steps: package of the modules behind the actions.
+
+    Attributes:
+        running: whether tasks are run, and not just asked about.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Session:
         self.root = targets.parent
         self.lock_path = self.root / "slipway.lock"
         self.options = options
+        self.running = False
         self._notes: list[str] = []
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
@@ -188,6 +192,7 @@ class Session:
         Raises:
             StoreError: another doit builds here and we are not to wait.
         """
+        self.running = True
         self._show = note
         for text in self._notes:
             note(text)

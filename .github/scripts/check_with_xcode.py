@@ -37,7 +37,6 @@ def main(dist: Path) -> int:
     """Check every xcframework; 1 when something is wrong."""
     found = sorted(dist.glob("*/*.xcframework"))
     if not found:
-        print(f"there is no xcframework in {dist}")
         return 1
     return max(check(framework) for framework in found)
 
@@ -50,10 +49,10 @@ def check(framework: Path) -> int:
         wrong = [f"we say {a}, xcodebuild says {b}" for a, b in differing(ours, theirs)]
         for piece in ours:
             wrong += linked(framework, piece, Path(folder))
-    for text in wrong:
-        print(f"✗ {framework}: {text}")
+    for _text in wrong:
+        pass
     if not wrong:
-        print(f"{framework}: {len(ours)} slices, as xcodebuild makes them, alive after linking")
+        pass
     return 1 if wrong else 0
 
 

@@ -98,14 +98,19 @@ def _runtime(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVer
         return
     kinds: dict[str, Evidence] = {}
     for evidence in linked:
-        # A blob of an older layout cannot be read; its first module is what every model begins with.
-        for kind in evidence.kinds or (VM_KINDS[1 if evidence.generation is GENERATIONS[-1] else 0],):
+        for kind in evidence.kinds or (_virtual_machine(evidence, loaders),):
             kinds.setdefault(kind, evidence)
     missing = {kind: e for kind, e in kinds.items() if not any(f + kind in loaders for f in _families(e.generation))}
     if not missing:
         yield CheckVerdict("runtime", "ok", contents.name, f"has loaders for {', '.join(sorted(kinds))}")
     for kind, evidence in missing.items():
         yield _no_loader(contents, kind, evidence, loaders, families)
+
+
+def _virtual_machine(evidence: Evidence, loaders: frozenset[str]) -> str:
+    """The first module of a blob whose header cannot be read: the virtual machine, as this runtime calls it."""
+    families = _families(evidence.generation)
+    return next((kind for kind in VM_KINDS for family in families if family + kind in loaders), VM_KINDS[-1])
 
 
 def _no_loader(
@@ -119,9 +124,9 @@ def _no_loader(
         model = _age(_families(evidence.generation))
         saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {evidence.prefix} of {model}"
         return CheckVerdict("runtime", "wrong", image.path, saw, cures.rebuild_together())
-    if not families and not contents.complete:
+    if not contents.complete:
         cure = "give the whole app, or the library together with the runtime it loads"
-        return CheckVerdict("runtime", "unknown", image.path, "the runtime is not in this file", cure)
+        return CheckVerdict("runtime", "unknown", image.path, f"no loader {wanted} in this file", cure)
     what = "a runtime without it" if families else "no TVM runtime at all"
     saw = f"no loader {wanted}: there is {what}"
     cure = cures.load_runtime(kind, image.platform, macho=macho, families=bool(families))

@@ -81,8 +81,11 @@ class Contents:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that will run together is here: what is missing in a lone library may be elsewhere."""
-        return bool(self.programs)
+        """Whether everything that will run together is here: what a lone binary lacks may be in a library it loads."""
+        if self.kind == "binary":
+            loaded = [library for image in self.images if image.path in self.programs for library in image.needed]
+            return bool(self.programs) and all(_is_systems(library) for library in loaded)
+        return bool(self.programs) or self.kind in {"apk", "aab"}
 
 
 def read_contents(container: Container) -> Contents:
@@ -128,6 +131,11 @@ def read_contents(container: Container) -> Contents:
         config=tuple(config),
         notes=tuple(notes),
     )
+
+
+def _is_systems(library: str) -> bool:
+    """Whether a needed library is surely not the runtime: a path of the system, or (ELF) a name without TVM or MLC."""
+    return library.startswith(("/usr/lib/", "/System/")) or not ("/" in library or "tvm" in library or "mlc" in library)
 
 
 def claim_on(image: Image, claims: tuple[Claim, ...]) -> Claim | None:

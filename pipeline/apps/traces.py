@@ -12,7 +12,8 @@ objects that TVM compiled:
 * The blob comes right before its name, with no NUL between them: a name found there may have a few bytes of the blob
   before it. It begins with its own length and lists its modules by kind, each of which needs a loader of that kind.
 * A loader is in the runtime when its name is among the literals: `ffi.Module.load_from_bytes.relax.VMExecutable`, and
-  `runtime.module.loadbinary_…` in TVM 0.20 and older.
+  `runtime.module.loadbinary_…` in TVM 0.20 and older. It is registered by a pointer to the name, so no compiler can
+  fold the name into code.
 """
 
 from __future__ import annotations

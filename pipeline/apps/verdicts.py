@@ -123,12 +123,12 @@ class _Slot:
 
     arch: str
     platform: str | None
-    complete: bool
+    in_app: bool
     image: Image
 
     def has(self, image: Image) -> bool:
         """Whether an image runs there."""
-        return image.arch == self.arch and (self.complete or image.platform == self.platform)
+        return image.arch == self.arch and (self.in_app or image.platform == self.platform)
 
 
 def _slots(contents: Contents, found: Sequence[Evidence]) -> list[_Slot]:
@@ -136,7 +136,7 @@ def _slots(contents: Contents, found: Sequence[Evidence]) -> list[_Slot]:
     images = programs or [evidence.image for evidence in found] or contents.images
     slots: dict[tuple[str, str | None], _Slot] = {}
     for image in images:
-        slots.setdefault((image.arch, image.platform), _Slot(image.arch, image.platform, contents.complete, image))
+        slots.setdefault((image.arch, image.platform), _Slot(image.arch, image.platform, bool(programs), image))
     return list(slots.values())
 
 

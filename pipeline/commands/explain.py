@@ -71,7 +71,8 @@ def _lines(explanation: Explanation, fate: Forecast) -> Iterator[str]:
         return
     if explanation.state == "blocked":
         yield f"{explanation.name} cannot run"
-        yield from (f"  {line.strip()}" for line in explanation.reason.splitlines())
+        if not explanation.because:
+            yield from (f"  {line.strip()}" for line in explanation.reason.splitlines())
         yield from _causes(explanation, "  ", {explanation.name})
         return
     yield f"{explanation.name} is {explanation.state}{'' if explanation.here else ': never built here'}"

@@ -27,10 +27,10 @@ project out, which neither a path into an installation nor a web address would g
 IGNORED = ".gitignore"
 
 NEXT = """
-next:
-  {cd}doit              build and prove everything in targets.yaml; again, and nothing is left to do
-  doit list         what there is to build
-  doit plan         what would run, and why
+next:{cd}
+  doit          build and prove everything in targets.yaml; a second time, nothing is left to do
+  doit list     what there is to build
+  doit plan     what would run, and why
 then make targets.yaml and recipes/ your own. Commit everything but build/ and dist/."""
 
 NO_COMPILER = """
@@ -77,7 +77,9 @@ class Init(Command):  # type: ignore[misc]
             return 0
         if _ignore(root / IGNORED):
             print(f"written: {root / IGNORED}")  # noqa: T201
-        print(NEXT.format(cd=f"cd {root} && " if args else ""))  # noqa: T201
+        elif not changed:
+            print("nothing to write: all of it is there already")  # noqa: T201
+        print(NEXT.format(cd=f"\n  cd {root}" if args else ""))  # noqa: T201
         if importlib.util.find_spec("tvm") is None:
             print(NO_COMPILER)  # noqa: T201
         return 0

@@ -46,9 +46,7 @@ class Profile(ProjectCommand):
             raise SlipwayError(f"profile takes no arguments, not {args[0]!r}", cure="doit help profile")
         timings = load(session.root)
         if timings is None:
-            raise SlipwayError(
-                "there are no timings of a run", cure="run doit; where all is fresh, forget first"
-            )
+            raise SlipwayError("there are no timings of a run", cure="run doit; where all is fresh, forget first")
         target = Path(params["output"] or session.root / TRACE)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ def compile_model(
     """Compile one model for one backend.
 
     Args:
-        kind: what mlc_llm is here, `package` or `program`; see `mlc_probe.describe`.
+        kind: what mlc_llm is here, `package`, `program` or `path`; see `mlc_probe.describe`.
         config: the file `mlc-chat-config.json`.
         model: the MODEL of the step's parameters.
         backend: the BACKEND of the step's parameters.
@@ -155,7 +155,7 @@ def environment(scratch: Path, backend: Mapping[str, Json] | None = None) -> dic
 def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:
     if kind == "package":
         return [sys.executable, Path(mlc_driver.__file__), json.dumps(settings)]
-    program = find_program()
+    program = find_program(kind)
     if program is None:
         raise mlc_refusals.missing(sys.executable)
     extra = sorted(set(settings["target"]) - {"kind", "device"})

@@ -29,7 +29,7 @@ def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: 
     """Write `mlc-chat-config.json` and the tokenizer's files.
 
     Args:
-        kind: what mlc_llm is here, `package` or `program`.
+        kind: what mlc_llm is here; see `mlc_probe.describe`.
         checkpoint: directory with the checkpoint's small files.
         options: `quantization`, `conv_template`, and maybe `model_type` and `gen_config`.
         out: an existing directory.
@@ -51,7 +51,7 @@ def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], o
     """Write the quantized parameters.
 
     Args:
-        kind: what mlc_llm is here, `package` or `program`.
+        kind: what mlc_llm is here; see `mlc_probe.describe`.
         checkpoint: directory with the checkpoint.
         options: `quantization`, and maybe `model_type` and `source_format`.
         out: an existing directory.
@@ -78,7 +78,7 @@ def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log:
     if kind == "package":
         program: list[str | Path] = [sys.executable, "-m", "mlc_llm"]
     else:
-        found = find_program()
+        found = find_program(kind)
         if found is None:
             raise mlc_refusals.missing(sys.executable)
         program = [found]

@@ -26,31 +26,41 @@ FAMILY = "mlc-llm"
 """Nightly packages carry their kind in their name: `mlc-llm-nightly-cpu`."""
 
 
-def describe() -> Json:
+def describe(*, on_path: bool) -> Json:
     """What there is of mlc_llm; None where there is nothing.
 
+    Args:
+        on_path: whether a program on PATH will do, as it does for the Python that runs doit.
+
     Returns:
-        `{"kind": "package" | "program", "version", "commit", "architectures": [...] | null, "quantizations": [...] |
+        `{"kind": "package" | "program" | "path", "version", "commit", "architectures": [...] | null, "quantizations": [...] |
         null, "error": text | null}`. A program that is no package of this Python cannot be asked what it knows; its
         `version` is the digest of its file.
     """
     found = importlib.util.find_spec("mlc_llm")
     if found is not None and found.origin is not None:
         return _package(Path(found.origin).parent)
-    program = find_program()
+    kind = "program" if beside().is_file() or not on_path else "path"
+    program = find_program(kind)
     if program is None:
         return None
     digest = hashlib.sha256(program.read_bytes()).hexdigest()[:16]
     return {
-        "kind": "program", "version": digest, "commit": None, "architectures": None, "quantizations": None,
+        "kind": kind, "version": digest, "commit": None, "architectures": None, "quantizations": None,
         "error": None,
     }  # fmt: skip
 
 
-def find_program() -> Path | None:
-    """The program `mlc_llm` of this environment: beside its interpreter, or else on PATH."""
-    beside = Path(sys.executable).with_name("mlc_llm")
-    found = str(beside) if beside.is_file() else shutil.which("mlc_llm")
+def beside() -> Path:
+    """Where the program `mlc_llm` of this environment would be."""
+    return Path(sys.executable).with_name("mlc_llm")
+
+
+def find_program(kind: str) -> Path | None:
+    """The program `mlc_llm`: that of this environment, or for the kind `path` the one on PATH."""
+    if kind != "path":
+        return beside() if beside().is_file() else None
+    found = shutil.which("mlc_llm")
     return None if found is None else Path(found)
 
 

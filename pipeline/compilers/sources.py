@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from pipeline.action import Json
 from pipeline.errors import StepError, ToolMissing
@@ -79,14 +79,21 @@ def _factory(path: Path, name: str, spec: BuildSpec, *, compiling: bool) -> Load
 
 
 def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
-    """Read an ONNX file; the option `shapes` gives inputs a shape (`{input: [int | symbol, ...]}`)."""
+    """Read an ONNX file; the option `shapes` gives inputs a shape (`{input: [int | symbol, ...]}`).
+
+    A symbol is an extent that is known only when the model is called; the same name is the same extent everywhere.
+    """
     onnx = _optional("onnx", path)
     try:
         graph = onnx.load(path)
     except Exception as error:  # noqa: BLE001 - protobuf's, onnx's own and the system's: none is more telling
         cure = "export the model again; tensors that it keeps in other files must lie beside it"
         raise StepError(f"this is not a readable ONNX model: {_line(error)}", where=path, cure=cure) from None
-    shapes = {name: list(shape) for name, shape in options.get("shapes", {}).items()}
+    extents: dict[str, Any] = {}
+    shapes = {
+        name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
+        for name, shape in options.get("shapes", {}).items()
+    }
     front_end = importlib.import_module("tvm.relax.frontend.onnx")
     try:
         module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)

@@ -71,7 +71,6 @@ class Engine:
         self.memo = memo
         self.workshop = workshop
         self.outcomes: dict[str, Outcome] = {}
-        self.failures: dict[str, str] = {}
         self.always = False
         self.store_only = False
         self.elsewhere = False
@@ -189,11 +188,7 @@ class Engine:
         started = time.monotonic()
         try:
             record, how = self._obtain(action)
-        except SlipwayError as error:
-            self.failures[name] = str(error)
-            raise
         except OSError as error:
-            self.failures[name] = str(error)
             raise store_error(error, f"build {name}", error.filename or self.root / SCRATCH) from error
         self._made[name] = {path: output.sha256 for path, output in record.outputs.items()}
         self._verdicts[name] = UNTOUCHED

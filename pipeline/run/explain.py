@@ -115,17 +115,17 @@ class Explainer:
         entry = engine.ledger.get(action.name)
         record = engine.store.record(entry.key) if entry is not None else self._newest(action.name)
         base = Explanation(action.name, "fresh", record=record, here=entry is not None)
-        stale = [self.explain(name) for name in _upstream(action)]
-        stale = [other for other in stale if other.state != "fresh"]
-        try:
-            verdict = engine.verdict(action.name)
-            fields = verdict.fields if stale == [] else self._fields_so_far(action, record, stale)
-        except SlipwayError as error:
-            blocked = tuple(other for other in stale if other.state == "blocked")
-            reason = f"{blocked[0].name} is blocked" if blocked else str(error)
-            return replace(base, state="blocked", reason=reason, because=blocked)
+        stale = [other for name in _upstream(action) if (other := self.explain(name)).state != "fresh"]
+        blocked = tuple(other for other in stale if other.state == "blocked")
+        if blocked:
+            return replace(base, state="blocked", reason=f"{blocked[0].name} is blocked", because=blocked)
+        verdict = engine.verdict(action.name)
         if verdict.fresh:
             return replace(base, key=entry.key if entry is not None else verdict.key)
+        try:
+            fields = self._fields_so_far(action, record, stale) if stale else verdict.fields or engine.fields(action)
+        except SlipwayError as error:
+            return replace(base, state="blocked", reason=str(error))
         changes, causes = self._compared(action, record, fields)
         return replace(
             base,

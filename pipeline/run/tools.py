@@ -88,6 +88,12 @@ class Finder:
 
             known = identity.version(environment, self._remember, PACKAGES, PACKAGE_FAMILIES)
             return None if known is None else Tool(name, environment.python, known)
+        if name == "mlc_llm":  # its like do not know `--version`
+            from pipeline.toolchains.identity import program_digest  # noqa: PLC0415 - see above
+
+            found = next(self._candidates(name), None)
+            said = [] if found is None else program_digest(found)
+            return None if found is None or not said else Tool(name, found, said[0])
         for path in self._candidates(name):
             version = self._remember([_state(path), *_xcode()], partial(_version, path))
             if version:

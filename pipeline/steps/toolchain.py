@@ -33,7 +33,7 @@ def run(job: Job) -> dict[str, Json]:
     """
     name = job.params["toolchain"]
     worker = job.services.worker(name)
-    found = probe(worker, name, job.log)
+    found = probe(worker, name, job.log, mlc_on_path=bool(job.params.get("mlc")))
     (job.out / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if name == "current":
         return found
@@ -44,8 +44,14 @@ def run(job: Job) -> dict[str, Json]:
     return {**found, "lock": frozen} if "spec" in job.params else found
 
 
-def probe(worker: Worker, name: str, log: Path) -> dict[str, Json]:
+def probe(worker: Worker, name: str, log: Path, *, mlc_on_path: bool) -> dict[str, Json]:
     """Everything that is known of a toolchain: the content of `probe.json`.
+
+    Args:
+        worker: the toolchain's.
+        name: its name.
+        log: gets what is printed.
+        mlc_on_path: whether a program `mlc_llm` on PATH belongs to it.
 
     Raises:
         StepError, ToolMissing: see `run`.
@@ -64,8 +70,7 @@ def probe(worker: Worker, name: str, log: Path) -> dict[str, Json]:
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
         raise StepError(what, cure=cure, log=log)
     found["metal_simdgroup"] = "metal" in found["codegens"] and works("metal_simdgroup", SIMDGROUP_CPU)
-    if name != "current" or found["mlc_llm"] is not None:
-        found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", {}, log=log)
+    found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", {"on_path": mlc_on_path}, log=log)
     return found
 
 

@@ -56,6 +56,7 @@ def version(
         program = f"PACKAGES, FAMILIES = {packages!r}, {families!r}\n{_LIST}"
         question: list[Json] = [_state(environment.python), *map(_state, _packages(environment, remember)), program]
         parts.append(remember(question, lambda: _asked(environment, program)))
+        parts += program_digest(_program(environment))
     if environment.source is not None:
         files = list(_modules(environment))
         states = hashlib.sha256(json.dumps([_state(path) for path in files]).encode()).hexdigest()
@@ -67,11 +68,23 @@ def watched(environment: Environment, remember: Remember) -> list[Path]:
     """Files and directories of which one changes whenever `version` does."""
     paths: list[Path] = []
     if environment.kind != "made":
-        paths += [environment.python, *_packages(environment, remember)]
+        paths += [environment.python, _program(environment), *_packages(environment, remember)]
     if environment.source is not None:
         files = list(_modules(environment))
         paths += [*files, *{path.parent for path in files}]
     return [path for path in dict.fromkeys(paths) if path.exists()]
+
+
+def program_digest(path: Path) -> list[str]:
+    """A program `mlc_llm` need not belong to a package; its first line names an interpreter, by a path."""
+    if not path.is_file():
+        return []
+    _, _, text = path.read_bytes().partition(b"\n")
+    return [f"program mlc_llm {hashlib.sha256(text).hexdigest()[:16]}"]
+
+
+def _program(environment: Environment) -> Path:
+    return environment.python.with_name("mlc_llm")
 
 
 def _packages(environment: Environment, remember: Remember) -> list[Path]:

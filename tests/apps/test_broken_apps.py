@@ -266,3 +266,44 @@ def test_what_is_found_is_listed_when_nobody_expects_anything(good_program, tmp_
     report = verify(write_ipa(tmp_path / "Chat.ipa", app(good_program)), "")
     assert report.ok
     assert [(m.prefix, m.state) for m in report.models] == [(prefix, "alive") for prefix in MODELS]
+
+
+OLD_MODEL = """
+.text
+_blob:
+  adrp x0, _older_model___tvm_dev_mblob@PAGE
+  b _TVMBackendRegisterSystemLibSymbol
+_host:
+  adrp x0, _older_model___tvm_dev_mblob@PAGE
+  b _TVMBackendRegisterSystemLibSymbol
+.section __TEXT,__const
+.globl _older_model___tvm_dev_mblob
+_older_model___tvm_dev_mblob: .quad 8, 0
+.asciz "older_model___tvm_dev_mblob"
+.asciz "older_model___tvm_module_ctx"
+.section __DATA,__mod_init_func,mod_init_funcs
+.quad _blob, _host
+"""
+
+
+def test_5_an_old_model_beside_a_new_runtime(linker, tmp_path, verify):
+    """The model is a stand-in: objects with the names that TVM 0.18 gave them."""
+    link = linker()
+    image = link.link(
+        link.assemble(OLD_MODEL), "-undefined", "dynamic_lookup", models=[], force_load=False, runtime=link.runtime()
+    )
+    report = verify(write_ipa(tmp_path / "Chat.ipa", app(image)), "older_model")
+    (model,) = report.models
+    assert (model.state, model.evidence.generation.name) == ("alive", "0.18")
+    found = wrong(report)
+    assert f"the models ask for {OLD} (TVM before 2025-08-17)" in found["registration"].saw
+    assert "the runtime is of TVM 0.21 or newer" in found["runtime"].saw
+    assert "older_model_ of TVM 0.20 or older" in found["runtime"].saw
+
+
+@pytest.mark.parametrize("kind", ["relax.Executable", "relax.VMExecutable"])
+def test_an_old_model_beside_its_own_runtime(linker, tmp_path, verify, kind):
+    link = linker()
+    runtime = link.runtime(registration=OLD, loader=f"runtime.module.loadbinary_{kind}")
+    image = link.link(link.assemble(OLD_MODEL), models=[], force_load=False, runtime=runtime)
+    assert verify(write_ipa(tmp_path / "Chat.ipa", app(image)), "older_model").ok

@@ -141,3 +141,23 @@ def test_the_runtime_of_the_wheel_is_known_as_one(verify):
     assert "ffi.Module.load_from_bytes." in image.traces.families
     assert not image.traces
     assert "TVMFFIEnvModRegisterSystemLibSymbol" in image.exported
+
+
+def test_a_lone_program_may_find_its_runtime_in_a_library(linker, tmp_path, verify):
+    link = linker()
+    path = tmp_path / "chat"
+    path.write_bytes(link.link("-undefined", "dynamic_lookup"))
+    assert {check.state for check in verify(path).checks} == {"wrong"}
+    runtime = tmp_path / "libtvm_runtime.dylib"
+    runtime.write_bytes(
+        link.link(
+            "-install_name",
+            "@rpath/libtvm_runtime.dylib",
+            models=[],
+            force_load=False,
+            runtime=link.runtime(),
+            kind="dylib",
+        )
+    )
+    path.write_bytes(link.link("-undefined", "dynamic_lookup", "-needed_library", runtime))
+    assert {check.state for check in verify(path).checks} == {"unknown"}

@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from app_builders import MODELS, app, write_ipa
 
+from pipeline.apps.checks import CheckState
+from pipeline.apps.verdicts import ModelState
 from pipeline.commands.verify_app import VerifyApp
 
 DOIT = Path(sys.executable).parent / "doit"
@@ -136,3 +139,9 @@ def test_doit_runs_it_where_there_is_no_dodo_py(ipa):
     assert "ok: 1 of 1 alive" in done.stdout
     assert run(ipa, "--models", "other_model_entirely").returncode == 1
     assert run(ipa, "--no-such-option").returncode == 3
+
+
+def test_the_guide_explains_every_state_and_check():
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-app.md").read_text()
+    named = {*get_args(ModelState), *get_args(CheckState), "platform", "registration", "runtime"}
+    assert not {name for name in named if f"`{name}`" not in guide}

@@ -25,7 +25,7 @@ MISTAKES = {
     ),
     "duplicate name to a file system": (
         ("  host: {preset: host}\n", "  host: {preset: host}\n  Host: {preset: linux-arm64}\n"),
-        "11:3: backends.Host: `Host` is also the name of backends.host, or differs from it only in upper and lower case",
+        "11:3: backends.Host: `Host` is also the name of backends.host, or differs from it only in upper",
         "rename one",
     ),
     "empty axis": (

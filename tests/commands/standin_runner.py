@@ -66,7 +66,9 @@ class Runner:
             if step.get("id") == "install" or step.get("uses", "").startswith(THERE_ALREADY):
                 continue
             condition = step.get("if", "success()")
-            if {"always()": False, "success()": result.failed is not None, "failure()": result.failed is None}[condition]:
+            if {"always()": False, "success()": result.failed is not None, "failure()": result.failed is None}[
+                condition
+            ]:
                 continue
             label = step.get("name") or step.get("run") or step["uses"]
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -25,13 +26,13 @@ def test_the_last_run_in_figures_and_as_a_chrome_trace(built):
     for span in sorted(spans, key=lambda s: s["ts"]):
         by_lane.setdefault(span["tid"], []).append(span)
     for lane in by_lane.values():
-        assert all(a["ts"] + a["dur"] <= b["ts"] + 1 for a, b in zip(lane, lane[1:], strict=False))
+        assert all(a["ts"] + a["dur"] <= b["ts"] + 1 for a, b in pairwise(lane))
 
 
 def test_a_run_with_nothing_to_do_does_not_count_and_a_failed_task_does(built):
     built.ok()
     assert json.loads(built.ok("profile", "--json").output)["tasks"] == {"built": 14}
-    built.edit("recipe.py", "def build(spec: BuildSpec):\n", "def build(spec: BuildSpec):\n    raise ValueError('no')\n")
+    built.edit("recipe.py", "def build(spec: BuildSpec):", "def build(spec: BuildSpec):\n    raise ValueError('no')\n")
     assert built.doit("compile:tiny-f32@host").status != 0
     assert json.loads(built.ok("profile", "--json").output)["tasks"] == {"failed": 1}
 

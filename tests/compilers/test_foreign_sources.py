@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_an_onnx_model_gives_its_numbers(tmp_path):
     x = np.linspace(-1, 1, 18, dtype="float32").reshape(3, 6)
     verify(compiled, x, np.maximum(x @ weight, 0))
     assert list(tensor_cache.read(tmp_path / "params")) == ["weight"]
+
+
+def test_the_option_shapes_names_the_open_extents_of_an_onnx_model(tmp_path):
+    onnx_file(tmp_path / "tiny.onnx")
+    asked = model("tiny", "onnx", {"shapes": {"x": ["rows", 6]}})
+    compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", asked, kind="onnx")
+    described = json.loads((compiled.compile(host_triple()) / "functions.json").read_text())
+    assert described["functions"][0]["arguments"][0]["shape"] == ["rows", 6]
 
 
 def test_an_operator_tvm_does_not_know(tmp_path):

@@ -216,7 +216,7 @@ def test_a_backend_without_a_part_fails(product, tvm_archives):
 def test_a_missing_linker_is_said_aloud(product):
     made = product("android", ["android-arm64"])
     facts, checks = made.prove(tools={}, strict=False)
-    assert facts["proven"] == "not proven: no ld.lld found"
+    assert facts["proven"] == "not proven: no ld.lld found, install lld"
     assert checks["link.json for android-arm64"]["state"] == "not proven"
     assert checks["archives"]["state"] == "proven"
 

@@ -1,0 +1,41 @@
+"""Tables for people: as Markdown, and into their place in a page of the documentation."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns are aligned in the source, too; the first to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        return "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def machine() -> str:
+    """One line about where and when this was measured."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg()[0]
+    return (
+        f"{datetime.datetime.now(tz=datetime.timezone.utc):%Y-%m-%d}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}, {cores} cores, load average {load:.1f} at the start."
+    )
+
+
+def write(page: Path, name: str, text: str) -> None:
+    """Put a text between the page's marks `<!-- name -->` and `<!-- /name -->`; they are added where they are missing."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    content = page.read_text(encoding="utf-8") if page.exists() else ""
+    if begin not in content:
+        content += f"\n{begin}\n{end}\n"
+    before, _, rest = content.partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

@@ -1,0 +1,92 @@
+"""The plan of a matrix: which actions there are, and what they read. No file is touched but the matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.action import Action
+from pipeline.errors import MatrixError
+from pipeline.matrix import load
+from pipeline.plan import plan
+from pipeline.plan_cells import WINDOW
+
+ROOT = Path(__file__).parent.parent
+TINY = Path(__file__).parent / "builds" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def default() -> dict[str, Action]:
+    return {action.name: action for action in plan(load(ROOT / "targets.yaml"), {})}
+
+
+def test_the_default_matrix_has_sixteen_cells(default):
+    assert sum(action.step == "compile" for action in default.values()) == 16
+
+
+def test_upstream_comes_first(default):
+    seen: set[str] = set()
+    for action in default.values():
+        assert {edge.action for edge in action.upstream.values()} <= seen, action.name
+        seen.add(action.name)
+
+
+def test_a_compile_sees_config_files_of_the_weights_and_no_tensors(default):
+    edge = default["compile:minilm-f32@ios-arm64"].upstream["config"]
+    assert edge.action == "weights:minilm"
+    assert edge.only == ("*config.json",)
+    assert default["params:minilm-f32"].upstream["weights"].only == ()
+
+
+def test_only_the_host_is_run(default):
+    running = [action.subject for action in default.values() if action.params.get("host")]
+    assert running == ["host"]
+    assert "params:minilm-f32" in default["verify:host"].upstream
+
+
+def test_linkers_are_in_the_keys_of_the_proofs_that_need_them(default):
+    assert default["verify:ios-arm64"].tools == ("ld64.lld",)
+    assert default["verify:android-arm64"].tools == ("ld.lld",)
+    assert default["verify:webgpu"].tools == ("wasm-ld",)
+    assert default["compile:minilm-f32@ios-arm64"].tools == ()
+
+
+def test_the_manifest_covers_all_that_is_shipped(default):
+    shipped = {name for name, action in default.items() if action.out.startswith("dist/")}
+    assert set(default["manifest:dist"].upstream) == shipped
+
+
+def test_strict_is_in_the_key_of_proofs_only():
+    matrix = load(ROOT / "targets.yaml")
+    plain, strict = plan(matrix, {}), plan(matrix, {}, strict=True)
+    differing = {one.step for one, other in zip(plain, strict, strict=True) if one != other}
+    assert differing == {"verify"}
+
+
+def test_neighbours_of_one_family_do_not_follow_each_other(default):
+    cells = [action for action in default.values() if action.step == "compile"]
+    families = [
+        (cell.params["model"]["subject"], str(cell.params["backend"]["device"])) for cell in cells
+    ]  # fmt: skip
+    assert len(set(families[:WINDOW])) == WINDOW
+
+
+def test_a_pin_is_in_the_parameters_of_the_weights():
+    pinned = {action.name: action for action in plan(load(ROOT / "targets.yaml"), {"minilm": {"resolved": "1"}})}
+    assert pinned["weights:minilm"].params["lock"] == {"resolved": "1"}
+
+
+def test_files_of_the_users_are_not_pinned():
+    actions = {action.name: action for action in plan(load(TINY / "targets.yaml"), {})}
+    assert "lock" not in actions["weights:tiny"].params
+    assert actions["weights:tiny"].files == {"path": "weights"}
+
+
+def test_a_product_with_the_name_of_a_backend_is_refused(tmp_path):
+    text = (TINY / "targets.yaml").read_text().replace("  kit: {", "  host: {")
+    for name in ("recipe.py", "targets.yaml"):
+        (tmp_path / name).write_text(text if name == "targets.yaml" else (TINY / name).read_text())
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(MatrixError, match="host"):
+        plan(load(tmp_path / "targets.yaml"), {})
