@@ -6,6 +6,8 @@ imported until a method is called. Nothing is written here: a run writes the led
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -29,7 +31,8 @@ class LedgerDB:
     def set(self, task_id: str, dependency: str, value: Any) -> None:  # noqa: ARG002 - doit's signature
         """Only `doit ignore` has something to say that the ledger does not know yet."""
         if dependency == "ignore:":
-            _engine().ledger.ignore(task_id)
+            with _told():
+                _engine().ledger.ignore(task_id)
 
     def in_(self, task_id: str) -> bool:
         """Whether the task was ever built here."""
@@ -44,16 +47,31 @@ class LedgerDB:
 
         session = current()
         if not session.running:
-            session.engine.ledger.forget(task_id)
+            with _told():
+                session.engine.ledger.forget(task_id)
 
     def remove_all(self) -> None:
         """What `doit forget --all` calls."""
         engine = _engine()
-        for name in list(engine.ledger.names()):
-            engine.ledger.forget(name)
+        with _told():
+            for name in list(engine.ledger.names()):
+                engine.ledger.forget(name)
 
     def dump(self) -> None:
         """Doit is done: nothing is waiting to be written."""
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error meant for users becomes one whose text doit prints, without a traceback."""
+    from doit.exceptions import InvalidTask  # noqa: PLC0415 - see the module's paragraph
+
+    from .errors import SlipwayError  # noqa: PLC0415
+
+    try:
+        yield
+    except SlipwayError as error:
+        raise InvalidTask(str(error)) from None
 
 
 def _engine() -> Any:

@@ -1,31 +1,23 @@
 """What a `dodo.py` imports: doit's configuration and the one task creator. It knows nothing of building.
 
-Importing it is all that most calls do: where a plain `doit` finds nothing changed since the last complete run, the
-process ends here, before doit makes a single task (see `snapshot`). So nothing heavy may be imported at the top.
+A plain `doit` that finds nothing changed since the last complete run does not come here (see `commands.run`).
 """
 
 from __future__ import annotations
 
+import gc
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-from . import snapshot
+# The reporter turns it on again. Until then doit and we make tasks: a million objects in a large matrix, all of which
+# stay, and the collector would look at all of them again and again to find that out.
+gc.disable()
 
 
 def _jobs() -> int:
     """Heavy work is done in child processes, one a thread of doit: as many as there are processors to run them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-if snapshot.is_plain_run(sys.argv[1:]):
-    found = snapshot.compare(snapshot.targets_path(sys.argv[1:]))
-    if found is not None and not found.changed:
-        sys.stdout.write(found.snapshot.said)
-        sys.exit(0)
-    if found is not None:
-        snapshot.FOUND.append(found)
 
 
 def _config() -> dict[str, Any]:
@@ -40,6 +32,7 @@ def _config() -> dict[str, Any]:
         "par_type": "thread",
         "verbosity": 0,
         "action_string_formatting": "new",
+        "forget_disable_default": True,  # `doit forget` without a task asks which, where doit's own would crash
     }
 
 

@@ -128,11 +128,11 @@ class Update:
 
 def update(targets: str, found: snapshot.Comparison) -> Update | None:
     """What to look at when only files have changed that actions read or wrote; None where more than that has."""
-    data = snapshot.read_sealed(_path(targets))
+    data = snapshot.read_sealed(_path(targets), FORMAT)
     if data is None:
         return None
-    form, names, bodies, downstream, owners, codes = marshal.loads(data)  # noqa: S302 - our own file, its checksum right
-    if form != FORMAT or len(owners) != len(found.snapshot.paths):
+    names, bodies, downstream, owners, codes = marshal.loads(data)  # noqa: S302 - our own file, its checksum is right
+    if len(owners) != len(found.snapshot.paths):
         return None
     plan = Plan(names, bodies, downstream, owners, codes)
     behind = plan.behind(found.changed)
@@ -167,14 +167,13 @@ def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[s
             downstream[index[edge.action]].append(i)
     owners = [tuple(index[name] for name in names) for names in paths.values()]
     body = (
-        FORMAT,
         tuple(index),
         tuple(map(_encode, listed)),
         tuple(map(tuple, downstream)),
         tuple(owners),
         dict(codes),
     )
-    snapshot.write_sealed(_path(targets), marshal.dumps(body))
+    snapshot.write_sealed(_path(targets), FORMAT, marshal.dumps(body))
 
 
 def _encode(action: Action) -> Body:

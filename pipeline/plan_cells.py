@@ -41,13 +41,14 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
     """The toolchains that something of the matrix needs; `frozen` is what slipway.lock pins of each."""
     known = {toolchain.name: toolchain for toolchain in matrix.toolchains}
     used = {cell.toolchain for cell in matrix.cells if cell.model.compiler != "prebuilt"}
-    mlc = any(cell.model.compiler == "mlc" and cell.toolchain == "current" for cell in matrix.cells)
+    mlc = {cell.toolchain for cell in matrix.cells if cell.model.compiler == "mlc"}
     for name in sorted(used | {proving_toolchain(cells) for _, cells in by_backend(matrix)}):
         toolchain = known[name]
         params: dict[str, Json] = {"toolchain": name}
         tools: tuple[str, ...] = (f"python:{name}",)
-        if name == "current" and mlc:  # then a program on PATH will do
-            params["mlc"], tools = True, (*tools, "mlc_llm")
+        if name in mlc:
+            params["mlc"] = True
+            tools = (*tools, "mlc_llm") if name == "current" else tools  # one on PATH will do
         if is_made(toolchain):
             pinned = frozen.get(name)
             params |= {"spec": spec(toolchain), "lock": None if pinned is None else list(pinned)}
@@ -79,7 +80,7 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action]
             params=params if local else {**params, "lock": lock.get(model.model)},
             files={"path": model.weights["path"]} if local else {},
             doc=f"fetch and check the weights of {model.model}",
-            where=model.where,
+            where=model.weights_where,
         )
 
 

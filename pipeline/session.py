@@ -111,7 +111,7 @@ class Session:
         self._states: dict[str, snapshot.State] = {}
         self.update = _update(str(targets), found)
         if self.update is None:
-            self._states = dict(_states([str(targets), str(self.lock_path), *_package_files()]))
+            self._states = dict(_states([str(targets), str(self.lock_path), *_code_files(planner, steps)]))
             actions: Mapping[str, Action] = {action.name: action for action in planner(self)}
             self._steps = StepModules(steps)
         else:
@@ -186,6 +186,12 @@ class Session:
         else:
             self._show(text)
 
+    def show_notes(self, show: Callable[[str], None]) -> None:
+        """Have notes shown from now on, those kept so far first."""
+        self._show = show
+        for text in self._notes:
+            show(text)
+
     def begin(self, note: Callable[[str], None]) -> None:
         """A run starts: wait for the tree, clear what killed runs left, take away what the matrix no longer has.
 
@@ -193,9 +199,7 @@ class Session:
             StoreError: another doit builds here and we are not to wait.
         """
         self.running = True
-        self._show = note
-        for text in self._notes:
-            note(text)
+        self.show_notes(note)
         self._lock.acquire()
         self._ledger.refresh()  # another doit may have ended between our look at the tree and our lock
         self.engine.reconsider()
@@ -207,10 +211,17 @@ class Session:
             for name, removed in self.engine.prune():
                 note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
 
-    def end(self, *, all_fresh: bool, said: str) -> None:
-        """A run ended. When every task of the matrix is fresh, the next plain `doit` may take the short way out."""
+    def end(self, *, all_fresh: bool, said: str, interrupted: bool = False) -> None:
+        """A run ended. When every task of the matrix is fresh, the next plain `doit` may take the short way out.
+
+        Where it was interrupted this process is about to die, some of its threads are still in the middle of an
+        action, and nobody waits for uploads: the locks go with it and no sooner.
+        """
         for worker in self._workers.values():
             worker.close()
+        if interrupted:
+            self._memo.save()
+            return
         if all_fresh and not self.options.are_special:
             self._remember(said)
         self._memo.save()
@@ -296,11 +307,20 @@ def _update(targets: str, found: snapshot.Comparison | None) -> Update | None:
     return last_plan.update(targets, found)
 
 
-def _package_files() -> Iterator[str]:
-    """Our own code. (A file more is no change: one that is there would have to name it.)"""
-    for folder, folders, files in os.walk(PACKAGE):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        yield from (f"{folder}/{name}" for name in files)
+def _code_files(planner: Planner, steps: str) -> Iterator[str]:
+    """Our own code, the dodo.py, doit's configuration, and the code of a project with a graph of its own.
+
+    A file more in a folder is no change: one that is there would have to name it.
+    """
+    from .run.code import folder  # noqa: PLC0415 - see `read_matrix`
+
+    yield from (str(Path(name).absolute()) for name in ("dodo.py", "doit.cfg", "pyproject.toml"))
+    if file := getattr(sys.modules.get(planner.__module__), "__file__", None):
+        yield file
+    for home in {PACKAGE, folder(steps) or PACKAGE}:
+        for inner, folders, files in os.walk(home):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            yield from (f"{inner}/{name}" for name in files)
 
 
 def _states(paths: Iterable[str]) -> Iterator[tuple[str, snapshot.State]]:

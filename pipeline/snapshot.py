@@ -5,8 +5,8 @@ file that could make a task stale: inputs, outputs, tools, our own code. `compar
 When all is as it was the process ends with the words the last run left; when only files have changed that actions read
 or wrote, `last_plan` has the rest; any other doubt sends the run the long way, where content decides.
 
-Only `dodo` and `session` come here. This module imports nothing that is not loaded anyway, and uses `os` where pathlib
-would cost more than the whole check.
+`commands.run` and `session` come here. This module imports nothing that is not loaded anyway, and uses `os` where
+pathlib would cost more than the whole check.
 """
 
 from __future__ import annotations
@@ -52,7 +52,24 @@ class Comparison(NamedTuple):
 
 
 FOUND: list[Comparison] = []
-"""What `dodo` found when it looked, at most one: for the session, if there is one after all."""
+"""What `leave_if_untouched` found, at most one: for the session, if there is one after all."""
+
+
+def leave_if_untouched(arguments: list[str]) -> None:
+    """End the process, with the words the last run left, when it is a plain run in a tree where nothing has changed.
+
+    Args:
+        arguments: the command line after `doit`.
+    """
+    if not is_plain_run(arguments):
+        return
+    found = compare(targets_path(arguments))
+    if found is None:
+        return
+    if not found.changed:
+        sys.stdout.write(found.snapshot.said)
+        sys.exit(0)
+    FOUND.append(found)
 
 
 def is_plain_run(arguments: list[str]) -> bool:
@@ -73,11 +90,11 @@ def targets_path(arguments: Iterable[str]) -> str:
 
 def compare(targets: str) -> Comparison | None:
     """Hold the snapshot of a matrix file against the file system; None where there is none that means anything."""
-    data = read_sealed(path_of(targets))
+    data = read_sealed(path_of(targets), FORMAT)
     if data is None:
         return None
-    form, identity, said, paths, saved = marshal.loads(data)  # noqa: S302 - our own file, and its checksum is right
-    if form != FORMAT or identity != _identity():
+    identity, said, paths, saved = marshal.loads(data)  # noqa: S302 - our own file, and its checksum is right
+    if identity != _identity():
         return None
     states = array("q", saved)
     now = array("q", bytes(len(saved)))
@@ -111,8 +128,8 @@ def save(targets: str, taken: Snapshot) -> None:
     # The shorter a path is, the sooner the kernel has found it.
     here = f"{os.getcwd()}/"
     paths = tuple(path.removeprefix(here) for path in taken.paths)
-    body = (FORMAT, _identity(), taken.said, paths, taken.states.tobytes())
-    write_sealed(path_of(targets), marshal.dumps(body))
+    body = (_identity(), taken.said, paths, taken.states.tobytes())
+    write_sealed(path_of(targets), FORMAT, marshal.dumps(body))
 
 
 def drop(targets: str) -> None:
@@ -143,24 +160,36 @@ def path_of(targets: str) -> str:
     return os.path.join(folder, FOLDER, name)
 
 
-def read_sealed(path: str) -> bytes | None:
-    """The content of a file that `write_sealed` wrote; None where it is missing or damaged."""
+def read_sealed(path: str, form: int) -> bytes | None:
+    """The content of a file that `write_sealed` wrote; None where it is missing, damaged or of another form."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError:
         return None
     body = data[4:]
-    return body if int.from_bytes(data[:4], "little") == zlib.crc32(body) else None
+    return body if len(data) > 4 and data[:4] == _seal(form, body) else None  # noqa: PLR2004 - a checksum, and more
 
 
-def write_sealed(path: str, body: bytes) -> None:
-    """Write a file of ours with a checksum, atomically."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+def write_sealed(path: str, form: int, body: bytes) -> None:
+    """Write a file of ours with a checksum, atomically. Failing to is no error: there is none, then."""
     temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "wb") as file:
-        file.write(zlib.crc32(body).to_bytes(4, "little") + body)
-    os.replace(temporary, path)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(_seal(form, body) + body)
+        os.replace(temporary, path)
+    except OSError:
+        for leftover in (temporary, path):
+            try:
+                os.unlink(leftover)
+            except OSError:
+                continue
+
+
+def _seal(form: int, body: bytes) -> bytes:
+    """A checksum that is wrong for what another form or another Python has written."""
+    return zlib.crc32(body, zlib.crc32(sys.version.encode(), form)).to_bytes(4, "little")
 
 
 def _identity() -> tuple[str, str, str, tuple[str | None, ...]]:

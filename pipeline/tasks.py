@@ -6,15 +6,19 @@ The engine is the truth; doit orders the tasks, runs them in threads and talks t
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping
 from inspect import Signature
+from pathlib import Path
 from typing import Any
 
+from doit.action import BaseAction
 from doit.dependency import FileChangedChecker
 from doit.exceptions import TaskError, TaskFailed
 
 from .action import Action
 from .errors import SlipwayError
+from .reports.failures import shortened
 from .run.engine import Engine
 from .run.verdict import targets
 
@@ -54,15 +58,41 @@ def task(engine: Engine, action: Action, shown: Container[str]) -> dict[str, Any
         "basename": action.step,
         "name": action.subject,
         "doc": action.doc,
-        "actions": [(_perform, [engine, action.name])],
+        "actions": [Perform(engine, action.name)],
         "uptodate": [Fresh(engine, action.name)],
         "file_dep": list(_files_read(engine, action)),
         "targets": [str(engine.root / path) if engine.elsewhere else path for path in targets(action)],
         "task_dep": list(dict.fromkeys(edge.action for edge in action.upstream.values() if edge.action in shown)),
         "clean": [(_clean, [engine, action.name])],
         "verbosity": 0,
-        "meta": {"action": action},
     }
+
+
+class Perform(BaseAction):  # type: ignore[misc]
+    """Has the engine do an action.
+
+    doit's own PythonAction would take the signature apart each time, and give the process another stdout meanwhile:
+    one that all threads share, so that with two of them it may be the wrong one afterwards.
+    """
+
+    out = err = result = None
+    values: Mapping[str, Any] = {}
+    """What doit asks an action for when it is done: nothing of it here."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self._name = name
+
+    def execute(self, out: Any = None, err: Any = None) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's
+        """Bring the outputs up to date; return what went wrong, if anything did."""
+        engine, name = self._engine, self._name
+        try:
+            engine.perform(name)
+        except SlipwayError as error:
+            return TaskFailed(str(_placed(error, engine.actions[name])), report=True)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
+            return TaskError(f"{name}: {type(error).__name__}: {error}", error)
+        return None
 
 
 class Fresh:
@@ -100,16 +130,12 @@ def _files_read(engine: Engine, action: Action) -> Iterable[str]:
             yield str(engine.root / path) if engine.elsewhere else path
 
 
-def _perform(engine: Engine, name: str) -> Any:
-    try:
-        engine.perform(name)
-    except SlipwayError as error:
-        if error.where is None:
-            error.where = engine.actions[name].where
-        return TaskFailed(str(error), report=True)
-    except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
-        return TaskError(f"{name}: {type(error).__name__}: {error}", error)
-    return True
+def _placed(error: SlipwayError, action: Action) -> SlipwayError:
+    """Say where in the matrix file the action was asked for, which no step knows: as the place, and in the cure."""
+    if action.where is not None:
+        error.where = error.where or action.where
+        error.cure = error.cure and error.cure.replace("targets.yaml", str(action.where), 1)
+    return error
 
 
 def _clean(engine: Engine, name: str, dryrun: bool) -> None:
@@ -119,4 +145,8 @@ def _clean(engine: Engine, name: str, dryrun: bool) -> None:
     for path in sorted(entry.outputs):
         print(f"{name} - removing {entry.out}/{path}")  # noqa: T201 - what doit's own clean prints
     if not dryrun:
-        engine.clean(name)
+        try:
+            engine.clean(name)
+        except SlipwayError as error:
+            # An exception would be a traceback and status 0 to doit, for this task and all that follow.
+            sys.exit(f"ERROR: {shortened(str(error), str(Path.cwd()))}")

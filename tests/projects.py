@@ -35,14 +35,15 @@ class Run:
 
 @dataclass
 class Project:
-    """A folder with targets.yaml, recipes and a dodo.py."""
+    """A folder with targets.yaml, recipes and a dodo.py. `wrapper` are the words before `doit` on the command line."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
 
     def doit(self, *words: str, env: dict[str, str] | None = None, timeout: float = 300) -> Run:
         done = subprocess.run(
-            [DOIT, *words],
+            [*self.wrapper, DOIT, *words],
             cwd=self.root,
             env={**os.environ, "SLIPWAY_CACHE": str(self.root.parent / "cache"), **self.env, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -13,8 +13,7 @@ def run(job: Job) -> None:
     With as little of Python as can be, as in the peers' graphs: it is the tools that are compared.
     """
     name = job.params["reads"]
-    inputs = map(os.fspath, job.inputs.values())
-    data = b"".join([read(f"{path}/{name}" if name else path) for path in inputs])
+    data = b"".join([read(f"{path}/{name}" if name else path) for path in job.inputs.paths.values()])
     write(f"{job.out}/{job.params['writes']}", data + job.params["line"].encode())
 
 

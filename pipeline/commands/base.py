@@ -58,7 +58,9 @@ class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
         def work() -> int:
             self.loader.setup(params)
             params.update_defaults(self.loader.load_doit_config())
-            return self.answer(current(), params, args)
+            session = current()
+            session.show_notes(_aside)
+            return self.answer(session, params, args)
 
         return reporting(work)
 
@@ -85,6 +87,11 @@ class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
     def say_json(self, document: Json) -> None:
         """Print a JSON document."""
         self.say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _aside(text: str) -> None:
+    """Say something that is not part of the answer."""
+    sys.stderr.write(f"{text}\n")
 
 
 def options_first(parser: Any, words: list[str]) -> list[str]:

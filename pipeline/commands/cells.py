@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.action import Json
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Cell
+from pipeline.run.engine import Engine
 from pipeline.run.forecast import Forecast, forecast, named
 from pipeline.session import Session
 
@@ -54,15 +55,21 @@ class Cells(ProjectCommand):
     doc_usage = ""
     doc_description = (
         "github: the matrix of a job, on one line. lines: the tasks of one group on each line. json: everything "
-        "known of each cell. Cells of one variant share work when they are in one job, so that is how they are "
-        "grouped by default. Exit status: 0, or 3 when the matrix is wrong."
+        "known of each cell. shared: the tasks that come before the cells or beside them (toolchains, weights, "
+        "parameters), to be built once for all jobs. Cells of one variant share work when they are in one job, so "
+        "that is how they are grouped by default. Exit status: 0, or 3 when the matrix is wrong."
     )
     cmd_options = (
         value(
             "format",
             "what to write [default: %(default)s]",
             default="lines",
-            choices={"github": "for strategy.matrix", "json": "for programs", "lines": "for the shell"},
+            choices={
+                "github": "for strategy.matrix",
+                "json": "for programs",
+                "lines": "for the shell",
+                "shared": "instead of the cells the tasks that all jobs share",
+            },
         ),
         value(
             "group-by",
@@ -80,6 +87,9 @@ class Cells(ProjectCommand):
         if args:
             raise SlipwayError(f"cells takes no arguments, not {args[0]!r}", cure="doit help cells")
         engine = session.engine
+        if params["format"] == "shared":
+            self.say(" ".join(shared(engine)))
+            return 0
         tasks = named(engine, ["compile"])
         foreseen = {item.name: item for item in forecast(engine, tasks) if item.name in set(tasks)}
         cells = [cell for cell in session.matrix.cells if not params["stale"] or _needs_work(foreseen[task_of(cell)])]
@@ -92,6 +102,21 @@ class Cells(ProjectCommand):
             for group in groups:
                 self.say(group.tasks)
         return 0
+
+
+def shared(engine: Engine) -> list[str]:
+    """The tasks that come before the compiles or beside them: toolchains, weights, parameters.
+
+    Several cells read them, and so do the proofs: they are to be built once, and handed to all jobs.
+    """
+    behind: set[str] = set()
+    found = []
+    for name, action in engine.actions.items():
+        if action.step == "compile" or any(edge.action in behind for edge in action.upstream.values()):
+            behind.add(name)
+        elif not action.out.startswith("dist"):
+            found.append(name)
+    return found
 
 
 def task_of(cell: Cell) -> str:

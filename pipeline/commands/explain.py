@@ -80,14 +80,14 @@ def _lines(explanation: Explanation, fate: Forecast) -> Iterator[str]:
     yield from _causes(explanation, "  ", {explanation.name})
     if fate.state in FATES:
         yield f"  {FATES[fate.state]}"
-    roots = sorted({root.name for root in explanation.roots()} - {explanation.name})
+    roots = sorted(explanation.roots - {explanation.name})
     if roots:
         yield f"  first {'cause' if len(roots) == 1 else 'causes'}: {', '.join(roots)}"
 
 
 def _own(explanation: Explanation, margin: str) -> Iterator[str]:
     """What an action is stale for by itself."""
-    changes = explanation.first_changes()
+    changes = explanation.news
     if changes and not explanation.here:
         yield f"{margin}the newest result in the store was made from other inputs:"
     for change in changes[:MANY]:
@@ -165,10 +165,14 @@ def _history(record: Record) -> Iterator[str]:
 
 def _document(explanation: Explanation, fate: Forecast) -> Json:
     """One task for programs. Records are cut down to what describes the run."""
-    return {**_node(explanation), "fate": fate.state, "roots": sorted({root.name for root in explanation.roots()})}
+    return {**_node(explanation, set()), "fate": fate.state, "roots": sorted(explanation.roots)}
 
 
-def _node(explanation: Explanation) -> dict[str, Json]:
+def _node(explanation: Explanation, seen: set[str]) -> dict[str, Json]:
+    """An explanation; where it comes again, only its name and state."""
+    if explanation.name in seen:
+        return {"name": explanation.name, "state": explanation.state}
+    seen.add(explanation.name)
     record = explanation.record
     built = record and {
         "key": record.key,
@@ -189,5 +193,5 @@ def _node(explanation: Explanation) -> dict[str, Json]:
         "changes": [asdict(change) for change in explanation.changes],
         "files": [asdict(change) for change in explanation.files],
         "damaged": [{"path": path, "what": what} for path, what in explanation.damaged],
-        "because": [_node(cause) for cause in explanation.because],
+        "because": [_node(cause, seen) for cause in explanation.because],
     }

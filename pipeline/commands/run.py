@@ -1,14 +1,19 @@
-"""`doit run` with Slipway's options: doit's own command, told three things more.
+"""`doit run` with Slipway's options: doit's own command, told three things more, and left early if nothing changed.
 
 A plugin named `run` replaces doit's in every project of this Python; without the options it does just what doit's does.
+Most calls have nothing to do, so nothing may be imported here that doit has not imported already.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import signal
+import sys
+from typing import Any, NoReturn
 
 from doit.cmd_run import Run as DoitRun
 
+from pipeline import snapshot
 from pipeline.options import OPTIONS
 
 STRICT = {
@@ -38,9 +43,33 @@ class Run(DoitRun):  # type: ignore[misc]
     name = "run"
     cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY)
 
+    def __init__(self, **kwargs: Any) -> None:
+        """Look whether there is anything to do, before doit asks every installed distribution for plugins of its own."""
+        snapshot.leave_if_untouched(sys.argv[1:])
+        super().__init__(**kwargs)
+
     def execute(self, params: Any, args: list[str]) -> Any:
         """Keep the options for the session, which is opened while doit loads the tasks."""
         OPTIONS.strict = params["strict"]
         OPTIONS.store_only = params["store_only"]
         OPTIONS.always = params["always"]
-        return super().execute(params, args)
+        try:
+            return super().execute(params, args)
+        except KeyboardInterrupt:
+            if "pipeline.dodo" not in sys.modules:
+                raise  # the project of somebody else, and what doit does then
+            _die()
+
+
+def _die() -> NoReturn:
+    """End as one who was interrupted ends, at once: threads in the middle of an action are not waited for.
+
+    What they leave is in scratch, where the next run clears it.
+    """
+    if sys.__stdout__ is not None and sys.__stderr__ is not None:  # doit's actions borrow sys.stdout and sys.stderr
+        sys.__stdout__.flush()
+        sys.__stderr__.write("interrupted; what is finished is kept: doit goes on from there\n")
+        sys.__stderr__.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(128 + signal.SIGINT)  # if that is blocked

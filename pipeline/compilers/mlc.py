@@ -36,6 +36,8 @@ DEVICES = {
 }
 """Kind of device and platform -> what mlc_llm calls it."""
 
+GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
+
 METAL_SDKS = {"ios": "iphoneos", "ios-simulator": "iphonesimulator", "maccatalyst": "macosx", "macos": "macosx"}
 """Platform -> the SDK whose compiler makes a metallib for it."""
 
@@ -47,6 +49,7 @@ def compile_model(
     model: Mapping[str, Json],
     backend: Mapping[str, Json],
     kernels: str,
+    metal_simdgroup: bool,
     out: str,
     log: str,
 ) -> dict[str, Json]:
@@ -59,11 +62,12 @@ def compile_model(
         backend: the BACKEND of the step's parameters.
         kernels: for Metal `source` (compiled on the device when it is loaded) or `metallib`.
         log: file that gets what mlc_llm is told and says.
+        metal_simdgroup: what the toolchain's probe found.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
 
     Returns:
         Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
-        by device), `metadata` and `memory` (bytes each function needs) of the model, `kernels`.
+        by device), `metadata` and `memory` (bytes each function needs) of the model, `kernels`, `schedule`.
 
     Raises:
         StepError: mlc_llm refused the model, or what it made is not for this backend.
@@ -78,6 +82,7 @@ def compile_model(
             "host": backend["triple"],
             "metal_sdk": METAL_SDKS.get(backend["platform"]),
             "kernels": kernels,
+            "metal_simdgroup": metal_simdgroup,
             "report": str(report),
         }
         program = _program(kind, settings)
@@ -101,6 +106,7 @@ def compile_model(
         "metadata": mlc_metadata.summary(metadata),
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
         "kernels": kernels,
+        "schedule": _schedule(kind, backend, metal_simdgroup=metal_simdgroup),
     }
 
 
@@ -150,6 +156,12 @@ def environment(scratch: Path, backend: Mapping[str, Json] | None = None) -> dic
         "MLC_MACABI_DEPLOYMENT_TARGET": str(catalyst["deployment_target"]) if catalyst else None,
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _schedule(kind: str, backend: Mapping[str, Json], *, metal_simdgroup: bool) -> str:
+    if backend["device"]["kind"] == "metal" and kind == "package" and not metal_simdgroup:
+        return GENERIC
+    return "mlc_llm's own"
 
 
 def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:

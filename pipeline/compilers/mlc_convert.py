@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline import process
 from pipeline.action import Json
 
-from . import mlc_refusals
+from . import mlc_driver, mlc_refusals
 from .mlc import environment
 from .mlc_probe import find_program
 
@@ -76,7 +76,7 @@ def _common(options: Mapping[str, Json]) -> list[str]:
 def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log: Path) -> None:
     """Run mlc_llm; success is status 0 and one of the expected files."""
     if kind == "package":
-        program: list[str | Path] = [sys.executable, "-m", "mlc_llm"]
+        program: list[str | Path] = [sys.executable, Path(mlc_driver.__file__), "{}"]
     else:
         found = find_program(kind)
         if found is None:

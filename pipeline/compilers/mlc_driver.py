@@ -1,12 +1,14 @@
-"""Runs `mlc_llm compile` with two things put right that its command line cannot say. Run as a program, by path.
+"""Runs `mlc_llm compile` with things put right that its command line cannot say. Run as a program, by path.
 
 `compilers.mlc` runs it in the toolchain's interpreter, as `python mlc_driver.py SETTINGS compile …`. Two rules of
-mlc_llm's are replaced, by names that its own command uses; all else is its own:
+mlc_llm's are replaced, by names that its own command uses, and one of TVM's where it is broken; all else is theirs:
 
 * Its presets fix the host: `arm64-apple-darwin` for iPhone, which leaves objects without a platform, and iOS 18.0 for
   Catalyst; `--host` is not looked at. Here the preset gets the host, and the fields of the device, of the cell.
 * It gives the symbol prefix to `iphone`, `macabi` and `android` alone, so that libraries for `android:adreno` or WebGPU
   would all have the same symbols. Here the prefix is the one that was asked for.
+* dlight's matmul rule for Metal fails in some pairs of TVM and tvm-ffi. Where the toolchain's probe has seen that, the
+  generic rule for GPUs takes its place.
 
 And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Only
 the standard library may be imported at the top, and nothing of this project at all.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,18 +29,39 @@ ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 
 
 def main() -> None:
-    """`SETTINGS` is JSON: `target`, `host`, `kernels`, `metal_sdk`, `report` (a file); see `compilers.mlc`."""
+    """`SETTINGS` is JSON: `target`, `host`, `kernels`, `metal_sdk`, `metal_simdgroup`, `report` (a file).
+
+    See `compilers.mlc`, which makes it.
+    """
     settings, subcommand, *words = json.loads(sys.argv[1]), *sys.argv[2:]
+    allow_missing_library()
     importlib.import_module("mlc_llm.support.logging").enable_logging()
     command: Any = importlib.import_module(f"mlc_llm.cli.{subcommand}")
+    if subcommand == "compile":
+        _prepare_compile(command, words, settings)
+    sys.argv = ["mlc_llm", subcommand, *words]
+    command.main(words)
+
+
+def allow_missing_library() -> None:
+    """Let mlc_llm be imported without its C++ library, where a checkout has none: only running a model needs it.
+
+    tvm_ffi refuses classes that stand for objects of a library that is not loaded, unless it is told not to.
+    """
+    if os.environ.get("SKIP_LOADING_MLCLLM_SO") == "1":
+        registry: Any = importlib.import_module("tvm_ffi.registry")
+        registry._SKIP_UNKNOWN_OBJECTS = True  # noqa: SLF001 - what its own stubs generator sets
+
+
+def _prepare_compile(command: Any, words: list[str], settings: Mapping[str, Any]) -> None:
     targets = importlib.import_module("mlc_llm.support.auto_target")
     name = words[words.index("--device") + 1]
     key = f"{name}:generic" if name in ALIASES else name
     targets.PRESET[key] = preset(targets.PRESET, key, settings)
     command.detect_system_lib_prefix = lambda _device, prefix, *_rest: prefix
     _report_config(command, Path(settings["report"]))
-    sys.argv = ["mlc_llm", subcommand, *words]
-    command.main(words)
+    if settings["target"]["kind"] == "metal" and not settings["metal_simdgroup"]:
+        _schedule_without_simdgroup()
 
 
 def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +78,21 @@ def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) ->
     else:
         target.pop("libs", None)
     return {**base, "target": target, "build": build}
+
+
+def _schedule_without_simdgroup() -> None:
+    """Have dlight's matmul rule take Metal for another kind of GPU: by the name alone it chooses the broken branch."""
+    target = importlib.import_module("tvm.target").Target
+    try:
+        rule: Any = importlib.import_module("tvm.s_tir.dlight").gpu.Matmul
+    except ImportError:  # where it was until 0.24
+        rule = importlib.import_module("tvm.dlight").gpu.Matmul
+    usual, another = rule.apply, target({"kind": "webgpu"})
+
+    def apply(self: Any, function: Any, wanted: Any, *rest: Any) -> Any:
+        return usual(self, function, another if wanted.kind.name == "metal" else wanted, *rest)
+
+    rule.apply = apply
 
 
 def _report_config(command: Any, file: Path) -> None:

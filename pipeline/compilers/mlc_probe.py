@@ -21,7 +21,8 @@ from pipeline.errors import SlipwayError
 from pipeline.process import run
 from pipeline.toolchains import marker
 
-NAMES = ("mlc-llm", "mlc_llm")
+from . import mlc_driver
+
 FAMILY = "mlc-llm"
 """Nightly packages carry their kind in their name: `mlc-llm-nightly-cpu`."""
 
@@ -83,26 +84,26 @@ def _package(folder: Path) -> Json:
         "quantizations": None, "error": None,
     }  # fmt: skip
     try:
+        mlc_driver.allow_missing_library()
         models = importlib.import_module("mlc_llm.model").MODELS
         quantizations = importlib.import_module("mlc_llm.quantization").QUANTIZATION
-    except Exception as error:  # noqa: BLE001 - a missing library, a TVM that does not fit: whatever it is, it is the answer
+    except Exception as error:  # noqa: BLE001 - a TVM that does not fit, say: whatever it is, it is the answer
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         answer["error"] = f"{type(error).__name__}: {lines[-1][:300]}"
     else:
         answer |= {"architectures": sorted(models), "quantizations": sorted(quantizations)}
+        answer["version"] = answer["version"] or str(sys.modules["mlc_llm"].__version__)
     return answer
 
 
 def _version() -> str | None:
+    """What the installed distribution says; None for a checkout, which says it itself when it is imported."""
     for one in metadata.distributions():
         name = (one.metadata["Name"] or "").lower().replace("_", "-")
         if name == FAMILY or name.startswith(f"{FAMILY}-"):
             return str(one.version)
-    try:
-        return str(importlib.import_module("mlc_llm.libinfo").__version__)
-    except Exception:  # noqa: BLE001 - the package itself may not import; `error` says so
-        return None
+    return None
 
 
 def _commit(folder: Path) -> str | None:

@@ -96,6 +96,8 @@ def _explain(error: BaseException, path: Path, doing: str, weights: Path | None)
     missing = str(error.filename or error) if isinstance(error, FileNotFoundError) else ""
     if weights is not None and str(weights) in missing:
         return StepError(what, where=where, cure=CONFIG_CURE)
+    if missing:
+        return StepError(what, where=where, cure="put the file there, or correct the recipe")
     if isinstance(error, ModuleNotFoundError):
         return StepError(what, where=where, cure=f"install what provides {error.name!r} in the toolchain's environment")
     return StepError(what, where=where, cure="correct the recipe; the traceback is in the log")

@@ -27,9 +27,9 @@ from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from pipeline.action import Json
-from pipeline.errors import SlipwayError, StepError
+from pipeline.errors import SlipwayError, StepError, ToolMissing
 
-from . import probe, schedules, signatures, sources
+from . import metallib, probe, schedules, signatures, sources
 from .recipe import BuildSpec
 
 STAND_IN_TRIPLE = "arm64-apple-ios14.0"
@@ -47,6 +47,7 @@ class Lowered:
         device: the target; its host stands in for the real one where `lower` was given none.
         host: functions that run on the CPU, lowered to the end, as an `IRModule`.
         kernels: the device's code, already generated: it has no host in it.
+        functions_on_device: what that was generated from, by kind of device, as `IRModule`s.
         builder: the executable's bytecode.
         constants: arrays that stay in the library.
         external: libraries the module brings along.
@@ -58,6 +59,7 @@ class Lowered:
     device: Target
     host: Any
     kernels: tuple[Any, ...]
+    functions_on_device: Mapping[str, Any]
     builder: Any
     constants: Mapping[str, Any]
     external: tuple[Any, ...]
@@ -112,48 +114,75 @@ def lower(
         external = tuple(module.attrs.get("external_mods", ()))
         builder = relax.ExecBuilder()
         functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
-        host, kernels = _lower_functions(functions_left, target)
+        host, on_device = _lower_functions(functions_left, target)
+        kernels = _kernels(on_device)
     facts = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule, "functions": len(functions)}
-    return Lowered(target, host, kernels, builder, constants, external, facts, tuple(functions), prefix)
+    return Lowered(target, host, kernels, on_device, builder, constants, external, facts, tuple(functions), prefix)
 
 
-def codegen(state: Lowered, *, triple: str, out: str) -> dict[str, Json]:
+def codegen(state: Lowered, *, triple: str, out: str, shaders: Mapping[str, str] | None = None) -> dict[str, Json]:
     """Generate the host's code and write `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json` into `out`.
 
     Args:
         state: what `lower` returned.
         triple: the host, e.g. "arm64-apple-ios14.0".
         out: an existing directory.
+        shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
 
     Returns:
-        Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions` and `schedule`.
+        Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions` and `schedule`; for Metal
+        `kernels`, which is `source` or `metallib`, and for the latter `shaders`, how many there are, and
+        `shaders_compiled`, how many of them were not known from before.
 
     Raises:
-        StepError: LLVM does not know the triple, or refused the code.
+        StepError: LLVM does not know the triple, or refused the code, or the Metal compiler did.
+        ToolMissing: kernels are to be compiled here, and there is no Metal compiler.
     """
     started = time.process_time()
     host, target = _with_host(state.device, triple)
     with _refusals(triple, target):
         library = codegen_build(_retargeted(state.host, host), host)
-        for kernels in (*state.kernels, *filter(_is_device_module, state.external)):
+        of_device, about_kernels = _kernels_for(state, shaders)
+        for kernels in (*of_device, *filter(_is_device_module, state.external)):
             library.import_module(kernels)
         others = [brought for brought in state.external if not _is_device_module(brought)]
         linked = _ffi_api.VMLink(state.builder, target, library, others, dict(state.constants))
         size = _export(VMExecutable(linked), Path(out), state.prefix)
     document = {"prefix": state.prefix, "functions": list(state.functions)}
     (Path(out) / "functions.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return {**state.facts, "bytes": size, "codegen_cpu": round(time.process_time() - started, 3)}
+    spent = round(time.process_time() - started, 3)
+    return {**state.facts, **about_kernels, "bytes": size, "codegen_cpu": spent}
 
 
-def _lower_functions(module: Any, target: Target) -> tuple[Any, tuple[Any, ...]]:
-    """What `tvm.tirx.build` does before it asks for the host's code; the device's code is generated here already."""
+def _kernels(on_device: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(codegen_build(functions, kind) for kind, functions in on_device.items())
+
+
+def _kernels_for(state: Lowered, shaders: Mapping[str, str] | None) -> tuple[tuple[Any, ...], dict[str, Json]]:
+    """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
+    if state.device.kind.name != "metal":
+        return state.kernels, {}
+    if shaders is None:
+        return state.kernels, {"kernels": "source"}
+    try:
+        with metallib.compiling(metallib.Shaders(**shaders)) as count:
+            made = _kernels(state.functions_on_device)
+    except metallib.Missing as missing:
+        raise ToolMissing(str(missing), cure=metallib.INSTALL) from None
+    except metallib.Refused as refused:
+        cure = "see the log for the kernel; with `kernels: source` the device compiles it"
+        raise StepError(f"a Metal kernel does not compile: {refused}", cure=cure) from None
+    return made, {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
+
+
+def _lower_functions(module: Any, target: Target) -> tuple[Any, dict[str, Any]]:
+    """What `tvm.tirx.build` does before it asks for code: the host's functions, and those of each kind of device."""
     host = target.host or target
     module = tirx.transform.BindTarget(target.with_host(host))(module)
     # What `relax.build` takes for every target; the one of its own that TVM has for Adreno is not fit to be called.
     passes, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
     on_host, on_device = split_host_device_mods(passes(module))
-    kernels = [codegen_build(finalize_device()(functions), kind) for kind, functions in on_device.items()]
-    return finalize_host()(on_host), tuple(kernels)
+    return finalize_host()(on_host), {kind: finalize_device()(functions) for kind, functions in on_device.items()}
 
 
 def _retargeted(module: Any, host: Target) -> Any:

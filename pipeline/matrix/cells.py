@@ -133,6 +133,7 @@ class ModelVariant:
         unnamed: whether the prefix is only a stand-in for the one that follows from the weights' config; see
             `pipeline.naming`.
         app: what apps want to know of it and no compiler does: `model_id`, `estimated_vram_bytes`, `bundle_weight`.
+        weights_where: the place of its `weights` in targets.yaml.
     """
 
     model: str
@@ -149,6 +150,7 @@ class ModelVariant:
     toolchain: str = "current"
     unnamed: bool = False
     app: Mapping[str, Json] = field(default_factory=dict, hash=False)
+    weights_where: Position | None = field(default=None, compare=False)
 
     @property
     def is_raw(self) -> bool:

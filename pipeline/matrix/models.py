@@ -61,6 +61,7 @@ def variants(name: str, spec: schema.Model, report: Report) -> list[ModelVariant
                 bundle=spec.bundle,
                 check=_function(spec.check) if spec.check else None,
                 where=report.document.at(own, key=True),
+                weights_where=report.document.at(("models", name, "weights"), key=True) if weights else None,
                 toolchain=spec.toolchain or "current",
                 unnamed=compiler == "mlc" and prefix is None and "conv_template" not in options,
                 app=app,

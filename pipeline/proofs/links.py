@@ -21,7 +21,7 @@ from pipeline.binary.symbols import symbol_name
 from pipeline.binary.tbd import write_tbd
 from pipeline.process import run
 
-from .subject import Backend, same_architecture
+from .subject import Backend, architecture, same_architecture
 
 _LLD = "install lld (Debian, Ubuntu: apt-get install lld; Fedora: dnf install lld; macOS: {})"
 
@@ -34,6 +34,10 @@ LINKER_CURES = {
 
 _MACHO_PLATFORMS = {"ios": "ios", "ios-simulator": "ios-simulator", "maccatalyst": "mac-catalyst", "macos": "macos"}
 """Our names -> those of `-platform_version`; `maccatalyst` would be "malformed platform" there."""
+
+
+_EMULATIONS = {"aarch64": "aarch64linux", "x86_64": "elf_x86_64", "armv7": "armelf_linux_eabi", "i686": "elf_i386"}
+"""Architecture -> what `-m` calls it. Linkers before lld 15 do not look into archives to find out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +166,12 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         return [*start, str(stub), "-o", str(out)]
     if backend.format == "wasm":
         return ["--no-entry", "--export=__wasm_call_ctors", "--allow-undefined", "-o", str(out)]
-    # Without the start files of the C library, every constructor in the result is one of ours.
-    start = ["-shared", "-nostartfiles"] if linker.driver else ["-shared"]
+    if linker.driver:
+        # Without the start files of the C library, every constructor in the result is one of ours.
+        start = ["-shared", "-nostartfiles"]
+    else:
+        emulation = _EMULATIONS.get(architecture(backend.arch))
+        start = ["-shared", *(["-m", emulation] if emulation else [])]
     return [*start, *linker.words(["--gc-sections"]), "-o", str(out)]
 
 

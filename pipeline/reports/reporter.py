@@ -6,6 +6,8 @@ cleared, and after a complete run the snapshot for the short way out is written.
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 from pathlib import Path
 from typing import Any, TextIO
@@ -61,6 +63,9 @@ class Reporter:
         except SlipwayError as error:
             raise InvalidTask(str(error)) from None
         self._watcher.begin(self._counts)
+        # All tasks are there: they need not be looked at again, and what comes now can be garbage (see `dodo`).
+        gc.freeze()
+        gc.enable()
 
     def get_status(self, task: Any) -> None:
         """Doit is about to ask whether a task is fresh."""
@@ -133,12 +138,14 @@ class Reporter:
         self._trace.save(self._session.root)
         counts = self._counts
         all_fresh = complete and self._everything and counts.failed == 0 and counts.done == counts.total
-        self._session.end(all_fresh=all_fresh, said=f"{counts.total} tasks, all fresh: nothing to do.\n")
+        said = f"{counts.total} tasks, all fresh: nothing to do.\n"
+        self._session.end(all_fresh=all_fresh, said=said, interrupted=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _said(self) -> str:
         counts = self._counts
+        tasks = "task" if counts.total == 1 else "tasks"
         if counts.fresh == counts.total:
-            return f"{counts.total} tasks, all fresh: nothing to do."
+            return f"{counts.total} {tasks}, all fresh: nothing to do."
         parts = [
             ("fresh", counts.fresh),
             ("built", counts.built),
@@ -147,7 +154,7 @@ class Reporter:
             ("ignored", counts.ignored),
             ("not started", counts.total - counts.done - counts.ignored),
         ]
-        return f"{counts.total} tasks: " + ", ".join(f"{n} {what}" for what, n in parts if n)
+        return f"{counts.total} {tasks}: " + ", ".join(f"{n} {what}" for what, n in parts if n)
 
     def _progress(self, name: str, done: float, total: float | None, unit: str) -> None:
         with self._lock:

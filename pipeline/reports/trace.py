@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 FORMAT = 1
@@ -80,7 +80,7 @@ class Trace:
             "format": FORMAT,
             "start": self._start,
             "end": time.time(),
-            "spans": [asdict(s) for s in self._spans],
+            "spans": [{"name": s.name, "how": s.how, "start": s.start, "end": s.end} for s in self._spans],
         }
         target = root / PLACE
         temporary = target.with_name(f"{target.name}.{os.getpid()}")

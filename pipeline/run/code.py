@@ -1,14 +1,16 @@
 """The digest of the code behind a step: part of every key, so that an upgraded Slipway does not believe old results.
 
-The engine calls `code_digest`. It hashes the sources that a step's module reaches by import inside `pipeline`: a change
-in the Mach-O reader rebuilds archives and proofs, and compiles nothing.
+The engine calls `code_digest`. It hashes the sources that a step's module reaches by import inside `pipeline`, and
+inside its own package where a project brings steps of its own: a change in the Mach-O reader rebuilds archives and
+proofs, and compiles nothing.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from functools import cache
+import importlib.util
+from functools import cache, partial
 from pathlib import Path
 
 from .imports import reached
@@ -35,7 +37,8 @@ def code_digest(module: str) -> str:
 @cache
 def code_files(module: str) -> tuple[tuple[str, Path], ...]:
     """The source and data files that `code_digest` reads, by name, sorted."""
-    files = reached([module, *_named_for_a_worker(module)], _source)
+    own = module.partition(".")[0]
+    files = reached([module, *_named_for_a_worker(module)], partial(_source, own=own))
     for user, folder in DATA.items():
         if user in files:
             data = (path for path in (PACKAGE / folder).rglob("*") if path.is_file())
@@ -43,16 +46,27 @@ def code_files(module: str) -> tuple[tuple[str, Path], ...]:
     return tuple(sorted(files.items()))
 
 
-def _source(module: str) -> Path | None:
-    if module in SHARED or not module.startswith("pipeline."):
+@cache
+def folder(package: str) -> Path | None:
+    """The directory of a package with steps; None where it has none."""
+    if package.partition(".")[0] == PACKAGE.name:
+        return PACKAGE.joinpath(*package.split(".")[1:])
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+def _source(module: str, own: str = PACKAGE.name) -> Path | None:
+    package, _, name = module.partition(".")
+    home = folder(package) if name and package in {PACKAGE.name, own} and module not in SHARED else None
+    if home is None:
         return None
-    plain = PACKAGE.joinpath(*module.split(".")[1:])
+    plain = home.joinpath(*name.split("."))
     return next((file for file in (plain.with_suffix(".py"), plain / "__init__.py") if file.is_file()), None)
 
 
 def _named_for_a_worker(module: str) -> list[str]:
     """Modules that a step does not import but names ("module:function") for a worker to run."""
-    source = _source(module)
+    source = _source(module, module.partition(".")[0])
     tree = ast.parse(source.read_bytes()) if source is not None else ast.Module([], [])
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
     return [text.partition(":")[0] for text in strings if text.startswith("pipeline.") and ":" in text]

@@ -155,6 +155,37 @@ class Engine:
     def _files_read(self, action: Action) -> dict[str, str]:
         return {role: self._digest(self._at(path)) for role, path in action.files.items()}
 
+    def _states_read(self, action: Action) -> list[tuple[int, int, int, int] | None]:
+        """What changes when an input is written, even if it is put back afterwards: the step may have read either."""
+        return [_state(file) for path in action.files.values() for file in self._files_behind(path)]
+
+    def _upstream_held_still(self, action: Action) -> bool:
+        """Whether what the step read of its upstream is what the key says; what is not is put right, for the next try.
+
+        Raises:
+            StepError: it was changed, and the store has lost it.
+        """
+        still = True
+        for edge in action.upstream.values():
+            base = f"{self._base}/{self.actions[edge.action].out}"
+            if all(self._is_known(f"{base}/{path}", sha) for path, sha in self._outputs_read(edge).items()):
+                continue
+            entry = self.ledger.get(edge.action)
+            if entry is None or not self.store.damaged(entry.outputs, base, self.memo):
+                continue
+            found = self.store.lookup(entry.key)
+            if found is None:
+                raise StepError(f"an output of {edge.action} was changed while {action.name} read it", cure="run doit again")
+            self._place(self.actions[edge.action], found.record, entry)
+            still = False
+        return still
+
+    def _is_known(self, path: str, sha256: str) -> bool:
+        try:
+            return self.memo.peek(path, os.stat(path)) == sha256
+        except OSError:
+            return False
+
     def _digest(self, path: str) -> str:
         """The digest of a file or directory; of a recipe with all the files beside it that it imports."""
         if not path.endswith(".py"):
@@ -199,10 +230,12 @@ class Engine:
     def _obtain(self, action: Action) -> tuple[Record, str]:
         """The record of an action, its outputs in place; found in the store, or made."""
         entry = self.ledger.get(action.name)
-        known = self._verdicts.get(action.name)
-        fields = known.fields if known is not None and known.fields is not None else self.fields(action)
+        known = self._verdicts.get(action.name, UNTOUCHED)
+        fields, key = known.fields, known.key
         for _ in range(ATTEMPTS):
-            key = keys.digest(fields)
+            if fields is None or key is None:
+                fields = self.fields(action)
+                key = keys.digest(fields)
             if not self.always and not (entry is not None and entry.forgotten):
                 found = self.store.lookup(key)
                 if found is not None:
@@ -215,7 +248,7 @@ class Engine:
             record = self._make(action, key, fields, entry)
             if record is not None:
                 return record, "built"
-            fields = self.fields(action)
+            fields = key = None  # an input has changed meanwhile
         raise StepError(
             f"its inputs kept changing while {action.name} ran",
             cure="let the editor or the download finish, then run doit again",
@@ -229,13 +262,19 @@ class Engine:
                 cure="build it where that is allowed and share the store, or drop --from-store-only",
             )
         expected = entry.peak if entry is not None and entry.peak else action.memory
-        with self.workshop.run(action, self._inputs(action), expected) as made:
-            if self._files_read(action) != fields["files"]:
+        before = self._states_read(action)
+        made = self.workshop.run(action, self._inputs(action), expected)
+        try:
+            if self._states_read(action) != before or self._files_read(action) != fields["files"]:
+                return None
+            if not self._upstream_held_still(action):
                 return None
             record = self._record(action, key, fields, made)
             record = self.store.commit(record, made.out, log=made.log)
             self._place(action, record, entry, scratch=made.out)
-            return record
+        finally:
+            self.workshop.clear_away(made.out)
+        return record
 
     def _record(self, action: Action, key: str, fields: Mapping[str, Json], made: Made) -> Record:
         """All that is known of a result, under the key by which it will be looked for next time.
@@ -296,12 +335,16 @@ class Engine:
         """(path, action) for every file that actions read and none makes; a directory comes with all that is in it."""
         for name, action in self.actions.items():
             for path in action.files.values():
-                full = self._at(path)
-                yield full, name
-                if full.endswith(".py"):
-                    yield from ((str(file), name) for file in recipe_files(Path(full)))
-                elif os.path.isdir(full):
-                    yield from ((str(file), name) for file in Path(full).rglob("*"))
+                yield from ((file, name) for file in self._files_behind(path))
+
+    def _files_behind(self, path: str) -> Iterator[str]:
+        """What an input consists of: itself, what a recipe imports, what is in a directory."""
+        full = self._at(path)
+        yield full
+        if full.endswith(".py"):
+            yield from map(str, recipe_files(Path(full)))
+        elif os.path.isdir(full):
+            yield from map(str, Path(full).rglob("*"))
 
     def outputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str, Output]]:
         """(path, action, output) for every file that actions have put into the tree, the memo up to date with each.
@@ -315,14 +358,21 @@ class Engine:
                 yield from ((f"{self._base}/{entry.out}/{path}", name, made) for path, made in entry.outputs.items())
 
     def clean(self, name: str) -> list[Path]:
-        """Remove the outputs of an action from the tree (the store keeps them); return what was removed."""
+        """Remove the outputs of an action from the tree (the store keeps them); return what was removed.
+
+        Raises:
+            StoreError: the tree cannot be written.
+        """
         entry = self.ledger.get(name)
         if entry is None:
             return []
         self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
-        if name in self.actions:
-            Path(f"{self._base}/{manifest_path(self.actions[name])}").unlink(missing_ok=True)
-        _remove_empty(f"{self._base}/{entry.out}", self._base)
+        try:
+            if name in self.actions:
+                Path(f"{self._base}/{manifest_path(self.actions[name])}").unlink(missing_ok=True)
+            _remove_empty(f"{self._base}/{entry.out}", self._base)
+        except OSError as error:
+            raise store_error(error, f"remove the outputs of {name}") from error
         self.ledger.remove(name)
         self.reconsider()
         return [self.root / entry.out / path for path in entry.outputs]
@@ -348,6 +398,14 @@ def _remove_empty(folder: str, above: str) -> None:
         except OSError:
             return
         folder = os.path.dirname(folder)
+
+
+def _state(path: str) -> tuple[int, int, int, int] | None:
+    try:
+        now = os.stat(path)
+    except OSError:
+        return None
+    return now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns
 
 
 def _and_more(things: Sequence[str]) -> str:

@@ -61,6 +61,10 @@ class Explanation:
         files: digests of what it gives that differ from what was read (of a `rebuilt` one).
         damaged: (output, what is wrong with it).
         because: actions upstream that are stale or gave other files, each of them explained.
+        news: the changes that are not just those of an action upstream over again: a deployment target is in the
+            parameters of the compile, of the archive and of the kit.
+        told: what its changes and those of all its causes come down to.
+        roots: names of the first causes: what is stale, or was rebuilt, for reasons of its own.
     """
 
     name: str
@@ -73,27 +77,18 @@ class Explanation:
     files: tuple[Change, ...] = ()
     damaged: tuple[tuple[str, str], ...] = ()
     because: tuple[Explanation, ...] = ()
+    news: tuple[Change, ...] = ()
+    told: frozenset[tuple[str, str]] = frozenset()
+    roots: frozenset[str] = frozenset()
 
-    def first_changes(self) -> list[Change]:
-        """The changes that are not just those of an action upstream over again.
-
-        A deployment target is in the parameters of the compile, the archive and the kit; it is news only once.
-        """
-        told = {change.what() for cause in self.because for change in cause.all_changes()}
-        return [change for change in self.changes if change.what() not in told]
-
-    def all_changes(self) -> Iterator[Change]:
-        """Its changes and those of all its causes."""
-        yield from self.changes
-        for cause in self.because:
-            yield from cause.all_changes()
-
-    def roots(self) -> Iterator[Explanation]:
-        """The first causes: what is stale, or was rebuilt, for reasons of its own."""
-        if self.first_changes() or self.damaged or not self.because:
-            yield self
-        for cause in self.because:
-            yield from cause.roots()
+    def complete(self) -> Explanation:
+        """The same with `news`, `told` and `roots`, which follow from the rest. No recursion: causes are shared."""
+        before = frozenset[tuple[str, str]]().union(*(cause.told for cause in self.because))
+        news = tuple(change for change in self.changes if change.what() not in before)
+        roots = frozenset[str]().union(*(cause.roots for cause in self.because))
+        if self.state != "fresh" and (news or self.damaged or not self.because):
+            roots |= {self.name}
+        return replace(self, news=news, told=before | {change.what() for change in self.changes}, roots=roots)
 
 
 class Explainer:
@@ -102,12 +97,13 @@ class Explainer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, Explanation] = {}
+        self._traced: dict[str, Explanation] = {}
         self._by_name: dict[str, list[Record]] | None = None
 
     def explain(self, name: str) -> Explanation:
         """Explain one action."""
         if name not in self._known:
-            self._known[name] = self._explain(self._engine.actions[name])
+            self._known[name] = self._explain(self._engine.actions[name]).complete()
         return self._known[name]
 
     def _explain(self, action: Action) -> Explanation:
@@ -197,6 +193,9 @@ class Explainer:
     def _rebuilt(self, action: Action, role: str, old: Mapping[str, str], new: Mapping[str, str]) -> Explanation:
         """Why an action upstream, fresh by now, gives other files than those that were read before."""
         edge = action.upstream[role]
+        known = keys.digest({"action": edge.action, "old": old, "new": new})
+        if known in self._traced:
+            return self._traced[known]
         other = self._engine.actions[edge.action]
         files = tuple(_file_changes(old, new))
         current = self.explain(edge.action).record
@@ -204,11 +203,15 @@ class Explainer:
             (r for r in reversed(self._records(edge.action)) if keys.read_by(edge, _digests(r.outputs)) == dict(old)),
             None,
         )
-        found = Explanation(edge.action, "rebuilt", record=current, here=True, files=files)
-        if current is None or earlier is None:
-            return found
-        changes, because = self._compared(other, earlier, current.fields)
-        return replace(found, key=current.key, changes=changes, because=because)
+        changes: tuple[Change, ...] = ()
+        because: tuple[Explanation, ...] = ()
+        if current is not None and earlier is not None:
+            changes, because = self._compared(other, earlier, current.fields)
+        found = Explanation(
+            edge.action, "rebuilt", record=current, here=True, files=files, changes=changes, because=because
+        ).complete()
+        self._traced[known] = found
+        return found
 
     def _damaged(self, action: Action, verdict: Verdict) -> tuple[tuple[str, str], ...]:
         entry = self._engine.ledger.get(action.name)

@@ -7,11 +7,11 @@ documents with `differences`. One traversal serves both, so that the explanation
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from pipeline.action import Action, Json, Upstream
+from pipeline.store.digest import canonical
 
 SCHEMA = 1
 """Raised when the meaning of a field changes: every old record then misses."""
@@ -47,8 +47,7 @@ def document(
 
 def digest(fields: Mapping[str, Json]) -> str:
     """SHA-256 of the canonical JSON (sorted keys, no spaces, UTF-8) of a key document."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(fields)).hexdigest()
 
 
 def read_by(edge: Upstream, outputs: Mapping[str, str]) -> dict[str, str]:

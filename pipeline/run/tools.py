@@ -23,6 +23,8 @@ from pipeline import process
 from pipeline.action import Json, Tool
 from pipeline.errors import SlipwayError
 
+from . import native_tools
+
 if TYPE_CHECKING:
     from pipeline.toolchains.environment import Environment
 
@@ -45,6 +47,7 @@ PROGRAMS = {
     "cc": ("cc", "gcc", "clang"),
     "c++": ("c++", "g++", "clang++"),
     "aarch64-cc": ("aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc"),
+    "aarch64-c++": ("aarch64-linux-gnu-g++", "aarch64-unknown-linux-gnu-g++"),
 }
 """Names in keys -> file names that will do, best first. Any other name is itself the file's name."""
 
@@ -67,11 +70,18 @@ class Finder:
     Args:
         memo: a JSON file of ours; it may be missing, and is made anew when it is damaged.
         environments: the environment of a toolchain that is not `current`, by its name.
+        checkouts: the directory of a checkout that is built, by its name.
     """
 
-    def __init__(self, memo: Path, environments: Callable[[str], Environment] | None = None) -> None:
+    def __init__(
+        self,
+        memo: Path,
+        environments: Callable[[str], Environment] | None = None,
+        checkouts: Callable[[str], Path | None] = lambda _: None,
+    ) -> None:
         self._memo = memo
         self._environments = environments
+        self._checkouts = checkouts
         self._lock = threading.Lock()
 
     def find(self, name: str) -> Tool | None:
@@ -94,6 +104,10 @@ class Finder:
             found = next(self._candidates(name), None)
             said = [] if found is None else program_digest(found)
             return None if found is None or not said else Tool(name, found, said[0])
+        if native_tools.is_native(name):
+            return native_tools.find(
+                name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts
+            )
         for path in self._candidates(name):
             version = self._remember([_state(path), *_xcode()], partial(_version, path))
             if version:
@@ -114,6 +128,8 @@ class Finder:
             return identity.watched(environment, self._remember)
         tool = self.find(name)
         paths = [*([tool.path] if tool else []), *map(Path, os.get_exec_path()), *_xcode_paths()]
+        if native_tools.is_native(name):
+            paths += native_tools.watched(name, self._checkouts)
         return [path for path in dict.fromkeys(paths) if path.exists()]
 
     def _environment(self, name: str) -> Environment | None:

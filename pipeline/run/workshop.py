@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -46,6 +46,7 @@ class StepModules:
     def __init__(self, package: str, known: Mapping[str, str] | None = None) -> None:
         self._package = package
         self.digests = dict(known or {})
+        self._runs: dict[str, Callable[[Job], Mapping[str, Json] | None]] = {}
 
     def code(self, step: str) -> str:
         """See `Steps`."""
@@ -57,7 +58,9 @@ class StepModules:
 
     def load(self, step: str) -> Callable[[Job], Mapping[str, Json] | None]:
         """See `Steps`."""
-        run: Callable[[Job], Mapping[str, Json] | None] = importlib.import_module(f"{self._package}.{step}").run
+        run = self._runs.get(step)
+        if run is None:
+            run = self._runs[step] = importlib.import_module(f"{self._package}.{step}").run
         return run
 
 
@@ -101,8 +104,24 @@ class Read(NamedTuple):
     shown: Iterable[str] | None = None
 
 
+class Inputs(Mapping[str, Path]):
+    """Role -> path. A step that reads thousands of inputs may take them from `paths`, as text."""
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        self.paths = paths
+
+    def __getitem__(self, role: str) -> Path:
+        return Path(self.paths[role])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
 class Made(NamedTuple):
-    """What a step left in `out`, and what that took. The directory is gone, or another's, when the block ends."""
+    """What a step left in `out`, and what that took; until `Workshop.clear_away`, `out` is nobody else's."""
 
     out: str
     log: str
@@ -137,9 +156,8 @@ class Workshop:
         self._spare: list[str] = []
         self._ready = False
 
-    @contextmanager
-    def run(self, action: Action, inputs: Iterable[Read], memory: int) -> Iterator[Made]:
-        """Run an action's step, and hold what it left while the `with` block takes it in.
+    def run(self, action: Action, inputs: Iterable[Read], memory: int) -> Made:
+        """Run an action's step; the caller takes what it left, and calls `clear_away`.
 
         Args:
             action: what to do.
@@ -150,14 +168,14 @@ class Workshop:
             SlipwayError: what the step raised, or an output is missing.
         """
         out = self._empty()
-        view = f"{out}.view"
+        view = _view(out)
         log = f"{self._logs}/{action.step}.{action.subject}.log"
         with suppress(FileNotFoundError):
             os.unlink(log)
         try:
             job = Job(
                 params=action.params,
-                inputs={read.role: Path(_laid_out(read, view)) for read in inputs},
+                inputs=Inputs({read.role: _laid_out(read, view) for read in inputs}),
                 tools={name: self._tools[name] for name in action.tools},
                 out=Path(out),
                 log=Path(log),
@@ -171,9 +189,24 @@ class Workshop:
             missing = [name for name in action.outputs if not os.path.isfile(f"{out}/{name}")]
             if missing:
                 raise StepError(f"{action.name} did not write {', '.join(missing)}", log=Path(log))
-            yield Made(out, log, facts, began, seconds, usage)
-        finally:
-            self._give_back(out, view)
+        except BaseException:
+            self.clear_away(out)
+            raise
+        return Made(out, log, facts, began, seconds, usage)
+
+    def clear_away(self, out: str) -> None:
+        """Remove what is left of a job."""
+        view = _view(out)
+        if os.path.lexists(view):
+            shutil.rmtree(view, ignore_errors=True)
+        try:
+            left = os.listdir(out)
+        except OSError:
+            return
+        if left:
+            shutil.rmtree(out, ignore_errors=True)
+        else:
+            self._spare.append(out)
 
     def clear(self) -> None:
         """Remove what runs that were killed left half-done."""
@@ -192,17 +225,10 @@ class Workshop:
         os.mkdir(out)
         return out
 
-    def _give_back(self, out: str, view: str) -> None:
-        if os.path.lexists(view):
-            shutil.rmtree(view, ignore_errors=True)
-        try:
-            left = os.listdir(out)
-        except OSError:
-            return
-        if left:
-            shutil.rmtree(out, ignore_errors=True)
-        else:
-            self._spare.append(out)
+
+def _view(out: str) -> str:
+    """Where narrowed inputs are shown to the job that writes to `out`."""
+    return f"{out}.view"
 
 
 def _laid_out(read: Read, view: str) -> str:

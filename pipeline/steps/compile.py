@@ -15,6 +15,7 @@ from typing import cast
 from pipeline.action import Job, Json, Stage
 
 from . import compile_mlc, compile_prebuilt
+from .shaders import shaders
 
 HOST_BLIND = frozenset({"metal"})
 """Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.
@@ -50,12 +51,15 @@ def _relax(job: Job) -> dict[str, Json]:
     """Compile with TVM's Relax.
 
     Facts besides: `lower_cpu` and `codegen_cpu` in seconds, and `schedule`, which says where a device's usual schedule
-    could not be had.
+    could not be had; for Metal `kernels`, and how many of them were compiled here.
     """
     backend = job.params["backend"]
     worker = job.services.worker(job.params["toolchain"])
     stage = Stage("pipeline.compilers.relax:lower", lowering(job))
-    arguments = {"triple": backend["triple"], "out": str(job.out)}
+    arguments: dict[str, Json] = {"triple": backend["triple"], "out": str(job.out)}
+    compiled_here = shaders(job)
+    if compiled_here is not None:
+        arguments["shaders"] = compiled_here
     facts = worker.call("pipeline.compilers.relax:codegen", arguments, log=job.log, after=stage)
     return cast("dict[str, Json]", facts)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.action import Job, Json
 from pipeline.compilers.mlc_refusals import missing, unknown_architecture
-from pipeline.errors import StepError, ToolMissing
+from pipeline.errors import StepError
 
 CONFIG = "mlc-chat-config.json"
 
@@ -27,7 +27,7 @@ def arguments(job: Job) -> dict[str, Json]:
     model, backend, name = job.params["model"], job.params["backend"], job.params["toolchain"]
     config = job.inputs["config"] / CONFIG
     chat = _read(config, str(model["model"]))
-    found = usable(job.inputs["toolchain"], name)
+    found = mlc_of(job.inputs["toolchain"], name)
     model_type = str(model["options"].get("model_type", chat.get("model_type")))
     if found["architectures"] is not None and model_type not in found["architectures"]:
         raise unknown_architecture(model_type, name, found["architectures"])
@@ -42,27 +42,24 @@ def arguments(job: Job) -> dict[str, Json]:
         "config": str(config),
         "model": dict(model),
         "backend": dict(backend),
+        "metal_simdgroup": found["metal_simdgroup"],
         "kernels": backend.get("kernels", "source"),
         "out": str(job.out),
         "log": str(job.log),
     }
 
 
-def usable(toolchain: Path, name: str) -> Mapping[str, Json]:
-    """What probe.json says of the toolchain's mlc_llm.
+def mlc_of(toolchain: Path, name: str) -> Mapping[str, Json]:
+    """What probe.json says of the toolchain's mlc_llm, and of its Metal rule.
 
     Raises:
-        ToolMissing: there is none, or it cannot be imported.
+        ToolMissing: there is none.
     """
-    found: Mapping[str, Json] | None = json.loads((toolchain / "probe.json").read_text(encoding="utf-8")).get("mlc")
+    probe: Mapping[str, Json] = json.loads((toolchain / "probe.json").read_text(encoding="utf-8"))
+    found: Mapping[str, Json] | None = probe.get("mlc")
     if found is None:
         raise missing(f"toolchain {name}")
-    if found["error"] is not None:
-        raise ToolMissing(
-            f"mlc_llm of toolchain {name} cannot be imported: {found['error']}",
-            cure="install mlc_llm and a TVM of the same week; a checkout (`source`) needs its library built",
-        )
-    return found
+    return {**found, "metal_simdgroup": bool(probe.get("metal_simdgroup"))}
 
 
 def raw_checkpoint(job: Job) -> Path:

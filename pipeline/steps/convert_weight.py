@@ -9,7 +9,7 @@ from typing import cast
 
 from pipeline.action import Job, Json
 
-from .compile_mlc import raw_checkpoint, usable
+from .compile_mlc import mlc_of, raw_checkpoint
 
 FUNCTION = "pipeline.compilers.mlc_convert:convert_weight"
 
@@ -25,7 +25,7 @@ def run(job: Job) -> dict[str, Json]:
         ToolMissing: the toolchain has no mlc_llm.
     """
     name = job.params["toolchain"]
-    found = usable(job.inputs["toolchain"], name)
+    found = mlc_of(job.inputs["toolchain"], name)
     arguments = {
         "kind": found["kind"],
         "checkpoint": str(raw_checkpoint(job)),

@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 
 from pipeline.action import Job, Json, Worker
-from pipeline.errors import CompilerCrash, StepError
+from pipeline.compilers.mlc_refusals import missing
+from pipeline.errors import CompilerCrash, StepError, ToolMissing
 
 SIMDGROUP_CPU = 4.0
 """CPU seconds Metal's simdgroup rule may take for two small matmuls. Where it is usable it needs a fraction of one."""
@@ -33,7 +34,7 @@ def run(job: Job) -> dict[str, Json]:
     """
     name = job.params["toolchain"]
     worker = job.services.worker(name)
-    found = probe(worker, name, job.log, mlc_on_path=bool(job.params.get("mlc")))
+    found = probe(worker, name, job.log, mlc=bool(job.params.get("mlc")))
     (job.out / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if name == "current":
         return found
@@ -44,14 +45,14 @@ def run(job: Job) -> dict[str, Json]:
     return {**found, "lock": frozen} if "spec" in job.params else found
 
 
-def probe(worker: Worker, name: str, log: Path, *, mlc_on_path: bool) -> dict[str, Json]:
+def probe(worker: Worker, name: str, log: Path, *, mlc: bool) -> dict[str, Json]:
     """Everything that is known of a toolchain: the content of `probe.json`.
 
     Args:
         worker: the toolchain's.
         name: its name.
         log: gets what is printed.
-        mlc_on_path: whether a program `mlc_llm` on PATH belongs to it.
+        mlc: whether mlc_llm must be there, and be usable.
 
     Raises:
         StepError, ToolMissing: see `run`.
@@ -70,8 +71,27 @@ def probe(worker: Worker, name: str, log: Path, *, mlc_on_path: bool) -> dict[st
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
         raise StepError(what, cure=cure, log=log)
     found["metal_simdgroup"] = "metal" in found["codegens"] and works("metal_simdgroup", SIMDGROUP_CPU)
-    found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", {"on_path": mlc_on_path}, log=log)
+    on_path = {"on_path": mlc and name == "current"}
+    found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", on_path, log=log)
+    if mlc:
+        usable(found["mlc"], name, log)
     return found
+
+
+def usable(found: Json, name: str, log: Path) -> None:
+    """Refuse a toolchain that is to run mlc_llm and cannot. It must not be remembered: the cure may change no input.
+
+    Raises:
+        ToolMissing: there is none, or it cannot be imported.
+    """
+    if found is None:
+        raise missing(f"toolchain {name}")
+    if found["error"] is not None:
+        raise ToolMissing(
+            f"mlc_llm of toolchain {name} cannot be imported: {found['error']}",
+            cure="install mlc_llm and a TVM of the same week; the log has the traceback",
+            log=log,
+        )
 
 
 def _agree(name: str, found: dict[str, Json]) -> None:

@@ -117,9 +117,7 @@ def _linked(models: int) -> str:
     return f"linked, {count}/{count} constructors; control bites"
 
 
-def _prove_numbers(
-    job: Job, library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
-) -> Findings:
+def _prove_numbers(job: Job, library: Library, runtime: Mapping[str, str], scratch: Path, summary: str) -> Findings:
     """Link for real, run every model, compare."""
     compiler = job.tools.get("cc")
     if compiler is None:

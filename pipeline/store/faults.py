@@ -19,9 +19,10 @@ StrPath = str | os.PathLike[str]
 _CURES = {
     errno.ENOSPC: "free some space (doit gc), then run doit again: what is finished is kept",
     errno.EDQUOT: "your quota is used up: free some space (doit gc), then run doit again",
-    errno.EACCES: "make it writable for you, or point SLIPWAY_STORE at a directory that is",
-    errno.EPERM: "make it writable for you, or point SLIPWAY_STORE at a directory that is",
-    errno.EROFS: "the file system is read-only: remount it, or point SLIPWAY_STORE elsewhere",
+    errno.EFBIG: "raise the limit for the size of a file (ulimit -f), then run doit again: what is finished is kept",
+    errno.EACCES: "make it writable for you",
+    errno.EPERM: "make it writable for you",
+    errno.EROFS: "the file system is read-only: make it writable",
     errno.EIO: "the disk cannot be read or written there: check it before you trust it with a build",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or run fewer jobs (-n)",
     errno.ENAMETOOLONG: "shorten the names of models or variants, or build in a directory with a shorter path",
@@ -29,6 +30,12 @@ _CURES = {
     errno.EISDIR: "a directory is where a file should be: move it away",
     errno.ENOTEMPTY: "a directory is where a file should be: move it away",
 }
+
+
+_IN_THE_STORE = ("to the store", "a blob", "store an output", "store a download")
+"""How the things end that are done in the store, which can be elsewhere."""
+
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class BlobMissing(StoreError):
@@ -45,5 +52,9 @@ def store_error(error: OSError, doing: str, path: StrPath | None = None) -> Stor
     """
     said = (error.strerror or str(error)).lower()
     cure = _CURES.get(error.errno or 0, "run doit again; if it stays, look at what else uses that path")
+    if error.errno in _REFUSED and doing.startswith("read"):
+        cure = "make it readable for you"
+    elif error.errno in _REFUSED and doing.endswith(_IN_THE_STORE):
+        cure += ", or point SLIPWAY_STORE at a directory that is"
     where = path if path is not None else error.filename
     return StoreError(f"cannot {doing}: {said}", where=os.fsdecode(where) if where is not None else None, cure=cure)

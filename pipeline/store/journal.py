@@ -26,7 +26,7 @@ import fcntl
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from .faults import store_error
 
@@ -119,8 +119,8 @@ class Journal:
         line = seal(payload)
         with self._lock:
             try:
-                with self._exclusive() as size:
-                    start = size
+                size = start = self._acquire()
+                try:
                     if size and size != self._clean_end and os.pread(self._fd, 1, size - 1) != b"\n":
                         line = b"\n" + line
                         start += 1
@@ -129,6 +129,8 @@ class Journal:
                     if self._seen == size:
                         self._seen = size + len(line)
                     self._clean_end = size + len(line)
+                finally:
+                    self._release()
             except OSError as error:
                 raise store_error(error, "write", self.path) from error
             return start, self._clean_end - start
@@ -145,12 +147,15 @@ class Journal:
         temporary = f"{self.path}.{os.getpid()}"
         with self._lock:
             try:
-                with self._exclusive():
+                self._acquire()
+                try:
                     with open(temporary, "wb") as file:
                         file.writelines(map(seal, payloads()))
                         file.flush()
                         os.fsync(file.fileno())
                     os.replace(temporary, self.path)
+                finally:
+                    self._release()
                 self._open()
             except OSError as error:
                 with contextlib.suppress(OSError):
@@ -210,25 +215,23 @@ class Journal:
         self._fd, self._writable = fd, writable
         self._inode = os.fstat(self._fd).st_ino
 
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[int]:
-        """Hold the file's lock; gives its size. The lock of a dead process is gone with it."""
+    def _acquire(self) -> int:
+        """Take the file's lock; return its size. The lock of a dead process is gone with it."""
         while True:
             if not self._writable:
                 self._open(create=True)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                if os.stat(self.path).st_ino == self._inode:
-                    break
+                state = os.stat(self.path)
+                if state.st_ino == self._inode:
+                    return state.st_size
             except FileNotFoundError:
                 pass
             self.close()
-        fd = self._fd
-        try:
-            yield os.fstat(fd).st_size
-        finally:
-            with contextlib.suppress(OSError):
-                fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed: then the lock is gone as well
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _write(self, data: bytes, size: int) -> None:
         written = 0

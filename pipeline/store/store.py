@@ -21,7 +21,6 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import StoreError
@@ -151,7 +150,7 @@ class Store:
             path: outputs.take(path, os.fspath(file), small, self.blobs, move=move) for path, file in files.items()
         }
         printed = None if log is None else outputs.take_log(os.fspath(log), small, self.blobs)
-        complete = replace(record, outputs=taken, small=small, log=printed)
+        complete = record.with_outputs(taken, small, printed)
         self.blobs.flush()
         self.records.put(complete)
         if self.remote is not None and self.remote.write:

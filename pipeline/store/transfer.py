@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import StoreError
 
@@ -39,13 +40,13 @@ class Transferred:
 
 
 def open_source(root: StrPath, note: list[str]) -> Store:
-    """Another store directory, to read from; what is wrong with it is noted in `note`.
+    """Another store directory, to read from; what is wrong with it is noted in `note`. It may be empty.
 
     Raises:
         StoreError: there is no store.
     """
     path = os.fspath(root)
-    if not os.path.isfile(f"{path}/records"):  # noqa: PTH113 - the store speaks in strings
+    if not any(Path(path, name).is_file() for name in ("records", "lock")):
         raise StoreError(
             "there is no store", where=path, cure="name a directory that `doit cache export` made, or a build/store"
         )

@@ -28,6 +28,12 @@ from .spec import is_made, spec
 
 FOLDER = "build/toolchains"
 
+WITHOUT_LIBRARY = "SKIP_LOADING_MLCLLM_SO"
+"""What tells mlc_llm not to load its C++ library."""
+
+_LIBRARIES = ("build", "build/lib", "python/mlc_llm")
+"""Where a checkout of mlc-llm has that library once it is built."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -97,8 +103,18 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment variables for whatever runs in it."""
-        return {} if self.source is None else {"MLC_LLM_SOURCE_DIR": str(self.source)}
+        """Environment variables for whatever runs in it.
+
+        Of a checkout whose C++ library was not built, the Python part is used alone: compiling needs no more.
+        """
+        if self.source is None:
+            return {}
+        return {"MLC_LLM_SOURCE_DIR": str(self.source), **({} if self.has_library else {WITHOUT_LIBRARY: "1"})}
+
+    @property
+    def has_library(self) -> bool:
+        """Whether the C++ library of its checkout has been built."""
+        return self.source is not None and any(list(self.source.glob(f"{at}/libmlc_llm*")) for at in _LIBRARIES)
 
     @property
     def usable(self) -> bool:

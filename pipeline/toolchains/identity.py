@@ -60,7 +60,8 @@ def version(
     if environment.source is not None:
         files = list(_modules(environment))
         states = hashlib.sha256(json.dumps([_state(path) for path in files]).encode()).hexdigest()
-        parts.append(f"mlc-llm {remember(['mlc-llm', states], lambda: _digest(environment, files))}")
+        digest = remember(["mlc-llm", states], lambda: _digest(environment, files))
+        parts.append(f"mlc-llm {digest}{'' if environment.has_library else ' without its library'}")
     return "; ".join(parts)
 
 

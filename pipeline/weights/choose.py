@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import DownloadError
 
+_EMPTY = "put the files there, or name the place where they are in targets.yaml"
+
 
 def choose(names: Iterable[str], *, subdir: str | None, patterns: Sequence[str], where: str) -> dict[str, str]:
     """Select names; return name -> path in the result (the name with `subdir` stripped).
@@ -34,7 +36,7 @@ def choose(names: Iterable[str], *, subdir: str | None, patterns: Sequence[str],
         raise DownloadError(
             f"no directory {prefix[:-1]!r} in it" if prefix else "no files in it",
             where=where,
-            cure=f"correct `subdir` in targets.yaml{_nearest(prefix[:-1], folders)}",
+            cure=f"correct `subdir` in targets.yaml{_nearest(prefix[:-1], folders)}" if prefix else _EMPTY,
         )
     if not patterns:
         return below

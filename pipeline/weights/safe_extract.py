@@ -188,7 +188,7 @@ def _opened(archive: Path, where: str) -> Iterator[_Reader]:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise  # the disk's complaint; those of gzip and bz2 have no number
         raise DownloadError(
-            f"is not a zip or tar archive, or is damaged: {problem}",
+            f"is not a zip or tar archive, or is damaged: {str(problem).partition(':')[0]}",
             where=where,
             cure="check the URL; an error page of a server also ends up here",
         ) from problem

@@ -1,8 +1,8 @@
 """A stand-in for GitHub's runners: enough of them to run the scripts of our workflows, each job in a fresh clone.
 
 Steps run in order with bash as GitHub calls it. Checkout is the clone, what a step with the id `install` does is there
-already, caches and artifacts are directories. As in the real ones, a file comes out of an artifact with another mode and
-another time.
+already, caches and artifacts are directories. As with the real ones, a file comes out of an artifact with another mode
+and another time.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 from projects import clone
@@ -25,7 +24,7 @@ def test_stats(built):
 def test_verify_finds_a_flipped_bit_and_the_next_run_heals_it(built):
     assert "all sound" in built.ok("cache", "verify").output
     blob = largest_blob(built)
-    os.chmod(blob, 0o644)
+    blob.chmod(0o644)
     data = bytearray(blob.read_bytes())
     data[100] ^= 1
     blob.write_bytes(data)

@@ -41,6 +41,10 @@ def test_groups_are_merged_until_they_are_few_enough(project):
     assert [len(line.split()) for line in lines] == [2, 2]
 
 
+def test_what_jobs_share_is_what_no_compile_comes_before(project):
+    assert project.ok("cells", "--format", "shared").output == "toolchain:current weights:tiny params:tiny-f32\n"
+
+
 @pytest.mark.tvm
 def test_only_stale_cells(built):
     assert json.loads(built.ok("cells", "--stale", "--format", "github").output) == {"include": []}

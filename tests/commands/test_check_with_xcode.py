@@ -64,7 +64,8 @@ def mac(tmp_path):
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
         done = subprocess.run(
-            [sys.executable, SCRIPT, "dist"], cwd=tmp_path, env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            [sys.executable, SCRIPT, "dist"], cwd=tmp_path,
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         log = tmp_path / "log"

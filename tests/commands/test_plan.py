@@ -70,6 +70,13 @@ def test_the_estimate_comes_from_earlier_runs_whatever_has_changed_since(built, 
     assert estimate["jobs"] == 2
 
 
+def test_a_remote_store_that_is_down_is_told_and_the_plan_is_made_without_it(built):
+    built.edit("targets.yaml", '"14.0"', '"15.0"')
+    text = built.ok("plan", env={"SLIPWAY_REMOTE": "http://127.0.0.1:9/slipway"}).output
+    assert text.count("going on without it") == 1
+    assert "1 to build" in text
+
+
 def test_an_ignored_task_blocks_what_needs_it(built):
     built.ok("ignore", "params:tiny-f32")
     plan = planned(built, "bundle")

@@ -46,9 +46,11 @@ class Graph(Project):
     def hold(self, subject: str) -> None:
         self.write(f"hold/{subject}", "")
 
-    def release(self) -> None:
-        shutil.rmtree(self.path("hold"))
-        shutil.rmtree(self.path("held"), ignore_errors=True)
+    def is_held(self, subject: str) -> bool:
+        return self.path(f"held/{subject}").exists()
+
+    def release(self, subject: str) -> None:
+        self.path(f"hold/{subject}").unlink()
 
     def outputs(self) -> dict[str, str]:
         """Every output there is, by path below build/out."""

@@ -16,9 +16,10 @@ def kill_in(graph, subject, how=signal.SIGKILL):
     """Start a doit, and end it while this action runs."""
     graph.hold(subject)
     run = Background(graph)
-    run.until(graph.path(f"held/{subject}").exists)
+    run.until(lambda: graph.is_held(subject))
     run.kill(how)
-    graph.release()
+    graph.release(subject)
+    shutil.rmtree(graph.path("held"))
 
 
 def test_during_the_first_build(graph):

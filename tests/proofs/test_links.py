@@ -10,7 +10,7 @@ from proof_subjects import MACHINE, backend
 
 from pipeline import link_flags
 from pipeline.action import Tool
-from pipeline.proofs.links import Linker, full_flags, is_native, linker_for, missing_linker, stub_text
+from pipeline.proofs.links import Linker, full_flags, is_native, link, linker_for, missing_linker, stub_text
 
 TOOLS = {name: Tool(name, Path("/bin", name), "LLD 19") for name in ("ld64.lld", "ld.lld", "wasm-ld", "cc")}
 FOREIGN = "linux-arm64" if MACHINE != "aarch64" else "android-arm64"
@@ -54,6 +54,18 @@ def test_native_is_this_system_and_processor():
 def test_a_compiler_passes_every_word_on():
     assert Linker(TOOLS["cc"], driver=True).words(["-u", "a,b"]) == ["-Xlinker", "-u", "-Xlinker", "a,b"]
     assert Linker(TOOLS["ld.lld"]).words(["-u", "a,b"]) == ["-u", "a,b"]
+
+
+def test_an_elf_linker_is_told_the_architecture(tmp_path):
+    # Before lld 15 it does not look into archives for it: "target emulation unknown".
+    told = tmp_path / "ld.lld"
+    told.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.words"\n')
+    told.chmod(0o755)
+    linker = Linker(Tool("ld.lld", told, "stand-in LLD"))
+    flags = full_flags(backend("android-arm64"), Path("x.a"), ["first_model_"])
+    link(linker, backend("android-arm64"), flags, tmp_path / "out.so", offered=(), log=tmp_path / "log")
+    words = (tmp_path / "ld.lld.words").read_text().splitlines()
+    assert words[words.index("-m") + 1] == "aarch64linux"
 
 
 def test_the_flags_are_those_of_the_kits():

@@ -131,6 +131,12 @@ def test_the_source_is_never_changed(store, other, build):
     assert contents(Path(store.root)) == before
 
 
-def test_a_directory_without_records_is_no_store(tmp_path):
+def test_an_empty_store_is_a_store(store, other, tmp_path):
+    assert transfer(store, other).records == 0
+    other.close()
+    assert transfer(open_source(other.root, []), store).records == 0
+
+
+def test_any_other_directory_is_none(tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
         open_source(tmp_path, [])

@@ -12,21 +12,29 @@ from pipeline.action import Job
 
 
 def run(job: Job) -> None:
-    """Do the work; while `hold/SUBJECT` is there, half of the output is written and the other half has to wait."""
+    """Do the work, with a stop after half of it while `hold/SUBJECT` is there, and at the end for `hold/SUBJECT.done`."""
     subject = job.params["line"].split()[0]
     note("begin", subject)
-    hold, target = Path("hold", subject), job.out / job.params["writes"]
-    if hold.exists():
+    if Path("hold", subject).exists():
+        target = job.out / job.params["writes"]
         join.run(job)
         target.write_bytes(target.read_bytes()[: target.stat().st_size // 2])
-        Path("held").mkdir(exist_ok=True)
-        Path("held", subject).touch()
-        while hold.exists():
-            time.sleep(0.005)
-        Path("held", subject).unlink()
+        wait(subject)
     time.sleep(float(os.environ.get("EACH_TAKES", "0")))
     join.run(job)
+    wait(f"{subject}.done")
     note("end", subject)
+
+
+def wait(name: str) -> None:
+    """Wait while `hold/NAME` is there, with `held/NAME` to say so."""
+    hold, held = Path("hold", name), Path("held", name)
+    if hold.exists():
+        held.parent.mkdir(exist_ok=True)
+        held.touch()
+        while hold.exists():
+            time.sleep(0.005)
+        held.unlink(missing_ok=True)
 
 
 def note(what: str, subject: str) -> None:

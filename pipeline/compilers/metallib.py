@@ -1,0 +1,236 @@
+"""Compiles Metal kernels on this machine, with Xcode's Metal compiler, instead of on the device when a model is loaded.
+
+`relax` uses it for a backend that says `kernels: metallib`, and whoever drives mlc_llm may: it imports nothing but the
+standard library, so that it runs in any toolchain's interpreter, by its path. TVM asks for one kernel after the other
+(`tvm_callback_metal_compile`), and its own helper starts two programs for each. Here TVM is asked twice: the first time
+only to learn the sources, which are then compiled side by side, one program each; the second time it gets what was
+compiled. Kernels repeat, between the context sizes of a model and between the architectures of Catalyst, so each is
+kept under the digest of all that it depends on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CALLBACK = "tvm_callback_metal_compile"
+"""The function TVM's code generator calls with the source of a kernel and its target; it returns a metallib."""
+
+GENERATOR = "target.build.metal"
+"""The function by which TVM generates all kernels of a module."""
+
+MAGIC = b"MTLB"
+"""How a metallib begins."""
+
+_DIGEST = 32
+_LINES = 12
+_OPTIMISATION = "-O3"
+_TOOLCHAIN_MISSING = ("missing Metal Toolchain", "unable to find utility")
+"""What xcrun says where Xcode has no Metal compiler: since Xcode 26 it is a download of its own."""
+
+INSTALL = "install Xcode, then: xcodebuild -downloadComponent MetalToolchain; or set `kernels: source` for the backend"
+
+
+class Refused(Exception):
+    """The Metal compiler refused a kernel; the message has its last lines."""
+
+
+class Missing(Exception):
+    """There is no Metal compiler; the message says what was looked for. `INSTALL` is the cure."""
+
+
+@dataclass(frozen=True)
+class Shaders:
+    """What kernels are compiled for.
+
+    Attributes:
+        sdk: `iphoneos`, `iphonesimulator` or `macosx`: a device's metallib is refused by the simulator.
+        triple: `air64-apple-ios14.0`: without it, the oldest system would be that of the SDK.
+        language: `ios-metal2.3`.
+        version: what compiler and SDK say they are.
+        memo: directory of what was compiled before.
+    """
+
+    sdk: str
+    triple: str
+    language: str
+    version: str
+    memo: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The words that decide what comes out."""
+        return (f"-std={self.language}", "-target", self.triple, _OPTIMISATION)
+
+    def digest(self, source: str) -> str:
+        """What a kernel is kept under: SHA-256 of source, flags, SDK and compiler."""
+        text = json.dumps([self.sdk, self.flags, self.version, source], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Count:
+    """How many kernels there were, and how many had to be compiled."""
+
+    kernels: int = 0
+    compiled: int = 0
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Compiles kernels for one kind of system, `jobs` at a time."""
+
+    shaders: Shaders
+    jobs: int
+    count: Count = field(default_factory=Count)
+
+    def compile_all(self, sources: Sequence[str]) -> dict[str, bytes]:
+        """The metallib of each source.
+
+        Raises:
+            Refused, Missing: one could not be compiled.
+        """
+        distinct = list(dict.fromkeys(sources))
+        self.count.kernels += len(distinct)
+        with ThreadPoolExecutor(max(1, min(self.jobs, len(distinct)))) as pool:
+            return dict(zip(distinct, pool.map(self._obtain, distinct), strict=True))
+
+    def _obtain(self, source: str) -> bytes:
+        """The metallib of a kernel, compiled by one process only, however many ask."""
+        digest = self.shaders.digest(source)
+        path = Path(self.shaders.memo, digest[:2], digest)
+        known = _read(path)
+        if known is not None:
+            return known
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = _read(path)
+            if known is None:
+                known = self._compiled(source)
+                self.count.compiled += 1
+                _write(path, known)
+        return known
+
+    def _compiled(self, source: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="slipway-metal-") as folder:
+            text, made = Path(folder, "kernel.metal"), Path(folder, "kernel.metallib")
+            text.write_text(source, encoding="utf-8")
+            words = ["xcrun", "-sdk", self.shaders.sdk, "metal", *self.shaders.flags, str(text), "-o", str(made)]
+            try:
+                done = subprocess.run(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                    env=_environment(),
+                )
+            except FileNotFoundError:
+                raise Missing("there is no xcrun on this machine") from None
+            said = done.stdout.decode(errors="replace").strip()
+            if any(phrase in said for phrase in _TOOLCHAIN_MISSING):
+                raise Missing(f"Xcode has no Metal compiler for {self.shaders.sdk}: {said.splitlines()[0]}")
+            if done.returncode != 0 or not made.is_file():
+                print(f"$ {' '.join(words)}\n{said}\n{source}", flush=True)  # noqa: T201 - a worker's stdout is its log
+                raise Refused(
+                    f"metal ended with status {done.returncode}:\n    " + "\n    ".join(said.splitlines()[-_LINES:])
+                )
+            data = made.read_bytes()
+        if not data.startswith(MAGIC):
+            raise Refused(f"metal wrote something that is no metallib: it begins with {data[:4]!r}")
+        return data
+
+
+@contextmanager
+def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
+    """As long as the context lasts, TVM in this process gets its Metal kernels compiled by us.
+
+    Args:
+        shaders: what for.
+        jobs: how many compilers may run at once; one a processor where left out.
+
+    Yields:
+        How many kernels were asked for, and how many had to be compiled.
+
+    Raises:
+        Refused, Missing: a kernel could not be compiled. (On their way through TVM they become something else.)
+    """
+    ffi: Any = importlib.import_module("tvm_ffi")
+    generate = ffi.get_global_func(GENERATOR)
+    compiler = Compiler(shaders, jobs or os.cpu_count() or 1)
+    failures: list[Exception] = []
+
+    def compile_all(sources: Sequence[str]) -> dict[str, bytes]:
+        try:
+            return compiler.compile_all(sources)
+        except (Refused, Missing) as failure:
+            failures.append(failure)
+            raise
+
+    def generate_twice(module: Any, target: Any) -> Any:
+        sources: list[str] = []
+
+        def learn(source: Any, _target: Any) -> Any:
+            sources.append(str(source))
+            return source
+
+        _register(ffi, CALLBACK, learn)
+        generate(module, target)
+        libraries = compile_all(sources)
+
+        def give(source: Any, _target: Any) -> bytes:
+            text = str(source)
+            if text not in libraries:  # TVM wrote it in another way this time
+                libraries.update(compile_all([text]))
+            return libraries[text]
+
+        _register(ffi, CALLBACK, give)
+        return generate(module, target)
+
+    _register(ffi, GENERATOR, generate_twice)
+    try:
+        yield compiler.count
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        _register(ffi, GENERATOR, generate)
+        _register(ffi, CALLBACK, lambda source, _target: (source, "metal"))
+
+
+def _register(ffi: Any, name: str, function: Any) -> None:
+    ffi.register_global_func(name, function, override=True)
+
+
+def _environment() -> Mapping[str, str]:
+    """The environment without what would steer the compiler past its flags."""
+    steering = {"SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "TOOLCHAINS"}
+    return {name: value for name, value in os.environ.items() if name not in steering}
+
+
+def _read(path: Path) -> bytes | None:
+    """A kernel that was kept, if it is whole."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_bytes(hashlib.sha256(data).digest() + data)
+    temporary.replace(path)

@@ -1,0 +1,148 @@
+"""Drives CMake: configure a project in a folder of its own, ask which targets it has, build some of them.
+
+The step `runtime` calls it. Everything that decides what comes out is on the command line; nothing is inherited from
+the caller's environment. Which project, and which settings, is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+from pipeline.process import run
+
+STEERING = (
+    "CC", "CXX", "OBJC", "OBJCXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET",
+    "CMAKE_GENERATOR", "CMAKE_TOOLCHAIN_FILE", "CMAKE_PREFIX_PATH", "CMAKE_BUILD_TYPE", "CMAKE_BUILD_PARALLEL_LEVEL",
+    "CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER", "TVM_HOME", "TVM_SOURCE_DIR", "RUSTFLAGS", "MAKEFLAGS",
+)  # fmt: skip
+"""Variables by which a caller's shell would change what is built."""
+
+_QUERY = ".cmake/api/v1/query/codemodel-v2"
+_REPLY = ".cmake/api/v1/reply"
+_MARK = "slipway.json"
+
+CURES = {
+    "CMAKE_C_COMPILER": "install a C and C++ compiler",
+    "Cargo is not found": "install Rust (cargo and rustup): the tokenizers are written in it",
+    "rustup target add": "add the Rust target that the log names: rustup target add …",
+    "Could not find toolchain file": "check the NDK: build/cmake/android.toolchain.cmake is missing in it",
+    "or higher is required": "install the CMake that it asks for: pip install cmake",
+}
+"""What CMake or a compiler says -> what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target of a configured project.
+
+    Attributes:
+        name: its name in CMake.
+        type: `STATIC_LIBRARY`, `SHARED_LIBRARY`, `OBJECT_LIBRARY`, `UTILITY`, ….
+        artifacts: the files it makes; the objects of an object library.
+        dependencies: names of targets it needs.
+    """
+
+    name: str
+    type: str
+    artifacts: tuple[Path, ...]
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build folder.
+
+    Attributes:
+        cmake: the program.
+        source: the project.
+        folder: where it is built.
+        log: gets what the programs say.
+    """
+
+    cmake: Path
+    source: Path
+    folder: Path
+    log: Path
+
+    def configure(self, settings: Mapping[str, str], identity: Json) -> None:
+        """Configure, from nothing unless the folder was made for the same.
+
+        Args:
+            settings: CMake's cache variables.
+            identity: what else the objects in the folder depend on (versions of compilers).
+
+        Raises:
+            StepError: the project does not configure.
+        """
+        mark = {"source": str(self.source), "settings": dict(settings), "identity": identity}
+        if _read(self.folder / _MARK) != mark:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        query = self.folder / _QUERY
+        query.parent.mkdir(parents=True, exist_ok=True)
+        query.touch()
+        generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+        words = [f"-D{name}={value}" for name, value in sorted(settings.items())]
+        self._run([self.cmake, "-S", self.source, "-B", self.folder, *generator, *words], "configure")
+        (self.folder / _MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
+
+    def describe(self) -> tuple[str, dict[str, Target]]:
+        """The project's name, and its targets by name, as CMake's file API tells them.
+
+        Raises:
+            StepError: CMake is too old to tell (before 3.14).
+        """
+        replies = self.folder / _REPLY
+        index = _read(max(replies.glob("index-*.json"), default=replies / "index.json"))
+        found = [one for one in (index or {}).get("objects", []) if one["kind"] == "codemodel"]
+        if not found:
+            raise StepError("CMake does not say what it builds", where=self.folder, cure="install CMake 3.18 or later")
+        model = json.loads((replies / found[0]["jsonFile"]).read_text(encoding="utf-8"))["configurations"][0]
+        described = [json.loads((replies / one["jsonFile"]).read_text(encoding="utf-8")) for one in model["targets"]]
+        names = {one["id"]: one["name"] for one in described}
+        targets = {
+            one["name"]: Target(
+                name=one["name"],
+                type=one["type"],
+                artifacts=tuple(self.folder / made["path"] for made in one.get("artifacts", [])),
+                dependencies=tuple(names[other["id"]] for other in one.get("dependencies", []) if other["id"] in names),
+            )
+            for one in described
+        }
+        return str(model["projects"][0]["name"]), targets
+
+    def build(self, targets: Iterable[str], jobs: int | None = None) -> None:
+        """Build targets, with as many compilers at once as there are processors.
+
+        Raises:
+            StepError: something does not compile.
+        """
+        wanted = [word for target in targets for word in ("--target", target)]
+        parallel = str(jobs or os.cpu_count() or 1)
+        self._run([self.cmake, "--build", self.folder, "--parallel", parallel, *wanted], "build")
+
+    def _run(self, words: list[str | Path], what: str) -> None:
+        environment: dict[str, str | None] = {**dict.fromkeys(STEERING), "ZERO_AR_DATE": "1", "LC_ALL": "C"}
+        done = run(words, log=self.log, env=environment, check=False)
+        if done.status == 0:
+            return
+        lines = done.output.strip().splitlines()
+        errors = [line for line in lines if "error" in line.lower() or "FAILED" in line] or lines
+        cure = next((cure for said, cure in CURES.items() if said in done.output), "the log has all that was said")
+        shown = "\n    ".join(line.strip() for line in errors[:8])
+        raise StepError(f"cmake could not {what} {self.source.name}:\n    {shown}", cure=cure, log=self.log)
+
+
+def _read(path: Path) -> Json:
+    """A JSON file; None where there is none, or not a whole one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

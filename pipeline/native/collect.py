@@ -1,0 +1,140 @@
+"""Puts the static libraries of a runtime in order: checked against the backend, written with the same bytes each time.
+
+The steps `runtime` calls it with what CMake made, or with archives that somebody else built. Knows archives and objects;
+must not know CMake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipeline.action import Json
+from pipeline.binary.ar import Member, read_archive, write_archive
+from pipeline.binary.object_info import ObjectInfo
+from pipeline.binary.objects import is_object, read_object
+from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.errors import StepError
+
+from .libraries import REGISTERING
+
+_SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A static library of a runtime.
+
+    Attributes:
+        name: `tvm_runtime`.
+        data: the archive.
+        defined: C names it offers.
+        undefined: C names it needs from elsewhere.
+    """
+
+    name: str
+    data: bytes
+    defined: frozenset[str]
+    undefined: frozenset[str]
+
+    @property
+    def file(self) -> str:
+        """Its file's name."""
+        return f"lib{self.name}.a"
+
+    def document(self) -> dict[str, Json]:
+        """Its entry in `runtime.json`. `whole` says that a link must take every member."""
+        return {
+            "name": self.name,
+            "file": self.file,
+            "sha256": hashlib.sha256(self.data).hexdigest(),
+            "size": len(self.data),
+            "whole": self.name in REGISTERING,
+            "registrations": sorted(self.defined & REGISTRATIONS),
+        }
+
+
+def from_archive(name: str, path: Path, backend: Mapping[str, Json]) -> Library:
+    """Read an archive that a build, or somebody else, made.
+
+    Raises:
+        StepError: it is not there, or not for this backend.
+        FormatError: it is malformed.
+    """
+    if not path.is_file():
+        raise StepError(f"lib{name}.a was not made", where=path, cure="see the log of the build")
+    return _library(name, read_archive(path.read_bytes(), path.name, skip_apple_double=True), backend)
+
+
+def from_objects(name: str, files: Sequence[Path], backend: Mapping[str, Json]) -> Library:
+    """Make an archive of objects.
+
+    Raises:
+        StepError: one is not there, or not for this backend.
+        FormatError: one is malformed.
+    """
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise StepError(f"{missing[0].name} of {name} was not made", where=missing[0], cure="see the log of the build")
+    return _library(name, [Member(file.name, file.read_bytes()) for file in files], backend)
+
+
+def misfit(info: ObjectInfo, backend: Mapping[str, Json]) -> str | None:
+    """What keeps an object out of a backend's runtime, as the end of a sentence.
+
+    Other than a model's, it may promise to run on older systems than the backend (Rust's objects do), and assembler
+    may name no platform at all.
+    """
+    seen, wanted = _spelling(info.arch), _spelling(backend["arch"])
+    if (info.format, seen) != (backend["format"], wanted):
+        return f"is {info.format} for {seen}, and should be {backend['format']} for {wanted}"
+    if info.platform is not None and info.platform != backend["platform"]:
+        return f"is for {info.platform}, and should be for {backend['platform']}"
+    if info.minimum_os is not None and _version(info.minimum_os) > _version(backend["deployment_target"] or "0"):
+        return f"needs {info.platform} {info.minimum_os}, and the backend declares {backend['deployment_target']}"
+    return None
+
+
+def _library(name: str, members: Iterable[Member], backend: Mapping[str, Json]) -> Library:
+    defined: set[str] = set()
+    undefined: set[str] = set()
+    kept: list[Member] = []
+    taken: set[str] = set()
+    for member in members:
+        if not is_object(member.data):  # cargo leaves metadata of its own in there
+            continue
+        info = read_object(member.data, f"{name}({member.name})")
+        problem = misfit(info, backend)
+        if problem is not None:
+            raise StepError(
+                f"{member.name} of lib{name}.a {problem}",
+                cure=f"build it for {backend['triple']}; a `prebuilt` archive must be of that very system",
+            )
+        defined.update(c_name(symbol.name, info.format) for symbol in info.defined)
+        undefined.update(c_name(symbol.name, info.format) for symbol in info.undefined if not symbol.weak)
+        kept.append(Member(_unique(member.name, taken), member.data))
+    if not kept:
+        raise StepError(f"lib{name}.a holds no objects", cure="see the log of the build")
+    data = write_archive(kept, "darwin" if backend["format"] == "macho" else "gnu", f"lib{name}.a")
+    return Library(name, data, frozenset(defined), frozenset(undefined - defined))
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """A name no other member has: two sources of one name in two folders make two members of one name."""
+    plain = PurePosixPath(name)
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{plain.stem}-{number}{plain.suffix}"
+    taken.add(unique)
+    return unique
+
+
+def _spelling(arch: str) -> str:
+    return _SPELLINGS.get(arch.lower(), arch.lower())
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -1,0 +1,176 @@
+"""The settings with which a runtime is built for a backend: CMake's variables for its system, version and devices.
+
+They are those of TVM's and mlc_llm's own documentation, with the deployment target and the architecture of the cell in
+the place of what those scripts fix.
+"""
+
+from __future__ import annotations
+
+import platform as machine
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.action import Json, Tool
+from pipeline.apple import SDKS, sdk_tool
+from pipeline.errors import StepError, ToolMissing
+
+COMMON: Mapping[str, str] = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "CMAKE_POSITION_INDEPENDENT_CODE": "ON",
+    "BUILD_SHARED_LIBS": "OFF",
+    "BUILD_STATIC_RUNTIME": "ON",
+    "USE_LLVM": "OFF",
+    "USE_CUDA": "OFF",
+    "USE_RPC": "OFF",
+    "USE_GTEST": "OFF",
+    "USE_Z3": "OFF",
+    "USE_CCACHE": "OFF",
+    "TVM_FFI_USE_LIBBACKTRACE": "OFF",
+    "TVM_FFI_BACKTRACE_ON_SEGFAULT": "OFF",
+    "MLC_LLM_INSTALL_STATIC_LIB": "ON",
+    "SPM_ENABLE_SHARED": "OFF",
+}
+"""For every backend. A project that does not know one of them says so in the log, and goes on."""
+
+DEVICES = {"metal": "USE_METAL", "opencl": "USE_OPENCL", "vulkan": "USE_VULKAN"}
+"""Kind of device -> the switch of its part of the runtime."""
+
+ANDROID_API = 24
+"""The oldest Android that the runtime asks for, as mlc_llm's."""
+
+_ABIS = {"arm64": "arm64-v8a", "x86_64": "x86_64"}
+_CATALYST_TOOLCHAIN = "3rdparty/tokenizers-cpp/sentencepiece/cmake/ios.toolchain.cmake"
+_LANGUAGES = ("C", "CXX", "OBJC", "OBJCXX")
+
+
+def tools(backend: Mapping[str, Json]) -> tuple[str, ...]:
+    """Names of the tools that building for a backend takes."""
+    platform = backend["platform"]
+    if platform in SDKS:
+        return ("cmake", sdk_tool(platform))
+    if platform == "android":
+        return ("cmake", "ndk")
+    return ("cmake", *(("aarch64-cc", "aarch64-c++") if backend["arch"] == "arm64" else ()), "cc", "c++")
+
+
+def settings(
+    backend: Mapping[str, Json], found: Mapping[str, Tool | None], *, source: Path, sdk_path: str | None
+) -> dict[str, str]:
+    """CMake's variables for a backend, without compiler flags (see `flags`).
+
+    Args:
+        backend: BACKEND of docs/design.md.
+        found: the tools of `tools`, by name.
+        source: the project that is built.
+        sdk_path: the SDK's directory, for Catalyst.
+
+    Raises:
+        ToolMissing: this machine cannot build for the backend.
+    """
+    values = dict(COMMON)
+    device = DEVICES.get(backend["device"]["kind"])
+    if device is not None:
+        values[device] = "ON"
+    platform = backend["platform"]
+    if platform in SDKS:
+        return values | _apple(backend, source, sdk_path)
+    if platform == "android":
+        return values | {"USE_OPENCL_ENABLE_HOST_PTR": "ON"} | _android(backend, found)
+    if platform == "linux":
+        return values | _linux(backend, found)
+    raise StepError(f"a runtime for {platform} is not built by CMake", cure="leave the backend out of `runtime`")
+
+
+def flags(backend: Mapping[str, Json], *, renamed: Mapping[Path, str], sdk_path: str | None) -> dict[str, str]:
+    """The variables with compiler flags.
+
+    Args:
+        backend: BACKEND of docs/design.md.
+        renamed: directory -> what it is called in messages of the compiled code, so that no path of this machine gets
+            into an archive, and equal sources give equal archives everywhere.
+        sdk_path: the SDK's directory, for Catalyst.
+    """
+    words = [f"-ffile-prefix-map={folder}={name}" for folder, name in renamed.items()]
+    if backend["platform"] == "maccatalyst":
+        support = f"{sdk_path}/System/iOSSupport"
+        words += ["-target", backend["triple"], "-isystem", f"{support}/usr/include"]
+        words += ["-iframework", f"{support}/System/Library/Frameworks"]
+    languages = _LANGUAGES if backend["platform"] in SDKS else ("C", "CXX")
+    return {f"CMAKE_{language}_FLAGS": " ".join(words) for language in languages}
+
+
+def launcher(ccache: str | None) -> dict[str, str]:
+    """The variables that put ccache before every compiler: it changes how long a build takes, and nothing else."""
+    if ccache is None:
+        return {}
+    return {f"CMAKE_{language}_COMPILER_LAUNCHER": ccache for language in _LANGUAGES}
+
+
+def _apple(backend: Mapping[str, Json], source: Path, sdk_path: str | None) -> dict[str, str]:
+    platform, version, arch = backend["platform"], backend["deployment_target"], backend["arch"]
+    if platform == "maccatalyst":
+        # CMake knows no such system. It is the Mac's SDK under an iOS triple, which the compiler flags carry, and
+        # CMake must not add a version of macOS to it.
+        values = {
+            "CMAKE_OSX_SYSROOT": str(sdk_path),
+            "CMAKE_OSX_ARCHITECTURES": arch,
+            "CMAKE_OSX_DEPLOYMENT_TARGET": "",
+        }
+        toolchain = source / _CATALYST_TOOLCHAIN
+        if not toolchain.is_file():
+            return plain
+        return {  # mlc_llm's: its Rust part must be told, too
+            "CMAKE_TOOLCHAIN_FILE": str(toolchain),
+            "PLATFORM": "MAC_CATALYST" if arch == "x86_64" else "MAC_CATALYST_ARM64",
+            "DEPLOYMENT_TARGET": version,
+            "ENABLE_BITCODE": "OFF",
+        }
+    values = {
+        "CMAKE_OSX_SYSROOT": SDKS[platform],
+        "CMAKE_OSX_ARCHITECTURES": arch,
+        "CMAKE_OSX_DEPLOYMENT_TARGET": version,
+    }
+    if platform == "macos":
+        return values
+    return values | {"CMAKE_SYSTEM_NAME": "iOS", "CMAKE_SYSTEM_VERSION": version}
+
+
+def _android(backend: Mapping[str, Json], found: Mapping[str, Tool | None]) -> dict[str, str]:
+    ndk = found.get("ndk")
+    if ndk is None:
+        raise ToolMissing(
+            f"the runtime of backend {backend['name']} is built with Android's NDK, and there is none",
+            cure="install it (sdkmanager 'ndk;27.2.12479018') and set ANDROID_NDK_HOME, or give `prebuilt:` archives",
+        )
+    return {
+        "CMAKE_TOOLCHAIN_FILE": str(ndk.path / "build/cmake/android.toolchain.cmake"),
+        "ANDROID_ABI": _ABIS[backend["arch"]],
+        "ANDROID_PLATFORM": f"android-{ANDROID_API}",
+        "ANDROID_STL": "c++_static",
+        "CMAKE_FIND_ROOT_PATH_MODE_PACKAGE": "ON",
+    }
+
+
+def _linux(backend: Mapping[str, Json], found: Mapping[str, Tool | None]) -> dict[str, str]:
+    here = {"aarch64": "arm64"}.get(machine.machine(), machine.machine())
+    native = machine.system() == "Linux" and here == backend["arch"]
+    names = ("cc", "c++") if native else ("aarch64-cc", "aarch64-c++")
+    compilers = [found.get(name) for name in names]
+    if None in compilers or (not native and backend["arch"] != "arm64"):
+        raise ToolMissing(
+            f"the runtime of backend {backend['name']} ({backend['triple']}) cannot be compiled on this machine",
+            cure=(
+                "install a C++ compiler (Debian, Ubuntu: apt-get install g++)"
+                if native
+                else "install a cross compiler (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu)"
+            )
+            + ", or give `prebuilt:` archives",
+        )
+    values = {
+        f"CMAKE_{language}_COMPILER": str(tool.path)
+        for language, tool in zip(("C", "CXX"), compilers, strict=True)
+        if tool is not None
+    }
+    if native:
+        return values
+    return values | {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64"}

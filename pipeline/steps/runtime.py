@@ -1,0 +1,175 @@
+"""Step `runtime`: the static libraries of the TVM (or mlc_llm) runtime for one backend, which an app links with models.
+
+Built by CMake from a checkout, in a folder of the backend's own that is kept, so that a changed source file costs one
+compile; or taken from archives that somebody else built. The checkout itself is only read: what is built is a mirror of
+links to its files. `run` calls it; `verify` holds models against the result, and kits ship it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipeline.action import Job, Json
+from pipeline.apple import SDKS, sdk_tool
+from pipeline.errors import StepError, ToolMissing
+from pipeline.native import settings
+from pipeline.native.cmake import Build
+from pipeline.native.collect import Library, from_archive, from_objects
+from pipeline.native.libraries import Wanted, wanted
+from pipeline.native.source_tree import SourceTree, mirror, read_tree
+from pipeline.process import run as run_program
+
+from .folders import sha256
+from .kept import kept
+
+SOURCE = "checkout:runtime"
+"""The tool that stands for the checkout: its path is the directory, its version the digest of what is in it."""
+
+PREBUILT = "prebuilt:"
+"""Roles of the inputs are `prebuilt:<number>`, in the order of `params["prebuilt"]`."""
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write the archives and `runtime.json`.
+
+    Returns:
+        Facts: `libraries`, `bytes`, and for a build `project` and how many `sources` the checkout has.
+
+    Raises:
+        StepError: the checkout does not build, or what it makes is not for this backend.
+        ToolMissing: this machine cannot build for the backend.
+    """
+    facts: dict[str, Json] = {}
+    if job.params["prebuilt"] is not None:
+        libraries = _prebuilt(job)
+        project = None
+    else:
+        project, libraries, facts = _built(job)
+    for library in libraries:
+        (job.out / library.file).write_bytes(library.data)
+    document = {
+        "backend": job.params["backend"],
+        "project": project,
+        "libraries": [library.document() for library in libraries],
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (job.out / "runtime.json").write_text(text, encoding="utf-8", newline="\n")
+    return {
+        **facts,
+        "libraries": [library.name for library in libraries],
+        "bytes": sum(len(library.data) for library in libraries),
+    }
+
+
+def _prebuilt(job: Job) -> list[Library]:
+    libraries = []
+    for number, pinned in enumerate(job.params["prebuilt"]):
+        path = job.inputs[f"{PREBUILT}{number}"]
+        digest = sha256(path)
+        if pinned is not None and digest != pinned:
+            raise StepError(
+                f"it has the SHA-256 {digest}, and targets.yaml says {pinned}",
+                where=path,
+                cure="get the right file, or correct the digest if the change is meant",
+            )
+        if not (path.name.startswith("lib") and path.suffix == ".a"):
+            raise StepError(
+                "it is not called lib<name>.a", where=path, cure="give the static libraries, one file each"
+            )
+        libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params["backend"]))
+    twins = [one.name for n, one in enumerate(libraries) if one.name in {other.name for other in libraries[:n]}]
+    if twins:
+        raise StepError(f"two of the prebuilt archives are called lib{twins[0]}.a", cure="name each once")
+    return libraries
+
+
+def _built(job: Job) -> tuple[str, list[Library], dict[str, Json]]:
+    backend = job.params["backend"]
+    checkout = job.tools.get(SOURCE)
+    if checkout is None:
+        raise StepError("there is no checkout to build the runtime from", cure="correct `runtime.source`")
+    cmake = job.tools.get("cmake")
+    if cmake is None:
+        raise ToolMissing("the runtime is built by CMake, which is not installed", cure="pip install cmake")
+    sdk_path = _sdk_path(job)
+    home = kept(job, "cmake", backend["name"])
+    tree = read_tree(checkout.path)
+    if tree.version != checkout.version:
+        raise StepError("the checkout changed a moment ago", where=tree.root, cure="run doit again")
+    source = home / "source"
+    mirror(tree, source)
+    build = Build(cmake.path, source, home / "build", job.log)
+    values = {
+        **settings.settings(backend, job.tools, source=source, sdk_path=sdk_path),
+        **settings.flags(backend, renamed={home / "build": "build", source: "source"}, sdk_path=sdk_path),
+        **job.params["options"],
+        **settings.launcher(shutil.which("ccache")),  # no tool of the key: it changes nothing but the time it takes
+    }
+    build.configure(values, {name: tool.version for name, tool in job.tools.items() if tool and name != SOURCE})
+    project, targets = build.describe()
+    device = backend["device"]["kind"]
+    chosen = wanted(project, targets, device=device, asked=job.params["libraries"], folder=build.folder)
+    build.build(dict.fromkeys(target for library in chosen for target in library.targets))
+    _check_untouched(tree)
+    libraries = [_collected(library, backend) for library in chosen]
+    return project, libraries, {"project": project, "sources": len(tree.files)}
+
+
+def _collected(library: Wanted, backend: Mapping[str, Json]) -> Library:
+    if library.archive is not None:
+        return from_archive(library.name, library.archive, backend)
+    return from_objects(library.name, library.objects, backend)
+
+
+def _sdk_path(job: Job) -> str | None:
+    """The directory of an Apple platform's SDK; None for any other platform.
+
+    Raises:
+        ToolMissing: there is no Xcode.
+    """
+    backend = job.params["backend"]
+    platform = backend["platform"]
+    if platform not in SDKS:
+        return None
+    tool = job.tools.get(sdk_tool(platform))
+    if tool is None:
+        raise ToolMissing(
+            f"the runtime of backend {backend['name']} is built with Xcode's {SDKS[platform]} SDK, which this machine "
+            "does not have",
+            cure="build it on a Mac with Xcode, whose results the shared store hands to other machines; or give "
+            "`prebuilt:` archives in `runtime` of targets.yaml",
+        )
+    said = run_program([tool.path, "-sdk", SDKS[platform], "--show-sdk-path"], log=job.log, env={"SDKROOT": None})
+    return said.output.strip()
+
+
+def _check_untouched(tree: SourceTree) -> None:
+    """The checkout must be what it was: links lead into it, and a build may have written through one.
+
+    Raises:
+        StepError: it is not.
+    """
+    now = read_tree(tree.root)
+    changed = sorted(path for path, about in {**tree.files, **now.files}.items() if tree.files.get(path) != about)
+    changed += sorted(path for path in tree.files if path not in now.files)
+    if changed:
+        raise StepError(
+            f"{_listed(changed)} changed while the runtime was built",
+            where=tree.root,
+            cure="let whoever edits the checkout finish, then run doit again; if it was the build, report it",
+        )
+
+
+def _listed(paths: Iterable[str]) -> str:
+    first, *more = list(paths)
+    return f"{first} and {len(more)} more" if more else first
+
+
+def linked_libraries(folder: Path) -> list[dict[str, Json]]:
+    """The `libraries` of a `runtime.json`."""
+    document = json.loads((folder / "runtime.json").read_text(encoding="utf-8"))
+    libraries: list[dict[str, Json]] = document["libraries"]
+    return libraries

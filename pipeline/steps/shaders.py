@@ -1,0 +1,40 @@
+"""How the Metal kernels of a backend are compiled: on the device (`source`), or here (`metallib`), and then for what.
+
+`compile` asks before it starts a worker. The compiling itself is `pipeline.compilers.metallib`'s.
+"""
+
+from __future__ import annotations
+
+from pipeline import apple
+from pipeline.action import Job, Json
+from pipeline.compilers.metallib import INSTALL
+from pipeline.errors import ToolMissing
+
+from .kept import kept
+
+
+def shaders(job: Job) -> dict[str, Json] | None:
+    """The fields of `metallib.Shaders` for a backend that asks for compiled kernels, else None.
+
+    Raises:
+        ToolMissing: this machine has no Metal compiler for the backend.
+    """
+    backend = job.params["backend"]
+    if backend.get("kernels") != "metallib":
+        return None
+    platform = backend["platform"]
+    tool = job.tools.get(apple.metal_tool(platform))
+    if tool is None:
+        raise ToolMissing(
+            f"the kernels of backend {backend['name']} are to be compiled here, and this machine has no Metal compiler "
+            f"for {apple.SDKS[platform]}",
+            cure=INSTALL,
+        )
+    triple, language = apple.metal_target(platform, backend["deployment_target"])
+    return {
+        "sdk": apple.SDKS[platform],
+        "triple": triple,
+        "language": language,
+        "version": tool.version,
+        "memo": str(kept(job, "metallib")),
+    }

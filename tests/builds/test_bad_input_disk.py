@@ -1,0 +1,189 @@
+"""A disk that is full or may not be written, files that may not be read: said as such; what is finished is kept.
+
+Root may do everything everywhere. So where the tests run as root, doit is started without that right (`setpriv`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bad_input import nothing_lost, refused
+from projects import Project
+
+pytestmark = pytest.mark.tvm
+
+STALE = ('"14.0"', '"15.0"')
+"""The edit after which the iOS backend has to be built anew: objects, archive, kit and framework."""
+
+RIGHTS = "-dac_override,-dac_read_search"
+"""The capabilities by which root reads and writes what it may not."""
+
+
+@pytest.fixture
+def humble(built: Project) -> Iterator[Project]:
+    """A built project whose doit respects the modes of files; they are put right at the end."""
+    if os.geteuid() == 0:
+        built.wrapper = ("setpriv", f"--inh-caps={RIGHTS}", f"--bounding-set={RIGHTS}")
+        try:
+            subprocess.run([*built.wrapper, "true"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"running as root, and root's rights cannot be dropped here: {error}")
+    yield built
+    allow(built.root)
+
+
+def allow(root: Path) -> None:
+    """Make everything readable and writable again."""
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
+
+
+def forbid(root: Path) -> None:
+    """Let nothing below a directory be written, nor the directory itself."""
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & 0o555)
+
+
+def test_products_that_may_not_be_written(humble):
+    with nothing_lost(humble):
+        humble.edit("targets.yaml", *STALE)
+        forbid(humble.path("dist"))
+        told = refused(humble, "-c")
+        assert "✗ linkkit:kit\ndist/kit/" in told
+        assert ": cannot write an output: permission denied\n  cure: make it writable for you\n" in told
+        assert "compile:tiny-f32@ios-arm64: built" in told
+        allow(humble.root)
+
+
+def test_a_tree_that_may_not_be_written(humble):
+    with nothing_lost(humble):
+        humble.edit("targets.yaml", *STALE)
+        forbid(humble.path("build"))
+        told = refused(humble)
+        assert told.endswith(
+            "ERROR: build/lock: cannot lock the tree: permission denied\n  cure: make it writable for you\n"
+        )
+        assert "14 tasks: 14 not started\n" in told
+        ledger = "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  cure: make it writable for you\n"
+        assert ledger in refused(humble, "forget", "archive:host")
+        assert ledger in refused(humble, "ignore", "archive:host")
+        allow(humble.root)
+
+
+def test_a_directory_that_may_not_be_written_at_all(humble):
+    shutil.rmtree(humble.path("build"))
+    shutil.rmtree(humble.path("dist"))
+    forbid(humble.root)
+    assert "ERROR: build/lock: cannot lock the tree: permission denied\n  cure: make it " in refused(humble)
+
+
+def test_a_store_that_may_not_be_written(humble):
+    with nothing_lost(humble):
+        humble.edit("targets.yaml", *STALE)
+        forbid(humble.path("build/store"))
+        told = refused(humble)
+        assert "✗ compile:tiny-f32@ios-arm64\nbuild/store/" in told
+        assert "  cure: make it writable for you, or point SLIPWAY_STORE at a directory that is\n" in told
+        allow(humble.root)
+
+
+def test_outputs_that_may_not_be_removed(humble):
+    products = humble.products()
+    forbid(humble.path("dist"))
+    told = refused(humble, "clean", "linkkit:kit")
+    assert "\nERROR: dist/kit/" in told
+    assert ": cannot remove an output: permission denied\n  cure: make it writable for you\n" in told
+    allow(humble.root)
+    assert not humble.ok().built
+    assert humble.products() == products
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("recipe.py", "compile:tiny-f32@host"), ("weights/weight.txt", "weights:tiny")]
+)
+def test_a_file_that_may_not_be_read(name, task, humble):
+    with nothing_lost(humble):
+        humble.path(name).chmod(0)
+        told = refused(humble, task)
+        assert f"✗ {task}\n{name}: cannot read: permission denied\n  cure: make it readable for you\n" in told
+        assert f"{name}: cannot read: permission denied" in humble.ok("info", task).output
+        allow(humble.root)
+
+
+def test_a_matrix_file_that_may_not_be_read(humble):
+    with nothing_lost(humble):
+        humble.path("targets.yaml").chmod(0)
+        told = "ERROR: targets.yaml: the file cannot be read: Permission denied\n  cure: make it a file that you may read\n"
+        assert refused(humble) == told
+        allow(humble.root)
+
+
+@pytest.fixture
+def small(built: Project, tmp_path: Path) -> Iterator[Project]:
+    """A built project on a disk of 16 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small disk cannot be mounted here ({error}); a limit of file size is tested instead")
+    try:
+        root = shutil.copytree(built.root, disk / "project", symlinks=True)
+        yield Project(root)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(project: Project, leave: int) -> None:
+    """Fill the disk of a project but for so many bytes."""
+    disk = os.statvfs(project.root)
+    project.path("../filler").write_bytes(bytes(max(0, disk.f_bavail * disk.f_frsize - leave)))
+
+
+FREE = {
+    "nothing": (0, "compile:tiny-f32@ios-arm64"),
+    "too little for the objects": (40_000, "compile:tiny-f32@ios-arm64"),
+    "too little for the archive": (160_000, "archive:ios-arm64"),
+    "too little for the framework": (250_000, None),
+}
+"""How much is left -> (bytes, the task that meets the end; None where that is as the threads will have it)."""
+
+
+@pytest.mark.parametrize("left", FREE)
+def test_a_full_disk_that_has(left, small):
+    free, task = FREE[left]
+    with nothing_lost(small):
+        small.edit("targets.yaml", *STALE)
+        fill(small, free)
+        told = refused(small)
+        assert f"{task}: FAILED" in told or task is None
+        assert "no space left on device" in told
+        assert "  cure: free some space (doit gc), then run doit again: what is finished is kept\n" in told
+        small.path("../filler").unlink()
+
+
+def test_a_file_that_is_larger_than_may_be(built):
+    with nothing_lost(built):
+        built.edit("targets.yaml", *STALE)
+        built.wrapper = ("prlimit", "--fsize=70000")
+        told = refused(built, "-c")
+        built.wrapper = ()
+        assert "file too large\n  cure: raise the limit for the size of a file (ulimit -f), then run doit again" in told
+
+
+def test_what_was_finished_before_the_disk_was_full_is_not_done_again(small):
+    small.edit("targets.yaml", *STALE)
+    fill(small, 160_000)
+    assert "compile:tiny-f32@ios-arm64: built" in refused(small)
+    small.path("../filler").unlink()
+    run = small.ok()
+    assert "archive:ios-arm64" in run.worked
+    assert "compile:tiny-f32@ios-arm64" not in run.built

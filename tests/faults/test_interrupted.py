@@ -1,0 +1,133 @@
+"""Ctrl-C, and what a doit that was killed leaves behind: no process, no traceback, no litter, no closed door."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fault_graph import TRACEBACK, Background, recorded, until
+from projects import Project
+
+
+@pytest.fixture
+def compiling(built: Project, tmp_path: Path):
+    """A doit that is compiling, and will not end: (project, the doit, the processes of its workers)."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    started = tmp_path / "started"
+    held = f'    Path("{started}").touch()\n    while Path("{gate}").exists():\n        __import__("time").sleep(0.01)\n'
+    built.edit("recipe.py", "def build(spec: BuildSpec):\n", f"def build(spec: BuildSpec):\n{held}")
+    run = Background(built)
+    run.until(started.exists)
+    yield built, run, workers_of(run.pid)
+    gate.unlink(missing_ok=True)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = [child for child, parent in parents.items() if parent == pid]
+    return found + [grandchild for child in found for grandchild in workers_of(child)]
+
+
+def are_gone(pids: list[int]) -> bool:
+    return not any(is_alive(pid) for pid in pids)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.tvm
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_worker_outlives_its_doit(compiling, tmp_path, how):
+    project, run, workers = compiling
+    assert workers
+    os.kill(run.pid, how)  # on its own: the workers have a group of their own anyway
+    before = time.monotonic()
+    assert run.wait(10) == -how
+    until(lambda: are_gone(workers), 5)
+    assert time.monotonic() - before < 5
+    assert TRACEBACK not in run.output()
+    (tmp_path / "gate").unlink()
+    assert project.ok().built
+    assert project.ok().idle
+
+
+def test_ctrl_c_ends_at_once_keeps_what_is_finished_and_says_so(graph):
+    graph.resize(3, 10)
+    graph.hold("compile-m1-b2")
+    run = Background(graph)
+    run.until(lambda: graph.is_held("compile-m1-b2"))
+    before = time.monotonic()
+    assert run.kill(signal.SIGINT) == -signal.SIGINT
+    assert time.monotonic() - before < 2
+    assert TRACEBACK not in run.output()
+    assert "interrupted; what is finished is kept" in run.output()
+    graph.release("compile-m1-b2")
+    kept = recorded(graph.path("build/store"))
+    assert kept
+    assert not graph.ok(env={"SLIPWAY_WAIT": "0"}).built & kept
+    assert graph.is_right()
+
+
+def test_ctrl_c_while_another_doit_is_waited_for(graph):
+    graph.hold("compile-m1-b2")
+    first = Background(graph)
+    first.until(lambda: graph.is_held("compile-m1-b2"))
+    second = Background(graph)
+    second.until(lambda: "is building here; waiting" in second.output())
+    assert second.kill(signal.SIGINT) == -signal.SIGINT
+    assert TRACEBACK not in second.output()
+    graph.release("compile-m1-b2")
+    assert first.wait() == 0
+    assert graph.is_right()
+    assert graph.ok().idle
+
+
+def test_a_second_ctrl_c_does_no_harm(graph):
+    graph.hold("compile-m1-b2")
+    run = Background(graph)
+    run.until(lambda: graph.is_held("compile-m1-b2"))
+    for _ in range(3):
+        try:
+            os.killpg(run.pid, signal.SIGINT)
+        except ProcessLookupError:
+            break
+    assert run.wait(10) == -signal.SIGINT
+    assert TRACEBACK not in run.output()
+    graph.release("compile-m1-b2")
+    graph.ok()
+    assert graph.is_right()
+
+
+def test_killed_runs_leave_no_litter(graph):
+    """Temporary files of processes that are gone are cleared away by those that come after."""
+    graph.resize(3, 10)
+    for m in range(3):
+        graph.write(f"src/m{m}.txt", f"{m}" * 70_000)
+    for moment in range(6):
+        run = Background(graph)
+        time.sleep(0.25 + 0.05 * moment)
+        try:
+            run.kill()
+        except ProcessLookupError:
+            run.wait()
+    graph.ok()
+    assert graph.is_right()
+    litter = [p.name for p in graph.path("build").rglob("*") if p.is_file() and "part" in p.parts]
+    litter += [p.name for p in graph.path("build").iterdir() if p.is_file() and p.suffix[1:].isdigit()]
+    assert not litter
