@@ -66,12 +66,12 @@ def named(matrix: Matrix, place: Place) -> Matrix:
     return replace(matrix, cells=cells, models=models)
 
 
-def config_of(model: ModelVariant, root: Path) -> Path | None:
+def config_of(model: ModelVariant, root: Path) -> str | None:
     """The config of a variant whose weights are the user's own files: it decides a name, and must be watched."""
     if not model.unnamed or model.weights is None or model.weights["kind"] != "path":
         return None
     # Spelt as nobody else spells it: the file is an input of actions too, and this is another reason to look at it.
-    return root / f"{model.weights['path']}/./{model.weights.get('subdir') or '.'}/{CONFIG}"
+    return f"{root}/{model.weights['path']}/./{model.weights.get('subdir') or '.'}/{CONFIG}"
 
 
 def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix) -> Cell:
@@ -159,7 +159,7 @@ def _name(model: ModelVariant, text: bytes, device: str) -> str:
 def _local_config(model: ModelVariant, root: Path) -> bytes:
     path = config_of(model, root)
     try:
-        return b"" if path is None else path.read_bytes()
+        return b"" if path is None else Path(path).read_bytes()
     except OSError:
         raise _not_converted(model) from None
 

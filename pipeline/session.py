@@ -98,7 +98,7 @@ class Session:
         self._notes: list[str] = []
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
-        self._finder = Finder(build / "tools.json", self.environment)
+        self.finder = Finder(build / "tools.json", self.environment)
         self._memo = DigestMemo(build / "digests")
         self._ledger = Ledger(build / f"ledger-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
@@ -117,7 +117,7 @@ class Session:
         else:
             actions = self.update.plan
             self._steps = StepModules(steps, self.update.plan.codes)
-        tools = Toolbox(self._finder.find)
+        tools = Toolbox(self.finder.find)
         self.engine: Engine = Engine(
             self.root,
             actions,
@@ -126,7 +126,7 @@ class Session:
             memo=self._memo,
             tools=tools,
             steps=self._steps,
-            workshop=Workshop(str(self.root.absolute()), tools, self._worker, Admission(available()), self._steps),
+            workshop=Workshop(str(self.root.absolute()), tools, self.worker, Admission(available()), self._steps),
             versions={"python": sys.version.split()[0], "slipway": __version__},
             stale=frozenset(self.update.names) if self.update is not None else None,
         )
@@ -152,7 +152,7 @@ class Session:
         matrix = load(self.targets)
         root = matrix.root
         for path in filter(None, (config_of(model, root) for model in matrix.models)):
-            self._states[str(path)] = snapshot.look(str(path))
+            self._states[path] = snapshot.look(path)
         return named(matrix, Place(root, self.lock_path, read_lock(self.lock_path), self.note))
 
     def environment(self, toolchain: str) -> Environment:
@@ -246,7 +246,7 @@ class Session:
         for path, name in self.engine.inputs():
             owners.setdefault(path, []).append(name)
         for name in sorted({tool for action in self.engine.actions.values() for tool in action.tools}):
-            for path in map(str, self._finder.watch_paths(name)):
+            for path in map(str, self.finder.watch_paths(name)):
                 owners.setdefault(path, [])
                 self._states.setdefault(path, snapshot.look(path))
         states: dict[str, snapshot.State] = {}
@@ -265,7 +265,12 @@ class Session:
         )
         snapshot.save(str(self.targets), snapshot.of(said, states))
 
-    def _worker(self, toolchain: str) -> Worker:
+    def worker(self, toolchain: str) -> Worker:
+        """The worker of a toolchain, whose environment is made first where that is ours to do.
+
+        Raises:
+            SlipwayError: the environment is not there, or cannot be made.
+        """
         from .run.worker import ForkWorker  # noqa: PLC0415
 
         with _GUARD:

@@ -110,7 +110,7 @@ class Fresh:
     """It takes nothing. doit asks `inspect` for each task, which takes its time to find out."""
 
     def __repr__(self) -> str:
-        return self._engine.verdict(self._name).reason or "fresh"
+        return shortened(self._engine.verdict(self._name).reason, str(Path.cwd())) or "fresh"
 
 
 class ContentChecker(FileChangedChecker):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A stand-in for Xcode's command line: an `xcrun` on PATH that checks what it is asked and writes what can be known again.
+"""A stand-in for Xcode's command line: an `xcrun` on PATH that checks what it is asked and marks what it writes.
 
 Its metallib is `MTLB`, the SDK, the flags and the digest of the source. It appends one line to `calls` when a compile
 begins and one when it ends, so tests can count compiles and see how many ran at once.

@@ -34,9 +34,9 @@ def describe(*, on_path: bool) -> Json:
         on_path: whether a program on PATH will do, as it does for the Python that runs doit.
 
     Returns:
-        `{"kind": "package" | "program" | "path", "version", "commit", "architectures": [...] | null, "quantizations": [...] |
-        null, "error": text | null}`. A program that is no package of this Python cannot be asked what it knows; its
-        `version` is the digest of its file.
+        `{"kind": "package" | "program" | "path", "version", "commit", "architectures": [...] | null, "quantizations":
+        [...] | null, "error": text | null}`. A program that is no package of this Python cannot be asked what it
+        knows; its `version` is the digest of its file.
     """
     found = importlib.util.find_spec("mlc_llm")
     if found is not None and found.origin is not None:

@@ -7,32 +7,24 @@ shown as it is, with its last lines.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from pipeline.errors import StepError, ToolMissing
 from pipeline.process import Finished
 
-_UNKNOWN_MODEL = re.compile(r"Unknown model type: (\S+?)\.? Available ones: \[([^\]]*)\]")
-_INVALID_CHOICE = re.compile(r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)")
 _LAST = 8
 
 
 def explain(done: Finished, step: str) -> StepError:
     """The error for a run of mlc_llm that failed, or ended well and left nothing."""
-    if known := _UNKNOWN_MODEL.search(done.output):
-        return unknown_architecture(known[1], None, _words(known[2]))
-    if choice := _INVALID_CHOICE.search(done.output):
-        name, value, choices = choice[1], choice[2], _words(choice[3])
-        if name == "--model-type":
-            return unknown_architecture(value, None, choices)
-        return StepError(
-            f"this mlc_llm knows no {name.removeprefix('--')} {value!r}", cure=f"use one of {', '.join(choices)}"
-        )
-    tail = "\n    ".join(done.output.strip().splitlines()[-_LAST:])
+    for pattern, meaning in _MEANINGS.items():
+        if found := re.search(pattern, done.output):
+            return meaning(step, *found.groups())
+    ended = f"was ended by signal {-done.status}" if done.status < 0 else f"ended with status {done.status}"
     if done.status == 0:
-        return StepError(f"mlc_llm {step} ended well and left no output:\n    {tail}", cure="see the log")
-    if done.status < 0:
-        return StepError(f"mlc_llm {step} was ended by signal {-done.status}:\n    {tail}", cure="see the log")
-    return StepError(f"mlc_llm {step} ended with status {done.status}:\n    {tail}", cure="see the log")
+        ended = "ended well and left no output"
+    tail = "\n    ".join(done.output.strip().splitlines()[-_LAST:])
+    return StepError(f"mlc_llm {step} {ended}:\n    {tail}", cure="the log has all that it said")
 
 
 def unknown_architecture(model_type: str, toolchain: str | None, known: list[str]) -> StepError:
@@ -55,5 +47,39 @@ def missing(where: str) -> ToolMissing:
     )
 
 
+def _choice(_step: str, option: str, value: str, choices: str) -> StepError:
+    if option == "--model-type":
+        return unknown_architecture(value, None, _words(choices))
+    known = ", ".join(_words(choices))
+    return StepError(f"this mlc_llm knows no {option.removeprefix('--')} {value!r}", cure=f"use one of {known}")
+
+
+def _no_library(step: str, function: str) -> StepError:
+    return ToolMissing(
+        f"mlc_llm {step} needs the C++ library of mlc_llm ({function}), and this checkout has none",
+        cure="build it (cmake in the checkout), or use a wheel of mlc_llm; or convert the weights once where there is "
+        "one, and name the converted weights",
+    )
+
+
+def _no_module(step: str, module: str) -> StepError:
+    package = module.partition(".")[0]
+    return ToolMissing(
+        f"mlc_llm {step} needs the package {package}, which its environment has not",
+        cure=f"install it there: pip install {package}",
+    )
+
+
 def _words(listed: str) -> list[str]:
     return [word.strip().strip("'\"") for word in listed.split(",")]
+
+
+_MEANINGS: Mapping[str, Callable[..., StepError]] = {
+    r"Unknown model type: (\S+?)\.? Available ones: \[([^\]]*)\]": lambda _step, model_type, known: (
+        unknown_architecture(model_type, None, _words(known))
+    ),
+    r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)": _choice,
+    r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
+    r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
+}
+"""What mlc_llm says -> what is meant by it."""

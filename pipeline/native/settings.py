@@ -7,6 +7,7 @@ the place of what those scripts fix.
 from __future__ import annotations
 
 import platform as machine
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def flags(backend: Mapping[str, Json], *, renamed: Mapping[Path, str], sdk_path:
         words += ["-target", backend["triple"], "-isystem", f"{support}/usr/include"]
         words += ["-iframework", f"{support}/System/Library/Frameworks"]
     languages = _LANGUAGES if backend["platform"] in SDKS else ("C", "CXX")
-    return {f"CMAKE_{language}_FLAGS": " ".join(words) for language in languages}
+    return {f"CMAKE_{language}_FLAGS": " ".join(map(_quoted, words)) for language in languages}
 
 
 def launcher(ccache: str | None) -> dict[str, str]:
@@ -106,12 +107,19 @@ def launcher(ccache: str | None) -> dict[str, str]:
     return {f"CMAKE_{language}_COMPILER_LAUNCHER": ccache for language in _LANGUAGES}
 
 
+def _quoted(word: str) -> str:
+    """A word of a command line, for a shell. In double quotes: CMake takes single ones around a whole value away."""
+    if re.fullmatch(r"[\w@%+=:,./-]+", word, re.ASCII):
+        return word
+    return '"' + re.sub(r'(["\\$`])', r"\\\1", word) + '"'
+
+
 def _apple(backend: Mapping[str, Json], source: Path, sdk_path: str | None) -> dict[str, str]:
     platform, version, arch = backend["platform"], backend["deployment_target"], backend["arch"]
     if platform == "maccatalyst":
         # CMake knows no such system. It is the Mac's SDK under an iOS triple, which the compiler flags carry, and
         # CMake must not add a version of macOS to it.
-        values = {
+        plain = {
             "CMAKE_OSX_SYSROOT": str(sdk_path),
             "CMAKE_OSX_ARCHITECTURES": arch,
             "CMAKE_OSX_DEPLOYMENT_TARGET": "",

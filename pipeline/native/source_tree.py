@@ -133,6 +133,8 @@ def _of_git(root: Path, prefix: str) -> Iterator[tuple[str, tuple[str, str]]]:
             yield prefix + path, (mode, blob)
         elif (root / path / ".git").exists():
             yield from _of_git(root / path, f"{prefix}{path}/")
+        else:  # somebody put a copy in its place, or it was never fetched
+            yield from ((f"{prefix}{path}/{name}", about) for name, about in _of_folder(root / path))
 
 
 def _of_folder(root: Path) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -37,7 +37,7 @@ _MACHO_PLATFORMS = {"ios": "ios", "ios-simulator": "ios-simulator", "maccatalyst
 
 
 _EMULATIONS = {"aarch64": "aarch64linux", "x86_64": "elf_x86_64", "armv7": "armelf_linux_eabi", "i686": "elf_i386"}
-"""Architecture -> what `-m` calls it. Linkers before lld 15 do not look into archives to find out."""
+"""Architecture -> what `-m` calls it. lld 14 does not look into archives to find out."""
 
 
 @dataclass(frozen=True, slots=True)

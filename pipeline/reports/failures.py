@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 SHOWN = 6
 """Tasks named for one cause; of more than this only the number is said."""
 
+LONGEST = 200
+"""Characters of a headline; the end of the run has all of them."""
+
 LOG = "\n  log: "
 
 
@@ -32,7 +35,8 @@ class Failures:
     def add(self, name: str, message: str) -> str:
         """Note a failure; return its headline, for the moment it happens."""
         self.messages[name] = shortened(message.strip(), self.here)
-        return self.messages[name].partition("\n")[0]
+        line = self.messages[name].partition("\n")[0]
+        return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
     def block(self, name: str, causes: list[str]) -> None:
         """Note a task that could not start because of others, which failed or are blocked themselves."""

@@ -128,8 +128,8 @@ class Reporter:
         """The run ends: board down, table, failures by first cause, and the snapshot when all is fresh."""
         self._watcher.end()
         complete = not self._failures and not self._errors
-        if self._counts.built or self._counts.restored:
-            self._write(table(self._session.engine))
+        if (self._counts.built or self._counts.restored) and (rows := table(self._session.engine)):
+            self._write(rows)
         self._write(self._said())
         for paragraph in self._failures:
             self._write(f"\n{paragraph}")

@@ -42,8 +42,11 @@ def rows(engine: Engine) -> Iterator[Row]:
 
 
 def table(engine: Engine) -> str:
-    """The rows as aligned text, which reads the same on a terminal and in a CI log."""
-    cells = [HEAD, *((row.what, size(row.bytes), f"{row.seconds:.1f}", row.proven) for row in rows(engine))]
+    """The rows as aligned text, which reads the same on a terminal and in a CI log; empty when there are none."""
+    listed = [(row.what, size(row.bytes), f"{row.seconds:.1f}", row.proven) for row in rows(engine)]
+    if not listed:
+        return ""
+    cells = [HEAD, *listed]
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
     lines = [_aligned(line, widths) for line in cells]
     lines.insert(1, "  ".join("-" * width for width in widths))

@@ -33,7 +33,9 @@ def is_native(name: str) -> bool:
     return name == NDK or name.startswith((METAL, SDK, CHECKOUT))
 
 
-def find(name: str, *, remember: Remember, ask: Ask, state: list[Json], checkouts: Callable[[str], Path | None]) -> Tool | None:  # fmt: skip
+def find(
+    name: str, *, remember: Remember, ask: Ask, state: list[Json], checkouts: Callable[[str], Path | None]
+) -> Tool | None:
     """The tool of that name, or None where this machine has none.
 
     Args:
@@ -53,7 +55,8 @@ def find(name: str, *, remember: Remember, ask: Ask, state: list[Json], checkout
         return None
     kind, _, sdk = name.partition(":")
     compiler = "metal" if kind == "metal" else "clang"
-    version = remember([name, xcrun, os.stat(xcrun).st_mtime_ns, *state], partial(_of_xcode, ask, xcrun, sdk, compiler))
+    question = [name, xcrun, Path(xcrun).stat().st_mtime_ns, *state]
+    version = remember(question, partial(_of_xcode, ask, xcrun, sdk, compiler))
     return Tool(name, Path(xcrun), version) if version else None
 
 

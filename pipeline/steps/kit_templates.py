@@ -64,24 +64,21 @@ class Templates:
         try:
             return self._environment.get_template(file).render(values)
         except jinja2.UndefinedError as error:
-            available = ", ".join(sorted(values))
             raise StepError(
-                f"template {file}: {error.message}",
-                where=self._where(file, error),
-                cure=f"correct the name, or put `| default(...)` after it; the variables there are: {available}",
+                error.message or "undefined", where=self._where(file, error), cure=_cure(error, values)
             ) from None
         except jinja2.TemplateSyntaxError as error:
             where = f"{error.filename or self._path(file)}:{error.lineno}"
-            raise StepError(f"template {file}: {error.message}", where=where, cure="correct the template") from None
+            raise StepError(error.message or "no template", where=where, cure="correct the template") from None
         except jinja2.TemplateNotFound as error:
             raise StepError(
-                f"template {file} includes {error.name}, which does not exist",
+                f"it includes {error.name}, which does not exist",
                 where=self._where(file, error),
                 cure=f"put {error.name} beside it",
             ) from None
         except (jinja2.TemplateError, *_MISTAKES) as error:
             raise StepError(
-                f"template {file}: {type(error).__name__}: {error}",
+                f"{type(error).__name__}: {error}",
                 where=self._where(file, error),
                 cure="correct the template",
             ) from None
@@ -99,6 +96,14 @@ class Templates:
         return str(self._path(file))
 
 
+def _cure(error: jinja2.UndefinedError, values: Mapping[str, Json]) -> str:
+    """What to write instead of a name that nothing has."""
+    name = (error.message or "").partition("' is undefined")[0].lstrip("'")
+    near = difflib.get_close_matches(name, values, n=1)
+    guess = f"did you mean `{near[0]}`? " if near else ""
+    return f"{guess}there are: {', '.join(sorted(values))}; or put `| default(...)` after it"
+
+
 def ours() -> tuple[str, ...]:
     """File names of the templates that come with the package, sorted."""
     return tuple(sorted(path.name for path in OURS.glob(f"*{SUFFIX}")))
@@ -112,7 +117,7 @@ def _refuse_strangers(overrides: Path) -> None:
         near = difflib.get_close_matches(path.name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise StepError(
-            f"template {path.name} replaces none of ours",
+            "this template replaces none of ours",
             where=path,
             cure=f"{hint}ours are: {', '.join(known)}; begin the name with _ if it is to be included by another",
         )

@@ -76,9 +76,7 @@ def _prebuilt(job: Job) -> list[Library]:
                 cure="get the right file, or correct the digest if the change is meant",
             )
         if not (path.name.startswith("lib") and path.suffix == ".a"):
-            raise StepError(
-                "it is not called lib<name>.a", where=path, cure="give the static libraries, one file each"
-            )
+            raise StepError("it is not called lib<name>.a", where=path, cure="give the static libraries, one file each")
         libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params["backend"]))
     twins = [one.name for n, one in enumerate(libraries) if one.name in {other.name for other in libraries[:n]}]
     if twins:

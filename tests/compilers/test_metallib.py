@@ -14,7 +14,7 @@ from standin_worker import make_job, run_forked
 from pipeline import apple
 from pipeline.action import Tool
 from pipeline.compilers.metallib import Compiler, Missing, Refused, Shaders
-from pipeline.errors import StepError, ToolMissing
+from pipeline.errors import ToolMissing
 from pipeline.steps import compile as compile_step
 
 SOURCES = [f"kernel void k{n}() {{}}" for n in range(4)]
@@ -92,7 +92,7 @@ def test_a_kernel_that_does_not_compile_says_why(xcode, shaders, capfd):
 
 def test_xcode_without_its_metal_toolchain_is_told_apart(xcode, shaders):
     xcode.set("no-metal", "yes")
-    with pytest.raises(Missing, match="no Metal compiler for iphoneos: .*missing Metal Toolchain"):
+    with pytest.raises(Missing, match=r"no Metal compiler for iphoneos: .*missing Metal Toolchain"):
         Compiler(shaders(), 1).compile_all(SOURCES)
 
 
@@ -118,7 +118,7 @@ def test_metal_is_told_the_declared_system(platform, version, target):
     assert apple.metal_target(platform, version) == target
 
 
-def metallib_job(tmp_path, worker, tools, name="job", platform="ios", version="14.0"):
+def metallib_job(tmp_path, worker, tools, *, name="job", platform="ios", version="14.0"):
     (tmp_path / "probe.json").write_text(json.dumps({"metal_simdgroup": False}))
     triples = {"ios": "arm64-apple-ios{}", "ios-simulator": "arm64-apple-ios{}-simulator"}
     backend = {
@@ -162,7 +162,7 @@ class TestWithTvm:
     def run(self, compiled, tmp_path, name, **changes):
         platform = changes.get("platform", "ios")
         tool = Tool(apple.metal_tool(platform), Path("xcrun"), "stand-in 1")
-        job = metallib_job(tmp_path, compiled.worker, {tool.name: tool}, name, **changes)
+        job = metallib_job(tmp_path, compiled.worker, {tool.name: tool}, name=name, **changes)
         facts = compile_step.run(job)
         return facts, job.out
 
@@ -177,7 +177,8 @@ class TestWithTvm:
         assert again["shaders_compiled"] == 0
         assert (second / "tiny_f32_devc.o").read_bytes() == blob
 
-    def test_the_simulator_gets_its_own_from_the_same_lowering(self, xcode, compiled, tmp_path):
+    @pytest.mark.usefixtures("xcode")
+    def test_the_simulator_gets_its_own_from_the_same_lowering(self, compiled, tmp_path):
         self.run(compiled, tmp_path, "device")
         facts, out = self.run(compiled, tmp_path, "sim", platform="ios-simulator")
         assert facts["shaders_compiled"] == facts["shaders"]
@@ -198,7 +199,7 @@ class TestWithTvm:
         with pytest.raises(ToolMissing, match="missing Metal Toolchain"):
             self.run(compiled, tmp_path, "device")
 
-    def test_tvm_is_as_before_when_it_is_over(self, xcode, tmp_path):
+    def test_tvm_is_as_before_when_it_is_over(self, tmp_path):
         arguments = {"memo": str(tmp_path / "memo"), "recipe": str(TINY)}
         run_forked([(f"{__name__}:compile_after_compiling", arguments)], tmp_path / "log")
 

@@ -125,11 +125,13 @@ def slow_web(project: Project):
         def log_message(self, *words):
             pass
 
-    folder = project.path("weights").rename(project.path("on the web"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
+    web = project.path("web")
+    web.mkdir()
+    project.path("weights").rename(web / "tiny")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=web))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", go
+    yield f"http://127.0.0.1:{server.server_port}/tiny/", go
     go.set()
     server.shutdown()
     thread.join()

@@ -57,7 +57,7 @@ def test_a_compiler_passes_every_word_on():
 
 
 def test_an_elf_linker_is_told_the_architecture(tmp_path):
-    # Before lld 15 it does not look into archives for it: "target emulation unknown".
+    # lld 14 does not look into archives for it: "target emulation unknown".
     told = tmp_path / "ld.lld"
     told.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.words"\n')
     told.chmod(0o755)

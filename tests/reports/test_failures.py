@@ -49,6 +49,12 @@ def test_the_headline_is_the_first_line():
     assert failures.add("t", "  /home/me/recipe.py:3: wrong\n  cure: write it again\n") == "recipe.py:3: wrong"
 
 
+def test_a_long_headline_is_cut_and_its_message_is_not():
+    failures = Failures("/home/me")
+    assert failures.add("t", "why " * 100) == f"{'why ' * 49}why…"
+    assert next(iter(failures)).count("why") == 100
+
+
 @pytest.mark.parametrize(
     ("message", "short"),
     [

@@ -1,0 +1,212 @@
+"""`doit doctor`: what the compilers here can do, what else is installed, and what each missing thing costs.
+
+Needs no dodo.py, and no targets.yaml either: without one it looks at the Python that runs it. Nothing is built, and no
+environment is made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+
+from pipeline import snapshot
+from pipeline.action import Json, Worker
+from pipeline.errors import SlipwayError
+from pipeline.matrix.cells import Matrix
+from pipeline.options import OPTIONS
+from pipeline.session import Session
+from pipeline.steps.toolchain import probe
+from pipeline.toolchains.machine import Finding, look
+
+from .base import JSON, reporting
+
+WIDTH = 18
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        toolchains: name -> what `probe.json` says, or `{"error", "cure"}`, or `{"unmade": how it is made}`.
+        findings: programs and kits.
+        needed: what the matrix needs here and has not.
+    """
+
+    toolchains: Mapping[str, Mapping[str, Json]]
+    findings: list[Finding] = field(default_factory=list)
+    needed: list[str] = field(default_factory=list)
+
+
+class Doctor(Command):  # type: ignore[misc]
+    """look at this machine"""  # noqa: D415 - doit prints this as it is
+
+    name = "doctor"
+    doc_purpose = "look at compilers and tools here, and say what each missing one costs (Slipway)"
+    doc_usage = ""
+    doc_description = (
+        "Looks at every toolchain of targets.yaml, or at this Python where there is none. Exit status: 0; 1 when "
+        "something is missing that the matrix needs here; 3 when targets.yaml is wrong."
+    )
+    cmd_options = (JSON,)
+
+    def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
+        """Look, and print. What doit calls."""
+
+        def work() -> int:
+            found = examine(Path(snapshot.targets_path(args or sys.argv[1:])))
+            text = json.dumps(as_json(found), indent=2) if params["json"] else "\n".join(lines(found))
+            sys.stdout.write(f"{text}\n")
+            return 1 if found.needed else 0
+
+        return reporting(work)
+
+
+def examine(targets: Path) -> Diagnosis:
+    """Look at everything.
+
+    Args:
+        targets: the matrix file, which need not exist.
+
+    Raises:
+        SlipwayError: the matrix file is wrong.
+    """
+    if not targets.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            return _without_matrix(Path(folder))
+    session = Session(targets, OPTIONS)
+    matrix = session.matrix
+    used = sorted(name.partition(":")[2] for name in session.engine.actions if name.startswith("toolchain:"))
+    found = {name: _toolchain(session, name) for name in used}
+    findings = look(session.finder.find)
+    return Diagnosis(found, findings, list(_needed(matrix, found, findings)))
+
+
+def _without_matrix(folder: Path) -> Diagnosis:
+    from pipeline.run.tools import Finder  # noqa: PLC0415 - what a session has made already
+    from pipeline.run.worker import ForkWorker  # noqa: PLC0415
+
+    with closing(ForkWorker(preload=["tvm"])) as worker:
+        found = _probed(worker, "current", folder / "log", mlc=False)
+    return Diagnosis({"current": found}, look(Finder(folder / "tools.json").find))
+
+
+def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
+    """What is known of a toolchain, from its last probe where that still holds."""
+    action = session.engine.actions[f"toolchain:{name}"]
+    if session.engine.verdict(action.name).fresh:
+        text = (session.root / action.out / "probe.json").read_text(encoding="utf-8")
+        known: Mapping[str, Json] = json.loads(text)
+        return known
+    environment = session.environment(name)
+    if environment.kind == "made" and not environment.usable:
+        return {"unmade": f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}"}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            worker = session.worker(name)
+        except SlipwayError as error:
+            return {"error": error.what, "cure": error.cure}
+        return _probed(worker, name, Path(folder) / "log", mlc=bool(action.params.get("mlc")))
+
+
+def _probed(worker: Worker, name: str, log: Path, *, mlc: bool) -> Mapping[str, Json]:
+    try:
+        return probe(worker, name, log, mlc=mlc)
+    except SlipwayError as error:
+        return {"error": error.what, "cure": error.cure}
+
+
+def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]], findings: list[Finding]) -> Iterator[str]:
+    """What the cells of the matrix cannot be compiled without."""
+    for name, found in toolchains.items():
+        if "error" in found:
+            yield f"toolchain {name}: {found['error']}\n  cure: {found['cure']}"
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for cell in matrix.cells:
+        codegens = toolchains.get(cell.toolchain, {}).get("codegens")
+        kind = str(cell.backend.device["kind"])
+        if cell.model.compiler != "prebuilt" and codegens is not None and kind not in codegens:
+            backends = lacking.setdefault((cell.toolchain, kind), [])
+            if cell.backend.name not in backends:
+                backends.append(cell.backend.name)
+    for (toolchain, kind), backends in lacking.items():
+        yield (
+            f"toolchain {toolchain} has no code generator for {kind}, which {', '.join(backends)} needs\n"
+            "  cure: use a toolchain whose TVM was built with it"
+        )
+    wanting = [backend.name for backend in matrix.backends if getattr(backend, "kernels", None) == "metallib"]
+    metal = next((one for one in findings if one.help.name.startswith("metal:")), None)
+    if wanting and (metal is None or metal.tool is None):
+        yield (
+            f"the metallibs of {', '.join(wanting)} need Apple's Metal compiler\n"
+            "  cure: build on a Mac (xcodebuild -downloadComponent MetalToolchain), or ship `kernels: source`"
+        )
+
+
+def lines(found: Diagnosis) -> Iterator[str]:
+    """The diagnosis for people."""
+    for name, known in found.toolchains.items():
+        yield from _described(name, known)
+    yield ""
+    for one in found.findings:
+        if one.tool is not None:
+            yield f"{one.help.title:<{WIDTH}}{one.tool.version}"
+        else:
+            yield f"{one.help.title:<{WIDTH}}missing: {one.help.cost}"
+            yield f"{'':<{WIDTH}}cure: {one.help.cure}"
+    yield ""
+    if found.needed:
+        yield "needed for the matrix, and not here:"
+        yield from found.needed
+    else:
+        yield "everything that the matrix needs is here"
+
+
+def _described(name: str, known: Mapping[str, Json]) -> Iterator[str]:
+    if "error" in known:
+        yield f"toolchain {name}: {known['error']}"
+        yield f"  cure: {known['cure']}"
+        return
+    if "unmade" in known:
+        yield f"toolchain {name}: not made yet; {known['unmade']}"
+        return
+    yield f"toolchain {name}"
+    yield f"  Python {known['python']}, TVM {known['tvm']}, tvm-ffi {known['tvm_ffi']}"
+    yield f"  generates code for {', '.join(known['codegens'])}"
+    simdgroup = "works" if known["metal_simdgroup"] else "fails; matrix products for Metal get the generic schedule"
+    yield f"  Metal's simdgroup rule {simdgroup}"
+    mlc = known.get("mlc")
+    if mlc is None:
+        yield "  no mlc_llm"
+    elif mlc["error"] is not None:
+        yield f"  mlc_llm {mlc['version']}, which cannot be imported: {mlc['error']}"
+    else:
+        commit = f" ({mlc['commit'][:12]})" if mlc["commit"] else ""
+        knows = f", {len(mlc['architectures'])} architectures" if mlc["architectures"] is not None else ""
+        yield f"  mlc_llm {mlc['version']}{commit}{knows}"
+
+
+def as_json(found: Diagnosis) -> Json:
+    """The diagnosis for programs."""
+    return {
+        "toolchains": {name: dict(known) for name, known in found.toolchains.items()},
+        "tools": {
+            one.help.name: {
+                "title": one.help.title,
+                "version": None if one.tool is None else one.tool.version,
+                "path": None if one.tool is None else str(one.tool.path),
+                "cost": one.help.cost,
+                "cure": one.help.cure,
+            }
+            for one in found.findings
+        },
+        "needed": found.needed,
+    }

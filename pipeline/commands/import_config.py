@@ -1,0 +1,72 @@
+"""`doit import mlc-package-config.json …`: a targets.yaml that builds what `mlc_llm package` built, without dodo.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+
+from pipeline.errors import SlipwayError
+from pipeline.matrix.package_config import merge, read
+from pipeline.matrix.package_yaml import Systems, render
+from pipeline.store.faults import store_error
+
+from .base import flag, options_first, reporting, value
+
+ARCHS = ("arm64", "x86_64")
+
+
+class ImportConfig(Command):  # type: ignore[misc]
+    """take over package configs of mlc_llm"""  # noqa: D415 - doit prints this as it is
+
+    name = "import"
+    doc_purpose = "make a targets.yaml of package configs of mlc_llm (Slipway)"
+    doc_usage = "mlc-package-config.json ..."
+    doc_description = (
+        "Several configs, for several devices, become one matrix. It is printed, or written to the file that -o names "
+        "if that does not exist yet. Exit status: 0; 3 when a config is wrong or a file is in the way."
+    )
+    cmd_options = (
+        value("output", "write to this file", short="o"),
+        value("ios", "oldest iOS", default="14.0"),
+        value("catalyst", "oldest iOS of Mac Catalyst (MLC_MACABI_DEPLOYMENT_TARGET)", default="18.0"),
+        value("catalyst-archs", "architectures of Mac Catalyst (MLC_MACABI_ARCHS)", default="arm64"),
+        flag("source", "use the Python of the checkout that MLC_LLM_SOURCE_DIR names"),
+    )
+
+    def parse_execute(self, in_args: list[str]) -> Any:
+        """Take options behind the files, too. What doit calls."""
+        return super().parse_execute(options_first(self.cmdparser, in_args))
+
+    def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
+        """Read, and print or write. What doit calls."""
+        return reporting(lambda: _convert(params, args))
+
+
+def _convert(params: Mapping[str, Any], args: list[str]) -> int:
+    if not args:
+        raise SlipwayError(
+            "import needs a file", cure="doit import mlc-package-config.json [more of them] -o targets.yaml"
+        )
+    archs = tuple(str(params["catalyst_archs"]).replace(",", " ").split())
+    if not archs or not set(archs) <= set(ARCHS):
+        raise SlipwayError(f"Mac Catalyst runs on {' and '.join(ARCHS)}, not {' '.join(archs)}", cure="name those")
+    output = Path(params["output"]) if params["output"] else None
+    base = output.parent if output is not None else Path()
+    systems = Systems(str(params["ios"]), str(params["catalyst"]), archs, bool(params["source"]))
+    models = merge(record for name in args for record in read(Path(name), base))
+    text = render(models, [Path(name).name for name in args], systems)
+    if output is None:
+        sys.stdout.write(text)
+        return 0
+    if output.exists():
+        raise SlipwayError("is there already; nothing was written", where=output, cure="name another file with -o")
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise store_error(error, "write the matrix", output) from error
+    sys.stdout.write(f"written: {output}\n")
+    return 0

@@ -1,0 +1,95 @@
+"""What of a machine besides Python matters to a build, and what is lost where it is missing.
+
+`doit doctor` reads it. Everything here is optional: what cannot be done without one of these is not proven, or not
+made, and says so at the time; this table says it before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.action import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Something that a machine may have.
+
+    Attributes:
+        name: as in keys; see `run.tools`.
+        title: for people.
+        cost: what is lost without it.
+        cure: how to get it.
+        only: `sys.platform` where it can be had at all; None for anywhere.
+    """
+
+    name: str
+    title: str
+    cost: str
+    cure: str
+    only: str | None = None
+
+
+HELPS = (
+    Help("cc", "C compiler", "models are not run on this machine, so no numbers are compared", "apt-get install gcc"),
+    Help(
+        "ld64.lld",
+        "linker for Apple",
+        "links of Apple archives are not proven",
+        "apt-get install lld, or install Xcode",
+    ),
+    Help("ld.lld", "linker for ELF", "links of Android and Linux archives are not proven", "apt-get install lld"),
+    Help("wasm-ld", "linker for wasm", "links of web archives are not proven", "apt-get install lld"),
+    Help(
+        "xcodebuild",
+        "Xcode",
+        "Apple runtimes are not built; models and xcframeworks need no Xcode",
+        "install Xcode, then: xcode-select --switch /Applications/Xcode.app",
+        only="darwin",
+    ),
+    Help(
+        "metal:iphoneos",
+        "Metal toolchain",
+        "kernels are shipped as source and compiled on the device; `kernels: metallib` cannot be had",
+        "xcodebuild -downloadComponent MetalToolchain",
+        only="darwin",
+    ),
+    Help(
+        "ndk",
+        "Android NDK",
+        "Android runtimes are not built; models need no NDK",
+        "install it with sdkmanager, and set ANDROID_NDK_HOME",
+    ),
+    Help(
+        "emcc",
+        "Emscripten",
+        "web runtimes and complete wasm modules are not built",
+        "install emsdk, source emsdk_env.sh",
+    ),
+    Help("cmake", "CMake", "runtimes are not built", "pip install cmake"),
+    Help("cargo", "Cargo", "runtimes with a tokenizer (mlc_llm's) are not built", "install Rust: https://rustup.rs"),
+    Help(
+        "nginx", "nginx", "the tests of the remote store that need a real server are left out", "apt-get install nginx"
+    ),
+    Help("uv", "uv", "environments of toolchains are made by pip, which takes longer", "pip install uv"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether one of them is here."""
+
+    help: Help
+    tool: Tool | None
+
+
+def look(find: Callable[[str], Tool | None]) -> list[Finding]:
+    """Look for everything that can be had on this kind of machine."""
+    return [Finding(one, _find(one.name, find)) for one in HELPS if one.only in (None, sys.platform)]
+
+
+def _find(name: str, find: Callable[[str], Tool | None]) -> Tool | None:
+    """A tool; a server too, which is not on the PATH of people."""
+    return find(name) or (find(f"/usr/sbin/{name}") if name == "nginx" else None)

@@ -1,0 +1,145 @@
+"""What the documents name is there: pages and headings, commands and tasks, variables, steps, templates, packages."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+
+import pytest
+from document_pages import ROOT, Page, pages
+from doit.doit_cmd import DoitMain
+
+from pipeline.steps.linkkit import FILES
+from pipeline.steps.quoting import FILTERS
+from pipeline.tasks import GROUPS
+
+PAGES = pages()
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+TASKS = {"toolchain:current", "manifest:dist"}
+
+
+def page_at(name: str) -> Page:
+    return next(page for page in PAGES if page.name == name)
+
+
+def commands() -> dict[str, tuple[str, str]]:
+    """Name -> module and class of every command, from pyproject.toml: what is installed may be older."""
+    ours = re.search(r'entry-points\."doit\.COMMAND"\]\n(.*?)\n\n', (ROOT / "pyproject.toml").read_text(), re.DOTALL)
+    found = {cls.get_name(): (cls.__module__, cls.__name__) for cls in DoitMain.DOIT_CMDS}
+    for name, module, attribute in re.findall(r'^([\w-]+) = "([\w.]+):(\w+)"$', ours.group(1), re.MULTILINE):
+        found[name] = (module, attribute)
+    return found
+
+
+COMMANDS = commands()
+
+
+def options(name: str) -> set[str]:
+    module, attribute = COMMANDS[name]
+    command = getattr(importlib.import_module(module), attribute)
+    declared = [
+        option
+        for base in command.__mro__
+        for kind in ("cmd_options", "base_options")
+        for option in vars(base).get(kind, ())
+    ]
+    return {f"--{option['long']}" for option in declared if option.get("long")} | {"--file", "--dir", "--help"}
+
+
+def wrong_with(words: list[str]) -> str | None:
+    """What is wrong with a command line of doit, or None."""
+    words = [word for word in words if not word.startswith("targets=") and not word.startswith("…")]
+    given = [word for word in words if not word.startswith("-")]
+    name = given[0] if given and given[0] in COMMANDS else "run"
+    for option in (word.partition("=")[0] for word in words if word.startswith("--") and word != "--"):
+        if option not in options(name) | {"--version"}:
+            return f"{name} has no option {option}"
+    if given and given[0] in COMMANDS:
+        return None
+    after_option = {words[i + 1] for i, word in enumerate(words[:-1]) if word in {"-n", "-o", "-f"}}
+    for word in given:
+        step, colon, subject = word.partition(":")
+        is_task = step in GROUPS and bool(subject) == bool(colon)
+        is_placeholder = word.isupper() or word.startswith("[")
+        if not (is_task or is_placeholder or "/" in word or word in after_option):
+            return f"{word} is neither a command nor a task"
+    return None
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    broken = []
+    for target in page.links():
+        file, _, anchor = target.partition("#")
+        path = (page.path.parent / file).resolve() if file else page.path
+        there = path.exists() and path.is_relative_to(ROOT)
+        if not there or (anchor and anchor not in Page(path, path.read_text(encoding="utf-8")).anchors()):
+            broken.append(target)
+    assert not broken
+
+
+@each_page
+def test_commands_of_doit_exist(page):
+    wrong = {line: what for line in page.doit_commands() if (what := wrong_with(line.split()))}
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("line", "fine"),
+    [
+        ("", True),
+        ("compile:minilm-f32@ios-arm64 --strict", True),
+        ("explain TASK", True),
+        ("-n 4 targets=other.yaml", True),
+        ("build/archive/host/libmodels.a", True),
+        ("planned", False),
+        ("compiles:minilm-f32@ios-arm64", False),
+        ("plan --strictly", False),
+        ("--strictly", False),
+    ],
+)
+def test_the_test_of_commands_tells_right_from_wrong(line, fine):
+    assert (wrong_with(line.split()) is None) is fine
+
+
+def test_variables_of_ours_are_documented_and_those_documented_exist():
+    read = set()
+    for file in (ROOT / "pipeline").rglob("*.py"):
+        strings = (node.value for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.Constant))
+        read |= {text for text in strings if isinstance(text, str) and re.fullmatch(r"SLIPWAY_[A-Z_]+", text)}
+    settings = (ROOT / "pipeline/templates/settings.xcconfig.j2").read_text()
+    made = "|".join(set(re.findall(r"\{\{ ID \}\}_([A-Z]+)", settings)))
+    is_setting = re.compile(rf"SLIPWAY_[A-Z0-9]+_({made})").fullmatch
+    named = {name for page in PAGES for name in page.variables() if not is_setting(name)}
+    assert read
+    assert named - read == set()
+    assert read - page_at("docs/reference/environment.md").variables() == set()
+
+
+def test_every_page_is_in_the_index():
+    index = page_at("docs/README.md")
+    linked = {(index.path.parent / target.partition("#")[0]).resolve() for target in index.links()}
+    assert [
+        page.name for page in PAGES if page.name.startswith("docs/") and page.path not in {*linked, index.path}
+    ] == []
+
+
+def test_every_step_has_its_row():
+    text = page_at("docs/reference/tasks.md").text
+    assert [step for step in GROUPS if f"| `{step}` |" not in text] == []
+
+
+def test_every_template_and_filter_is_described():
+    text = page_at("docs/how-to/templates.md").text
+    templates = {template for files in FILES.values() for _, template in files}
+    assert [name for name in (*templates, *FILTERS) if f"`{name}`" not in text] == []
+
+
+def test_every_dependency_is_explained():
+    project = (ROOT / "pyproject.toml").read_text()
+    listed = project[project.index("dependencies = [") : project.index('[project.entry-points."doit.BACKEND"]')]
+    packages = re.findall(r'"([A-Za-z][\w.-]*)[=><]', listed)
+    text = page_at("docs/explanation/dependencies.md").text
+    assert "doit" in packages
+    assert [name for name in packages if f"`{name}`" not in text] == []
