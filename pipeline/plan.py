@@ -219,15 +219,15 @@ def _verify_products(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
 
 
 def _manifest(matrix: Matrix, actions: Iterable[Action]) -> Action:
-    shipped = [action for action in actions if action.out.startswith("dist/")]
+    listed = [action for action in actions if action.out.startswith("dist/") or action.step == "verify"]
     return Action(
         step="manifest",
         subject="dist",
         out="dist",
         params={"products": [_product(product) for product in matrix.products]},
-        upstream={action.name: Upstream(action.name) for action in shipped},
+        upstream={action.name: Upstream(action.name) for action in listed},
         outputs=("manifest.json",),
-        doc="size and sha256 of everything in dist/",
+        doc="size and sha256 of everything in dist/, and how it is proven",
     )
 
 

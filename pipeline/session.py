@@ -91,6 +91,7 @@ class Session:
         from .store.store import Store  # noqa: PLC0415
 
         self.targets = targets
+        self._planner = planner
         self.root = targets.parent
         self.lock_path = self.root / "slipway.lock"
         self.options = options
@@ -202,14 +203,35 @@ class Session:
         self.show_notes(note)
         self._lock.acquire()
         self._ledger.refresh()  # another doit may have ended between our look at the tree and our lock
+        self._plan_anew()
         self.engine.reconsider()
         snapshot.drop(str(self.targets))
-        self.engine.workshop.clear()
+        self._clear()
         self._begun = time.time_ns()
         if self.update is None:
             self._states |= _states(path for path, _ in self.engine.inputs())
             for name, removed in self.engine.prune():
                 note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
+
+    def _plan_anew(self) -> None:
+        """Take over what another doit has pinned since we planned: the same actions, of which some know more now."""
+        lock = str(self.lock_path)
+        if self.update is not None or snapshot.look(lock) == self._states[lock]:
+            return
+        self._states |= _states([lock])
+        self.__dict__.pop("matrix", None)
+        self._environments.clear()
+        planned = {action.name: action for action in self._planner(self)}
+        if planned.keys() == self.engine.actions.keys():
+            self.engine.actions = planned
+
+    def _clear(self) -> None:
+        """Remove what killed runs have left."""
+        from .store.litter import sweep  # noqa: PLC0415 - see `read_matrix`
+
+        self.engine.workshop.clear()
+        build = str(self.root / "build")
+        sweep(build, os.path.dirname(snapshot.path_of(str(self.targets))), self._store.root, f"{self._store.root}/part")
 
     def end(self, *, all_fresh: bool, said: str, interrupted: bool = False) -> None:
         """A run ended. When every task of the matrix is fresh, the next plain `doit` may take the short way out.

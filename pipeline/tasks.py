@@ -34,7 +34,7 @@ GROUPS = {
     "xcframework": "xcframeworks and their zips",
     "bundle": "parameters, tokenizer and configuration of each model variant, as an app ships them",
     "verify": "prove every archive and product",
-    "manifest": "size and sha256 of everything in dist/",
+    "manifest": "size and sha256 of everything in dist/, and how it is proven",
 }
 """What `doit list` says of each kind of step."""
 

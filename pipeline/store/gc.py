@@ -5,19 +5,14 @@ The commands call it. What a key means, and which keys today's matrix needs, the
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
+from .litter import sweep
 from .records import Record
 from .store import Store
-
-STALE = 3600
-"""Seconds after which a temporary file of a process that is gone is litter: the process may be on another machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,7 @@ def collect(
             store.records.drop(frozenset(doomed))
         for sha256 in garbage:
             store.blobs.remove(sha256)
-        _sweep(f"{store.root}/part")
+        sweep(f"{store.root}/part", store.root)
     freed = sum(sizes[sha256] for sha256 in garbage)
     return Collected(len(doomed), len(garbage), freed, len(records) - len(doomed), sum(sizes.values()) - freed)
 
@@ -153,22 +148,3 @@ def _named(record: Record) -> set[str]:
     """The blobs that a record needs, its log included."""
     log = {record.log} if record.log is not None else set()
     return {*record.blobs(), *log}
-
-
-def _sweep(folder: str) -> None:
-    """Remove temporary files that nobody is going to rename any more: their process is gone."""
-    with contextlib.suppress(OSError):
-        for path in Path(folder).iterdir():
-            with contextlib.suppress(OSError):
-                if path.lstat().st_mtime < time.time() - STALE and not _is_alive(path.name.partition(".")[0]):
-                    path.unlink()
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

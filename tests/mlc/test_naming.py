@@ -174,7 +174,7 @@ def test_other_options_or_other_weights_are_no_business_of_the_pin(desk, site):
         "files": {"mlc-chat-config.json": {"size": 1, "sha256": "0" * 64}},
     }
     write_lock_entry(desk.root / "slipway.lock", "small", entry)
-    with pytest.raises(DownloadError, match="what slipway.lock promises"):
+    with pytest.raises(DownloadError, match="is not what was promised"):
         desk.prefixes()
 
 

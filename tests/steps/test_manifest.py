@@ -55,6 +55,19 @@ def test_every_file_is_listed_once_and_in_order(job, dist):
     assert (again.out / "manifest.json").read_bytes() == (work.out / "manifest.json").read_bytes()
 
 
+def test_what_was_proven_is_told_and_is_no_file_of_the_products(job, dist):
+    report = json.dumps({"subject": "ios-arm64", "checks": [], "proven": "linked, 4/4 constructors"})
+    inputs = {
+        "linkkit:models": dist("linkkit:models", {"link.json": "{}"}),
+        "verify:ios-arm64": dist("verify:ios-arm64", {"report.json": report}),
+    }
+    work = job({"products": PRODUCTS}, inputs)
+    manifest.run(work)
+    document = json.loads((work.out / "manifest.json").read_text())
+    assert document["proofs"] == [{"subject": "ios-arm64", "proven": "linked, 4/4 constructors"}]
+    assert [file["path"] for file in document["files"]] == ["models/link.json"]
+
+
 def test_two_owners_of_one_path_are_named(job, dist):
     inputs = {
         "linkkit:models": dist("linkkit:models", {"link.json": "one"}),

@@ -10,7 +10,8 @@ import pytest
 from store_actions import MIDDLE, SOME, finish
 
 from pipeline.errors import StoreError
-from pipeline.store.gc import STALE, collect, stats, verify
+from pipeline.store.gc import collect, stats, verify
+from pipeline.store.litter import STALE
 from pipeline.store.store import Store
 
 NOW = time.time()

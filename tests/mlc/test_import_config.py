@@ -1,0 +1,223 @@
+"""Package configs of mlc_llm become a targets.yaml that builds the same: told by turning it back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from projects import DOIT
+
+from pipeline.errors import MatrixError
+from pipeline.matrix import load
+from pipeline.matrix.package_config import merge, read
+from pipeline.matrix.package_yaml import Systems, backends_of, render, scalar
+
+
+def hub(name, vram=3_000_000_000, model_id=None, **more):
+    return {"model": f"HF://mlc-ai/{name}", "model_id": model_id or name, "estimated_vram_bytes": vram, **more}
+
+
+def small(chunk, window=None):
+    return {"prefill_chunk_size": chunk, **({"context_window_size": window} if window else {})}
+
+
+EISONAI = {"device": "iphone", "model_list": [hub("Qwen3-0.6B-q4f16_1-MLC", bundle_weight=True, overrides=small(128, 2048))]}
+EISONAI_CATALYST = {
+    "device": "macabi",
+    "model_list": [
+        hub(
+            "Qwen3-0.6B-q4f16_1-MLC", bundle_weight=True, overrides=small(128, 2048),
+            model_lib="qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2",
+        )
+    ],
+}  # fmt: skip
+IOS_CHAT = {
+    "device": "iphone",
+    "model_list": [
+        hub("Llama-3.2-3B-Instruct-q4f16_1-MLC", overrides=small(128, 2048), bundle_weight=True),
+        hub("gemma-2-2b-it-q4f16_1-MLC", model_id="gemma-2-2b-q4f16_1-MLC", overrides=small(128)),
+        hub("Phi-3.5-mini-instruct-q4f16_1-MLC", 3_043_000_000, overrides=small(128)),
+        hub("Qwen3-0.6B-q0f16-MLC", overrides=small(128, 2048)),
+        hub("Qwen3-1.7B-q4f16_1-MLC", overrides=small(128, 2048)),
+    ],
+}
+ANDROID_CHAT = {
+    "device": "android",
+    "model_list": [
+        hub("Phi-3.5-mini-instruct-q4f16_0-MLC", 4_250_586_449, overrides=small(128)),
+        hub("Qwen3-0.6B-q0f16-MLC", overrides=small(128, 2048)),
+        hub("Qwen3-1.7B-q4f16_1-MLC", overrides=small(128, 2048)),
+        hub("gemma-2-2b-it-q4f16_1-MLC"),
+        hub("Llama-3.2-3B-Instruct-q4f16_0-MLC", 4_679_979_417),
+        hub("Mistral-7B-Instruct-v0.3-q4f16_1-MLC", overrides={"sliding_window_size": 768, "prefill_chunk_size": 256}),
+    ],
+}
+IOS_ENGINE = {
+    "device": "iphone",
+    "model_list": [hub("Llama-3-8B-Instruct-q3f16_1-MLC", 3_316_000_000, bundle_weight=True, model_lib="llama_q3f16_1")],
+}
+ANDROID_ENGINE = {"device": "android", "model_list": [hub("phi-2-q4f16_1-MLC", 2_036_816_936, overrides=small(1024))]}
+
+DEVICES = {"ios": "iphone", "maccatalyst": "macabi", "android": "android"}
+
+
+def imported(folder: Path, *configs, systems: Systems | None = None):
+    """The matrix that a set of configs becomes."""
+    folder.mkdir(exist_ok=True)
+    records = []
+    for number, config in enumerate(configs):
+        path = folder / f"config{number}.json"
+        path.write_text(json.dumps(config))
+        records += read(path, folder)
+    (folder / "targets.yaml").write_text(render(merge(records), ["config.json"], systems or Systems()))
+    return load(folder / "targets.yaml")
+
+
+def turned_back(matrix):
+    """What each device gets, as a package config would say it."""
+    seen = {}
+    for cell in matrix.cells:
+        model, device = cell.model, DEVICES[cell.backend.platform]
+        record = {"model": f"HF://{model.weights['hf']}", **model.app}
+        if model.options.get("overrides"):
+            record["overrides"] = dict(model.options["overrides"])
+        record |= {key: model.options[key] for key in ("model_lib", "opt") if key in model.options}
+        seen[device, cell.model.subject] = (device, json.dumps(record, sort_keys=True))
+    return Counter(seen.values())
+
+
+def told(*configs):
+    return Counter(
+        (config["device"], json.dumps({k: v for k, v in record.items() if v not in ({}, False)}, sort_keys=True))
+        for config in configs
+        for record in config["model_list"]
+    )
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [
+        (EISONAI,), (EISONAI, EISONAI_CATALYST), (IOS_CHAT,), (ANDROID_CHAT,), (IOS_CHAT, ANDROID_CHAT), (IOS_ENGINE,),
+        (ANDROID_ENGINE,), (IOS_CHAT, ANDROID_CHAT, EISONAI_CATALYST, ANDROID_ENGINE),
+    ],
+)  # fmt: skip
+def test_a_round_trip_says_the_same(tmp_path, configs):
+    assert turned_back(imported(tmp_path, *configs)) == told(*configs)
+
+
+def test_what_is_the_same_for_two_devices_is_one_variant(tmp_path):
+    matrix = imported(tmp_path, IOS_CHAT, ANDROID_CHAT)
+    subjects = [cell.model.subject for cell in matrix.cells]
+    assert subjects.count("Qwen3-0.6B-q0f16") == 2
+    assert len({model.subject for model in matrix.models}) == 9
+    assert {cell.toolchain for cell in matrix.cells} == {"mlc"}
+    assert [(product.name, product.kind) for product in matrix.products] == [
+        ("apple", "xcframework"), ("android", "android"),
+    ]  # fmt: skip
+
+
+def test_what_mlc_reads_from_variables_are_options(tmp_path):
+    systems = Systems(ios="15.0", catalyst="17.0", catalyst_archs=("arm64", "x86_64"))
+    matrix = imported(tmp_path, EISONAI, EISONAI_CATALYST, systems=systems)
+    assert {backend.name: backend.triple for backend in matrix.backends} == {
+        "ios-arm64": "arm64-apple-ios15.0",
+        "catalyst-arm64": "arm64-apple-ios17.0-macabi",
+        "catalyst-x86_64": "x86_64-apple-ios17.0-macabi",
+    }
+    assert matrix.products[0].backends == ("ios-arm64", "catalyst-arm64", "catalyst-x86_64")
+
+
+def test_a_library_that_is_there_is_taken_as_it_is(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"")
+    config = {
+        "device": "android",
+        "model_list": [hub("phi-2-q4f16_1-MLC", model_lib="phi_q4f16_1")],
+        "model_lib_path_for_prepare_libs": {"phi_q4f16_1": "x.tar"},
+    }
+    (cell,) = imported(tmp_path, config).cells
+    assert (cell.model.compiler, cell.model.prefix) == ("prebuilt", "phi_q4f16_1_")
+    assert cell.model.source.prebuilt_for("android-arm64") == ("x.tar", None)
+
+
+def test_paths_stay_where_they_point(tmp_path):
+    (tmp_path / "app" / "dist" / "mine").mkdir(parents=True)
+    path = tmp_path / "app" / "config.json"
+    record = {"model": "dist/mine", "model_id": "mine", "estimated_vram_bytes": 1, "bundle_weight": True}
+    path.write_text(json.dumps({"device": "iphone", "model_list": [record]}))
+    assert read(path, tmp_path)[0].weights == {"path": "app/dist/mine"}
+    assert read(path, tmp_path / "app")[0].weights == {"path": "dist/mine"}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "has no `device`"),
+        ('{"device": "webgpu", "model_list": [1]}', "has no `device` out of iphone, macabi, android"),
+        ('{"device": "iphone"}', "has no `model_list`"),
+        ('{"device": "iphone", "model_list": [{"model": "x"}]}', "needs `model`, `model_id`"),
+        (json.dumps({"device": "iphone", "model_list": [hub("a") | {"modle_lib": "x"}]}), "knows no `modle_lib`"),
+        (json.dumps({"device": "iphone", "model_list": [hub("a") | {"model": "ftp://x/y"}]}), "neither a repository"),
+        (
+            json.dumps({"device": "iphone", "model_list": [hub("a"), hub("a", 1), hub("a", 2)]}),
+            "is there twice for iphone",
+        ),
+    ],
+)  # fmt: skip
+def test_a_config_that_mlc_would_refuse_is_refused(tmp_path, text, what):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(MatrixError, match=what) as caught:
+        merge(read(path, tmp_path))
+    assert caught.value.cure
+
+
+names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=st.lists(names, min_size=1, max_size=3, unique=True), chunk=st.integers(1, 4096), both=st.booleans())
+def test_any_id_survives(tmp_path_factory, names, chunk, both):
+    folder = tmp_path_factory.mktemp("any")
+    records = [hub("a-q4f16_1-MLC", model_id=name, overrides=small(chunk)) for name in names]
+    configs = [{"device": "iphone", "model_list": records}]
+    if both:
+        configs.append({"device": "android", "model_list": records[:1]})
+    try:
+        matrix = imported(folder, *configs)
+    except MatrixError as error:  # two ids may leave the same name behind
+        assert "twice" in str(error) or "also the name of" in str(error) or "different" in str(error)
+    else:
+        assert turned_back(matrix) == told(*configs)
+
+
+@pytest.mark.parametrize("text", ["yes", "No", "null", "1.0", "a: b", "#x", "", "é", "-", "q4f16_1", "~", "0x10", "1e3"])
+def test_scalars_are_read_as_they_were(text):
+    import yaml
+
+    assert yaml.safe_load(scalar(text)) == text
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(IOS_CHAT))
+    done = subprocess.run([DOIT, "import", "a.json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# Made by `doit import` from a.json.")
+    words = ["import", "a.json", "-o", "targets.yaml", "--catalyst-archs", "arm64 x86_64"]
+    assert subprocess.run([DOIT, *words], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    assert (tmp_path / "targets.yaml").read_text() == done.stdout
+    again = subprocess.run([DOIT, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 3
+    assert "is there already" in again.stderr
+    wrong = subprocess.run([DOIT, "import", "none.json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 3
+    assert "Traceback" not in wrong.stderr
+
+
+def test_backends_of_every_device_are_there():
+    assert list(backends_of("macabi", Systems(catalyst_archs=("x86_64",)))) == ["catalyst-x86_64"]
