@@ -1,8 +1,10 @@
-"""The same graph for every tool: `size.models` weights, a compile for each of them and each of `size.backends`, an
-archive and a flag file for each backend, a pack for every two. Each task joins its inputs and adds a line with its name.
+"""The same graph for every tool.
 
-`scale` has them built. Slipway's own is in `scale_dodo.py`; here are those of the peers, each in the form that suits it:
-plain doit and SCons call a Python function, the others run `cat`.
+It has `size.models` weights, a compile for each of them and each of `size.backends`, an archive and a flag file for
+each backend, a pack for every two. Each task joins its inputs and adds a line with its name.
+
+`scale` has them built. Slipway's own is in `scale_dodo.py`; here are those of the peers, each in the form that suits
+it: plain doit and SCons call a Python function, the others run `cat`.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def ninja(size: Size, folder: Path) -> None:
     )
 
 
-JOIN = '''import os
+JOIN = """import os
 
 def read(name):
     fd = os.open(name, os.O_RDONLY)
@@ -88,7 +90,7 @@ def write(name, data):
     os.write(fd, data)
     os.close(fd)
 
-'''
+"""
 """With as little of Python as can be: it is the tools that are compared."""
 
 
@@ -146,7 +148,7 @@ def snakemake(size: Size, folder: Path) -> None:
     """A Snakefile."""
     (folder / "Snakefile").write_text(
         f"M, B = {size.models}, {size.backends}\n"
-        + r"""
+        r"""
 wildcard_constraints: m=r"\d+", b=r"\d+"
 
 rule all:

@@ -67,7 +67,7 @@ def run(command: Sequence[str | Path], folder: Path, env: Mapping[str, str] | No
 
 
 def in_turn(contestants: Mapping[str, Callable[[int], Cost]], rounds: int) -> dict[str, list[Cost]]:
-    """Let each contestant run once a round, each round beginning with another; they are told the number of the round."""
+    """Let each contestant run once a round, each round beginning with another; each is told the number of the round."""
     costs: dict[str, list[Cost]] = {name: [] for name in contestants}
     names = list(contestants)
     for number in range(rounds):

@@ -154,7 +154,16 @@ def report(result: Result) -> Iterator[str]:
     """The result as Markdown."""
     size = result.size
     yield f"### {size.tasks:,} tasks ({size.models} models × {size.backends} backends)\n"
-    head = ["", "clean: wall s", "CPU s", "MiB", "nothing to do: CPU s", "× plain doit", "one source: CPU s", "× plain doit"]
+    head = [
+        "",
+        "clean: wall s",
+        "CPU s",
+        "MiB",
+        "nothing to do: CPU s",
+        "× plain doit",
+        "one source: CPU s",
+        "× plain doit",
+    ]
     rows = []
     for name in result.noop:
         clean, nothing, touched = (costs.get(name) for costs in (result.clean, result.noop, result.touch))

@@ -5,10 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.dodo import DOIT_CONFIG, task_slipway  # noqa: F401 - doit looks for them here
-
 from pipeline import session
 from pipeline.action import Action, Upstream
+from pipeline.dodo import DOIT_CONFIG, task_slipway  # noqa: F401 - doit looks for them here
 
 HERE = Path(__file__).resolve().parent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = os.getloadavg()[0]
     return (
-        f"{datetime.datetime.now(tz=datetime.timezone.utc):%Y-%m-%d}, Python {platform.python_version()}, "
+        f"{dt.datetime.now(tz=dt.timezone.utc):%Y-%m-%d}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}, {cores} cores, load average {load:.1f} at the start."
     )
 
 
 def write(page: Path, name: str, text: str) -> None:
-    """Put a text between the page's marks `<!-- name -->` and `<!-- /name -->`; they are added where they are missing."""
+    """Put a text between the page's marks `<!-- name -->` and `<!-- /name -->`; they are added where they lack."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     content = page.read_text(encoding="utf-8") if page.exists() else ""
     if begin not in content:

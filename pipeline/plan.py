@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from .action import Action, Json, Upstream
 from .errors import MatrixError
 from .matrix.cells import Backend, Matrix, ModelVariant, Product
+from .plan_apps import app_config_actions
 from .plan_cells import (
     COMPILE_MEMORY,
     SHARDS,
@@ -22,6 +23,7 @@ from .plan_cells import (
     toolchain_actions,
     weight_actions,
 )
+from .plan_runtime import runtime_actions, upstream_of, upstream_of_product
 
 LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
 
@@ -50,8 +52,10 @@ def plan(
         *parameter_actions(matrix),
         *compile_actions(matrix),
         *_archives(matrix),
+        *runtime_actions(matrix),
         *_kits(matrix),
         *_bundles(matrix),
+        *app_config_actions(matrix),
         *_verify_backends(matrix, strict=strict),
         *_verify_products(matrix, strict=strict),
     ]
@@ -81,6 +85,7 @@ def _kits(matrix: Matrix) -> Iterator[Action]:
     for product in matrix.products:
         backends = [_backend(matrix, name).as_params() for name in product.backends]
         archives = {f"archive:{name}": Upstream(f"archive:{name}") for name in product.backends}
+        archives |= upstream_of_product(matrix, product)
         yield Action(
             step="linkkit",
             subject=product.name,
@@ -149,6 +154,7 @@ def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
         upstream = {
             "archive": Upstream(f"archive:{backend.name}"),
             "toolchain": Upstream(f"toolchain:{toolchain}"),
+            **upstream_of(matrix, backend.name),
         }
         files = {}
         if host:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from .action import Action, Json, Upstream
+from .apple import metal_tool
 from .errors import MatrixError
 from .matrix.cells import Backend, Cell, Matrix, ModelVariant
 from .toolchains.spec import is_made, spec
@@ -86,8 +87,9 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action]
 
 def parameter_actions(matrix: Matrix) -> Iterator[Action]:
     """The parameters of each variant: written from its source, or converted from a raw checkpoint."""
+    homes = _homes(matrix)
     for model in matrix.models:
-        toolchain = _home(matrix, model)
+        toolchain = homes[model.subject]
         if model.compiler == "relax":
             yield Action(
                 step="params",
@@ -137,13 +139,13 @@ def conversion(matrix: Matrix, model: ModelVariant, step: str) -> str:
     options = (
         (*_CONVERSION, "source_format") if step == "convert_weight" else (*_CONVERSION, "conv_template", "gen_config")
     )
-    wanted = json.dumps(_chosen(model, options), sort_keys=True), _home(matrix, model)
-    for other in matrix.models:
-        if other.model == model.model and other.is_raw:
-            same = json.dumps(_chosen(other, options), sort_keys=True), _home(matrix, other)
-            if same == wanted:
-                return f"{step}:{other.subject}"
-    return f"{step}:{model.subject}"
+    homes = _homes(matrix)
+
+    def needs(one: ModelVariant) -> tuple[str, str]:
+        return json.dumps(_chosen(one, options), sort_keys=True), homes[one.subject]
+
+    alike = (one for one in matrix.models if one.model == model.model and one.is_raw and needs(one) == needs(model))
+    return f"{step}:{next(alike, model).subject}"
 
 
 def _chosen(model: ModelVariant, options: Iterable[str]) -> dict[str, Json]:
@@ -169,6 +171,7 @@ def compile_actions(matrix: Matrix) -> Iterator[Action]:
             },
             files=files,
             upstream=upstream,
+            tools=(metal_tool(backend.platform),) if objects and backend.kernels == "metallib" else (),
             outputs=(*objects, "functions.json"),
             memory=COMPILE_MEMORY if objects else 0,
             doc=f"compile {model.subject} for {backend.triple}",
@@ -204,10 +207,16 @@ def _upstream(model: ModelVariant, toolchain: str, only: tuple[str, ...] = ()) -
     return edges
 
 
-def _home(matrix: Matrix, model: ModelVariant) -> str:
-    """The toolchain that does what is done once for all cells of a variant: `current` where that compiles one."""
-    used = [cell.toolchain for cell in matrix.cells if cell.model.subject == model.subject]
-    return "current" if "current" in used else used[0]
+def _homes(matrix: Matrix) -> dict[str, str]:
+    """Subject of a variant -> the toolchain that does what is done once for all its cells.
+
+    It is `current` where that compiles one of them, else that of the first.
+    """
+    homes: dict[str, str] = {}
+    for cell in matrix.cells:
+        if cell.toolchain == "current" or cell.model.subject not in homes:
+            homes[cell.model.subject] = cell.toolchain
+    return homes
 
 
 def proving_toolchain(cells: Iterable[Cell]) -> str:

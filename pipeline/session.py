@@ -99,7 +99,7 @@ class Session:
         self._notes: list[str] = []
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
-        self.finder = Finder(build / "tools.json", self.environment)
+        self.finder = Finder(build / "tools.json", self.environment, self.checkout)
         self._memo = DigestMemo(build / "digests")
         self._ledger = Ledger(build / f"ledger-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
@@ -118,7 +118,7 @@ class Session:
         else:
             actions = self.update.plan
             self._steps = StepModules(steps, self.update.plan.codes)
-        tools = Toolbox(self.finder.find)
+        tools = self._tools = Toolbox(self.finder.find)
         self.engine: Engine = Engine(
             self.root,
             actions,
@@ -174,6 +174,17 @@ class Session:
                 frozen = None if pinned is None else tuple(pinned)
                 self._environments[toolchain] = Environment(asked, self.root.absolute(), frozen)
             return self._environments[toolchain]
+
+    def checkout(self, name: str) -> Path | None:
+        """The directory of a checkout that is built; there is one, `runtime`, where targets.yaml says so.
+
+        Raises:
+            MatrixError: the matrix file is wrong.
+        """
+        runtime = self.matrix.runtime
+        if name != "runtime" or runtime is None or runtime.source is None:
+            return None
+        return self.root.absolute() / runtime.source
 
     @property
     def names(self) -> Iterable[str]:
@@ -231,7 +242,9 @@ class Session:
 
         self.engine.workshop.clear()
         build = str(self.root / "build")
-        sweep(build, os.path.dirname(snapshot.path_of(str(self.targets))), self._store.root, f"{self._store.root}/part")
+        sweep(
+            build, str(Path(snapshot.path_of(str(self.targets))).parent), self._store.root, f"{self._store.root}/part"
+        )
 
     def end(self, *, all_fresh: bool, said: str, interrupted: bool = False) -> None:
         """A run ended. When every task of the matrix is fresh, the next plain `doit` may take the short way out.
@@ -267,10 +280,8 @@ class Session:
         owners: dict[str, list[str]] = {path: [] for path in self._states}
         for path, name in self.engine.inputs():
             owners.setdefault(path, []).append(name)
-        for name in sorted({tool for action in self.engine.actions.values() for tool in action.tools}):
-            for path in map(str, self.finder.watch_paths(name)):
-                owners.setdefault(path, [])
-                self._states.setdefault(path, snapshot.look(path))
+        if not self._watch_tools(owners):
+            return
         states: dict[str, snapshot.State] = {}
         for path, before in self._states.items():
             if snapshot.look(path) != before or snapshot.is_recent(before, self._begun):
@@ -286,6 +297,18 @@ class Session:
             str(self.targets), self.engine.actions.values(), {p: owners[p] for p in states}, self._steps.digests
         )
         snapshot.save(str(self.targets), snapshot.of(said, states))
+
+    def _watch_tools(self, owners: dict[str, list[str]]) -> bool:
+        """Look at the files that decide what the tools are; say whether the tools still are what was found.
+
+        Programs hardly change while we run, but a checkout that is built may have been edited since its digest was
+        taken. Hence files first, then the digest again: a later edit changes a state, an earlier one the digest.
+        """
+        for name in sorted({tool for action in self.engine.actions.values() for tool in action.tools}):
+            for path in map(str, self.finder.watch_paths(name)):
+                owners.setdefault(path, [])
+                self._states.setdefault(path, snapshot.look(path))
+        return all(self.finder.find(name) == tool for name, tool in self._tools.found.items())
 
     def worker(self, toolchain: str) -> Worker:
         """The worker of a toolchain, whose environment is made first where that is ours to do.

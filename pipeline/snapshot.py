@@ -23,6 +23,7 @@ FORMAT = 4
 FOLDER = os.path.join("build", "snapshot")
 VARIABLES = (
     "PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", "DEVELOPER_DIR", "SDKROOT", "MLC_LLM_SOURCE_DIR",
+    "TVM_SOURCE_DIR", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK", "ANDROID_HOME", "ANDROID_SDK_ROOT",
 )  # fmt: skip
 """Environment variables that decide which tools are found and what is asked of them."""
 

@@ -1,4 +1,4 @@
-"""Turns actions into doit's task dicts, and does nothing else.
+"""Turns actions into doit's tasks, and does nothing else.
 
 The engine is the truth; doit orders the tasks, runs them in threads and talks to the user. `ContentChecker` and
 `LedgerDB` (in `backend`) show doit the engine's view where it would otherwise keep one of its own.
@@ -12,9 +12,10 @@ from inspect import Signature
 from pathlib import Path
 from typing import Any
 
-from doit.action import BaseAction
+from doit.action import BaseAction, PythonAction
 from doit.dependency import FileChangedChecker
 from doit.exceptions import TaskError, TaskFailed
+from doit.task import Task
 
 from .action import Action
 from .errors import SlipwayError
@@ -30,42 +31,67 @@ GROUPS = {
     "params": "write the parameters of each model variant, once for all backends",
     "compile": "one cell each: a model variant for a backend",
     "archive": "all models of a backend in one static archive",
+    "runtime": "the TVM runtime of a backend as static libraries",
+    "wasm_runtime": "the TVM runtime of a wasm backend as objects",
+    "wasm": "the models of a wasm backend as modules for pages",
     "linkkit": "linker flags, symbol lists and package files of each product",
     "xcframework": "xcframeworks and their zips",
     "bundle": "parameters, tokenizer and configuration of each model variant, as an app ships them",
+    "app_config": "the records by which MLC's apps and WebLLM find the models of each product",
     "verify": "prove every archive and product",
     "manifest": "size and sha256 of everything in dist/, and how it is proven",
 }
 """What `doit list` says of each kind of step."""
 
 
-def tasks(engine: Engine, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield doit task dicts for the named actions: a group a step, a sub-task an action."""
+def tasks(engine: Engine, names: Iterable[str]) -> Iterator[Task]:
+    """Yield doit's tasks for the named actions: a group a step, a sub-task an action."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(engine.actions[name].step, []).append(name)
+    for step, members in groups.items():
+        yield Task(step, None, doc=GROUPS.get(step, step), task_dep=members, has_subtask=True)
     shown = frozenset(names)
-    actions = [engine.actions[name] for name in names]
-    for step in dict.fromkeys(action.step for action in actions):
-        yield {"basename": step, "name": None, "doc": GROUPS.get(step, step)}
-    for action in actions:
-        yield task(engine, action, shown)
+    for name in names:
+        yield ActionTask(engine, name, shown)
 
 
-def task(engine: Engine, action: Action, shown: Container[str]) -> dict[str, Any]:
-    """One action as a doit task dict; paths are relative to the engine's root, where doit runs.
+class ActionTask(Task):  # type: ignore[misc]
+    """The doit task of one action; paths are relative to the engine's root, where doit runs.
 
-    Edges to actions that doit is not shown are left out: those are fresh.
+    When doit makes a task it checks twenty fields and puts a new container into each of a dozen, most of which stay
+    empty: 40 us and 3 kB, of which a large matrix has ten thousand. So one task of doit's own making is the pattern,
+    and each of ours has its own of just what differs.
+
+    Args:
+        engine: the engine.
+        name: the action.
+        shown: the actions that have tasks. Edges to others are left out: those are fresh.
     """
-    return {
-        "basename": action.step,
-        "name": action.subject,
-        "doc": action.doc,
-        "actions": [Perform(engine, action.name)],
-        "uptodate": [Fresh(engine, action.name)],
-        "file_dep": list(_files_read(engine, action)),
-        "targets": [str(engine.root / path) if engine.elsewhere else path for path in targets(action)],
-        "task_dep": list(dict.fromkeys(edge.action for edge in action.upstream.values() if edge.action in shown)),
-        "clean": [(_clean, [engine, action.name])],
-        "verbosity": 0,
-    }
+
+    _pattern = {**vars(Task("pattern", [], verbosity=0))}  # noqa: RUF012 - never changed
+
+    def __init__(self, engine: Engine, name: str, shown: Container[str]) -> None:
+        action = engine.actions[name]
+        upstream = (edge.action for edge in action.upstream.values() if edge.action in shown)
+        self.__dict__ = {
+            **self._pattern,
+            "name": name,
+            "subtask_of": action.step,
+            "doc": action.doc,
+            "_actions": [Perform(engine, name)],
+            "uptodate": [(Fresh(engine, name), [], {})],
+            "file_dep": set(_files_read(engine, action)),
+            "targets": [str(engine.root / path) if engine.elsewhere else path for path in targets(action)],
+            "task_dep": list(dict.fromkeys(upstream)),
+            "values": {},
+        }
+
+    @property
+    def clean_actions(self) -> list[PythonAction]:
+        """What `doit clean` runs: not kept, for it is seldom called."""
+        perform: Perform = self._actions[0]
+        return [PythonAction(_clean, [perform.engine, self.name], task=self)]
 
 
 class Perform(BaseAction):  # type: ignore[misc]
@@ -80,12 +106,12 @@ class Perform(BaseAction):  # type: ignore[misc]
     """What doit asks an action for when it is done: nothing of it here."""
 
     def __init__(self, engine: Engine, name: str) -> None:
-        self._engine = engine
+        self.engine = engine
         self._name = name
 
     def execute(self, out: Any = None, err: Any = None) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's
         """Bring the outputs up to date; return what went wrong, if anything did."""
-        engine, name = self._engine, self._name
+        engine, name = self.engine, self._name
         try:
             engine.perform(name)
         except SlipwayError as error:

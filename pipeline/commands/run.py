@@ -44,7 +44,7 @@ class Run(DoitRun):  # type: ignore[misc]
     cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY)
 
     def __init__(self, **kwargs: Any) -> None:
-        """Look whether there is anything to do, before doit asks every installed distribution for plugins of its own."""
+        """Look whether there is anything to do, before doit asks every installed distribution for its plugins."""
         snapshot.leave_if_untouched(sys.argv[1:])
         super().__init__(**kwargs)
 

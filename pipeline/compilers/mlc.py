@@ -20,7 +20,7 @@ from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import read_tar
 from pipeline.errors import StepError
 
-from . import mlc_driver, mlc_metadata, mlc_names, mlc_refusals
+from . import metallib, mlc_driver, mlc_metadata, mlc_names, mlc_refusals
 from .mlc_probe import find_program
 
 DEVICES = {
@@ -38,9 +38,6 @@ DEVICES = {
 
 GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
 
-METAL_SDKS = {"ios": "iphoneos", "ios-simulator": "iphonesimulator", "maccatalyst": "macosx", "macos": "macosx"}
-"""Platform -> the SDK whose compiler makes a metallib for it."""
-
 
 def compile_model(
     *,
@@ -48,7 +45,7 @@ def compile_model(
     config: str,
     model: Mapping[str, Json],
     backend: Mapping[str, Json],
-    kernels: str,
+    shaders: Mapping[str, Json] | None,
     metal_simdgroup: bool,
     out: str,
     log: str,
@@ -60,14 +57,15 @@ def compile_model(
         config: the file `mlc-chat-config.json`.
         model: the MODEL of the step's parameters.
         backend: the BACKEND of the step's parameters.
-        kernels: for Metal `source` (compiled on the device when it is loaded) or `metallib`.
+        shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
         log: file that gets what mlc_llm is told and says.
         metal_simdgroup: what the toolchain's probe found.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
 
     Returns:
         Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
-        by device), `metadata` and `memory` (bytes each function needs) of the model, `kernels`, `schedule`.
+        by device), `metadata` and `memory` (bytes each function needs) of the model, `schedule`; for Metal `kernels`,
+        which is `source` or `metallib`, and for the latter `shaders` and `shaders_compiled`, as of `compilers.relax`.
 
     Raises:
         StepError: mlc_llm refused the model, or what it made is not for this backend.
@@ -80,8 +78,8 @@ def compile_model(
         settings = {
             "target": dict(backend["device"]),
             "host": backend["triple"],
-            "metal_sdk": METAL_SDKS.get(backend["platform"]),
-            "kernels": kernels,
+            "shaders": shaders,
+            "metallib": metallib.__file__,
             "metal_simdgroup": metal_simdgroup,
             "report": str(report),
         }
@@ -91,7 +89,7 @@ def compile_model(
         if done.status != 0 or not output.is_file():
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
-        effective = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else None
+        reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
     objects = _named(members, str(model["prefix"]))
     check_objects(objects, backend, kind)
     for member in objects:
@@ -102,10 +100,10 @@ def compile_model(
         "bytes": sum(len(member.data) for member in objects),
         "functions": len(mlc_metadata.functions(metadata)),
         "model_lib": str(model["prefix"]).removesuffix("_"),
-        "mlc_names": _names(effective, model["options"]),
+        "mlc_names": _names(reported, model["options"]),
         "metadata": mlc_metadata.summary(metadata),
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
-        "kernels": kernels,
+        **_kernels(backend, shaders, reported),
         "schedule": _schedule(kind, backend, metal_simdgroup=metal_simdgroup),
     }
 
@@ -158,6 +156,16 @@ def environment(scratch: Path, backend: Mapping[str, Json] | None = None) -> dic
     }
 
 
+def _kernels(
+    backend: Mapping[str, Json], shaders: Mapping[str, Json] | None, reported: Mapping[str, Json]
+) -> dict[str, Json]:
+    if backend["device"]["kind"] != "metal":
+        return {}
+    if shaders is None:
+        return {"kernels": "source"}
+    return {"kernels": "metallib", **{key: reported.get(key) for key in ("shaders", "shaders_compiled")}}
+
+
 def _schedule(kind: str, backend: Mapping[str, Json], *, metal_simdgroup: bool) -> str:
     if backend["device"]["kind"] == "metal" and kind == "package" and not metal_simdgroup:
         return GENERIC
@@ -170,6 +178,11 @@ def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:
     program = find_program(kind)
     if program is None:
         raise mlc_refusals.missing(sys.executable)
+    if settings["shaders"]:
+        raise StepError(
+            f"the program {program} cannot be told to compile Metal kernels here",
+            cure="use a toolchain whose Python has mlc_llm as a package, or `kernels: source` for the backend",
+        )
     extra = sorted(set(settings["target"]) - {"kind", "device"})
     if extra:
         raise StepError(
@@ -214,9 +227,9 @@ def check_objects(objects: Sequence[Member], backend: Mapping[str, Json], kind: 
             )
 
 
-def _names(effective: Mapping[str, Json] | None, options: Mapping[str, Json]) -> dict[str, str] | None:
+def _names(effective: Mapping[str, Json], options: Mapping[str, Json]) -> dict[str, str] | None:
     """What mlc_llm would call the library for each device of its package configs, by its own configuration class."""
-    if effective is None:
+    if "config" not in effective:
         return None
     overrides, opt = options.get("overrides", {}), str(options.get("opt", "O2"))
     return {

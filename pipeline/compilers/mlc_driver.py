@@ -17,10 +17,12 @@ the standard library may be imported at the top, and nothing of this project at 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 
 
 def main() -> None:
-    """`SETTINGS` is JSON: `target`, `host`, `kernels`, `metal_sdk`, `metal_simdgroup`, `report` (a file).
+    """`SETTINGS` is JSON: `target`, `host`, `metal_simdgroup`, `shaders`, `metallib` (a module), `report` (a file).
 
     See `compilers.mlc`, which makes it.
     """
@@ -43,7 +45,31 @@ def main() -> None:
         # It asks a process of its own whether there is a CPU, and that needs the library, which may be missing.
         importlib.import_module("mlc_llm.support.auto_device")._RESULT_CACHE["cpu:0"] = True  # noqa: SLF001
     sys.argv = ["mlc_llm", subcommand, *words]
-    command.main(words)
+    with _kernels(settings):
+        command.main(words)
+
+
+@contextmanager
+def _kernels(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Have Metal kernels compiled here, where that is wanted; how many there were goes into the report."""
+    if not settings.get("shaders"):
+        yield
+        return
+    spec = importlib.util.spec_from_file_location("slipway_metallib", settings["metallib"])
+    metallib: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    sys.modules["slipway_metallib"] = metallib
+    spec.loader.exec_module(metallib)  # type: ignore[union-attr]
+    try:
+        with metallib.compiling(metallib.Shaders(**settings["shaders"])) as count:
+            yield
+    except metallib.Missing as missing:
+        sys.exit(f"slipway: no Metal compiler: {missing}")
+    except metallib.Refused as refused:
+        sys.exit(f"slipway: a Metal kernel does not compile: {refused}")
+    report = Path(settings["report"])
+    told = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
+    told |= {"shaders": count.kernels, "shaders_compiled": count.compiled}
+    report.write_text(json.dumps(told), encoding="utf-8")
 
 
 def allow_missing_library() -> None:
@@ -73,14 +99,9 @@ def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) ->
     target = {**base.get("target", {}), **settings["target"], "host": {"kind": "llvm", "mtriple": settings["host"]}}
     if settings["target"]["kind"] == "llvm":
         target = {**settings["target"], "mtriple": settings["host"]}
+    target.pop("libs", None)  # the SDK whose Metal compiler mlc_llm would call
     # Android's is the plain one: a tar, and no compiler of Metal's called in between.
-    build = presets["android:generic"]["build"]
-    if settings["kernels"] == "metallib":
-        build = presets["iphone:generic"]["build"]
-        target["libs"] = [settings["metal_sdk"]]
-    else:
-        target.pop("libs", None)
-    return {**base, "target": target, "build": build}
+    return {**base, "target": target, "build": presets["android:generic"]["build"]}
 
 
 def _schedule_without_simdgroup() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -41,7 +42,7 @@ def describe(*, on_path: bool) -> Json:
     found = importlib.util.find_spec("mlc_llm")
     if found is not None and found.origin is not None:
         return _package(Path(found.origin).parent)
-    kind = "program" if beside().is_file() or not on_path else "path"
+    kind = "program" if find_program("program") or not on_path else "path"
     program = find_program(kind)
     if program is None:
         return None
@@ -60,7 +61,7 @@ def beside() -> Path:
 def find_program(kind: str) -> Path | None:
     """The program `mlc_llm`: that of this environment, or for the kind `path` the one on PATH."""
     if kind != "path":
-        return beside() if beside().is_file() else None
+        return beside() if os.access(beside(), os.X_OK) else None
     found = shutil.which("mlc_llm")
     return None if found is None else Path(found)
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pipeline.errors import StepError, ToolMissing
 from pipeline.process import Finished
 
+from .metallib import INSTALL
+
 _LAST = 8
 
 
@@ -80,6 +82,11 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     ),
     r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)": _choice,
     r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
+    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, cure=INSTALL),
+    r"slipway: a Metal kernel does not compile: (.*)": lambda _step, said: StepError(
+        f"a Metal kernel does not compile: {said}",
+        cure="see the log for the kernel; with `kernels: source` the device compiles it",
+    ),
     r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
 }
 """What mlc_llm says -> what is meant by it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from pipeline.action import Json
 
@@ -54,6 +55,7 @@ def resolve(name: str, spec: schema.Backend, report: Report, machine: Machine) -
         base, arch = _from_nothing(name, spec, report) if spec.preset is None else _base(name, spec, report, machine)
         device = _device(name, base.device, spec.device, report)
         triple, target = _triple(name, spec, base, arch, report)
+        kernels = _kernels(name, spec, base, device, report)
     except _Wrong:
         return None
     return Backend(
@@ -68,6 +70,7 @@ def resolve(name: str, spec: schema.Backend, report: Report, machine: Machine) -
         system_libraries=base.system_libraries if spec.system_libraries is None else spec.system_libraries,
         frameworks=base.frameworks if spec.frameworks is None else spec.frameworks,
         where=report.document.at(("backends", name), key=True),
+        kernels=kernels,
     )
 
 
@@ -114,6 +117,18 @@ def _device(name: str, base: Mapping[str, Json], changes: Mapping[str, Json] | N
     if not isinstance(device.get("kind"), str):
         raise _wrong(report, name, "device", "the device has no kind", "write it like {kind: metal}")
     return device
+
+
+def _kernels(
+    name: str, spec: schema.Backend, base: Preset, device: Mapping[str, Json], report: Report
+) -> Literal["source", "metallib"] | None:
+    """Where Metal's kernels are compiled; nobody else has that choice."""
+    if device["kind"] == "metal":
+        return spec.kernels or base.kernels or "source"
+    if spec.kernels is not None:
+        what = f"only Metal has a choice of kernels, and the device is {device['kind']}"
+        raise _wrong(report, name, "kernels", what, "remove this key")
+    return None
 
 
 def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, report: Report) -> tuple[str, str | None]:

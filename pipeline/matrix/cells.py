@@ -49,6 +49,8 @@ class Backend:
         system_libraries: libraries of the system that an app must link (`-l`), without prefix and suffix.
         frameworks: Apple frameworks that an app must link.
         where: the place in targets.yaml.
+        kernels: of a Metal device: `source` (compiled on the device at load) or `metallib` (compiled here, by Xcode);
+            None for any other device.
     """
 
     name: str
@@ -62,9 +64,11 @@ class Backend:
     system_libraries: tuple[str, ...]
     frameworks: tuple[str, ...]
     where: Position = field(compare=False)
+    kernels: Literal["source", "metallib"] | None = None
 
     def as_params(self) -> dict[str, Json]:
         """BACKEND of docs/design.md."""
+        kernels = {} if self.kernels is None else {"kernels": self.kernels}
         return {
             "name": self.name,
             "device": dict(self.device),
@@ -75,6 +79,7 @@ class Backend:
             "format": self.format,
             "system_libraries": list(self.system_libraries),
             "frameworks": list(self.frameworks),
+            **kernels,
         }
 
 
@@ -216,12 +221,35 @@ class Product:
         backends: names of the backends whose archives are in it, each one in some cell of the matrix.
         templates: directory with the user's own templates, as `Source.path`, or None.
         where: the place in targets.yaml.
+        base_url: where pages get a product of kind `web`, or None.
     """
 
     name: str
     kind: Literal["xcframework", "android", "native", "web"]
     backends: tuple[str, ...]
     templates: str | None
+    where: Position = field(compare=False)
+    base_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The static libraries of TVM that an app links with the models, and where they come from.
+
+    Attributes:
+        source: a checkout of TVM or mlc_llm, as `Source.path`; None where every backend has prebuilt archives.
+        libraries: targets of its CMake project; none means those that an app links.
+        options: further variables for CMake.
+        prebuilt: backend -> archives that somebody else built: path, and SHA-256 where it is pinned.
+        backends: names of the backends that get a runtime.
+        where: the place in targets.yaml.
+    """
+
+    source: str | None
+    libraries: tuple[str, ...]
+    options: Mapping[str, str] = field(hash=False)
+    prebuilt: Mapping[str, tuple[tuple[str, str | None], ...]] = field(hash=False)
+    backends: tuple[str, ...]
     where: Position = field(compare=False)
 
 
@@ -238,6 +266,7 @@ class Matrix:
         models: the model variants that some cell compiles.
         backends: the backends that some cell compiles for.
         products: all that are defined.
+        runtime: what apps link beside the models, where targets.yaml says so.
     """
 
     path: Path
@@ -248,3 +277,4 @@ class Matrix:
     models: tuple[ModelVariant, ...]
     backends: tuple[Backend, ...]
     products: tuple[Product, ...]
+    runtime: Runtime | None = None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import backends, models, products, schema, selection
+from . import backends, models, products, runtime, schema, selection
 from .cells import Cell, Matrix, Toolchain
 from .document import Document, Steps
 from .presets import Machine
@@ -54,6 +54,9 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         products.resolve(name, spec, resolved, used=used, root=root, report=report)
         for name, spec in targets.products.items()
     ]
+    beside = runtime.resolve(
+        targets.runtime, used=used, defined=targets.backends, products=made, root=root, report=report
+    )
     report.raise_if_any()
     return Matrix(
         path=path,
@@ -64,6 +67,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         models=tuple({cell.model.subject: cell.model for cell in cells}.values()),
         backends=tuple(used.values()),
         products=tuple(made),
+        runtime=beside,
     )
 
 

@@ -18,6 +18,7 @@ FUNCTION_PATTERN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 OS_VERSION_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 URL_PATTERN = r"^https?://[^/@\s]+/\S+$"
+BASE_URL_PATTERN = r"^[a-z][a-z0-9+.-]*://([^@\s]+/)?$"
 PACKAGE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
 PYTHON_PATTERN = r"^3\.[0-9]+$"
@@ -31,6 +32,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     OS_VERSION_PATTERN: ("is not an OS version", 'write major and minor in quotes, like "14.0"'),
     SHA256_PATTERN: ("is not a SHA-256", "write its 64 lower-case hexadecimal digits"),
     URL_PATTERN: ("is not an http(s) URL of a file", "write https://host/file, without user and password"),
+    BASE_URL_PATTERN: ("is not the address of a directory", "write https://host/path/, with `/` at the end"),
     PACKAGE_PATTERN: ("is not the name of a package", "write the bare name; its version has a key of its own"),
     RELEASE_PATTERN: ("is not one release", "pin one version, like 0.1.0"),
     PYTHON_PATTERN: ("is not a version of Python", 'write major and minor in quotes, like "3.12"'),
@@ -76,6 +78,7 @@ FileName = Annotated[str, StringConstraints(min_length=1)]
 InsidePath = Annotated[str, AfterValidator(check_inside)]
 OsVersion = Annotated[str, StringConstraints(pattern=OS_VERSION_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+BaseUrl = Annotated[str, StringConstraints(pattern=BASE_URL_PATTERN)]
 Url = Annotated[str, StringConstraints(pattern=URL_PATTERN)]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
 Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]

@@ -19,6 +19,12 @@ _SHORTEST_MODEL_LIB = 7
 """With the underscore that becomes the end of it, a prefix has the 8 bytes that TVM needs."""
 
 
+def _check_model_id(name: str) -> str:
+    if set(name) & set("/\\:") or name.startswith(".") or not name.isprintable():
+        raise wrong(f"`{name}` is no model_id", "it names a directory, too: leave out `/`, `\\`, `:` and a leading dot")
+    return name
+
+
 class GenConfig(Strict):
     """Options of `mlc_llm gen_config`, which become defaults of the converted model."""
 
@@ -46,7 +52,26 @@ def _check_model_lib(name: str) -> str:
     return name
 
 
-class Options(Strict):
+class App(Strict):
+    """What only an app's configuration needs: it cannot change what is compiled."""
+
+    model_id: Annotated[FileName, AfterValidator(_check_model_id)] | None = Field(
+        default=None,
+        description="Name of the model in mlc-app-config.json and WebLLM's model_list; where left out, that of its "
+        "repository.",
+    )
+    estimated_vram_bytes: Annotated[int, Field(gt=0, strict=True)] | None = Field(
+        default=None, description="What the model takes on the GPU; where left out, what its library and config say."
+    )
+    bundle_weight: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="Whether an app ships the weights; where left out, those that it could not download."
+    )
+    low_resource_required: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="For WebLLM: whether limited devices can run it; where left out, its size decides."
+    )
+
+
+class Options(App):
     """All that a variant of an `mlc` model can say."""
 
     quantization: FileName | None = Field(default=None, description="A quantization of mlc_llm, like q4f16_1.")
@@ -64,9 +89,6 @@ class Options(Strict):
         default=None, description="The name by which apps find the library; where left out, the one mlc_llm would give."
     )
     overrides: Overrides | None = Field(default=None, description="`--overrides`.")
-    model_id: FileName | None = Field(default=None, description="Name of the model in mlc-app-config.json.")
-    estimated_vram_bytes: int | None = Field(default=None, description="For mlc-app-config.json.")
-    bundle_weight: bool | None = Field(default=None, description="Whether an app ships the weights.")
 
     @model_validator(mode="after")
     def _whole(self) -> Options:
@@ -79,8 +101,7 @@ class Options(Strict):
         return self
 
 
-APP = ("model_id", "estimated_vram_bytes", "bundle_weight")
-"""What only an app's configuration needs: it cannot change what is compiled."""
+APP = tuple(App.model_fields)
 
 
 def part(options: Options) -> tuple[dict[str, Json], dict[str, Json]]:

@@ -47,6 +47,8 @@ def variants(name: str, spec: schema.Model, report: Report) -> list[ModelVariant
             options, app = _mlc(options, own, report)
         else:
             _catch_misspellings(changes, own, report)
+        if compiler == "prebuilt":
+            options, app = _prebuilt(options, own, report)
         prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options.get("model_lib"), compiler)
         made.append(
             ModelVariant(
@@ -74,6 +76,15 @@ def _mlc(options: Mapping[str, Json], own: tuple[str, ...], report: Report) -> t
     """The options of an `mlc` model, which are known, in two parts: for the compiler and for apps."""
     read = validate(mlc_options.Options, dict(options), report, own)
     return ({}, {}) if read is None else mlc_options.part(read)
+
+
+def _prebuilt(
+    options: Mapping[str, Json], own: tuple[str, ...], report: Report
+) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The options of a prebuilt model, which are the user's own, less what apps want to know."""
+    read = validate(mlc_options.App, {key: options[key] for key in mlc_options.APP if key in options}, report, own)
+    app = {} if read is None else read.model_dump(mode="json", exclude_none=True)
+    return {key: value for key, value in options.items() if key not in mlc_options.APP}, app
 
 
 def _prefix_of(model_lib: str | None, compiler: str) -> str | None:

@@ -10,7 +10,7 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, RootModel
 
@@ -56,6 +56,7 @@ class Preset(Strict):
     deployment_target: str | None = None
     system_libraries: tuple[str, ...] = ()
     frameworks: tuple[str, ...] = ()
+    kernels: Literal["source", "metallib"] | None = None
 
 
 class MachinePreset(Strict):

@@ -64,12 +64,15 @@ def resolve(
             _check_slice(place, spec.kind, backend, slices, report)
     if spec.templates is not None and not (root / spec.templates).is_dir():
         report.add((*here, "templates"), f"there is no directory `{spec.templates}`", report.relative)
+    if spec.base_url is not None and spec.kind != "web":
+        report.add((*here, "base_url"), f"a product of kind {spec.kind} is not fetched by pages", "remove this key")
     return Product(
         name=name,
         kind=spec.kind,
         backends=spec.backends,
         templates=None if spec.templates is None else normal(spec.templates),
         where=report.document.at(here, key=True),
+        base_url=spec.base_url,
     )
 
 

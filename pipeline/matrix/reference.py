@@ -73,6 +73,7 @@ _SECTIONS = {
     "Include": ("matrix.include[]", ""),
     "Exclude": ("matrix.exclude[]", ""),
     "Product": ("products.&lt;name&gt;", _PRODUCTS),
+    "Runtime": ("runtime", ""),
 }
 
 

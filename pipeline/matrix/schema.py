@@ -25,6 +25,7 @@ from pydantic import (
 from .cells import Platform
 from .fields import (
     SHA256_PATTERN,
+    BaseUrl,
     FileName,
     FunctionName,
     InsidePath,
@@ -305,6 +306,11 @@ class Backend(Strict):
         default=None, description="LLVM triple of the host code. `{deployment_target}` in it stands for that version."
     )
     platform: Platform | None = Field(default=None, description="Platform, where there is no preset.")
+    kernels: Literal["source", "metallib"] | None = Field(
+        default=None,
+        description="Of a Metal device: `source` (the default) is compiled on the device when a model is loaded, and "
+        "can be built anywhere; `metallib` is compiled here, which needs Xcode and its Metal toolchain.",
+    )
     system_libraries: Patterns | None = Field(
         default=None, description="System libraries an app must link, instead of the preset's."
     )
@@ -356,6 +362,57 @@ class Product(Strict):
     templates: FileName | None = Field(
         default=None, description="A directory: a file in it replaces the link kit's template of the same name."
     )
+    base_url: BaseUrl | None = Field(
+        default=None,
+        description="Of kind `web`: where pages get `dist/<name>`, an address that ends in `/`. It comes before every "
+        "path in WebLLM's records, which are relative without it.",
+    )
+
+
+Archives = Annotated[
+    tuple[
+        Annotated[PrebuiltFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)], ...
+    ],
+    Field(min_length=1),
+    WithJsonSchema({"type": "array", "minItems": 1, "items": _ONE_PREBUILT}),
+]
+CMakeValue = Annotated[
+    str,
+    BeforeValidator(lambda value: {True: "ON", False: "OFF"}[value] if isinstance(value, bool) else str(value)),
+    WithJsonSchema({"type": ["string", "boolean", "number"]}),
+]
+
+
+class Runtime(Strict):
+    """The TVM runtime as static libraries, which apps link beside the models: built from a checkout (by CMake, or for
+    wasm by emscripten), or archives that somebody else built."""  # noqa: D205, D209 - see Toolchain
+
+    source: FileName | None = Field(
+        default=None,
+        description="A checkout of TVM or of mlc-llm, with its submodules. It is only read. `$MLC_LLM_SOURCE_DIR` and "
+        "`$TVM_SOURCE_DIR` stand for what those variables say.",
+    )
+    backends: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Which backends get a runtime; left out, all that are in a product."
+    )
+    libraries: tuple[FileName, ...] = Field(
+        default=(),
+        description="CMake targets whose archives are wanted; left out, those that an app links of TVM or of mlc-llm.",
+    )
+    options: dict[str, CMakeValue] = Field(
+        default={}, description="Further variables for CMake, `{USE_MPS: ON}`; they win over ours."
+    )
+    prebuilt: dict[Name, Archives] = Field(
+        default={},
+        description="Archives that somebody else built, instead of a build: for each backend the files, "
+        "`{ios-arm64: [libs/libtvm_runtime.a, {path: libs/libtvm_ffi_static.a, sha256: …}]}`.",
+    )
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Runtime:
+        if self.source is None and not self.prebuilt:
+            raise wrong("this runtime comes from nowhere", "add `source:` (a checkout) or `prebuilt:` (archives)")
+        return self
 
 
 class Targets(Strict):
@@ -368,3 +425,6 @@ class Targets(Strict):
     backends: dict[Name, Backend] = Field(min_length=1, description="Backends, by name.")
     matrix: MatrixAxes = Field(description="Which model is compiled for which backend.")
     products: dict[Name, Product] = Field(default={}, description="Products, by name.")
+    runtime: Runtime | None = Field(
+        default=None, description="The TVM runtime that products bring along; left out, the app has its own."
+    )

@@ -30,7 +30,7 @@ from .workshop import SCRATCH, Made, Read, Steps, Toolbox, Workshop
 ATTEMPTS = 3
 """How often an action is started over because a file changed under its hands before we give up."""
 
-LINKED = frozenset({"weights", "params", "bundle"})
+LINKED = frozenset({"weights", "params", "bundle", "app_config"})
 """Steps whose outputs are large and read-only: always links to the blob, never a second copy on one file system."""
 
 
@@ -175,7 +175,9 @@ class Engine:
                 continue
             found = self.store.lookup(entry.key)
             if found is None:
-                raise StepError(f"an output of {edge.action} was changed while {action.name} read it", cure="run doit again")
+                raise StepError(
+                    f"an output of {edge.action} was changed while {action.name} read it", cure="run doit again"
+                )
             self._place(self.actions[edge.action], found.record, entry)
             still = False
         return still

@@ -48,7 +48,7 @@ class Admission:
 
 
 class _Admitted:
-    """One job's stay. (Written out, because a generator with `contextmanager` takes three times as long.)"""
+    """One job's stay, written out: a generator with `contextmanager` takes three times as long."""
 
     __slots__ = ("_admission", "_expected")
 

@@ -7,6 +7,7 @@ to do starts no program at all.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -163,18 +164,24 @@ class Finder:
 
 
 def _load(path: Path) -> dict[str, str]:
+    """The memo, if all of it is as it was written: a version in it that lost a bit would make wrong keys."""
     try:
         memo = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        said: dict[str, str] = memo["said"]
+        return said if memo["digest"] == _digest(said) else {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
-    return {k: v for k, v in memo.items() if isinstance(v, str)} if isinstance(memo, dict) else {}
 
 
-def _save(path: Path, memo: dict[str, str]) -> None:
+def _save(path: Path, said: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(memo, indent=1), encoding="utf-8")
+    temporary.write_text(json.dumps({"digest": _digest(said), "said": said}, indent=1), encoding="utf-8")
     temporary.replace(path)
+
+
+def _digest(said: Json) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _state(path: Path) -> Json:

@@ -65,18 +65,18 @@ class StepModules:
 
 
 class Toolbox:
-    """Programs by name, looked up once a run."""
+    """Programs by name, looked up once a run. `found` are those that somebody has asked for."""
 
     def __init__(self, find: Callable[[str], Tool | None]) -> None:
+        self.found: dict[str, Tool | None] = {}
         self._find = find
-        self._found: dict[str, Tool | None] = {}
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Tool | None:
         with self._lock:
-            if name not in self._found:
-                self._found[name] = self._find(name)
-            return self._found[name]
+            if name not in self.found:
+                self.found[name] = self._find(name)
+            return self.found[name]
 
 
 class JobServices(Services):
@@ -188,7 +188,7 @@ class Workshop:
                 seconds = time.monotonic() - clock
             missing = [name for name in action.outputs if not os.path.isfile(f"{out}/{name}")]
             if missing:
-                raise StepError(f"{action.name} did not write {', '.join(missing)}", log=Path(log))
+                raise StepError(f"{action.name} did not write {', '.join(missing)}", log=Path(log))  # noqa: TRY301
         except BaseException:
             self.clear_away(out)
             raise

@@ -14,6 +14,8 @@ from pipeline.action import Job, Json
 from pipeline.compilers.mlc_refusals import missing, unknown_architecture
 from pipeline.errors import StepError
 
+from .shaders import shaders
+
 CONFIG = "mlc-chat-config.json"
 
 
@@ -22,7 +24,7 @@ def arguments(job: Job) -> dict[str, Json]:
 
     Raises:
         StepError: the weights are not converted, or the toolchain does not know the model.
-        ToolMissing: the toolchain has no mlc_llm, or one that cannot be used.
+        ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
     model, backend, name = job.params["model"], job.params["backend"], job.params["toolchain"]
     config = job.inputs["config"] / CONFIG
@@ -43,7 +45,7 @@ def arguments(job: Job) -> dict[str, Json]:
         "model": dict(model),
         "backend": dict(backend),
         "metal_simdgroup": found["metal_simdgroup"],
-        "kernels": backend.get("kernels", "source"),
+        "shaders": shaders(job),
         "out": str(job.out),
         "log": str(job.log),
     }

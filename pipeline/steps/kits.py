@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import link_flags
@@ -17,6 +17,7 @@ from pipeline.binary.object_info import Format
 from pipeline.errors import StepError
 
 from . import xcframework
+from .kit_runtime import Module, RuntimeLibrary, read_modules, read_runtime
 from .slices import Slice, slices
 
 ROLE = "archive:"
@@ -72,6 +73,7 @@ class Part:
         format: of the objects.
         models: what it holds, sorted by subject.
         data: its bytes.
+        runtime: what the kit brings along to link beside it, sorted by name.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Part:
     format: Format
     models: tuple[KitModel, ...]
     data: bytes
+    runtime: tuple[RuntimeLibrary, ...] = ()
 
     @property
     def backend(self) -> str:
@@ -139,6 +142,7 @@ class Kit:
         library: the name of the library without `lib` and `.a`.
         parts: the archives, in the order of their names.
         slices: of an xcframework: the same, with Apple's names.
+        modules: of a `web` product: each model linked with the runtime.
     """
 
     product: str
@@ -146,6 +150,7 @@ class Kit:
     library: str
     parts: tuple[Part, ...]
     slices: tuple[Slice, ...] = ()
+    modules: tuple[Module, ...] = ()
 
     @property
     def archive(self) -> str:
@@ -174,7 +179,7 @@ def read_kit(params: Mapping[str, Json], inputs: Mapping[str, Path]) -> Kit:
 
     Args:
         params: of the step, see docs/design.md.
-        inputs: role -> directory with an archive and its `archive.json`.
+        inputs: role -> directory with an archive and its `archive.json`; and see `kit_runtime`.
 
     Raises:
         StepError: a backend that this kind of product can not hold, or two that would be the same place.
@@ -200,15 +205,19 @@ def read_kit(params: Mapping[str, Json], inputs: Mapping[str, Path]) -> Kit:
         for piece in found:
             of_slice = [by_name[thin.backend] for thin in piece.thins]
             path = xcframework.library_path(params["product"], piece)
-            parts.append(_part(piece.identifier, path, of_slice, documents, xcframework.join(piece, data)))
+            part = _part(piece.identifier, path, of_slice, documents, xcframework.join(piece, data))
+            parts.append(replace(part, runtime=xcframework.runtime_of(params["product"], piece, inputs)))
         _refuse_different_models(params["product"], parts)
         return Kit(params["product"], kind, params["library"], tuple(parts), found)
     parts = []
     for backend in backends:
         folder = f"lib/{_android_abi(backend)}" if kind == "android" else backend["name"]
-        parts.append(_part(backend["name"], f"{folder}/{library}", [backend], documents, data[backend["name"]]))
+        part = _part(backend["name"], f"{folder}/{library}", [backend], documents, data[backend["name"]])
+        beside = read_runtime(inputs, backend["name"]).values()
+        parts.append(replace(part, runtime=tuple(replace(one, path=f"{folder}/{one.file}") for one in beside)))
     _refuse_twins(params["product"], kind, parts)
-    return Kit(params["product"], kind, params["library"], tuple(sorted(parts, key=lambda part: part.name)))
+    placed = tuple(sorted(parts, key=lambda part: part.name))
+    return Kit(params["product"], kind, params["library"], placed, modules=read_modules(inputs))
 
 
 def union(backends: Iterable[Mapping[str, Json]], key: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pipeline import link_flags
 from pipeline.action import Json
 
+from .kit_runtime import Module, RuntimeLibrary
 from .kits import Kit, KitModel, Part, union
 
 SCHEMA = 1
@@ -40,6 +41,7 @@ def link_document(kit: Kit) -> dict[str, Json]:
         "system_libraries": list(union(kit.backends, "system_libraries")),
         "frameworks": list(union(kit.backends, "frameworks")),
         "parts": [_part(kit, part) for part in kit.parts],
+        "modules": [_module(module) for module in kit.modules],
     }
 
 
@@ -77,6 +79,29 @@ def _part(kit: Kit, part: Part) -> Json:
             *_exports(kit, part),
             *part.page_size,
         ],
+        "runtime": [_library(library, part) for library in part.runtime],
+    }
+
+
+def _library(library: RuntimeLibrary, part: Part) -> Json:
+    """A library of the runtime; its words are for the linker, as those of the models."""
+    words = link_flags.force_load(library.path, part.format) if library.whole else (library.path,)
+    return {
+        "name": library.name,
+        "archive": library.path,
+        "size": len(library.data),
+        "sha256": hashlib.sha256(library.data).hexdigest(),
+        "linker_words": list(words),
+    }
+
+
+def _module(module: Module) -> Json:
+    return {
+        "model": module.subject,
+        "backend": module.backend,
+        "file": module.path,
+        "size": module.size,
+        "sha256": module.sha256,
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from pipeline.action import Job, Json
 
+from .bundle import link
 from .kit_templates import Templates
 from .kits import Kit, read_kit, union
 from .link_json import link_document
@@ -48,7 +49,7 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 def run(job: Job) -> dict[str, Json]:
-    """Write the archives (those of an xcframework have a step of their own), the files of `FILES`, and `link.json`.
+    """Write the archives (an xcframework's have a step of their own), modules, the files of `FILES`, and `link.json`.
 
     Raises:
         StepError: backends that do not go together in one product, or a mistake in a template of the user.
@@ -57,9 +58,11 @@ def run(job: Job) -> dict[str, Json]:
     templates = Templates(job.inputs.get("templates"))
     if kit.kind != "xcframework":
         for part in kit.parts:
-            archive = job.out / part.path
-            archive.parent.mkdir(parents=True, exist_ok=True)
-            archive.write_bytes(part.data)
+            for path, data in ((part.path, part.data), *((one.path, one.data) for one in part.runtime)):
+                (job.out / path).parent.mkdir(parents=True, exist_ok=True)
+                (job.out / path).write_bytes(data)
+    for module in kit.modules:
+        link(module.source, job.out / module.path)
     values = context(kit)
     for pattern, template in FILES[kit.kind]:
         file = job.out / pattern.format(product=kit.product)
@@ -77,7 +80,7 @@ def context(kit: Kit) -> dict[str, Json]:
         `product`, `kind`, `library` and `archive` (names); `models` (see `KitModel`) and `parts` (see `Part`);
         `everywhere`, the subjects of the models that all parts hold; `system_libraries` and `frameworks` of all parts;
         `sdks` and `minimums` (of an xcframework: slices by SDK of Xcode, and the oldest system of each platform);
-        `abis` (of an Android kit); `opencl`, whether a model runs on it.
+        `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
     """
     return {
         "product": kit.product,
@@ -92,6 +95,7 @@ def context(kit: Kit) -> dict[str, Json]:
         "sdks": _sdks(kit),
         "minimums": _minimums(kit.slices),
         "abis": [part.directory.removeprefix("lib/") for part in kit.parts] if kit.kind == "android" else [],
+        "runtime": any(part.runtime for part in kit.parts),
         "opencl": any(backend["device"]["kind"] == "opencl" for backend in kit.backends),
     }
 
@@ -106,6 +110,7 @@ def _sdks(kit: Kit) -> list[Json]:
             "backends": [thin.backend for thin in piece.thins],
             "frameworks": part.frameworks,
             "system_libraries": part.system_libraries,
+            "runtime": part.runtime,
         }
         found.setdefault(piece.sdk, []).append(one)
     return [{"name": name, "slices": found[name]} for name in sorted(found)]

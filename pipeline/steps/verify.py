@@ -22,6 +22,7 @@ from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_pod
 from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, settle, write_report
+from pipeline.proofs.shipped import check_shipped, read_shipped
 from pipeline.proofs.subject import Backend, Library, Model, models_from, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
@@ -71,6 +72,8 @@ def prove_backend(job: Job, scratch: Path) -> Findings:
     worker = job.services.worker(params.get("toolchain", "current"))
     runtime: dict[str, str] = worker.call(FIND_RUNTIME, {}, log=job.log)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
+    if "runtime" in job.inputs:
+        checks.append(check_shipped(library, read_shipped(job.inputs["runtime"])))
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
     summary = linked.summary
     if params["host"]:

@@ -1,6 +1,7 @@
 """Step `xcframework`: the archives of several Apple backends become one `.xcframework`, and a zip of it for SwiftPM.
 
-`run` calls it with the archive of every backend of a product. No Xcode is needed: an xcframework is a directory with a
+`run` calls it with the archive of every backend of a product, and with its runtime where the product brings one: each
+library of that becomes an `.xcframework` of its own. No Xcode is needed: an xcframework is a directory with a
 property list, and its rules are those of Apple's own reader (`XCFramework.swift` in swiftlang/swift-build). What
 `xcodebuild -create-xcframework` refuses is refused here, for the same reasons.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import plistlib
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from pipeline.action import Job, Json
 from pipeline.binary import fat
@@ -17,6 +20,7 @@ from pipeline.binary.objects import read_object
 from pipeline.errors import StepError
 
 from .folders import sha256
+from .kit_runtime import RuntimeLibrary, read_runtime, same_names
 from .slices import Slice, Thin, slices
 from .zipping import write_zip
 
@@ -28,7 +32,7 @@ FORMAT_VERSION = "1.0"
 
 
 def run(job: Job) -> dict[str, Json]:
-    """Write `<product>.xcframework/`, `<product>.xcframework.zip` and `<product>.xcframework.zip.checksum`.
+    """Write `<name>.xcframework/`, `<name>.xcframework.zip` and `<name>.xcframework.zip.checksum` for each library.
 
     The product gives the framework its name, which SwiftPM wants to be that of the binary target. The checksum is what
     `swift package compute-checksum` prints: the SHA-256 of the zip.
@@ -36,24 +40,65 @@ def run(job: Job) -> dict[str, Json]:
     Raises:
         StepError: an archive is not for one Apple platform, or two would be the same slice.
         FormatError: an archive is malformed.
+
+    Returns:
+        Facts: `slices`, and `bytes` and `checksum` of the models; `runtime`, the other libraries.
     """
     product, backends = job.params["product"], job.params["backends"]
     archive = f"lib{job.params['library']}.a"
     data = {backend["name"]: (job.inputs[ROLE + backend["name"]] / archive).read_bytes() for backend in backends}
     found = slices(observe(backend, data[backend["name"]]) for backend in backends)
-    bundle = job.out / f"{product}.xcframework"
-    for done, piece in enumerate(found):
-        library = job.out / library_path(product, piece)
+    libraries = {product: {piece.identifier: join(piece, data) for piece in found}}
+    for piece in found:
+        for one in runtime_of(product, piece, job.inputs):
+            libraries.setdefault(one.name, {})[piece.identifier] = one.data
+    checksums = {}
+    for done, (name, of_slices) in enumerate(libraries.items()):
+        checksums[name] = _write(
+            job.out, name, tuple(piece for piece in found if piece.identifier in of_slices), of_slices
+        )
+        job.services.progress(done + 1, len(libraries), "libraries")
+    return {
+        "slices": [piece.identifier for piece in found],
+        "bytes": sum(map(len, libraries[product].values())),
+        "checksum": checksums[product],
+        "runtime": [name for name in libraries if name != product],
+    }
+
+
+def _write(out: Path, name: str, found: tuple[Slice, ...], data: Mapping[str, bytes]) -> str:
+    """Write the framework of one library, and its zip; return the checksum of that."""
+    bundle = out / f"{name}.xcframework"
+    for piece in found:
+        library = out / library_path(name, piece)
         library.parent.mkdir(parents=True)
-        library.write_bytes(join(piece, data))
-        job.services.progress(done + 1, len(found), "slices")
-    (bundle / "Info.plist").write_bytes(info_plist(found, library_name(product)))
-    packed = job.out / f"{bundle.name}.zip"
+        library.write_bytes(data[piece.identifier])
+    (bundle / "Info.plist").write_bytes(info_plist(found, library_name(name)))
+    packed = out / f"{bundle.name}.zip"
     write_zip(packed, bundle)
     checksum = sha256(packed)
-    (job.out / f"{packed.name}.checksum").write_text(f"{checksum}\n", encoding="ascii")
-    size = sum((job.out / library_path(product, piece)).stat().st_size for piece in found)
-    return {"slices": [piece.identifier for piece in found], "bytes": size, "checksum": checksum}
+    (out / f"{packed.name}.checksum").write_text(f"{checksum}\n", encoding="ascii")
+    return checksum
+
+
+def runtime_of(product: str, piece: Slice, inputs: Mapping[str, Path]) -> tuple[RuntimeLibrary, ...]:
+    """The runtime's libraries for a slice, fat where it is, each with the place it has in the product's directory.
+
+    Raises:
+        StepError: the backends of the slice do not have the same, or one is called like the product.
+    """
+    thins = {thin.backend: read_runtime(inputs, thin.backend) for thin in piece.thins}
+    found = []
+    for name in same_names(piece.identifier, thins):
+        if name == product:
+            raise StepError(
+                f"product {product} has the name of a library of the runtime, and Xcode would mix up lib{name}.a",
+                cure="give the product another name",
+            )
+        data = join(piece, {backend: libraries[name].data for backend, libraries in thins.items()})
+        first = thins[piece.thins[0].backend][name]
+        found.append(replace(first, path=library_path(name, piece), data=data))
+    return tuple(found)
 
 
 def observe(backend: Mapping[str, Json], data: bytes) -> Thin:
@@ -128,6 +173,6 @@ def library_name(product: str) -> str:
     return f"lib{product}.a"
 
 
-def library_path(product: str, piece: Slice) -> str:
-    """Where a slice's library is, relative to the product's directory."""
-    return f"{product}.xcframework/{piece.identifier}/{library_name(product)}"
+def library_path(name: str, piece: Slice) -> str:
+    """Where a slice's library is, relative to the product's directory; the models' is called like the product."""
+    return f"{name}.xcframework/{piece.identifier}/{library_name(name)}"

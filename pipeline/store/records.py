@@ -89,7 +89,7 @@ class Record:
     small: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def with_outputs(self, outputs: Mapping[str, Output], small: Mapping[str, bytes], log: str | None) -> Record:
-        """The same with what came out. (`dataclasses.replace` takes four times as long, and every action comes by.)"""
+        """The same with what came out. `dataclasses.replace` takes four times as long, and every action comes by."""
         return Record(
             self.key, self.name, self.fields, outputs, self.facts, self.started, self.seconds, self.cpu_seconds,
             self.peak_bytes, self.host, log, self.versions, small,

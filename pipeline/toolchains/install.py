@@ -55,7 +55,7 @@ def install(
     else:
         run([_interpreter(toolchain), "-m", "venv", folder], log=log, cwd=cwd, env=_CLEAN)
         base = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-        freeze = [python, "-m", "pip", "freeze", "--disable-pip-version-check"]
+        freeze = [python, "-m", "pip", "freeze", "--local", "--disable-pip-version-check"]
         pre = ["--pre"]
     links = [word for link in toolchain.find_links for word in ("--find-links", link)]
     what = [*(pre if toolchain.pre else []), *links]

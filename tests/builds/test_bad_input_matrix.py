@@ -25,7 +25,10 @@ MISTAKES = {
     ),
     "duplicate name to a file system": (
         ("  host: {preset: host}\n", "  host: {preset: host}\n  Host: {preset: linux-arm64}\n"),
-        "11:3: backends.Host: `Host` is also the name of backends.host, or differs from it only in upper",
+        (
+            "11:3: backends.Host: `Host` is also the name of backends.host, "
+            "or differs from it only in upper and lower case"
+        ),
         "rename one",
     ),
     "empty axis": (

@@ -70,6 +70,12 @@ MISTAKES = {
         "recipe.py: parameter 'linear.weight' is a str: ",
         "give a numpy array, or a tensor on the CPU that needs no gradient (tensor.detach().cpu())",
     ),
+    "has a parameter of another shape": (
+        (WEIGHT, WEIGHT.replace(").astype", ")[:1].astype")),
+        PROOF,
+        "1 of 5 checks failed: numbers of tiny-f32: recipe.py:34: check raised ValueError: ",
+        "correct the recipe; the traceback is in the log",
+    ),
     "has a check that raises": (
         ("weight(session.weights)", "weight(session.wights)"),
         PROOF,

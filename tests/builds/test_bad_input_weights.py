@@ -104,6 +104,11 @@ MISTAKES = {
         "weights: no file matches 'tokenizer.jsn'",
         "correct `files` in targets.yaml:6:5; did you mean 'tokenizer.json'?",
     ),
+    "a directory without files": (
+        "{path: empty}",
+        "empty: no files in it",
+        "put the files there, or name the place where they are in targets.yaml:6:5",
+    ),
     "a directory that lacks a directory": (
         "{path: weights, subdir: f16}",
         "weights: no directory 'f16' in it",
@@ -115,6 +120,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_source_that_is(mistake, project, web):
     web.files["/page.zip"] = b"<html>not here</html>"
+    project.path("empty").mkdir()
     source, what, cure = MISTAKES[mistake]
     project.edit("targets.yaml", LOCAL, f"weights: {source.replace('URL', web.url)}")
     told = refused(project, "weights:tiny")

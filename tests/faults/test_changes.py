@@ -22,7 +22,9 @@ def either(request, built_graph) -> Graph:
 
 
 @pytest.mark.parametrize("name", [INTERMEDIATE, FINAL])
-@pytest.mark.parametrize("how", ["delete", "overwrite", "truncate", "same size and mtime", "replace", "make a directory"])
+@pytest.mark.parametrize(
+    "how", ["delete", "overwrite", "truncate", "same size and mtime", "replace", "make a directory"]
+)
 def test_a_spoilt_output_is_put_right_and_nothing_is_built_from_it(either, name, how):
     path = either.path(name)
     state, size = path.stat(), path.stat().st_size

@@ -19,7 +19,9 @@ def compiling(built: Project, tmp_path: Path):
     gate = tmp_path / "gate"
     gate.touch()
     started = tmp_path / "started"
-    held = f'    Path("{started}").touch()\n    while Path("{gate}").exists():\n        __import__("time").sleep(0.01)\n'
+    held = (
+        f'    Path("{started}").touch()\n    while Path("{gate}").exists():\n        __import__("time").sleep(0.01)\n'
+    )
     built.edit("recipe.py", "def build(spec: BuildSpec):\n", f"def build(spec: BuildSpec):\n{held}")
     run = Background(built)
     run.until(started.exists)

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of writing each file that a run keeps for the next one: nothing is lost, nothing is believed."""
+"""kill -9 in the middle of writing each file that a run keeps for the next one: nothing lost, nothing believed."""
 
 from __future__ import annotations
 

@@ -62,8 +62,6 @@ def test_a_backend_leaves_and_comes_back(built_graph: Graph):
     assert not built_graph.ran()
 
 
-
-
 def test_a_file_of_somebody_else_stays(built_graph: Graph):
     notes = built_graph.write("build/out/weights-m2/notes.txt", "mine\n")
     built_graph.resize(2, 4)

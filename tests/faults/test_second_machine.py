@@ -83,7 +83,9 @@ def test_a_remote_store_that_is_down(graph, nginx):
     assert graph.is_right()
 
 
-@pytest.mark.parametrize("lie", ["another blob", "half a blob", "no blob", "garbage", "half a record", "the record of another", "a page"])
+@pytest.mark.parametrize(
+    "lie", ["another blob", "half a blob", "no blob", "garbage", "half a record", "the record of another", "a page"]
+)
 def test_a_remote_store_that_lies(graph, tmp_path, nginx, lie):
     """It is believed as far as it can be checked; what cannot be had from it is built."""
     for m in range(3):

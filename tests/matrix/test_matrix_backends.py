@@ -73,6 +73,7 @@ def test_every_preset_stands_alone(preset, arch):
         "format",
         "system_libraries",
         "frameworks",
+        *(["kernels"] if made.device["kind"] == "metal" else []),
     }
     if apple:
         assert re.search(rf"-apple-(ios|macosx){re.escape(made.deployment_target)}(-|$)", made.triple)

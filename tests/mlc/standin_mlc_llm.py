@@ -1,8 +1,8 @@
 """A stand-in for the program `mlc_llm`: strict about what it is told and by whom, real in what it makes.
 
-It takes the words that the tests know Slipway to use and no others, refuses an environment variable that could steer the
-real one unless it is among those that Slipway sets, and compiles a small model with TVM, for the device and the host
-that it is told, into the tar of two objects that mlc_llm writes. What the tests want to know later it leaves in the log.
+It takes the words that the tests know Slipway to use and no others, refuses an environment variable that could steer
+the real one unless it is among those that Slipway sets, and compiles a small model with TVM, for the device and the
+host that it is told, into the tar of two objects that mlc_llm writes. What it was told it prints.
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ def small(chunk, window=None):
     return {"prefill_chunk_size": chunk, **({"context_window_size": window} if window else {})}
 
 
-EISONAI = {"device": "iphone", "model_list": [hub("Qwen3-0.6B-q4f16_1-MLC", bundle_weight=True, overrides=small(128, 2048))]}
+EISONAI = {
+    "device": "iphone",
+    "model_list": [hub("Qwen3-0.6B-q4f16_1-MLC", bundle_weight=True, overrides=small(128, 2048))],
+}
 EISONAI_CATALYST = {
     "device": "macabi",
     "model_list": [
@@ -59,7 +62,9 @@ ANDROID_CHAT = {
 }
 IOS_ENGINE = {
     "device": "iphone",
-    "model_list": [hub("Llama-3-8B-Instruct-q3f16_1-MLC", 3_316_000_000, bundle_weight=True, model_lib="llama_q3f16_1")],
+    "model_list": [
+        hub("Llama-3-8B-Instruct-q3f16_1-MLC", 3_316_000_000, bundle_weight=True, model_lib="llama_q3f16_1")
+    ],
 }
 ANDROID_ENGINE = {"device": "android", "model_list": [hub("phi-2-q4f16_1-MLC", 2_036_816_936, overrides=small(1024))]}
 
@@ -177,7 +182,8 @@ def test_a_config_that_mlc_would_refuse_is_refused(tmp_path, text, what):
     assert caught.value.cure
 
 
-names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=12)
+letters = st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters="/\\:")
+names = st.text(letters, min_size=1, max_size=12).filter(lambda name: not name.startswith("."))
 
 
 @settings(max_examples=60, deadline=None)
@@ -188,15 +194,17 @@ def test_any_id_survives(tmp_path_factory, names, chunk, both):
     configs = [{"device": "iphone", "model_list": records}]
     if both:
         configs.append({"device": "android", "model_list": records[:1]})
+    said = ""
     try:
-        matrix = imported(folder, *configs)
-    except MatrixError as error:  # two ids may leave the same name behind
-        assert "twice" in str(error) or "also the name of" in str(error) or "different" in str(error)
-    else:
-        assert turned_back(matrix) == told(*configs)
+        assert turned_back(imported(folder, *configs)) == told(*configs)
+    except MatrixError as error:  # some ids leave the same name behind
+        said = str(error)
+    assert not said or any(words in said for words in ("twice", "also the name of", "different")), said
 
 
-@pytest.mark.parametrize("text", ["yes", "No", "null", "1.0", "a: b", "#x", "", "é", "-", "q4f16_1", "~", "0x10", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["yes", "No", "null", "1.0", "a: b", "#x", "", "é", "-", "q4f16_1", "~", "0x10", "1e3"]
+)
 def test_scalars_are_read_as_they_were(text):
     import yaml
 

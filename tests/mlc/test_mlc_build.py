@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 from mlc_projects import CHAT, TARGETS, converted, raw
@@ -127,7 +126,7 @@ def test_weights_that_change_compile_nothing(mlc_built):
 
 
 def test_the_bundle_is_what_an_app_ships(mlc_built):
-    assert sorted(os.listdir(mlc_built.path("dist/bundle/small-q0f32"))) == [
+    assert sorted(path.name for path in mlc_built.path("dist/bundle/small-q0f32").iterdir()) == [
         "mlc-chat-config.json", "params_shard_0.bin", "tensor-cache.json", "tokenizer.json"
     ]  # fmt: skip
 
@@ -160,7 +159,7 @@ def test_a_raw_checkpoint_is_converted_once_for_all_backends_and_variants(fresh)
     }  # fmt: skip
     assert len(compiled(run)) == 6
     for variant in ("q0f32", "q0f32-short", "q4f16_1"):
-        files = set(os.listdir(fresh.path(f"dist/bundle/small-{variant}")))
+        files = {path.name for path in fresh.path(f"dist/bundle/small-{variant}").iterdir()}
         assert files == {"mlc-chat-config.json", "params_shard_0.bin", "tensor-cache.json", "tokenizer.json"}
     assert fresh.ok().idle
     fresh.write("weights/model.safetensors", "new tensors")

@@ -94,7 +94,7 @@ def finished(output, status=1):
             "AttributeError: module 'mlc_llm.tokenizers._ffi_api' has no attribute 'DetectTokenizerInfo'",
             ToolMissing, "C++ library", "converted weights",
         ),
-        ("ModuleNotFoundError: No module named 'torch.nn'", ToolMissing, "needs the package torch", "pip install torch"),
+        ("ModuleNotFoundError: No module named 'torch.nn'", ToolMissing, "the package torch", "pip install torch"),
         ("one\ntwo\nlast words", StepError, "ended with status 1:\n    one\n    two\n    last words", "log"),
     ],
 )  # fmt: skip

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compilers import mlc_driver
+from pipeline.compilers import mlc_driver, mlc_refusals
+from pipeline.errors import ToolMissing
+from pipeline.process import Finished
 
 PRESETS = {
     "iphone:generic": {
@@ -17,13 +19,16 @@ PRESETS = {
         "build": "iphone",
     },
     "android:generic": {"target": {"kind": "opencl", "host": {"mtriple": "fixed"}}, "build": "plain"},
-    "android:adreno": {"target": {"kind": "opencl", "device": "adreno", "host": {"mtriple": "fixed"}}, "build": "plain"},
+    "android:adreno": {
+        "target": {"kind": "opencl", "device": "adreno", "host": {"mtriple": "fixed"}},
+        "build": "plain",
+    },
     "webgpu:generic": {"target": {"kind": "webgpu", "host": {"mtriple": "fixed"}}, "build": "wasm"},
 }
 
 
 def settings(**changes):
-    base = {"target": {"kind": "metal"}, "host": "arm64-apple-ios15.0", "kernels": "source", "metal_sdk": "iphoneos"}
+    base = {"target": {"kind": "metal"}, "host": "arm64-apple-ios15.0"}
     return base | changes
 
 
@@ -32,12 +37,7 @@ def test_a_preset_gets_the_host_of_the_cell_and_keeps_its_own_fields():
     assert made["target"] == {
         "kind": "metal", "max_threads_per_block": 256, "host": {"kind": "llvm", "mtriple": "arm64-apple-ios15.0"},
     }  # fmt: skip
-    assert made["build"] == "plain", "kernels stay source: no compiler of Apple's is called"
-
-
-def test_a_metallib_is_made_for_the_sdk_of_the_platform():
-    made = mlc_driver.preset(PRESETS, "iphone:generic", settings(kernels="metallib", metal_sdk="iphonesimulator"))
-    assert (made["build"], made["target"]["libs"]) == ("iphone", ["iphonesimulator"])
+    assert made["build"] == "plain", "mlc_llm calls no compiler of Apple's"
 
 
 @pytest.mark.parametrize("key", ["android:adreno", "webgpu:generic", "vulkan:generic"])
@@ -56,7 +56,7 @@ def test_a_cpu_is_its_own_host():
 
 def test_presets_are_not_changed_for_others():
     before = json.dumps(PRESETS)
-    mlc_driver.preset(PRESETS, "iphone:generic", settings(kernels="metallib"))
+    mlc_driver.preset(PRESETS, "iphone:generic", settings())
     assert json.dumps(PRESETS) == before
 
 
@@ -66,7 +66,7 @@ PACKAGE = {
     "mlc_llm/support/logging.py": "def enable_logging(): pass\n",
     "mlc_llm/support/auto_target.py": f"PRESET = {PRESETS!r}\n",
     "mlc_llm/cli/__init__.py": "",
-    "mlc_llm/cli/compile.py": '''
+    "mlc_llm/cli/compile.py": """
 import json, sys
 from types import SimpleNamespace
 from mlc_llm.support.auto_target import PRESET
@@ -87,27 +87,71 @@ def main(words):
     compile(config={"model_config": {"hidden_size": 8, "window": 1}, "window": 2}, quantization=named("q0f32"),
             model_type=model, overrides=SimpleNamespace(window=3, other=None),
             prefix=detect_system_lib_prefix(words[1], words[3], "llama", "q0f32"))
-''',
+""",
 }
 
 
-def test_the_command_runs_with_the_prefix_and_reports_its_config(tmp_path: Path):
-    for name, text in PACKAGE.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    report = tmp_path / "report.json"
-    told = json.dumps(settings(report=str(report), metal_simdgroup=True))
-    words = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"]
-    done = subprocess.run(
-        [sys.executable, mlc_driver.__file__, told, *words],
-        env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+METALLIB = """
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+class Refused(Exception): pass
+class Missing(Exception): pass
+
+@dataclass(frozen=True)
+class Shaders:
+    sdk: str
+
+@contextmanager
+def compiling(shaders):
+    if shaders.sdk == "missing":
+        raise Missing("there is no xcrun")
+    yield SimpleNamespace(kernels=7, compiled=3)
+"""
+
+
+class Command:
+    """The driver, run on the stand-in package; `report` is what it left."""
+
+    def __init__(self, folder: Path, **changes):
+        for name, text in {**PACKAGE, "standin_metallib.py": METALLIB}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.words = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"]
+        report, metallib = folder / "report.json", str(folder / "standin_metallib.py")
+        told = settings(report=str(report), metallib=metallib, metal_simdgroup=True, shaders=None) | changes
+        self.done = subprocess.run(
+            [sys.executable, mlc_driver.__file__, json.dumps(told), *self.words],
+            env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        self.report = json.loads(report.read_text())
+
+
+EFFECTIVE = {"config": {"hidden_size": 8, "window": 3}, "model_type": "llama", "quantization": "q0f32"}
+
+
+def test_without_a_metal_compiler_the_error_says_so(tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    command = Command(tmp_path, shaders={"sdk": "missing"})
+    assert command.done.returncode == 1
+    error = mlc_refusals.explain(Finished(("mlc_llm",), 1, command.done.stderr), "compile")
+    assert isinstance(error, ToolMissing)
+    assert error.what == "there is no xcrun"
+
+
+def test_the_command_runs_with_the_prefix_and_reports_its_config(tmp_path):
+    command = Command(tmp_path)
+    assert command.done.returncode == 0, command.done.stderr
+    said = json.loads(command.done.stdout)
     assert said["prefix"] == "mine_"
     assert said["preset"]["target"]["host"]["mtriple"] == "arm64-apple-ios15.0"
-    assert said["argv"] == ["mlc_llm", *words]
-    assert json.loads(report.read_text()) == {
-        "config": {"hidden_size": 8, "window": 3}, "model_type": "llama", "quantization": "q0f32",
-    }  # fmt: skip
+    assert said["argv"] == ["mlc_llm", *command.words]
+    assert command.report == EFFECTIVE
+
+
+def test_metal_kernels_are_compiled_by_us_where_that_is_asked_for(tmp_path):
+    command = Command(tmp_path, shaders={"sdk": "iphoneos"})
+    assert command.done.returncode == 0, command.done.stderr
+    assert command.report == {**EFFECTIVE, "shaders": 7, "shaders_compiled": 3}

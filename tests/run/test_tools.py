@@ -102,7 +102,15 @@ def test_a_damaged_memo_is_made_anew(folder, tmp_path, finder, text):
     memo.parent.mkdir()
     memo.write_bytes(text.encode(errors="surrogatepass"))
     assert finder.find("cmake").version == "version 1"
-    assert "version 1" in json.loads(memo.read_text()).values()
+    assert "version 1" in json.loads(memo.read_text())["said"].values()
+
+
+def test_a_memo_that_lost_a_bit_is_made_anew(folder, tmp_path, finder):
+    standin(folder / "cmake")
+    assert finder.find("cmake").version == "version 1"
+    memo = tmp_path / "build" / "tools.json"
+    memo.write_text(memo.read_text().replace("version 1", "version 9"))
+    assert finder.find("cmake").version == "version 1"
 
 
 def test_a_memo_that_cannot_be_written_stops_nothing(folder, tmp_path):

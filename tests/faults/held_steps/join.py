@@ -12,7 +12,7 @@ from pipeline.action import Job
 
 
 def run(job: Job) -> None:
-    """Do the work, with a stop after half of it while `hold/SUBJECT` is there, and at the end for `hold/SUBJECT.done`."""
+    """Do the work; stop after half of it while `hold/SUBJECT` is there, and at the end for `hold/SUBJECT.done`."""
     subject = job.params["line"].split()[0]
     note("begin", subject)
     if Path("hold", subject).exists():

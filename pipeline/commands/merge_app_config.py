@@ -1,0 +1,181 @@
+"""`doit merge-app-config APP_FILE`: put the records of this build into an app's own list of models.
+
+The records are those that `app_config:<product>` wrote; `pipeline.apps.merge_records` does the merging. Here is the
+command line, which records are meant, and the file. Exit status 0 when the file says what the build says (now), 1 when
+a dry run found that it does not, 3 when it cannot be done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.action import Action, Json
+from pipeline.apps.merge_records import KEY, LIST, Change, Merged, merge
+from pipeline.errors import SlipwayError
+from pipeline.session import Session
+
+from .base import JSON, ProjectCommand, flag, value
+from .wording import count, shown
+
+_MARK = b"\xef\xbb\xbf"
+"""What some editors put before UTF-8."""
+
+
+class MergeAppConfig(ProjectCommand):
+    """put the records of the build into an app's list of models"""  # noqa: D415 - doit prints this as it is
+
+    name = "merge-app-config"
+    doc_purpose = "put the records of the build into an app's own list of models (Slipway)"
+    doc_usage = "APP_FILE [--product NAME] [--dry-run]"
+    doc_description = (
+        "APP_FILE is the app's mlc-app-config.json, or a list of models for WebLLM. A record with the model_id of one "
+        "of ours gets our values; one that is missing is added at the end; nothing else in the file changes. Exit "
+        "status: 0 the file is as it should be, 1 a dry run found that it is not, 3 it cannot be done."
+    )
+    cmd_options = (
+        value("product", "the product whose records are meant", short="p"),
+        flag("dry-run", "say what would change, and change nothing"),
+        JSON,
+    )
+
+    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        if len(args) != 1:
+            raise SlipwayError(
+                f"merge-app-config takes one APP_FILE, not {len(args)}", cure="name the app's mlc-app-config.json"
+            )
+        path = Path(args[0])
+        records = records_of(session, params["product"])
+        mark, text = read_text(path)
+        merged = merge(text, records, args[0])
+        dry = bool(params["dry_run"])
+        if merged.changes and not dry:
+            replace(path, mark + merged.text.encode())
+        if params["json"]:
+            self.say_json(_document(args[0], merged, written=bool(merged.changes) and not dry))
+        else:
+            for line in _lines(args[0], merged, dry=dry):
+                self.say(line)
+        return 1 if merged.changes and dry else 0
+
+
+def records_of(session: Session, product: str) -> list[Mapping[str, Json]]:
+    """The records of the product, or of all native ones where none is named.
+
+    Raises:
+        SlipwayError: there are none, they are not built, or two products have different ones for a model.
+    """
+    records: dict[str, Mapping[str, Json]] = {}
+    owners: dict[str, str] = {}
+    for action in _chosen(session, product):
+        if not session.engine.verdict(action.name).fresh:
+            raise SlipwayError(
+                f"the records of {action.subject} are not up to date", cure=f"build them first: doit {action.name}"
+            )
+        file = session.root / action.out / action.outputs[0]
+        for record in json.loads(file.read_text(encoding="utf-8"))[LIST]:
+            name = str(record[KEY])
+            if records.setdefault(name, record) != record:
+                raise SlipwayError(
+                    f"products {owners[name]} and {action.subject} have different records for {name}",
+                    cure=f"say which is meant: --product {owners[name]}",
+                )
+            owners.setdefault(name, action.subject)
+    return list(records.values())
+
+
+def _chosen(session: Session, product: str) -> list[Action]:
+    every = [action for action in session.engine.actions.values() if action.step == "app_config"]
+    native = [action for action in every if action.params["kind"] != "web"]
+    chosen = [action for action in every if action.subject == product] if product else native or every
+    if chosen:
+        return chosen
+    known = ", ".join(action.subject for action in every)
+    if product and every:
+        raise SlipwayError(f"there is no product {product!r} with records", cure=f"name one of: {known}")
+    raise SlipwayError(
+        f"no product of {session.targets.name} has records for apps",
+        cure="they are written for models of compiler mlc, and for prebuilt ones with a `model_id`",
+    )
+
+
+def read_text(path: Path) -> tuple[bytes, str]:
+    """A byte order mark, where there is one, and the text behind it.
+
+    Raises:
+        SlipwayError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, cure="check the path") from None
+    mark = _MARK if data.startswith(_MARK) else b""
+    try:
+        return mark, data[len(mark) :].decode()
+    except UnicodeDecodeError:
+        raise SlipwayError("is not UTF-8 text", where=path, cure="save it as UTF-8") from None
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put other content into a file: at no moment is there half of it. A link stays one, permissions stay.
+
+    Raises:
+        SlipwayError: it cannot be written.
+    """
+    real = path.resolve()
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{real.name}.", dir=real.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(real.stat().st_mode & 0o7777)
+            Path(temporary).replace(real)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        cure = "make its directory writable"
+        raise SlipwayError(f"cannot be written: {error.strerror}", where=path, cure=cure) from None
+
+
+def _lines(path: str, merged: Merged, *, dry: bool) -> Iterator[str]:
+    added = sum(change.added for change in merged.changes)
+    counts = [(len(merged.changes) - added, "changed"), (added, "added"), (len(merged.unchanged), "as they were")]
+    said = ", ".join(f"{number} {word}" for number, word in counts if number)
+    would = " (nothing is written)" if dry and merged.changes else ""
+    yield f"{path}: {count(len(merged.changes) + len(merged.unchanged), 'record')}: {said}{would}"
+    for change in merged.changes:
+        yield from _change(change)
+
+
+def _change(change: Change) -> Iterator[str]:
+    if change.added:
+        yield f"  {change.model_id}: added"
+    for field, (old, new) in change.fields.items():
+        yield f"  {change.model_id}: {field}: {shown(old)} → {shown(new)}"
+    for field in change.kept:
+        yield f"  {change.model_id}: {field} stays as the app has it"
+
+
+def _document(path: str, merged: Merged, *, written: bool) -> Json:
+    return {
+        "file": path,
+        "written": written,
+        "changed": [
+            {
+                "model_id": one.model_id,
+                "fields": {key: {"old": old, "new": new} for key, (old, new) in one.fields.items()},
+            }
+            for one in merged.changes
+            if not one.added
+        ],
+        "added": [one.model_id for one in merged.changes if one.added],
+        "unchanged": list(merged.unchanged),
+    }

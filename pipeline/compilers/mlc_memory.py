@@ -1,0 +1,80 @@
+"""How much memory a model of mlc_llm's takes on a GPU, from what is written in its library and its config.
+
+`app_config` asks, for apps that look before they load. It is the sum that mlc_llm's own report makes: parameters, the
+temporaries of the hungriest function, and the key-value cache of one full window. What a driver adds is in none of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.action import Json
+
+_CACHE_FIELDS = ("num_hidden_layers", "num_key_value_heads", "head_dim")
+_BITS = re.compile(r"\d+")
+_WITHOUT_CACHE = frozenset({"none", "rnn_state"})
+"""Values of `kv_state_kind` for models that keep no keys and values."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes; `cache` is None where the config does not say enough to tell."""
+
+    parameters: int
+    temporary: int
+    cache: int | None
+
+    @property
+    def total(self) -> int:
+        """The sum of what is known."""
+        return self.parameters + self.temporary + (self.cache or 0)
+
+
+def memory(metadata: Mapping[str, Json], chat: Mapping[str, Json]) -> Memory:
+    """What a model needs.
+
+    Args:
+        metadata: as in the library; see `mlc_metadata`.
+        chat: `mlc-chat-config.json`.
+    """
+    config = {**chat, **chat.get("model_config", {})}
+    return Memory(
+        parameters=sum(_parameter(parameter, config) for parameter in metadata.get("params", ())),
+        temporary=max(metadata.get("memory_usage", {}).values(), default=0),
+        cache=_cache(metadata, config),
+    )
+
+
+def cache_bytes_per_token(config: Mapping[str, Json], quantization: str) -> int | None:
+    """Bytes of keys and values for one token; None where the config lacks one of the sizes.
+
+    Args:
+        config: `model_config` of `mlc-chat-config.json`.
+        quantization: it says in which floats the model computes, and keeps them.
+    """
+    if any(not isinstance(config.get(name), int) for name in _CACHE_FIELDS):
+        return None
+    width = 4 if "f32" in quantization else 2
+    return 2 * width * math.prod(int(config[name]) for name in _CACHE_FIELDS)
+
+
+def _cache(metadata: Mapping[str, Json], config: Mapping[str, Json]) -> int | None:
+    if metadata.get("kv_state_kind") in _WITHOUT_CACHE:
+        return 0
+    one = cache_bytes_per_token(config, str(metadata.get("quantization")))
+    sliding = metadata.get("sliding_window_size", -1)
+    tokens: Json = metadata.get("context_window_size")
+    if isinstance(sliding, int) and sliding > 0:
+        tokens = sliding + max(0, int(metadata.get("attention_sink_size", 0)))
+    return one * tokens if one is not None and isinstance(tokens, int) and tokens > 0 else None
+
+
+def _parameter(parameter: Mapping[str, Json], config: Mapping[str, Json]) -> int:
+    """Bytes of one parameter; a dimension that is a name stands for that value of the config."""
+    shape = [config.get(size, 0) if isinstance(size, str) else size for size in parameter["shape"]]
+    bits = _BITS.search(parameter["dtype"])
+    width = int(bits[0]) if bits else 8
+    return math.prod(max(0, int(size)) for size in shape) * width // 8

@@ -1,0 +1,140 @@
+"""Drives emscripten: C++ sources to wasm objects, objects to a module.
+
+The steps `wasm_runtime` and `wasm` call it. An object is compiled again only when a file it was made of has changed;
+emscripten's own cache of system libraries stays where emscripten keeps it. Which sources, is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+from pipeline.process import run
+
+COMPILE = ("-O3", "-std=c++17", "-Wno-ignored-attributes")
+"""As TVM's own web/Makefile; but objects in place of bitcode, which would be optimised again in every link."""
+
+LINK = (
+    "--no-entry",
+    "-sWASM_BIGINT=1",
+    "-sSTANDALONE_WASM=1",
+    "-sALLOW_MEMORY_GROWTH=1",
+    "-sTOTAL_MEMORY=160MB",
+    # What is missing is decided by the import section afterwards: the page provides some functions on purpose.
+    "-sERROR_ON_UNDEFINED_SYMBOLS=0",
+)
+"""As TVM's `create_tvmjs_wasm`: what @mlc-ai/web-runtime expects of a module."""
+
+_STEERING = ("EMCC_CFLAGS", "EMMAKEN_CFLAGS", "EMCC_DEBUG", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CPATH", "TVM_HOME")
+_MISSING_HEADER = re.compile(r"fatal error: '?([^':]+)'? ?(?:file not found|: No such file)")
+
+
+@dataclass(frozen=True, slots=True)
+class Emscripten:
+    """One emcc, at work for one action.
+
+    Attributes:
+        emcc: the program.
+        version: what it says it is.
+        log: gets what it says.
+    """
+
+    emcc: Path
+    version: str
+    log: Path
+
+    def compile_all(
+        self,
+        sources: Mapping[str, Path],
+        *,
+        includes: Sequence[Path],
+        folder: Path,
+        blobs: Mapping[Path, str],
+        flags: Sequence[str] = (),
+        jobs: int = 2,
+    ) -> dict[str, Path]:
+        """Compile sources, side by side.
+
+        Args:
+            sources: name -> C++ file.
+            includes: directories of headers.
+            folder: where objects are kept from one run to the next.
+            blobs: file -> what tells its content from another's, of everything that may be included.
+            flags: further words.
+            jobs: how many at once.
+
+        Returns:
+            name -> object.
+
+        Raises:
+            StepError: one does not compile.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def compile_one(name: str) -> Path:
+            words = [*COMPILE, *flags, *(f"-I{path}" for path in includes), "-c", str(sources[name])]
+            return self._compile(words, folder / f"{name}.o", blobs)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            return dict(zip(sources, pool.map(compile_one, sources), strict=True))
+
+    def link(self, objects: Sequence[Path], out: Path, flags: Sequence[str] = ()) -> None:
+        """Link objects into a module.
+
+        Raises:
+            StepError: they do not link.
+        """
+        self._run([*COMPILE[:2], *LINK, *flags, *map(str, objects), "-o", str(out)], "link")
+
+    def _compile(self, words: Sequence[str], made: Path, blobs: Mapping[Path, str]) -> Path:
+        about = made.with_suffix(".json")
+        if made.is_file() and _is_fresh(about, [self.version, *words], blobs):
+            return made
+        about.unlink(missing_ok=True)
+        listed = made.with_suffix(".d")
+        self._run([*words, "-MMD", "-MF", str(listed), "-o", str(made)], "compile")
+        # A rule of make: `object: file file \`; shlex undoes its escapes.
+        read = [
+            Path(os.path.normpath(name))
+            for name in shlex.split(listed.read_text(encoding="utf-8").replace("\\\n", " "))[1:]
+        ]
+        known = {str(path): blobs[path] for path in read if path in blobs}
+        about.write_text(json.dumps({"words": [self.version, *words], "files": known}), encoding="utf-8")
+        return made
+
+    def _run(self, words: Sequence[str], what: str) -> None:
+        environment: dict[str, str | None] = {**dict.fromkeys(_STEERING), "LC_ALL": "C"}
+        done = run([self.emcc, *words], log=self.log, env=environment, check=False)
+        if done.status == 0:
+            return
+        lines = done.output.strip().splitlines()
+        errors = [line.strip() for line in lines if "error" in line.lower()] or lines
+        missing = _MISSING_HEADER.search(done.output)
+        cure = "the log has all that was said"
+        if missing is not None:
+            cure = (
+                f"{missing[1]} is not in the checkout: fetch its submodules (git submodule update --init --recursive). "
+                "The package apache-tvm has these sources without all of their headers: name a checkout of the release"
+            )
+        elif "Opaque pointers" in done.output or "Invalid bitcode" in done.output:
+            cure = "emscripten's LLVM is older than the one that wrote these objects: install a newer emsdk"
+        raise StepError(f"emcc could not {what}:\n    " + "\n    ".join(errors[:6]), cure=cure, log=self.log)
+
+
+def _is_fresh(about: Path, words: Sequence[str], blobs: Mapping[Path, str]) -> bool:
+    """Whether an object was made by the same words of files that have not changed."""
+    try:
+        known: Json = json.loads(about.read_text(encoding="utf-8"))
+        return bool(known["words"] == list(words)) and all(
+            blobs.get(Path(path)) == blob for path, blob in known["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

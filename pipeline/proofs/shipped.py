@@ -1,0 +1,98 @@
+"""Does the runtime that is shipped beside the models offer every symbol they ask for, and is it of their age?
+
+Called by `pipeline.steps.verify` where the product brings a runtime along. `closure` asks the same of the toolchain's
+own runtime, which is a different one: a checkout here, a wheel there, and two versions of TVM can meet in one app.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.binary.ar import read_archive
+from pipeline.binary.objects import is_object, read_object
+from pipeline.binary.symbols import GENERATIONS, REGISTRATIONS, c_name
+
+from .closure import wanted_symbols
+from .report import Check, failed, listed, proven
+from .subject import Library
+from .system_symbols import system_symbols
+
+NAME = "runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """The static libraries of a runtime, as far as models are concerned.
+
+    Attributes:
+        libraries: their names.
+        defined: C names they offer.
+    """
+
+    libraries: tuple[str, ...]
+    defined: frozenset[str]
+
+
+def read_shipped(folder: Path) -> Shipped:
+    """Read the archives that the step `runtime` left.
+
+    Raises:
+        FormatError: one of them is malformed.
+    """
+    listed_ = json.loads((folder / "runtime.json").read_text(encoding="utf-8"))["libraries"]
+    names: set[str] = set()
+    for one in listed_:
+        names |= _defined(folder / one["file"], one)
+    return Shipped(tuple(one["name"] for one in listed_), frozenset(names))
+
+
+def check_shipped(library: Library, shipped: Shipped) -> Check:
+    """Undefined symbols of the models are a subset of what the shipped runtime and the system define."""
+    wanted, system = wanted_symbols(library), system_symbols(library.backend.platform)
+    missing = [name for name in wanted if name not in shipped.defined and name not in system]
+    if not missing:
+        ours = sum(name in shipped.defined for name in wanted)
+        saw = f"{ours} of {len(wanted)} undefined symbols are in lib{', lib'.join(shipped.libraries)}"
+        return proven(NAME, f"{saw}; {len(wanted) - ours} in the system")
+    registration = next((name for name in missing if name in REGISTRATIONS), None)
+    if registration is not None:
+        return failed(NAME, _ages(registration, shipped), _OTHER_AGE)
+    saw = f"{listed(missing)} is in none of lib{', lib'.join(shipped.libraries)}"
+    return failed(NAME, saw, _OTHER_AGE if any(name.startswith("TVM") for name in missing) else _MORE)
+
+
+def _ages(registration: str, shipped: Shipped) -> str:
+    """Two generations met: models register themselves by a function that this runtime does not have."""
+    offered = sorted(shipped.defined & REGISTRATIONS)
+    has = f"has {listed(offered)} ({_generations(offered[0])})" if offered else "has no function of the kind"
+    return (
+        f"the models are of another generation of TVM than the runtime: they register by {registration} "
+        f"({_generations(registration)}), and the runtime {has}"
+    )
+
+
+def _generations(registration: str) -> str:
+    return "TVM of " + " or ".join(one.name for one in GENERATIONS if registration in one.registrations)
+
+
+def _defined(path: Path, about: Mapping[str, Json]) -> set[str]:
+    found: set[str] = set()
+    for member in read_archive(path.read_bytes(), path.name):
+        if is_object(member.data):
+            info = read_object(member.data, f"{about['name']}({member.name})")
+            found.update(c_name(symbol.name, info.format) for symbol in info.defined)
+    return found
+
+
+_OTHER_AGE = (
+    "build models and runtime of one TVM: check out in `runtime.source` the release that build/toolchain/*/probe.json "
+    "names, or compile with a toolchain of the checkout's release"
+)
+_MORE = (
+    "build that part of the runtime too (`libraries:` or `options:` of `runtime` in targets.yaml), or name the system "
+    "library that has it in the backend's system_libraries"
+)

@@ -1,0 +1,130 @@
+"""Step `app_config`: the records by which an app finds the models of a product, and the weights they speak of.
+
+For MLC's apps that is `bundle/mlc-app-config.json`, with a directory beside it for each model whose weights are
+shipped: what `mlc_llm package` leaves in `dist/bundle`. For WebLLM it is `webllm-model-list.json`. Weights are hard
+links, so that native apps and pages share one copy. `run` calls it; how a model was compiled it must not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import webllm
+from pipeline.action import Job, Json
+from pipeline.compilers import mlc_metadata
+from pipeline.compilers.mlc_memory import memory
+from pipeline.errors import StepError
+
+from .bundle import link
+from .folders import files
+
+CHAT_CONFIG = "mlc-chat-config.json"
+NATIVE = "bundle/mlc-app-config.json"
+WEB = "webllm-model-list.json"
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+"""Those of its files that WebLLM loads."""
+
+RESOLVED = "resolve/main/"
+"""WebLLM adds this to the address of a model that has nothing of the kind in it, so it is a directory of ours too."""
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write the records.
+
+    Returns:
+        Facts: `models` (how many), `memory` (subject -> bytes of parameters, temporaries and key-value cache; the last
+        is null where the config does not tell), `bundled` (subjects whose weights are shipped).
+
+    Raises:
+        StepError: nobody says how much memory a model takes, or its config cannot be read.
+    """
+    web = job.params["kind"] == "web"
+    records, needs = [], {}
+    for model in job.params["models"]:
+        subject = model["subject"]
+        needs[subject] = measured(job, subject)
+        given = model["estimated_vram_bytes"]
+        total = given if given is not None else _total(subject, needs[subject])
+        records.append(_web(job, model, total) if web else _native(job, model, total))
+    _write(job.out / (WEB if web else NATIVE), {"model_list": records})
+    bundled = [model["subject"] for model in job.params["models"] if model["bundle_weight"]]
+    return {"models": len(records), "memory": needs, "bundled": bundled}
+
+
+def measured(job: Job, subject: str) -> dict[str, Json] | None:
+    """Bytes that a model takes, by kind; None where its library says nothing of it."""
+    objects = (path.read_bytes() for _, path in files(job.inputs[f"objects:{subject}"]))
+    metadata = mlc_metadata.read(objects)
+    if metadata is None:
+        return None
+    found = memory(metadata, _chat(job, subject))
+    return {"parameters": found.parameters, "temporary": found.temporary, "cache": found.cache}
+
+
+def _total(subject: str, need: Mapping[str, Json] | None) -> int:
+    if need is None:
+        raise StepError(
+            f"the library of {subject} does not say how much memory it takes",
+            cure="give the variant `estimated_vram_bytes`, which apps want to know",
+        )
+    return sum(value or 0 for value in need.values())
+
+
+def _native(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
+    record = {"model_id": model["model_id"], "model_lib": model["model_lib"]}
+    if model["bundle_weight"]:
+        _ship(job, model["subject"], job.out / "bundle" / model["model_id"])
+    # MLC's Android app wants a URL whether or not somebody puts the weights on the phone (`mlc_llm package` writes it).
+    if model["bundle_weight"] and not (job.params["kind"] == "android" and model["url"]):
+        record["model_path"] = model["model_id"]
+    else:
+        record["model_url"] = model["url"]
+    return {**record, "estimated_vram_bytes": total}
+
+
+def _web(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
+    base, place = job.params["base_url"] or "", f"models/{model['model_id']}/{RESOLVED}"
+    if model["bundle_weight"]:
+        _ship(job, model["subject"], job.out / place)
+    chat, config = _chat(job, model["subject"]), job.inputs[f"config:{model['subject']}"]
+    names = [name for name in TOKENIZERS if name in chat.get("tokenizer_files", ()) and (config / name).is_file()]
+    return webllm.record(
+        model=f"{base}{place}" if model["bundle_weight"] else model["url"],
+        model_id=model["model_id"],
+        model_lib=f"{base}{model['file']}",
+        quantization=model["quantization"] or chat.get("quantization"),
+        overrides=model["overrides"],
+        vram_bytes=total,
+        low_resource=model["low_resource_required"],
+        integrity=webllm.integrity(config / CHAT_CONFIG, None, {name: config / name for name in names}),
+    )
+
+
+def _ship(job: Job, subject: str, folder: Path) -> None:
+    for name, path in files(job.inputs[f"bundle:{subject}"]):
+        link(path, folder / name)
+
+
+def _chat(job: Job, subject: str) -> Mapping[str, Json]:
+    path = job.inputs[f"config:{subject}"] / CHAT_CONFIG
+    try:
+        chat = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StepError(
+            f"the weights of {subject} have no {CHAT_CONFIG}",
+            cure="name weights in MLC's form; or give it `conv_template` and `quantization`, and they are converted",
+        ) from None
+    except ValueError as bad:
+        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON: {bad}", cure="convert the weights again") from None
+    if not isinstance(chat, dict):
+        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON object", cure="convert the weights again")
+    return chat
+
+
+def _write(path: Path, document: Json) -> None:
+    """As `mlc_llm package` writes it: two spaces, a line feed at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")

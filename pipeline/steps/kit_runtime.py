@@ -1,0 +1,114 @@
+"""What a kit brings along besides models: the runtime's static libraries, or modules for pages that are linked with it.
+
+`kits` reads both here, `xcframework` packs the libraries. Must not know how either was built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+RUNTIME = "runtime:"
+"""Roles of the inputs are `runtime:<backend>`, with the static libraries and their `runtime.json`."""
+
+MODULES = "wasm:"
+"""Roles of the inputs are `wasm:<backend>`, with the modules and their `wasm.json`."""
+
+FOLDER = "wasm"
+"""Where in a kit the modules are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLibrary:
+    """A static library of the runtime, for one archive of a kit.
+
+    Attributes:
+        name: `tvm_runtime`.
+        path: the archive, relative to the kit.
+        whole: whether a link must take every member: it registers things that nothing refers to.
+        data: its bytes.
+    """
+
+    name: str
+    path: str
+    whole: bool
+    data: bytes
+
+    @property
+    def file(self) -> str:
+        """Basename of the archive."""
+        return f"lib{self.name}.a"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A model as a module for pages.
+
+    Attributes:
+        subject: of the model.
+        backend: it is for.
+        path: relative to the kit.
+        source: where it is now.
+        size: bytes.
+        sha256: of them.
+    """
+
+    subject: str
+    backend: str
+    path: str
+    source: Path
+    size: int
+    sha256: str
+
+
+def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeLibrary]:
+    """The runtime of one backend by name, sorted; paths are file names, to be placed by whoever asks."""
+    folder = inputs.get(RUNTIME + backend)
+    if folder is None:
+        return {}
+    found: Sequence[Mapping[str, Json]] = json.loads((folder / "runtime.json").read_text("utf-8"))["libraries"]
+    return {
+        one["name"]: RuntimeLibrary(one["name"], one["file"], one["whole"], (folder / one["file"]).read_bytes())
+        for one in sorted(found, key=lambda one: str(one["name"]))
+    }
+
+
+def same_names(slice_name: str, runtimes: Mapping[str, Mapping[str, RuntimeLibrary]]) -> tuple[str, ...]:
+    """The names of the libraries that all backends of a slice have, sorted.
+
+    Raises:
+        StepError: they do not have the same.
+    """
+    every = {backend: tuple(sorted(libraries)) for backend, libraries in runtimes.items()}
+    if len(set(every.values())) > 1:
+        said = "; ".join(f"{backend}: {', '.join(names) or 'none'}" for backend, names in sorted(every.items()))
+        raise StepError(
+            f"the runtimes of one slice ({slice_name}) do not have the same libraries: {said}",
+            cure="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
+        )
+    return next(iter(every.values()), ())
+
+
+def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:
+    """The modules of all backends, sorted by path."""
+    found = []
+    for role, folder in inputs.items():
+        if role.startswith(MODULES):
+            listed: Sequence[Mapping[str, Json]] = json.loads((folder / "wasm.json").read_text("utf-8"))["modules"]
+            found += [
+                Module(
+                    subject=one["subject"],
+                    backend=role.removeprefix(MODULES),
+                    path=f"{FOLDER}/{one['file']}",
+                    source=folder / one["file"],
+                    size=one["size"],
+                    sha256=one["sha256"],
+                )
+                for one in listed
+            ]
+    return tuple(sorted(found, key=lambda one: one.path))

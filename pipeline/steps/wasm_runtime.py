@@ -1,0 +1,115 @@
+"""Step `wasm_runtime`: the TVM runtime for browsers as wasm objects, from a checkout, with emscripten.
+
+What `web/prep_emcc_deps.sh` of mlc_llm does by hand: TVM's three files under `web/emcc`, and mlc_llm's one where the
+checkout is one of mlc_llm. The step `wasm` links them with a model. The checkout is only read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.action import Job, Json
+from pipeline.errors import StepError, ToolMissing
+from pipeline.native.emcc import Emscripten
+from pipeline.native.source_tree import SourceTree, mirror, read_tree
+
+from .folders import sha256
+from .kept import kept
+from .runtime import SOURCE
+
+OF_TVM = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
+OF_MLC = "mlc_wasm_runtime"
+
+_INCLUDES_OF_TVM = (
+    ".",
+    "include",
+    "3rdparty/tvm-ffi/include",
+    "3rdparty/tvm-ffi/3rdparty/dlpack/include",
+    "3rdparty/dlpack/include",
+    "3rdparty/compiler-rt",
+)
+_INCLUDES_OF_MLC = ("3rdparty/tokenizers-cpp", "3rdparty/tokenizers-cpp/include", "cpp")
+
+EMSCRIPTEN = (
+    "install emscripten (emsdk install 3.1.56, source emsdk_env.sh; Debian, Ubuntu: apt-get install emscripten)"
+)
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write one object a source, and `runtime.json`.
+
+    Returns:
+        Facts: `objects`, `bytes`, `emcc`.
+
+    Raises:
+        StepError: the checkout has no web runtime, or it does not compile.
+        ToolMissing: there is no emscripten.
+    """
+    emscripten = find_emscripten(job)
+    checkout = job.tools.get(SOURCE)
+    if checkout is None:
+        raise StepError("there is no checkout to build the runtime from", cure="correct `runtime.source`")
+    tree = read_tree(checkout.path)
+    home = kept(job, "emcc", job.params["backend"]["name"])
+    shown = home / "source"
+    mirror(tree, shown)
+    sources, includes = layout(tree, shown)
+    objects = emscripten.compile_all(
+        sources,
+        includes=includes,
+        folder=home / "objects",
+        blobs={shown / path: blob for path, (_, blob) in tree.files.items()},
+        flags=[f"-ffile-prefix-map={shown}=source", *job.params.get("flags", ())],
+        jobs=os.cpu_count() or 1,
+    )
+    for name, made in objects.items():
+        (job.out / f"{name}.o").write_bytes(made.read_bytes())
+    listed: list[dict[str, Json]] = [
+        {"file": f"{name}.o", "sha256": sha256(job.out / f"{name}.o"), "size": (job.out / f"{name}.o").stat().st_size}
+        for name in objects
+    ]
+    text = json.dumps({"backend": job.params["backend"], "objects": listed}, indent=1) + "\n"
+    (job.out / "runtime.json").write_text(text, encoding="utf-8")
+    return {"objects": list(objects), "bytes": sum(one["size"] for one in listed), "emcc": emscripten.version}
+
+
+def find_emscripten(job: Job) -> Emscripten:
+    """The job's emcc.
+
+    Raises:
+        ToolMissing: there is none.
+    """
+    tool = job.tools.get("emcc")
+    if tool is None:
+        raise ToolMissing(
+            f"backend {job.params['backend']['name']} is linked with emscripten, which is not installed",
+            cure=EMSCRIPTEN,
+        )
+    return Emscripten(tool.path, tool.version, job.log)
+
+
+def layout(tree: SourceTree, shown: Path) -> tuple[Mapping[str, Path], list[Path]]:
+    """The sources by name, and the directories of headers.
+
+    Raises:
+        StepError: this is no checkout of TVM, nor one of mlc_llm with TVM in it.
+    """
+    mlc = f"web/emcc/{OF_MLC}.cc" in tree.files
+    tvm = "3rdparty/tvm/" if mlc else ""
+    missing = [name for name in OF_TVM if f"{tvm}web/emcc/{name}.cc" not in tree.files]
+    if missing:
+        raise StepError(
+            f"the checkout has no {tvm}web/emcc/{missing[0]}.cc",
+            where=tree.root,
+            cure="let `runtime.source` name a checkout of TVM, or one of mlc_llm with its submodules (git submodule "
+            "update --init --recursive)",
+        )
+    sources = {name: shown / f"{tvm}web/emcc/{name}.cc" for name in OF_TVM}
+    includes = [shown / f"{tvm}{path}" for path in _INCLUDES_OF_TVM]
+    if mlc:
+        sources[OF_MLC] = shown / f"web/emcc/{OF_MLC}.cc"
+        includes += [shown / path for path in _INCLUDES_OF_MLC]
+    return sources, [path for path in includes if path.is_dir()]

@@ -1,0 +1,128 @@
+"""What WebLLM calls a model's library, and what it wants to know of a model: one record of its `model_list`.
+
+`plan_apps` asks for the name of the file before anything is compiled, the step `app_config` for the record. The form of
+a record is WebLLM's `ModelRecord`, the names are those of its published libraries. Facts only: no file is read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.action import Json
+
+MIB = 1 << 20
+
+SHADER_F16 = "shader-f16"
+"""The feature of WebGPU that kernels in 16-bit floats need; not every device has it."""
+
+LOW_RESOURCE_MIB = 3500
+"""Up to this much memory a model counts as one for limited devices, where targets.yaml does not say. WebLLM's own list
+has no rule; this bound agrees with four of five of its records."""
+
+_SIZES = (("context_window_size", "-ctx"), ("sliding_window_size", "-sw"))
+_CACHE = ("context_window_size", "sliding_window_size", "attention_sink_size")
+_KIB = 1024
+
+
+def library_file(model_id: str, quantization: str | None, overrides: Mapping[str, Json]) -> str:
+    """The name of a model's library: `Qwen3-0.6B-q4f16_1-ctx4k_cs2k-webgpu.wasm`.
+
+    It says what was overridden when it was compiled, and nothing else: a window (`-ctx4k`, or `-sw4k` for a sliding
+    one), the prefill chunk (`_cs2k`), the batch (`_batch32`).
+
+    Args:
+        model_id: as in the record; an `-MLC` at its end is not part of the name.
+        quantization: added where the id does not end in it.
+        overrides: what the library was compiled with.
+    """
+    name = model_id.removesuffix("-MLC")
+    if quantization and not name.endswith(quantization):
+        name = f"{name}-{quantization}"
+    for key, word in _SIZES:
+        size = overrides.get(key)
+        if isinstance(size, int) and size > 0:
+            name += f"{word}{_short(size)}"
+            break
+    if isinstance(chunk := overrides.get("prefill_chunk_size"), int) and chunk > 0:
+        name += f"_cs{_short(chunk)}"
+    if isinstance(batch := overrides.get("max_batch_size"), int):
+        name += f"_batch{batch}"
+    return f"{name}-webgpu.wasm"
+
+
+def record(
+    *,
+    model: str,
+    model_id: str,
+    model_lib: str,
+    quantization: str | None,
+    overrides: Mapping[str, Json],
+    vram_bytes: int | None,
+    low_resource: bool | None,
+    integrity: Mapping[str, Json],
+) -> dict[str, Json]:
+    """One entry of `model_list`.
+
+    Args:
+        model: URL of the directory with parameters, tokenizer and config. WebLLM takes it as it is only where it has
+            `/resolve/<something>/` in it; it puts `resolve/main/` behind any other.
+        model_id: the app's name for the model.
+        model_lib: URL of the library.
+        quantization: decides whether the GPU must know 16-bit floats; None where nobody says.
+        overrides: those the library was compiled with. WebLLM is told of the window alone: it takes the size of its
+            key-value cache from there, and all else from the library.
+        vram_bytes: what the model takes on the GPU, or None.
+        low_resource: whether it is for limited devices; None lets its size decide.
+        integrity: see `integrity`.
+    """
+    entry: dict[str, Json] = {"model": model, "model_id": model_id, "model_lib": model_lib}
+    window = {key: overrides[key] for key in _CACHE if key in overrides}
+    if window:
+        entry["overrides"] = window
+    if vram_bytes is not None:
+        entry["vram_required_MB"] = round(vram_bytes / MIB, 2)
+        entry["low_resource_required"] = vram_bytes <= LOW_RESOURCE_MIB * MIB if low_resource is None else low_resource
+    elif low_resource is not None:
+        entry["low_resource_required"] = low_resource
+    if needs_f16(quantization):
+        entry["required_features"] = [SHADER_F16]
+    return {**entry, "integrity": dict(integrity)} if integrity else entry
+
+
+def needs_f16(quantization: str | None) -> bool:
+    """Whether a quantization of mlc_llm computes in 16-bit floats: `q4f16_1` does, `q4f32_1` does not."""
+    return quantization is not None and "f16" in quantization.replace("bf16", "")
+
+
+def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[str, Path]) -> dict[str, Json]:
+    """Digests by which WebLLM refuses a file that is not the one that was built.
+
+    Args:
+        config: `mlc-chat-config.json`.
+        model_lib: the library.
+        tokenizer: name -> file, of those that the config lists.
+    """
+    found: dict[str, Json] = {}
+    if config is not None:
+        found["config"] = sri(config)
+    if model_lib is not None:
+        found["model_lib"] = sri(model_lib)
+    if tokenizer:
+        found["tokenizer"] = {name: sri(path) for name, path in sorted(tokenizer.items())}
+    return found
+
+
+def sri(path: Path) -> str:
+    """The digest of a file as browsers write it (Subresource Integrity): `sha256-` and base64."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while piece := file.read(MIB):
+            digest.update(piece)
+    return "sha256-" + base64.b64encode(digest.digest()).decode()
+
+
+def _short(size: int) -> str:
+    return f"{size // _KIB}k" if size % _KIB == 0 else str(size)

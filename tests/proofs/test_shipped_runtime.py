@@ -1,0 +1,78 @@
+"""Models are held against the runtime that is shipped beside them; two generations of TVM are told apart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from proof_subjects import backend
+from standins import REGISTER, StandIn, program
+
+from pipeline.binary.ar import Member, write_archive
+from pipeline.proofs.shipped import check_shipped, read_shipped
+
+HOST = backend("host")
+OLD = "TVMBackendRegisterSystemLibSymbol"
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    """What the step `runtime` leaves: an archive for each library, with functions of the given names."""
+
+    def build(**exports: tuple[str, ...]) -> Path:
+        folder = tmp_path / "runtime"
+        folder.mkdir()
+        listed = []
+        for name, symbols in exports.items():
+            source, made = folder / f"{name}.c", folder / f"{name}.o"
+            source.write_text("".join(f"int {symbol}(void) {{ return 0; }}\n" for symbol in symbols) + "int unused;\n")
+            subprocess.run([program("cc"), "-c", "-o", made, source], check=True)
+            members = [Member(made.name, made.read_bytes()), Member("lib.rmeta", b"what cargo leaves")]
+            (folder / f"lib{name}.a").write_bytes(write_archive(members, "gnu"))
+            listed.append({"name": name, "file": f"lib{name}.a"})
+        (folder / "runtime.json").write_text(json.dumps({"libraries": listed}))
+        return folder
+
+    return build
+
+
+def test_everything_is_there(library, runtime):
+    shipped = read_shipped(runtime(tvm_runtime=("anything",), tvm_ffi_static=(REGISTER,)))
+    check = check_shipped(library([StandIn("first_model_", calls="expf")], HOST), shipped)
+    assert check.state == "proven"
+    assert check.saw == "1 of 2 undefined symbols are in libtvm_runtime, libtvm_ffi_static; 1 in the system"
+
+
+def test_a_library_that_was_left_out(library, runtime):
+    shipped = read_shipped(runtime(tvm_runtime=(REGISTER,)))
+    check = check_shipped(library([StandIn("first_model_", calls="my_kernel")], HOST), shipped)
+    assert check.state == "failed"
+    assert "my_kernel is in none of libtvm_runtime" in check.saw
+    assert "libraries:" in check.cure
+
+
+@pytest.mark.parametrize(
+    ("models", "offered", "names"),
+    [
+        (REGISTER, OLD, ("TVM of 2025-09", "TVM of 2025-06 or 0.18")),
+        (OLD, REGISTER, ("TVM of 2025-06 or 0.18", "TVM of 2025-09")),
+    ],
+)
+def test_two_generations_met(library, runtime, models, offered, names):
+    shipped = read_shipped(runtime(tvm_runtime=(offered,)))
+    check = check_shipped(library([StandIn("first_model_", register=models)], HOST), shipped)
+    assert check.state == "failed"
+    assert "another generation of TVM" in check.saw
+    asked, _, has = check.saw.partition("and the runtime")
+    assert models in asked
+    assert names[0] in asked
+    assert offered in has
+    assert names[1] in has
+    assert "runtime.source" in check.cure
+
+
+def test_a_runtime_that_registers_nothing(library, runtime):
+    check = check_shipped(library([StandIn("first_model_")], HOST), read_shipped(runtime(tokenizers=("encode",))))
+    assert "has no function of the kind" in check.saw
