@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parent
 
+CHECKOUT = "checkout:"
+"""Before the name of sources that are built (see `run.native_tools`)."""
+
 CURRENT = "current"
 """The toolchain that is the Python we run in."""
 
@@ -299,7 +302,7 @@ class Session:
         snapshot.save(str(self.targets), snapshot.of(said, states))
 
     def _watch_tools(self, owners: dict[str, list[str]]) -> bool:
-        """Look at the files that decide what the tools are; say whether the tools still are what was found.
+        """Look at the files that decide what the tools are; say whether checkouts still are what was found.
 
         Programs hardly change while we run, but a checkout that is built may have been edited since its digest was
         taken. Hence files first, then the digest again: a later edit changes a state, an earlier one the digest.
@@ -308,7 +311,8 @@ class Session:
             for path in map(str, self.finder.watch_paths(name)):
                 owners.setdefault(path, [])
                 self._states.setdefault(path, snapshot.look(path))
-        return all(self.finder.find(name) == tool for name, tool in self._tools.found.items())
+        checkouts = {name: tool for name, tool in self._tools.found.items() if name.startswith(CHECKOUT)}
+        return all(self.finder.find(name) == tool for name, tool in checkouts.items())
 
     def worker(self, toolchain: str) -> Worker:
         """The worker of a toolchain, whose environment is made first where that is ours to do.

@@ -18,7 +18,8 @@ from .kits import Kit, KitModel, Part, union
 
 SCHEMA = 1
 
-_OF_BACKEND = ("name", "triple", "arch", "platform", "deployment_target", "device")
+_OF_BACKEND = ("name", "triple", "arch", "platform", "deployment_target", "device", "kernels")
+"""`kernels` is there for Metal alone: `source` or `metallib`."""
 
 
 def link_document(kit: Kit) -> dict[str, Json]:
@@ -68,7 +69,7 @@ def _part(kit: Kit, part: Part) -> Json:
         "format": part.format,
         "platform": part.platform,
         "architectures": list(part.architectures),
-        "backends": [{key: backend[key] for key in _OF_BACKEND} for backend in part.backends],
+        "backends": [{key: backend[key] for key in _OF_BACKEND if key in backend} for backend in part.backends],
         "models": [model.subject for model in part.models],
         "functions": {m.subject: list(m.functions) for m in part.models if m.functions != usual[m.subject].functions},
         "system_libraries": list(part.system_libraries),

@@ -63,7 +63,7 @@ class Environment:
             return Path(sys.executable)
         if self.kind == "made":
             return self.folder / "bin" / "python"
-        given = self.root / (self.toolchain.path or "")
+        given = self.root / Path(self.toolchain.path or "").expanduser()
         return given / "bin" / "python" if given.is_dir() else given
 
     @cached_property
@@ -81,7 +81,9 @@ class Environment:
     @property
     def source(self) -> Path | None:
         """The checkout of mlc-llm that it uses, if any."""
-        return None if self.toolchain.source is None else (self.root / self.toolchain.source).resolve()
+        if self.toolchain.source is None:
+            return None
+        return (self.root / Path(self.toolchain.source).expanduser()).resolve()
 
     @property
     def path(self) -> tuple[Path, ...]:

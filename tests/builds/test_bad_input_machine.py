@@ -32,12 +32,16 @@ def bare(built: Project, tmp_path: Path) -> Project:
 def test_a_missing_linker_is_visible_in_the_summary_and_no_error(bare):
     products = bare.products()
     run = bare.ok()
-    assert run.built == {"verify:ios-arm64", "verify:kit"}
+    assert run.built == {"verify:ios-arm64", "verify:kit", "manifest:dist"}
     proven = {line.split()[0]: line for line in run.output.splitlines() if line.startswith(("tiny-f32@", "dist/"))}
     assert proven["tiny-f32@ios-arm64"].endswith(MISSING)
     assert proven["dist/kit/"].endswith(MISSING)
     assert "not proven" not in proven["tiny-f32@host"]
-    assert bare.products() == products
+    told = bare.json("dist/manifest.json")["proofs"]
+    assert {proof["subject"]: proof["proven"].startswith("not proven") for proof in told} == {
+        "host": False, "ios-arm64": True, "kit": True
+    }  # fmt: skip
+    assert {**bare.products(), "manifest.json": b""} == {**products, "manifest.json": b""}
     assert bare.ok().idle
 
 

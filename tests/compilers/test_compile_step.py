@@ -136,24 +136,32 @@ def test_params_passes_on_the_weights(tmp_path, inputs):
     assert arguments["out"] == str(job.out)
 
 
-FOUND = {"python": "3.11.7", "tvm": "0.27", "tvm_ffi": "0.1", "mlc_llm": None, "codegens": ["llvm", "metal"]}
+FOUND = {
+    "python": "3.11.7",
+    "tvm": "0.27.0",
+    "tvm_library": "0.27.0",
+    "tvm_ffi": "0.1",
+    "mlc_llm": None,
+    "codegens": ["llvm", "metal"],
+}
 
 
 @pytest.mark.parametrize(
     ("simdgroup", "expected"), [(True, True), (False, False), (CompilerCrash("died of SIGSEGV"), False)]
 )
 def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
-    worker = RecordingWorker({"versions": dict(FOUND), "compiles": True, "metal_simdgroup": simdgroup})
+    answers = {"versions": dict(FOUND), "compiles": True, "metal_simdgroup": simdgroup, "describe": None}
+    worker = RecordingWorker(answers)
     job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
     facts = toolchain.run(job)
-    assert facts == {**FOUND, "metal_simdgroup": expected}
+    assert facts == {**FOUND, "metal_simdgroup": expected, "mlc": None}
     assert json.loads((job.out / "probe.json").read_text()) == facts
     limits = {function.rpartition(":")[2]: limit for function, _, _, limit in worker.calls}
     assert limits["metal_simdgroup"] == toolchain.SIMDGROUP_CPU
 
 
 def test_a_tvm_without_metal_is_not_asked_about_it(tmp_path):
-    worker = RecordingWorker({"versions": {**FOUND, "codegens": ["llvm"]}, "compiles": True})
+    worker = RecordingWorker({"versions": {**FOUND, "codegens": ["llvm"]}, "compiles": True, "describe": None})
     assert toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, worker))["metal_simdgroup"] is False
 
 

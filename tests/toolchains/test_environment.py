@@ -163,6 +163,12 @@ def test_an_environment_of_the_users_is_its_directory_or_its_interpreter(desk, p
     assert made.notes == []
 
 
+def test_a_home_directory_may_be_meant(desk, monkeypatch):
+    monkeypatch.setenv("HOME", str(desk))
+    assert Environment(toolchain(path="~/env/bin/python"), Path("/")).python == desk / "env" / "bin" / "python"
+    assert Environment(toolchain(source="~/mlc-llm"), Path("/")).source == desk / "mlc-llm"
+
+
 UV = """#!{python}
 import os, subprocess, sys
 with open({log!r}, "a") as file:
