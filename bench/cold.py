@@ -104,9 +104,8 @@ def matrix(work: Path, rounds: int, start: Cost) -> Iterator[list[str]]:
     doit, apart = median(ours), median(sums)
     yield ["`doit -n 2`, everything and its proofs", f"{doit.wall:.1f}", f"{doit.cpu:.1f}", ""]
     yield ["one fresh process a cell, in sequence", f"{apart.wall:.1f}", "", f"{apart.wall / doit.wall:.2f} × our time"]
-    yield [
-        "their pure compile CPU ÷ 2", f"{apart.cpu / 2:.1f}", f"{apart.cpu:.1f}", f"ours is {doit.wall / (apart.cpu / 2):.2f} × that"
-    ]  # fmt: skip
+    least = apart.cpu / 2
+    yield ["their pure compile CPU ÷ 2", f"{least:.1f}", f"{apart.cpu:.1f}", f"ours is {doit.wall / least:.2f} × that"]
 
 
 def slices(work: Path, model: str, rounds: int, start: Cost) -> Iterator[list[str]]:
