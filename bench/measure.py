@@ -7,14 +7,26 @@ best.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+UNUSUAL = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+"""Variables that people who use a build tool do not have set. Without .pyc files, Python compiles ours every time."""
+
+ADOPT = 36
+"""PR_SET_CHILD_SUBREAPER of prctl: what a command leaves behind, dying, becomes our child and can be counted."""
+
+LEFT_BEHIND = 5.0
+"""Seconds that a command's orphans get to end."""
 
 
 class Cost(NamedTuple):
@@ -22,7 +34,8 @@ class Cost(NamedTuple):
 
     Attributes:
         wall: seconds by the clock.
-        cpu: user and system seconds of the process and of all children it waited for.
+        cpu: user and system seconds of the process and of all its children; on other systems than Linux, of those that
+            were waited for.
         rss: MiB of resident memory of the largest of them. Linux counts from what this process has (some 11 MiB).
     """
 
@@ -46,12 +59,13 @@ def run(command: Sequence[str | Path], folder: Path, env: Mapping[str, str] | No
     Raises:
         Failed: with the last lines of what it said.
     """
+    before = _children()
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=folder,
-            env={**os.environ, **(env or {})},
+            env={**{name: os.environ[name] for name in os.environ if name not in UNUSUAL}, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -63,7 +77,28 @@ def run(command: Sequence[str | Path], folder: Path, env: Mapping[str, str] | No
             said.seek(0)
             tail = said.read().decode(errors="replace").strip().splitlines()[-8:]
             raise Failed(f"{command[0]} ended with status {process.returncode} in {folder}:\n" + "\n".join(tail))
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    usages = [usage, *_orphans(before)]
+    return Cost(wall, sum(one.ru_utime + one.ru_stime for one in usages), max(one.ru_maxrss for one in usages) / 1024)
+
+
+def _children() -> set[int]:
+    """Our own children, those included that were adopted; nothing but on Linux."""
+    if sys.platform != "linux":
+        return set()
+    ctypes.CDLL(None).prctl(ADOPT, 1, 0, 0, 0)
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+    return set(map(int, text.split()))
+
+
+def _orphans(before: set[int]) -> Iterator[resource.struct_rusage]:
+    """What was used by processes that a command has killed without waiting for them, as they end."""
+    until = time.monotonic() + LEFT_BEHIND
+    while (left := _children() - before) and time.monotonic() < until:
+        for pid in left:
+            ended, _, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                yield usage
+        time.sleep(0.01)
 
 
 def in_turn(contestants: Mapping[str, Callable[[int], Cost]], rounds: int) -> dict[str, list[Cost]]:

@@ -16,7 +16,6 @@ import hashlib
 import os
 import shutil
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -27,9 +26,9 @@ import graphs
 import table
 from graphs import Size
 from measure import Cost, Failed, in_turn, median, ratio, run
+from project import DOIT, PAGE, frozen
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "explanation" / "speed.md"
 SIZES = ("20x6", "200x10", "1000x10")
 BASE = "plain doit"
 PATIENCE = 3000
@@ -80,12 +79,9 @@ class Field:
         self.missing: list[str] = []
         self._commands: dict[str, list[str]] = {}
         self._env: dict[str, dict[str, str]] = {}
-        # A copy of Slipway: somebody may be working on it, and another version builds everything anew.
-        shutil.copytree(HERE.parent / "pipeline", work / "frozen" / "pipeline", ignore=shutil.ignore_patterns("*.pyc"))
-        ours = Path(sysconfig.get_path("scripts"), "doit")
-        self._commands[OURS.name] = [str(ours), *OURS.words]
-        self._env[OURS.name] = {"PYTHONPATH": str(work / "frozen")}
-        self.version = [str(ours), "--version"]
+        self._commands[OURS.name] = [str(DOIT), *OURS.words]
+        self._env[OURS.name] = frozen(work / "frozen")
+        self.version = [str(DOIT), "--version"]
         self.tools = [OURS]
         for tool in PEERS:
             if only and tool.name not in only:
@@ -201,7 +197,7 @@ def _compare(folders: Mapping[str, Path]) -> None:
 
 
 def _made(folder: Path) -> str:
-    packs = [*folder.glob("build/pack-b*"), *folder.glob("build/out/pack-b*/p.bin")]
+    packs = [*folder.glob("build/pack-b*"), *folder.glob("build/out/pack-b*")]
     return hashlib.sha256(b"".join(sorted(path.read_bytes() for path in packs))).hexdigest()[:12]
 
 

@@ -18,27 +18,28 @@ def plan(opened: session.Session) -> Iterator[Action]:
     models = [f"m{i}" for i in range(size["models"])]
     backends = [f"b{i}" for i in range(size["backends"])]
     for m in models:
-        yield join(f"weights-{m}", "w.bin", files={"source": f"src/{m}.txt"})
+        yield join(f"weights-{m}", files={"source": f"src/{m}.txt"})
     for b in backends:
         for m in models:
-            yield join(f"compile-{m}-{b}", "o.bin", upstream=[f"weights-{m}"], reads="w.bin")
+            yield join(f"compile-{m}-{b}", [f"weights-{m}"])
     for b in backends:
-        yield join(f"archive-{b}", "a.bin", upstream=[f"compile-{m}-{b}" for m in models], reads="o.bin")
+        yield join(f"archive-{b}", [f"compile-{m}-{b}" for m in models])
     for b in backends:
-        yield join(f"flags-{b}", "f.bin", upstream=[f"archive-{b}"], reads="a.bin")
+        yield join(f"flags-{b}", [f"archive-{b}"])
     for one, two in zip(backends[::2], backends[1::2], strict=False):
-        yield join(f"pack-{one}", "p.bin", upstream=[f"archive-{one}", f"archive-{two}"], reads="a.bin")
+        yield join(f"pack-{one}", [f"archive-{one}", f"archive-{two}"])
 
 
-def join(subject, writes, files=None, upstream=(), reads=""):
+def join(subject, upstream=(), files=None):
+    """One task. Its output is `build/out/<subject>`, in one directory with all others, as those of the peers are."""
     return Action(
         step="join",
         subject=subject,
-        out=f"build/out/{subject}",
-        params={"writes": writes, "reads": reads, "line": f"{subject}\n"},
+        out="build/out",
+        params={"line": f"{subject}\n"},
         files=files or {},
         upstream={name: Upstream(f"join:{name}") for name in upstream},
-        outputs=(writes,),
+        outputs=(subject,),
     )
 
 

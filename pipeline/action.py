@@ -47,6 +47,7 @@ class Action:
         memory: bytes this is expected to need at its peak, for admission; not in the key.
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
+        module: what does it, where that is not the module of the step's name. The digest of its code is in the key.
     """
 
     step: str
@@ -60,6 +61,12 @@ class Action:
     memory: int = 0
     doc: str = ""
     where: Position | None = None
+    module: str = ""
+
+    @property
+    def done_by(self) -> str:
+        """The module under `pipeline.steps` that does the work."""
+        return self.module or self.step
 
     @property
     def name(self) -> str:
@@ -118,8 +125,13 @@ class Worker(Protocol):
 class Services(Protocol):
     """What a step may ask of whoever runs it."""
 
-    def worker(self, toolchain: str) -> Worker:
-        """The worker of a toolchain (`current` is the Python that runs doit)."""
+    def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
+        """The worker of a toolchain (`current` is the Python that runs doit).
+
+        Args:
+            toolchain: its name.
+            fresh: whether its calls get an interpreter each, and no fork of one. Left out: as its probe found.
+        """
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """Report how far this job is. Cheap; may be called often."""

@@ -22,10 +22,13 @@ def _jobs() -> int:
 
 def _config() -> dict[str, Any]:
     from .reports.reporter import Reporter  # noqa: PLC0415 - only when there is something to report
+    from .runner import install  # noqa: PLC0415
     from .tasks import ContentChecker  # noqa: PLC0415
 
+    install()
     return {
         "backend": "slipway",
+        "dep_file": "build/doit.json",  # what doit knows of other tasks than ours
         "check_file_uptodate": ContentChecker,
         "reporter": Reporter,
         "num_process": _jobs(),

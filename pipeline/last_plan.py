@@ -12,47 +12,93 @@ import marshal
 import os
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import snapshot
 from .action import Action, Upstream
 from .store.digest import DigestMemo
 from .store.records import LINK, Output
 
-FORMAT = 1
+FORMAT = 3
 
-Body = tuple[Any, ...]
+
+class Rows(NamedTuple):
+    """A list of lists of numbers as two arrays, which are read at once however long they are."""
+
+    ends: array[int]
+    numbers: array[int]
+
+    @staticmethod
+    def of(rows: Iterable[Iterable[int]]) -> Rows:
+        """Put lists one after the other."""
+        ends, numbers = array("l"), array("l")
+        for row in rows:
+            numbers.extend(row)
+            ends.append(len(numbers))
+        return Rows(ends, numbers)
+
+    def row(self, index: int) -> array[int]:
+        """One of the lists."""
+        return self.numbers[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    def packed(self) -> tuple[bytes, bytes]:
+        """For `marshal`."""
+        return self.ends.tobytes(), self.numbers.tobytes()
+
+    @staticmethod
+    def unpacked(packed: tuple[bytes, bytes]) -> Rows:
+        """From `marshal`."""
+        ends, numbers = packed
+        return Rows(array("l", ends), array("l", numbers))
 
 
 class Plan(Mapping[str, Action]):
-    """Actions by name, in their order; decoded when asked for. `codes` are the digests of the code behind the steps."""
+    """Actions by name, in their order; decoded when asked for.
+
+    Args:
+        names: of the actions.
+        outs: the directory of each.
+        bodies: each, encoded.
+        downstream: for each the numbers of the actions that read it.
+        owners: for each path of the snapshot the numbers of the actions that read or wrote it.
+        codes: the digests of the code behind the steps.
+    """
 
     def __init__(
         self,
+        *,
         names: Sequence[str],
-        bodies: Sequence[Body],
-        downstream: Sequence[Sequence[int]],
-        owners: Sequence[Sequence[int]],
+        outs: Sequence[str],
+        bodies: Sequence[bytes],
+        downstream: Rows,
+        owners: Rows,
         codes: Mapping[str, str],
     ) -> None:
         self.codes = codes
         self._names = names
+        self._outs = outs
         self._bodies = bodies
         self._downstream = downstream
         self._owners = owners
-        self._index: dict[str, int] | None = None
         self._decoded: dict[str, Action] = {}
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return dict(zip(self._names, range(len(self._names)), strict=True))
 
     def __getitem__(self, name: str) -> Action:
         action = self._decoded.get(name)
         if action is None:
-            if self._index is None:
-                self._index = {known: i for i, known in enumerate(self._names)}
             action = self._decoded[name] = _decode(self._bodies[self._index[name]])
         return action
+
+    def out_of(self, name: str) -> str:
+        """The directory of an action, which need not be decoded for that."""
+        return self._outs[self._index[name]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -65,24 +111,19 @@ class Plan(Mapping[str, Action]):
 
         None where a path belongs to none: then it is part of what decides the plan itself.
         """
-        todo: list[int] = []
+        todo = array("l")
         for path in paths:
-            if not self._owners[path]:
+            owners = self._owners.row(path)
+            if not owners:
                 return None
-            todo += self._owners[path]
+            todo += owners
         seen: set[int] = set()
         while todo:
             index = todo.pop()
             if index not in seen:
                 seen.add(index)
-                todo += self._downstream[index]
+                todo += self._downstream.row(index)
         return tuple(self._names[index] for index in sorted(seen))
-
-    def paths_of(self, names: Iterable[str]) -> Iterator[int]:
-        """The numbers of the snapshot's paths that belong to one of these actions."""
-        sought = set(names)
-        wanted = {i for i, name in enumerate(self._names) if name in sought}
-        return (number for number, owners in enumerate(self._owners) if not wanted.isdisjoint(owners))
 
 
 @dataclass(frozen=True)
@@ -94,35 +135,50 @@ class Update:
         names: those that may be stale, upstream before downstream.
         taken: the snapshot, with the states as they were when this process looked.
         looked: when that was, in ns.
+        file: the state of the snapshot's own file at that time.
     """
 
     plan: Plan
     names: tuple[str, ...]
     taken: snapshot.Snapshot
     looked: int
+    file: snapshot.State
 
-    def refreshed(self, outputs: Iterable[tuple[str, str, Output]], memo: DigestMemo) -> snapshot.Snapshot | None:
+    def holds(self, targets: str) -> bool:
+        """Whether no other run has begun since we looked: each takes the snapshot away."""
+        return snapshot.look(snapshot.path_of(targets)) == self.file
+
+    def refreshed(
+        self,
+        inputs: Iterable[tuple[str, str]],
+        outputs: Iterable[tuple[str, str, Output]],
+        memo: DigestMemo,
+        again: Callable[[str], object],
+    ) -> snapshot.Snapshot | None:
         """The snapshot after the run; None where it cannot be certain, or has other paths than before.
 
         Args:
-            outputs: (path, action, output) of the actions in `names`, as they are now.
+            inputs: (path, action) of the files that the actions in `names` read.
+            outputs: (path, action, output) of what they have made.
             memo: digests of files, for `state_of_output`.
+            again: looks at the outputs of an action once more, and tells the memo.
         """
-        numbers = {os.path.abspath(path): i for i, path in enumerate(self.taken.paths)}  # noqa: PTH100 - for every file
-        states = self.taken.states
-        made = set()
-        for path, _, output in outputs:
-            now = state_of_output(path, output, memo)
-            number = numbers.get(path)
-            if now is None or number is None:
+        _, paths, states = self.taken
+        numbers = dict(zip(paths, range(0, len(states), snapshot.FIELDS), strict=True))
+        here = snapshot.here()
+        for path, name, output in outputs:
+            now = state_of_output(path, output, memo, partial(again, name))
+            at = numbers.get(path.removeprefix(here))
+            if now is None or at is None:
                 return None
-            states[number * snapshot.FIELDS : (number + 1) * snapshot.FIELDS] = array("q", now)
-            made.add(number)
-        for number in self.plan.paths_of(self.names):
-            if number not in made:
-                before = tuple(states[number * snapshot.FIELDS : (number + 1) * snapshot.FIELDS])
-                if snapshot.look(self.taken.paths[number]) != before or snapshot.is_recent(before, self.looked):
-                    return None
+            states[at : at + snapshot.FIELDS] = array("q", now)
+        for path, _ in inputs:
+            at = numbers.get(path.removeprefix(here))
+            if at is None:
+                return None
+            before = tuple(states[at : at + snapshot.FIELDS])
+            if snapshot.look(path) != before or snapshot.is_recent(before, self.looked):
+                return None
         return self.taken
 
 
@@ -131,21 +187,35 @@ def update(targets: str, found: snapshot.Comparison) -> Update | None:
     data = snapshot.read_sealed(_path(targets), FORMAT)
     if data is None:
         return None
-    names, bodies, downstream, owners, codes = marshal.loads(data)  # noqa: S302 - our own file, its checksum is right
-    if len(owners) != len(found.snapshot.paths):
+    names, outs, bodies, downstream, owners, codes = marshal.loads(data)  # noqa: S302 - our own file, its checksum right
+    of_path = Rows.unpacked(owners)
+    if len(of_path.ends) != len(found.snapshot.paths):
         return None
-    plan = Plan(names, bodies, downstream, owners, codes)
+    plan = Plan(
+        names=names, outs=outs, bodies=bodies, downstream=Rows.unpacked(downstream), owners=of_path, codes=codes
+    )
     behind = plan.behind(found.changed)
-    return None if behind is None else Update(plan, behind, found.snapshot, time.time_ns())
+    return None if behind is None else Update(plan, behind, found.snapshot, time.time_ns(), found.file)
 
 
-def state_of_output(path: str, output: Output, memo: DigestMemo) -> snapshot.State | None:
-    """The state of an output, if its content is known to be what the record says."""
+def state_of_output(path: str, output: Output, memo: DigestMemo, again: Callable[[], object]) -> snapshot.State | None:
+    """The state of an output, if its content is known to be what the record says.
+
+    Args:
+        path: where it is.
+        output: what it should be.
+        memo: digests of files.
+        again: looks at it once more, and tells the memo. A file that has got one more hard link since it was placed is
+            another one in the eyes of the memo.
+    """
     try:
         now = os.stat(path)  # noqa: PTH116 - for every output there is
+        if output.mode != LINK and memo.peek(path, now) != output.sha256:
+            again()
+            now = os.stat(path)  # noqa: PTH116
+            if memo.peek(path, now) != output.sha256:
+                return None
     except OSError:
-        return None
-    if output.mode != LINK and memo.peek(path, now) != output.sha256:
         return None
     return now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns
 
@@ -165,30 +235,31 @@ def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[s
     for i, action in enumerate(listed):
         for edge in action.upstream.values():
             downstream[index[edge.action]].append(i)
-    owners = [tuple(index[name] for name in names) for names in paths.values()]
     body = (
         tuple(index),
+        tuple(action.out for action in listed),
         tuple(map(_encode, listed)),
-        tuple(map(tuple, downstream)),
-        tuple(owners),
+        Rows.of(downstream).packed(),
+        Rows.of([index[name] for name in names] for names in paths.values()).packed(),
         dict(codes),
     )
     snapshot.write_sealed(_path(targets), FORMAT, marshal.dumps(body))
 
 
-def _encode(action: Action) -> Body:
+def _encode(action: Action) -> bytes:
     upstream = tuple(chain.from_iterable((role, edge.action, edge.only) for role, edge in action.upstream.items()))
-    return (
+    body: tuple[Any, ...] = (
         action.step, action.subject, action.out, action.params, dict(action.files), upstream, action.tools,
-        action.outputs, action.memory, action.doc,
+        action.outputs, action.memory, action.doc, action.module,
     )  # fmt: skip
+    return marshal.dumps(body)
 
 
-def _decode(body: Body) -> Action:
-    step, subject, out, params, files, upstream, tools, outputs, memory, doc = body
+def _decode(body: bytes) -> Action:
+    step, subject, out, params, files, upstream, tools, outputs, memory, doc, module = marshal.loads(body)  # noqa: S302 - as above
     words = iter(upstream)
     edges = {role: Upstream(action, only) for role, action, only in zip(words, words, words, strict=True)}
-    return Action(step, subject, out, params, files, edges, tools, outputs, memory, doc)
+    return Action(step, subject, out, params, files, edges, tools, outputs, memory, doc, module=module)
 
 
 def _path(targets: str) -> str:

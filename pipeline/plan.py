@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .action import Action, Json, Upstream
 from .errors import MatrixError
-from .matrix.cells import Backend, Matrix, ModelVariant, Product
+from .matrix.cells import Backend, Matrix, ModelVariant, Product, files_of
 from .plan_apps import app_config_actions
 from .plan_cells import (
     COMPILE_MEMORY,
@@ -156,14 +156,14 @@ def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
             "toolchain": Upstream(f"toolchain:{toolchain}"),
             **upstream_of(matrix, backend.name),
         }
-        files = {}
+        files: dict[str, str] = {}
         if host:
             for model in (cell.model for cell in cells):
                 if model.compiler == "relax":
                     upstream[f"params:{model.subject}"] = Upstream(f"params:{model.subject}")
-                    files[f"source:{model.subject}"] = model.source.path
+                    files |= files_of(f"source:{model.subject}", model.source)
                 if model.check is not None:
-                    files[f"check:{model.subject}"] = model.check.path
+                    files |= files_of(f"check:{model.subject}", model.check)
                 if model.weights is not None:
                     upstream[f"weights:{model.subject}"] = Upstream(f"weights:{model.model}")
         yield Action(

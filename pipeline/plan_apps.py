@@ -1,7 +1,8 @@
 """The part of the plan that is about apps: which models of a product have a record, and what is in it.
 
 `plan` calls `app_config_actions`; as there, nothing reads a file. A record is what MLC's apps and WebLLM look a model
-up by, so there is one for each model of mlc_llm's, and for each prebuilt one that says a `model_id`.
+up by, so there is one for each model of mlc_llm's, and for each prebuilt one that says a `model_id`. For pages there
+must be a module, too: without a runtime nothing can be loaded, and no record says that it could.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action]:
     """
     for product in matrix.products:
         listed = [cells for cells in _of_product(matrix, product) if has_record(cells[0].model)]
+        if product.kind == "web":
+            listed = [found for cells in listed if (found := [cell for cell in cells if _has_module(matrix, cell)])]
         if not listed:
             continue
         models = [_model(matrix, product, cells) for cells in listed]
@@ -33,6 +36,9 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action]:
         upstream: dict[str, Upstream] = {}
         for cells, model in zip(listed, models, strict=True):
             upstream |= _upstream(matrix, cells[0], bundled=bool(model["bundle_weight"]))
+            if "file" in model:
+                module = Upstream(f"wasm:{cells[0].backend.name}", only=(model["file"],))
+                upstream[f"module:{model['subject']}"] = module
         web = product.kind == "web"
         yield Action(
             step="app_config",
@@ -49,6 +55,12 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action]:
 def has_record(model: ModelVariant) -> bool:
     """Whether apps look the model up by a record."""
     return model.compiler == "mlc" or (model.compiler == "prebuilt" and "model_id" in model.app)
+
+
+def _has_module(matrix: Matrix, cell: Cell) -> bool:
+    """Whether a model is linked into a module that WebLLM can load."""
+    webgpu = cell.backend.device["kind"] == "webgpu"
+    return webgpu and matrix.runtime is not None and cell.backend.name in matrix.runtime.backends
 
 
 def model_id(matrix: Matrix, model: ModelVariant) -> str:

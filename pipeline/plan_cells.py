@@ -13,7 +13,7 @@ from itertools import zip_longest
 from .action import Action, Json, Upstream
 from .apple import metal_tool
 from .errors import MatrixError
-from .matrix.cells import Backend, Cell, Matrix, ModelVariant
+from .matrix.cells import Backend, Cell, Matrix, ModelVariant, files_of
 from .toolchains.spec import is_made, spec
 
 MIB = 1 << 20
@@ -101,7 +101,7 @@ def parameter_actions(matrix: Matrix) -> Iterator[Action]:
                     "compiler": model.compiler,
                     "toolchain": toolchain,
                 },
-                files={"source": model.source.path},
+                files=files_of("source", model.source),
                 upstream=_upstream(model, toolchain),
                 memory=COMPILE_MEMORY,
                 doc=f"write the parameters of {model.subject} as a tensor cache",
@@ -176,6 +176,7 @@ def compile_actions(matrix: Matrix) -> Iterator[Action]:
             memory=COMPILE_MEMORY if objects else 0,
             doc=f"compile {model.subject} for {backend.triple}",
             where=backend.where,
+            module=f"compile_{model.compiler}",
         )
 
 
@@ -183,7 +184,7 @@ def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str
     """Files, edges and SOURCE of a compile."""
     model, source = cell.model, dict(cell.model.source.as_params())
     if model.compiler == "relax":
-        return {"source": model.source.path}, _upstream(model, cell.toolchain, only=model.config), source
+        return files_of("source", model.source), _upstream(model, cell.toolchain, only=model.config), source
     if model.compiler == "prebuilt":
         found = model.source.prebuilt_for(cell.backend.name)
         if found is None:

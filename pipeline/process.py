@@ -80,3 +80,12 @@ def _append(log: Path | None, line: str, text: str) -> None:
     if log is not None:
         with log.open("a", encoding="utf-8", errors="replace") as file:
             file.write(f"$ {line}\n{text}")
+
+
+def state_of(path: Path) -> list[str | int]:
+    """What changes with the file behind the path; links are followed (`cc` is one, by way of another, to `gcc-12`)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]

@@ -9,14 +9,14 @@ import os
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__, snapshot
 from .action import Action, Json, Worker
-from .errors import MatrixError
 from .options import OPTIONS, Options
 
 if TYPE_CHECKING:
@@ -104,12 +104,13 @@ class Session:
         build = self.root / "build"
         self.finder = Finder(build / "tools.json", self.environment, self.checkout)
         self._memo = DigestMemo(build / "digests")
-        self._ledger = Ledger(build / f"ledger-{targets.name}", self.note)
+        self._ledger_path = str(build / f"ledger-{targets.name}")
+        self._ledger = Ledger(self._ledger_path, self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
         self._store = Store(
             os.environ.get("SLIPWAY_STORE") or build / "store", Remote.from_environment(self.note), note=self.note
         )
-        self._workers: dict[str, ForkWorker] = {}
+        self._workers: dict[tuple[str, bool], ForkWorker] = {}
         self._environments: dict[str, Environment] = {}
         self._guards: dict[str, threading.Lock] = {}
         self._states: dict[str, snapshot.State] = {}
@@ -133,6 +134,7 @@ class Session:
             workshop=Workshop(str(self.root.absolute()), tools, self.worker, Admission(available()), self._steps),
             versions={"python": sys.version.split()[0], "slipway": __version__},
             stale=frozenset(self.update.names) if self.update is not None else None,
+            out_of=self.update.plan.out_of if self.update is not None else None,
         )
         self.engine.elsewhere = self.root.resolve() != Path.cwd()
         self.engine.always = options.always
@@ -147,9 +149,6 @@ class Session:
             MatrixError: it is missing or wrong.
         """
         from .matrix import load  # noqa: PLC0415
-
-        if not self.targets.is_file():
-            raise MatrixError("there is no such file", where=self.targets, cure="write one with: doit init")
         from .naming import Place, config_of, named  # noqa: PLC0415
         from .weights.lock import read_lock  # noqa: PLC0415
 
@@ -218,7 +217,8 @@ class Session:
         self._lock.acquire()
         self._ledger.refresh()  # another doit may have ended between our look at the tree and our lock
         self._plan_anew()
-        self.engine.reconsider()
+        self._certain = self.update is None or self.update.holds(str(self.targets))
+        self.engine.reconsider(doubt=not self._certain)
         snapshot.drop(str(self.targets))
         self._clear()
         self._begun = time.time_ns()
@@ -260,10 +260,11 @@ class Session:
         if interrupted:
             self._memo.save()
             return
-        if all_fresh and not self.options.are_special:
+        self._ledger.close()
+        self.engine.reconsider()  # nobody will ask any more, and what comes now needs as much memory
+        if all_fresh and self._certain and not self.options.are_special:
             self._remember(said)
         self._memo.save()
-        self._ledger.close()
         self._store.close()
         self._lock.release()
 
@@ -271,27 +272,32 @@ class Session:
         """Write snapshot and plan, if what they would say is certain.
 
         A file that changed while we ran, or so shortly before that the clock could not tell, is in no snapshot: then
-        the next run looks at contents.
+        the next run looks at contents. The ledger is in it, as the first of all paths: a run for the sake of some files
+        believes it about all others, and `doit forget` says there what it has to say.
         """
         from . import last_plan  # noqa: PLC0415 - only after a complete run
 
         if self.update is not None:
-            kept = self.update.refreshed(self.engine.outputs(self.update.names), self._memo)
+            names = self.update.names
+            kept = self.update.refreshed(
+                self.engine.inputs(names), self.engine.outputs(names), self._memo, self.engine.look_again
+            )
             if kept is not None:
+                kept.states[: snapshot.FIELDS] = array("q", snapshot.look(self._ledger_path))
                 snapshot.save(str(self.targets), kept)
             return
-        owners: dict[str, list[str]] = {path: [] for path in self._states}
+        owners: dict[str, list[str]] = {path: [] for path in (self._ledger_path, *self._states)}
         for path, name in self.engine.inputs():
             owners.setdefault(path, []).append(name)
         if not self._watch_tools(owners):
             return
-        states: dict[str, snapshot.State] = {}
+        states = {self._ledger_path: snapshot.look(self._ledger_path)}
         for path, before in self._states.items():
             if snapshot.look(path) != before or snapshot.is_recent(before, self._begun):
                 return
             states[path] = before
         for path, name, output in self.engine.outputs():
-            now = last_plan.state_of_output(path, output, self._memo)
+            now = last_plan.state_of_output(path, output, self._memo, partial(self.engine.look_again, name))
             if now is None:
                 return
             states[path] = now
@@ -314,29 +320,50 @@ class Session:
         checkouts = {name: tool for name, tool in self._tools.found.items() if name.startswith(CHECKOUT)}
         return all(self.finder.find(name) == tool for name, tool in checkouts.items())
 
-    def worker(self, toolchain: str) -> Worker:
+    def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
         """The worker of a toolchain, whose environment is made first where that is ours to do.
+
+        Args:
+            toolchain: its name.
+            fresh: see `pipeline.action.Services`.
 
         Raises:
             SlipwayError: the environment is not there, or cannot be made.
         """
-        from .run.worker import ForkWorker  # noqa: PLC0415
+        from .run.worker import ForkWorker, FreshWorker  # noqa: PLC0415
 
+        fresh = self._cannot_fork(toolchain) if fresh is None else fresh
         with _GUARD:
             guard = self._guards.setdefault(toolchain, threading.Lock())
         with guard:  # making an environment takes minutes, in which others shall have theirs
-            if toolchain not in self._workers:
+            if (toolchain, fresh) not in self._workers:
                 if toolchain == CURRENT:
-                    made = ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
+                    made = FreshWorker() if fresh else ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
                 else:
                     from .run.workshop import LOGS  # noqa: PLC0415
 
                     environment = self.environment(toolchain)
                     log = self.root / LOGS / f"toolchain.{toolchain}.log"
                     python = environment.ensure(log=log, note=self.note)
-                    made = ForkWorker(python, preload=["tvm"], path=environment.path, env=environment.variables)
-                self._workers[toolchain] = made
-            return self._workers[toolchain]
+                    path, variables = environment.path, environment.variables
+                    made = (
+                        FreshWorker(python, path=path, env=variables)
+                        if fresh
+                        else ForkWorker(python, preload=["tvm"], path=path, env=variables)
+                    )
+                self._workers[toolchain, fresh] = made
+            return self._workers[toolchain, fresh]
+
+    def _cannot_fork(self, toolchain: str) -> bool:
+        """Whether the toolchain's probe found that children forked from it do not work."""
+        import json  # noqa: PLC0415
+
+        action = self.engine.actions[f"toolchain:{toolchain}"]
+        try:
+            probe = json.loads((self.root / action.out / "probe.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False  # nobody has asked yet
+        return probe.get("fork") is False
 
     def _pin(self, action: Action, lock: Json) -> None:
         """Write down what weights or a toolchain turned out to be, so that every later run gets the same."""

@@ -46,9 +46,10 @@ class Snapshot(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A snapshot, and the numbers of those of its paths that are not as they were."""
+    """A snapshot, the state of its own file, and the numbers of those of its paths that are not as they were."""
 
     snapshot: Snapshot
+    file: State
     changed: tuple[int, ...]
 
 
@@ -91,6 +92,7 @@ def targets_path(arguments: Iterable[str]) -> str:
 
 def compare(targets: str) -> Comparison | None:
     """Hold the snapshot of a matrix file against the file system; None where there is none that means anything."""
+    file = look(path_of(targets))
     data = read_sealed(path_of(targets), FORMAT)
     if data is None:
         return None
@@ -114,22 +116,28 @@ def compare(targets: str) -> Comparison | None:
         at += FIELDS
     snapshot = Snapshot(said, paths, now)
     if now == states:
-        return Comparison(snapshot, ())
-    here = range(0, len(now), FIELDS)
-    return Comparison(snapshot, tuple(at // FIELDS for at in here if now[at : at + FIELDS] != states[at : at + FIELDS]))
+        return Comparison(snapshot, file, ())
+    places = range(0, len(now), FIELDS)
+    changed = tuple(at // FIELDS for at in places if now[at : at + FIELDS] != states[at : at + FIELDS])
+    return Comparison(snapshot, file, changed)
 
 
 def of(said: str, states: Mapping[str, State]) -> Snapshot:
     """A snapshot, from each path's state as it was when its content was looked at."""
-    return Snapshot(said, tuple(states), array("q", (number for state in states.values() for number in state)))
+    # The shorter a path is, the sooner the kernel has found it.
+    above = here()
+    paths = tuple([path.removeprefix(above) for path in states])
+    return Snapshot(said, paths, array("q", (number for state in states.values() for number in state)))
+
+
+def here() -> str:
+    """What the paths of a snapshot are relative to, as far as they are below it."""
+    return f"{os.getcwd()}/"
 
 
 def save(targets: str, taken: Snapshot) -> None:
     """Write the snapshot of a complete run of a matrix file."""
-    # The shorter a path is, the sooner the kernel has found it.
-    here = f"{os.getcwd()}/"
-    paths = tuple(path.removeprefix(here) for path in taken.paths)
-    body = (_identity(), taken.said, paths, taken.states.tobytes())
+    body = (_identity(), taken.said, taken.paths, taken.states.tobytes())
     write_sealed(path_of(targets), FORMAT, marshal.dumps(body))
 
 

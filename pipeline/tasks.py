@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
-from inspect import Signature
 from pathlib import Path
 from typing import Any
 
 from doit.action import BaseAction, PythonAction
-from doit.dependency import FileChangedChecker
+from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 from doit.task import Task
 
@@ -61,7 +60,7 @@ class ActionTask(Task):  # type: ignore[misc]
 
     When doit makes a task it checks twenty fields and puts a new container into each of a dozen, most of which stay
     empty: 40 us and 3 kB, of which a large matrix has ten thousand. So one task of doit's own making is the pattern,
-    and each of ours has its own of just what differs.
+    whose fields are those of the class, and each of ours has its own of just what differs.
 
     Args:
         engine: the engine.
@@ -69,29 +68,39 @@ class ActionTask(Task):  # type: ignore[misc]
         shown: the actions that have tasks. Edges to others are left out: those are fresh.
     """
 
-    _pattern = {**vars(Task("pattern", [], verbosity=0))}  # noqa: RUF012 - never changed
-
     def __init__(self, engine: Engine, name: str, shown: Container[str]) -> None:
         action = engine.actions[name]
-        upstream = (edge.action for edge in action.upstream.values() if edge.action in shown)
-        self.__dict__ = {
-            **self._pattern,
-            "name": name,
-            "subtask_of": action.step,
-            "doc": action.doc,
-            "_actions": [Perform(engine, name)],
-            "uptodate": [(Fresh(engine, name), [], {})],
-            "file_dep": set(_files_read(engine, action)),
-            "targets": [str(engine.root / path) if engine.elsewhere else path for path in targets(action)],
-            "task_dep": list(dict.fromkeys(upstream)),
-            "values": {},
-        }
+        self.name = name
+        self.subtask_of = action.step
+        self.doc = action.doc
+        self._actions = self._action_instances = [Perform(engine, name)]
+        self.uptodate = ((Fresh(engine, name), None, None),)
+        if action.files:
+            self.file_dep = set(_files_read(engine, action))
+        self.targets = [str(engine.root / path) if engine.elsewhere else path for path in targets(action)]
+        self.task_dep = list(dict.fromkeys([e.action for e in action.upstream.values() if e.action in shown]))
+
+    def execute(self, stream: Any) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's signature
+        """What doit's own does for one action that has neither options, nor output, nor values."""
+        self.executed = True
+        perform: Perform = self._actions[0]
+        return perform.execute()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is nothing to do."""
+        return bool(self.uptodate[0][0])
 
     @property
     def clean_actions(self) -> list[PythonAction]:
         """What `doit clean` runs: not kept, for it is seldom called."""
         perform: Perform = self._actions[0]
         return [PythonAction(_clean, [perform.engine, self.name], task=self)]
+
+
+for _field, _value in vars(Task("pattern", [], verbosity=0)).items():
+    if _field != "clean_actions":
+        setattr(ActionTask, _field, _value)
 
 
 class Perform(BaseAction):  # type: ignore[misc]
@@ -122,32 +131,41 @@ class Perform(BaseAction):  # type: ignore[misc]
 
 
 class Fresh:
-    """The `uptodate` question, answered by the engine. `doit info` prints its repr as the reason, so that says why."""
+    """The answer to doit's `uptodate`, given by the engine when somebody looks at it.
+
+    A value and not a function: doit would take that one's signature apart for each task. `doit info` prints its repr as
+    the reason, so that says why.
+    """
+
+    __slots__ = "_engine", "_name"
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
 
-    def __call__(self) -> bool:
+    def __bool__(self) -> bool:
         """Whether there is nothing to do."""
         return self._engine.verdict(self._name).fresh
-
-    __signature__ = Signature()
-    """It takes nothing. doit asks `inspect` for each task, which takes its time to find out."""
 
     def __repr__(self) -> str:
         return shortened(self._engine.verdict(self._name).reason, str(Path.cwd())) or "fresh"
 
 
-class ContentChecker(FileChangedChecker):  # type: ignore[misc]
-    """The file checker: by content. The engine has compared digests already when doit comes to ask (see `LedgerDB`)."""
+class ContentChecker(MD5Checker):  # type: ignore[misc]
+    """The file checker: by content. The engine has compared digests already when doit comes to ask (see `LedgerDB`).
 
-    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:  # noqa: ARG002 - doit's signature
+    For the tasks that a project has besides it is doit's own.
+    """
+
+    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:
         """`state` is the engine's verdict on the task that reads the file."""
-        return bool(state != "fresh")
+        if isinstance(state, str):
+            return state != "fresh"
+        return bool(super().check_modified(file_path, file_stat, state))
 
-    def get_state(self, dep: str, current_state: Any) -> None:
-        """Nothing to remember: the ledger has it."""
+    def get_state(self, dep: str, current_state: Any) -> Any:
+        """Nothing to remember of ours: the ledger has it."""
+        return None if isinstance(current_state, str) else super().get_state(dep, current_state)
 
 
 def _files_read(engine: Engine, action: Action) -> Iterable[str]:

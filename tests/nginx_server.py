@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,7 @@ class Nginx:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = 0
 
     def start(self, *, auth: str = "", dav: bool = True, limit: str = "0") -> None:
         self.data.mkdir(parents=True, exist_ok=True)
@@ -76,9 +79,22 @@ class Nginx:
             self._process = None
 
     def requests(self) -> list[tuple[str, str]]:
-        """Method and path of every request so far."""
-        lines = (self.folder / "access.log").read_text().splitlines()
-        return [tuple(line.split('"')[1].split()[:2]) for line in lines]
+        """Method and path of every request so far.
+
+        nginx answers first and writes its log then, so one more request is made, and waited for in the log.
+        """
+        self._asked += 1
+        last = ("HEAD", f"/asked-{self._asked}")
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(*last)
+            connection.getresponse()
+        for _ in range(500):
+            lines = (self.folder / "access.log").read_text().splitlines()
+            found = [tuple(line.split('"')[1].split()[:2]) for line in lines]
+            if last in found:
+                return [one for one in found if not one[1].startswith("/asked-")]
+            time.sleep(0.01)
+        return pytest.fail("nginx does not write its log")
 
 
 def _program() -> str:

@@ -8,13 +8,12 @@ from pipeline.action import Job
 
 
 def run(job: Job) -> None:
-    """Like `cat` of the file `reads` of every input (of the input itself, where that is empty), and a line at the end.
+    """Like `cat` of the inputs, each a file that is named as its role or that itself, and a line at the end.
 
     With as little of Python as can be, as in the peers' graphs: it is the tools that are compared.
     """
-    name = job.params["reads"]
-    data = b"".join([read(f"{path}/{name}" if name else path) for path in job.inputs.paths.values()])
-    write(f"{job.out}/{job.params['writes']}", data + job.params["line"].encode())
+    data = b"".join([read(path if role == "source" else f"{path}/{role}") for role, path in job.inputs.paths.items()])
+    write(f"{job.out}/{job.params['line'][:-1]}", data + job.params["line"].encode())
 
 
 def read(name: str) -> bytes:

@@ -102,21 +102,24 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
 def models_of_targets(path: Path) -> list[Expected]:
     """From targets.yaml: every model of the matrix, for the platforms it is compiled for.
 
+    A model of mlc_llm's has the name that slipway.lock pins, which may be another on other platforms.
+
     Raises:
         MatrixError: the file is wrong.
+        DownloadError: a name is not pinned, and what it follows from cannot be had.
     """
     from pipeline.matrix import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
+    from pipeline.naming import Place, named  # noqa: PLC0415
+    from pipeline.weights.lock import read_lock  # noqa: PLC0415
 
-    cells = load(path).cells
-    models = {cell.model.subject: cell.model for cell in cells}
+    matrix = load(path, building=False)
+    pins = matrix.root / "slipway.lock"
+    platforms: dict[tuple[str, str], set[str]] = {}
+    for cell in named(matrix, Place(matrix.root, pins, read_lock(pins), lambda _: None)).cells:
+        platforms.setdefault((cell.model.subject, cell.model.prefix), set()).add(cell.backend.platform)
     return [
-        Expected(
-            subject,
-            (model.prefix,),
-            path.name,
-            platforms=frozenset(cell.backend.platform for cell in cells if cell.model.subject == subject),
-        )
-        for subject, model in models.items()
+        Expected(subject, (prefix,), path.name, platforms=frozenset(found))
+        for (subject, prefix), found in platforms.items()
     ]
 
 

@@ -7,6 +7,7 @@ prints and other programs may read, what was seen, and the cure.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +25,10 @@ ModelState = Literal["alive", "stripped", "half", "not-linked", "wrong-name", "u
 """`stripped`: registers itself, and no name of it is left to find it by. `half`: one of its two constructors is gone.
 `wrong-name`: the app asks for a name that is not there, and another model is there that nobody asks for."""
 
-_SIMILAR = 0.6
+_SIMILAR, _SAME_KIND = 0.6, 0.8
+"""How alike two names are that may be meant for each other: the whole of them, and without MLC's digest at the end."""
+
+_DIGEST = re.compile(r"_[0-9a-f]{32}_?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +183,10 @@ class _Sought:
         claimed = {prefix for other in self.wanted for prefix in other.prefixes}
         others = sorted({e.prefix for e in self.found if slot.has(e.image) and e.prefix not in claimed})
         listed = ", ".join(other.removesuffix("_") for other in others)
-        nearest = difflib.get_close_matches(model.prefixes[0], others, 1, _SIMILAR)
+        nearest = nearest_name(model.prefixes[0], others)
         nothing = "neither its constructors nor its symbols are there"
         if model.asked is not None and nearest:
-            name = nearest[0].removesuffix("_")
+            name = nearest.removesuffix("_")
             saw = f"{model.source} asks for {model.asked}; the nearest that is there is {name}"
             return "wrong-name", saw, cures.rename(name, model.source)
         if others and model.asked is None:
@@ -192,6 +196,18 @@ class _Sought:
             return "not-linked", saw, cures.rebuild_archive()
         archive = model.archives.get(image.platform or "")
         return "not-linked", saw, cures.force_load(image.platform, archive, macho=image.format == "macho")
+
+
+def nearest_name(asked: str, others: Sequence[str]) -> str | None:
+    """The name that was probably meant, or None.
+
+    A name of MLC's ends in a digest of the options it was compiled with: that of an older build shares what is before.
+    """
+    kinds = {other: _DIGEST.sub("", other) for other in others}
+    if same := difflib.get_close_matches(_DIGEST.sub("", asked), set(kinds.values()), 1, _SAME_KIND):
+        others = [other for other, kind in kinds.items() if kind == same[0]]
+        return max(others, key=lambda other: difflib.SequenceMatcher(None, asked, other).ratio())
+    return next(iter(difflib.get_close_matches(asked, others, 1, _SIMILAR)), None)
 
 
 def _about(

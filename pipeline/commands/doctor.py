@@ -23,7 +23,8 @@ from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Matrix
 from pipeline.options import OPTIONS
 from pipeline.session import Session
-from pipeline.steps.toolchain import probe
+from pipeline.steps.toolchain import Workers, probe
+from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look
 
 from .base import JSON, reporting
@@ -87,15 +88,28 @@ def examine(targets: Path) -> Diagnosis:
     used = sorted(name.partition(":")[2] for name in session.engine.actions if name.startswith("toolchain:"))
     found = {name: _toolchain(session, name) for name in used}
     findings = look(session.finder.find)
-    return Diagnosis(found, findings, list(_needed(matrix, found, findings)))
+    rust = matrix.runtime is not None and _has_rust(session.root, matrix.runtime.source)
+    tools = needs.missing(session.engine.actions.values(), session.finder.find, rust=rust)
+    return Diagnosis(found, findings, [*_needed(matrix, found), *map(_told, tools)])
+
+
+def _has_rust(root: Path, source: str | None) -> bool:
+    """Whether a checkout is one of mlc_llm, whose tokenizers are in Rust."""
+    return source is not None and (root / source / "3rdparty" / "tokenizers-cpp" / "rust").is_dir()
+
+
+def _told(need: needs.Need) -> str:
+    """What is missing, for people."""
+    verb = "need" if need.made.endswith("s of") else "needs"
+    return f"{need.made} {', '.join(need.backends)} {verb} {need.tool}\n  cure: {need.cure}"
 
 
 def _without_matrix(folder: Path) -> Diagnosis:
     from pipeline.run.tools import Finder  # noqa: PLC0415 - what a session has made already
-    from pipeline.run.worker import ForkWorker  # noqa: PLC0415
+    from pipeline.run.worker import ForkWorker, FreshWorker  # noqa: PLC0415
 
-    with closing(ForkWorker(preload=["tvm"])) as worker:
-        found = _probed(worker, "current", folder / "log", mlc=False)
+    with closing(ForkWorker(preload=["tvm"])) as forks, closing(FreshWorker()) as fresh:
+        found = _probed(lambda wanted: fresh if wanted else forks, "current", folder / "log", mlc=False)
     return Diagnosis({"current": found}, look(Finder(folder / "tools.json").find))
 
 
@@ -111,24 +125,28 @@ def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
         return {"unmade": f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}"}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            worker = session.worker(name)
+            session.worker(name)  # makes the environment
         except SlipwayError as error:
             return {"error": error.what, "cure": error.cure}
+
+        def worker(fresh: bool) -> Worker:
+            return session.worker(name, fresh=fresh)
+
         return _probed(worker, name, Path(folder) / "log", mlc=bool(action.params.get("mlc")))
 
 
-def _probed(worker: Worker, name: str, log: Path, *, mlc: bool) -> Mapping[str, Json]:
+def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Mapping[str, Json]:
     try:
-        return probe(worker, name, log, mlc=mlc)
+        return probe(workers, name, log, mlc=mlc)
     except SlipwayError as error:
         return {"error": error.what, "cure": error.cure}
 
 
-def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]], findings: list[Finding]) -> Iterator[str]:
-    """What the cells of the matrix cannot be compiled without."""
+def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
+    """What is wrong with the toolchains of the matrix."""
     for name, found in toolchains.items():
         if "error" in found:
-            yield f"toolchain {name}: {found['error']}\n  cure: {found['cure']}"
+            yield _broken(name, found)
     lacking: dict[tuple[str, str], list[str]] = {}
     for cell in matrix.cells:
         codegens = toolchains.get(cell.toolchain, {}).get("codegens")
@@ -142,13 +160,11 @@ def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]], findin
             f"toolchain {toolchain} has no code generator for {kind}, which {', '.join(backends)} needs\n"
             "  cure: use a toolchain whose TVM was built with it"
         )
-    wanting = [backend.name for backend in matrix.backends if getattr(backend, "kernels", None) == "metallib"]
-    metal = next((one for one in findings if one.help.name.startswith("metal:")), None)
-    if wanting and (metal is None or metal.tool is None):
-        yield (
-            f"the metallibs of {', '.join(wanting)} need Apple's Metal compiler\n"
-            "  cure: build on a Mac (xcodebuild -downloadComponent MetalToolchain), or ship `kernels: source`"
-        )
+
+
+def _broken(name: str, known: Mapping[str, Json]) -> str:
+    """A toolchain that does not work, named once."""
+    return f"toolchain {name}: {str(known['error']).removeprefix(f'toolchain {name}: ')}\n  cure: {known['cure']}"
 
 
 def lines(found: Diagnosis) -> Iterator[str]:
@@ -161,7 +177,7 @@ def lines(found: Diagnosis) -> Iterator[str]:
             yield f"{one.help.title:<{WIDTH}}{one.tool.version}"
         else:
             yield f"{one.help.title:<{WIDTH}}missing: {one.help.cost}"
-            yield f"{'':<{WIDTH}}cure: {one.help.cure}"
+            yield f"{'':<{WIDTH}}cure: {one.cure}"
     yield ""
     if found.needed:
         yield "needed for the matrix, and not here:"
@@ -172,8 +188,7 @@ def lines(found: Diagnosis) -> Iterator[str]:
 
 def _described(name: str, known: Mapping[str, Json]) -> Iterator[str]:
     if "error" in known:
-        yield f"toolchain {name}: {known['error']}"
-        yield f"  cure: {known['cure']}"
+        yield _broken(name, known)
         return
     if "unmade" in known:
         yield f"toolchain {name}: not made yet; {known['unmade']}"
@@ -204,7 +219,7 @@ def as_json(found: Diagnosis) -> Json:
                 "version": None if one.tool is None else one.tool.version,
                 "path": None if one.tool is None else str(one.tool.path),
                 "cost": one.help.cost,
-                "cure": one.help.cure,
+                "cure": one.cure,
             }
             for one in found.findings
         },

@@ -35,6 +35,7 @@ class ImportConfig(Command):  # type: ignore[misc]
         value("catalyst", "oldest iOS of Mac Catalyst (MLC_MACABI_DEPLOYMENT_TARGET)", default="18.0"),
         value("catalyst-archs", "architectures of Mac Catalyst (MLC_MACABI_ARCHS)", default="arm64"),
         flag("source", "use the Python of the checkout that MLC_LLM_SOURCE_DIR names"),
+        flag("no-runtime", "models alone: no runtime of the checkout that MLC_LLM_SOURCE_DIR names"),
     )
 
     def parse_execute(self, in_args: list[str]) -> Any:
@@ -56,7 +57,13 @@ def _convert(params: Mapping[str, Any], args: list[str]) -> int:
         raise SlipwayError(f"Mac Catalyst runs on {' and '.join(ARCHS)}, not {' '.join(archs)}", cure="name those")
     output = Path(params["output"]) if params["output"] else None
     base = output.parent if output is not None else Path()
-    systems = Systems(str(params["ios"]), str(params["catalyst"]), archs, bool(params["source"]))
+    systems = Systems(
+        str(params["ios"]),
+        str(params["catalyst"]),
+        archs,
+        source=bool(params["source"]),
+        runtime=not params["no_runtime"],
+    )
     models = merge(record for name in args for record in read(Path(name), base))
     text = render(models, [Path(name).name for name in args], systems)
     if output is None:

@@ -1,6 +1,6 @@
 """Compiles a model with `mlc_llm compile`, and takes what it makes apart into two objects. Runs inside the worker.
 
-`pipeline.steps.compile` has the worker of the model's toolchain call `compile_model`. mlc_llm is run as a program of
+`pipeline.steps.compile_mlc` has the worker of the model's toolchain call it. mlc_llm is run as a program of
 that environment; nothing of the caller's environment steers it, and its cache of compiled libraries, which forgets what
 a library was compiled with, is out of its reach. It knows no archive, no store and no graph.
 """

@@ -1,12 +1,13 @@
 """Compiles a model with TVM's Relax: everything up to the host's triple once, then two objects per triple.
 
-`pipeline.steps.compile` has a worker call `lower` in a process that is then forked for every `codegen`. What the two
-do together is what `tvm.relax.build` does, taken apart at the point where the host's triple first matters; the objects
-are byte for byte those of a build in one go. It knows no archive, no store and no graph.
+`pipeline.steps.compile_relax` has a worker call `lower` in a process that is then forked for every `codegen`. What the
+two do together is what `tvm.relax.build` does, taken apart at the point where the host's triple first matters; the
+objects are byte for byte those of a build in one go. It knows no archive, no store and no graph.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ from tvm import relax, tirx
 from tvm.relax import _ffi_api
 from tvm.relax.vm_build import VMExecutable, _filter_tir, _is_device_module, _vmcodegen
 from tvm.target import Target
+from tvm.target import codegen as llvm
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from pipeline.action import Json
@@ -89,7 +91,7 @@ def lower(
         seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
             lowering, and a file that has changed must not.
         device: TVM target of the device, as JSON, without a host.
-        triple: the host, where lowering depends on it (see `pipeline.steps.compile.HOST_BLIND`); otherwise None.
+        triple: the host, where lowering depends on it (see `pipeline.steps.compile_relax.HOST_BLIND`); otherwise None.
         metal_simdgroup: what the toolchain's probe found.
 
     Raises:
@@ -240,11 +242,27 @@ def _target(device: Mapping[str, Json], triple: str | None) -> Target:
     host = {"kind": "llvm", "mtriple": triple or STAND_IN_TRIPLE}
     own = {**device, "mtriple": triple} if kind == "llvm" and triple else {**device}
     try:
-        return Target(own if kind == "llvm" else {**own, "host": host})
+        target = Target(own if kind == "llvm" else {**own, "host": host})
     except ValueError as error:
         said = str(error).split(" Target creation")[0]
         what = f"TVM {tvm.__version__} does not accept the device {json.dumps(own)}: {said}"
         raise StepError(what, cure="correct the backend's `device` in targets.yaml") from None
+    if kind == "llvm":
+        _check_processor(own)
+    return target
+
+
+def _check_processor(device: Mapping[str, Json]) -> None:
+    """Refuse a processor that LLVM does not know: it would print a warning and generate code for a plain one."""
+    if "mcpu" not in device:
+        return
+    plain = Target({key: device[key] for key in ("kind", "mtriple") if key in device})
+    known = sorted({"generic", *map(str, llvm.llvm_get_cpu_archlist(plain))})
+    if (name := str(device["mcpu"])) not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "clang --print-supported-cpus lists them"
+        what = f"LLVM knows no processor {name!r} for {device.get('mtriple', 'this machine')}"
+        raise StepError(what, cure=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
 
 
 def _with_host(device: Target, triple: str) -> tuple[Target, Target]:

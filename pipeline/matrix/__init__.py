@@ -11,19 +11,21 @@ from pathlib import Path
 from .cells import Matrix
 
 
-def load(path: Path) -> Matrix:
+def load(path: Path, *, building: bool = True) -> Matrix:
     """Read a matrix file and expand it.
 
     Args:
         path: the file, usually `targets.yaml`. Paths written in it are relative to its directory, and positions in
             messages name the file just as it is given here.
+        building: whether something is to be built of it. Who only asks what there is needs no checkouts, and gets a
+            matrix without toolchains' sources and without a runtime.
 
     Raises:
         MatrixError: the file is missing or wrong. All problems that can be seen at once are in the one message, sorted
             by position, each with a cure.
     """
-    from .expand import expand  # noqa: PLC0415 - see the module's docstring
+    from .expand import expand, without_checkouts  # noqa: PLC0415 - see the module's docstring
     from .loader import read  # noqa: PLC0415 - see the module's docstring
 
     targets, document = read(path)
-    return expand(targets, document, path)
+    return expand(targets if building else without_checkouts(targets), document, path)

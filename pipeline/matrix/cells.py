@@ -85,10 +85,22 @@ class Backend:
 
 @dataclass(frozen=True)
 class Function:
-    """A Python function in a file: `recipes/minilm.py:check`. `path` is relative to the root."""
+    """A Python function in a file: `recipes/minilm.py:check`.
+
+    Attributes:
+        path: the file, relative to the root.
+        function: its name.
+        reads: files and directories, as `path`, that it reads besides what it imports.
+    """
 
     path: str
     function: str
+    reads: tuple[str, ...] = ()
+
+
+def files_of(role: str, function: Function | Source) -> dict[str, str]:
+    """A function's file under the role, and what it reads under roles of their own, for `Action.files`."""
+    return {role: function.path, **{f"{role} reads {path}": path for path in function.reads}}
 
 
 @dataclass(frozen=True)
@@ -101,12 +113,14 @@ class Source:
         path: the file, relative to the root or absolute as the user wrote it; empty for `checkpoint`, and for
             `prebuilt` where each backend has its own.
         function: name of the function, for `factory` only.
+        reads: what the function reads besides; see `Function`.
         prebuilt: backend (`*` for any) -> path and, where it is pinned, SHA-256; for `prebuilt` only.
     """
 
     kind: Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
     path: str
     function: str | None = None
+    reads: tuple[str, ...] = ()
     prebuilt: Mapping[str, tuple[str, str | None]] = field(default_factory=dict, hash=False)
 
     def prebuilt_for(self, backend: str) -> tuple[str, str | None] | None:

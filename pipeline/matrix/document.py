@@ -74,9 +74,8 @@ class Document:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            raise MatrixError(
-                "there is no such file", where=path, cure="`doit init` writes one; `doit targets=PATH` names another"
-            ) from None
+            cure = "write one with: doit init; or name another: doit targets=PATH"
+            raise MatrixError("there is no such file", where=path, cure=cure) from None
         except UnicodeDecodeError as bad:
             line = path.read_bytes()[: bad.start].count(b"\n") + 1
             raise MatrixError(
@@ -97,6 +96,10 @@ class Document:
             return _place(self.file, self._root.start_mark if self._root else None)
         name, value = reached[-1]
         return self._position(name if key else value)
+
+    def reached(self, path: Steps) -> Steps:
+        """The part of a path that is in the file."""
+        return path[: len(self._way(path))]
 
     def written(self, path: Steps) -> str | None:
         """The text of the scalar at `path` as the human wrote it (`14.10`, not 14.1), or None for anything else."""
@@ -217,10 +220,18 @@ def _compose(text: str, file: str) -> Node | None:
     except yaml.MarkedYAMLError as bad:
         place = _place(file, bad.problem_mark or bad.context_mark)
         words = ", ".join(word for word in (bad.context, bad.problem) if word)
-        raise MatrixError(
-            f"this is not YAML: {words}", where=place, cure="look at the indentation, brackets and quotes there"
-        ) from None
+        raise MatrixError(f"this is not YAML: {words}", where=place, cure=_cure(text, place, bad)) from None
     except yaml.reader.ReaderError as bad:
         before = text[: bad.position] if isinstance(bad.position, int) else ""
         where = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise MatrixError(f"this is not YAML: {bad.reason}", where=where, cure="remove that character") from None
+
+
+def _cure(text: str, place: Position, bad: yaml.MarkedYAMLError) -> str:
+    """What to do about text that is not YAML; an open bracket may be far above the place where that shows."""
+    line = "".join(text.split("\n")[place.line - 1 : place.line])
+    if line[place.column - 1 : place.column] == "\t":
+        return "that is a tab: indent with spaces"
+    begun = bad.context_mark.line + 1 if bad.context and bad.context_mark else place.line
+    there = "there" if begun == place.line else f"there and in line {begun}, where it begins"
+    return f"look at the indentation, brackets and quotes {there}"

@@ -51,7 +51,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         models.missing_files(model, targets.models[model], root, report)
     used = {cell.backend.name: cell.backend for cell in cells}
     made = [
-        products.resolve(name, spec, resolved, used=used, root=root, report=report)
+        products.resolve(name, spec, resolved, used=used or resolved, root=root, report=report)  # empty: one problem
         for name, spec in targets.products.items()
     ]
     beside = runtime.resolve(
@@ -69,6 +69,12 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         products=tuple(made),
         runtime=beside,
     )
+
+
+def without_checkouts(targets: schema.Targets) -> schema.Targets:
+    """The file without what it takes from checkouts, which have no part in the names of anything."""
+    toolchains = {name: spec.model_copy(update={"source": None}) for name, spec in targets.toolchains.items()}
+    return targets.model_copy(update={"toolchains": toolchains, "runtime": None})
 
 
 def _toolchains(targets: schema.Targets, report: Report) -> tuple[Toolchain, ...]:

@@ -1,13 +1,12 @@
 """The JSON Schema of `targets.yaml`, generated from the classes that validate it.
 
 Editors complete and check the file with it (its first line names it), and `reference` turns it into a page. Run
-`python -m pipeline.matrix.json_schema` after changing `schema.py` or `presets.yaml`, with `--markdown` for the page; a
-test compares both with what is checked in.
+`python -m pipeline.matrix.json_schema` after changing `schema.py` or `presets.yaml`; a test compares it with what is
+checked in.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from .presets import presets
 from .schema import Targets
 
 FILE = Path(__file__).with_name("targets.schema.json")
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -58,18 +56,5 @@ def _tidy(schema: Json) -> Json:
     return kept
 
 
-def main() -> None:
-    """Write the schema, or with `--markdown` the reference page."""
-    parser = argparse.ArgumentParser(description="Write what is generated from the classes of targets.yaml.")
-    parser.add_argument("--markdown", action="store_true", help=f"write {PAGE.name} instead of {FILE.name}")
-    if parser.parse_args().markdown:
-        from .reference import page  # noqa: PLC0415 - it imports this module
-
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        FILE.write_text(text(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    FILE.write_text(text(), encoding="utf-8")

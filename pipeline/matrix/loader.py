@@ -74,6 +74,8 @@ def _explain(model: type[BaseModel], error: Any, report: Report, at: Steps) -> N
     inner = tuple(step for step in error["loc"] if step != "[key]")
     path = (*at, *(step for step in inner if step not in WEIGHT_TAGS))
     is_key = "[key]" in error["loc"]
+    if kind != "missing":  # where a short form was written, what it is short for has keys that the file has not
+        path = tuple(report.document.reached(path))
     if kind == "extra_forbidden":
         known = set(_known_keys(model, inner[:-1])) - {str(path[-1])}
         report.add(path, "unknown key", suggest(str(path[-1]), known, "keys"), key=True)

@@ -16,6 +16,7 @@ from pipeline.action import Json
 
 from . import mlc_options, schema
 from .cells import Function, ModelVariant, Source
+from .document import Steps
 from .loader import validate
 from .problems import Report
 from .recipe_names import defined_names
@@ -110,16 +111,19 @@ def missing_files(name: str, spec: schema.Model, root: Path, report: Report) -> 
                 place = (*here, key) if backend == schema.ANY_BACKEND else (*here, key, backend)
                 _exists(place, file.path, root, report)
             continue
-        path, function = written, ""
         if key in _FUNCTIONS:
-            path, _, function = written.rpartition(":")
-        if _exists((*here, key), path, root, report) and function:
-            _must_define((*here, key), path, function, root, report)
+            path, _, function = written.function.rpartition(":")
+            if _exists((*here, key), path, root, report):
+                _must_define((*here, key), path, function, root, report)
+            for number, read in enumerate(written.reads):
+                _exists((*here, key, "reads", number), read, root, report)
+            continue
+        _exists((*here, key), written, root, report)
     if isinstance(spec.weights, schema.PathWeights):
         _exists((*here, "weights", "path"), spec.weights.path, root, report)
 
 
-def _exists(place: tuple[str, ...], written: str, root: Path, report: Report) -> bool:
+def _exists(place: Steps, written: str, root: Path, report: Report) -> bool:
     path = root / written
     if path.exists():
         return True
@@ -130,7 +134,7 @@ def _exists(place: tuple[str, ...], written: str, root: Path, report: Report) ->
     return False
 
 
-def _must_define(place: tuple[str, ...], written: str, function: str, root: Path, report: Report) -> None:
+def _must_define(place: Steps, written: str, function: str, root: Path, report: Report) -> None:
     names = defined_names(root / written)
     if names is not None and function not in names:
         near = difflib.get_close_matches(function, names, n=1)
@@ -141,7 +145,7 @@ def _must_define(place: tuple[str, ...], written: str, function: str, root: Path
 def _source(spec: schema.Model) -> Source:
     if spec.factory is not None:
         factory = _function(spec.factory)
-        return Source("factory", factory.path, factory.function)
+        return Source("factory", factory.path, factory.function, factory.reads)
     if spec.onnx is not None:
         return Source("onnx", normal(spec.onnx))
     if spec.exported is not None:
@@ -153,9 +157,9 @@ def _source(spec: schema.Model) -> Source:
     return Source("checkpoint", "")
 
 
-def _function(written: str) -> Function:
-    path, _, function = written.rpartition(":")
-    return Function(normal(path), function)
+def _function(written: schema.RecipeFunction) -> Function:
+    path, _, function = written.function.rpartition(":")
+    return Function(normal(path), function, tuple(map(normal, written.reads)))
 
 
 def normal(written: str) -> str:

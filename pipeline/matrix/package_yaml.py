@@ -27,12 +27,14 @@ class Systems:
         catalyst: oldest iOS of Mac Catalyst (`MLC_MACABI_DEPLOYMENT_TARGET`).
         catalyst_archs: its architectures (`MLC_MACABI_ARCHS`).
         source: whether mlc_llm is the checkout that `MLC_LLM_SOURCE_DIR` names.
+        runtime: whether that checkout's runtime is built and linked with the models, as `mlc_llm package` does.
     """
 
     ios: str = "14.0"
     catalyst: str = "18.0"
     catalyst_archs: tuple[str, ...] = ("arm64",)
     source: bool = False
+    runtime: bool = True
 
 
 def backends_of(device: str, systems: Systems) -> dict[str, str]:
@@ -71,7 +73,7 @@ def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) ->
     lines += ["", "backends:"]
     for device in devices:
         lines += [f"  {name}: {text}" for name, text in backends_of(device, systems).items()]
-    lines += ["", *_matrix(models, devices, systems), "", "products:", *_products(devices, systems)]
+    lines += ["", *_matrix(models, devices, systems), *_runtime(systems), "", "products:", *_products(devices, systems)]
     return "\n".join(lines) + "\n"
 
 
@@ -122,6 +124,14 @@ def _matrix(models: Sequence[Model], devices: Sequence[str], systems: Systems) -
         for device in devices:
             for name in backends_of(device, systems) if device in built else ():
                 yield f"    - {flow({'model': subject, 'backend': name})}"
+
+
+def _runtime(systems: Systems) -> Iterator[str]:
+    if systems.runtime:
+        yield ""
+        yield "# TVM's runtime, libmlc_llm and the tokenizers, which `mlc_llm package` builds beside the models."
+        yield "# Remove the line where the app has its own."
+        yield "runtime: {source: $MLC_LLM_SOURCE_DIR}"
 
 
 def _products(devices: Sequence[str], systems: Systems) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """docs/reference/targets.md: the reference of `targets.yaml`, made from its JSON Schema and the presets.
 
-`json_schema --markdown` and a test call `page`. What a key means is said in `schema.py`; only what concerns several
-keys at once is said here.
+`python -m pipeline.matrix.reference` writes it, and a test compares it with what is checked in. What a key means is
+said in `schema.py`; only what concerns several keys at once is said here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.action import Json
 
@@ -14,8 +15,10 @@ from .fields import NAME_PATTERN
 from .json_schema import json_schema
 from .presets import Preset, presets
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"
+
 _HEAD = """\
-<!-- Made by `python -m pipeline.matrix.json_schema --markdown`. Change pipeline/matrix/schema.py instead. -->
+<!-- Made by `python -m pipeline.matrix.reference`. Change pipeline/matrix/schema.py instead. -->
 # targets.yaml
 
 One file says what is wanted. It is strict: an unknown key, a name that does not exist and a missing file are errors
@@ -151,3 +154,8 @@ def _presets() -> Iterator[str]:
         triples = "<br>".join(f"{arch}: `{triple}`" for arch, triple in preset.triples.items())
         links = ", ".join((*preset.system_libraries, *preset.frameworks)) or _NONE
         yield f"| `{name}` | {preset.summary} | {device} | {triples} | {preset.deployment_target or _NONE} | {links} |"
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")

@@ -24,6 +24,7 @@ from pydantic import (
 
 from .cells import Platform
 from .fields import (
+    FUNCTION_PATTERN,
     SHA256_PATTERN,
     BaseUrl,
     FileName,
@@ -187,6 +188,39 @@ Prebuilt = Annotated[
 ]
 
 
+class RecipeFunction(Strict):
+    """A Python function in a file of yours, and what it reads. `file.py:name` alone is short for `{function: …}`."""
+
+    function: FunctionName = Field(description="The file, relative to targets.yaml, and the name: `recipe.py:build`.")
+    reads: tuple[FileName, ...] = Field(
+        default=(),
+        description="Files and directories that the function reads besides the Python files it imports (reference "
+        "numbers, tables). What changes in them makes its results stale; what is not named here does not.",
+    )
+
+
+Recipe = Annotated[
+    RecipeFunction,
+    BeforeValidator(lambda written: {"function": written} if isinstance(written, str) else written),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": FUNCTION_PATTERN},
+                {
+                    "type": "object",
+                    "properties": {
+                        "function": {"type": "string", "pattern": FUNCTION_PATTERN},
+                        "reads": {"type": "array", "items": {"type": "string", "minLength": 1}},
+                    },
+                    "required": ["function"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
 class Variant(BaseModel):
     """One way to compile a model. Every key besides those below is an option of yours: the recipe finds it in
     `spec.options`, where it replaces the model's option of the same name."""  # noqa: D205, D209 - see Toolchain
@@ -220,9 +254,10 @@ class Model(Strict):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_SOURCE})
 
-    factory: FunctionName | None = Field(
+    factory: Recipe | None = Field(
         default=None,
-        description="A Python function, `recipes/minilm.py:build`, that returns an IRModule and its parameters.",
+        description="A Python function, `recipes/minilm.py:build`, that returns an IRModule and its parameters. "
+        "Where it reads files besides, `{function: recipes/minilm.py:build, reads: [recipes/table.csv]}`.",
     )
     onnx: FileName | None = Field(default=None, description="An ONNX file.")
     exported: FileName | None = Field(default=None, description="A program saved by `torch.export.save` (`.pt2`).")
@@ -251,9 +286,10 @@ class Model(Strict):
         default=("tokenizer*", "*config.json", "vocab*", "merges.txt", "special_tokens_map.json"),
         description="Which files of the weights an app needs beside the library and the parameters.",
     )
-    check: FunctionName | None = Field(
+    check: Recipe | None = Field(
         default=None,
-        description="A Python function that compares the numbers of the model, run on this machine, with known ones.",
+        description="A Python function that compares the numbers of the model, run on this machine, with known ones; "
+        "`reads` names the files that it has them from.",
     )
     options: dict[str, JsonValue] = Field(
         default={}, description="Anything the recipe wants to know, for all variants: it finds them in `spec.options`."

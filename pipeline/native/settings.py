@@ -21,7 +21,6 @@ COMMON: Mapping[str, str] = {
     "BUILD_SHARED_LIBS": "OFF",
     "BUILD_STATIC_RUNTIME": "ON",
     "USE_LLVM": "OFF",
-    "USE_CUDA": "OFF",
     "USE_RPC": "OFF",
     "USE_GTEST": "OFF",
     "USE_Z3": "OFF",
@@ -33,8 +32,15 @@ COMMON: Mapping[str, str] = {
 }
 """For every backend. A project that does not know one of them says so in the log, and goes on."""
 
-DEVICES = {"metal": "USE_METAL", "opencl": "USE_OPENCL", "vulkan": "USE_VULKAN"}
-"""Kind of device -> the switch of its part of the runtime."""
+DEVICES = {
+    "cuda": "USE_CUDA",
+    "hexagon": "USE_HEXAGON",
+    "metal": "USE_METAL",
+    "opencl": "USE_OPENCL",
+    "rocm": "USE_ROCM",
+    "vulkan": "USE_VULKAN",
+}
+"""Kind of device -> the switch of its part of the runtime. All are said, as no default of a checkout must add one."""
 
 ANDROID_API = 24
 """The oldest Android that the runtime asks for, as mlc_llm's."""
@@ -68,11 +74,8 @@ def settings(
     Raises:
         ToolMissing: this machine cannot build for the backend.
     """
-    values = dict(COMMON)
-    device = DEVICES.get(backend["device"]["kind"])
-    if device is not None:
-        values[device] = "ON"
-    platform = backend["platform"]
+    device, platform = backend["device"]["kind"], backend["platform"]
+    values = {**COMMON, **{switch: "ON" if kind == device else "OFF" for kind, switch in DEVICES.items()}}
     if platform in SDKS:
         return values | _apple(backend, source, sdk_path)
     if platform == "android":

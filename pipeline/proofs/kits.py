@@ -19,6 +19,7 @@ from pipeline.errors import FormatError
 
 from .closure import wanted_symbols
 from .constructors import check_constructors
+from .kit_runtime import check_runtime, runtime_words
 from .links import Flags, linker_for, missing_linker
 from .members import check_pages
 from .report import Check, counted, failed, listed, not_proven, proven
@@ -95,6 +96,20 @@ def check_link_json(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[C
             yield from _try(kit, f"link.json for {library.backend.name}", shipped, tuple(part["linker_words"]))
 
 
+def check_runtimes(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[Check]:
+    """The runtime that the kit brings along, for every part and architecture."""
+    for part in parts:
+        yield from check_runtime(
+            kit.product,
+            kit.folder,
+            part,
+            _of_part(kit, part),
+            tools=kit.tools,
+            scratch=kit.scratch,
+            log=kit.log,
+        )
+
+
 def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
     """The Xcode settings keep every model alive, for every slice and architecture, with the paths they name."""
     file = kit.folder / f"{kit.product}.xcconfig"
@@ -106,6 +121,9 @@ def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check
         return
     for target in targets:
         name = f"xcconfig for {target.library.backend.name}"
+        if target.runtime != (wanted := _runtime_of(kit, target.library)):
+            saw = f"the flags link {listed(target.runtime) or 'nothing'} of the runtime, not {listed(wanted)}"
+            yield failed(f"runtime in {name}", saw, _AGAIN.format(kit.product))
         if str(target.library.path) in target.words:
             yield from _try(kit, name, target.library, target.words)
         else:
@@ -119,10 +137,14 @@ def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What an Xcode target gets from the settings for one slice and architecture; `library` is the slice's archive."""
+    """What an Xcode target gets from the settings for one slice and architecture; `library` is the slice's archive.
+
+    `words` are the linker's for the models, `runtime` those for the libraries beside them, relative to the kit.
+    """
 
     library: Library
     words: tuple[str, ...]
+    runtime: list[str]
     strip: Mapping[str, str]
 
 
@@ -130,11 +152,22 @@ def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Librar
     platform = library.backend.platform
     build = {"sdk": f"{_SDKS[platform]}99.0", "arch": library.backend.arch, "config": "Release"}
     given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if platform == "maccatalyst" else "NO"}
+    shipped = replace(library, path=kit.folder / f"{kit.product}.xcframework" / piece.path)
+    beside = [path for path in kit.folder.glob("*.xcframework/*/*.a") if path.parts[-3] != f"{kit.product}.xcframework"]
+    words, runtime = runtime_words(linker_words(settings.words("OTHER_LDFLAGS", build, given)), beside)
     return _Target(
-        library=replace(library, path=kit.folder / f"{kit.product}.xcframework" / piece.path),
-        words=tuple(linker_words(settings.words("OTHER_LDFLAGS", build, given))),
+        library=shipped,
+        words=tuple(words),
+        runtime=[word.removeprefix(f"{kit.folder}/") for word in runtime],
         strip={key: settings.value(key, build, given) for key in _STRIP},
     )
+
+
+def _runtime_of(kit: Kit, shipped: Library) -> list[str]:
+    """The linker words of the runtime that goes with a slice's archive, by `link.json`."""
+    parts = json.loads((kit.folder / "link.json").read_text(encoding="utf-8"))["parts"]
+    of_slice: Mapping[str, Json] = next((part for part in parts if kit.folder / part["archive"] == shipped.path), {})
+    return [word for one in of_slice.get("runtime") or [] for word in one["linker_words"]]
 
 
 def check_podspec(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:

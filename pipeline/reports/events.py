@@ -10,7 +10,7 @@ from pipeline.run.verdict import Outcome
 
 @dataclass(slots=True)
 class Counts:
-    """Tasks by what became of them. `total` is all that the run selected."""
+    """Tasks by what became of them. `total` is all that the run selected, `own` those of the user's that ran."""
 
     total: int = 0
     fresh: int = 0
@@ -18,11 +18,12 @@ class Counts:
     restored: int = 0
     failed: int = 0
     ignored: int = 0
+    own: int = 0
 
     @property
     def done(self) -> int:
         """Tasks that need no more attention."""
-        return self.fresh + self.built + self.restored + self.failed
+        return self.fresh + self.built + self.restored + self.failed + self.own
 
 
 class Watcher(Protocol):

@@ -38,6 +38,7 @@ class Plain:
 
     def finished(self, outcome: Outcome) -> None:
         """One line."""
+        self._said.pop(outcome.name, None)
         self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
 
     def failed(self, name: str, headline: str) -> None:

@@ -24,6 +24,9 @@ from .plain import Plain
 from .summary import table
 from .trace import Trace
 
+LAST = 20
+"""Lines that are shown of what a user's own task printed before it failed."""
+
 
 class Reporter:
     """What doit calls during a run; see doit's ConsoleReporter for the protocol."""
@@ -37,6 +40,7 @@ class Reporter:
         self._errors: list[str] = []
         self._failures = Failures(str(Path.cwd()))
         self._everything = False
+        self._over = False
         self._session: Session = current()
         self._watcher: Watcher = Plain(outstream)
         self._trace = Trace()
@@ -56,7 +60,8 @@ class Reporter:
 
             expected = {name: entry.seconds for name in selected if (entry := engine.ledger.get(name)) is not None}
             self._watcher = Live(self._stream, expected)
-        self._everything = self._counts.total == len(engine.actions)
+        all_ours = all(name in engine.actions for name in selected)
+        self._everything = all_ours and self._counts.total == len(engine.actions)
         engine.workshop.watch = self._progress
         try:
             self._session.begin(note=self._watcher.note)
@@ -79,11 +84,16 @@ class Reporter:
 
     def add_success(self, task: Any) -> None:
         """A task's outputs are in place."""
-        outcome: Outcome | None = self._session.engine.outcomes.get(task.name)
-        if outcome is None:
+        if not task.actions:  # the name of a group
             return
+        engine = self._session.engine
         with self._lock:
-            if outcome.how == "built":
+            if self._over:
+                return
+            if task.name not in engine.actions:  # a task that the user has put beside ours in dodo.py
+                outcome = Outcome(task.name, "done", self._trace.since(task.name), {}, 0)
+                self._counts.own += 1
+            elif (outcome := engine.outcomes[task.name]).how == "built":
                 self._counts.built += 1
             else:
                 self._counts.restored += 1
@@ -93,13 +103,17 @@ class Reporter:
     def add_failure(self, task: Any, fail: Any) -> None:
         """A task failed, or could not start because one before it failed."""
         with self._lock:
+            if self._over:
+                return
             if type(fail).__name__ == "UnmetDependency":
                 if task.actions:  # else it is the name of a group
                     self._failures.block(task.name, fail.message.split())
                 return
             self._counts.failed += 1
             self._trace.ended(task.name, "failed")
-            self._watcher.failed(task.name, self._failures.add(task.name, fail.get_msg()))
+            own = task.name not in self._session.engine.actions
+            message = fail.get_msg().rstrip() + (_printed(task) if own else "")
+            self._watcher.failed(task.name, self._failures.add(task.name, message))
 
     def skip_uptodate(self, task: Any) -> None:
         """A task is fresh."""
@@ -126,6 +140,8 @@ class Reporter:
 
     def complete_run(self) -> None:
         """The run ends: board down, table, failures by first cause, and the snapshot when all is fresh."""
+        with self._lock:
+            self._over = True  # an interrupted run leaves threads behind, and what befalls them is no news
         self._watcher.end()
         complete = not self._failures and not self._errors
         if (self._counts.built or self._counts.restored) and (rows := table(self._session.engine)):
@@ -150,6 +166,7 @@ class Reporter:
             ("fresh", counts.fresh),
             ("built", counts.built),
             ("restored", counts.restored),
+            ("done", counts.own),
             ("failed", counts.failed),
             ("ignored", counts.ignored),
             ("not started", counts.total - counts.done - counts.ignored),
@@ -162,6 +179,13 @@ class Reporter:
 
     def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")
+
+
+def _printed(task: Any) -> str:
+    """The last lines that the actions of a user's task have printed; ours have logs."""
+    texts = (text for action in task.actions for text in (action.out, action.err) if text)
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    return "".join(f"\n  | {line}" for line in lines[-LAST:])
 
 
 def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:

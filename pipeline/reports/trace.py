@@ -60,6 +60,11 @@ class Trace:
         """A task is being worked on."""
         self._running[name] = time.time()
 
+    def since(self, name: str) -> float:
+        """Seconds that a task has been worked on."""
+        now = time.time()
+        return max(0.0, now - self._running.get(name, now))
+
     def ended(self, name: str, how: str, seconds: float | None = None) -> None:
         """A task is done, or has failed.
 

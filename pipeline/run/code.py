@@ -27,7 +27,7 @@ SHARED = frozenset({"pipeline.errors", "pipeline.action", "pipeline.process", "p
 
 @cache
 def code_digest(module: str) -> str:
-    """SHA-256 over the names and sources of everything that a step's module (`pipeline.steps.compile`) reaches."""
+    """SHA-256 over the names and sources of everything that a step's module (`pipeline.steps.archive`) reaches."""
     digest = hashlib.sha256()
     for name, path in code_files(module):
         digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -19,13 +19,14 @@ from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.store.digest import DigestMemo
 from pipeline.store.faults import BlobMissing, store_error
 from pipeline.store.ledger import Entry, Ledger
+from pipeline.store.outputs import Marks, Scratch
 from pipeline.store.records import Output, Record
 from pipeline.store.store import Store
 
 from . import keys
 from .imports import recipe_files
 from .verdict import UNTOUCHED, Outcome, Verdict, manifest_path
-from .workshop import SCRATCH, Made, Read, Steps, Toolbox, Workshop
+from .workshop import SCRATCH, Made, Reads, Steps, Toolbox, Workshop
 
 ATTEMPTS = 3
 """How often an action is started over because a file changed under its hands before we give up."""
@@ -48,6 +49,7 @@ class Engine:
         workshop: runs steps.
         versions: of whatever people will want to know when they read a record.
         stale: where given, all actions but these are known to be fresh.
+        out_of: where given, a quicker way to the directory of an action than by the action.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Engine:
         workshop: Workshop,
         versions: Mapping[str, str],
         stale: Container[str] | None = None,
+        out_of: Callable[[str], str] | None = None,
     ) -> None:
         self.root = root.absolute()
         self.actions = actions
@@ -76,6 +79,7 @@ class Engine:
         self.elsewhere = False
         self.pin: Callable[[Action, Json], None] = lambda *_: None
         self._base = str(self.root)
+        self._out_of = out_of or (lambda name: self.actions[name].out)
         self._tools = tools
         self._steps = steps
         self._stale = stale
@@ -95,13 +99,24 @@ class Engine:
             known = self._verdicts[name] = self._decide(self.actions[name])
         return known
 
-    def reconsider(self) -> None:
-        """Forget all verdicts: the tree may have changed (another doit was waited for)."""
+    def reconsider(self, *, doubt: bool = False) -> None:
+        """Forget all verdicts: the tree may have changed (another doit was waited for).
+
+        Args:
+            doubt: forget as well that some actions were known to be fresh.
+        """
+        if doubt:
+            self._stale = None
         self._verdicts.clear()
         self._made.clear()
 
     def _decide(self, action: Action) -> Verdict:
-        stale = [edge.action for edge in action.upstream.values() if not self.verdict(edge.action).fresh]
+        doubtful = self._stale
+        stale = [
+            edge.action
+            for edge in action.upstream.values()
+            if (doubtful is None or edge.action in doubtful) and not self.verdict(edge.action).fresh
+        ]
         if stale:
             return _stale(f"{stale[0]} is stale{_and_more(stale)}")
         try:
@@ -128,7 +143,24 @@ class Engine:
         Raises:
             SlipwayError: an input cannot be read.
         """
-        return self.document(action, {role: self._outputs_read(edge) for role, edge in action.upstream.items()})
+        known = self._still_read(action)
+        upstream = {
+            role: read if (read := known.get(role)) is not None else self._outputs_read(edge)
+            for role, edge in action.upstream.items()
+        }
+        return self.document(action, upstream)
+
+    def _still_read(self, action: Action) -> Mapping[str, dict[str, str]]:
+        """What the action read of those actions upstream that are known to be fresh: role -> {relative path: digest}.
+
+        Its record says so at once, where the ledger would have to be asked about each of perhaps a thousand.
+        """
+        if self._stale is None or (key := self.ledger.key(action.name)) is None:
+            return {}
+        record = self.store.record(key)
+        before = record.fields.get("upstream", {}) if record is not None else {}
+        fresh = (role for role, edge in action.upstream.items() if edge.action not in self._stale and role in before)
+        return {role: before[role] for role in fresh}
 
     def document(self, action: Action, upstream: Mapping[str, Mapping[str, str]]) -> dict[str, Json]:
         """The key document of an action, given what it would read of its upstream: role -> {relative path: digest}.
@@ -138,7 +170,7 @@ class Engine:
         """
         return keys.document(
             action,
-            code=self._steps.code(action.step),
+            code=self._steps.code(action.done_by),
             files=self._files_read(action),
             upstream=upstream,
             tools={name: tool.version if (tool := self._tools[name]) else None for name in action.tools},
@@ -159,17 +191,24 @@ class Engine:
         """What changes when an input is written, even if it is put back afterwards: the step may have read either."""
         return [_state(file) for path in action.files.values() for file in self._files_behind(path)]
 
-    def _upstream_held_still(self, action: Action) -> bool:
+    def _upstream_held_still(self, action: Action, read: Mapping[str, Mapping[str, str]]) -> bool:
         """Whether what the step read of its upstream is what the key says; what is not is put right, for the next try.
+
+        Args:
+            action: which one.
+            read: role -> {relative path: digest}, as the key has it.
 
         Raises:
             StepError: it was changed, and the store has lost it.
         """
-        still = True
-        for edge in action.upstream.values():
-            base = f"{self._base}/{self.actions[edge.action].out}"
-            if all(self._is_known(f"{base}/{path}", sha) for path, sha in self._outputs_read(edge).items()):
-                continue
+        still, bases = True, [f"{self._base}/{self._out_of(edge.action)}" for edge in action.upstream.values()]
+        if self.memo.knows(
+            (f"{base}/{path}", sha)
+            for base, role in zip(bases, action.upstream, strict=True)
+            for path, sha in read[role].items()
+        ):
+            return True
+        for edge, base in zip(action.upstream.values(), bases, strict=True):
             entry = self.ledger.get(edge.action)
             if entry is None or not self.store.damaged(entry.outputs, base, self.memo):
                 continue
@@ -181,12 +220,6 @@ class Engine:
             self._place(self.actions[edge.action], found.record, entry)
             still = False
         return still
-
-    def _is_known(self, path: str, sha256: str) -> bool:
-        try:
-            return self.memo.peek(path, os.stat(path)) == sha256
-        except OSError:
-            return False
 
     def _digest(self, path: str) -> str:
         """The digest of a file or directory; of a recipe with all the files beside it that it imports."""
@@ -266,16 +299,20 @@ class Engine:
         expected = entry.peak if entry is not None and entry.peak else action.memory
         before = self._states_read(action)
         made = self.workshop.run(action, self._inputs(action), expected)
+        left = set(made.files)
         try:
             if self._states_read(action) != before or self._files_read(action) != fields["files"]:
                 return None
-            if not self._upstream_held_still(action):
+            if not self._upstream_held_still(action, fields["upstream"]):
                 return None
             record = self._record(action, key, fields, made)
-            record = self.store.commit(record, made.out, log=made.log)
-            self._place(action, record, entry, scratch=made.out)
+            marks: Marks = {}
+            record = self.store.commit(record, made.files, log=made.log, marks=marks)
+            small = marks.keys() & left
+            self._place(action, record, entry, scratch=Scratch(made.out, marks))
+            left -= small - marks.keys()
         finally:
-            self.workshop.clear_away(made.out)
+            self.workshop.clear_away(made, left)
         return record
 
     def _record(self, action: Action, key: str, fields: Mapping[str, Json], made: Made) -> Record:
@@ -300,9 +337,10 @@ class Engine:
             peak_bytes=made.usage.peak,
             host=self._host,
             versions=self._versions,
+            encoded=getattr(fields, "text", None),
         )
 
-    def _place(self, action: Action, record: Record, entry: Entry | None, scratch: str | None = None) -> None:
+    def _place(self, action: Action, record: Record, entry: Entry | None, scratch: Scratch | None = None) -> None:
         """Put a record's outputs into the tree and into the ledger."""
         if entry is not None and entry.out != action.out:
             self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
@@ -322,21 +360,23 @@ class Engine:
         with open(path, "w", encoding="utf-8") as file:
             file.writelines(f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(record.outputs.items()))
 
-    def _inputs(self, action: Action) -> Iterator[Read]:
-        for role, path in action.files.items():
-            yield Read(role, os.path.realpath(self._at(path)))
+    def _inputs(self, action: Action) -> Reads:
+        base, out_of = self._base, self._out_of
+        paths = {role: os.path.realpath(self._at(path)) for role, path in action.files.items()}
+        shown = {}
         for role, edge in action.upstream.items():
-            base = f"{self._base}/{self.actions[edge.action].out}"
-            # In `dist/` several actions share a directory.
-            narrowed = edge.only or self.actions[edge.action].out.startswith("dist")
-            yield Read(role, base, self._outputs_read(edge) if narrowed else None)
+            out = out_of(edge.action)
+            paths[role] = f"{base}/{out}"
+            if edge.only or out.startswith("dist"):  # where several actions share a directory
+                shown[role] = self._outputs_read(edge)
+        return Reads(paths, shown)
 
     # Looking at the tree, and undoing
 
-    def inputs(self) -> Iterator[tuple[str, str]]:
+    def inputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
         """(path, action) for every file that actions read and none makes; a directory comes with all that is in it."""
-        for name, action in self.actions.items():
-            for path in action.files.values():
+        for name in self.actions if names is None else names:
+            for path in self.actions[name].files.values():
                 yield from ((file, name) for file in self._files_behind(path))
 
     def _files_behind(self, path: str) -> Iterator[str]:
@@ -349,15 +389,19 @@ class Engine:
             yield from map(str, Path(full).rglob("*"))
 
     def outputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str, Output]]:
-        """(path, action, output) for every file that actions have put into the tree, the memo up to date with each.
-
-        A file that has got one more hard link since it was placed is another one in the eyes of the memo.
-        """
+        """(path, action, output) for every file that actions have put into the tree."""
         for name in self.actions if names is None else names:
             entry = self.ledger.get(name)
             if entry is not None:
-                self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.memo)
-                yield from ((f"{self._base}/{entry.out}/{path}", name, made) for path, made in entry.outputs.items())
+                base = f"{self._base}/{entry.out}"
+                for path, made in entry.outputs.items():
+                    yield f"{base}/{path}", name, made
+
+    def look_again(self, name: str) -> None:
+        """Have the memo up to date with the outputs of an action in the tree."""
+        entry = self.ledger.get(name)
+        if entry is not None:
+            self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.memo)
 
     def clean(self, name: str) -> list[Path]:
         """Remove the outputs of an action from the tree (the store keeps them); return what was removed.

@@ -17,6 +17,14 @@ SCHEMA = 1
 """Raised when the meaning of a field changes: every old record then misses."""
 
 
+class Document(dict[str, Json]):
+    """A key document, with its canonical JSON once that was made: it goes into the record as it is."""
+
+    __slots__ = ("text",)
+
+    text: bytes
+
+
 def document(
     action: Action,
     *,
@@ -24,7 +32,7 @@ def document(
     files: Mapping[str, str],
     upstream: Mapping[str, Mapping[str, str]],
     tools: Mapping[str, str | None],
-) -> dict[str, Json]:
+) -> Document:
     """Assemble the key document.
 
     Args:
@@ -34,20 +42,23 @@ def document(
         upstream: role -> {relative path: digest} of the outputs read.
         tools: name -> version, None where the tool is missing.
     """
-    return {
-        "schema": SCHEMA,
-        "step": action.step,
-        "code": code,
-        "params": action.params,
-        "files": dict(files),
-        "upstream": dict(upstream),
-        "tools": dict(tools),
-    }
+    return Document(
+        schema=SCHEMA,
+        step=action.step,
+        code=code,
+        params=action.params,
+        files=dict(files),
+        upstream=dict(upstream),
+        tools=dict(tools),
+    )
 
 
 def digest(fields: Mapping[str, Json]) -> str:
     """SHA-256 of the canonical JSON (sorted keys, no spaces, UTF-8) of a key document."""
-    return hashlib.sha256(canonical(fields)).hexdigest()
+    text = canonical(fields)
+    if isinstance(fields, Document):
+        fields.text = text
+    return hashlib.sha256(text).hexdigest()
 
 
 def read_by(edge: Upstream, outputs: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from pipeline import process
 from pipeline.action import Json, Tool
 from pipeline.errors import SlipwayError
+from pipeline.process import state_of
 
 from . import native_tools
 
@@ -92,7 +93,7 @@ class Finder:
         """
         if name == PYTHON:
             return Tool(
-                name, Path(sys.executable), self._remember([PYTHON, *map(_state, _python_paths())], _python_version)
+                name, Path(sys.executable), self._remember([PYTHON, *map(state_of, _python_paths())], _python_version)
             )
         if (environment := self._environment(name)) is not None:
             from pipeline.toolchains import identity  # noqa: PLC0415 - most projects have no other toolchain
@@ -110,7 +111,7 @@ class Finder:
                 name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts
             )
         for path in self._candidates(name):
-            version = self._remember([_state(path), *_xcode()], partial(_version, path))
+            version = self._remember([state_of(path), *_xcode()], partial(_version, path))
             if version:
                 return Tool(name, path, version)
         return None
@@ -184,18 +185,9 @@ def _digest(said: Json) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _state(path: Path) -> Json:
-    """What changes with the file behind the path; links are followed (`cc` is one, by way of another, to `gcc-12`)."""
-    try:
-        status = path.stat()
-    except OSError:
-        return [str(path)]
-    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
-
-
 def _xcode() -> list[Json]:
     """The state of the Xcode in use: `/usr/bin/cc` and its like are stubs that stay the same when Xcode changes."""
-    return [_state(path) for path in _xcode_paths()]
+    return [state_of(path) for path in _xcode_paths()]
 
 
 def _xcode_paths() -> list[Path]:

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from pipeline.action import Action, Job, Json, Services, Tool, Worker
 from pipeline.errors import StepError
+from pipeline.store.digest import walk
 
 from .memory import Admission
 from .usage import Usage, measure
@@ -31,7 +32,7 @@ Watch = Callable[[str, float, "float | None", str], None]
 
 
 class Steps(Protocol):
-    """The code behind the kinds of action."""
+    """The code behind the kinds of action; `step` is an action's `done_by`."""
 
     def code(self, step: str) -> str:
         """Digest of all the code that can change what the step does."""
@@ -79,29 +80,40 @@ class Toolbox:
             return self.found[name]
 
 
+class Workers(Protocol):
+    """Whoever has the workers of toolchains: as `pipeline.action.Services.worker`."""
+
+    def __call__(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
+        """See `pipeline.action.Services`."""
+
+
 class JobServices(Services):
     """The services of one job; progress goes to whoever watches the run."""
 
-    def __init__(self, name: str, workers: Callable[[str], Worker], watch: Watch) -> None:
+    def __init__(self, name: str, workers: Workers, watch: Watch) -> None:
         self._name = name
         self._workers = workers
         self._watch = watch
 
-    def worker(self, toolchain: str) -> Worker:
+    def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
         """See `pipeline.action.Services`."""
-        return self._workers(toolchain)
+        return self._workers(toolchain, fresh=fresh)
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """See `pipeline.action.Services`."""
         self._watch(self._name, done, total, unit)
 
 
-class Read(NamedTuple):
-    """An input as the engine found it. `shown`: the only files of the directory `path` the step may see; None: all."""
+class Reads(NamedTuple):
+    """The inputs of an action as the engine found them.
 
-    role: str
-    path: str
-    shown: Iterable[str] | None = None
+    Attributes:
+        paths: role -> file or directory.
+        shown: role -> the only files of that directory that the step may see; roles that are missing here see all.
+    """
+
+    paths: dict[str, str]
+    shown: Mapping[str, Iterable[str]]
 
 
 class Inputs(Mapping[str, Path]):
@@ -121,9 +133,22 @@ class Inputs(Mapping[str, Path]):
 
 
 class Made(NamedTuple):
-    """What a step left in `out`, and what that took; until `Workshop.clear_away`, `out` is nobody else's."""
+    """What a step left in `out`, and what that took; until `Workshop.clear_away`, `out` is nobody else's.
+
+    Attributes:
+        out: the directory.
+        files: relative posix path -> file, for all that is in it, sorted by path.
+        plain: there is nothing but files in it, and there was no view of narrowed inputs: quickly cleared away.
+        log: file for what tools printed, which need not be there.
+        facts: what the step reported.
+        began: unix seconds.
+        seconds: how long it took by the clock.
+        usage: what its workers cost.
+    """
 
     out: str
+    files: Mapping[str, str]
+    plain: bool
     log: str
     facts: Mapping[str, Json]
     began: float
@@ -142,9 +167,7 @@ class Workshop:
         steps: the code.
     """
 
-    def __init__(
-        self, root: str, tools: Toolbox, workers: Callable[[str], Worker], admission: Admission, steps: Steps
-    ) -> None:
+    def __init__(self, root: str, tools: Toolbox, workers: Workers, admission: Admission, steps: Steps) -> None:
         self.watch: Watch = lambda *_: None
         self._scratch = f"{root}/{SCRATCH}"
         self._logs = f"{root}/{LOGS}"
@@ -154,9 +177,11 @@ class Workshop:
         self._steps = steps
         self._numbers = itertools.count()
         self._spare: list[str] = []
+        self._paths: dict[str, Path] = {}
+        self._written: set[str] = set()
         self._ready = False
 
-    def run(self, action: Action, inputs: Iterable[Read], memory: int) -> Made:
+    def run(self, action: Action, inputs: Reads, memory: int) -> Made:
         """Run an action's step; the caller takes what it left, and calls `clear_away`.
 
         Args:
@@ -168,50 +193,51 @@ class Workshop:
             SlipwayError: what the step raised, or an output is missing.
         """
         out = self._empty()
-        view = _view(out)
-        log = f"{self._logs}/{action.step}.{action.subject}.log"
-        with suppress(FileNotFoundError):
-            os.unlink(log)
         try:
+            paths = {**inputs.paths, **dict(self._laid_out(inputs, _view(out)))} if inputs.shown else inputs.paths
+            log = self._fresh_log(f"{action.step}.{action.subject}.log")
             job = Job(
                 params=action.params,
-                inputs=Inputs({read.role: _laid_out(read, view) for read in inputs}),
+                inputs=Inputs(paths),
                 tools={name: self._tools[name] for name in action.tools},
-                out=Path(out),
+                out=self._paths[out],
                 log=Path(log),
                 services=JobServices(action.name, self._workers, self.watch),
             )
-            run = self._steps.load(action.step)
+            run = self._steps.load(action.done_by)
             with self._admission(memory), measure() as usage:
                 began, clock = time.time(), time.monotonic()
                 facts = run(job) or {}
                 seconds = time.monotonic() - clock
-            missing = [name for name in action.outputs if not os.path.isfile(f"{out}/{name}")]
+            names, plain = _left_in(out)
+            files = {name: f"{out}/{name}" for name in names}
+            missing = [n for n in action.outputs if n not in files or not (plain or os.path.isfile(files[n]))]
             if missing:
                 raise StepError(f"{action.name} did not write {', '.join(missing)}", log=Path(log))  # noqa: TRY301
         except BaseException:
-            self.clear_away(out)
+            self._discard(out)
             raise
-        return Made(out, log, facts, began, seconds, usage)
+        return Made(out, files, plain and not inputs.shown, log, facts, began, seconds, usage)
 
-    def clear_away(self, out: str) -> None:
-        """Remove what is left of a job."""
-        view = _view(out)
-        if os.path.lexists(view):
-            shutil.rmtree(view, ignore_errors=True)
-        try:
-            left = os.listdir(out)
-        except OSError:
+    def clear_away(self, made: Made, left: Iterable[str]) -> None:
+        """Remove what is left of a job; `left` has at least those of its files that are still there."""
+        if not made.plain:
+            self._discard(made.out)
             return
-        if left:
-            shutil.rmtree(out, ignore_errors=True)
-        else:
-            self._spare.append(out)
+        for name in left:
+            with suppress(FileNotFoundError):
+                os.unlink(made.files[name])
+        self._spare.append(made.out)
 
     def clear(self) -> None:
         """Remove what runs that were killed left half-done."""
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._ready = False
+
+    def _discard(self, out: str) -> None:
+        """Remove a scratch directory with all that is in it."""
+        shutil.rmtree(_view(out), ignore_errors=True)
+        shutil.rmtree(out, ignore_errors=True)
 
     def _empty(self) -> str:
         """An empty directory: one that an earlier action left, or else a new one. Removing one takes 1 ms on ext4."""
@@ -220,25 +246,44 @@ class Workshop:
         if not self._ready:
             os.makedirs(self._scratch, exist_ok=True)
             os.makedirs(self._logs, exist_ok=True)
+            self._written.update(os.listdir(self._logs))
             self._ready = True
         out = f"{self._scratch}/{os.getpid()}-{next(self._numbers)}"
         os.mkdir(out)
+        self._paths[out] = Path(out)
         return out
+
+    def _fresh_log(self, name: str) -> str:
+        """A path that nothing is at: what an earlier run of the action has printed is removed."""
+        log = f"{self._logs}/{name}"
+        if name in self._written:
+            with suppress(FileNotFoundError):
+                os.unlink(log)
+        self._written.add(name)
+        return log
+
+    @staticmethod
+    def _laid_out(inputs: Reads, view: str) -> Iterator[tuple[str, str]]:
+        """For roles that see a part of a directory, a directory of links to just that."""
+        for role, shown in inputs.shown.items():
+            folder = f"{view}/{role.replace('/', '_').replace(':', '.')}"
+            os.makedirs(folder)
+            for path in shown:
+                link = f"{folder}/{path}"
+                os.makedirs(os.path.dirname(link), exist_ok=True)
+                os.symlink(f"{inputs.paths[role]}/{path}", link)
+            yield role, folder
+
+
+def _left_in(out: str) -> tuple[list[str], bool]:
+    """The files in a directory, sorted, and whether they are just that: no directories, no symlinks."""
+    with os.scandir(out) as entries:
+        found = list(entries)
+    if all(entry.is_file(follow_symlinks=False) for entry in found):
+        return sorted([entry.name for entry in found]), True
+    return sorted(walk(out)), False
 
 
 def _view(out: str) -> str:
     """Where narrowed inputs are shown to the job that writes to `out`."""
     return f"{out}.view"
-
-
-def _laid_out(read: Read, view: str) -> str:
-    """Where a step finds an input: the place itself, or a directory of links to just what the edge reads."""
-    if read.shown is None:
-        return read.path
-    folder = f"{view}/{read.role.replace('/', '_').replace(':', '.')}"
-    os.makedirs(folder)
-    for path in read.shown:
-        link = f"{folder}/{path}"
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        os.symlink(f"{read.path}/{path}", link)
-    return folder

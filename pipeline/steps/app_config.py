@@ -19,6 +19,7 @@ from pipeline.errors import StepError
 
 from .bundle import link
 from .folders import files
+from .kit_runtime import FOLDER
 
 CHAT_CONFIG = "mlc-chat-config.json"
 NATIVE = "bundle/mlc-app-config.json"
@@ -94,12 +95,16 @@ def _web(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
     return webllm.record(
         model=f"{base}{place}" if model["bundle_weight"] else model["url"],
         model_id=model["model_id"],
-        model_lib=f"{base}{model['file']}",
+        model_lib=f"{base}{FOLDER}/{model['file']}",
         quantization=model["quantization"] or chat.get("quantization"),
         overrides=model["overrides"],
         vram_bytes=total,
         low_resource=model["low_resource_required"],
-        integrity=webllm.integrity(config / CHAT_CONFIG, None, {name: config / name for name in names}),
+        integrity=webllm.integrity(
+            config / CHAT_CONFIG,
+            job.inputs[f"module:{model['subject']}"] / model["file"],
+            {name: config / name for name in names},
+        ),
     )
 
 

@@ -1,7 +1,7 @@
-"""What `compile` asks of a worker for a model of mlc_llm's, after looking whether it can be done at all.
+"""Compiles a model of mlc_llm's into two objects, after looking whether it can be done at all: step `compile`.
 
-`compile` calls `arguments`; `pipeline.compilers.mlc` does the work. A question that probe.json answers is answered
-here, before a program is started.
+`pipeline.compilers.mlc` does the work in the toolchain's worker. A question that probe.json answers is answered here,
+before a program is started.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from pipeline.action import Job, Json
 from pipeline.compilers.mlc_refusals import missing, unknown_architecture
@@ -17,6 +18,21 @@ from pipeline.errors import StepError
 from .shaders import shaders
 
 CONFIG = "mlc-chat-config.json"
+
+
+def run(job: Job) -> dict[str, Json]:
+    """Write the objects and `functions.json`.
+
+    Returns:
+        Facts: `bytes`, `functions` (how many), and what mlc_llm says of the library; see `compilers.mlc`.
+
+    Raises:
+        StepError: the weights are not converted, the toolchain does not know the model, or mlc_llm refused it.
+        CompilerCrash: mlc_llm died of it.
+        ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
+    """
+    worker = job.services.worker(job.params["toolchain"])
+    return cast("dict[str, Json]", worker.call("pipeline.compilers.mlc:compile_model", arguments(job), log=job.log))
 
 
 def arguments(job: Job) -> dict[str, Json]:
@@ -62,26 +78,6 @@ def mlc_of(toolchain: Path, name: str) -> Mapping[str, Json]:
     if found is None:
         raise missing(f"toolchain {name}")
     return {**found, "metal_simdgroup": bool(probe.get("metal_simdgroup"))}
-
-
-def raw_checkpoint(job: Job) -> Path:
-    """The directory of a raw checkpoint.
-
-    Raises:
-        StepError: it has no config, or is converted already.
-    """
-    folder = job.inputs["weights"]
-    if (folder / CONFIG).is_file():
-        raise StepError(
-            f"these weights are in MLC's form already: they have {CONFIG}",
-            cure="remove `conv_template` (and `quantization`) from the variant",
-        )
-    if not (folder / "config.json").is_file():
-        raise StepError(
-            "these weights are no checkpoint: they have no config.json",
-            cure="let `weights` name a repository or directory as transformers writes it; `subdir` names a part of one",
-        )
-    return folder
 
 
 def _read(config: Path, model: str) -> Mapping[str, Json]:

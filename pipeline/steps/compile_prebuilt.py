@@ -1,6 +1,6 @@
-"""Takes objects that somebody else compiled as they are: the `prebuilt` side of `compile`.
+"""Takes objects that somebody else compiled as they are: step `compile` of a prebuilt model.
 
-`compile` calls `run`. A tar, an archive or a single object is read, never unpacked to disk; whether the objects are for
+A tar, an archive or a single object is read, never unpacked to disk; whether the objects are for
 the backend and have the model's prefix is asked by `archive`, of all objects alike.
 """
 

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from pipeline.action import Job, Json
 
-from .compile_mlc import mlc_of, raw_checkpoint
+from .raw_checkpoint import convert
 
 FUNCTION = "pipeline.compilers.mlc_convert:convert_weight"
 
@@ -24,13 +22,4 @@ def run(job: Job) -> dict[str, Json]:
         StepError: the weights are no raw checkpoint, or mlc_llm refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
-    name = job.params["toolchain"]
-    found = mlc_of(job.inputs["toolchain"], name)
-    arguments = {
-        "kind": found["kind"],
-        "checkpoint": str(raw_checkpoint(job)),
-        "options": dict(job.params["options"]),
-        "out": str(job.out),
-        "log": str(job.log),
-    }
-    return cast("dict[str, Json]", job.services.worker(name).call(FUNCTION, arguments, log=job.log))
+    return convert(job, FUNCTION)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.action import Json
+from pipeline.binary.object_info import Format
 from pipeline.errors import StepError
 
 RUNTIME = "runtime:"
@@ -21,6 +22,11 @@ MODULES = "wasm:"
 
 FOLDER = "wasm"
 """Where in a kit the modules are."""
+
+_SYSTEM: Mapping[Format, tuple[str, ...]] = {"macho": ("c++",), "elf": ("dl", "m", "pthread", "stdc++"), "wasm": ()}
+_ANDROID = ("c++_static", "c++abi", "dl", "log", "m")
+_RUST = "tokenizers_c"
+"""The library that brings Rust's standard library along, which on Apple's systems asks for one framework more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +73,19 @@ class Module:
 
 
 def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeLibrary]:
-    """The runtime of one backend by name, sorted; paths are file names, to be placed by whoever asks."""
+    """The runtime of one backend by name, in link order; paths are file names, to be placed by whoever asks."""
     folder = inputs.get(RUNTIME + backend)
     if folder is None:
         return {}
     found: Sequence[Mapping[str, Json]] = json.loads((folder / "runtime.json").read_text("utf-8"))["libraries"]
     return {
         one["name"]: RuntimeLibrary(one["name"], one["file"], one["whole"], (folder / one["file"]).read_bytes())
-        for one in sorted(found, key=lambda one: str(one["name"]))
+        for one in found
     }
 
 
 def same_names(slice_name: str, runtimes: Mapping[str, Mapping[str, RuntimeLibrary]]) -> tuple[str, ...]:
-    """The names of the libraries that all backends of a slice have, sorted.
+    """The names of the libraries that all backends of a slice have, in link order.
 
     Raises:
         StepError: they do not have the same.
@@ -91,7 +97,38 @@ def same_names(slice_name: str, runtimes: Mapping[str, Mapping[str, RuntimeLibra
             f"the runtimes of one slice ({slice_name}) do not have the same libraries: {said}",
             cure="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
         )
-    return next(iter(every.values()), ())
+    return tuple(next(iter(runtimes.values()), ()))
+
+
+def check_alike(product: str, runtimes: Mapping[str, Sequence[RuntimeLibrary]]) -> None:
+    """An app has one list of libraries for device, simulator and Mac.
+
+    Args:
+        product: its name.
+        runtimes: slice -> libraries.
+
+    Raises:
+        StepError: two slices do not have the same.
+    """
+    names = {piece: tuple(one.name for one in libraries) for piece, libraries in runtimes.items()}
+    if len(set(names.values())) > 1:
+        said = "; ".join(f"{piece}: {', '.join(libraries) or 'none'}" for piece, libraries in sorted(names.items()))
+        raise StepError(
+            f"product {product}: its slices do not have the same libraries of the runtime: {said}",
+            cure="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
+        )
+
+
+def system_libraries(libraries: Sequence[RuntimeLibrary], form: Format, platform: str) -> tuple[str, ...]:
+    """Libraries of the system that a runtime is linked with, which is C++ where models are C."""
+    if not libraries:
+        return ()
+    return _ANDROID if platform == "android" else _SYSTEM[form]
+
+
+def frameworks(libraries: Sequence[RuntimeLibrary], form: Format) -> tuple[str, ...]:
+    """Apple frameworks that a runtime is linked with."""
+    return ("Security",) if form == "macho" and any(one.name == _RUST for one in libraries) else ()
 
 
 def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:

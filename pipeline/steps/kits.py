@@ -16,7 +16,7 @@ from pipeline.action import Json
 from pipeline.binary.object_info import Format
 from pipeline.errors import StepError
 
-from . import xcframework
+from . import kit_runtime, xcframework
 from .kit_runtime import Module, RuntimeLibrary, read_modules, read_runtime
 from .slices import Slice, slices
 
@@ -73,7 +73,7 @@ class Part:
         format: of the objects.
         models: what it holds, sorted by subject.
         data: its bytes.
-        runtime: what the kit brings along to link beside it, sorted by name.
+        runtime: what the kit brings along to link beside it, in link order.
     """
 
     name: str
@@ -99,12 +99,13 @@ class Part:
     @property
     def system_libraries(self) -> tuple[str, ...]:
         """Libraries of the system to link beside it, sorted."""
-        return union(self.backends, "system_libraries")
+        of_runtime = kit_runtime.system_libraries(self.runtime, self.format, self.platform)
+        return tuple(sorted({*union(self.backends, "system_libraries"), *of_runtime}))
 
     @property
     def frameworks(self) -> tuple[str, ...]:
         """Apple frameworks to link beside it, sorted."""
-        return union(self.backends, "frameworks")
+        return tuple(sorted({*union(self.backends, "frameworks"), *kit_runtime.frameworks(self.runtime, self.format)}))
 
     @property
     def keep(self) -> tuple[str, ...]:
@@ -164,6 +165,16 @@ class Kit:
         return tuple(every[subject] for subject in sorted(every))
 
     @property
+    def system_libraries(self) -> tuple[str, ...]:
+        """Those of all parts, sorted."""
+        return tuple(sorted({name for part in self.parts for name in part.system_libraries}))
+
+    @property
+    def frameworks(self) -> tuple[str, ...]:
+        """Those of all parts, sorted."""
+        return tuple(sorted({name for part in self.parts for name in part.frameworks}))
+
+    @property
     def everywhere(self) -> frozenset[str]:
         """Subjects of the models that every part holds."""
         return frozenset[str].intersection(*(frozenset(model.subject for model in part.models) for part in self.parts))
@@ -208,6 +219,7 @@ def read_kit(params: Mapping[str, Json], inputs: Mapping[str, Path]) -> Kit:
             part = _part(piece.identifier, path, of_slice, documents, xcframework.join(piece, data))
             parts.append(replace(part, runtime=xcframework.runtime_of(params["product"], piece, inputs)))
         _refuse_different_models(params["product"], parts)
+        kit_runtime.check_alike(params["product"], {part.name: part.runtime for part in parts})
         return Kit(params["product"], kind, params["library"], tuple(parts), found)
     parts = []
     for backend in backends:

@@ -14,7 +14,7 @@ from pipeline import link_flags
 from pipeline.action import Json
 
 from .kit_runtime import Module, RuntimeLibrary
-from .kits import Kit, KitModel, Part, union
+from .kits import Kit, KitModel, Part
 
 SCHEMA = 1
 
@@ -39,8 +39,8 @@ def link_document(kit: Kit) -> dict[str, Json]:
         "prefixes": {model.subject: model.prefix for model in models},
         "target": devices.pop() if len(devices) == 1 else None,
         "models": {model.subject: _model(model) for model in models},
-        "system_libraries": list(union(kit.backends, "system_libraries")),
-        "frameworks": list(union(kit.backends, "frameworks")),
+        "system_libraries": list(kit.system_libraries),
+        "frameworks": list(kit.frameworks),
         "parts": [_part(kit, part) for part in kit.parts],
         "modules": [_module(module) for module in kit.modules],
     }

@@ -13,7 +13,7 @@ from pipeline.action import Job, Json
 
 from .bundle import link
 from .kit_templates import Templates
-from .kits import Kit, read_kit, union
+from .kits import Kit, read_kit
 from .link_json import link_document
 from .slices import Slice, version
 
@@ -90,8 +90,8 @@ def context(kit: Kit) -> dict[str, Json]:
         "models": kit.models,
         "parts": kit.parts,
         "everywhere": kit.everywhere,
-        "system_libraries": union(kit.backends, "system_libraries"),
-        "frameworks": union(kit.backends, "frameworks"),
+        "system_libraries": kit.system_libraries,
+        "frameworks": kit.frameworks,
         "sdks": _sdks(kit),
         "minimums": _minimums(kit.slices),
         "abis": [part.directory.removeprefix("lib/") for part in kit.parts] if kit.kind == "android" else [],

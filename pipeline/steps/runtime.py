@@ -137,8 +137,7 @@ def _sdk_path(job: Job) -> str | None:
         raise ToolMissing(
             f"the runtime of backend {backend['name']} is built with Xcode's {SDKS[platform]} SDK, which this machine "
             "does not have",
-            cure="build it on a Mac with Xcode, whose results the shared store hands to other machines; or give "
-            "`prebuilt:` archives in `runtime` of targets.yaml",
+            cure="build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
         )
     said = run_program([tool.path, "-sdk", SDKS[platform], "--show-sdk-path"], log=job.log, env={"SDKROOT": None})
     return said.output.strip()

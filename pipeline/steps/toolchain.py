@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pipeline.action import Job, Json, Worker
@@ -17,6 +19,9 @@ from pipeline.errors import CompilerCrash, StepError, ToolMissing
 
 SIMDGROUP_CPU = 4.0
 """CPU seconds Metal's simdgroup rule may take for two small matmuls. Where it is usable it needs a fraction of one."""
+
+Workers = Callable[[bool], Worker]
+"""The worker of a toolchain, given whether its calls are to get a fresh interpreter each."""
 
 COMPILE_CPU = 60.0
 """CPU seconds the smallest compile may take before it counts as hanging, which a bad fork can do."""
@@ -33,8 +38,8 @@ def run(job: Job) -> dict[str, Json]:
         ToolMissing: there is no TVM, or no such environment.
     """
     name = job.params["toolchain"]
-    worker = job.services.worker(name)
-    found = probe(worker, name, job.log, mlc=bool(job.params.get("mlc")))
+    found = probe(partial(_worker, job, name), name, job.log, mlc=bool(job.params.get("mlc")))
+    worker = job.services.worker(name, fresh=not found["fork"])
     (job.out / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if name == "current":
         return found
@@ -45,11 +50,15 @@ def run(job: Job) -> dict[str, Json]:
     return {**found, "lock": frozen} if "spec" in job.params else found
 
 
-def probe(worker: Worker, name: str, log: Path, *, mlc: bool) -> dict[str, Json]:
+def _worker(job: Job, name: str, fresh: bool) -> Worker:
+    return job.services.worker(name, fresh=fresh)
+
+
+def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Json]:
     """Everything that is known of a toolchain: the content of `probe.json`.
 
     Args:
-        worker: the toolchain's.
+        workers: the toolchain's.
         name: its name.
         log: gets what is printed.
         mlc: whether mlc_llm must be there, and be usable.
@@ -57,7 +66,12 @@ def probe(worker: Worker, name: str, log: Path, *, mlc: bool) -> dict[str, Json]
     Raises:
         StepError, ToolMissing: see `run`.
     """
-    found: dict[str, Json] = worker.call("pipeline.compilers.probe:versions", {}, log=log)
+    fork, worker = True, workers(False)
+    try:
+        found: dict[str, Json] = worker.call("pipeline.compilers.probe:versions", {}, log=log)
+    except CompilerCrash:
+        fork, worker = False, workers(True)
+        found = worker.call("pipeline.compilers.probe:versions", {}, log=log)
     _agree(name, found)
 
     def works(function: str, cpu_limit: float) -> bool:
@@ -66,7 +80,13 @@ def probe(worker: Worker, name: str, log: Path, *, mlc: bool) -> dict[str, Json]
         except CompilerCrash:
             return False
 
-    if not works("compiles", COMPILE_CPU):
+    compiles = works("compiles", COMPILE_CPU)
+    if fork and not compiles:
+        # A fork is not safe everywhere: on macOS not once a device or an Objective-C class was touched before it.
+        fork, worker = False, workers(True)
+        compiles = works("compiles", COMPILE_CPU)
+    found["fork"] = fork
+    if not compiles:
         cure = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway[tvm]'"
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
         raise StepError(what, cure=cure, log=log)

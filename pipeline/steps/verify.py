@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.action import Job, Json
@@ -18,9 +18,17 @@ from pipeline.errors import StepError
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.host import Trial, check_numbers, link_runnable
-from pipeline.proofs.kits import Kit, check_archives, check_link_json, check_podspec, check_settings
+from pipeline.proofs.kits import (
+    Kit,
+    check_archives,
+    check_link_json,
+    check_podspec,
+    check_runtimes,
+    check_settings,
+)
 from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
+from pipeline.proofs.modules import check_modules
 from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, settle, write_report
 from pipeline.proofs.shipped import check_shipped, read_shipped
 from pipeline.proofs.subject import Backend, Library, Model, models_from, read_library
@@ -171,11 +179,14 @@ def prove_product(job: Job, scratch: Path) -> Findings:
     folder = _as_shipped(job, product, scratch)
     kit = Kit(product, folder, libraries, job.tools, scratch, job.log)
     check, parts = check_archives(kit)
-    checks = [check, *check_link_json(kit, parts)]
+    checks = [check, *check_link_json(kit, parts), *check_runtimes(kit, parts), *check_modules(folder, product)]
     if kind == "xcframework":
         bundle = folder / f"{product}.xcframework"
         check, slices = check_plist(bundle, product)
         checks += [check, check_slices(bundle, slices, list(libraries), product)]
+        for beside in sorted({one["name"] for part in parts for one in part.get("runtime") or []}):
+            check, _ = check_plist(folder / f"{beside}.xcframework", product)
+            checks.append(replace(check, name=f"Info.plist of {beside}"))
         checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     open_ = [one for one in checks if one.state == "not proven"]

@@ -85,6 +85,7 @@ def link(
     alias = scratch / f"{prefix}alias.cc"
     alias.write_text(without_prefix(model), encoding="utf-8")
     emscripten.link([*runtime, *files, alias], out)
+    out.chmod(0o644)  # emscripten takes it for a program
     check_imports(out, [*infos, *(read_object(path.read_bytes(), path.name) for path in runtime)])
 
 

@@ -27,6 +27,7 @@ import struct
 import sys
 import time
 from array import array
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StoreError
@@ -69,16 +70,44 @@ def canonical(value: object) -> bytes:
     Raises:
         ValueError, TypeError: JSON cannot carry the value.
     """
-    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
+    try:
+        return "".join(_encoded(value, 0)).encode("utf-8", "surrogatepass")
+    except RecursionError:
+        raise ValueError("it contains itself, or is nested too deeply") from None
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def _make_encoder() -> Callable[[object, int], Iterable[str]]:
+    """What gives the parts of the text of a value.
+
+    CPython's, in C, where it is there: `encode` makes a new one of these each time, as long as a short document takes.
+    """
+    pattern = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda value, _: pattern.iterencode(value)
+    write = json.encoder.encode_basestring
+    made: Callable[[object, int], Iterable[str]] = make(
+        None,
+        pattern.default,
+        write,
+        None,
+        ":",
+        ",",
+        True,
+        False,
+        False,
+    )
+    return made
 
 
-def stamp(target: int | StrPath) -> None:
-    """Give a file that is ours an mtime that no other write can leave: now, to the nanosecond (see above)."""
+_encoded = _make_encoder()
+
+
+def stamp(target: int | StrPath) -> int:
+    """Give a file that is ours an mtime that no other write can leave (see above): now, in ns, which is returned."""
     now = time.time_ns()
     os.utime(target, ns=(now, now))
+    return now
 
 
 class DigestMemo:
@@ -167,6 +196,32 @@ class DigestMemo:
         self._used.add(path)
         return self._digests[32 * i : 32 * i + 32].hex()
 
+    def knows(self, files: Iterable[tuple[str, str]]) -> bool:
+        """Whether all these files are there and known by heart to have these digests. An archive asks of a thousand."""
+        stat, index, states, digests, new = os.stat, self._index, self._states, self._digests, self._new
+        used = self._used.add
+        try:
+            for path, sha256 in files:
+                now = stat(path)
+                i = index.get(path)
+                if i is None or path in new:
+                    if self.peek(path, now) != sha256:
+                        return False
+                    continue
+                at = 4 * i
+                if (
+                    now.st_mtime_ns != states[at + 1]
+                    or now.st_ctime_ns != states[at + 3]
+                    or now.st_ino != states[at + 2]
+                    or now.st_size != states[at]
+                    or digests[32 * i : 32 * i + 32].hex() != sha256
+                ):
+                    return False
+                used(path)
+        except OSError:
+            return False
+        return True
+
     def remember(self, path: str, state: os.stat_result, sha256: str) -> None:
         """Note the digest of a file that we wrote and stamped ourselves, or found unchanged but for its ctime."""
         self._new[path] = (_identity(state), sha256)
@@ -181,18 +236,17 @@ class DigestMemo:
         if self._path is None or not self._new:
             return
         new, self._new = self._new, {}
-        crowded = len(self._index) > max(_KEEP, 4 * (len(self._used) + len(new)))
-        paths = [
-            path for path in tuple(self._used if crowded else self._index) if path in self._index and path not in new
-        ]
-        states, digests = array("Q"), bytearray()
-        for i in map(self._index.__getitem__, paths):
-            states.extend(self._states[4 * i : 4 * i + 4])
-            digests += self._digests[32 * i : 32 * i + 32]
+        if len(self._index) > max(_KEEP, 4 * (len(self._used) + len(new))):
+            self._keep(self._used & self._index.keys())
+        elif 4 * len(self._index) < len(self._states):
+            self._keep(self._index)
+        index, states, digests = self._index, self._states, bytearray(self._digests)
         for path, (identity, sha256) in new.items():
-            paths.append(path)
-            states.extend(identity)
-            digests += bytes.fromhex(sha256)
+            i = index.setdefault(path, len(index))
+            states[4 * i : 4 * i + 4] = array("Q", identity)
+            digests[32 * i : 32 * i + 32] = bytes.fromhex(sha256)
+        self._digests = bytes(digests)
+        paths = list(index)
         names = "\0".join(paths).encode("utf-8", "surrogatepass")
         body = b"".join([struct.pack("=QQ", len(paths), len(names)), names, states.tobytes(), digests])
         temporary = f"{self._path}.{os.getpid()}"
@@ -204,7 +258,15 @@ class DigestMemo:
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        self._adopt(paths, states, bytes(digests))
+
+    def _keep(self, paths: Iterable[str]) -> None:
+        """Forget all others, so that rows are as the index has them: one after the other, in its order."""
+        rows = [(path, self._index[path]) for path in paths]
+        states, digests = array("Q"), bytearray()
+        for _, i in rows:
+            states.extend(self._states[4 * i : 4 * i + 4])
+            digests += self._digests[32 * i : 32 * i + 32]
+        self._adopt([path for path, _ in rows], states, bytes(digests))
 
     def _load(self, path: str) -> None:
         """Read the memo; one that is damaged, of another version or another kind of machine is an empty one."""

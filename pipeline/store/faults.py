@@ -32,7 +32,7 @@ _CURES = {
 }
 
 
-_IN_THE_STORE = ("to the store", "a blob", "store an output", "store a download")
+_IN_THE_STORE = ("to the store", "a blob", "a record", "store an output", "store a download")
 """How the things end that are done in the store, which can be elsewhere."""
 
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH105, PTH108, PTH116, PTH120, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH116, PTH118, PTH120, PTH123
 # Paths are strings in here: this is called for every file, and pathlib costs more than the work.
 r"""A file that only grows, one checked line at a time; `records` and the `ledger` are made of it.
 
@@ -27,11 +27,16 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
+from . import bookmark
 from .faults import store_error
 
 HEAD = 9
 """Bytes before the payload."""
+
+WORTHWHILE = 1 << 18
+"""Bytes that one may read rather than keep a bookmark."""
 
 CHUNK = 1 << 20
 """Bytes read at a time, so that a long file does not have to fit in memory."""
@@ -54,10 +59,14 @@ class Journal:
     Args:
         path: the file; it and its directory are made when the first line is written.
         read_only: `append` and `rewrite` are not going to be called.
+        what: a line of it, for messages: `a record`.
     """
 
-    def __init__(self, path: str, *, read_only: bool = False) -> None:
+    def __init__(self, path: str, *, read_only: bool = False, what: str = "") -> None:
         self.path = path
+        self._what = f" {what}" if what else ""
+        folder, name = os.path.split(path)
+        self._bookmark = os.path.join(folder, f".{name}.seen")
         self._read_only = read_only
         self._fd = -1
         self._writable = False
@@ -65,6 +74,7 @@ class Journal:
         self._inode = 0
         self._clean_end = -1
         self._seen = 0
+        self._marked = 0
         self._lock = threading.RLock()
 
     def scan(self, take: Callable[[int, bytes], None], reset: Callable[[], None]) -> None:
@@ -72,7 +82,8 @@ class Journal:
 
         Args:
             take: called with the offset and the (unchecked) line, in the order of the file.
-            reset: called first when everything known before is void: the file was replaced, shortened or deleted.
+            reset: called first when everything known before is void: the file was replaced, shortened or deleted. It
+                may call `resume`.
 
         Raises:
             StoreError: the file cannot be read.
@@ -81,7 +92,7 @@ class Journal:
             try:
                 size = self._follow()
                 if self._void or size < self._seen:
-                    self._seen, self._void = 0, False
+                    self._seen, self._marked, self._void = 0, 0, False
                     reset()
                 if size == self._seen or self._fd < 0:
                     return
@@ -95,7 +106,32 @@ class Journal:
                         start = end
                     rest = data[start:]
             except OSError as error:
-                raise store_error(error, "read", self.path) from error
+                raise store_error(error, f"read{self._what}", self.path) from error
+
+    def resume(self) -> Any:
+        """What was known when the file was last closed, if `bookmark` was called then: only the rest will be scanned.
+
+        For `reset` to call. None where there is no bookmark that fits.
+        """
+        if self._fd < 0:
+            return None
+        found = bookmark.get(self._bookmark, self._fd, os.fstat(self._fd).st_size)
+        if found is None:
+            return None
+        self._seen, state = found
+        self._marked = self._seen
+        return state
+
+    def bookmark(self, state: Any) -> None:
+        """Before `close`: write down what is known, if there is much in the file that was not known the last time.
+
+        Args:
+            state: of what `marshal` can carry.
+        """
+        with self._lock:
+            new = self._seen - self._marked
+            if new > max(WORTHWHILE, self._seen // 8) and self._fd >= 0 and self._writable:
+                bookmark.put(self._bookmark, self._fd, self._seen, state)
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes of a line that `scan` or `append` told of; fewer when the file has changed since."""
@@ -105,7 +141,7 @@ class Journal:
             try:
                 return _read(self._fd, offset, length)
             except OSError as error:
-                raise store_error(error, "read", self.path) from error
+                raise store_error(error, f"read{self._what}", self.path) from error
 
     def append(self, payload: bytes) -> tuple[int, int]:
         """Add a line; when this returns, it survives the death of this process.
@@ -132,7 +168,7 @@ class Journal:
                 finally:
                     self._release()
             except OSError as error:
-                raise store_error(error, "write", self.path) from error
+                raise store_error(error, f"write{self._what}", self.path) from error
             return start, self._clean_end - start
 
     def rewrite(self, payloads: Callable[[], Iterable[bytes]]) -> None:
@@ -160,7 +196,7 @@ class Journal:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
-                raise store_error(error, "rewrite", self.path) from error
+                raise store_error(error, f"rewrite{self._what}", self.path) from error
 
     def sync(self) -> None:
         """Make what was appended survive a power cut as well."""
@@ -169,7 +205,7 @@ class Journal:
                 try:
                     os.fsync(self._fd)
                 except OSError as error:
-                    raise store_error(error, "write", self.path) from error
+                    raise store_error(error, f"write{self._what}", self.path) from error
 
     def size(self) -> int:
         """Bytes on disk."""

@@ -11,11 +11,14 @@ action.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from pipeline.errors import StoreError
 
 from .digest import canonical
 from .faults import Note, StrPath
@@ -123,8 +126,8 @@ class Ledger:
 
     def ignored(self, name: str) -> bool:
         """Whether the user wants the action left alone."""
-        entry = self._entry(name)
-        return entry is not None and entry.ignored
+        line = self._lines.get(name)
+        return line is not None and line.split(b"\t", 2)[1][1:2] == b"i"
 
     def remove(self, name: str) -> None:
         """Drop an action: the tree holds nothing of it any more.
@@ -144,8 +147,10 @@ class Ledger:
         with self._lock:
             size = self._journal.size()
             if size > COMPACT and self._total > 2 * len(self._lines):
-                self._journal.rewrite(self._all)
-                self._total = len(self._lines)
+                with contextlib.suppress(StoreError):
+                    self._journal.rewrite(self._all)
+                    self._total = len(self._lines)
+            self._journal.bookmark((self._lines, self._total))
             self._journal.close()
 
     def _entry(self, name: str) -> Entry | None:
@@ -187,8 +192,7 @@ class Ledger:
             self._lines.pop(text, None)
 
     def _reset(self) -> None:
-        self._lines.clear()
-        self._total = 0
+        self._lines, self._total = self._journal.resume() or ({}, 0)
 
 
 def _name(name: str) -> bytes:

@@ -1,12 +1,13 @@
 """One doit per tree: who builds holds the lock, who comes second waits for it or stops, and says for whom.
 
-The session takes it around a run. The lock is the kernel's (flock, by filelock): it is gone the moment its owner is,
-however that died. What is written beside it says who the owner is, for the message only; nobody decides by it.
+The session takes it around a run. The lock is the kernel's (flock, as in `journal`): it is gone the moment its owner
+is, however that died. What is written beside it says who the owner is, for the message only; nobody decides by it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import sys
@@ -14,11 +15,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from pipeline.errors import StoreError
 
 from .faults import store_error
+
+POLL = 0.1
+"""Seconds between two looks."""
 
 PATIENCE = 3600 * 24.0
 """Seconds after which even a waiting doit gives up."""
@@ -47,7 +50,7 @@ class TreeLock:
         self._wait = environ.get("SLIPWAY_WAIT", "1") != "0" if wait is None else wait
         self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - the user is waiting
         self._owner = path.with_name(path.name + ".owner")
-        self._held: Any = None
+        self._held: int | None = None
 
     def acquire(self) -> bool:
         """Take the lock.
@@ -58,24 +61,16 @@ class TreeLock:
         Raises:
             StoreError: another doit has it and we are not to wait, or the file cannot be written.
         """
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - 16 ms that a no-op has no use for
-
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(str(self.path), thread_local=False)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
+            held = self._try()
+            if held is None:
                 self._decline_or_announce()
                 self.waited = True
-                lock.acquire(timeout=PATIENCE, poll_interval=0.1)
-        except Timeout:
-            raise StoreError(
-                f"{self._who()} is still building here", where=self.path, cure="end it, then run doit again"
-            ) from None
+                held = self._wait_for_it()
         except OSError as error:
             raise store_error(error, "lock the tree", self.path) from error
-        self._held = lock
+        self._held = held
         self._sign()
         return self.waited
 
@@ -84,7 +79,7 @@ class TreeLock:
         if self._held is not None:
             with contextlib.suppress(OSError):
                 self._owner.unlink()
-            self._held.release()
+            os.close(self._held)
             self._held = None
 
     def __enter__(self) -> TreeLock:  # noqa: PYI034 - Self is of Python 3.11
@@ -95,6 +90,31 @@ class TreeLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+    def _try(self) -> int | None:
+        """Take the lock if it is free; gives the descriptor that holds it."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):
+            pass  # somebody has it, or somebody has removed the file, and may have another one by now
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def _wait_for_it(self) -> int:
+        deadline = time.monotonic() + PATIENCE
+        while (held := self._try()) is None:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"{self._who()} is still building here", where=self.path, cure="end it, then run doit again"
+                )
+            time.sleep(POLL)
+        return held
 
     def _decline_or_announce(self) -> None:
         if not self._wait:

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH115, PTH116, PTH120, PTH121, PTH211
+# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH114, PTH115, PTH116, PTH120, PTH121, PTH211
 # Paths are strings in here: this is called for every file, and pathlib costs more than the work.
 """Outputs on their way: taken in from scratch, put into the tree, looked after there, and taken away.
 
@@ -21,7 +21,7 @@ from pipeline.errors import StoreError
 from .blobs import CHEAP, BlobStore
 from .digest import DigestMemo, stamp, stays_inside
 from .faults import store_error
-from .files import read_file, rename, replace_file
+from .files import rename, replace_file
 from .records import FILE, LINK, PROGRAM, SMALL, SMALL_TOTAL, Output, Record, is_safe_path
 
 
@@ -32,7 +32,20 @@ class Placed(NamedTuple):
     removed: tuple[str, ...]
 
 
-def take(path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, move: bool) -> Output:
+Marks = dict[str, tuple[int, int, int]]
+"""Relative path -> inode, size and mtime (ns) of a file that was stamped, and then read."""
+
+
+class Scratch(NamedTuple):
+    """Where an action has just made its outputs. Those with marks may be moved, which takes the mark away."""
+
+    folder: str
+    marks: Marks
+
+
+def take(
+    path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, move: bool, marks: Marks | None = None
+) -> Output:
     """Take in what an action made: into `small`, which travels in the record, or as a blob.
 
     Args:
@@ -41,6 +54,7 @@ def take(path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, mov
         small: digest -> content; what is added here counts towards `SMALL_TOTAL`.
         blobs: where the rest goes.
         move: the file need not be left where it is.
+        marks: gets the mark of a small file that is nobody else's; None leaves files as they are.
 
     Raises:
         StoreError: it cannot be an output, is still being written, or the store cannot be written.
@@ -50,18 +64,19 @@ def take(path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, mov
             "an output needs a relative path without '..'", where=path, cure="correct the step that wrote it"
         )
     try:
-        state = os.lstat(file)
-        mode = PROGRAM if state.st_mode & 0o111 else FILE
-        if stat.S_ISLNK(state.st_mode):
+        found = _read_small(file, min(SMALL, SMALL_TOTAL - sum(map(len, small.values()))), stamped=marks is not None)
+        if found is not None:
+            data, state, mtime = found
+            mode = PROGRAM if state.st_mode & 0o111 else FILE
+            if marks is not None and mtime and state.st_mode & 0o777 == mode:
+                marks[path] = (state.st_ino, state.st_size, mtime)
+        elif os.path.islink(file):
             target, mode = os.readlink(file), LINK
             if not stays_inside(path, target):
                 raise StoreError(f"leads outside the outputs, to {target}", where=file, cure="copy what it points to")
             data = os.fsencode(target)
-        elif stat.S_ISREG(state.st_mode) and state.st_size <= min(SMALL, SMALL_TOTAL - sum(map(len, small.values()))):
-            data = read_file(file)
-            if len(data) != state.st_size:
-                raise StoreError("is still being written", where=file, cure="run doit again")
         else:
+            mode = PROGRAM if os.lstat(file).st_mode & 0o111 else FILE
             sha256, size = blobs.put(file, move=move)
             return Output(sha256, size, mode)
     except OSError as error:
@@ -69,6 +84,34 @@ def take(path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, mov
     sha256 = _sha256(data)
     small[sha256] = data
     return Output(sha256, len(data), mode)
+
+
+def _read_small(file: str, limit: int, *, stamped: bool) -> tuple[bytes, os.stat_result, int] | None:
+    """The content of a regular file, its state, and the mtime it was given before it was read: 0 where it kept its own.
+
+    None where it is no regular file, or larger.
+
+    Raises:
+        StoreError: it is still being written.
+        OSError: it cannot be read.
+    """
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENXIO}:  # a symlink, a socket
+            return None
+        raise
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode) or state.st_size > limit:
+            return None
+        mtime = stamp(fd) if stamped and state.st_nlink == 1 else 0
+        data = os.read(fd, state.st_size + 1)
+    finally:
+        os.close(fd)
+    if len(data) != state.st_size:
+        raise StoreError("is still being written", where=file, cure="run doit again")
+    return data, state, mtime
 
 
 def take_log(file: str, small: dict[str, bytes], blobs: BlobStore) -> str | None:
@@ -89,7 +132,7 @@ def place(
     blobs: BlobStore,
     *,
     link: bool = False,
-    scratch: str | None = None,
+    scratch: Scratch | None = None,
 ) -> Placed:
     """Make the tree hold what a record says, touching only what differs.
 
@@ -100,7 +143,7 @@ def place(
         memo: digests of the tree's files.
         blobs: where the content is.
         link: see `BlobStore.materialise`.
-        scratch: a directory where the action has just made these outputs; small ones are moved from there.
+        scratch: where the action has just made these outputs.
 
     Raises:
         BlobMissing: a blob is gone; the action must run.
@@ -111,16 +154,20 @@ def place(
     written = []
     for path, output in outputs.items():
         target = f"{root}/{path}"
-        if is_intact(target, output, memo, blobs):
+        # Where nothing was ours yet, a move is cheaper than a look at what is there.
+        if (before or scratch is None or path not in scratch.marks) and is_intact(target, output, memo, blobs):
             continue
         try:
-            try:
-                _write(record, path, target, blobs, link=link, scratch=scratch)
-            except IsADirectoryError:
-                os.rmdir(target)  # an empty one that is left over
-                _write(record, path, target, blobs, link=link, scratch=scratch)
+            state = None if scratch is None else _moved(scratch, path, target)
+            if state is None:
+                try:
+                    _write(record, path, target, blobs, link=link)
+                except IsADirectoryError:
+                    os.rmdir(target)  # an empty one that is left over
+                    _write(record, path, target, blobs, link=link)
+                state = os.lstat(target)
             if output.mode != LINK:
-                memo.remember(target, os.stat(target), output.sha256)
+                memo.remember(target, state, output.sha256)
         except OSError as error:
             raise store_error(error, "write an output", target) from error
         written.append(path)
@@ -180,7 +227,7 @@ def remove(paths: Iterable[str], root: str, *, keep_root: bool = False) -> list[
     return removed
 
 
-def _write(record: Record, path: str, target: str, blobs: BlobStore, *, link: bool, scratch: str | None) -> None:
+def _write(record: Record, path: str, target: str, blobs: BlobStore, *, link: bool) -> None:
     output = record.outputs[path]
     data = record.small.get(output.sha256)
     if output.mode == LINK:
@@ -189,7 +236,7 @@ def _write(record: Record, path: str, target: str, blobs: BlobStore, *, link: bo
         )
     elif data is None:
         blobs.materialise(output.sha256, target, output.mode, link=link)
-    elif scratch is None or not _move(f"{scratch}/{path}", data, output.mode, target):
+    else:
         replace_file(target, data, output.mode, blobs.temporary_for(target))
 
 
@@ -208,28 +255,23 @@ def _write_symlink(path: str, target: str, data: bytes, temporary: str) -> None:
         raise
 
 
-def _move(source: str, data: bytes, mode: int, target: str) -> bool:
-    """Move a file from scratch, if it is nobody else's and has the right content: making one costs twice as much."""
+def _moved(scratch: Scratch, path: str, target: str) -> os.stat_result | None:
+    """Move a file from scratch, for making one costs twice as much; None when it has to be made all the same.
+
+    A file that has still its mark is what was read then: any write would have left another mtime (see `digest`).
+    """
+    mark = scratch.marks.get(path)
+    if mark is None:
+        return None
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        state = os.fstat(fd)
-        if state.st_nlink != 1 or not stat.S_ISREG(state.st_mode) or os.read(fd, len(data) + 1) != data:
-            return False
-        if state.st_mode & 0o777 != mode:
-            os.fchmod(fd, mode)
-        stamp(fd)
-    finally:
-        os.close(fd)
-    try:
-        rename(source, target)
+        rename(f"{scratch.folder}/{path}", target)
     except OSError as error:
-        if error.errno == errno.EXDEV:
-            return False
+        if error.errno in {errno.EXDEV, errno.ENOENT, errno.EISDIR}:
+            return None
         raise
-    return True
+    del scratch.marks[path]
+    state = os.lstat(target)
+    return state if (state.st_ino, state.st_size, state.st_mtime_ns) == mark and state.st_nlink == 1 else None
 
 
 def _is_sound_link(target: str, state: os.stat_result, output: Output, blobs: BlobStore) -> bool:

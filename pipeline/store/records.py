@@ -72,6 +72,7 @@ class Record:
         log: digest of the blob with what its tools printed; None when they printed nothing.
         versions: what else was there, for people; not in the key.
         small: digest -> content of the outputs that the record carries itself.
+        encoded: canonical JSON of `fields`, where whoever made the record has it: nobody has to make it again.
     """
 
     key: str
@@ -87,12 +88,13 @@ class Record:
     log: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     small: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    encoded: bytes | None = field(default=None, repr=False, compare=False)
 
     def with_outputs(self, outputs: Mapping[str, Output], small: Mapping[str, bytes], log: str | None) -> Record:
         """The same with what came out. `dataclasses.replace` takes four times as long, and every action comes by."""
         return Record(
             self.key, self.name, self.fields, outputs, self.facts, self.started, self.seconds, self.cpu_seconds,
-            self.peak_bytes, self.host, log, self.versions, small,
+            self.peak_bytes, self.host, log, self.versions, small, self.encoded,
         )  # fmt: skip
 
     def blobs(self) -> dict[str, int]:
@@ -112,33 +114,36 @@ def encode(record: Record) -> bytes:
     Raises:
         StoreError: JSON cannot carry its fields or facts.
     """
-    document = {
+    # In parts, for the sake of `encoded`. Keys are sorted all the same.
+    after = {
         "format": FORMAT,
         "key": record.key,
         "name": record.name,
-        "fields": record.fields,
-        "outputs": record.outputs,
-        "facts": record.facts,
+        "outputs": _plain(record.outputs),
         "started": record.started,
         "seconds": record.seconds,
-        "cpu_seconds": record.cpu_seconds,
         "peak_bytes": record.peak_bytes,
         "host": record.host,
         "log": record.log,
-        "versions": record.versions,
+        "versions": _plain(record.versions),
         "small": {sha256: binascii.b2a_base64(data, newline=False).decode() for sha256, data in record.small.items()},
     }
-    for name in ("fields", "outputs", "facts", "versions"):
-        if type(document[name]) is not dict:
-            document[name] = dict(document[name])  # type: ignore[call-overload] # the encoder knows no other mapping
     try:
-        body = canonical(document)
+        fields = record.encoded or canonical(_plain(record.fields))
+        facts = canonical(_plain(record.facts)) if record.facts else b"{}"
+        cpu = canonical(record.cpu_seconds)
+        body = b'{"cpu_seconds":%b,"facts":%b,"fields":%b,%b' % (cpu, facts, fields, canonical(after)[1:])
     except (TypeError, ValueError) as error:
         raise StoreError(
             f"the record of {record.name} cannot be written: {error}",
             cure="this is a mistake in its step: facts are JSON, and numbers in them are finite",
         ) from error
     return b'{"digest":"%b","record":%b}' % (hashlib.sha256(body).hexdigest().encode(), body)
+
+
+def _plain(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The encoder knows no other mapping."""
+    return mapping if type(mapping) is dict else dict(mapping)
 
 
 _BODY = len(b'{"digest":"","record":') + 64
@@ -166,6 +171,7 @@ def _is_sound(record: Record) -> bool:
     try:
         return (
             _SHA256(record.key) is not None
+            and record.encoded is None
             and isinstance(record.name, str)
             and isinstance(record.fields, dict)
             and isinstance(record.facts, dict)
@@ -208,7 +214,7 @@ class RecordStore:
     """
 
     def __init__(self, path: str, note: Note, *, read_only: bool = False) -> None:
-        self._journal = Journal(path, read_only=read_only)
+        self._journal = Journal(path, read_only=read_only, what="a record")
         self._note = note
         self._read_only = read_only
         self._places: dict[str, int] = {}
@@ -306,6 +312,7 @@ class RecordStore:
             self._journal.sync()
         with self._lock:
             self._touched.clear()
+            self._journal.bookmark((self._places, self._uses))
             self._journal.close()
 
     def _remaining(self, dropped: Collection[str]) -> Iterator[bytes]:
@@ -325,5 +332,4 @@ class RecordStore:
             self._uses[str(payload[:64], "ascii", "replace")] = float(payload[65:])
 
     def _reset(self) -> None:
-        self._places.clear()
-        self._uses.clear()
+        self._places, self._uses = self._journal.resume() or ({}, {})

@@ -5,7 +5,7 @@
 `run` is the caller; commands use it for statistics. A directory holds all of it, may be shared by any number of trees
 and processes at once, and may be copied or restored as it is:
 
-    records     what finished actions left (`records`)
+    records     what finished actions left (`records`); .records.seen spares reading all of it, and may be lost
     cas/ab/…    the bytes they made (`blobs`)
     blobs       which blobs are known by heart; may be lost
     part/       files on their way; may be emptied when nobody builds
@@ -121,6 +121,7 @@ class Store:
         *,
         log: StrPath | None = None,
         move: bool = True,
+        marks: outputs.Marks | None = None,
     ) -> Record:
         """Take in what an action made. When this returns, its work survives whatever happens to this process.
 
@@ -130,6 +131,7 @@ class Store:
                 inside; executable bits are kept, other modes are not.
             log: what the action's tools printed; left where it is.
             move: the files are scratch, and large ones need not be left.
+            marks: gets the marks of files that are scratch and were left; see `outputs.Scratch`.
 
         Returns:
             The complete record.
@@ -147,7 +149,8 @@ class Store:
             files = {path: f"{folder}/{path}" for path in sorted(walk(folder))}
         small: dict[str, bytes] = {}
         taken = {
-            path: outputs.take(path, os.fspath(file), small, self.blobs, move=move) for path, file in files.items()
+            path: outputs.take(path, os.fspath(file), small, self.blobs, move=move, marks=marks)
+            for path, file in files.items()
         }
         printed = None if log is None else outputs.take_log(os.fspath(log), small, self.blobs)
         complete = record.with_outputs(taken, small, printed)
@@ -165,7 +168,7 @@ class Store:
         memo: DigestMemo | None = None,
         *,
         link: bool = False,
-        scratch: StrPath | None = None,
+        scratch: outputs.Scratch | None = None,
     ) -> outputs.Placed:
         """Make the tree hold a record's outputs; see `outputs.place`.
 
@@ -180,7 +183,7 @@ class Store:
             memo if memo is not None else DigestMemo(),
             self.blobs,
             link=link,
-            scratch=None if scratch is None else os.fspath(scratch),
+            scratch=scratch,
         )
 
     def damaged(self, owned: Mapping[str, Output], target_root: StrPath, memo: DigestMemo) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import SlipwayError
-from pipeline.process import run
+from pipeline.process import run, state_of
 
 from .environment import Environment
 
@@ -54,12 +54,12 @@ def version(
         if not environment.python.is_file():
             return None
         program = f"PACKAGES, FAMILIES = {packages!r}, {families!r}\n{_LIST}"
-        question: list[Json] = [_state(environment.python), *map(_state, _packages(environment, remember)), program]
+        question: list[Json] = [state_of(environment.python), *map(state_of, _packages(environment, remember)), program]
         parts.append(remember(question, lambda: _asked(environment, program)))
         parts += program_digest(_program(environment))
     if environment.source is not None:
         files = list(_modules(environment))
-        states = hashlib.sha256(json.dumps([_state(path) for path in files]).encode()).hexdigest()
+        states = hashlib.sha256(json.dumps([state_of(path) for path in files]).encode()).hexdigest()
         digest = remember(["mlc-llm", states], lambda: _digest(environment, files))
         parts.append(f"mlc-llm {digest}{'' if environment.has_library else ' without its library'}")
     return "; ".join(parts)
@@ -94,7 +94,7 @@ def _packages(environment: Environment, remember: Remember) -> list[Path]:
         found = sys.path
     else:
         settings = environment.python.parent.parent / "pyvenv.cfg"
-        said = remember([_state(environment.python), _state(settings), _PATH], lambda: _asked(environment, _PATH))
+        said = remember([state_of(environment.python), state_of(settings), _PATH], lambda: _asked(environment, _PATH))
         found = json.loads(said) if said else []
     return [path for path in map(Path, found) if path.name.endswith("-packages")]
 
@@ -124,11 +124,3 @@ def _digest(environment: Environment, files: list[Path]) -> str:
     for path in files:
         digest.update(path.relative_to(base).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def _state(path: Path) -> Json:
-    try:
-        status = path.stat()
-    except OSError:
-        return [str(path)]
-    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]

@@ -68,6 +68,9 @@ HELPS = (
         "web runtimes and complete wasm modules are not built",
         "install emsdk, source emsdk_env.sh",
     ),
+    Help(
+        "ccache", "ccache", "a runtime that is built from nothing again takes its full time", "apt-get install ccache"
+    ),
     Help("cmake", "CMake", "runtimes are not built", "pip install cmake"),
     Help("cargo", "Cargo", "runtimes with a tokenizer (mlc_llm's) are not built", "install Rust: https://rustup.rs"),
     Help(
@@ -84,10 +87,15 @@ class Finding:
     help: Help
     tool: Tool | None
 
+    @property
+    def cure(self) -> str:
+        """How to get it on this kind of machine."""
+        return self.help.cure if self.help.only in (None, sys.platform) else "take a Mac; nothing else has it"
+
 
 def look(find: Callable[[str], Tool | None]) -> list[Finding]:
-    """Look for everything that can be had on this kind of machine."""
-    return [Finding(one, _find(one.name, find)) for one in HELPS if one.only in (None, sys.platform)]
+    """Look for everything."""
+    return [Finding(one, _find(one.name, find)) for one in HELPS]
 
 
 def _find(name: str, find: Callable[[str], Tool | None]) -> Tool | None:

@@ -218,16 +218,17 @@ class _Checker:
         self._text = text
 
     def lock(self, document: Json) -> Lock:
-        self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
-        version = document["version"]
+        self._mapping((), document)
+        version = document.get("version", VERSION)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise self._wrong(("version",), f"the version is {version!r}, not a number")
-        if version > VERSION:
+        if version > VERSION:  # before anything else is found wrong with it: the next format may have other keys
             raise self._wrong(
                 ("version",),
                 f"is of version {version}, and this Slipway knows {VERSION}",
                 cure="upgrade Slipway: pip install --upgrade slipway",
             )
+        self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
         self._mapping(("weights",), document["weights"])
         for model, entry in document["weights"].items():
             self._entry(("weights", model), entry)

@@ -125,6 +125,23 @@ def test_models_come_from_an_option_or_else_from_targets_yaml(ipa, command, conf
         assert [model["prefix"] for model in document["models"]] == [prefix]
 
 
+def test_names_of_models_need_no_checkout(ipa, command, monkeypatch):
+    monkeypatch.delenv("MLC_LLM_SOURCE_DIR", raising=False)
+    Path("r.py").write_text("def build(spec): ...\n")
+    Path("targets.yaml").write_text(
+        "version: 1\n"
+        "toolchains: {mlc: {requirements: [tvm], source: $MLC_LLM_SOURCE_DIR}}\n"
+        "models: {tiny: {factory: 'r.py:build', system_lib_prefix: tiny_model_a_}}\n"
+        "backends: {phone: {preset: iphone}}\n"
+        "matrix: {model: [tiny], backend: [phone]}\n"
+        "runtime: {source: $MLC_LLM_SOURCE_DIR}\n"
+        "products: {app: {kind: xcframework, backends: [phone]}}\n"
+    )
+    status, out, err = command("--json", ipa)
+    assert (status, err) == (0, "")
+    assert [model["prefix"] for model in json.loads(out)["models"]] == ["tiny_model_a_"]
+
+
 def test_a_wrong_targets_yaml_is_no_traceback(ipa, command):
     Path("targets.yaml").write_text("version: 1\nmodel: {}\n")
     status, _, err = command(ipa)

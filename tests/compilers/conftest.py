@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from standin_worker import StandInWorker, make_job
 
-from pipeline.steps import compile as compile_step
+from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step
 
 TINY = Path(__file__).parent / "tiny_recipe.py"

@@ -34,21 +34,21 @@ class StandInWorker:
 
 
 class StandInServices:
-    def __init__(self, worker) -> None:
-        self._worker = worker
+    def __init__(self, worker, fresh) -> None:
+        self._worker, self._fresh = worker, fresh
 
-    def worker(self, toolchain):
+    def worker(self, toolchain, *, fresh=None):
         assert toolchain == "current"
-        return self._worker
+        return self._fresh if fresh and self._fresh else self._worker
 
     def progress(self, done, total, unit):
         pass
 
 
-def make_job(tmp_path: Path, params, inputs, worker, name="job") -> Job:
+def make_job(tmp_path: Path, params, inputs, worker, name="job", *, fresh=None) -> Job:
     out = tmp_path / name
     out.mkdir()
-    return Job(params, inputs, {}, out, tmp_path / f"{name}.log", StandInServices(worker))
+    return Job(params, inputs, {}, out, tmp_path / f"{name}.log", StandInServices(worker, fresh))
 
 
 def run_forked(calls, log: Path, cpu_limit: float | None = None):

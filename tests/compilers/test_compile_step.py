@@ -9,7 +9,7 @@ import pytest
 from standin_worker import make_job
 
 from pipeline.errors import CompilerCrash, StepError
-from pipeline.steps import compile as compile_step
+from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params, toolchain
 
 MODEL = {"model": "tiny", "variant": "f32", "subject": "tiny-f32", "prefix": "tiny_f32_", "options": {}}
@@ -154,7 +154,7 @@ def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
     worker = RecordingWorker(answers)
     job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
     facts = toolchain.run(job)
-    assert facts == {**FOUND, "metal_simdgroup": expected, "mlc": None}
+    assert facts == {**FOUND, "fork": True, "metal_simdgroup": expected, "mlc": None}
     assert json.loads((job.out / "probe.json").read_text()) == facts
     limits = {function.rpartition(":")[2]: limit for function, _, _, limit in worker.calls}
     assert limits["metal_simdgroup"] == toolchain.SIMDGROUP_CPU
@@ -163,6 +163,16 @@ def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
 def test_a_tvm_without_metal_is_not_asked_about_it(tmp_path):
     worker = RecordingWorker({"versions": {**FOUND, "codegens": ["llvm"]}, "compiles": True, "describe": None})
     assert toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, worker))["metal_simdgroup"] is False
+
+
+@pytest.mark.parametrize("crashes", ["versions", "compiles"])
+def test_where_a_fork_crashes_and_an_interpreter_of_its_own_does_not_that_is_what_it_gets(tmp_path, crashes):
+    answers = {"versions": FOUND, "compiles": True, "metal_simdgroup": True, "describe": None}
+    forks = RecordingWorker({**answers, "versions": dict(FOUND), crashes: CompilerCrash("died of SIGABRT")})
+    fresh = RecordingWorker({**answers, "versions": dict(FOUND)})
+    facts = toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, forks, fresh=fresh))
+    assert facts == {**FOUND, "fork": False, "metal_simdgroup": True, "mlc": None}
+    assert "pipeline.compilers.probe:metal_simdgroup" in [function for function, *_ in fresh.calls]
 
 
 def test_a_toolchain_that_cannot_compile_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from pipeline import apple
 from pipeline.action import Tool
 from pipeline.compilers.metallib import Compiler, Missing, Refused, Shaders
 from pipeline.errors import ToolMissing
-from pipeline.steps import compile as compile_step
+from pipeline.steps import compile_relax as compile_step
 
 SOURCES = [f"kernel void k{n}() {{}}" for n in range(4)]
 

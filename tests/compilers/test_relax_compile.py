@@ -133,6 +133,23 @@ def test_a_device_without_code_generator(tmp_path):
     assert "opencl" in error.cure
 
 
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ({"mcpu": "nonsense"}, "LLVM knows no processor 'nonsense' for x86_64-linux-gnu"),
+        ({"mcpu": "skylaek"}, "did you mean skylake"),
+    ],
+)
+def test_a_processor_that_llvm_does_not_know(tmp_path, device, told):
+    error = refused(Compiled(tmp_path, TINY, model("tiny", "f32")), kind="llvm", **device)
+    assert told in str(error)
+
+
+def test_a_processor_that_llvm_knows(tmp_path):
+    device = {"mcpu": "skylake", "mattr": ["+avx2", "-avx512f"]}
+    assert Compiled(tmp_path, TINY, model("tiny", "f32")).compile("x86_64-linux-gnu", kind="llvm", **device)
+
+
 def test_a_device_tvm_does_not_accept(tmp_path):
     error = refused(Compiled(tmp_path, TINY, model("tiny", "f32")), kind="metal", colour="red")
     assert "colour" in error.what

@@ -103,6 +103,16 @@ def test_the_test_of_commands_tells_right_from_wrong(line, fine):
     assert (wrong_with(line.split()) is None) is fine
 
 
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {cls.get_name() for cls in DoitMain.DOIT_CMDS}))
+def test_every_option_of_a_command_is_in_its_section(name):
+    section = page_at("docs/reference/commands.md").text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert section
+    module, attribute = COMMANDS[name]
+    declared = vars(getattr(importlib.import_module(module), attribute))["cmd_options"]
+    told = {one["long"]: f"--{one['long']}" in section or f"[-{one['short']} " in section for one in declared}
+    assert [option for option, there in told.items() if not there] == []
+
+
 def test_variables_of_ours_are_documented_and_those_documented_exist():
     read = set()
     for file in (ROOT / "pipeline").rglob("*.py"):

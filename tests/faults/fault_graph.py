@@ -62,16 +62,16 @@ class Graph(Project):
         models, backends = self.size()
         made = {}
         for m in range(models):
-            made[f"weights-m{m}/w.bin"] = self.path(f"src/m{m}.txt").read_text() + f"weights-m{m}\n"
+            made[f"weights-m{m}"] = self.path(f"src/m{m}.txt").read_text() + f"weights-m{m}\n"
         for b in range(backends):
             for m in range(models):
-                made[f"compile-m{m}-b{b}/o.bin"] = made[f"weights-m{m}/w.bin"] + f"compile-m{m}-b{b}\n"
-            objects = [made[f"compile-m{m}-b{b}/o.bin"] for m in range(models)]
-            made[f"archive-b{b}/a.bin"] = "".join(objects) + f"archive-b{b}\n"
-            made[f"flags-b{b}/f.bin"] = made[f"archive-b{b}/a.bin"] + f"flags-b{b}\n"
+                made[f"compile-m{m}-b{b}"] = made[f"weights-m{m}"] + f"compile-m{m}-b{b}\n"
+            objects = [made[f"compile-m{m}-b{b}"] for m in range(models)]
+            made[f"archive-b{b}"] = "".join(objects) + f"archive-b{b}\n"
+            made[f"flags-b{b}"] = made[f"archive-b{b}"] + f"flags-b{b}\n"
         for b in range(0, backends - 1, 2):
-            two = made[f"archive-b{b}/a.bin"] + made[f"archive-b{b + 1}/a.bin"]
-            made[f"pack-b{b}/p.bin"] = two + f"pack-b{b}\n"
+            two = made[f"archive-b{b}"] + made[f"archive-b{b + 1}"]
+            made[f"pack-b{b}"] = two + f"pack-b{b}\n"
         return made
 
     def is_right(self) -> bool:

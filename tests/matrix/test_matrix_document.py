@@ -97,6 +97,21 @@ def test_malformed_text_is_refused_with_its_place(text, start):
     assert refusal(text).startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("a:\n\tb: 1\n", "that is a tab: indent with spaces"),
+        ("a:\n  b: 1\n\t", "that is a tab: indent with spaces"),
+        ("a: [1,\n  2\nb: 3\n", "quotes there and in line 1, where it begins"),
+        ('a: "x\nb: 3\n', "quotes there and in line 1, where it begins"),
+        ("a: [1, 2}\n", "quotes there"),
+        ("a: *x\n", "quotes there"),
+    ],
+)
+def test_malformed_text_has_a_cure(text, cure):
+    assert refusal(text).endswith(cure)
+
+
 def test_a_few_aliases_that_stand_for_billions_are_refused():
     names = "abcdefghij"
     lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
@@ -106,7 +121,7 @@ def test_a_few_aliases_that_stand_for_billions_are_refused():
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(MatrixError, match="there is no such file\n  cure: `doit init`"):
+    with pytest.raises(MatrixError, match="there is no such file\n  cure: write one with: doit init"):
         Document.read(tmp_path / "targets.yaml")
     (tmp_path / "latin").write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(MatrixError, match=r"latin:2:1: the file is not UTF-8 text"):

@@ -201,6 +201,13 @@ MISTAKES = {
         "matrix: {model: [minilm], backend: [ios], exclude: [{backend: ios}]}",
         "16:1: matrix: the matrix is empty: nothing would be built",
     ),
+    "all excluded, and products with it": (
+        (
+            "matrix: {model: [minilm], backend: [ios], exclude: [{backend: ios}]}\n"
+            "products: {p: {kind: xcframework, backends: [ios]}}"
+        ),
+        "16:1: matrix: the matrix is empty: nothing would be built",
+    ),
     "unknown backend of a product": (
         "matrix: {model: [minilm], backend: [ios]}\nproducts: {p: {kind: xcframework, backends: [iso]}}",
         "17:46: products.p.backends[0]: unknown backend `iso`\n  cure: did you mean `ios`?",
@@ -323,6 +330,16 @@ def test_a_missing_file_is_named(key, column, told, good, refuse):
             "factory: recipe.py:build\n    check: recipe.py:compare",
             "10:12: models.decoder.check",
             "`recipe.py` defines no `compare`\n  cure: define `compare` there, or name another function",
+        ),
+        (
+            "factory: {function: recipe.py:biuld}",
+            "9:14: models.decoder.factory",
+            "`recipe.py` defines no `biuld`\n  cure: did you mean `build`?",
+        ),
+        (
+            "factory: recipe.py:build\n    check: {function: recipe.py:build, reads: [recipe.py, recipes.json]}",
+            "10:59: models.decoder.check.reads[1]",
+            "there is no file `recipes.json`\n  cure: did you mean `recipe.py` there?",
         ),
     ],
 )

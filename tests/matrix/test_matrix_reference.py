@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.matrix import load
-from pipeline.matrix.json_schema import FILE, PAGE, json_schema, text
+from pipeline.matrix.json_schema import FILE, json_schema, text
 from pipeline.matrix.presets import presets
-from pipeline.matrix.reference import page
+from pipeline.matrix.reference import PAGE, page
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def test_the_schema_is_true():
 
 
 def test_the_reference_is_true():
-    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m pipeline.matrix.json_schema --markdown"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m pipeline.matrix.reference"
 
 
 def test_the_schema_offers_the_presets_and_refuses_unknown_keys():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -67,6 +68,15 @@ IOS_ENGINE = {
     ],
 }
 ANDROID_ENGINE = {"device": "android", "model_list": [hub("phi-2-q4f16_1-MLC", 2_036_816_936, overrides=small(1024))]}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def checkout(tmp_path_factory):
+    """What `mlc_llm package` wants as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLC_LLM_SOURCE_DIR", str(tmp_path_factory.mktemp("mlc-llm")))
+        yield
+
 
 DEVICES = {"ios": "iphone", "maccatalyst": "macabi", "android": "android"}
 
@@ -135,6 +145,16 @@ def test_what_mlc_reads_from_variables_are_options(tmp_path):
         "catalyst-x86_64": "x86_64-apple-ios17.0-macabi",
     }
     assert matrix.products[0].backends == ("ios-arm64", "catalyst-arm64", "catalyst-x86_64")
+
+
+def test_the_runtime_comes_from_the_same_checkout(tmp_path, monkeypatch):
+    matrix = imported(tmp_path, EISONAI, EISONAI_CATALYST)
+    assert matrix.runtime.source == os.environ["MLC_LLM_SOURCE_DIR"]
+    assert matrix.runtime.backends == ("ios-arm64", "catalyst-arm64")
+    monkeypatch.delenv("MLC_LLM_SOURCE_DIR")
+    assert imported(tmp_path, EISONAI, systems=Systems(runtime=False)).runtime is None
+    with pytest.raises(MatrixError, match="MLC_LLM_SOURCE_DIR is not set"):
+        imported(tmp_path, EISONAI)
 
 
 def test_a_library_that_is_there_is_taken_as_it_is(tmp_path):
@@ -219,6 +239,8 @@ def test_the_command(tmp_path):
     words = ["import", "a.json", "-o", "targets.yaml", "--catalyst-archs", "arm64 x86_64"]
     assert subprocess.run([DOIT, *words], cwd=tmp_path, capture_output=True, check=False).returncode == 0
     assert (tmp_path / "targets.yaml").read_text() == done.stdout
+    alone = subprocess.run([DOIT, "import", "a.json", "--no-runtime"], cwd=tmp_path, capture_output=True, check=True)
+    assert b"runtime:" not in alone.stdout
     again = subprocess.run([DOIT, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 3
     assert "is there already" in again.stderr

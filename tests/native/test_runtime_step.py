@@ -186,6 +186,13 @@ class TestBuilt:
         with pytest.raises(StepError, match="cmake could not configure"):
             bench.run(tvm(tmp_path / "tvm"), options={"CMAKE_C_COMPILER": "/no/such/compiler"})
 
+    def test_options_of_the_user_switch_devices_on(self, bench, tmp_path):
+        checkout, cache = tvm(tmp_path / "tvm"), bench.root / "build/cmake/host/build/CMakeCache.txt"
+        bench.run(checkout)
+        assert "USE_OPENCL:BOOL=OFF" in cache.read_text()
+        bench.run(checkout, options={"USE_OPENCL": "ON"})
+        assert "USE_OPENCL:BOOL=ON" in cache.read_text()
+
     def test_a_mistake_in_the_sources_is_shown(self, bench, tmp_path):
         checkout = tvm(tmp_path / "tvm")
         (checkout / "src/module.c").write_text("#error not today\n")
@@ -274,6 +281,27 @@ class TestElsewhere:
             "TVM_FFI_BACKTRACE_ON_SEGFAULT": "OFF",
         }
         assert expected.items() <= values.items()
+
+    @pytest.mark.parametrize(
+        ("platform", "device", "switch"),
+        [
+            ("ios", "metal", "USE_METAL"),
+            ("ios-simulator", "metal", "USE_METAL"),
+            ("maccatalyst", "metal", "USE_METAL"),
+            ("macos", "metal", "USE_METAL"),
+            ("android", "opencl", "USE_OPENCL"),
+            ("android", "vulkan", "USE_VULKAN"),
+            ("android", "llvm", None),
+        ],
+    )
+    def test_devices_of_other_backends_are_switched_off(self, platform, device, switch):
+        target = backend("backend", platform, "arm64", device, None if platform == "android" else "14.0")
+        ndk = Tool("ndk", Path("/ndk"), "27.2")
+        values = settings.settings(target, {"ndk": ndk}, source=Path("src"), sdk_path="/sdk")
+        switches = ("USE_METAL", "USE_OPENCL", "USE_VULKAN", "USE_CUDA", "USE_ROCM", "USE_HEXAGON")
+        assert {name: values[name] for name in switches} == {
+            name: "ON" if name == switch else "OFF" for name in switches
+        }
 
     def test_simulator(self):
         target = backend("sim", "ios-simulator", "x86_64", "metal", "14.0")

@@ -101,7 +101,7 @@ class StandInServices:
     def __init__(self, worker):
         self._worker = worker
 
-    def worker(self, toolchain):
+    def worker(self, toolchain, **_fresh):
         assert toolchain == "current"
         return self._worker
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import plistlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,11 @@ def product(job, tvm_archives, tools):
     """Build a product with the real steps into one folder; `prove()` runs the step on what is in it then."""
 
     class Product:
-        def __init__(self, kind: str, backends: list[str]) -> None:
+        def __init__(self, kind: str, backends: list[str], beside: Mapping[str, Path] | None = None) -> None:
             described = [backend_params(name) for name in backends]
             params = {"product": "models", "library": "models", "kind": kind, "backends": described, "overrides": False}
             self.archives = {f"archive:{name}": tvm_archives[name] for name in backends}
-            made = job(params, self.archives, {})
+            made = job(params, {**self.archives, **(beside or {})}, {})
             linkkit.run(made)
             self.folder, self.inputs = made.out, {"kit": made.out, **self.archives}
             if kind == "xcframework":
@@ -211,6 +213,74 @@ def test_a_backend_without_a_part_fails(product, tvm_archives):
     made.params["backends"].append(backend_params("linux-arm64"))
     made.inputs["archive:linux-arm64"] = tvm_archives["linux-arm64"]
     made.fails("linux-arm64 is in no part")
+
+
+def page_module(asked: str) -> bytes:
+    """A WebAssembly module that asks the page for one function, `env.<asked>`, of type () -> ()."""
+    name = asked.encode()
+    wanted = b"\1\3env" + bytes([len(name)]) + name + b"\0\0"
+    return b"\0asm\1\0\0\0" + b"\1\4\1\x60\0\0" + b"\2" + bytes([len(wanted)]) + wanted
+
+
+@pytest.fixture
+def web(product, tmp_path):
+    """Build a kit with modules: subject -> module."""
+
+    def build(modules: Mapping[str, bytes]):
+        folder = tmp_path / "linked"
+        folder.mkdir()
+        listed = []
+        for subject, data in modules.items():
+            (folder / f"{subject}.wasm").write_bytes(data)
+            known = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            listed.append({"subject": subject, "file": f"{subject}.wasm", **known})
+        (folder / "wasm.json").write_text(json.dumps({"backend": "wasm", "modules": listed}))
+        return product("web", ["wasm"], {"wasm:wasm": folder})
+
+    return build
+
+
+MODULES = {"tiny-model-a": page_module("TVMFFIWasmSafeCall"), "tiny-model-b": page_module("__console_log")}
+
+
+def test_modules_for_pages_are_compared_with_link_json(web):
+    facts, checks = web(MODULES).prove()
+    assert set(facts["states"].values()) == {"proven"}
+    assert checks["modules"]["saw"] == "2 modules, size and SHA-256 as in link.json"
+    assert checks["imports of modules"]["saw"] == "2 functions, all of the page"
+
+
+def test_a_kit_without_modules_is_not_asked_about_them(product):
+    _, checks = product("web", ["wasm"]).prove()
+    assert "modules" not in checks
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"log", b"gol")), r"model-b\.wasm is not what link"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), r"model-b\.wasm has (\d+) bytes, and (?!\1)"),
+        (lambda path: path.unlink(), r"wasm/tiny-model-b\.wasm is not there"),
+        (lambda path: path.rename(path.with_name("c.wasm")), r"wasm/c\.wasm is not in link\.json"),
+    ],
+)
+def test_a_module_that_was_changed_fails_with_a_cure(web, change, message):
+    made = web(MODULES)
+    change(made.folder / "wasm/tiny-model-b.wasm")
+    with pytest.raises(VerifyError, match=message) as caught:
+        made.prove()
+    assert caught.value.cure == "doit forget linkkit:models && doit linkkit:models"
+
+
+def test_a_module_that_asks_for_what_no_page_has_fails(web):
+    with pytest.raises(VerifyError, match=r"model-a\.wasm asks for TVMBackendAllocWorkspace, which no page") as caught:
+        web({**MODULES, "tiny-model-a": page_module("TVMBackendAllocWorkspace")}).prove()
+    assert "doit wasm:wasm" in caught.value.cure
+
+
+def test_a_module_that_is_none_fails(web):
+    with pytest.raises(VerifyError, match=r"model-a\.wasm cannot be read"):
+        web({**MODULES, "tiny-model-a": b"<!DOCTYPE html>"}).prove()
 
 
 def test_a_missing_linker_is_said_aloud(product):

@@ -18,8 +18,15 @@ def test_a_step_reaches_what_it_imports():
 
 
 def test_a_compile_reaches_the_compiler_it_names_for_the_worker_and_no_archive_writer():
-    assert "pipeline.compilers.relax" in names("compile")
-    assert "pipeline.matrix.schema" not in names("compile")
+    reached = names("compile_relax")
+    assert "pipeline.compilers.relax" in reached
+    assert not {name for name in reached if name.startswith(("pipeline.matrix", "pipeline.binary"))}
+
+
+def test_a_compiler_is_not_the_code_of_another_one():
+    assert not {name for name in names("compile_relax") if "mlc" in name}
+    assert not {name for name in names("compile_mlc") if name.endswith("relax")}
+    assert "pipeline.compilers.mlc_driver" in names("compile_mlc")
 
 
 def test_templates_are_code_of_the_kits():
@@ -27,10 +34,13 @@ def test_templates_are_code_of_the_kits():
 
 
 def test_the_wording_of_errors_is_no_code():
-    assert "pipeline.errors" not in names("compile")
+    assert "pipeline.errors" not in names("compile_relax")
 
 
-@pytest.mark.parametrize("step", ["weights", "params", "compile", "archive", "linkkit", "verify"])
+@pytest.mark.parametrize(
+    "step",
+    ["weights", "params", "compile_relax", "compile_mlc", "compile_prebuilt", "archive", "linkkit", "verify"],
+)
 def test_no_step_knows_the_graph_the_store_or_doit(step):
     reached = names(step)
     assert not {name for name in reached if name.startswith(("pipeline.store", "pipeline.run", "pipeline.tasks"))}

@@ -21,7 +21,7 @@ from pipeline.steps import archive, linkkit, xcframework
 class StandInServices:
     """Services of a run that nobody watches."""
 
-    def worker(self, toolchain):
+    def worker(self, toolchain, **_fresh):
         raise AssertionError(f"no step here asks for a worker ({toolchain})")
 
     def progress(self, done, total, unit):  # noqa: ARG002 - the protocol's name

@@ -16,6 +16,7 @@ from pipeline.errors import StoreError
 from pipeline.store.digest import DigestMemo
 from pipeline.store.faults import BlobMissing
 from pipeline.store.ledger import Ledger
+from pipeline.store.outputs import Scratch
 from pipeline.store.records import Record, key_of
 from pipeline.store.store import Store
 
@@ -154,11 +155,12 @@ def test_small_outputs_are_moved_from_scratch_when_it_is_still_there(store, tmp_
         (out / name).write_bytes(name.encode())
     (out / "sub" / "tool").chmod(0o700)
     (out / "big").write_bytes(BIG)
-    record = store.commit(Record(key=key_of({}), name="a:b", fields={}), out)
+    marks = {}
+    record = store.commit(Record(key=key_of({}), name="a:b", fields={}), out, marks=marks)
     number = (out / "same").stat().st_ino
     (out / "changed").write_bytes(b"CHANGED")
     os.link(out / "linked", tmp_path / "another name")
-    store.materialise(record, tree, (), memo, scratch=out)
+    store.materialise(record, tree, (), memo, scratch=Scratch(str(out), marks))
     assert (tree / "same").stat().st_ino == number
     assert contents(tree) == {
         "same": b"same",

@@ -22,7 +22,7 @@ class Watching:
     def __init__(self) -> None:
         self.seen: list[tuple[float, float | None, str]] = []
 
-    def worker(self, toolchain: str) -> Worker:
+    def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
         raise NotImplementedError
 
     def progress(self, done: float, total: float | None, unit: str) -> None:

@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     subject = job.params["line"].split()[0]
     note("begin", subject)
     if Path("hold", subject).exists():
-        target = job.out / job.params["writes"]
+        target = job.out / subject
         join.run(job)
         target.write_bytes(target.read_bytes()[: target.stat().st_size // 2])
         wait(subject)

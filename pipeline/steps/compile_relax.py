@@ -1,8 +1,7 @@
-"""Compiles a model variant for a backend into two objects, `<prefix>lib0.o` and `<prefix>devc.o`.
+"""Compiles a model variant with TVM's Relax into two objects, `<prefix>lib0.o` and `<prefix>devc.o`: step `compile`.
 
-The work is done in the toolchain's worker. `pipeline.compilers.relax` does it in two parts: backends that differ in
-their host only (a phone, its simulator, two kinds of Catalyst) ask for the same first part, which the worker does once.
-`pipeline.compilers.mlc` runs mlc_llm; objects that somebody else compiled need no worker.
+The work is done in the toolchain's worker by `pipeline.compilers.relax`, in two parts: backends that differ in their
+host only (a phone, its simulator, two kinds of Catalyst) ask for the same first part, which the worker does once.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import cast
 
 from pipeline.action import Job, Json, Stage
 
-from . import compile_mlc, compile_prebuilt
 from .shaders import shaders
 
 HOST_BLIND = frozenset({"metal"})
@@ -24,34 +22,18 @@ A CPU is its own host. dlight schedules OpenCL otherwise where the host is Andro
 """
 
 
-MLC = "pipeline.compilers.mlc:compile_model"
-
-
 def run(job: Job) -> dict[str, Json]:
     """Write the objects and `functions.json`.
 
     Returns:
-        Facts: `bytes` of both objects, `functions` (how many), and what the compiler has to say besides.
+        Facts: `bytes` of both objects, `functions` (how many), `lower_cpu` and `codegen_cpu` in seconds, and
+        `schedule`, which says where a device's usual schedule could not be had; for Metal `kernels`, and how many of
+        them were compiled here.
 
     Raises:
         StepError: the model or the device is wrong, or the compiler refused it.
         CompilerCrash: the compiler died of it.
-        ToolMissing: the toolchain lacks the compiler.
-    """
-    compiler = job.params.get("compiler", "relax")
-    if compiler == "prebuilt":
-        return compile_prebuilt.run(job)
-    if compiler == "mlc":
-        worker = job.services.worker(job.params["toolchain"])
-        return cast("dict[str, Json]", worker.call(MLC, compile_mlc.arguments(job), log=job.log))
-    return _relax(job)
-
-
-def _relax(job: Job) -> dict[str, Json]:
-    """Compile with TVM's Relax.
-
-    Facts besides: `lower_cpu` and `codegen_cpu` in seconds, and `schedule`, which says where a device's usual schedule
-    could not be had; for Metal `kernels`, and how many of them were compiled here.
+        ToolMissing: this machine has no Metal compiler where one is asked for.
     """
     backend = job.params["backend"]
     worker = job.services.worker(job.params["toolchain"])
@@ -77,7 +59,9 @@ def lowering(job: Job) -> dict[str, Json]:
         "path": str(source),
         "config": None if files is None else {name: str(path) for name, path in files.items()},
         "seen": [
-            _stamp(path) for path in sorted({source, *code.glob("*.py"), *(files or {}).values()}) if path.exists()
+            _stamp(path)
+            for path in sorted({source, *code.glob("*.py"), *(files or {}).values(), *_read_besides(job)})
+            if path.exists()
         ],
         "device": device,
         "triple": None if device["kind"] in HOST_BLIND else backend["triple"],
@@ -87,6 +71,12 @@ def lowering(job: Job) -> dict[str, Json]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _read_besides(job: Job) -> list[Path]:
+    """What the recipe says that it reads; of a directory everything."""
+    named = [path for role, path in job.inputs.items() if role.startswith("source reads ")]
+    return [file for path in named for file in ([path] if path.is_file() else _files(path))]
 
 
 def _stamp(path: Path) -> list[Json]:

@@ -1,0 +1,82 @@
+"""Are the modules for pages in a kit those that were linked, and does a page have all that they ask for?
+
+Called by `pipeline.steps.verify` for a product that brings modules along. Reads the finished kit only: `link.json` says
+what the modules are, and the modules themselves what they ask for. Must not know who linked them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.binary.objects import read_object
+from pipeline.errors import FormatError
+from pipeline.native.wasm_imports import missing
+
+from .report import Check, counted, failed, listed, proven
+
+FOLDER = "wasm"
+"""Where in a kit the modules are."""
+
+_AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}"
+
+
+def check_modules(folder: Path, product: str) -> Iterator[Check]:
+    """Compare the modules of a kit with its `link.json`, and ask each what it leaves to the page.
+
+    Args:
+        folder: the kit.
+        product: its name, for cures.
+
+    Yields:
+        `modules` and, once those are the right ones, `imports of modules`; nothing where a kit has no modules.
+    """
+    again = _AGAIN.format(product)
+    present = {f"{FOLDER}/{path.name}" for path in folder.glob(f"{FOLDER}/*.wasm")}
+    try:
+        described = json.loads((folder / "link.json").read_text(encoding="utf-8")).get("modules", [])
+        problems = [what for one in described if (what := _differs(folder, one))]
+        problems += [f"{name} is not in link.json" for name in sorted(present - {one["file"] for one in described})]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        yield failed("modules", f"link.json cannot be read: {error}", again)
+        return
+    if not described and not present:
+        return
+    if problems:
+        yield failed("modules", listed(problems), again)
+        return
+    yield proven("modules", f"{counted(len(described), 'module')}, size and SHA-256 as in link.json")
+    yield _check_imports(folder, described, product)
+
+
+def _differs(folder: Path, described: Mapping[str, Json]) -> str | None:
+    """How a module differs from what link.json says of it."""
+    path, name = folder / described["file"], described["file"]
+    if not path.is_file():
+        return f"{name} is not there"
+    data = path.read_bytes()
+    if len(data) != described["size"]:
+        return f"{name} has {len(data)} bytes, and {described['size']} in link.json"
+    if hashlib.sha256(data).hexdigest() != described["sha256"]:
+        return f"{name} is not what link.json says of it (sha256)"
+    return None
+
+
+def _check_imports(folder: Path, described: Sequence[Mapping[str, Json]], product: str) -> Check:
+    """Whether every function that the modules leave to the page is one that a page has."""
+    name, total, problems = "imports of modules", 0, []
+    backends = sorted({one["backend"] for one in described})
+    again = " && ".join(f"doit forget wasm:{backend} && doit wasm:{backend}" for backend in backends)
+    cure = f"{again}; the checkout in `runtime.source` must be of the TVM that compiled the models"
+    for one in described:
+        try:
+            module = read_object((folder / one["file"]).read_bytes(), one["file"])
+        except FormatError as error:
+            return failed(name, f"{one['file']} cannot be read: {error}", _AGAIN.format(product))
+        total += sum(wanted.kind == "function" for wanted in module.imports)
+        if nowhere := [wanted.name for wanted in missing(module)]:
+            problems.append(f"{one['file']} asks for {listed(nowhere)}, which no page has")
+    return failed(name, listed(problems), cure) if problems else proven(name, f"{total} functions, all of the page")

@@ -1,0 +1,169 @@
+"""Runs doit's tasks in threads of which, as long as actions are quick, one works at a time.
+
+doit's own runner hands every task from a dispatching thread to a working one and back. Where actions take less than a
+millisecond, as restored ones do, those threads do nothing but take Python's lock from each other at every system call:
+eleven thousand actions take twice the CPU that one thread needs. Here each thread finds its next task by itself, and
+takes turns with the others; but nobody waits for one that is at the same action for longer than `PATIENCE`, so
+compilers run side by side. `dodo` puts it in the place of doit's. It knows doit, and nothing of what tasks do.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from doit import cmd_run
+from doit.control import TaskDispatcher
+from doit.exceptions import InvalidTask
+from doit.runner import Runner
+
+from .dispatch import HOLD, Dispatcher
+from .tasks import ActionTask
+
+PATIENCE = 0.005
+"""Seconds after which an action no longer counts as quick."""
+
+
+def install() -> None:
+    """Have doit use this runner, whatever `par_type` says: it looks the names up when a run begins, its only seam.
+
+    `-P process` would have doit send tasks to processes of its own; what is heavy runs in workers' processes already.
+    """
+    cmd_run.MThreadRunner = cmd_run.MRunner = Threads
+
+
+class Turns:
+    """One thread at a time has the turn. To hold it is good manners, and protects nothing."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._actions = 0
+
+    def take(self, mine: threading.Lock | None) -> threading.Lock:
+        """Before each action: get the turn or, with what the last call gave, keep it if nobody has lost patience."""
+        while mine is None or mine is not self._turn:
+            turn, seen = self._turn, self._actions
+            if turn.acquire(timeout=PATIENCE):
+                mine = turn  # unless its last holder was given up meanwhile: then there is another one
+            elif turn is self._turn and seen == self._actions:
+                mine = threading.Lock()
+                mine.acquire()
+                self._turn = mine
+        self._actions += 1
+        return mine
+
+
+class Threads(Runner):  # type: ignore[misc]
+    """See the module's paragraph; arguments as of doit's MThreadRunner."""
+
+    def __init__(self, *args: Any, num_process: int | None = None) -> None:
+        """The number of threads is the last of the arguments when doit calls this."""
+        *rest, count = args if num_process is None else (*args, num_process)
+        super().__init__(*rest)
+        self._count = count
+        self._turns = Turns()
+        self._changed = threading.Condition()
+        self._holding = 0
+        self._over = False
+        self._error: BaseException | None = None
+
+    @staticmethod
+    def available() -> bool:
+        """Whether this machine can do it; what doit asks of a runner with processes."""
+        return True
+
+    def run_tasks(self, task_dispatcher: TaskDispatcher) -> None:
+        """Run all tasks; see doit's Runner."""
+        tasks = task_dispatcher.tasks
+        if Dispatcher.suits(tasks.values()):
+            task_dispatcher = Dispatcher(tasks, task_dispatcher.selected_tasks)
+        threads = [
+            threading.Thread(target=self._work, args=(task_dispatcher,), name=f"doit-{i}", daemon=True)
+            for i in range(self._count)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def select_task(self, node: Any, tasks: Any) -> bool:
+        """Whether the task has to run. One of ours is only asked whether it is fresh: the engine knows all the rest."""
+        task = node.task
+        if type(task) is ActionTask and not (node.bad_deps or node.ignored_deps or self.always_execute):
+            self.reporter.get_status(task)
+            if not self.dep_manager.status_is_ignore(task) and not task.is_fresh:
+                node.run_status = "run"
+                return True
+        return bool(super().select_task(node, tasks))
+
+    def process_task_result(self, node: Any, base_fail: Any) -> None:
+        """What became of a task is told. Of ours doit's database has nothing to remember."""
+        if base_fail is None and type(node.task) is ActionTask:
+            node.run_status = "successful"
+            self.reporter.add_success(node.task)
+        else:
+            super().process_task_result(node, base_fail)
+
+    def _work(self, dispatcher: TaskDispatcher) -> None:
+        """What each thread does."""
+        turn: threading.Lock | None = None
+        finished = None
+        try:
+            while True:
+                turn = self._turns.take(turn)
+                with self._changed:
+                    node = self._next(dispatcher, finished)
+                    if node is None:
+                        return
+                    if node == HOLD:
+                        turn.release()
+                        turn = finished = None
+                        self._hold()
+                        continue
+                failure = self.execute_task(node.task)
+                with self._changed:
+                    self.process_task_result(node, failure)
+                    finished = node
+        except BaseException as error:  # noqa: BLE001 - the thread that waits for this one raises it
+            self._error = error
+            self._stop_running = True
+        finally:
+            if turn is not None:
+                turn.release()
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def _next(self, dispatcher: TaskDispatcher, finished: Any) -> Any:
+        """The next task that has to run, `HOLD`, or None when there is nothing left to start.
+
+        Args:
+            dispatcher: doit's; not to be used by two threads at a time.
+            finished: what this thread has just finished, if anything; others may have waited for that.
+        """
+        if finished is not None and self._holding:
+            self._changed.notify_all()
+        node = finished
+        while not self._stop_running:
+            try:
+                node = dispatcher.generator.send(node)
+            except StopIteration:
+                return None
+            if node == HOLD:
+                return HOLD
+            if self.select_task(node, dispatcher.tasks):
+                return node
+        return None
+
+    def _hold(self) -> None:
+        """Wait until another thread has finished something."""
+        if self._holding == self._count - 1 and not self._over:
+            raise InvalidTask("tasks wait for each other")
+        self._holding += 1
+        try:
+            if not self._over:
+                self._changed.wait()
+        finally:
+            self._holding -= 1

@@ -1,0 +1,85 @@
+"""What the actions of a matrix cannot be run without, besides Python: compilers and SDKs that this machine lacks.
+
+`doit doctor` reads it, before a build does its part and fails at the first of them. A linker is not among them: what
+cannot be linked here is not proven, and made all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.action import Action, Tool
+
+_STEPS = {
+    "runtime": "the runtime of",
+    "wasm_runtime": "the modules of",
+    "wasm": "the modules of",
+    "compile": "the metallibs of",
+}
+"""Steps that fail without their tools, and what they make of a backend."""
+
+_MAC = "or give archives that a Mac has built: `prebuilt:` in `runtime`"
+_CPP = "apt-get install g++, or what it is called here"
+_CROSS = "apt-get install g++-aarch64-linux-gnu, or give `prebuilt:` archives"
+
+_TOOLS = {
+    "metal": (
+        "Apple's Metal compiler",
+        "build on a Mac (xcodebuild -downloadComponent MetalToolchain), or ship `kernels: source`",
+    ),
+    "sdk": ("Xcode", f"build on a Mac with Xcode, {_MAC}"),
+    "ndk": ("Android's NDK", "install it with sdkmanager and set ANDROID_NDK_HOME, or give `prebuilt:` archives"),
+    "emcc": ("Emscripten", "install emsdk, source emsdk_env.sh"),
+    "cmake": ("CMake", "pip install cmake"),
+    "cargo": ("Cargo, for mlc_llm's tokenizers", "install Rust: https://rustup.rs"),
+    "cc": ("a C compiler", _CPP),
+    "c++": ("a C++ compiler", _CPP),
+    "aarch64-cc": ("a C compiler for aarch64", _CROSS),
+    "aarch64-c++": ("a C++ compiler for aarch64", _CROSS),
+}
+"""Tool, without an SDK's name -> what people call it, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A tool that is missing.
+
+    Attributes:
+        made: what cannot be made, e.g. `the runtime of`.
+        backends: for which.
+        tool: what people call it.
+        cure: how to get it, or to do without.
+    """
+
+    made: str
+    backends: tuple[str, ...]
+    tool: str
+    cure: str
+
+
+def missing(actions: Iterable[Action], find: Callable[[str], Tool | None], *, rust: bool = False) -> list[Need]:
+    """What is not here and has to be, each tool once.
+
+    Args:
+        actions: of the whole plan.
+        find: see `run.tools.Finder`.
+        rust: whether the runtime is built from a checkout with parts in Rust, which no action names.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for action in actions:
+        for name in _needed(action, rust=rust):
+            if find(name) is None:
+                backends = found.setdefault((_STEPS[action.step], name.partition(":")[0]), [])
+                backend = str(action.params["backend"]["name"])
+                if backend not in backends:
+                    backends.append(backend)
+    return [Need(made, tuple(backends), *_TOOLS[name]) for (made, name), backends in found.items()]
+
+
+def _needed(action: Action, *, rust: bool) -> Iterator[str]:
+    if action.step not in _STEPS:
+        return
+    yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS)
+    if rust and action.step == "runtime" and action.params["prebuilt"] is None:
+        yield "cargo"

@@ -1,0 +1,145 @@
+"""The section `runtime`, and where Metal's kernels are compiled."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.plan import plan
+
+TEXT = """\
+version: 1
+models:
+  one: {factory: recipe.py:build, variants: {f32: {}}}
+backends:
+  ios: {preset: iphone%s}
+  sim: {preset: iphone-simulator}
+  linux: {preset: linux-x86_64}
+  web: {preset: webgpu}
+matrix: {model: [one], backend: [ios, sim, linux, web]}
+products:
+  apple: {kind: xcframework, backends: [ios, sim]}
+  page: {kind: web, backends: [web]}
+%s
+"""
+
+
+@pytest.fixture
+def checkout(project):
+    (project / "tvm").mkdir()
+    return project / "tvm"
+
+
+def text(runtime="", backend=""):
+    return TEXT % (backend, runtime)
+
+
+def actions(matrix):
+    return {action.name: action for action in plan(matrix, {})}
+
+
+def test_a_checkout_is_for_every_backend_of_a_product(expand, checkout):
+    matrix = expand(text("runtime: {source: tvm}"))
+    assert matrix.runtime.backends == ("ios", "sim", "web")
+    found = actions(matrix)
+    assert {name for name in found if "runtime:" in name or name.startswith("wasm:")} == {
+        "runtime:ios", "runtime:sim", "wasm_runtime:web", "wasm:web"
+    }  # fmt: skip
+    assert found["runtime:ios"].tools == ("checkout:runtime", "cmake", "sdk:iphoneos")
+    assert found["wasm_runtime:web"].tools == ("checkout:runtime", "emcc")
+    assert found["wasm:web"].outputs == ("one-f32-webgpu.wasm", "wasm.json")
+    assert found["linkkit:apple"].upstream["runtime:ios"].action == "runtime:ios"
+    assert found["linkkit:page"].upstream["wasm:web"].action == "wasm:web"
+    assert found["verify:sim"].upstream["runtime"].action == "runtime:sim"
+    assert "runtime" not in found["verify:linux"].upstream
+
+
+def test_no_path_of_this_machine_is_in_a_key(expand, checkout):
+    for action in actions(expand(text("runtime: {source: tvm}"))).values():
+        assert str(checkout.parent) not in str(action.params)
+
+
+def test_without_the_section_there_is_no_runtime(expand):
+    matrix = expand(text())
+    assert matrix.runtime is None
+    assert not [name for name in actions(matrix) if "runtime" in name]
+
+
+def test_backends_may_be_named(expand, checkout):
+    assert expand(text("runtime: {source: tvm, backends: [linux, web]}")).runtime.backends == ("linux", "web")
+
+
+@pytest.mark.parametrize("variable", ["TVM_SOURCE_DIR", "MLC_LLM_SOURCE_DIR"])
+@pytest.mark.parametrize("written", ["${}", "${{{}}}", "${}/inside"])
+def test_a_variable_stands_for_its_value(expand, checkout, monkeypatch, variable, written):
+    (checkout / "inside").mkdir()
+    monkeypatch.setenv(variable, str(checkout))
+    source = expand(text(f'runtime: {{source: "{written.format(variable)}"}}')).runtime.source
+    assert source == str(checkout) + ("/inside" if "inside" in written else "")
+
+
+def test_options_are_what_cmake_reads(expand, checkout):
+    options = expand(text("runtime: {source: tvm, options: {USE_MPS: ON, USE_RPC: off, LEVEL: 2, NAME: a b}}")).runtime
+    assert options.options == {"USE_MPS": "ON", "USE_RPC": "OFF", "LEVEL": "2", "NAME": "a b"}
+
+
+def test_prebuilt_archives_stand_for_a_build(expand, project, checkout):
+    (project / "libtvm_runtime.a").write_text("")
+    digest = "0" * 64
+    matrix = expand(
+        text(
+            "runtime: {source: tvm, prebuilt: "
+            f"{{ios: [libtvm_runtime.a, {{path: libtvm_runtime.a, sha256: '{digest}'}}]}}}}"
+        )
+    )
+    found = actions(matrix)
+    assert found["runtime:ios"].files == {"prebuilt:0": "libtvm_runtime.a", "prebuilt:1": "libtvm_runtime.a"}
+    assert found["runtime:ios"].params["prebuilt"] == [None, digest]
+    assert found["runtime:ios"].tools == ()
+    assert found["runtime:sim"].params["prebuilt"] is None
+
+
+@pytest.mark.parametrize(
+    ("runtime", "message"),
+    [
+        ("runtime: {}", "this runtime comes from nowhere"),
+        ("runtime: {source: nothing}", "there is no directory `nothing`"),
+        ("runtime: {source: $TVM_SOURCE_DIR}", "the variable TVM_SOURCE_DIR is not set"),
+        ("runtime: {source: tvm, backends: [ois]}", "no cell is compiled for backend `ois`"),
+        ("runtime: {source: tvm, backends: [ios]}", "product apple has a runtime for some of its backends"),
+        ("runtime: {prebuilt: {ios: [libtvm_runtime.a]}}", "nobody says where the runtime of sim, web comes from"),
+        ("runtime: {source: tvm, prebuilt: {ois: [libtvm_runtime.a]}}", "unknown backend `ois`"),
+        ("runtime: {source: tvm, prebuilt: {web: [libtvm_runtime.a]}}", "a runtime for wasm is not an archive"),
+        ("runtime: {source: tvm, prebuilt: {ios: [nothing.a]}}", "there is no file `nothing.a`"),
+        ("runtime: {source: tvm, sources: tvm}", "runtime.sources: unknown key"),
+    ],
+)
+@pytest.mark.usefixtures("checkout")
+def test_what_is_wrong_is_said_with_its_place(refuse, project, monkeypatch, runtime, message):
+    monkeypatch.delenv("TVM_SOURCE_DIR", raising=False)
+    (project / "libtvm_runtime.a").write_text("")
+    said = refuse(text(runtime))
+    assert message in said
+    assert said.startswith("targets.yaml:13:")
+
+
+def test_kernels_are_source_where_nobody_says_otherwise(expand):
+    found = {backend.name: backend.kernels for backend in expand(text()).backends}
+    assert found == {"ios": "source", "sim": "source", "linux": None, "web": None}
+
+
+def test_a_metallib_brings_its_compiler_into_the_key(expand):
+    found = actions(expand(text(backend=", kernels: metallib")))
+    assert found["compile:one-f32@ios"].tools == ("metal:iphoneos",)
+    assert found["compile:one-f32@ios"].params["backend"]["kernels"] == "metallib"
+    assert found["compile:one-f32@sim"].tools == ()
+
+
+def test_where_kernels_are_compiled_is_nothing_to_the_runtime(expand, checkout):
+    one = actions(expand(text("runtime: {source: tvm}")))["runtime:ios"]
+    other = actions(expand(text("runtime: {source: tvm}", ", kernels: metallib")))["runtime:ios"]
+    assert one.params == other.params
+
+
+def test_only_metal_has_that_choice(refuse):
+    said = refuse(text().replace("preset: webgpu", "preset: webgpu, kernels: metallib"))
+    assert "only Metal has a choice of kernels, and the device is webgpu" in said

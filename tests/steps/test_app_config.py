@@ -1,0 +1,130 @@
+"""The step app_config: records of MLC's apps and WebLLM, and one copy of the weights they speak of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import webllm
+from pipeline.errors import StepError
+from pipeline.steps import app_config
+
+METADATA = {
+    "model_type": "qwen3", "quantization": "q4f16_1", "context_window_size": 64, "sliding_window_size": -1,
+    "params": [{"name": "w", "shape": [10, 2], "dtype": "float16"}], "memory_usage": {"prefill": 1000, "decode": 7},
+}  # fmt: skip
+CHAT = {
+    "model_type": "qwen3", "quantization": "q4f16_1", "tokenizer_files": ["tokenizer.json", "vocab.json"],
+    "model_config": {"num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 3},
+}  # fmt: skip
+NEED = 10 * 2 * 2 + 1000 + 2 * 2 * (1 * 2 * 3) * 64
+URL = "https://huggingface.co/mlc-ai/Qwen3-0.6B-q4f16_1-MLC"
+FILE = "Qwen3-0.6B-q4f16_1-ctx4k_cs2k-webgpu.wasm"
+
+
+@pytest.fixture
+def run(job, tmp_path):
+    """Run the step on one model; return its outputs as JSON documents and paths, and its facts."""
+    folders = {name: tmp_path / name for name in ("objects", "config", "bundle", "module")}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["objects"] / "qwen3_devc.o").write_bytes(b"\0code\0" + json.dumps(METADATA).encode() + b"\0more")
+    (folders["config"] / "mlc-chat-config.json").write_text(json.dumps(CHAT))
+    (folders["config"] / "tokenizer.json").write_text("{}")
+    (folders["bundle"] / "params_shard_0.bin").write_bytes(b"\1" * 5000)
+    (folders["bundle"] / "sub").mkdir()
+    (folders["bundle"] / "sub" / "more.json").write_text("1")
+    (folders["module"] / FILE).write_bytes(b"\0asm")
+
+    def make(kind="xcframework", *, base_url=None, **changes):
+        model = {
+            "subject": "qwen3-q4", "model_id": "Qwen3", "model_lib": "qwen3_q4f16_1_x", "bundle_weight": False,
+            "url": URL,
+            "estimated_vram_bytes": None, "file": FILE, "quantization": None, "low_resource_required": None,
+            "overrides": {"context_window_size": 4096, "prefill_chunk_size": 2048}, **changes,
+        }  # fmt: skip
+        inputs = {f"{role}:qwen3-q4": folder for role, folder in folders.items()}
+        made = job({"kind": kind, "base_url": base_url, "models": [model]}, inputs)
+        facts = app_config.run(made)
+        name = "webllm-model-list.json" if kind == "web" else "bundle/mlc-app-config.json"
+        return json.loads((made.out / name).read_text())["model_list"], made.out, facts
+
+    make.folders = folders
+    return make
+
+
+def test_an_app_of_mlc_reads_the_record(run):
+    (record,), out, facts = run()
+    assert record == {
+        "model_id": "Qwen3", "model_lib": "qwen3_q4f16_1_x", "model_url": URL, "estimated_vram_bytes": NEED
+    }  # fmt: skip
+    assert [path.name for path in (out / "bundle").iterdir()] == ["mlc-app-config.json"]
+    assert facts["memory"]["qwen3-q4"] == {"parameters": 40, "temporary": 1000, "cache": NEED - 1040}
+    text = (out / "bundle/mlc-app-config.json").read_text()
+    assert text.startswith('{\n  "model_list": [\n    {\n      "model_id"')
+    assert text.endswith("}\n")
+
+
+def test_shipped_weights_are_beside_the_record_and_no_copy(run):
+    (record,), out, facts = run(bundle_weight=True)
+    assert (record["model_path"], "model_url" in record) == ("Qwen3", False)
+    one, other = run.folders["bundle"] / "params_shard_0.bin", out / "bundle/Qwen3/params_shard_0.bin"
+    assert (one.stat().st_ino, one.stat().st_nlink) == (other.stat().st_ino, 2)
+    assert (out / "bundle/Qwen3/sub/more.json").read_text() == "1"
+    assert facts["bundled"] == ["qwen3-q4"]
+
+
+def test_on_android_mlc_wants_an_address_where_there_is_one(run):
+    assert run("android", bundle_weight=True)[0][0]["model_url"] == URL
+    assert run("android", bundle_weight=True, url=None)[0][0]["model_path"] == "Qwen3"
+
+
+def test_what_targets_yaml_says_of_the_memory_is_what_the_record_says(run):
+    assert run(estimated_vram_bytes=3_000_000_000)[0][0]["estimated_vram_bytes"] == 3_000_000_000
+
+
+def test_webllm_reads_the_record(run):
+    (record,), out, _ = run("web")
+    assert record == {
+        "model": URL,
+        "model_id": "Qwen3",
+        "model_lib": f"wasm/{FILE}",
+        "overrides": {"context_window_size": 4096},
+        "vram_required_MB": round(NEED / webllm.MIB, 2),
+        "low_resource_required": True,
+        "required_features": ["shader-f16"],
+        "integrity": {
+            "config": webllm.sri(run.folders["config"] / "mlc-chat-config.json"),
+            "model_lib": webllm.sri(run.folders["module"] / FILE),
+            "tokenizer": {"tokenizer.json": webllm.sri(run.folders["config"] / "tokenizer.json")},
+        },
+    }
+    assert [path.name for path in out.iterdir()] == ["webllm-model-list.json"]
+
+
+def test_a_page_gets_shipped_weights_where_webllm_looks_for_them(run):
+    (record,), out, _ = run("web", base_url="https://example.com/ai/", bundle_weight=True)
+    assert record["model"] == "https://example.com/ai/models/Qwen3/resolve/main/"
+    assert record["model_lib"] == f"https://example.com/ai/wasm/{FILE}"
+    one, other = run.folders["bundle"] / "params_shard_0.bin", out / "models/Qwen3/resolve/main/params_shard_0.bin"
+    assert one.stat().st_ino == other.stat().st_ino
+
+
+def test_nobody_says_how_much_memory_a_model_takes(run):
+    (run.folders["objects"] / "qwen3_devc.o").write_bytes(b"\0nothing\0")
+    with pytest.raises(StepError, match="does not say how much memory") as caught:
+        run()
+    assert "estimated_vram_bytes" in str(caught.value)
+    (record,), _, facts = run(estimated_vram_bytes=5)
+    assert record["estimated_vram_bytes"] == 5
+    assert facts["memory"] == {"qwen3-q4": None}
+
+
+@pytest.mark.parametrize(("text", "what"), [(None, "have no mlc-chat"), ("{", "is no JSON"), ("[]", "no JSON object")])
+def test_a_config_that_cannot_be_read(run, text, what):
+    path: Path = run.folders["config"] / "mlc-chat-config.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(StepError, match=what):
+        run()

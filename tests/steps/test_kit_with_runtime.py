@@ -1,0 +1,108 @@
+"""Kits that bring the runtime along: CMake and Cargo really link it, whole where it registers itself."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+
+import pytest
+from standin_kits import HOST, MODELS, REGISTERED
+from standin_models import run_tool
+
+from pipeline.binary.ar import Member, write_archive
+from pipeline.steps import linkkit
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the host of these kits is x86-64")
+
+SOURCES = {
+    # Nothing refers to the loader: it lives only where all of the library is linked.
+    "tvm_runtime": """
+#include <stdio.h>
+int tokenize(void);
+__attribute__((constructor)) static void startup(void) { printf("loader%d\\n", tokenize()); }
+""",
+    "tvm_ffi_static": """
+#include <stdio.h>
+int TVMFFIEnvModRegisterSystemLibSymbol(const char *name, void *symbol) { puts(name); return symbol == 0; }
+""",
+    "tokenizers_cpp": "int sentences(void);\nint tokenize(void) { return sentences(); }\n",
+    "sentencepiece": "int sentences(void) { return 7; }\n",
+}
+WHOLE = {"tvm_runtime", "tvm_ffi_static"}
+
+CMAKE = """
+cmake_minimum_required(VERSION 3.13)
+project(app C)
+{prelude}
+find_package(models CONFIG REQUIRED PATHS "{kit}")
+add_executable(app main.c)
+target_link_libraries(app PRIVATE slipway::models)
+"""
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    listed = []
+    for name, text in SOURCES.items():
+        source, made = folder / f"{name}.c", folder / f"{name}.o"
+        source.write_text(text)
+        run_tool("cc", "-c", "-fPIC", source, "-o", made)
+        (folder / f"lib{name}.a").write_bytes(write_archive([Member(made.name, made.read_bytes())], "gnu"))
+        listed.append({"name": name, "file": f"lib{name}.a", "whole": name in WHOLE})
+    (folder / "runtime.json").write_text(json.dumps({"libraries": listed}))
+    return folder
+
+
+@pytest.fixture
+def kit(job, build_archive, runtime, tmp_path):
+    params = {"product": "models", "library": "models", "kind": "native", "backends": [HOST], "overrides": False}
+    made = job(params, {"archive:host": build_archive(HOST, MODELS), "runtime:host": runtime})
+    linkkit.run(made)
+    folder = tmp_path / "my kits" / "models"
+    shutil.copytree(made.out, folder)
+    return folder
+
+
+def test_link_json_says_what_is_linked_and_in_which_order(kit):
+    part = json.loads((kit / "link.json").read_text())["parts"][0]
+    assert [one["name"] for one in part["runtime"]] == list(SOURCES)
+    words = {one["name"]: one["linker_words"] for one in part["runtime"]}
+    assert words["tvm_runtime"] == ["--whole-archive", "host/libtvm_runtime.a", "--no-whole-archive"]
+    assert words["tokenizers_cpp"] == ["host/libtokenizers_cpp.a"]
+    assert {"stdc++", "pthread", "dl"} <= set(part["system_libraries"])
+
+
+@pytest.mark.parametrize("prelude", ["", "set(CMAKE_VERSION 3.20.0)"], ids=["whole-archive-feature", "before-3.24"])
+def test_cmake_links_models_and_runtime(kit, tmp_path, prelude):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "CMakeLists.txt").write_text(CMAKE.format(kit=kit, prelude=prelude))
+    (project / "main.c").write_text("int main(void) { return 0; }\n")
+    run_tool("cmake", "-S", project, "-B", project / "build")
+    run_tool("cmake", "--build", project / "build")
+    assert sorted(run_tool(str(project / "build/app")).split()) == sorted([*REGISTERED, "loader7"])
+
+
+def test_cargo_links_models_and_runtime(kit, tmp_path):
+    app = tmp_path / "app"
+    (app / "src").mkdir(parents=True)
+    (app / "Cargo.toml").write_text(
+        '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n[workspace]\n'
+        f'[dependencies]\nslipway-models = {{ path = "{kit}/rust" }}\n'
+    )
+    (app / "src/main.rs").write_text("fn main() { assert_eq!(slipway_models::MODELS.len(), 2); }\n")
+    run_tool("cargo", "build", "--offline", "--release", "--manifest-path", app / "Cargo.toml")
+    done = subprocess.run([app / "target/release/app"], capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(done.stdout.split()) == sorted([*REGISTERED, "loader7"])
+
+
+def test_a_kit_without_a_runtime_says_so(job, build_archive):
+    params = {"product": "models", "library": "models", "kind": "native", "backends": [HOST], "overrides": False}
+    made = job(params, {"archive:host": build_archive(HOST, MODELS)})
+    linkkit.run(made)
+    assert "is not part of this kit" in (made.out / "modelsConfig.cmake").read_text()
+    assert "runtime:" not in (made.out / "rust/build.rs").read_text()
