@@ -16,23 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__, snapshot
-from .action import Action, Json, Worker
+from .action import Action, Json
 from .options import OPTIONS, Options
 
 if TYPE_CHECKING:
     from .last_plan import Update
     from .matrix.cells import Matrix
     from .run.engine import Engine
-    from .run.worker import ForkWorker
     from .toolchains.environment import Environment
 
 PACKAGE = Path(__file__).resolve().parent
 
 CHECKOUT = "checkout:"
 """Before the name of sources that are built (see `run.native_tools`)."""
-
-CURRENT = "current"
-"""The toolchain that is the Python we run in."""
 
 
 Planner = Callable[["Session"], Iterable[Action]]
@@ -67,6 +63,7 @@ class Session:
 
     Attributes:
         running: whether tasks are run, and not just asked about.
+        worker: the worker of a toolchain by its name; see `run.workers`.
     """
 
     def __init__(
@@ -86,6 +83,7 @@ class Session:
         from .run.engine import Engine  # noqa: PLC0415
         from .run.memory import Admission, available  # noqa: PLC0415
         from .run.tools import Finder  # noqa: PLC0415
+        from .run.workers import ToolchainWorkers  # noqa: PLC0415
         from .run.workshop import StepModules, Toolbox, Workshop  # noqa: PLC0415
         from .store.digest import DigestMemo  # noqa: PLC0415
         from .store.ledger import Ledger  # noqa: PLC0415
@@ -110,9 +108,8 @@ class Session:
         self._store = Store(
             os.environ.get("SLIPWAY_STORE") or build / "store", Remote.from_environment(self.note), note=self.note
         )
-        self._workers: dict[tuple[str, bool], ForkWorker] = {}
+        self.worker = ToolchainWorkers(self.root, self.environment, self.note)
         self._environments: dict[str, Environment] = {}
-        self._guards: dict[str, threading.Lock] = {}
         self._states: dict[str, snapshot.State] = {}
         self.update = _update(str(targets), found)
         if self.update is None:
@@ -255,8 +252,7 @@ class Session:
         Where it was interrupted this process is about to die, some of its threads are still in the middle of an
         action, and nobody waits for uploads: the locks go with it and no sooner.
         """
-        for worker in self._workers.values():
-            worker.close()
+        self.worker.close()
         if interrupted:
             self._memo.save()
             return
@@ -319,51 +315,6 @@ class Session:
                 self._states.setdefault(path, snapshot.look(path))
         checkouts = {name: tool for name, tool in self._tools.found.items() if name.startswith(CHECKOUT)}
         return all(self.finder.find(name) == tool for name, tool in checkouts.items())
-
-    def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
-        """The worker of a toolchain, whose environment is made first where that is ours to do.
-
-        Args:
-            toolchain: its name.
-            fresh: see `pipeline.action.Services`.
-
-        Raises:
-            SlipwayError: the environment is not there, or cannot be made.
-        """
-        from .run.worker import ForkWorker, FreshWorker  # noqa: PLC0415
-
-        fresh = self._cannot_fork(toolchain) if fresh is None else fresh
-        with _GUARD:
-            guard = self._guards.setdefault(toolchain, threading.Lock())
-        with guard:  # making an environment takes minutes, in which others shall have theirs
-            if (toolchain, fresh) not in self._workers:
-                if toolchain == CURRENT:
-                    made = FreshWorker() if fresh else ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
-                else:
-                    from .run.workshop import LOGS  # noqa: PLC0415
-
-                    environment = self.environment(toolchain)
-                    log = self.root / LOGS / f"toolchain.{toolchain}.log"
-                    python = environment.ensure(log=log, note=self.note)
-                    path, variables = environment.path, environment.variables
-                    made = (
-                        FreshWorker(python, path=path, env=variables)
-                        if fresh
-                        else ForkWorker(python, preload=["tvm"], path=path, env=variables)
-                    )
-                self._workers[toolchain, fresh] = made
-            return self._workers[toolchain, fresh]
-
-    def _cannot_fork(self, toolchain: str) -> bool:
-        """Whether the toolchain's probe found that children forked from it do not work."""
-        import json  # noqa: PLC0415
-
-        action = self.engine.actions[f"toolchain:{toolchain}"]
-        try:
-            probe = json.loads((self.root / action.out / "probe.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False  # nobody has asked yet
-        return probe.get("fork") is False
 
     def _pin(self, action: Action, lock: Json) -> None:
         """Write down what weights or a toolchain turned out to be, so that every later run gets the same."""

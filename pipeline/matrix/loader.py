@@ -19,7 +19,8 @@ from pipeline.errors import MatrixError
 from .document import Document, Steps
 from .fields import MEANINGS
 from .problems import Report, suggest
-from .schema import VERSION, WEIGHT_KINDS, WEIGHT_TAGS, Targets
+from .schema import VERSION, Targets
+from .weights_schema import WEIGHT_KINDS, WEIGHT_TAGS
 
 _EXPECTED = {
     "string_type": "text",

@@ -20,6 +20,7 @@ from .document import Steps
 from .loader import validate
 from .problems import Report
 from .recipe_names import defined_names
+from .weights_schema import WEIGHT_KINDS, PathWeights
 
 _RESERVED = ("system_lib_prefix", "overrides")
 _FUNCTIONS = ("factory", "check")
@@ -119,7 +120,7 @@ def missing_files(name: str, spec: schema.Model, root: Path, report: Report) -> 
                 _exists((*here, key, "reads", number), read, root, report)
             continue
         _exists((*here, key), written, root, report)
-    if isinstance(spec.weights, schema.PathWeights):
+    if isinstance(spec.weights, PathWeights):
         _exists((*here, "weights", "path"), spec.weights.path, root, report)
 
 
@@ -173,7 +174,7 @@ def _weights(spec: schema.Model) -> dict[str, Json] | None:
     fields: dict[str, Json] = spec.weights.model_dump(mode="json", exclude_defaults=True)
     if "path" in fields:
         fields["path"] = normal(fields["path"])
-    return {"kind": next(kind for kind in schema.WEIGHT_KINDS if kind in fields), **fields}
+    return {"kind": next(kind for kind in WEIGHT_KINDS if kind in fields), **fields}
 
 
 def _options(spec: schema.Model, variant: schema.Variant) -> dict[str, Json]:
