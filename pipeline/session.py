@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__, snapshot
 from .action import Action, Json
+from .errors import MatrixError
 from .options import OPTIONS, Options
 
 if TYPE_CHECKING:
@@ -380,6 +381,18 @@ def use(planner: Planner, steps: str) -> None:
     Raises:
         SlipwayError: see `current`.
     """
+    _check_names(sys.argv[1:])
     found = snapshot.FOUND[0] if snapshot.FOUND else None
     targets = Path(snapshot.targets_path(sys.argv[1:]))
     _current[:] = [Session(targets, OPTIONS, found=found, planner=planner, steps=steps)]
+
+
+def _check_names(arguments: Iterable[str]) -> None:
+    """Refuse `targtes=other.yaml`, which doit would take for a setting of the project's own tasks."""
+    import difflib  # noqa: PLC0415
+
+    for name in (word.partition("=")[0] for word in arguments if "=" in word and not word.startswith("-")):
+        if name != "targets" and difflib.get_close_matches(name, ["targets"], cutoff=0.75):
+            raise MatrixError(
+                f"there is no setting `{name}=`", where="the command line", cure="did you mean targets=PATH?"
+            )

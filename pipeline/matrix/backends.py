@@ -29,11 +29,14 @@ _SPELLINGS = {"arm64": "(?:arm64|aarch64)", "x86_64": "x86_64", "wasm32": "wasm3
 """How LLVM spells an architecture in a triple, as a regular expression."""
 
 _LOWEST: Mapping[tuple[Platform, str], str] = {
+    ("ios", "arm64"): "7.0",
     ("ios-simulator", "arm64"): "14.0",
     ("maccatalyst", "arm64"): "14.0",
+    ("maccatalyst", "x86_64"): "13.1",
     ("macos", "arm64"): "11.0",
 }
-"""Where Apple silicon begins. LLVM writes this version into objects that ask for less, and says nothing."""
+"""Where a platform begins on an architecture. Of Apple silicon LLVM writes this into objects that ask for less, and
+says nothing."""
 
 _VERSION = "{deployment_target}"
 

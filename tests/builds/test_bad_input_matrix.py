@@ -155,6 +155,7 @@ def test_a_matrix_file_that_is_not_there(built):
         cure = "cure: write one with: doit init; or name another: doit targets=PATH"
         assert refused(built) == f"ERROR: targets.yaml: there is no such file\n  {cure}\n"
         assert "nowhere.yaml: there is no such file" in refused(built, "targets=nowhere.yaml")
+        assert "there is no setting `targtes=`\n  cure: did you mean targets=PATH?" in refused(built, "targtes=x.yaml")
         assert "weights: the file cannot be read: Is a directory" in refused(built, "targets=weights")
 
 

@@ -164,6 +164,10 @@ def test_a_backend_no_preset_knows():
             "b.deployment_target: macos on arm64 begins with 11.0, not",
         ),
         (
+            {"preset": "iphone", "deployment_target": "6.1"},
+            "b.deployment_target: ios on arm64 begins with 7.0, not 6.1",
+        ),
+        (
             {"preset": "macabi", "triple": "arm64-apple-ios13.1-macabi"},
             "b.triple: maccatalyst on arm64 begins with 14.0",
         ),
