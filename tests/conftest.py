@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from projects import Project, tiny_project
+
+# A shell without job control starts what it puts in the background deaf to Ctrl-C, and so are all children then; some
+# tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -130,14 +130,14 @@ def test_a_toolchain_without_mlc_says_what_to_do(made):
 
 
 def test_a_tvm_of_two_versions_is_refused(made):
-    wrong = "\nimport tvm\ntvm.__version__ = '0.1.0'\n"
+    wrong = "import tvm; tvm.__version__ = '0.1.0'\n"
     compiler_wheel(made.path("wheels"), "3.0", STANDIN.read_text())
     made.edit("targets.yaml", "requirements: [standin-compiler]", "requirements: [standin-compiler==3.0]")
     made.ok("toolchain:mlc")
     (packages,) = made.path("build/toolchains").glob("mlc-*/lib/python*/site-packages")
     found = [path for path in packages.parents if path.name.startswith("mlc-")]
     assert found
-    (packages / "sitecustomize.py").write_text(wrong)
+    (packages / "wrong.pth").write_text(wrong)  # read last; a `sitecustomize` of the system's would hide ours
     made.ok("forget", "toolchain:mlc")
     run = made.doit("toolchain:mlc")
     assert run.status != 0
