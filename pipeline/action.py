@@ -122,8 +122,18 @@ class Worker(Protocol):
         """
 
 
+OPEN = "not_proven"
+"""The fact of a result that says how many questions about it this machine could not answer; where strict, none may."""
+
+
 class Services(Protocol):
-    """What a step may ask of whoever runs it."""
+    """What a step may ask of whoever runs it.
+
+    Attributes:
+        strict: a result that leaves questions open is an error. In no key: it changes no result.
+    """
+
+    strict: bool
 
     def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
         """The worker of a toolchain (`current` is the Python that runs doit).

@@ -33,7 +33,6 @@ def plan(
     lock: Mapping[str, Json],
     *,
     frozen: Mapping[str, Sequence[str] | None] | None = None,
-    strict: bool = False,
 ) -> tuple[Action, ...]:
     """Return every action of the matrix, upstream before downstream.
 
@@ -41,7 +40,6 @@ def plan(
         matrix: what targets.yaml asks for.
         lock: model name -> entry of slipway.lock (commit and files of its weights).
         frozen: toolchain name -> the exact requirements that slipway.lock pins for it on this platform.
-        strict: a proof that could not be made (no linker) is an error.
 
     Raises:
         MatrixError: something is asked for that this version cannot build.
@@ -56,8 +54,8 @@ def plan(
         *_kits(matrix),
         *_bundles(matrix),
         *app_config_actions(matrix),
-        *_verify_backends(matrix, strict=strict),
-        *_verify_products(matrix, strict=strict),
+        *_verify_backends(matrix),
+        *_verify_products(matrix),
     ]
     actions.append(_manifest(matrix, actions))
     return tuple(actions)
@@ -147,7 +145,7 @@ def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict
     return files, upstream
 
 
-def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
+def _verify_backends(matrix: Matrix) -> Iterator[Action]:
     for backend, cells in by_backend(matrix):
         host = backend.preset == "host"
         toolchain = proving_toolchain(cells)
@@ -176,7 +174,6 @@ def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
                 "models": [cell.model.as_params() for cell in cells],
                 "library": matrix.name,
                 "toolchain": toolchain,
-                "strict": strict,
                 "host": host,
                 "checks": {c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
             },
@@ -190,7 +187,7 @@ def _verify_backends(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
         )
 
 
-def _verify_products(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
+def _verify_products(matrix: Matrix) -> Iterator[Action]:
     taken = {backend.name: backend for backend, _ in by_backend(matrix)}
     for product in matrix.products:
         if product.name in taken:
@@ -214,7 +211,6 @@ def _verify_products(matrix: Matrix, *, strict: bool) -> Iterator[Action]:
                 "product_kind": product.kind,
                 "library": matrix.name,
                 "backends": [backend.as_params() for backend in backends],
-                "strict": strict,
             },
             upstream=upstream,
             tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),

@@ -49,7 +49,7 @@ def read_matrix(session: Session) -> Iterable[Action]:
     lock = read_lock(session.lock_path)
     pins = {m.model: lock.entry_for(m.model, m.weights) for m in matrix.models if m.weights is not None}
     frozen = {toolchain.name: session.environment(toolchain.name).frozen for toolchain in matrix.toolchains}
-    return plan(matrix, pins, frozen=frozen, strict=session.options.strict)
+    return plan(matrix, pins, frozen=frozen)
 
 
 class Session:
@@ -137,6 +137,7 @@ class Session:
         self.engine.elsewhere = self.root.resolve() != Path.cwd()
         self.engine.always = options.always
         self.engine.store_only = options.store_only
+        self.engine.strict = self.engine.workshop.strict = options.strict
         self.engine.pin = self._pin
 
     @cached_property

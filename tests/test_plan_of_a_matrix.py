@@ -58,13 +58,6 @@ def test_the_manifest_covers_all_that_is_shipped_and_waits_for_every_proof(defau
     assert set(default["manifest:dist"].upstream) == shipped | proofs
 
 
-def test_strict_is_in_the_key_of_proofs_only():
-    matrix = load(ROOT / "targets.yaml")
-    plain, strict = plan(matrix, {}), plan(matrix, {}, strict=True)
-    differing = {one.step for one, other in zip(plain, strict, strict=True) if one != other}
-    assert differing == {"verify"}
-
-
 def test_neighbours_of_one_family_do_not_follow_each_other(default):
     cells = [action for action in default.values() if action.step == "compile"]
     families = [

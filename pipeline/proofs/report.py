@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.action import Json
+from pipeline.action import OPEN, Json
 from pipeline.errors import VerifyError
 
 State = Literal["proven", "failed", "not proven"]
@@ -83,7 +83,7 @@ def facts(checks: Sequence[Check], summary: str, models: Mapping[str, str]) -> d
         "proven": summary,
         "models": dict(models),
         "checks": len(checks),
-        "not_proven": sum(check.state == "not proven" for check in checks),
+        OPEN: sum(check.state == "not proven" for check in checks),
         "states": {check.name: check.state for check in checks},
     }
 

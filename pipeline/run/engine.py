@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from functools import partial
 from pathlib import Path
 
-from pipeline.action import Action, Json, Upstream
+from pipeline.action import OPEN, Action, Json, Upstream
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.store.digest import DigestMemo
 from pipeline.store.faults import BlobMissing, store_error
@@ -76,6 +76,7 @@ class Engine:
         self.outcomes: dict[str, Outcome] = {}
         self.always = False
         self.store_only = False
+        self.strict = False
         self.elsewhere = False
         self.pin: Callable[[Action, Json], None] = lambda *_: None
         self._base = str(self.root)
@@ -135,7 +136,13 @@ class Engine:
         damaged = self.store.damaged(entry.outputs, f"{self._base}/{action.out}", self.memo)
         if damaged:
             return _stale(f"output {damaged[0]} is missing or was changed", key, fields, tuple(damaged))
+        if self.strict and self._leaves_open(self.store.record(key)):
+            return _stale("not all of it was proven, which --strict asks for", key, fields)
         return UNTOUCHED
+
+    def _leaves_open(self, record: Record | None) -> bool:
+        """Whether a result is no good where everything must be proven."""
+        return record is not None and bool(record.facts.get(OPEN))
 
     def fields(self, action: Action) -> dict[str, Json]:
         """Today's key document of an action whose upstream is in place.
@@ -273,7 +280,7 @@ class Engine:
                 key = keys.digest(fields)
             if not self.always and not (entry is not None and entry.forgotten):
                 found = self.store.lookup(key)
-                if found is not None:
+                if found is not None and not (self.strict and self._leaves_open(found.record)):
                     try:
                         self._place(action, found.record, entry)
                     except BlobMissing:  # it went since we looked: as if it had not been there

@@ -90,7 +90,8 @@ class Workers(Protocol):
 class JobServices(Services):
     """The services of one job; progress goes to whoever watches the run."""
 
-    def __init__(self, name: str, workers: Workers, watch: Watch) -> None:
+    def __init__(self, name: str, workers: Workers, watch: Watch, *, strict: bool) -> None:
+        self.strict = strict
         self._name = name
         self._workers = workers
         self._watch = watch
@@ -169,6 +170,7 @@ class Workshop:
 
     def __init__(self, root: str, tools: Toolbox, workers: Workers, admission: Admission, steps: Steps) -> None:
         self.watch: Watch = lambda *_: None
+        self.strict = False
         self._scratch = f"{root}/{SCRATCH}"
         self._logs = f"{root}/{LOGS}"
         self._tools = tools
@@ -202,7 +204,7 @@ class Workshop:
                 tools={name: self._tools[name] for name in action.tools},
                 out=self._paths[out],
                 log=Path(log),
-                services=JobServices(action.name, self._workers, self.watch),
+                services=JobServices(action.name, self._workers, self.watch, strict=self.strict),
             )
             run = self._steps.load(action.done_by)
             with self._admission(memory), measure() as usage:

@@ -51,14 +51,14 @@ def run(job: Job) -> dict[str, Json]:
         "checks": n, "not_proven": n, "states": {name: state}}`.
 
     Raises:
-        VerifyError: a check failed, or with `strict` could not be made. All of the report is in the log then.
+        VerifyError: a check failed, or could not be made where that is an error. All of the report is in the log then.
         FormatError: an archive that cannot be read at all.
     """
     backend = job.params["kind"] == "backend"
     subject = job.params["backend"]["name"] if backend else job.params["product"]
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
         found = (prove_backend if backend else prove_product)(job, Path(scratch).resolve())
-    settle(subject, found.checks, strict=job.params["strict"], log=job.log)
+    settle(subject, found.checks, strict=job.services.strict, log=job.log)
     write_report(job.out / "report.json", subject, found.checks, found.summary)
     return facts(found.checks, found.summary, found.models)
 

@@ -43,6 +43,11 @@ def test_nothing_runs_without_the_snapshot_either(built):
     assert built.ok().idle
 
 
+def test_a_strict_run_proves_nothing_again_that_is_proven(built):
+    assert built.ok("--strict").idle
+    assert built.ok().idle
+
+
 def test_a_touched_file_rebuilds_nothing(built):
     os.utime(built.path("recipe.py"))
     os.utime(built.path("weights/weight.txt"))

@@ -98,8 +98,8 @@ def worker():
 class StandInServices:
     """Services of a run that nobody watches."""
 
-    def __init__(self, worker):
-        self._worker = worker
+    def __init__(self, worker, *, strict):
+        self._worker, self.strict = worker, strict
 
     def worker(self, toolchain, **_fresh):
         assert toolchain == "current"
@@ -114,9 +114,11 @@ def job(tmp_path, worker):
     """Make a job with a scratch directory of its own: `job(params, inputs, tools)`."""
     count = iter(range(1000))
 
-    def make(params: Mapping, inputs: Mapping[str, Path], tools: Mapping[str, Tool | None]) -> Job:
+    def make(
+        params: Mapping, inputs: Mapping[str, Path], tools: Mapping[str, Tool | None], *, strict: bool = False
+    ) -> Job:
         out = tmp_path / f"out-{next(count)}"
         out.mkdir()
-        return Job(params, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker))
+        return Job(params, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
 
     return make

@@ -38,7 +38,7 @@ def crash(session):
 @pytest.fixture
 def params():
     def make(name: str, **changes) -> dict:
-        common = {"kind": "backend", "library": "models", "strict": False, "host": name == "host", "checks": {}}
+        common = {"kind": "backend", "library": "models", "host": name == "host", "checks": {}}
         models = [model_params(prefix) for prefix in TVM_MODELS]
         return {**common, "backend": backend_params(name), "models": models, **changes}
 
@@ -49,10 +49,9 @@ def params():
 def prove(job, tools):
     """Run the step; returns facts and report."""
 
-    def run(params: dict, archive: Path, *, tools=tools, **inputs: Path):
-        made = job(
-            params, {"archive": archive, **{name.replace("__", ":"): path for name, path in inputs.items()}}, tools
-        )
+    def run(params: dict, archive: Path, *, tools=tools, strict=False, **inputs: Path):
+        given = {"archive": archive, **{name.replace("__", ":"): path for name, path in inputs.items()}}
+        made = job(params, given, tools, strict=strict)
         facts = verify.run(made)
         report = json.loads((made.out / "report.json").read_text())
         assert [path.name for path in made.out.iterdir()] == ["report.json"]
@@ -78,7 +77,7 @@ def rebuilt(folder: Path, tmp_path: Path, members: list[Member], flavour: str) -
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "host"])
 def test_a_good_archive_is_proven(prove, params, tvm_archives, name):
-    facts, checks = prove(params(name, strict=True), tvm_archives[name])
+    facts, checks = prove(params(name), tvm_archives[name], strict=True)
     where = " ".join([params(name)["backend"]["platform"], params(name)["backend"]["arch"]])
     assert facts["proven"] == f"linked, 4/4 constructors; control bites; not run (no {where} here)"
     assert set(facts["states"].values()) == {"proven"}
@@ -93,7 +92,7 @@ def test_a_missing_linker_is_said_aloud_and_strict_refuses(prove, params, tvm_ar
     assert facts["not_proven"] == 1
     assert checks["constructors"]["state"] == "not proven"
     assert "apt-get install lld" in checks["constructors"]["cure"]
-    made = job(params("ios-arm64", strict=True), {"archive": tvm_archives["ios-arm64"]}, {"ld64.lld": None})
+    made = job(params("ios-arm64"), {"archive": tvm_archives["ios-arm64"]}, {"ld64.lld": None}, strict=True)
     with pytest.raises(VerifyError, match=r"no ld64\.lld found"):
         verify.run(made)
     assert not list(made.out.iterdir())
@@ -123,7 +122,7 @@ def test_half_a_model_fails_and_the_log_has_the_report(prove, params, tvm_archiv
 
 def test_the_host_runs_and_says_how_far_off_it_is(prove, params, tvm_archives, host_inputs):
     checks = {model_params(prefix)["subject"]: "check" for prefix in TVM_MODELS}
-    facts, report = prove(params("host", checks=checks, strict=True), tvm_archives["host"], **host_inputs)
+    facts, report = prove(params("host", checks=checks), tvm_archives["host"], strict=True, **host_inputs)
     assert facts["proven"].startswith("run: max error ")
     assert float(facts["proven"].split()[3].rstrip(";")) < 1e-5
     assert report["numbers of tiny-model-a"]["state"] == "proven"
