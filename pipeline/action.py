@@ -122,6 +122,9 @@ class Worker(Protocol):
         """
 
 
+READS = " reads "
+"""Between the role of a file of somebody's and the path of another that its function reads, in the role of that one."""
+
 OPEN = "not_proven"
 """The fact of a result that says how many questions about it this machine could not answer; where strict, none may."""
 

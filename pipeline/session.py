@@ -390,10 +390,9 @@ def use(planner: Planner, steps: str) -> None:
 
 def _check_names(arguments: Iterable[str]) -> None:
     """Refuse `targtes=other.yaml`, which doit would take for a setting of the project's own tasks."""
-    import difflib  # noqa: PLC0415
+    names = {word.partition("=")[0] for word in arguments if "=" in word and not word.startswith("-")} - {"targets"}
+    if names:
+        import difflib  # noqa: PLC0415 - hardly ever
 
-    for name in (word.partition("=")[0] for word in arguments if "=" in word and not word.startswith("-")):
-        if name != "targets" and difflib.get_close_matches(name, ["targets"], cutoff=0.75):
-            raise MatrixError(
-                f"there is no setting `{name}=`", where="the command line", cure="did you mean targets=PATH?"
-            )
+        for name in difflib.get_close_matches("targets", names, cutoff=0.75):
+            raise MatrixError(f"there is no setting `{name}=`", cure="did you mean targets=PATH?")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline.action import Json
+from pipeline.action import READS, Json
 from pipeline.errors import Position
 
 Platform = Literal["ios", "ios-simulator", "maccatalyst", "macos", "linux", "android", "wasm"]
@@ -100,7 +100,7 @@ class Function:
 
 def files_of(role: str, function: Function | Source) -> dict[str, str]:
     """A function's file under the role, and what it reads under roles of their own, for `Action.files`."""
-    return {role: function.path, **{f"{role} reads {path}": path for path in function.reads}}
+    return {role: function.path, **{f"{role}{READS}{path}": path for path in function.reads}}
 
 
 @dataclass(frozen=True)

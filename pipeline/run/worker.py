@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from pipeline.action import Json, Stage
@@ -164,33 +162,6 @@ class FreshWorker(ForkWorker):
         with log.open("ab") as file:
             reply = self._running().ask(request(function, arguments, cpu_limit=cpu_limit, after=first), file)
         return _result(reply, log)
-
-
-def fork_works(
-    python: str | Path = sys.executable,
-    *,
-    preload: Sequence[str] = (),
-    function: str = "os:getpid",
-    arguments: Mapping[str, Json] | None = None,
-    seconds: float = 120,
-) -> bool:
-    """Whether a child forked from a toolchain's interpreter does `function(**arguments)` without crashing or hanging.
-
-    On macOS it does not once a device or an Objective-C class was touched before the fork.
-
-    Raises:
-        SlipwayError: what has nothing to do with forking: no such interpreter, a failing import, an exception.
-    """
-    with closing(ForkWorker(python, preload=preload)) as worker, tempfile.TemporaryDirectory() as scratch:
-        late = threading.Timer(seconds, worker.close)
-        late.start()
-        try:
-            worker.call(function, arguments or {}, log=Path(scratch, "log"))
-        except CompilerCrash:
-            return False
-        finally:
-            late.cancel()
-        return True
 
 
 def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from pipeline.action import Job, Json, Stage
+from pipeline.action import READS, Job, Json, Stage
 
 from .shaders import shaders
 
@@ -75,7 +75,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _read_besides(job: Job) -> list[Path]:
     """What the recipe says that it reads; of a directory everything."""
-    named = [path for role, path in job.inputs.items() if role.startswith("source reads ")]
+    named = [path for role, path in job.inputs.items() if role.startswith(f"source{READS}")]
     return [file for path in named for file in ([path] if path.is_file() else _files(path))]
 
 

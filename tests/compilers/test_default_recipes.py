@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Compiled, host_triple, link, model
+from compiled_models import Compiled, host_triple, link, model
 
 from pipeline.compilers import tensor_cache
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import TINY, Compiled, host_triple, link, model
+from compiled_models import TINY, Compiled, host_triple, link, model
 
 from pipeline.compilers import tensor_cache
 from pipeline.compilers.recipe import Comparison

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import standin_xcode
-from conftest import TINY, Compiled, model
+from compiled_models import TINY, Compiled, model
 from standin_worker import make_job, run_forked
 
 from pipeline import apple

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import TINY, Compiled, model
+from compiled_models import TINY, Compiled, model
 
 from pipeline.compilers import tensor_cache
 from pipeline.errors import FormatError, StepError

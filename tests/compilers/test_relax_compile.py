@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Compiled, model
+from compiled_models import TINY, Compiled, model
 from standin_worker import run_forked
 
 from pipeline.errors import StepError

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.action import Stage, Worker
 from pipeline.errors import CompilerCrash, MatrixError, Position, StepError, ToolMissing, VerifyError
-from pipeline.run.worker import ForkWorker, FreshWorker, fork_works, measure
+from pipeline.run.worker import ForkWorker, FreshWorker, measure
 
 HERE = Path(__file__).parent
 TOOL = "standin_toolchain"
@@ -455,11 +455,3 @@ def test_nothing_outlives_the_process_that_asked(kind, after, number, tmp_path):
         parent.send_signal(number)
         parent.wait(10)
     assert eventually(lambda: all(gone(p) for p in processes), 5)
-
-
-def test_fork_works_says_no_when_the_forked_child_crashes_or_hangs():
-    assert fork_works(preload=["json"])
-    assert not fork_works(function="os:abort")
-    assert not fork_works(function="signal:pause", seconds=0.5)
-    with pytest.raises(StepError, match="TypeError"):
-        fork_works(function="time:sleep")
