@@ -94,8 +94,8 @@ def write(name, data):
     os.close(fd)
 
 """
-"""With as little of Python as can be: it is the tools that are compared. (A buffer of 1 MiB would be mapped and unmapped
-for every read, five times the cost of reading one of these files.)"""
+"""With as little of Python as can be: it is the tools that are compared. (A buffer of 1 MiB would be mapped and
+unmapped for every read, at five times the cost of reading one of these files.)"""
 
 
 def scons(size: Size, folder: Path) -> None:

@@ -150,7 +150,6 @@ class Services(Protocol):
         """Report how far this job is. Cheap; may be called often."""
 
 
-@dataclass(frozen=True, slots=True)
 class Job:
     """An action made concrete: what a step's `run(job)` gets.
 
@@ -159,14 +158,56 @@ class Job:
         inputs: role -> absolute path. For `files` the file or directory itself; for `upstream` the directory holding
             that action's outputs (a narrowed view of it where the edge says `only`).
         tools: name -> the program, or None where it is missing.
-        out: an empty scratch directory. Everything a step leaves in it is output, and nothing elsewhere is.
-        log: file for what tools print; kept with the record.
         services: see `Services`.
+        uses_out: somebody has asked for `out`, and may have left something there.
+        uses_log: somebody has asked for `log`.
     """
 
-    params: Mapping[str, Json]
-    inputs: Mapping[str, Path]
-    tools: Mapping[str, Tool | None]
-    out: Path
-    log: Path
-    services: Services
+    __slots__ = ("_log", "_out", "_texts", "inputs", "params", "services", "tools", "uses_log", "uses_out")
+
+    def __init__(  # noqa: PLR0917 - one is made for each of ten thousand actions, and names cost time
+        self,
+        params: Mapping[str, Json],
+        inputs: Mapping[str, Path],
+        tools: Mapping[str, Tool | None],
+        out: Path | str,
+        log: Path | str,
+        services: Services,
+        texts: dict[str, bytes] | None = None,
+    ) -> None:
+        """`texts` takes what is written by `write`; where it is None, that is written to `out` like all else."""
+        self.params = params
+        self.inputs = inputs
+        self.tools = tools
+        self.services = services
+        self.uses_out = self.uses_log = False
+        self._out = out
+        self._log = log
+        self._texts = texts
+
+    @property
+    def out(self) -> Path:
+        """A directory, empty at first. Everything a step leaves in it is output, and nothing elsewhere is."""
+        self.uses_out = True
+        return Path(self._out)
+
+    @property
+    def log(self) -> Path:
+        """The file for what tools print; kept with the record."""
+        self.uses_log = True
+        return Path(self._log)
+
+    def write(self, path: str, content: str | bytes) -> None:
+        """Make a small output of what is at hand: it goes to its place, and is not in `out`.
+
+        Args:
+            path: relative to `out`.
+            content: all of it; text becomes UTF-8.
+        """
+        data = content.encode() if isinstance(content, str) else content
+        if self._texts is not None:
+            self._texts[path] = data
+        else:
+            file = self.out / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)

@@ -9,19 +9,16 @@ their keys.
 from __future__ import annotations
 
 import marshal
-import os
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
 from . import snapshot
 from .action import Action, Upstream
-from .store.digest import DigestMemo
-from .store.records import LINK, Output
 
 FORMAT = 3
 
@@ -151,23 +148,18 @@ class Update:
     def refreshed(
         self,
         inputs: Iterable[tuple[str, str]],
-        outputs: Iterable[tuple[str, str, Output]],
-        memo: DigestMemo,
-        again: Callable[[str], object],
+        outputs: Iterable[tuple[str, str, snapshot.State | None]],
     ) -> snapshot.Snapshot | None:
         """The snapshot after the run; None where it cannot be certain, or has other paths than before.
 
         Args:
             inputs: (path, action) of the files that the actions in `names` read.
-            outputs: (path, action, output) of what they have made.
-            memo: digests of files, for `state_of_output`.
-            again: looks at the outputs of an action once more, and tells the memo.
+            outputs: (path, action, state) of what they have made; see `run.settled`.
         """
         _, paths, states = self.taken
         numbers = dict(zip(paths, range(0, len(states), snapshot.FIELDS), strict=True))
         here = snapshot.here()
-        for path, name, output in outputs:
-            now = state_of_output(path, output, memo, partial(again, name))
+        for path, _, now in outputs:
             at = numbers.get(path.removeprefix(here))
             if now is None or at is None:
                 return None
@@ -196,28 +188,6 @@ def update(targets: str, found: snapshot.Comparison) -> Update | None:
     )
     behind = plan.behind(found.changed)
     return None if behind is None else Update(plan, behind, found.snapshot, time.time_ns(), found.file)
-
-
-def state_of_output(path: str, output: Output, memo: DigestMemo, again: Callable[[], object]) -> snapshot.State | None:
-    """The state of an output, if its content is known to be what the record says.
-
-    Args:
-        path: where it is.
-        output: what it should be.
-        memo: digests of files.
-        again: looks at it once more, and tells the memo. A file that has got one more hard link since it was placed is
-            another one in the eyes of the memo.
-    """
-    try:
-        now = os.stat(path)  # noqa: PTH116 - for every output there is
-        if output.mode != LINK and memo.peek(path, now) != output.sha256:
-            again()
-            now = os.stat(path)  # noqa: PTH116
-            if memo.peek(path, now) != output.sha256:
-                return None
-    except OSError:
-        return None
-    return now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns
 
 
 def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[str]], codes: Mapping[str, str]) -> None:

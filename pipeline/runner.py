@@ -3,24 +3,32 @@
 doit's own runner hands every task from a dispatching thread to a working one and back. Where actions take less than a
 millisecond, as restored ones do, those threads do nothing but take Python's lock from each other at every system call:
 eleven thousand actions take twice the CPU that one thread needs. Here each thread finds its next task by itself, and
-takes turns with the others; but nobody waits for one that is at the same action for longer than `PATIENCE`, so
-compilers run side by side. `dodo` puts it in the place of doit's. It knows doit, and nothing of what tasks do.
+takes turns with the others; but nobody waits for one that waits for a compiler, or is at the same action for longer
+than `PATIENCE`, so those run side by side. `dodo` puts it in the place of doit's. It knows doit, and nothing of what
+tasks do.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from doit import cmd_run
 from doit.control import TaskDispatcher
-from doit.exceptions import InvalidTask
-from doit.runner import Runner
+from doit.exceptions import InvalidTask, TaskFailed
+from doit.runner import FAILURE, SUCCESS, Runner
 
 from .dispatch import HOLD, Dispatcher
+from .errors import SlipwayError
+from .run.burst import Burst
+from .run.engine import Engine
 from .tasks import ActionTask
 
-PATIENCE = 0.005
+PATIENCE = 0.02
 """Seconds after which an action no longer counts as quick."""
 
 
@@ -37,6 +45,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
+        self._holder = 0
         self._actions = 0
 
     def take(self, mine: threading.Lock | None) -> threading.Lock:
@@ -48,9 +57,27 @@ class Turns:
             elif turn is self._turn and seen == self._actions:
                 mine = threading.Lock()
                 mine.acquire()
-                self._turn = mine
+                self._replace(mine)
+            self._holder = threading.get_ident()
         self._actions += 1
         return mine
+
+    def give(self, mine: threading.Lock) -> None:
+        """Let go of the turn, with what `take` gave."""
+        if mine is self._turn:
+            mine.release()
+
+    def step_aside(self) -> None:
+        """Let go of the turn in the middle of an action that is going to take long: it waits for another process."""
+        if self._holder == threading.get_ident():
+            self._holder = 0
+            self._replace(threading.Lock())
+
+    def _replace(self, turn: threading.Lock) -> None:
+        """Have another turn. Those who wait for the old one shall see that."""
+        old, self._turn = self._turn, turn
+        with suppress(RuntimeError):  # it was let go of just now
+            old.release()
 
 
 class Threads(Runner):  # type: ignore[misc]
@@ -65,6 +92,7 @@ class Threads(Runner):  # type: ignore[misc]
         self._changed = threading.Condition()
         self._holding = 0
         self._over = False
+        self._quick: deque[ActionTask] = deque()
         self._error: BaseException | None = None
 
     @staticmethod
@@ -81,12 +109,58 @@ class Threads(Runner):  # type: ignore[misc]
             threading.Thread(target=self._work, args=(task_dispatcher,), name=f"doit-{i}", daemon=True)
             for i in range(self._count)
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with self._bursts(tasks.values()):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
         if self._error is not None:
             raise self._error
+
+    @contextmanager
+    def _bursts(self, tasks: Iterable[Any]) -> Iterator[None]:
+        """Let the engine, and whoever reports, write down together what quick actions do."""
+        engine = next((task.engine for task in tasks if type(task) is ActionTask), None)
+        if engine is None:
+            yield
+            return
+
+        burst = Burst(partial(self._write_down, engine))
+        engine.in_bursts(burst)
+        engine.workshop.aside = self._turns.step_aside
+        try:
+            yield
+        finally:
+            engine.in_bursts(None)
+            try:
+                burst.close()
+            except SlipwayError as error:
+                if self.final_result == SUCCESS:
+                    raise InvalidTask(str(error)) from None
+
+    def _write_down(self, engine: Engine) -> None:
+        """Have on disk what quick tasks did, and only then say that they are done.
+
+        Raises:
+            SlipwayError: it could not be written. Those tasks have failed.
+        """
+        count = len(self._quick)
+        error: SlipwayError | None = None
+        try:
+            engine.write_down()
+        except SlipwayError as caught:
+            error = caught
+            self.final_result = FAILURE
+        for _ in range(count):
+            task = self._quick.popleft()
+            if error is None:
+                self.reporter.add_success(task)
+            else:
+                self.reporter.add_failure(task, TaskFailed(str(error), report=True))
+        if error is not None:
+            raise error
+        if (show := getattr(self.reporter, "flush", None)) is not None:
+            show()
 
     def select_task(self, node: Any, tasks: Any) -> bool:
         """Whether the task has to run. One of ours is only asked whether it is fresh: the engine knows all the rest."""
@@ -102,7 +176,10 @@ class Threads(Runner):  # type: ignore[misc]
         """What became of a task is told. Of ours doit's database has nothing to remember."""
         if base_fail is None and type(node.task) is ActionTask:
             node.run_status = "successful"
-            self.reporter.add_success(node.task)
+            if node.task.is_in_burst:
+                self._quick.append(node.task)
+            else:
+                self.reporter.add_success(node.task)
         else:
             super().process_task_result(node, base_fail)
 
@@ -118,7 +195,7 @@ class Threads(Runner):  # type: ignore[misc]
                     if node is None:
                         return
                     if node == HOLD:
-                        turn.release()
+                        self._turns.give(turn)
                         turn = finished = None
                         self._hold()
                         continue
@@ -131,7 +208,7 @@ class Threads(Runner):  # type: ignore[misc]
             self._stop_running = True
         finally:
             if turn is not None:
-                turn.release()
+                self._turns.give(turn)
             with self._changed:
                 self._over = True
                 self._changed.notify_all()

@@ -11,7 +11,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -259,7 +259,7 @@ class Session:
             self._memo.save()
             return
         self._ledger.close()
-        self.engine.reconsider()  # nobody will ask any more, and what comes now needs as much memory
+        self.engine.forget_verdicts()  # nobody will ask any more, and what comes now needs as much memory
         if all_fresh and self._certain and not self.options.are_special:
             self._remember(said)
         self._memo.save()
@@ -274,12 +274,11 @@ class Session:
         believes it about all others, and `doit forget` says there what it has to say.
         """
         from . import last_plan  # noqa: PLC0415 - only after a complete run
+        from .run.settled import settled  # noqa: PLC0415
 
         if self.update is not None:
             names = self.update.names
-            kept = self.update.refreshed(
-                self.engine.inputs(names), self.engine.outputs(names), self._memo, self.engine.look_again
-            )
+            kept = self.update.refreshed(self.engine.inputs(names), settled(self.engine, names))
             if kept is not None:
                 kept.states[: snapshot.FIELDS] = array("q", snapshot.look(self._ledger_path))
                 snapshot.save(str(self.targets), kept)
@@ -294,8 +293,7 @@ class Session:
             if snapshot.look(path) != before or snapshot.is_recent(before, self._begun):
                 return
             states[path] = before
-        for path, name, output in self.engine.outputs():
-            now = last_plan.state_of_output(path, output, self._memo, partial(self.engine.look_again, name))
+        for path, name, now in settled(self.engine):
             if now is None:
                 return
             states[path] = now

@@ -11,9 +11,11 @@ pathlib would cost more than the whole check.
 
 from __future__ import annotations
 
+import atexit
 import marshal
 import os
 import sys
+import threading
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping
@@ -53,6 +55,12 @@ class Comparison(NamedTuple):
     changed: tuple[int, ...]
 
 
+PROGRAMS = {"doit", "doit.exe", "__main__.py"}
+"""What a process is called that is doit and nothing else; the last is `python -m doit`."""
+
+UNHEARD = 120
+"""The status of a Python process that could not say its last words."""
+
 FOUND: list[Comparison] = []
 """What `leave_if_untouched` found, at most one: for the session, if there is one after all."""
 
@@ -70,8 +78,25 @@ def leave_if_untouched(arguments: list[str]) -> None:
         return
     if not found.changed:
         sys.stdout.write(found.snapshot.said)
+        leave(0)
         sys.exit(0)
     FOUND.append(found)
+
+
+def leave(status: int) -> None:
+    """End the process, and spare the time to take doit apart: a tenth of all it takes to find nothing to do.
+
+    Comes back where that may not be ours to do: somebody else's program has called doit, or threads are running.
+    """
+    if os.path.basename(sys.argv[0]) not in PROGRAMS or threading.active_count() > 1:
+        return
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to have them run, and a coverage tool may wait
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or UNHEARD
+    os._exit(status)
 
 
 def is_plain_run(arguments: list[str]) -> bool:

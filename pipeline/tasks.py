@@ -87,6 +87,17 @@ class ActionTask(Task):  # type: ignore[misc]
         return perform.execute()
 
     @property
+    def engine(self) -> Engine:
+        """The engine that does it."""
+        perform: Perform = self._actions[0]
+        return perform.engine
+
+    @property
+    def is_in_burst(self) -> bool:
+        """Whether it was done, and that is still to be written down."""
+        return self.engine.outcomes[self.name].later
+
+    @property
     def is_fresh(self) -> bool:
         """Whether there is nothing to do."""
         return bool(self.uptodate[0][0])
@@ -94,8 +105,7 @@ class ActionTask(Task):  # type: ignore[misc]
     @property
     def clean_actions(self) -> list[PythonAction]:
         """What `doit clean` runs: not kept, for it is seldom called."""
-        perform: Perform = self._actions[0]
-        return [PythonAction(_clean, [perform.engine, self.name], task=self)]
+        return [PythonAction(_clean, [self.engine, self.name], task=self)]
 
 
 for _field, _value in vars(Task("pattern", [], verbosity=0)).items():

@@ -13,20 +13,14 @@ def run(job: Job) -> None:
     With as little of Python as can be, as in the peers' graphs: it is the tools that are compared.
     """
     data = b"".join([read(path if role == "source" else f"{path}/{role}") for role, path in job.inputs.paths.items()])
-    write(f"{job.out}/{job.params['line'][:-1]}", data + job.params["line"].encode())
+    job.write(job.params["line"][:-1], data + job.params["line"].encode())
 
 
 def read(name: str) -> bytes:
     fd = os.open(name, os.O_RDONLY)
     data = os.read(fd, 65536)
-    if len(data) == 65536:  # noqa: PLR2004 - all that a buffer took
+    if len(data) == 65536:
         while more := os.read(fd, 65536):
             data += more
     os.close(fd)
     return data
-
-
-def write(name: str, data: bytes) -> None:
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.write(fd, data)
-    os.close(fd)

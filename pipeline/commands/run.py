@@ -54,11 +54,14 @@ class Run(DoitRun):  # type: ignore[misc]
         OPTIONS.store_only = params["store_only"]
         OPTIONS.always = params["always"]
         try:
-            return super().execute(params, args)
+            status = super().execute(params, args)
         except KeyboardInterrupt:
             if "pipeline.dodo" not in sys.modules:
                 raise  # the project of somebody else, and what doit does then
             _die()
+        if "pipeline.dodo" in sys.modules:
+            snapshot.leave(status)
+        return status
 
 
 def _die() -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
+from pipeline.run.burst import QUICK
 from pipeline.run.verdict import Outcome
 
 from .events import Counts, amount
@@ -37,9 +38,11 @@ class Plain:
             self._line(f"{name}: {amount(done, total, unit)}")
 
     def finished(self, outcome: Outcome) -> None:
-        """One line."""
+        """One line; of something quick it need not be seen before the `flush` that its burst ends with."""
         self._said.pop(outcome.name, None)
-        self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
+        self._write(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
+        if outcome.seconds > QUICK:
+            self.flush()
 
     def failed(self, name: str, headline: str) -> None:
         """One line."""
@@ -48,11 +51,19 @@ class Plain:
     def note(self, text: str) -> None:
         """One line, without the counter."""
         self._stream.write(f"{text}\n")
+        self.flush()
+
+    def flush(self) -> None:
+        """Have everything seen."""
         self._stream.flush()
 
     def end(self) -> None:
         """Nothing is left open."""
 
     def _line(self, text: str) -> None:
+        self._write(text)
+        self.flush()
+
+    def _write(self, text: str) -> None:
         width = len(str(self._counts.total))
-        self.note(f"[{self._counts.done:>{width}}/{self._counts.total}] {text}")
+        self._stream.write(f"[{self._counts.done:>{width}}/{self._counts.total}] {text}\n")

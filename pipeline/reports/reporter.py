@@ -127,6 +127,12 @@ class Reporter:
             self._counts.ignored += bool(task.actions)
             self._watcher.note(f"{task.name}: ignored, as asked by `doit ignore` (`doit forget {task.name}` ends that)")
 
+    def flush(self) -> None:
+        """Quick tasks are written down now: that they are done can be seen."""
+        with self._lock:
+            if not self._over:
+                self._watcher.flush()
+
     def cleanup_error(self, exception: Any) -> None:
         """A teardown failed; none of ours has one."""
         self._errors.append(exception.get_msg())

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-FORMAT = 1
+FORMAT = 2
 PLACE = "build/last-run.json"
 """Where the timings lie, relative to the project's root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """One task being worked on, from `start` to `end` (unix seconds). `how`: built, restored, fetched or failed."""
 
     name: str
@@ -81,12 +81,7 @@ class Trace:
         """Write the timings below the root, when anything was worked on. Failing to is no error."""
         if not self._spans:
             return
-        document = {
-            "format": FORMAT,
-            "start": self._start,
-            "end": time.time(),
-            "spans": [{"name": s.name, "how": s.how, "start": s.start, "end": s.end} for s in self._spans],
-        }
+        document = {"format": FORMAT, "start": self._start, "end": time.time(), "spans": self._spans}
         target = root / PLACE
         temporary = target.with_name(f"{target.name}.{os.getpid()}")
         try:
@@ -102,7 +97,7 @@ def load(root: Path) -> Timings | None:
         document = json.loads((root / PLACE).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             return None
-        spans = tuple(Span(s["name"], s["how"], float(s["start"]), float(s["end"])) for s in document["spans"])
+        spans = tuple(Span(name, how, float(start), float(end)) for name, how, start, end in document["spans"])
         return Timings(float(document["start"]), float(document["end"]), spans)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -24,6 +24,7 @@ from pipeline.store.records import Output, Record
 from pipeline.store.store import Store
 
 from . import keys
+from .burst import WINDOW, Burst
 from .imports import recipe_files
 from .verdict import UNTOUCHED, Outcome, Verdict, manifest_path
 from .workshop import SCRATCH, Made, Reads, Steps, Toolbox, Workshop
@@ -78,6 +79,7 @@ class Engine:
         self.store_only = False
         self.strict = False
         self.elsewhere = False
+        self.burst: Burst | None = None
         self.pin: Callable[[Action, Json], None] = lambda *_: None
         self._base = str(self.root)
         self._out_of = out_of or (lambda name: self.actions[name].out)
@@ -87,7 +89,7 @@ class Engine:
         self._versions = versions
         self._host = os.uname().nodename
         self._verdicts: dict[str, Verdict] = {}
-        self._made: dict[str, dict[str, str]] = {}
+        self.made: dict[str, dict[str, str]] = {}
 
     # Deciding
 
@@ -108,8 +110,12 @@ class Engine:
         """
         if doubt:
             self._stale = None
+        self.forget_verdicts()
+        self.made.clear()
+
+    def forget_verdicts(self) -> None:
+        """Forget what was decided; what the actions have made stays known."""
         self._verdicts.clear()
-        self._made.clear()
 
     def _decide(self, action: Action) -> Verdict:
         doubtful = self._stale
@@ -208,12 +214,9 @@ class Engine:
         Raises:
             StepError: it was changed, and the store has lost it.
         """
-        still, bases = True, [f"{self._base}/{self._out_of(edge.action)}" for edge in action.upstream.values()]
-        if self.memo.knows(
-            (f"{base}/{path}", sha)
-            for base, role in zip(bases, action.upstream, strict=True)
-            for path, sha in read[role].items()
-        ):
+        still, bases = True, [self.folder_of(edge.action) for edge in action.upstream.values()]
+        roles = zip(bases, action.upstream, strict=True)
+        if self.memo.knows([(f"{base}/{path}", sha) for base, role in roles for path, sha in read[role].items()]):
             return True
         for edge, base in zip(action.upstream.values(), bases, strict=True):
             entry = self.ledger.get(edge.action)
@@ -224,7 +227,7 @@ class Engine:
                 raise StepError(
                     f"an output of {edge.action} was changed while {action.name} read it", cure="run doit again"
                 )
-            self._place(self.actions[edge.action], found.record, entry)
+            self._place(self.actions[edge.action], found.record, entry, later=False)
             still = False
         return still
 
@@ -238,12 +241,12 @@ class Engine:
         return keys.digest({os.path.relpath(file, os.path.dirname(path)): self.memo.digest(file) for file in files})
 
     def _outputs_read(self, edge: Upstream) -> dict[str, str]:
-        made = self._made.get(edge.action)
+        made = self.made.get(edge.action)
         if made is None:
             made = self.ledger.digests(edge.action)
             if made is None:
                 raise StepError(f"{edge.action} has not been built", cure=f"run: doit {edge.action}")
-            self._made[edge.action] = made
+            self.made[edge.action] = made
         return keys.read_by(edge, made)
 
     def _at(self, path: str) -> str:
@@ -260,17 +263,17 @@ class Engine:
         action = self.actions[name]
         started = time.monotonic()
         try:
-            record, how = self._obtain(action)
+            record, how, later = self._obtain(action)
         except OSError as error:
             raise store_error(error, f"build {name}", error.filename or self.root / SCRATCH) from error
-        self._made[name] = {path: output.sha256 for path, output in record.outputs.items()}
+        self.made[name] = {path: output.sha256 for path, output in record.outputs.items()}
         self._verdicts[name] = UNTOUCHED
         size = sum(output.size for output in record.outputs.values())
-        outcome = self.outcomes[name] = Outcome(name, how, time.monotonic() - started, record.facts, size)
+        outcome = self.outcomes[name] = Outcome(name, how, time.monotonic() - started, record.facts, size, later)
         return outcome
 
-    def _obtain(self, action: Action) -> tuple[Record, str]:
-        """The record of an action, its outputs in place; found in the store, or made."""
+    def _obtain(self, action: Action) -> tuple[Record, str, bool]:
+        """The record of an action, its outputs in place; how it was come by; whether it is to be written down later."""
         entry = self.ledger.get(action.name)
         known = self._verdicts.get(action.name, UNTOUCHED)
         fields, key = known.fields, known.key
@@ -281,23 +284,30 @@ class Engine:
             if not self.always and not (entry is not None and entry.forgotten):
                 found = self.store.lookup(key)
                 if found is not None and not (self.strict and self._leaves_open(found.record)):
+                    later = self.burst is not None
                     try:
-                        self._place(action, found.record, entry)
+                        self._place(action, found.record, entry, later=later)
                     except BlobMissing:  # it went since we looked: as if it had not been there
                         pass
                     else:
-                        return found.record, found.how
-            record = self._make(action, key, fields, entry)
-            if record is not None:
-                return record, "built"
+                        return found.record, found.how, later
+            built = self._make(action, key, fields, entry)
+            if built is not None:
+                return built[0], "built", built[1]
             fields = key = None  # an input has changed meanwhile
         raise StepError(
             f"its inputs kept changing while {action.name} ran",
             cure="let the editor or the download finish, then run doit again",
         )
 
-    def _make(self, action: Action, key: str, fields: Mapping[str, Json], entry: Entry | None) -> Record | None:
-        """Run the step, commit what it left, put it in place; None when an input changed meanwhile."""
+    def _make(
+        self, action: Action, key: str, fields: Mapping[str, Json], entry: Entry | None
+    ) -> tuple[Record, bool] | None:
+        """Run the step, commit what it left, put it in place; None when an input changed meanwhile.
+
+        Returns:
+            The record, and whether it is still to be written down.
+        """
         if self.store_only:
             raise StoreError(
                 f"{action.name} is not in the store",
@@ -314,13 +324,14 @@ class Engine:
                 return None
             record = self._record(action, key, fields, made)
             marks: Marks = {}
-            record = self.store.commit(record, made.files, log=made.log, marks=marks)
+            later = self.burst is not None and self.burst.takes(made.seconds)
+            record = self.store.commit(record, made.files, texts=made.texts, log=made.log, marks=marks, later=later)
             small = marks.keys() & left
-            self._place(action, record, entry, scratch=Scratch(made.out, marks))
+            self._place(action, record, entry, scratch=Scratch(made.out, marks, made.texts), later=later)
             left -= small - marks.keys()
         finally:
             self.workshop.clear_away(made, left)
-        return record
+        return record, later
 
     def _record(self, action: Action, key: str, fields: Mapping[str, Json], made: Made) -> Record:
         """All that is known of a result, under the key by which it will be looked for next time.
@@ -347,7 +358,15 @@ class Engine:
             encoded=getattr(fields, "text", None),
         )
 
-    def _place(self, action: Action, record: Record, entry: Entry | None, scratch: Scratch | None = None) -> None:
+    def _place(
+        self,
+        action: Action,
+        record: Record,
+        entry: Entry | None,
+        scratch: Scratch | None = None,
+        *,
+        later: bool = False,
+    ) -> None:
         """Put a record's outputs into the tree and into the ledger."""
         if entry is not None and entry.out != action.out:
             self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
@@ -358,7 +377,23 @@ class Engine:
         if not action.outputs:
             self._write_manifest(action, record)
         made = Entry(record.key, action.out, dict(record.outputs), record.seconds, record.peak_bytes)
-        self.ledger.set(action.name, made)
+        self.ledger.set(action.name, made, later=later)
+        if later and self.burst is not None:
+            self.burst.soon()
+
+    def in_bursts(self, burst: Burst | None) -> None:
+        """Have what quick actions do written down together, until this is called with None; see `burst`."""
+        self.burst = burst
+        self.store.records.patience = WINDOW if burst is not None else 0.0
+
+    def write_down(self) -> None:
+        """Have on disk what was done in a burst.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        self.store.records.flush()
+        self.ledger.flush()
 
     def _write_manifest(self, action: Action, record: Record) -> None:
         """The file that stands for a directory of outputs in doit's eyes."""
@@ -403,6 +438,10 @@ class Engine:
                 base = f"{self._base}/{entry.out}"
                 for path, made in entry.outputs.items():
                     yield f"{base}/{path}", name, made
+
+    def folder_of(self, name: str) -> str:
+        """The directory that the outputs of an action are in."""
+        return f"{self._base}/{self._out_of(name)}"
 
     def look_again(self, name: str) -> None:
         """Have the memo up to date with the outputs of an action in the tree."""

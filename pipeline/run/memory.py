@@ -26,6 +26,7 @@ class Admission:
         self._total = total
         self._taken = 0
         self._running = 0
+        self._waiting = 0
         self._changed = threading.Condition()
 
     def __call__(self, expected: int) -> _Admitted:
@@ -35,7 +36,10 @@ class Admission:
     def enter(self, expected: int) -> None:
         """Wait until it fits, and hold it."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._running or self._taken + expected <= self._total)
+            while self._running and self._taken + expected > self._total:
+                self._waiting += 1
+                self._changed.wait()
+                self._waiting -= 1
             self._taken += expected
             self._running += 1
 
@@ -44,7 +48,8 @@ class Admission:
         with self._changed:
             self._taken -= expected
             self._running -= 1
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
 
 class _Admitted:

@@ -38,13 +38,23 @@ UNTOUCHED = Verdict(fresh=True)
 
 
 class Outcome(NamedTuple):
-    """What became of an action in this run. `how` is `built`, `restored` (local store) or `fetched` (remote store)."""
+    """What became of an action in this run.
+
+    Attributes:
+        name: the action.
+        how: `built`, `restored` (local store) or `fetched` (remote store).
+        seconds: how long that took.
+        facts: what the step reported.
+        bytes: the size of all outputs.
+        later: it is not written down yet; see `burst`.
+    """
 
     name: str
     how: str
     seconds: float
     facts: Mapping[str, Json]
     bytes: int
+    later: bool = False
 
 
 def manifest_path(action: Action) -> str:

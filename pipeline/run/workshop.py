@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -90,14 +90,16 @@ class Workers(Protocol):
 class JobServices(Services):
     """The services of one job; progress goes to whoever watches the run."""
 
-    def __init__(self, name: str, workers: Workers, watch: Watch, *, strict: bool) -> None:
+    def __init__(self, name: str, workers: Workers, watch: Watch, aside: Callable[[], None], *, strict: bool) -> None:
         self.strict = strict
+        self._aside = aside
         self._name = name
         self._workers = workers
         self._watch = watch
 
     def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
-        """See `pipeline.action.Services`."""
+        """See `pipeline.action.Services`. What is asked of a worker takes long."""
+        self._aside()
         return self._workers(toolchain, fresh=fresh)
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
@@ -139,8 +141,9 @@ class Made(NamedTuple):
     Attributes:
         out: the directory.
         files: relative posix path -> file, for all that is in it, sorted by path.
+        texts: relative posix path -> content, for what the step had at hand (see `Job.write`).
         plain: there is nothing but files in it, and there was no view of narrowed inputs: quickly cleared away.
-        log: file for what tools printed, which need not be there.
+        log: file for what tools printed, which need not be there; None where nobody has asked for one.
         facts: what the step reported.
         began: unix seconds.
         seconds: how long it took by the clock.
@@ -149,8 +152,9 @@ class Made(NamedTuple):
 
     out: str
     files: Mapping[str, str]
+    texts: Mapping[str, bytes]
     plain: bool
-    log: str
+    log: str | None
     facts: Mapping[str, Json]
     began: float
     seconds: float
@@ -166,10 +170,16 @@ class Workshop:
         workers: the worker of a toolchain by its name.
         admission: lets jobs in as memory allows.
         steps: the code.
+
+    Attributes:
+        watch: see `Watch`.
+        aside: is called by the thread of a job that is about to wait for another process.
+        strict: see `pipeline.action.Services`.
     """
 
     def __init__(self, root: str, tools: Toolbox, workers: Workers, admission: Admission, steps: Steps) -> None:
         self.watch: Watch = lambda *_: None
+        self.aside: Callable[[], None] = lambda: None
         self.strict = False
         self._scratch = f"{root}/{SCRATCH}"
         self._logs = f"{root}/{LOGS}"
@@ -179,7 +189,6 @@ class Workshop:
         self._steps = steps
         self._numbers = itertools.count()
         self._spare: list[str] = []
-        self._paths: dict[str, Path] = {}
         self._written: set[str] = set()
         self._ready = False
 
@@ -198,28 +207,37 @@ class Workshop:
         try:
             paths = {**inputs.paths, **dict(self._laid_out(inputs, _view(out)))} if inputs.shown else inputs.paths
             log = self._fresh_log(f"{action.step}.{action.subject}.log")
+            texts: dict[str, bytes] = {}
             job = Job(
-                params=action.params,
-                inputs=Inputs(paths),
-                tools={name: self._tools[name] for name in action.tools},
-                out=self._paths[out],
-                log=Path(log),
-                services=JobServices(action.name, self._workers, self.watch, strict=self.strict),
+                action.params,
+                Inputs(paths),
+                {name: self._tools[name] for name in action.tools},
+                out,
+                log,
+                JobServices(action.name, self._workers, self.watch, self.aside, strict=self.strict),
+                texts,
             )
             run = self._steps.load(action.done_by)
             with self._admission(memory), measure() as usage:
                 began, clock = time.time(), time.monotonic()
                 facts = run(job) or {}
                 seconds = time.monotonic() - clock
-            names, plain = _left_in(out)
+            names, plain = _left_in(out) if job.uses_out else ((), True)
             files = {name: f"{out}/{name}" for name in names}
-            missing = [n for n in action.outputs if n not in files or not (plain or os.path.isfile(files[n]))]
+            missing = [
+                name
+                for name in action.outputs
+                if name not in texts and (name not in files or not (plain or os.path.isfile(files[name])))
+            ]
             if missing:
                 raise StepError(f"{action.name} did not write {', '.join(missing)}", log=Path(log))  # noqa: TRY301
+            if twice := texts.keys() & files.keys():
+                raise StepError(f"{action.name} wrote {min(twice)} twice", log=Path(log))  # noqa: TRY301
         except BaseException:
             self._discard(out)
             raise
-        return Made(out, files, plain and not inputs.shown, log, facts, began, seconds, usage)
+        printed = log if job.uses_log else None
+        return Made(out, files, texts, plain and not inputs.shown, printed, facts, began, seconds, usage)
 
     def clear_away(self, made: Made, left: Iterable[str]) -> None:
         """Remove what is left of a job; `left` has at least those of its files that are still there."""
@@ -252,7 +270,6 @@ class Workshop:
             self._ready = True
         out = f"{self._scratch}/{os.getpid()}-{next(self._numbers)}"
         os.mkdir(out)
-        self._paths[out] = Path(out)
         return out
 
     def _fresh_log(self, name: str) -> str:
@@ -277,7 +294,7 @@ class Workshop:
             yield role, folder
 
 
-def _left_in(out: str) -> tuple[list[str], bool]:
+def _left_in(out: str) -> tuple[Sequence[str], bool]:
     """The files in a directory, sorted, and whether they are just that: no directories, no symlinks."""
     with os.scandir(out) as entries:
         found = list(entries)

@@ -196,6 +196,11 @@ class DigestMemo:
         self._used.add(path)
         return self._digests[32 * i : 32 * i + 32].hex()
 
+    def placed(self, path: str, sha256: str) -> tuple[int, int, int, int] | None:
+        """Size, mtime, inode and ctime that a file had when this process found, or put, that content there."""
+        new = self._new.get(path)
+        return new[0] if new is not None and new[1] == sha256 else None
+
     def knows(self, files: Iterable[tuple[str, str]]) -> bool:
         """Whether all these files are there and known by heart to have these digests. An archive asks of a thousand."""
         stat, index, states, digests, new = os.stat, self._index, self._states, self._digests, self._new
@@ -203,19 +208,16 @@ class DigestMemo:
         try:
             for path, sha256 in files:
                 now = stat(path)
-                i = index.get(path)
-                if i is None or path in new:
-                    if self.peek(path, now) != sha256:
+                state = (now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns)
+                row = new.get(path)
+                if row is not None:
+                    if row[1] != sha256 or row[0] != state:
                         return False
                     continue
-                at = 4 * i
-                if (
-                    now.st_mtime_ns != states[at + 1]
-                    or now.st_ctime_ns != states[at + 3]
-                    or now.st_ino != states[at + 2]
-                    or now.st_size != states[at]
-                    or digests[32 * i : 32 * i + 32].hex() != sha256
-                ):
+                i = index.get(path)
+                if i is None:
+                    return False
+                if tuple(states[4 * i : 4 * i + 4]) != state or digests[32 * i : 32 * i + 32].hex() != sha256:
                     return False
                 used(path)
         except OSError:

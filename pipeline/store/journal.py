@@ -27,6 +27,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any
 
 from . import bookmark
@@ -152,24 +153,30 @@ class Journal:
         Raises:
             StoreError: it could not be written (and then nothing was).
         """
-        line = seal(payload)
+        return self.extend([payload])[0]
+
+    def extend(self, payloads: Iterable[bytes]) -> list[tuple[int, int]]:
+        """Add lines, all of them at once; see `append`."""
+        lines = [seal(payload) for payload in payloads]
         with self._lock:
             try:
                 size = start = self._acquire()
                 try:
+                    data = b"".join(lines)
                     if size and size != self._clean_end and os.pread(self._fd, 1, size - 1) != b"\n":
-                        line = b"\n" + line
+                        data = b"\n" + data
                         start += 1
-                    self._write(line, size)
+                    self._write(data, size)
                     # Lines of others that came in between are still to be scanned.
                     if self._seen == size:
-                        self._seen = size + len(line)
-                    self._clean_end = size + len(line)
+                        self._seen = size + len(data)
+                    self._clean_end = size + len(data)
                 finally:
                     self._release()
             except OSError as error:
                 raise store_error(error, f"write{self._what}", self.path) from error
-            return start, self._clean_end - start
+        lengths = [len(line) for line in lines]
+        return list(zip(accumulate(lengths, initial=start), lengths, strict=False))
 
     def rewrite(self, payloads: Callable[[], Iterable[bytes]]) -> None:
         """Replace the whole content, atomically. The next `scan` begins with a reset.

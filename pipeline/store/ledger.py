@@ -69,6 +69,7 @@ class Ledger:
         self._lines: dict[str, bytes] = {}
         self._total = 0
         self._damaged = 0
+        self._later: list[bytes] = []
         self._lock = threading.RLock()
         self.refresh()
 
@@ -104,15 +105,32 @@ class Ledger:
         except (ValueError, LookupError, TypeError, AttributeError):
             return None
 
-    def set(self, name: str, entry: Entry) -> None:
+    def set(self, name: str, entry: Entry, *, later: bool = False) -> None:
         """Note what the tree holds now; when this returns, it survives the death of this process.
+
+        Args:
+            name: the action.
+            entry: what the tree holds of it.
+            later: it is enough when the next `flush` has returned.
 
         Raises:
             StoreError: it could not be written.
         """
         flags = b"%c%c" % (b"f"[0] if entry.forgotten else 45, b"i"[0] if entry.ignored else 45)
         rest = canonical([entry.out, entry.outputs, entry.seconds, entry.peak])
-        self._write(name, b"%b\t%b\t%b" % (entry.key.encode(), flags, rest))
+        self._write(name, b"%b\t%b\t%b" % (entry.key.encode(), flags, rest), later=later)
+
+    def flush(self) -> None:
+        """Write what was to be written later.
+
+        Raises:
+            StoreError: it could not be written; it is tried again the next time.
+        """
+        with self._lock:
+            if self._later:
+                self._journal.extend(self._later)
+                self._total += len(self._later)
+                self._later.clear()
 
     def forget(self, name: str) -> None:
         """Have the action done again, from nothing, at the next run; an ignored one is no longer ignored."""
@@ -143,8 +161,10 @@ class Ledger:
         return [name for name, line in self._lines.items() if line[:1] != b"\t"]
 
     def close(self) -> None:
-        """Compact the file when most of it is history. Failing to is no error."""
+        """Compact the file when most of it is history. Failing to is no error; `flush` before, where that matters."""
         with self._lock:
+            with contextlib.suppress(StoreError):
+                self.flush()
             size = self._journal.size()
             if size > COMPACT and self._total > 2 * len(self._lines):
                 with contextlib.suppress(StoreError):
@@ -165,10 +185,15 @@ class Ledger:
             return None
         return Entry(str(key, "ascii"), out, outputs, seconds, peak, flags[:1] == b"f", flags[1:2] == b"i")
 
-    def _write(self, name: str, line: bytes) -> None:
+    def _write(self, name: str, line: bytes, *, later: bool = False) -> None:
         with self._lock:
-            self._journal.append(_name(name) + b"\t" + line)
-            self._total += 1
+            self._later.append(_name(name) + b"\t" + line)
+            if not later:
+                try:
+                    self.flush()
+                except StoreError:
+                    self._later.pop()
+                    raise
             if line:
                 self._lines[name] = line
             else:

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from pipeline.errors import StoreError
@@ -37,10 +37,14 @@ Marks = dict[str, tuple[int, int, int]]
 
 
 class Scratch(NamedTuple):
-    """Where an action has just made its outputs. Those with marks may be moved, which takes the mark away."""
+    """Where an action has just made its outputs. Those with marks may be moved, which takes the mark away.
+
+    `texts` are those that it never wrote to a file.
+    """
 
     folder: str
     marks: Marks
+    texts: Container[str] = ()
 
 
 def take(
@@ -59,12 +63,9 @@ def take(
     Raises:
         StoreError: it cannot be an output, is still being written, or the store cannot be written.
     """
-    if not is_safe_path(path):
-        raise StoreError(
-            "an output needs a relative path without '..'", where=path, cure="correct the step that wrote it"
-        )
+    _demand_safe(path)
     try:
-        found = _read_small(file, min(SMALL, SMALL_TOTAL - sum(map(len, small.values()))), stamped=marks is not None)
+        found = _read_small(file, _room(small), stamped=marks is not None)
         if found is not None:
             data, state, mtime = found
             mode = PROGRAM if state.st_mode & 0o111 else FILE
@@ -84,6 +85,32 @@ def take(
     sha256 = _sha256(data)
     small[sha256] = data
     return Output(sha256, len(data), mode)
+
+
+def take_bytes(path: str, data: bytes, small: dict[str, bytes], blobs: BlobStore) -> Output:
+    """Take in an output that is in memory; arguments as of `take`.
+
+    Raises:
+        StoreError: it cannot be an output, or the store cannot be written.
+    """
+    _demand_safe(path)
+    if len(data) > _room(small):
+        return Output(*blobs.put_bytes(data), FILE)
+    sha256 = _sha256(data)
+    small[sha256] = data
+    return Output(sha256, len(data), FILE)
+
+
+def _demand_safe(path: str) -> None:
+    if not is_safe_path(path):
+        raise StoreError(
+            "an output needs a relative path without '..'", where=path, cure="correct the step that wrote it"
+        )
+
+
+def _room(small: Mapping[str, bytes]) -> int:
+    """Bytes that an output may have to travel in the record."""
+    return min(SMALL, SMALL_TOTAL - sum(map(len, small.values()))) if small else SMALL
 
 
 def _read_small(file: str, limit: int, *, stamped: bool) -> tuple[bytes, os.stat_result, int] | None:
@@ -154,8 +181,9 @@ def place(
     written = []
     for path, output in outputs.items():
         target = f"{root}/{path}"
-        # Where nothing was ours yet, a move is cheaper than a look at what is there.
-        if (before or scratch is None or path not in scratch.marks) and is_intact(target, output, memo, blobs):
+        # Where nothing was ours yet, to put it there is cheaper than a look at what is there.
+        quick = not before and scratch is not None and (path in scratch.marks or path in scratch.texts)
+        if not quick and is_intact(target, output, memo, blobs):
             continue
         try:
             state = None if scratch is None else _moved(scratch, path, target)

@@ -21,8 +21,8 @@ import re
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.errors import StoreError
@@ -54,9 +54,11 @@ class Output(NamedTuple):
     mode: int = FILE
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A finished action.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Record(NamedTuple):
+    """A finished action. A tuple for the same reason.
 
     Attributes:
         key: SHA-256 of the canonical JSON of `fields`.
@@ -77,21 +79,21 @@ class Record:
 
     key: str
     name: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    outputs: Mapping[str, Output] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = NOTHING
+    outputs: Mapping[str, Output] = NOTHING
+    facts: Mapping[str, Any] = NOTHING
     started: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
     host: str = ""
     log: str | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    small: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    encoded: bytes | None = field(default=None, repr=False, compare=False)
+    versions: Mapping[str, str] = NOTHING
+    small: Mapping[str, bytes] = NOTHING
+    encoded: bytes | None = None
 
     def with_outputs(self, outputs: Mapping[str, Output], small: Mapping[str, bytes], log: str | None) -> Record:
-        """The same with what came out. `dataclasses.replace` takes four times as long, and every action comes by."""
+        """The same with what came out. `_replace` takes four times as long, and every action comes by."""
         return Record(
             self.key, self.name, self.fields, outputs, self.facts, self.started, self.seconds, self.cpu_seconds,
             self.peak_bytes, self.host, log, self.versions, small, self.encoded,
@@ -211,6 +213,9 @@ class RecordStore:
         path: the journal.
         note: gets a sentence about each damaged record.
         read_only: nothing will be written.
+
+    Attributes:
+        patience: seconds for which `get` need not look whether other processes have added something.
     """
 
     def __init__(self, path: str, note: Note, *, read_only: bool = False) -> None:
@@ -221,7 +226,10 @@ class RecordStore:
         self._uses: dict[str, float] = {}
         self._touched: set[str] = set()
         self._synced = 0.0
+        self._looked = 0.0
+        self._later: dict[str, bytes] = {}
         self._lock = threading.RLock()
+        self.patience = 0.0
 
     def get(self, key: str) -> Record | None:
         """The record of a key, or None. A damaged one is reported and dropped.
@@ -230,7 +238,12 @@ class RecordStore:
             StoreError: the journal cannot be read.
         """
         with self._lock:
-            self._journal.scan(self._take, self._reset)
+            if key in self._later:
+                self.flush()
+            now = time.monotonic()
+            if now - self._looked > self.patience:
+                self._journal.scan(self._take, self._reset)
+                self._looked = now
             place = self._places.get(key)
             if place is None:
                 return None
@@ -242,16 +255,40 @@ class RecordStore:
                 return None
         return record
 
-    def put(self, record: Record, *, encoded: bytes | None = None) -> None:
+    def put(self, record: Record, *, encoded: bytes | None = None, later: bool = False) -> None:
         """Add a record; when this returns, it survives the death of this process, and within a second a power cut.
+
+        Args:
+            record: what to add.
+            encoded: as `encode` gives it, where the caller has that.
+            later: it is enough when the next `flush` has returned.
 
         Raises:
             StoreError: it could not be written.
         """
         payload = b"%b %b" % (record.key.encode(), encoded or encode(record))
         with self._lock:
-            offset, length = self._journal.append(payload)
-            self._places[record.key] = offset << 32 | length
+            self._later[record.key] = payload
+            if not later:
+                try:
+                    self.flush()
+                except StoreError:
+                    self._later.pop(record.key, None)
+                    raise
+
+    def flush(self) -> None:
+        """Write what was to be written later.
+
+        Raises:
+            StoreError: it could not be written; it is tried again the next time.
+        """
+        with self._lock:
+            if not self._later:
+                return
+            places = self._journal.extend(self._later.values())
+            for key, (offset, length) in zip(self._later, places, strict=True):
+                self._places[key] = offset << 32 | length
+            self._later.clear()
             now = time.monotonic()
             if now - self._synced > 1:
                 self._synced = now
@@ -261,11 +298,12 @@ class RecordStore:
         """Whether there seems to be a record; `get` knows for sure."""
         with self._lock:
             self._journal.scan(self._take, self._reset)
-            return key in self._places
+            return key in self._places or key in self._later
 
     def keys(self) -> list[str]:
         """The keys of all records, oldest first."""
         with self._lock:
+            self.flush()
             self._journal.scan(self._take, self._reset)
             return [key for key, _ in sorted(self._places.items(), key=lambda item: item[1])]
 
@@ -305,6 +343,7 @@ class RecordStore:
         """Write down what was used, where that can be written, and let the file go."""
         now = time.time()
         with self._lock, contextlib.suppress(StoreError):
+            self.flush()
             for key in () if self._read_only else sorted(self._touched):
                 place = self._places.get(key)
                 if place is not None and self._uses.get(key, 0.0) < now - DAY:

@@ -119,9 +119,11 @@ class Store:
         record: Record,
         files: Mapping[str, StrPath] | StrPath,
         *,
+        texts: Mapping[str, bytes] | None = None,
         log: StrPath | None = None,
         move: bool = True,
         marks: outputs.Marks | None = None,
+        later: bool = False,
     ) -> Record:
         """Take in what an action made. When this returns, its work survives whatever happens to this process.
 
@@ -129,9 +131,11 @@ class Store:
             record: all but `outputs`, `small` and `log`, which are filled in.
             files: relative posix path -> file, or a directory of which all files are meant. Symlinks may lead to places
                 inside; executable bits are kept, other modes are not.
+            texts: relative posix path -> content of files that are made of it.
             log: what the action's tools printed; left where it is.
             move: the files are scratch, and large ones need not be left.
             marks: gets the marks of files that are scratch and were left; see `outputs.Scratch`.
+            later: the work need not survive before the next `flush` has returned.
 
         Returns:
             The complete record.
@@ -152,10 +156,12 @@ class Store:
             path: outputs.take(path, os.fspath(file), small, self.blobs, move=move, marks=marks)
             for path, file in files.items()
         }
+        for path, data in texts.items() if texts else ():
+            taken[path] = outputs.take_bytes(path, data, small, self.blobs)
         printed = None if log is None else outputs.take_log(os.fspath(log), small, self.blobs)
         complete = record.with_outputs(taken, small, printed)
         self.blobs.flush()
-        self.records.put(complete)
+        self.records.put(complete, later=later)
         if self.remote is not None and self.remote.write:
             self._upload(self.remote, complete)
         return complete

@@ -13,7 +13,7 @@ from doit.exceptions import InvalidTask
 from doit.task import Stream, Task
 
 from pipeline.dispatch import HOLD, Dispatcher
-from pipeline.runner import PATIENCE, Threads
+from pipeline.runner import PATIENCE, Threads, Turns
 
 
 class Database:
@@ -124,6 +124,29 @@ def test_quick_actions_are_not_run_by_two_threads_at_a_time():
 
     run({str(number): () for number in range(300)}, 4, action)
     assert sum(count > 1 for count in most) < 30, "an action may be slow now and then on a busy machine"
+
+
+def test_who_is_about_to_wait_steps_aside(monkeypatch):
+    monkeypatch.setattr("pipeline.runner.PATIENCE", 60)
+    turns = Turns()
+    mine = turns.take(None)
+    got = threading.Event()
+
+    def other():
+        theirs = turns.take(None)
+        got.set()
+        turns.give(theirs)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    turns.step_aside()
+    assert got.wait(20)
+    thread.join()
+    turns.give(mine)  # it is not the turn any more: nothing happens
+    again = turns.take(mine)
+    assert again is not mine
+    turns.give(again)
+    turns.step_aside()  # by somebody who has nothing to let go of
 
 
 def test_an_error_of_the_runner_reaches_doit():

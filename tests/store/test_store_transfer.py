@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +95,7 @@ def test_a_damaged_blob_keeps_its_record_behind(store, other, build, damage):
 
 def test_a_record_under_a_key_that_is_not_its_own_stays_behind(store, other, build):
     made = build("compile:a@host", {"a.o": SOME})
-    store.records.put(replace(made, key="a" * 64))
+    store.records.put(made._replace(key="a" * 64))
     done = transfer(store, other)
     assert done.records == 1
     assert done.refused == (("compile:a@host", "its key is not that of its fields"),)
