@@ -40,6 +40,7 @@ def join(subject, upstream=(), files=None):
         files=files or {},
         upstream={name: Upstream(f"join:{name}") for name in upstream},
         outputs=(subject,),
+        apart=True,
     )
 
 

@@ -48,6 +48,8 @@ class Action:
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
         module: what does it, where that is not the module of the step's name. The digest of its code is in the key.
+        apart: it asks for no worker and pins nothing, so it may be done in another process than the one that runs doit;
+            not in the key.
     """
 
     step: str
@@ -62,6 +64,7 @@ class Action:
     doc: str = ""
     where: Position | None = None
     module: str = ""
+    apart: bool = False
 
     @property
     def done_by(self) -> str:

@@ -67,6 +67,28 @@ class Dispatcher:
         """Whether none of the tasks needs more than its `task_dep`."""
         return not any(task.setup_tasks or task.calc_dep or task.getargs or task.loader for task in tasks)
 
+    def release(self, finished: Node) -> None:
+        """What waited for a node, whose `run_status` is known now, waits for it no more."""
+        for node in finished.behind or ():
+            if finished.run_status == "failure":
+                node.bad_deps += (finished,)
+            elif finished.run_status == "ignore":
+                node.ignored_deps += (finished,)
+            node.waits -= 1
+            if not node.waits:
+                self._ready.append(node)
+        finished.behind = None
+
+    def put_back(self, node: Node) -> None:
+        """Give a node out once more."""
+        self._left += 1
+        self._ready.appendleft(node)
+
+    @property
+    def ready(self) -> int:
+        """How many could be given out now."""
+        return len(self._ready) + len(self._first)
+
     def send(self, finished: Node | None) -> Node | str:
         """The next task that can be looked at; those that were waited for come before those that nobody waits for.
 
@@ -79,16 +101,8 @@ class Dispatcher:
         Raises:
             StopIteration: all were given out.
         """
-        if finished is not None and finished.behind is not None:
-            for node in finished.behind:
-                if finished.run_status == "failure":
-                    node.bad_deps += (finished,)
-                elif finished.run_status == "ignore":
-                    node.ignored_deps += (finished,)
-                node.waits -= 1
-                if not node.waits:
-                    self._ready.append(node)
-            finished.behind = None
+        if finished is not None:
+            self.release(finished)
         if not self._left:
             raise StopIteration
         queue = self._ready or self._first

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from . import snapshot
 from .action import Action, Upstream
 
-FORMAT = 3
+FORMAT = 4
 
 
 class Rows(NamedTuple):
@@ -220,16 +220,16 @@ def _encode(action: Action) -> bytes:
     upstream = tuple(chain.from_iterable((role, edge.action, edge.only) for role, edge in action.upstream.items()))
     body: tuple[Any, ...] = (
         action.step, action.subject, action.out, action.params, dict(action.files), upstream, action.tools,
-        action.outputs, action.memory, action.doc, action.module,
+        action.outputs, action.memory, action.doc, action.module, action.apart,
     )  # fmt: skip
     return marshal.dumps(body)
 
 
 def _decode(body: bytes) -> Action:
-    step, subject, out, params, files, upstream, tools, outputs, memory, doc, module = marshal.loads(body)  # noqa: S302 - as above
+    step, subject, out, params, files, upstream, tools, outputs, memory, doc, module, apart = marshal.loads(body)  # noqa: S302 - as above
     words = iter(upstream)
     edges = {role: Upstream(action, only) for role, action, only in zip(words, words, words, strict=True)}
-    return Action(step, subject, out, params, files, edges, tools, outputs, memory, doc, module=module)
+    return Action(step, subject, out, params, files, edges, tools, outputs, memory, doc, module=module, apart=apart)
 
 
 def _path(targets: str) -> str:

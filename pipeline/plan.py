@@ -74,6 +74,7 @@ def _archives(matrix: Matrix) -> Iterator[Action]:
             },
             upstream={f"objects:{cell.model.subject}": Upstream(f"compile:{cell.subject}") for cell in cells},
             outputs=(f"lib{matrix.name}.a", "archive.json"),
+            apart=True,
             doc=f"all models of {backend.name} in one static archive",
             where=backend.where,
         )
@@ -98,6 +99,7 @@ def _kits(matrix: Matrix) -> Iterator[Action]:
             files={"templates": product.templates} if product.templates is not None else {},
             upstream=archives,
             outputs=("link.json",),
+            apart=True,
             doc=f"what an app needs to link {product.name}",
             where=product.where,
         )
@@ -108,6 +110,7 @@ def _kits(matrix: Matrix) -> Iterator[Action]:
                 out=f"dist/{product.name}",
                 params={"product": product.name, "library": matrix.name, "backends": backends},
                 upstream=archives,
+                apart=True,
                 doc=f"{product.name}.xcframework and its zip",
                 where=product.where,
             )
@@ -124,6 +127,7 @@ def _bundles(matrix: Matrix) -> Iterator[Action]:
             out=f"dist/bundle/{model.subject}",
             params={"model": model.as_params(), "files": list(files)},
             upstream=upstream,
+            apart=True,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
             where=model.where,
         )
@@ -215,6 +219,7 @@ def _verify_products(matrix: Matrix) -> Iterator[Action]:
             upstream=upstream,
             tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),
             outputs=("report.json",),
+            apart=True,
             doc=f"prove that {product.name} is what was built, and links as its kit says",
             where=product.where,
         )

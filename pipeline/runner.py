@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain, islice, repeat
 from typing import Any
 
 from doit import cmd_run
@@ -22,11 +23,14 @@ from doit.control import TaskDispatcher
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.runner import FAILURE, SUCCESS, Runner
 
+from .action import Action, Json
 from .dispatch import HOLD, Dispatcher
 from .errors import SlipwayError
 from .run.burst import Burst
 from .run.engine import Engine
-from .tasks import ActionTask
+from .run.hands import Hand, wanted
+from .session import current
+from .tasks import ActionTask, failed
 
 PATIENCE = 0.02
 """Seconds after which an action no longer counts as quick."""
@@ -105,22 +109,38 @@ class Threads(Runner):  # type: ignore[misc]
         tasks = task_dispatcher.tasks
         if Dispatcher.suits(tasks.values()):
             task_dispatcher = Dispatcher(tasks, task_dispatcher.selected_tasks)
+        engine = next((task.engine for task in tasks.values() if type(task) is ActionTask), None)
+        hands: list[Hand] = []
+        if engine is not None and isinstance(task_dispatcher, Dispatcher):
+            hands = self._hands(engine, [name for name, task in tasks.items() if type(task) is ActionTask])
         threads = [
-            threading.Thread(target=self._work, args=(task_dispatcher,), name=f"doit-{i}", daemon=True)
-            for i in range(self._count)
+            threading.Thread(target=self._work, args=(task_dispatcher, hand), name=f"doit-{i}", daemon=True)
+            for i, hand in enumerate(islice(chain([None], hands, repeat(None)), self._count))
         ]
-        with self._bursts(tasks.values()):
+        with self._bursts(engine):
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
+        for hand in hands:
+            hand.close()
         if self._error is not None:
             raise self._error
 
+    def _hands(self, engine: Engine, names: list[str]) -> list[Hand]:
+        """Processes that do actions for all threads but the first, if they are worth their while.
+
+        Made before there are threads, for one that holds a lock would not be there to let go of it in a copy.
+        """
+        session = current()
+        return [
+            Hand(engine, session.show_notes, engine.workshop.watch, session.note)
+            for _ in range(wanted(engine, names, self._count))
+        ]
+
     @contextmanager
-    def _bursts(self, tasks: Iterable[Any]) -> Iterator[None]:
+    def _bursts(self, engine: Engine | None) -> Iterator[None]:
         """Let the engine, and whoever reports, write down together what quick actions do."""
-        engine = next((task.engine for task in tasks if type(task) is ActionTask), None)
         if engine is None:
             yield
             return
@@ -183,22 +203,33 @@ class Threads(Runner):  # type: ignore[misc]
         else:
             super().process_task_result(node, base_fail)
 
-    def _work(self, dispatcher: TaskDispatcher) -> None:
+    def _work(self, dispatcher: TaskDispatcher | Dispatcher, hand: Hand | None) -> None:
         """What each thread does."""
         turn: threading.Lock | None = None
         finished = None
         try:
             while True:
-                turn = self._turns.take(turn)
+                if hand is not None and not hand.is_alive:
+                    hand = None
+                if hand is None:
+                    turn = self._turns.take(turn)
                 with self._changed:
                     node = self._next(dispatcher, finished)
+                    finished = None
                     if node is None:
                         return
                     if node == HOLD:
-                        self._turns.give(turn)
-                        turn = finished = None
+                        if turn is not None:
+                            self._turns.give(turn)
+                            turn = None
                         self._hold()
                         continue
+                    several = self._for_hand(dispatcher, node, hand) if hand is not None else ()
+                if hand is not None:  # who only waits for it is in nobody's way
+                    if several:
+                        self._hand_over(dispatcher, several, hand)
+                        continue
+                    turn = self._turns.take(turn)
                 failure = self.execute_task(node.task)
                 with self._changed:
                     self.process_task_result(node, failure)
@@ -212,6 +243,36 @@ class Threads(Runner):  # type: ignore[misc]
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
+
+    def _for_hand(self, dispatcher: Dispatcher, node: Any, hand: Hand) -> list[Any]:
+        """This task and some that are ready, too, as many as a hand should have; none when it cannot have this one."""
+        if not _is_apart(node):
+            return []
+        nodes = [node]
+        most = min(hand.appetite, dispatcher.ready // self._count)
+        while len(nodes) < most:
+            more = self._next(dispatcher, None)
+            if more is None or more == HOLD:
+                break
+            if not _is_apart(more):
+                dispatcher.put_back(more)
+                break
+            nodes.append(more)
+        return nodes
+
+    def _hand_over(self, dispatcher: Dispatcher, nodes: list[Any], hand: Hand) -> None:
+        """Have a hand do tasks, and see to what became of them."""
+        for node in nodes:
+            self.reporter.execute_task(node.task)
+        by_name = {node.task.name: node for node in nodes}
+        for name, _, failure in hand.do(list(by_name)):
+            node = by_name[name]
+            error = None if failure is None else _rebuilt(failure, node.task.action)
+            with self._changed:
+                self.process_task_result(node, error)
+                dispatcher.release(node)
+                if self._holding:
+                    self._changed.notify_all()
 
     def _next(self, dispatcher: TaskDispatcher, finished: Any) -> Any:
         """The next task that has to run, `HOLD`, or None when there is nothing left to start.
@@ -244,3 +305,14 @@ class Threads(Runner):  # type: ignore[misc]
                 self._changed.wait()
         finally:
             self._holding -= 1
+
+
+def _rebuilt(failure: Json, action: Action) -> TaskFailed:
+    from .run.failure import rebuild  # noqa: PLC0415 - not where all is well
+
+    return failed(rebuild(failure), action)
+
+
+def _is_apart(node: Any) -> bool:
+    """Whether a task may be done in another process."""
+    return type(node.task) is ActionTask and node.task.action.apart

@@ -100,7 +100,12 @@ class ActionTask(Task):  # type: ignore[misc]
     @property
     def is_fresh(self) -> bool:
         """Whether there is nothing to do."""
-        return bool(self.uptodate[0][0])
+        return not self.engine.is_new(self.name) and bool(self.uptodate[0][0])
+
+    @property
+    def action(self) -> Action:
+        """What is to be done."""
+        return self.engine.actions[self.name]
 
     @property
     def clean_actions(self) -> list[PythonAction]:
@@ -134,7 +139,7 @@ class Perform(BaseAction):  # type: ignore[misc]
         try:
             engine.perform(name)
         except SlipwayError as error:
-            return TaskFailed(str(_placed(error, engine.actions[name])), report=True)
+            return failed(error, engine.actions[name])
         except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
             return TaskError(f"{name}: {type(error).__name__}: {error}", error)
         return None
@@ -176,6 +181,11 @@ class ContentChecker(MD5Checker):  # type: ignore[misc]
     def get_state(self, dep: str, current_state: Any) -> Any:
         """Nothing to remember of ours: the ledger has it."""
         return None if isinstance(current_state, str) else super().get_state(dep, current_state)
+
+
+def failed(error: SlipwayError, action: Action) -> TaskFailed:
+    """What doit is told of an action that failed."""
+    return TaskFailed(str(_placed(error, action)), report=True)
 
 
 def _files_read(engine: Engine, action: Action) -> Iterable[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 QUICK = 0.001
 """Seconds up to which an action counts as quick."""
@@ -18,15 +19,27 @@ WINDOW = 0.005
 """Seconds for which what was done may wait to be written down."""
 
 
+class WritesLater(Protocol):
+    """What an engine asks in a burst: `Burst`, or what stands for it in a process of `hands`."""
+
+    def takes(self, seconds: float) -> bool:
+        """See `Burst`."""
+
+    def soon(self) -> None:
+        """See `Burst`."""
+
+
 class Burst:
     """See the module's paragraph.
 
     Args:
         write_down: writes whatever has collected. May be called from any thread, while others collect more.
+        window: see `WINDOW`; longer where somebody writes down by himself, and may only be held up.
     """
 
-    def __init__(self, write_down: Callable[[], None]) -> None:
+    def __init__(self, write_down: Callable[[], None], window: float = WINDOW) -> None:
         self._write_down = write_down
+        self._window = window
         self._some = threading.Event()
         self._over = False
         self._error: Exception | None = None
@@ -66,7 +79,7 @@ class Burst:
     def _work(self) -> None:
         while not self._over:
             self._some.wait()
-            time.sleep(WINDOW)
+            time.sleep(self._window)
             self._some.clear()  # what comes from now on may be too late for this time
             try:
                 self._write_down()

@@ -24,7 +24,7 @@ from pipeline.store.records import Output, Record
 from pipeline.store.store import Store
 
 from . import keys
-from .burst import WINDOW, Burst
+from .burst import WINDOW, WritesLater
 from .imports import recipe_files
 from .verdict import UNTOUCHED, Outcome, Verdict, manifest_path
 from .workshop import SCRATCH, Made, Reads, Steps, Toolbox, Workshop
@@ -79,7 +79,7 @@ class Engine:
         self.store_only = False
         self.strict = False
         self.elsewhere = False
-        self.burst: Burst | None = None
+        self.burst: WritesLater | None = None
         self.pin: Callable[[Action, Json], None] = lambda *_: None
         self._base = str(self.root)
         self._out_of = out_of or (lambda name: self.actions[name].out)
@@ -101,6 +101,10 @@ class Engine:
         if known is None:
             known = self._verdicts[name] = self._decide(self.actions[name])
         return known
+
+    def is_new(self, name: str) -> bool:
+        """Whether an action was never built here, so that there is no need to ask for a verdict."""
+        return (self._stale is None or name in self._stale) and self.ledger.key(name) is None
 
     def reconsider(self, *, doubt: bool = False) -> None:
         """Forget all verdicts: the tree may have changed (another doit was waited for).
@@ -381,7 +385,7 @@ class Engine:
         if later and self.burst is not None:
             self.burst.soon()
 
-    def in_bursts(self, burst: Burst | None) -> None:
+    def in_bursts(self, burst: WritesLater | None) -> None:
         """Have what quick actions do written down together, until this is called with None; see `burst`."""
         self.burst = burst
         self.store.records.patience = WINDOW if burst is not None else 0.0
@@ -412,6 +416,54 @@ class Engine:
             if edge.only or out.startswith("dist"):  # where several actions share a directory
                 shown[role] = self._outputs_read(edge)
         return Reads(paths, shown)
+
+    # Other processes that do the same actions (see `hands`)
+
+    def become_a_copy(self, burst: WritesLater) -> None:
+        """This process was forked from the one that had this engine: share nothing that must not be."""
+        self.in_bursts(burst)
+        self.store.records.reopen()
+        self.ledger.reopen()
+        self.workshop.become_a_copy()
+
+    def log_of(self, name: str) -> Path:
+        """Where what an action's tools print is, or would be."""
+        return self.workshop.log_of(self.actions[name])
+
+    def states_of(self, name: str) -> dict[str, tuple[int, int, int, int]]:
+        """Path -> state of the outputs of an action that was done in this run, as far as they are known by heart."""
+        base, placed = self.folder_of(name), self.memo.placed
+        states = ((path := f"{base}/{out}", placed(path, sha)) for out, sha in self.made[name].items())
+        return {path: state for path, state in states if state is not None}
+
+    def learn(
+        self,
+        name: str,
+        made: dict[str, str],
+        states: Mapping[str, tuple[int, int, int, int]],
+        line: bytes | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Another process has done an action.
+
+        Args:
+            name: the action.
+            made: relative path -> digest of its outputs.
+            states: path -> state of them; see `states_of`.
+            line: what the ledger has of it now.
+            outcome: what became of it.
+        """
+        self.made[name] = made
+        self._verdicts[name] = UNTOUCHED
+        base = self.folder_of(name)
+        for path, sha in made.items():
+            state = states.get(f"{base}/{path}")
+            if state is not None:
+                self.memo.learn(f"{base}/{path}", state, sha)
+        if line is not None:
+            self.ledger.learn(name, line)
+        if outcome is not None:
+            self.outcomes[name] = outcome
 
     # Looking at the tree, and undoing
 

@@ -51,8 +51,8 @@ def describe(error: BaseException) -> Json:
     }
 
 
-def rebuild(failure: Json, log: Path) -> SlipwayError:
-    """Make the exception again; `log` is the caller's, for errors that name none of their own."""
+def rebuild(failure: Json, log: Path | None = None) -> SlipwayError:
+    """Make the exception again; `log` is the caller's, if it has one, for errors that name none of their own."""
     kind = _TREE.get(failure["type"], StepError)
     where = failure["where"]
     where = Position(**where) if isinstance(where, dict) else where

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
 import sys
 import threading
@@ -220,7 +219,8 @@ def _python_paths() -> list[Path]:
 
 
 def _python_version() -> str:
-    from importlib import metadata  # noqa: PLC0415 - dear, and seldom needed
+    import platform  # noqa: PLC0415 - dear, and seldom needed
+    from importlib import metadata  # noqa: PLC0415
 
     found: dict[str, str] = {}
     for distribution in metadata.distributions():

@@ -206,7 +206,7 @@ class Workshop:
         out = self._empty()
         try:
             paths = {**inputs.paths, **dict(self._laid_out(inputs, _view(out)))} if inputs.shown else inputs.paths
-            log = self._fresh_log(f"{action.step}.{action.subject}.log")
+            log = self._fresh_log(_log_name(action))
             texts: dict[str, bytes] = {}
             job = Job(
                 action.params,
@@ -239,6 +239,10 @@ class Workshop:
         printed = log if job.uses_log else None
         return Made(out, files, texts, plain and not inputs.shown, printed, facts, began, seconds, usage)
 
+    def log_of(self, action: Action) -> Path:
+        """Where what an action's tools print is, or would be."""
+        return Path(self._logs, _log_name(action))
+
     def clear_away(self, made: Made, left: Iterable[str]) -> None:
         """Remove what is left of a job; `left` has at least those of its files that are still there."""
         if not made.plain:
@@ -253,6 +257,11 @@ class Workshop:
         """Remove what runs that were killed left half-done."""
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._ready = False
+
+    def become_a_copy(self) -> None:
+        """This process was forked: what is spare belongs to the other one."""
+        self._spare.clear()
+        self.aside = lambda: None
 
     def _discard(self, out: str) -> None:
         """Remove a scratch directory with all that is in it."""
@@ -292,6 +301,10 @@ class Workshop:
                 os.makedirs(os.path.dirname(link), exist_ok=True)
                 os.symlink(f"{inputs.paths[role]}/{path}", link)
             yield role, folder
+
+
+def _log_name(action: Action) -> str:
+    return f"{action.step}.{action.subject}.log"
 
 
 def _left_in(out: str) -> tuple[Sequence[str], bool]:

@@ -50,7 +50,8 @@ def run(job: Job) -> dict[str, Json]:
         given = model["estimated_vram_bytes"]
         total = given if given is not None else _total(subject, needs[subject])
         records.append(_web(job, model, total) if web else _native(job, model, total))
-    _write(job.out / (WEB if web else NATIVE), {"model_list": records})
+    # As `mlc_llm package` writes it: two spaces, a line feed at the end.
+    job.write(WEB if web else NATIVE, json.dumps({"model_list": records}, indent=2, ensure_ascii=False) + "\n")
     bundled = [model["subject"] for model in job.params["models"] if model["bundle_weight"]]
     return {"models": len(records), "memory": needs, "bundled": bundled}
 
@@ -127,9 +128,3 @@ def _chat(job: Job, subject: str) -> Mapping[str, Json]:
     if not isinstance(chat, dict):
         raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON object", cure="convert the weights again")
     return chat
-
-
-def _write(path: Path, document: Json) -> None:
-    """As `mlc_llm package` writes it: two spaces, a line feed at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")

@@ -61,7 +61,7 @@ def run(job: Job) -> dict[str, Json]:
         "undefined": undefined(merged.infos),
     }
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (job.out / "archive.json").write_text(text, encoding="utf-8")
+    job.write("archive.json", text)
     return {"bytes": len(data), "members": len(merged.members), "models": len(models)}
 
 

@@ -65,11 +65,9 @@ def run(job: Job) -> dict[str, Json]:
         link(module.source, job.out / module.path)
     values = context(kit)
     for pattern, template in FILES[kit.kind]:
-        file = job.out / pattern.format(product=kit.product)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(templates.render(template, values), encoding="utf-8", newline="\n")
+        job.write(pattern.format(product=kit.product), templates.render(template, values))
     text = json.dumps(link_document(kit), indent=1, ensure_ascii=False) + "\n"
-    (job.out / "link.json").write_text(text, encoding="utf-8", newline="\n")
+    job.write("link.json", text)
     return {"files": len(FILES[kit.kind]) + 1, "models": len(kit.models), "parts": len(kit.parts)}
 
 

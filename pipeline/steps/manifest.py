@@ -53,7 +53,7 @@ def run(job: Job) -> dict[str, Json]:
     listed = [entries[place] for place in sorted(entries)]
     document = {"schema": SCHEMA, "products": job.params["products"], "proofs": proofs, "files": listed}
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (job.out / NAME).write_text(text, encoding="utf-8")
+    job.write(NAME, text)
     return {"files": len(listed), "bytes": sum(entry["size"] for entry in listed)}
 
 

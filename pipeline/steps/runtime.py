@@ -56,7 +56,7 @@ def run(job: Job) -> dict[str, Json]:
         "libraries": [library.document() for library in libraries],
     }
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (job.out / "runtime.json").write_text(text, encoding="utf-8", newline="\n")
+    job.write("runtime.json", text)
     return {
         **facts,
         "libraries": [library.name for library in libraries],

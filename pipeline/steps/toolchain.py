@@ -40,13 +40,13 @@ def run(job: Job) -> dict[str, Json]:
     name = job.params["toolchain"]
     found = probe(partial(_worker, job, name), name, job.log, mlc=bool(job.params.get("mlc")))
     worker = job.services.worker(name, fresh=not found["fork"])
-    (job.out / "probe.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    job.write("probe.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     if name == "current":
         return found
     installed: list[str] = worker.call("pipeline.compilers.mlc_probe:installed", {}, log=job.log)
     pinned = job.params.get("lock")
     frozen = installed if pinned is None else pinned
-    (job.out / "freeze.txt").write_text("".join(f"{line}\n" for line in frozen), encoding="utf-8")
+    job.write("freeze.txt", "".join(f"{line}\n" for line in frozen))
     return {**found, "lock": frozen} if "spec" in job.params else found
 
 

@@ -59,7 +59,7 @@ def run(job: Job) -> dict[str, Json]:
             )
             job.services.progress(len(modules), len(job.params["models"]), "modules")
     text = json.dumps({"backend": job.params["backend"], "modules": modules}, indent=1) + "\n"
-    (job.out / "wasm.json").write_text(text, encoding="utf-8")
+    job.write("wasm.json", text)
     return {"modules": len(modules), "bytes": sum(int(str(one["size"])) for one in modules)}
 
 

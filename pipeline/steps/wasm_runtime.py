@@ -72,7 +72,7 @@ def run(job: Job) -> dict[str, Json]:
         for name in objects
     ]
     text = json.dumps({"backend": job.params["backend"], "objects": listed}, indent=1) + "\n"
-    (job.out / "runtime.json").write_text(text, encoding="utf-8")
+    job.write("runtime.json", text)
     return {"objects": list(objects), "bytes": sum(one["size"] for one in listed), "emcc": emscripten.version}
 
 

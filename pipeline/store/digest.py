@@ -228,6 +228,10 @@ class DigestMemo:
         """Note the digest of a file that we wrote and stamped ourselves, or found unchanged but for its ctime."""
         self._new[path] = (_identity(state), sha256)
 
+    def learn(self, path: str, state: tuple[int, int, int, int], sha256: str) -> None:
+        """Note what another process knows by heart: see `placed`."""
+        self._new[path] = (state, sha256)
+
     def forget(self, path: str) -> None:
         """Read the file the next time, whatever its state says."""
         self._new.pop(path, None)

@@ -226,6 +226,21 @@ class Journal:
                 os.close(self._fd)
             self._fd, self._writable, self._inode, self._seen, self._clean_end = -1, False, 0, 0, -1
 
+    def reopen(self) -> None:
+        """After a fork: have a descriptor of our own, for a lock belongs to a descriptor and not to a process."""
+        with self._lock:
+            if self._fd < 0:
+                return
+            flags = os.O_RDWR | os.O_APPEND if self._writable else os.O_RDONLY
+            try:
+                own = os.open(self.path, flags)
+            except OSError:
+                self.close()
+                return
+            os.dup2(own, self._fd, inheritable=False)
+            os.close(own)
+            self._void = os.fstat(self._fd).st_ino != self._inode
+
     def _follow(self) -> int:
         """Make sure that our descriptor is the file of that name, and return its size."""
         try:

@@ -70,6 +70,7 @@ class Ledger:
         self._total = 0
         self._damaged = 0
         self._later: list[bytes] = []
+        self._has_learnt = False
         self._lock = threading.RLock()
         self.refresh()
 
@@ -129,8 +130,22 @@ class Ledger:
         with self._lock:
             if self._later:
                 self._journal.extend(self._later)
-                self._total += len(self._later)
+                if not self._has_learnt:  # else they are counted when `close` comes by them
+                    self._total += len(self._later)
                 self._later.clear()
+
+    def line(self, name: str) -> bytes | None:
+        """All there is about an action, for `learn` in another process."""
+        return self._lines.get(name)
+
+    def learn(self, name: str, line: bytes) -> None:
+        """Another process, which has written it down, has set an action."""
+        self._lines[name] = line
+        self._has_learnt = True
+
+    def reopen(self) -> None:
+        """See `Journal.reopen`."""
+        self._journal.reopen()
 
     def forget(self, name: str) -> None:
         """Have the action done again, from nothing, at the next run; an ignored one is no longer ignored."""
@@ -165,6 +180,8 @@ class Ledger:
         with self._lock:
             with contextlib.suppress(StoreError):
                 self.flush()
+                if self._has_learnt:  # what the bookmark says was read must have been
+                    self.refresh()
             size = self._journal.size()
             if size > COMPACT and self._total > 2 * len(self._lines):
                 with contextlib.suppress(StoreError):

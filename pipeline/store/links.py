@@ -10,7 +10,6 @@ not have), a copy. Used by `blobs` only.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -87,6 +86,8 @@ def reflink(source: str, target: str) -> bool:
 
 def _clone(source: str, target: str) -> bool:
     if sys.platform == "darwin":
+        import ctypes  # noqa: PLC0415 - elsewhere nobody needs it
+
         clonefile = ctypes.CDLL(None, use_errno=True).clonefile
         return bool(clonefile(os.fsencode(source), os.fsencode(target), 0) == 0)
     with open(source, "rb") as old, open(target, "xb") as new:

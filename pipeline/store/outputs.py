@@ -13,7 +13,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.errors import StoreError
@@ -39,12 +40,12 @@ Marks = dict[str, tuple[int, int, int]]
 class Scratch(NamedTuple):
     """Where an action has just made its outputs. Those with marks may be moved, which takes the mark away.
 
-    `texts` are those that it never wrote to a file.
+    `texts` are those that it never wrote to a file, with their content.
     """
 
     folder: str
     marks: Marks
-    texts: Container[str] = ()
+    texts: Mapping[str, bytes] = MappingProxyType({})
 
 
 def take(
@@ -188,11 +189,12 @@ def place(
         try:
             state = None if scratch is None else _moved(scratch, path, target)
             if state is None:
+                data = None if scratch is None or link else scratch.texts.get(path)
                 try:
-                    _write(record, path, target, blobs, link=link)
+                    _write(record, path, target, blobs, data, link=link)
                 except IsADirectoryError:
                     os.rmdir(target)  # an empty one that is left over
-                    _write(record, path, target, blobs, link=link)
+                    _write(record, path, target, blobs, data, link=link)
                 state = os.lstat(target)
             if output.mode != LINK:
                 memo.remember(target, state, output.sha256)
@@ -255,9 +257,9 @@ def remove(paths: Iterable[str], root: str, *, keep_root: bool = False) -> list[
     return removed
 
 
-def _write(record: Record, path: str, target: str, blobs: BlobStore, *, link: bool) -> None:
+def _write(record: Record, path: str, target: str, blobs: BlobStore, data: bytes | None, *, link: bool) -> None:
     output = record.outputs[path]
-    data = record.small.get(output.sha256)
+    data = record.small.get(output.sha256, data)
     if output.mode == LINK:
         _write_symlink(
             path, target, data if data is not None else blobs.read(output.sha256), blobs.temporary_for(target)

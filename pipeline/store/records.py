@@ -294,6 +294,10 @@ class RecordStore:
                 self._synced = now
                 self._journal.sync()
 
+    def reopen(self) -> None:
+        """See `Journal.reopen`."""
+        self._journal.reopen()
+
     def has(self, key: str) -> bool:
         """Whether there seems to be a record; `get` knows for sure."""
         with self._lock:
@@ -339,8 +343,8 @@ class RecordStore:
         """Bytes of the journal."""
         return self._journal.size()
 
-    def close(self) -> None:
-        """Write down what was used, where that can be written, and let the file go."""
+    def note_uses(self) -> None:
+        """Write down what was used, where that can be written."""
         now = time.time()
         with self._lock, contextlib.suppress(StoreError):
             self.flush()
@@ -348,9 +352,14 @@ class RecordStore:
                 place = self._places.get(key)
                 if place is not None and self._uses.get(key, 0.0) < now - DAY:
                     self._journal.append(b"%b %d" % (key.encode(), int(now)))
-            self._journal.sync()
-        with self._lock:
             self._touched.clear()
+
+    def close(self) -> None:
+        """Write down what was used, where that can be written, and let the file go."""
+        self.note_uses()
+        with self._lock:
+            with contextlib.suppress(StoreError):
+                self._journal.sync()
             self._journal.bookmark((self._places, self._uses))
             self._journal.close()
 

@@ -239,6 +239,11 @@ class Store:
             fcntl.flock(self._shared, fcntl.LOCK_SH)
             raise StoreError("another doit is using the store", where=self.root, cure="wait for it to end") from None
 
+    def end_as_a_copy(self) -> None:
+        """Write down what was learnt, in a forked process: the other one closes the store."""
+        self.blobs.close()
+        self.records.note_uses()
+
     def close(self) -> None:
         """Finish uploads, write down what was learnt, let go of all files."""
         if self._uploads is not None:

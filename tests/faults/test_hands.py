@@ -1,0 +1,106 @@
+"""Actions that are done in more processes than one: as right as in one, and one that dies takes nothing with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from fault_graph import TRACEBACK, Background
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one process")
+HELD = ("compile-m0-b0", "compile-m0-b1", "compile-m0-b2", "compile-m0-b3")
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text(encoding="ascii").split()
+    ]
+
+
+def test_one_more_process_does_part_of_the_work(graph):
+    for name in HELD:
+        graph.hold(name)
+    run = Background(graph, "-n", "2")
+    run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
+    assert len(children(run.pid)) == 1
+    for name in HELD:
+        graph.release(name)
+    assert run.wait() == 0, run.output()
+    assert graph.is_right()
+    assert set(graph.ran().values()) == {1}
+    assert graph.ok().idle
+
+
+def test_with_one_thread_there_is_one_process(graph):
+    graph.hold(HELD[0])
+    run = Background(graph, "-n", "1")
+    run.until(lambda: graph.is_held(HELD[0]))
+    assert children(run.pid) == []
+    graph.release(HELD[0])
+    assert run.wait() == 0
+
+
+def test_one_that_is_killed_fails_its_action_and_no_other(graph):
+    for name in HELD:
+        graph.hold(name)
+    run = Background(graph, "-n", "2", "-c")
+    run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
+    os.kill(children(run.pid)[0], signal.SIGKILL)
+    run.until(lambda: "FAILED" in run.output())
+    for name in HELD:
+        graph.release(name)
+    assert run.wait() != 0
+    assert "died (SIGKILL)" in run.output()
+    assert "run doit again" in run.output()
+    assert TRACEBACK not in run.output()
+    graph.ran()
+    again = graph.ok()
+    assert graph.is_right()
+    assert 0 < len(again.built) < 25, "what the others did is kept"
+    assert graph.ok().idle
+
+
+def test_the_first_process_killed_alone_leaves_a_tree_that_is_right(graph):
+    for name in HELD:
+        graph.hold(name)
+    run = Background(graph, "-n", "2")
+    run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    for name in HELD:
+        graph.release(name)
+    graph.ok()
+    assert graph.is_right()
+    assert graph.ok().idle
+
+
+def test_a_failure_is_told_as_from_here(graph):
+    """The same words, whichever process it happens in."""
+    broken = graph.path("held_steps/join.py")
+    source = broken.read_text()
+    broken.write_text(
+        source.replace("    join.run(job)\n", '    raise StepError("no " + subject, cure="none")\n').replace(
+            "import Job\n", "import Job\nfrom pipeline.errors import StepError\n"
+        )
+    )
+    several, one = graph.doit("-c", "-n", "2"), graph.doit("-c", "-n", "1")
+    assert several.status != 0
+
+    def told(run):
+        return sorted(line for line in run.output.splitlines() if "FAILED" not in line and "tasks:" not in line)
+
+    assert "no weights-m0" in several.output
+    assert told(several) == told(one)
+
+
+def test_a_bug_of_a_step_is_told_and_its_traceback_is_in_the_log(graph):
+    broken = graph.path("held_steps/join.py")
+    broken.write_text(broken.read_text().replace("    join.run(job)\n", "    {}[subject]\n"))
+    run = graph.doit("-c", "-n", "2")
+    assert run.status != 0
+    assert "KeyError" in run.output
