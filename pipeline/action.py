@@ -7,9 +7,10 @@ any work, and nothing here may import another module of the project but `errors`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from .errors import Position
 
@@ -17,9 +18,8 @@ Json = Any
 """What `json` can carry: None, bool, int, float, str, list, dict with str keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """An edge of the graph: the outputs of another action that this one reads.
+class Upstream(NamedTuple):
+    """An edge of the graph: the outputs of another action that this one reads. A graph has tens of thousands.
 
     `only` narrows it to outputs whose relative path matches one of the patterns (fnmatch): nothing else enters the
     key, and the step is shown a directory with just those files.
@@ -29,8 +29,10 @@ class Upstream:
     only: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Action(NamedTuple):
     """One step on one subject, as a value. Its key is the SHA-256 of all that can change the result.
 
     Attributes:
@@ -55,9 +57,9 @@ class Action:
     step: str
     subject: str
     out: str
-    params: Mapping[str, Json] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    upstream: Mapping[str, Upstream] = field(default_factory=dict)
+    params: Mapping[str, Json] = NOTHING
+    files: Mapping[str, str] = NOTHING
+    upstream: Mapping[str, Upstream] = NOTHING
     tools: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     memory: int = 0

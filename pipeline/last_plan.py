@@ -219,7 +219,7 @@ def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[s
 def _encode(action: Action) -> bytes:
     upstream = tuple(chain.from_iterable((role, edge.action, edge.only) for role, edge in action.upstream.items()))
     body: tuple[Any, ...] = (
-        action.step, action.subject, action.out, action.params, dict(action.files), upstream, action.tools,
+        action.step, action.subject, action.out, dict(action.params), dict(action.files), upstream, action.tools,
         action.outputs, action.memory, action.doc, action.module, action.apart,
     )  # fmt: skip
     return marshal.dumps(body)

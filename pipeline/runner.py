@@ -132,11 +132,10 @@ class Threads(Runner):  # type: ignore[misc]
 
         Made before there are threads, for one that holds a lock would not be there to let go of it in a copy.
         """
-        session = current()
-        return [
-            Hand(engine, session.show_notes, engine.workshop.watch, session.note)
-            for _ in range(wanted(engine, names, self._count))
-        ]
+        session, hands = current(), list[Hand]()
+        for _ in range(wanted(engine, names, self._count)):
+            hands.append(Hand(engine, session.show_notes, session.note, tuple(hands)))
+        return hands
 
     @contextmanager
     def _bursts(self, engine: Engine | None) -> Iterator[None]:
@@ -234,6 +233,9 @@ class Threads(Runner):  # type: ignore[misc]
                 with self._changed:
                     self.process_task_result(node, failure)
                     finished = node
+                if hand is not None and turn is not None:
+                    self._turns.give(turn)
+                    turn = None
         except BaseException as error:  # noqa: BLE001 - the thread that waits for this one raises it
             self._error = error
             self._stop_running = True
@@ -265,7 +267,7 @@ class Threads(Runner):  # type: ignore[misc]
         for node in nodes:
             self.reporter.execute_task(node.task)
         by_name = {node.task.name: node for node in nodes}
-        for name, _, failure in hand.do(list(by_name)):
+        for name, failure in hand.do(list(by_name)):
             node = by_name[name]
             error = None if failure is None else _rebuilt(failure, node.task.action)
             with self._changed:

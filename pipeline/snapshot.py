@@ -18,7 +18,7 @@ import sys
 import threading
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 FORMAT = 4
@@ -35,6 +35,7 @@ clock of the file system ticks every 4 to 10 ms on Linux."""
 
 State = tuple[int, int, int, int]
 FIELDS = 4
+PIECE = 256 * FIELDS
 MISSING: State = (-1, 0, 0, 0)
 """A file that is not there may be what decides, too."""
 
@@ -125,8 +126,13 @@ def compare(targets: str) -> Comparison | None:
     if identity != _identity():
         return None
     states = array("q", saved)
-    now = array("q", bytes(len(saved)))
+    now = _look_at(paths)
+    return Comparison(Snapshot(said, paths, now), file, tuple(_changed(states, now)))
+
+
+def _look_at(paths: tuple[str, ...]) -> array[int]:
     stat, absent = os.stat, array("q", MISSING)
+    now = array("q", bytes(len(paths) * FIELDS * absent.itemsize))
     at = 0
     for path in paths:
         try:
@@ -139,12 +145,17 @@ def compare(targets: str) -> Comparison | None:
             now[at + 2] = found.st_ino
             now[at + 3] = found.st_ctime_ns
         at += FIELDS
-    snapshot = Snapshot(said, paths, now)
-    if now == states:
-        return Comparison(snapshot, file, ())
-    places = range(0, len(now), FIELDS)
-    changed = tuple(at // FIELDS for at in places if now[at : at + FIELDS] != states[at : at + FIELDS])
-    return Comparison(snapshot, file, changed)
+    return now
+
+
+def _changed(before: array[int], now: array[int]) -> Iterator[int]:
+    """The numbers of the states that differ: few, so that large pieces are compared first."""
+    for start in range(0, len(now), PIECE):
+        end = start + PIECE
+        if now[start:end] != before[start:end]:
+            for at in range(start, min(end, len(now)), FIELDS):
+                if now[at : at + FIELDS] != before[at : at + FIELDS]:
+                    yield at // FIELDS
 
 
 def of(said: str, states: Mapping[str, State]) -> Snapshot:
@@ -194,15 +205,15 @@ def path_of(targets: str) -> str:
     return os.path.join(folder, FOLDER, name)
 
 
-def read_sealed(path: str, form: int) -> bytes | None:
+def read_sealed(path: str, form: int) -> memoryview | None:
     """The content of a file that `write_sealed` wrote; None where it is missing, damaged or of another form."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError:
         return None
-    body = data[4:]
-    return body if len(data) > 4 and data[:4] == _seal(form, body) else None  # noqa: PLR2004 - a checksum, and more
+    body = memoryview(data)[4:]
+    return body if len(body) and data[:4] == _seal(form, body) else None
 
 
 def write_sealed(path: str, form: int, body: bytes) -> None:
@@ -221,7 +232,7 @@ def write_sealed(path: str, form: int, body: bytes) -> None:
                 continue
 
 
-def _seal(form: int, body: bytes) -> bytes:
+def _seal(form: int, body: bytes | memoryview) -> bytes:
     """A checksum that is wrong for what another form or another Python has written."""
     return zlib.crc32(body, zlib.crc32(sys.version.encode(), form)).to_bytes(4, "little")
 

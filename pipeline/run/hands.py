@@ -42,11 +42,10 @@ News = tuple[str, dict[str, str], dict[str, tuple[int, int, int, int]], "bytes |
 
 
 class Done(NamedTuple):
-    """What became of an action: its outcome, or the description of what went wrong (see `failure`)."""
+    """An action that was done, or the description of what went wrong (see `failure`)."""
 
     name: str
-    outcome: Outcome | None
-    failure: Json = None
+    failure: Json
 
 
 class Hand:
@@ -54,23 +53,24 @@ class Hand:
 
     Attributes:
         appetite: how many actions to give it at a time.
+        ends: descriptors of our ends of the pipes to it.
 
     Args:
         engine: whose actions it does.
         listen: is called in the new process with a function that takes notes, which are shown here.
-        progress: gets the progress of its actions, as `Workshop.watch`.
         note: gets its notes.
+        others: those that were made before.
     """
 
     def __init__(
         self,
         engine: Engine,
         listen: Callable[[Callable[[str], None]], None],
-        progress: Callable[[str, float, float | None, str], None],
         note: Callable[[str], None],
+        others: Iterable[Hand] = (),
     ) -> None:
         self._engine = engine
-        self._said: Mapping[str, Callable[..., None]] = {"progress": progress, "note": note}
+        self._said: Mapping[str, Callable[..., None]] = {"progress": engine.workshop.watch, "note": note}
         self._knows: set[str] = set()
         self.appetite = 1
         self._status: int | None = None
@@ -78,15 +78,20 @@ class Hand:
         here, there = os.pipe()
         self._pid = os.fork()
         if not self._pid:
+            status = 1
             try:
-                os.close(ours)
-                os.close(here)
+                for end in (ours, here, *(end for other in others for end in other.ends)):
+                    os.close(end)  # or it would be open as long as we are, and nobody would see that it was closed
                 with open(theirs, "rb") as commands, open(there, "wb", buffering=0) as answers:  # noqa: PTH123
                     _Apprentice(engine, commands, answers).serve(listen)
+                status = 0
+            except BaseException:  # noqa: BLE001 - a bug of ours, and nobody else to tell it
+                traceback.print_exc()
             finally:
-                os._exit(0)  # what else there is belongs to the process that it is a copy of
+                os._exit(status)  # what else there is belongs to the process that it is a copy of
         os.close(theirs)
         os.close(there)
+        self.ends: tuple[int, int] = ours, here
         self._commands = open(ours, "wb", buffering=0)  # noqa: PTH123, SIM115 - closed in `close`
         self._answers = open(here, "rb")  # noqa: PTH123, SIM115
 
@@ -101,13 +106,13 @@ class Hand:
                 if kind != "done":
                     self._said[kind](*rest)
                     continue
-                for name, outcome, failure, made, states, line in rest[0]:
+                for name, how, failure, made, states, line in rest[0]:
                     del left[name]
-                    if outcome is not None:
-                        self._engine.learn(name, made, states, line, Outcome(*outcome))
-                    yield Done(name, None if outcome is None else Outcome(*outcome), failure)
+                    if how is not None:
+                        self._engine.learn(name, made, states, line, Outcome(*how))
+                    yield Done(name, failure)
         except (OSError, EOFError):
-            yield from (Done(name, None, self._death(name)) for name in left)
+            yield from (Done(name, self._death(name)) for name in left)
             return
         quick = time.monotonic() - began < QUICK * len(names)
         self.appetite = min(MOST, 2 * self.appetite) if quick else 1

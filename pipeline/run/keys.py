@@ -46,7 +46,7 @@ def document(
         schema=SCHEMA,
         step=action.step,
         code=code,
-        params=action.params,
+        params=dict(action.params),
         files=dict(files),
         upstream=dict(upstream),
         tools=dict(tools),

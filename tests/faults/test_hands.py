@@ -36,6 +36,20 @@ def test_one_more_process_does_part_of_the_work(graph):
     assert graph.ok().idle
 
 
+def test_several_more_processes(graph):
+    graph.resize(3, 8)
+    for name in HELD:
+        graph.hold(name)
+    run = Background(graph, "-n", "4")
+    run.until(lambda: sum(map(graph.is_held, HELD)) == 4)
+    assert len(children(run.pid)) == 3
+    for name in HELD:
+        graph.release(name)
+    assert run.wait(30) == 0, run.output()
+    assert graph.is_right()
+    assert graph.ok("-n", "4").idle
+
+
 def test_with_one_thread_there_is_one_process(graph):
     graph.hold(HELD[0])
     run = Background(graph, "-n", "1")
