@@ -59,6 +59,15 @@ def test_with_one_thread_there_is_one_process(graph):
     assert run.wait() == 0
 
 
+def test_with_a_remote_store_there_is_one_process(graph):
+    graph.hold(HELD[0])
+    run = Background(graph, "-n", "2", SLIPWAY_REMOTE="http://127.0.0.1:9")
+    run.until(lambda: graph.is_held(HELD[0]))
+    assert children(run.pid) == []
+    graph.release(HELD[0])
+    assert run.wait() == 0
+
+
 def test_one_that_is_killed_fails_its_action_and_no_other(graph):
     for name in HELD:
         graph.hold(name)
@@ -118,3 +127,5 @@ def test_a_bug_of_a_step_is_told_and_its_traceback_is_in_the_log(graph):
     run = graph.doit("-c", "-n", "2")
     assert run.status != 0
     assert "KeyError" in run.output
+    logs = "".join(path.read_text() for path in graph.path("build/log").iterdir())
+    assert TRACEBACK in logs + run.output

@@ -122,3 +122,48 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path):
     assert [writer.wait() for writer in writers] == [0, 0]
     found = lines(path)
     assert sorted(found) == sorted(f"{name} {i}".encode() * 50 for name in "ab" for i in range(300))
+
+
+def test_several_lines_at_once_are_several_lines(tmp_path):
+    path = tmp_path / "j"
+    journal = Journal(str(path))
+    journal.append(b"one")
+    places = journal.extend([b"two", b"", b"four"])
+    assert lines(path) == [b"one", b"two", b"", b"four"]
+    assert [unseal(journal.read(*place)) for place in places] == [b"two", b"", b"four"]
+    assert journal.extend([]) == []
+
+
+@pytest.mark.parametrize("cut", range(1, 3 * len(seal(b"line"))))
+def test_of_several_lines_that_were_torn_the_first_ones_are_left(tmp_path, cut):
+    path = tmp_path / "j"
+    Journal(str(path)).extend([b"line"] * 3)
+    os.truncate(path, path.stat().st_size - cut)
+    Journal(str(path)).append(b"next")
+    found = lines(path)
+    assert found[: 2 - (cut - 1) // len(seal(b"line"))] == [b"line"] * (2 - (cut - 1) // len(seal(b"line")))
+    assert found[-1] == b"next"
+    assert set(found) <= {b"line", b"next", None}
+
+
+def test_after_a_fork_the_lock_is_not_shared(tmp_path):
+    journal = Journal(str(tmp_path / "j"))
+    journal.append(b"one")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            journal.reopen()
+            for i in range(200):
+                journal.extend([b"child %d" % i] * 3)
+            status = 0
+        finally:
+            os._exit(status)
+    for i in range(200):
+        journal.extend([b"parent %d" % i] * 3)
+    assert os.waitpid(child, 0)[1] == 0
+    found = lines(tmp_path / "j")
+    assert None not in found
+    assert len(found) == 1 + 2 * 200 * 3
+    groups = [set(found[at : at + 3]) for at in range(1, len(found), 3)]
+    assert all(len(group) == 1 for group in groups), "lines of one call are not torn apart"

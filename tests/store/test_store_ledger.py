@@ -105,3 +105,34 @@ def test_any_name_comes_back(path, name):
     Ledger(path).set(name, ENTRY)
     assert Ledger(path).names() == [name]
     assert Ledger(path).get(name) == ENTRY
+
+
+def test_what_may_be_written_later_is_known_at_once_and_written_by_a_flush(path):
+    ledger = Ledger(path)
+    ledger.set("x", ENTRY, later=True)
+    ledger.set("y", ENTRY, later=True)
+    assert ledger.get("x") == ENTRY
+    assert Ledger(path).names() == []
+    ledger.flush()
+    assert Ledger(path).names() == ["x", "y"]
+
+
+def test_what_may_be_written_later_comes_before_what_may_not(path):
+    ledger = Ledger(path)
+    ledger.set("x", ENTRY, later=True)
+    ledger.remove("x")
+    assert Ledger(path).get("x") is None
+    ledger.set("y", ENTRY, later=True)
+    ledger.close()
+    assert Ledger(path).names() == ["y"]
+
+
+def test_what_another_process_has_written_is_in_the_bookmark_of_this_one(path):
+    mine, other = Ledger(path), Ledger(path)
+    for i in range(3000):
+        other.set(f"theirs {i}", ENTRY)
+        mine.learn(f"theirs {i}", other.line(f"theirs {i}"))
+        mine.set(f"mine {i}", ENTRY)
+    other.set("a stranger's", ENTRY)
+    mine.close()
+    assert len(Ledger(path).names()) == 6001

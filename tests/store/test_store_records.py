@@ -206,3 +206,28 @@ def test_the_latest_record_of_a_name(records):
     records.put(old)
     records.put(new)
     assert records.latest() == {"compile:x": new.key}
+
+
+def test_what_may_be_written_later_is_found_at_once_and_written_by_a_flush(tmp_path):
+    path, made = str(tmp_path / "records"), record()
+    store, other = RecordStore(path, pytest.fail), RecordStore(path, pytest.fail)
+    store.put(made, later=True)
+    assert store.has(made.key)
+    assert other.get(made.key) is None
+    store.flush()
+    assert other.get(made.key) == made._replace(encoded=None)
+    more = record("compile:y")
+    store.put(more, later=True)
+    assert store.get(more.key) is not None, "who asks for it has it written"
+    assert other.has(more.key)
+
+
+def test_with_patience_others_are_not_looked_for_each_time(tmp_path):
+    path = str(tmp_path / "records")
+    store, other = RecordStore(path, pytest.fail), RecordStore(path, pytest.fail)
+    store.patience = 60
+    assert store.get(record().key) is None
+    other.put(record())
+    assert store.get(record().key) is None
+    store.patience = 0
+    assert store.get(record().key) is not None
