@@ -30,6 +30,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from project import frozen
+
 from pipeline.store.store import Store
 
 TINY = Path(__file__).resolve().parents[1] / "tests" / "builds" / "tiny"
@@ -202,7 +204,7 @@ def spread(rounds: list[Round]) -> str:
 
 def campaign(folder: Path, kills: int, chance: random.Random) -> Iterator[Round]:
     """Build without disturbance what each kind of round must come to, then kill."""
-    project = Project(folder / "project")
+    project = Project(folder / "project", frozen(folder / "frozen"))
     project.write()
     nothing, clean, built = folder / "nothing", folder / "clean", folder / "built"
     shutil.copytree(project.root, nothing)

@@ -222,8 +222,10 @@ class Session:
         self._clear()
         self._begun = time.time_ns()
         if self.update is None:
+            from .run.cleaning import prune  # noqa: PLC0415 - see `read_matrix`
+
             self._states |= _states(path for path, _ in self.engine.inputs())
-            for name, removed in self.engine.prune():
+            for name, removed in prune(self.engine):
                 note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
 
     def _plan_anew(self) -> None:

@@ -19,6 +19,7 @@ from doit.task import Task
 from .action import Action
 from .errors import SlipwayError
 from .reports.failures import shortened
+from .run.cleaning import clean
 from .run.engine import Engine
 from .run.verdict import targets
 
@@ -210,7 +211,7 @@ def _clean(engine: Engine, name: str, dryrun: bool) -> None:
         print(f"{name} - removing {entry.out}/{path}")  # noqa: T201 - what doit's own clean prints
     if not dryrun:
         try:
-            engine.clean(name)
+            clean(engine, name)
         except SlipwayError as error:
             # An exception would be a traceback and status 0 to doit, for this task and all that follow.
             sys.exit(f"ERROR: {shortened(str(error), str(Path.cwd()))}")

@@ -419,23 +419,6 @@ class Engine:
 
     # Other processes that do the same actions (see `hands`)
 
-    def become_a_copy(self, burst: WritesLater) -> None:
-        """This process was forked from the one that had this engine: share nothing that must not be."""
-        self.in_bursts(burst)
-        self.store.records.reopen()
-        self.ledger.reopen()
-        self.workshop.become_a_copy()
-
-    def log_of(self, name: str) -> Path:
-        """Where what an action's tools print is, or would be."""
-        return self.workshop.log_of(self.actions[name])
-
-    def states_of(self, name: str) -> dict[str, tuple[int, int, int, int]]:
-        """Path -> state of the outputs of an action that was done in this run, as far as they are known by heart."""
-        base, placed = self.folder_of(name), self.memo.placed
-        states = ((path := f"{base}/{out}", placed(path, sha)) for out, sha in self.made[name].items())
-        return {path: state for path, state in states if state is not None}
-
     def learn(
         self,
         name: str,
@@ -449,7 +432,7 @@ class Engine:
         Args:
             name: the action.
             made: relative path -> digest of its outputs.
-            states: path -> state of them; see `states_of`.
+            states: path -> state of them, as far as they are known by heart.
             line: what the ledger has of it now.
             outcome: what became of it.
         """
@@ -465,7 +448,7 @@ class Engine:
         if outcome is not None:
             self.outcomes[name] = outcome
 
-    # Looking at the tree, and undoing
+    # Looking at the tree (see `settled`; what takes things out of it is `cleaning`)
 
     def inputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
         """(path, action) for every file that actions read and none makes; a directory comes with all that is in it."""
@@ -501,47 +484,11 @@ class Engine:
         if entry is not None:
             self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.memo)
 
-    def clean(self, name: str) -> list[Path]:
-        """Remove the outputs of an action from the tree (the store keeps them); return what was removed.
-
-        Raises:
-            StoreError: the tree cannot be written.
-        """
-        entry = self.ledger.get(name)
-        if entry is None:
-            return []
-        self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
-        try:
-            if name in self.actions:
-                Path(f"{self._base}/{manifest_path(self.actions[name])}").unlink(missing_ok=True)
-            _remove_empty(f"{self._base}/{entry.out}", self._base)
-        except OSError as error:
-            raise store_error(error, f"remove the outputs of {name}") from error
-        self.ledger.remove(name)
-        self.reconsider()
-        return [self.root / entry.out / path for path in entry.outputs]
-
-    def prune(self) -> list[tuple[str, list[Path]]]:
-        """Remove the outputs of actions that the matrix no longer has; the store still has them, should they return."""
-        return [(name, self.clean(name)) for name in sorted(set(self.ledger.names()) - set(self.actions))]
-
 
 def _stale(
     reason: str, key: str | None = None, fields: Mapping[str, Json] | None = None, damaged: tuple[str, ...] = ()
 ) -> Verdict:
     return Verdict(False, lambda: reason, key, fields, damaged)
-
-
-def _remove_empty(folder: str, above: str) -> None:
-    """Remove a directory and those it is in as far as they are empty, below `above`."""
-    while folder != above:
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return
-        folder = os.path.dirname(folder)
 
 
 def _state(path: str) -> tuple[int, int, int, int] | None:

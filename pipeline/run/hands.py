@@ -155,7 +155,7 @@ class Hand:
                 if other not in knows:
                     knows.add(other)
                     if other in engine.outcomes:  # else it was fresh before there was this process
-                        yield (other, engine.made[other], engine.states_of(other), engine.ledger.line(other))
+                        yield (other, engine.made[other], _states_of(engine, other), engine.ledger.line(other))
 
 
 def wanted(engine: Engine, names: Iterable[str], threads: int) -> int:
@@ -188,7 +188,8 @@ class _Apprentice:
         engine = self._engine
         listen(partial(self._tell, "note"))
         engine.workshop.watch = partial(self._tell, "progress")
-        engine.become_a_copy(Burst(self._answer, WINDOW * 4))
+        _part_with(engine)
+        engine.in_bursts(Burst(self._answer, WINDOW * 4))
         with suppress(OSError, EOFError):
             while True:
                 names, news = _receive(self._commands)
@@ -212,12 +213,12 @@ class _Apprentice:
         except SlipwayError as error:
             return (name, None, _described(error), None, None, None)
         except Exception as error:  # noqa: BLE001 - a bug of ours: nobody else has the traceback
-            log = engine.log_of(name)
+            log = engine.workshop.log_of(engine.actions[name])
             with log.open("a", encoding="utf-8") as file:
                 traceback.print_exception(error, file=file)
             return (name, None, {**_described(error), "log": str(log)}, None, None, None)
         how = (outcome.name, outcome.how, outcome.seconds, dict(outcome.facts), outcome.bytes)
-        return (name, how, None, engine.made[name], engine.states_of(name), engine.ledger.line(name))
+        return (name, how, None, engine.made[name], _states_of(engine, name), engine.ledger.line(name))
 
     def _answer(self) -> None:
         """Have on disk what was done, and only then say so.
@@ -248,6 +249,20 @@ class _Apprentice:
     def _tell(self, kind: str, *what: Any) -> None:
         with self._lock:
             _send(self._answers, (kind, *what))
+
+
+def _part_with(engine: Engine) -> None:
+    """This process was forked from the one that had this engine: share nothing that must not be."""
+    engine.store.records.reopen()
+    engine.ledger.reopen()
+    engine.workshop.become_a_copy()
+
+
+def _states_of(engine: Engine, name: str) -> dict[str, tuple[int, int, int, int]]:
+    """Path -> state of the outputs of an action that was done in this run, as far as they are known by heart."""
+    base, placed = engine.folder_of(name), engine.memo.placed
+    states = ((path := f"{base}/{out}", placed(path, sha)) for out, sha in engine.made[name].items())
+    return {path: state for path, state in states if state is not None}
 
 
 def _described(error: Exception) -> Json:
