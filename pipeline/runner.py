@@ -120,8 +120,13 @@ class Threads(Runner):  # type: ignore[misc]
         with self._bursts(engine):
             for thread in threads:
                 thread.start()
-            for thread in threads:
-                thread.join()
+            try:
+                for thread in threads:
+                    thread.join()
+            except KeyboardInterrupt:
+                for hand in hands:
+                    hand.kill()
+                raise
         for hand in hands:
             hand.close()
         if self._error is not None:

@@ -37,6 +37,9 @@ MOST = 64
 WORTH_IT = 8
 """Actions for which it is worth the five milliseconds to have one more process."""
 
+DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
+
 News = tuple[str, dict[str, str], dict[str, tuple[int, int, int, int]], "bytes | None"]
 """Of an action that was done elsewhere what `Engine.learn` takes."""
 
@@ -76,6 +79,7 @@ class Hand:
         self._status: int | None = None
         theirs, ours = os.pipe()
         here, there = os.pipe()
+        master = os.getpid()
         self._pid = os.fork()
         if not self._pid:
             status = 1
@@ -83,7 +87,7 @@ class Hand:
                 for end in (ours, here, *(end for other in others for end in other.ends)):
                     os.close(end)  # or it would be open as long as we are, and nobody would see that it was closed
                 with open(theirs, "rb") as commands, open(there, "wb", buffering=0) as answers:  # noqa: PTH123
-                    _Apprentice(engine, commands, answers).serve(listen)
+                    _Apprentice(engine, master, commands, answers).serve(listen)
                 status = 0
             except BaseException:  # noqa: BLE001 - a bug of ours, and nobody else to tell it
                 traceback.print_exc()
@@ -122,6 +126,12 @@ class Hand:
         """Whether it can do more."""
         return self._status is None
 
+    def kill(self) -> None:
+        """End it at once, in the middle of what it is at."""
+        if self._status is None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._wait()
+
     def close(self) -> None:
         """Let it go; it ends when it has done what it is at."""
         with suppress(OSError):
@@ -132,9 +142,11 @@ class Hand:
     def _wait(self) -> int:
         """How it ended, as `os.waitstatus_to_exitcode`."""
         if self._status is None:
-            with suppress(ChildProcessError):
+            try:
                 self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        return self._status or 0
+            except ChildProcessError:  # another thread was quicker
+                self._status = 1
+        return self._status
 
     def _death(self, name: str) -> Json:
         """What is told of an action that it died with."""
@@ -175,16 +187,18 @@ def wanted(engine: Engine, names: Iterable[str], threads: int) -> int:
 class _Apprentice:
     """The other side: what runs in the new process."""
 
-    def __init__(self, engine: Engine, commands: BinaryIO, answers: BinaryIO) -> None:
+    def __init__(self, engine: Engine, master: int, commands: BinaryIO, answers: BinaryIO) -> None:
         self._engine = engine
         self._commands = commands
         self._answers = answers
+        self._master = master
         self._done: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
 
     def serve(self, listen: Callable[[Callable[[str], None]], None]) -> None:
         """Do what is asked, until nobody asks any more."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked decides
+        _die_with(self._master)
         engine = self._engine
         listen(partial(self._tell, "note"))
         engine.workshop.watch = partial(self._tell, "progress")
@@ -249,6 +263,15 @@ class _Apprentice:
     def _tell(self, kind: str, *what: Any) -> None:
         with self._lock:
             _send(self._answers, (kind, *what))
+
+
+def _die_with(master: int) -> None:
+    """Have the kernel end this process when that one ends, however that ends: the tree's lock goes with both."""
+    import ctypes  # noqa: PLC0415 - not in the first process
+
+    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != master:
+        os._exit(0)  # it was quicker
 
 
 def _part_with(engine: Engine) -> None:

@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_graph import TRACEBACK, Background
+from fault_graph import TRACEBACK, Background, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one process")
 HELD = ("compile-m0-b0", "compile-m0-b1", "compile-m0-b2", "compile-m0-b3")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def children(pid: int) -> list[int]:
@@ -93,8 +100,10 @@ def test_the_first_process_killed_alone_leaves_a_tree_that_is_right(graph):
         graph.hold(name)
     run = Background(graph, "-n", "2")
     run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
+    hands = children(run.pid)
     os.kill(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
+    until(lambda: not any(map(is_alive, hands)), 5)
     for name in HELD:
         graph.release(name)
     graph.ok()
