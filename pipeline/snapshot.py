@@ -12,6 +12,7 @@ pathlib would cost more than the whole check.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import marshal
 import os
 import sys
@@ -78,7 +79,8 @@ def leave_if_untouched(arguments: list[str]) -> None:
     if found is None:
         return
     if not found.changed:
-        sys.stdout.write(found.snapshot.said)
+        with contextlib.suppress(BrokenPipeError):  # nobody listens
+            sys.stdout.write(found.snapshot.said)
         leave(0)
         sys.exit(0)
     FOUND.append(found)

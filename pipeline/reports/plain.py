@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TextIO
 
 from pipeline.run.burst import QUICK
 from pipeline.run.verdict import Outcome
 
 from .events import Counts, amount
+from .outlet import Outlet
 
 EVERY = 5.0
 """Seconds between two progress lines of one task."""
@@ -17,7 +17,7 @@ EVERY = 5.0
 class Plain:
     """See `events.Watcher`."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Outlet) -> None:
         self._stream = stream
         self._counts = Counts()
         self._said: dict[str, float] = {}

@@ -20,6 +20,7 @@ from pipeline.session import Session, current
 
 from .events import Counts, Watcher
 from .failures import Failures, shortened
+from .outlet import Outlet
 from .plain import Plain
 from .summary import table
 from .trace import Trace
@@ -34,7 +35,8 @@ class Reporter:
     desc = "Slipway: a board on a terminal, plain lines elsewhere, a table at the end"
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:  # noqa: ARG002 - doit's signature
-        self._stream = outstream
+        self._terminal = outstream if outstream.isatty() else None
+        self._stream = Outlet(outstream)
         self._lock = threading.Lock()
         self._counts = Counts()
         self._errors: list[str] = []
@@ -42,7 +44,7 @@ class Reporter:
         self._everything = False
         self._over = False
         self._session: Session = current()
-        self._watcher: Watcher = Plain(outstream)
+        self._watcher: Watcher = Plain(self._stream)
         self._trace = Trace()
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
@@ -55,11 +57,11 @@ class Reporter:
         engine = self._session.engine
         unseen = len(engine.actions) - len(list(self._session.names))
         self._counts.total, self._counts.fresh = len(selected) + unseen, unseen
-        if self._stream.isatty():
+        if self._terminal is not None:
             from .live import Live  # noqa: PLC0415 - rich is for terminals
 
             expected = {name: entry.seconds for name in selected if (entry := engine.ledger.get(name)) is not None}
-            self._watcher = Live(self._stream, expected)
+            self._watcher = Live(self._terminal, expected)
         all_ours = all(name in engine.actions for name in selected)
         self._everything = all_ours and self._counts.total == len(engine.actions)
         engine.workshop.watch = self._progress

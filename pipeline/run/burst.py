@@ -10,23 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 QUICK = 0.001
 """Seconds up to which an action counts as quick."""
 
 WINDOW = 0.005
 """Seconds for which what was done may wait to be written down."""
-
-
-class WritesLater(Protocol):
-    """What an engine asks in a burst: `Burst`, or what stands for it in a process of `hands`."""
-
-    def takes(self, seconds: float) -> bool:
-        """See `Burst`."""
-
-    def soon(self) -> None:
-        """See `Burst`."""
 
 
 class Burst:

@@ -24,7 +24,7 @@ from pipeline.store.records import Output, Record
 from pipeline.store.store import Store
 
 from . import keys
-from .burst import WINDOW, WritesLater
+from .burst import WINDOW, Burst
 from .imports import recipe_files
 from .verdict import UNTOUCHED, Outcome, Verdict, manifest_path
 from .workshop import SCRATCH, Made, Reads, Steps, Toolbox, Workshop
@@ -79,7 +79,7 @@ class Engine:
         self.store_only = False
         self.strict = False
         self.elsewhere = False
-        self.burst: WritesLater | None = None
+        self.burst: Burst | None = None
         self.pin: Callable[[Action, Json], None] = lambda *_: None
         self._base = str(self.root)
         self._out_of = out_of or (lambda name: self.actions[name].out)
@@ -385,7 +385,7 @@ class Engine:
         if later and self.burst is not None:
             self.burst.soon()
 
-    def in_bursts(self, burst: WritesLater | None) -> None:
+    def in_bursts(self, burst: Burst | None) -> None:
         """Have what quick actions do written down together, until this is called with None; see `burst`."""
         self.burst = burst
         self.store.records.patience = WINDOW if burst is not None else 0.0
