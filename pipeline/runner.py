@@ -97,6 +97,7 @@ class Threads(Runner):  # type: ignore[misc]
         self._holding = 0
         self._over = False
         self._quick: deque[ActionTask] = deque()
+        self._made_hands: list[Hand] = []
         self._error: BaseException | None = None
 
     @staticmethod
@@ -110,9 +111,9 @@ class Threads(Runner):  # type: ignore[misc]
         if Dispatcher.suits(tasks.values()):
             task_dispatcher = Dispatcher(tasks, task_dispatcher.selected_tasks)
         engine = next((task.engine for task in tasks.values() if type(task) is ActionTask), None)
-        hands: list[Hand] = []
+        hands = self._made_hands
         if engine is not None and isinstance(task_dispatcher, Dispatcher):
-            hands = self._hands(engine, [name for name, task in tasks.items() if type(task) is ActionTask])
+            hands += self._hands(engine, [name for name, task in tasks.items() if type(task) is ActionTask])
         threads = [
             threading.Thread(target=self._work, args=(task_dispatcher, hand), name=f"doit-{i}", daemon=True)
             for i, hand in enumerate(islice(chain([None], hands, repeat(None)), self._count))
@@ -128,7 +129,7 @@ class Threads(Runner):  # type: ignore[misc]
                     hand.kill()
                 raise
         for hand in hands:
-            hand.close()
+            hand.let_go()
         if self._error is not None:
             raise self._error
 
@@ -185,6 +186,14 @@ class Threads(Runner):  # type: ignore[misc]
             raise error
         if (show := getattr(self.reporter, "flush", None)) is not None:
             show()
+
+    def finish(self) -> None:
+        """The run ends; see doit's Runner. Hands end meanwhile."""
+        try:
+            super().finish()
+        finally:
+            for hand in self._made_hands:
+                hand.close()
 
     def select_task(self, node: Any, tasks: Any) -> bool:
         """Whether the task has to run. One of ours is only asked whether it is fresh: the engine knows all the rest."""

@@ -8,7 +8,6 @@ costs that much work, and no more. What is written, and where, is not known here
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 QUICK = 0.001
@@ -30,7 +29,7 @@ class Burst:
         self._write_down = write_down
         self._window = window
         self._some = threading.Event()
-        self._over = False
+        self._end = threading.Event()
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
@@ -59,16 +58,16 @@ class Burst:
         Raises:
             Exception: what could not be written down.
         """
-        self._over = True
+        self._end.set()
         self._some.set()
         if self._thread is not None:
             self._thread.join()
         self._write_down()
 
     def _work(self) -> None:
-        while not self._over:
+        while not self._end.is_set():
             self._some.wait()
-            time.sleep(self._window)
+            self._end.wait(self._window)
             self._some.clear()  # what comes from now on may be too late for this time
             try:
                 self._write_down()

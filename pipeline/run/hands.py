@@ -132,10 +132,14 @@ class Hand:
             os.kill(self._pid, signal.SIGKILL)
             self._wait()
 
-    def close(self) -> None:
-        """Let it go; it ends when it has done what it is at."""
+    def let_go(self) -> None:
+        """There is nothing more to do: it writes down what it has learnt, and ends."""
         with suppress(OSError):
             self._commands.close()
+
+    def close(self) -> None:
+        """Let it go, and wait for its end."""
+        self.let_go()
         self._answers.close()
         self._wait()
 

@@ -44,8 +44,9 @@ def get(path: str, journal: int, size: int) -> tuple[int, Any] | None:
     """The place and the state of a bookmark that fits the journal, whose size is given; None where there is none."""
     try:
         with open(path, "rb") as file:
-            seal, body = file.read(4), file.read()
-        if seal != _seal(body):
+            data = memoryview(file.read())
+        body = data[4:]
+        if data[:4] != _seal(body):
             return None
         end, mark, state = marshal.loads(body)  # noqa: S302 - our own file, and its checksum is right
         return (end, state) if end <= size and mark == _mark(journal, end) else None
@@ -58,5 +59,5 @@ def _mark(journal: int, end: int) -> int:
     return zlib.crc32(os.pread(journal, end - start, start))
 
 
-def _seal(body: bytes) -> bytes:
+def _seal(body: bytes | memoryview) -> bytes:
     return zlib.crc32(body, zlib.crc32(sys.version.encode())).to_bytes(4, "little")
