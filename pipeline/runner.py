@@ -140,7 +140,7 @@ class Threads(Runner):  # type: ignore[misc]
         """
         session, hands = current(), list[Hand]()
         for _ in range(wanted(engine, names, self._count)):
-            hands.append(Hand(engine, session.show_notes, session.note, tuple(hands)))
+            hands.append(Hand(engine, session.send_notes, session.note, tuple(hands)))
         return hands
 
     @contextmanager

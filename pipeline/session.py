@@ -199,6 +199,10 @@ class Session:
         else:
             self._show(text)
 
+    def send_notes(self, show: Callable[[str], None]) -> None:
+        """Have notes shown from now on, in a copy of the process: the first one shows those from before."""
+        self._show = show
+
     def show_notes(self, show: Callable[[str], None]) -> None:
         """Have notes shown from now on, those kept so far first."""
         self._show = show

@@ -265,7 +265,7 @@ class _Apprentice:
             self._answer()
 
     def _tell(self, kind: str, *what: Any) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):  # nobody listens any more
             _send(self._answers, (kind, *what))
 
 

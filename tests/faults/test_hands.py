@@ -138,3 +138,14 @@ def test_a_bug_of_a_step_is_told_and_its_traceback_is_in_the_log(graph):
     assert "KeyError" in run.output
     logs = "".join(path.read_text() for path in graph.path("build/log").iterdir())
     assert TRACEBACK in logs + run.output
+
+
+def test_a_note_from_before_is_told_once(graph):
+    """A copy of the process has the notes of the first one in memory, too."""
+    graph.ok()
+    ledger = graph.path("build/ledger-targets.yaml")
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join([lines[0].replace(b"weights", b"weighty"), *lines[1:]]))
+    graph.write("src/m0.txt", "second\n")
+    run = graph.ok("-n", "2")
+    assert run.output.count("damaged") == 1
