@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from . import snapshot
 from .action import Action, Upstream
 
-FORMAT = 4
+FORMAT = 104
+"""Never one of the snapshot's own: the two files lie side by side, and may be taken for each other."""
 
 
 class Rows(NamedTuple):
