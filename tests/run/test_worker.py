@@ -217,14 +217,20 @@ def test_a_limit_of_cpu_time_ends_a_call_and_is_named(worker, log):
 
 
 def test_usage_is_what_the_calls_of_the_block_and_thread_cost(worker, log):
-    with measure() as usage:
-        call(worker, "burn", log=log, seconds=0.2)
-        call(worker, "hold", log=log, size=150_000_000)
-        other = threading.Thread(target=call, args=(worker, "burn"), kwargs={"log": log, "seconds": 1})
-        other.start()
-        other.join()
-    assert 0.2 <= usage.cpu < 1
-    assert 150_000_000 < usage.peak < 1_000_000_000
+    def usage(*others):
+        with measure() as usage:
+            call(worker, "burn", log=log, seconds=0.2)
+            call(worker, "hold", log=log, size=150_000_000)
+            for other in others:
+                other.start()
+                other.join()
+        return usage
+
+    alone = usage()
+    assert alone.cpu >= 0.2
+    assert 150_000_000 < alone.peak < 1_000_000_000
+    other = threading.Thread(target=call, args=(worker, "burn"), kwargs={"log": log, "seconds": 1})
+    assert usage(other).cpu - alone.cpu < 1
 
 
 # Stages
@@ -299,7 +305,7 @@ def test_the_first_caller_pays_for_the_stage(fork_worker, log):
     with measure() as second:
         fork_worker.call("builtins:len", {}, log=log, after=burning)
     assert first.cpu >= 0.5
-    assert second.cpu < 0.3
+    assert first.cpu - second.cpu > 0.3
     assert second.peak > 0
 
 
