@@ -125,6 +125,23 @@ class Background:
         return self._process.wait(seconds)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process has not ended (a zombie that nobody fetched has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that are not gone."""
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text(encoding="ascii").split()
+    ]
+
+
 def until(is_so: Callable[[], bool], seconds: float = 60, otherwise: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():

@@ -5,38 +5,31 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from fault_graph import TRACEBACK, Background, until
+from fault_graph import TRACEBACK, Background, Graph, children, is_alive, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one process")
 HELD = ("compile-m0-b0", "compile-m0-b1", "compile-m0-b2", "compile-m0-b3")
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    ]
+@contextmanager
+def busy(graph: Graph, *words: str, processes: int) -> Iterator[Background]:
+    """A doit of which so many processes are each in the middle of an action, until this is left."""
+    for name in HELD:
+        graph.hold(name)
+    run = Background(graph, *words)
+    run.until(lambda: sum(map(graph.is_held, HELD)) == processes)
+    yield run
+    for name in HELD:
+        graph.release(name)
 
 
 def test_one_more_process_does_part_of_the_work(graph):
-    for name in HELD:
-        graph.hold(name)
-    run = Background(graph, "-n", "2")
-    run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
-    assert len(children(run.pid)) == 1
-    for name in HELD:
-        graph.release(name)
+    with busy(graph, "-n", "2", processes=2) as run:
+        assert len(children(run.pid)) == 1
     assert run.wait() == 0, run.output()
     assert graph.is_right()
     assert set(graph.ran().values()) == {1}
@@ -45,13 +38,8 @@ def test_one_more_process_does_part_of_the_work(graph):
 
 def test_several_more_processes(graph):
     graph.resize(3, 8)
-    for name in HELD:
-        graph.hold(name)
-    run = Background(graph, "-n", "4")
-    run.until(lambda: sum(map(graph.is_held, HELD)) == 4)
-    assert len(children(run.pid)) == 3
-    for name in HELD:
-        graph.release(name)
+    with busy(graph, "-n", "4", processes=4) as run:
+        assert len(children(run.pid)) == 3
     assert run.wait(30) == 0, run.output()
     assert graph.is_right()
     assert graph.ok("-n", "4").idle
@@ -76,14 +64,9 @@ def test_with_a_remote_store_there_is_one_process(graph):
 
 
 def test_one_that_is_killed_fails_its_action_and_no_other(graph):
-    for name in HELD:
-        graph.hold(name)
-    run = Background(graph, "-n", "2", "-c")
-    run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
-    os.kill(children(run.pid)[0], signal.SIGKILL)
-    run.until(lambda: "FAILED" in run.output())
-    for name in HELD:
-        graph.release(name)
+    with busy(graph, "-n", "2", "-c", processes=2) as run:
+        os.kill(children(run.pid)[0], signal.SIGKILL)
+        run.until(lambda: "FAILED" in run.output())
     assert run.wait() != 0
     assert "died (SIGKILL)" in run.output()
     assert "run doit again" in run.output()
@@ -96,16 +79,11 @@ def test_one_that_is_killed_fails_its_action_and_no_other(graph):
 
 
 def test_the_first_process_killed_alone_leaves_a_tree_that_is_right(graph):
-    for name in HELD:
-        graph.hold(name)
-    run = Background(graph, "-n", "2")
-    run.until(lambda: sum(map(graph.is_held, HELD)) == 2)
-    hands = children(run.pid)
-    os.kill(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    until(lambda: not any(map(is_alive, hands)), 5)
-    for name in HELD:
-        graph.release(name)
+    with busy(graph, "-n", "2", processes=2) as run:
+        hands = children(run.pid)
+        os.kill(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+        until(lambda: not any(map(is_alive, hands)), 5)
     graph.ok()
     assert graph.is_right()
     assert graph.ok().idle
