@@ -97,7 +97,7 @@ class Threads(Runner):  # type: ignore[misc]
         self._holding = 0
         self._over = False
         self._quick: deque[ActionTask] = deque()
-        self._made_hands: list[Hand] = []
+        self._hands: list[Hand] = []
         self._error: BaseException | None = None
 
     @staticmethod
@@ -111,12 +111,11 @@ class Threads(Runner):  # type: ignore[misc]
         if Dispatcher.suits(tasks.values()):
             task_dispatcher = Dispatcher(tasks, task_dispatcher.selected_tasks)
         engine = next((task.engine for task in tasks.values() if type(task) is ActionTask), None)
-        hands = self._made_hands
         if engine is not None and isinstance(task_dispatcher, Dispatcher):
-            hands += self._hands(engine, [name for name, task in tasks.items() if type(task) is ActionTask])
+            self._make_hands(engine, [name for name, task in tasks.items() if type(task) is ActionTask])
         threads = [
             threading.Thread(target=self._work, args=(task_dispatcher, hand), name=f"doit-{i}", daemon=True)
-            for i, hand in enumerate(islice(chain([None], hands, repeat(None)), self._count))
+            for i, hand in enumerate(islice(chain([None], self._hands, repeat(None)), self._count))
         ]
         with self._bursts(engine):
             for thread in threads:
@@ -125,23 +124,22 @@ class Threads(Runner):  # type: ignore[misc]
                 for thread in threads:
                     thread.join()
             except KeyboardInterrupt:
-                for hand in hands:
+                for hand in self._hands:
                     hand.kill()
                 raise
-        for hand in hands:
+        for hand in self._hands:
             hand.let_go()
         if self._error is not None:
             raise self._error
 
-    def _hands(self, engine: Engine, names: list[str]) -> list[Hand]:
-        """Processes that do actions for all threads but the first, if they are worth their while.
+    def _make_hands(self, engine: Engine, names: list[str]) -> None:
+        """Have processes that do actions for all threads but the first, if they are worth their while.
 
         Made before there are threads, for one that holds a lock would not be there to let go of it in a copy.
         """
-        session, hands = current(), list[Hand]()
+        session = current()
         for _ in range(wanted(engine, names, self._count)):
-            hands.append(Hand(engine, session.send_notes, session.note, tuple(hands)))
-        return hands
+            self._hands.append(Hand(engine, session.send_notes, session.note, self._hands))
 
     @contextmanager
     def _bursts(self, engine: Engine | None) -> Iterator[None]:
@@ -192,7 +190,7 @@ class Threads(Runner):  # type: ignore[misc]
         try:
             super().finish()
         finally:
-            for hand in self._made_hands:
+            for hand in self._hands:
                 hand.close()
 
     def select_task(self, node: Any, tasks: Any) -> bool:

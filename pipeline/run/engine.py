@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.action import OPEN, Action, Json, Upstream
 from pipeline.errors import SlipwayError, StepError, StoreError
-from pipeline.store.digest import DigestMemo
+from pipeline.store.digest import DigestMemo, State
 from pipeline.store.faults import BlobMissing, store_error
 from pipeline.store.ledger import Entry, Ledger
 from pipeline.store.outputs import Marks, Scratch
@@ -204,7 +204,7 @@ class Engine:
     def _files_read(self, action: Action) -> dict[str, str]:
         return {role: self._digest(self._at(path)) for role, path in action.files.items()}
 
-    def _states_read(self, action: Action) -> list[tuple[int, int, int, int] | None]:
+    def _states_read(self, action: Action) -> list[State | None]:
         """What changes when an input is written, even if it is put back afterwards: the step may have read either."""
         return [_state(file) for path in action.files.values() for file in self._files_behind(path)]
 
@@ -423,7 +423,7 @@ class Engine:
         self,
         name: str,
         made: dict[str, str],
-        states: Mapping[str, tuple[int, int, int, int]],
+        states: Mapping[str, State],
         line: bytes | None = None,
         outcome: Outcome | None = None,
     ) -> None:
@@ -491,7 +491,7 @@ def _stale(
     return Verdict(False, lambda: reason, key, fields, damaged)
 
 
-def _state(path: str) -> tuple[int, int, int, int] | None:
+def _state(path: str) -> State | None:
     try:
         now = os.stat(path)
     except OSError:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.action import Json
 from pipeline.errors import SlipwayError, StepError
+from pipeline.store.digest import State
 
 from .burst import QUICK, WINDOW, Burst
 from .engine import Engine
@@ -40,7 +41,7 @@ WORTH_IT = 8
 DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
-News = tuple[str, dict[str, str], dict[str, tuple[int, int, int, int]], "bytes | None"]
+News = tuple[str, dict[str, str], dict[str, State], bytes | None]
 """Of an action that was done elsewhere what `Engine.learn` takes."""
 
 
@@ -89,6 +90,8 @@ class Hand:
                 with open(theirs, "rb") as commands, open(there, "wb", buffering=0) as answers:  # noqa: PTH123
                     _Apprentice(engine, master, commands, answers).serve(listen)
                 status = 0
+            except KeyboardInterrupt:  # it came too early for `serve` to leave it to who asked
+                pass
             except BaseException:  # noqa: BLE001 - a bug of ours, and nobody else to tell it
                 traceback.print_exc()
             finally:
@@ -221,7 +224,8 @@ class _Apprentice:
                         self._answer_at_once()
                         until = time.monotonic() + WINDOW
                 self._answer_at_once()
-        engine.store.end_as_a_copy()
+        with suppress(SlipwayError):  # the disk is full: the first process says so, too
+            engine.store.end_as_a_copy()
 
     def _do(self, name: str) -> tuple[Any, ...]:
         """Do an action; what is answered to that."""
@@ -285,7 +289,7 @@ def _part_with(engine: Engine) -> None:
     engine.workshop.become_a_copy()
 
 
-def _states_of(engine: Engine, name: str) -> dict[str, tuple[int, int, int, int]]:
+def _states_of(engine: Engine, name: str) -> dict[str, State]:
     """Path -> state of the outputs of an action that was done in this run, as far as they are known by heart."""
     base, placed = engine.folder_of(name), engine.memo.placed
     states = ((path := f"{base}/{out}", placed(path, sha)) for out, sha in engine.made[name].items())

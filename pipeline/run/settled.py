@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+from pipeline.store.digest import State
 from pipeline.store.records import LINK, SMALL, Output
 
 from .engine import Engine
-
-State = tuple[int, int, int, int]
-"""Size, mtime (ns), inode, ctime (ns)."""
 
 
 def settled(engine: Engine, names: Iterable[str] | None = None) -> Iterator[tuple[str, str, State | None]]:

@@ -44,6 +44,10 @@ _MASK = (1 << 64) - 1
 _KEEP = 50_000
 
 
+State = tuple[int, int, int, int]
+"""Size, mtime (ns), inode, ctime (ns) of a file: while all four are the same, so is its content."""
+
+
 class Row(NamedTuple):
     """A file of a directory, as the canonical manifest has it. The digest of a symlink is `link:` and its target."""
 
@@ -121,7 +125,7 @@ class DigestMemo:
 
     def __init__(self, path: StrPath | None = None) -> None:
         self._path = None if path is None else os.fspath(path)
-        self._new: dict[str, tuple[tuple[int, int, int, int], str]] = {}
+        self._new: dict[str, tuple[State, str]] = {}
         self._used: set[str] = set()
         self._index: dict[str, int] = {}
         self._states = array("Q")
@@ -196,8 +200,8 @@ class DigestMemo:
         self._used.add(path)
         return self._digests[32 * i : 32 * i + 32].hex()
 
-    def placed(self, path: str, sha256: str) -> tuple[int, int, int, int] | None:
-        """Size, mtime, inode and ctime that a file had when this process found, or put, that content there."""
+    def placed(self, path: str, sha256: str) -> State | None:
+        """The state that a file had when this process found, or put, that content there."""
         new = self._new.get(path)
         return new[0] if new is not None and new[1] == sha256 else None
 
@@ -228,7 +232,7 @@ class DigestMemo:
         """Note the digest of a file that we wrote and stamped ourselves, or found unchanged but for its ctime."""
         self._new[path] = (_identity(state), sha256)
 
-    def learn(self, path: str, state: tuple[int, int, int, int], sha256: str) -> None:
+    def learn(self, path: str, state: State, sha256: str) -> None:
         """Note what another process knows by heart: see `placed`."""
         self._new[path] = (state, sha256)
 
@@ -349,7 +353,7 @@ def stays_inside(name: str, target: str) -> bool:
     return bool(target) and "\0" not in target and parts[0] != "" and ups <= name.count("/") and ".." not in parts[ups:]
 
 
-def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
+def _identity(state: os.stat_result) -> State:
     return (state.st_size, state.st_mtime_ns & _MASK, state.st_ino & _MASK, state.st_ctime_ns & _MASK)
 
 

@@ -22,9 +22,9 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from pipeline.action import NOTHING
 from pipeline.errors import StoreError
 
 from .digest import canonical
@@ -52,9 +52,6 @@ class Output(NamedTuple):
     sha256: str
     size: int
     mode: int = FILE
-
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Record(NamedTuple):
