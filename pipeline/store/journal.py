@@ -97,15 +97,18 @@ class Journal:
                     reset()
                 if size == self._seen or self._fd < 0:
                     return
-                rest = b""
-                while chunk := os.pread(self._fd, CHUNK, self._seen + len(rest)):
-                    data = rest + chunk
-                    start = 0
-                    while (end := data.find(b"\n", start) + 1) > 0:
-                        take(self._seen, data[start:end])
+                data = bytearray(min(CHUNK, size - self._seen + 1))  # one for all: new memory takes longer than reading
+                rest = 0
+                while count := os.preadv(self._fd, [memoryview(data)[rest:]], self._seen + rest):
+                    start, filled = 0, rest + count
+                    while (end := data.find(b"\n", start, filled) + 1) > 0:
+                        take(self._seen, bytes(memoryview(data)[start:end]))
                         self._seen += end - start
                         start = end
-                    rest = data[start:]
+                    rest = filled - start
+                    data[:rest] = data[start:filled]
+                    if rest == len(data):
+                        data += bytes(CHUNK)
             except OSError as error:
                 raise store_error(error, f"read{self._what}", self.path) from error
 

@@ -105,6 +105,9 @@ def test_a_long_file_is_read_in_parts(tmp_path, monkeypatch):
     for i in range(50):
         journal.append(b"x" * i)
     assert lines(tmp_path / "j") == [b"x" * i for i in range(50)]
+    with (tmp_path / "j").open("ab") as file:
+        file.write(b"a torn tail")
+    assert lines(tmp_path / "j") == [b"x" * i for i in range(50)]
 
 
 WRITER = """
