@@ -7,7 +7,6 @@ any work, and nothing here may import another module of the project but `errors`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -79,8 +78,7 @@ class Action(NamedTuple):
         return f"{self.step}:{self.subject}"
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(NamedTuple):
     """A program that was found, and what it says it is. `version` is what enters the key."""
 
     name: str
@@ -88,8 +86,7 @@ class Tool:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """The part of a call that equal calls share: `function(**arguments)` runs once, in a process that later calls fork.
 
     `function` is "module:name"; `arguments` is JSON. Two stages are the same when both are equal.

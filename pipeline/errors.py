@@ -6,12 +6,11 @@ reaches the user and is not one of these is a bug of ours. This module imports n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """A place in a file a human wrote. Line and column count from 1, as editors do."""
 
     file: str

@@ -10,14 +10,13 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import StepError, ToolMissing
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """How a program ended. `output` is stdout and stderr as they came, decoded with replacement."""
 
     command: tuple[str, ...]

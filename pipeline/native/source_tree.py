@@ -15,8 +15,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import SlipwayError, StepError
 from pipeline.process import run
@@ -37,8 +37,7 @@ COPIED = frozenset({"Cargo.lock"})
 """Files that a build tool writes again where it finds them: in a mirror they are copies, all others are links."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceTree:
+class SourceTree(NamedTuple):
     """A checkout as it was when it was looked at.
 
     Attributes:

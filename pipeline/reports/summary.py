@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.run.engine import Engine
 
@@ -12,8 +12,7 @@ from .events import size
 HEAD = ("what", "size", "seconds", "proven")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One line of the table: a cell or a product. `proven` says how, or that it is not."""
 
     what: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from dataclasses import asdict
 from pathlib import Path
 
 from pipeline import errors
@@ -35,7 +34,7 @@ def describe(error: BaseException) -> Json:
         return {
             "type": next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _TREE),
             "what": error.what,
-            "where": asdict(where) if isinstance(where, Position) else None if where is None else str(where),
+            "where": where._asdict() if isinstance(where, Position) else None if where is None else str(where),
             "cure": error.cure,
             "log": None if log is None else str(log),
         }
