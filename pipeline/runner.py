@@ -137,8 +137,11 @@ class Threads(Runner):  # type: ignore[misc]
 
         Made before there are threads, for one that holds a lock would not be there to let go of it in a copy.
         """
-        session = current()
-        for _ in range(wanted(engine, names, self._count)):
+        session, count = current(), wanted(engine, names, self._count)
+        if count:
+            with suppress(SlipwayError):  # who asks for a record will be told
+                engine.store.records.refresh()  # or each of them would do it by itself
+        for _ in range(count):
             self._hands.append(Hand(engine, session.send_notes, session.note, self._hands))
 
     @contextmanager

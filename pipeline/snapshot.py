@@ -20,9 +20,13 @@ import threading
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-FORMAT = 4
+if TYPE_CHECKING:
+    from .aside import Aside
+
+FORMAT = 6
 FOLDER = os.path.join("build", "snapshot")
 VARIABLES = (
     "PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", "DEVELOPER_DIR", "SDKROOT", "MLC_LLM_SOURCE_DIR",
@@ -36,25 +40,86 @@ clock of the file system ticks every 4 to 10 ms on Linux."""
 
 State = tuple[int, int, int, int]
 FIELDS = 4
-PIECE = 256 * FIELDS
+PIECE = 256
+"""Files that are looked at before what was found is looked at."""
+
+MANY = 2000
+"""Files for which it is worth the three milliseconds to have another process look at them."""
+
 MISSING: State = (-1, 0, 0, 0)
 """A file that is not there may be what decides, too."""
 
 
 class Snapshot(NamedTuple):
-    """What a complete run left. `states` holds `FIELDS` numbers a path, in the order of `paths`."""
+    """What a complete run left.
+
+    Attributes:
+        said: the last words of the run.
+        paths: of all files that could make a task stale.
+        states: `FIELDS` numbers for each path, in their order.
+        head: what the file has before the states, where this comes from there.
+    """
 
     said: str
     paths: tuple[str, ...]
     states: array[int]
+    head: memoryview | None = None
 
 
-class Comparison(NamedTuple):
-    """A snapshot, the state of its own file, and the numbers of those of its paths that are not as they were."""
+Differences = list[tuple[int, State]]
+"""The numbers of paths that are not as they were, and their state now."""
 
-    snapshot: Snapshot
-    file: State
-    changed: tuple[int, ...]
+
+class Comparison:
+    """What has changed since a complete run.
+
+    Attributes:
+        file: the state of the snapshot's own file.
+
+    Args:
+        before: the snapshot. Its states become those of now.
+        file: see above.
+    """
+
+    def __init__(self, before: Snapshot, file: State) -> None:
+        self.file = file
+        self._snapshot = before
+        self._changed: list[int] = []
+        self._rest: Aside[Differences] | None = None
+
+    def look(self) -> None:
+        """Look at all files. Once one has changed there is more to do than that, so the rest is done beside it."""
+        count = len(self._snapshot.paths)
+        for end in range(PIECE, count + PIECE, PIECE):
+            self._take(_differences(self._snapshot, end - PIECE, end))
+            if self._changed and count - end > MANY:
+                from . import aside  # noqa: PLC0415 - only then
+
+                if aside.is_possible():
+                    self._rest = aside.Aside(partial(_differences, self._snapshot, end, count))
+                    return
+
+    @property
+    def said(self) -> str:
+        """The last words of that run."""
+        return self._snapshot.said
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has changed."""
+        return not self._changed
+
+    def complete(self) -> tuple[Snapshot, tuple[int, ...]]:
+        """The snapshot, with states as they are now, and the numbers of those of its paths that have changed."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            self._take(rest.result())
+        return self._snapshot, tuple(self._changed)
+
+    def _take(self, found: Differences) -> None:
+        for number, state in found:
+            self._changed.append(number)
+            self._snapshot.states[FIELDS * number : FIELDS * (number + 1)] = array("q", state)
 
 
 PROGRAMS = {"doit", "doit.exe", "__main__.py"}
@@ -78,9 +143,9 @@ def leave_if_untouched(arguments: list[str]) -> None:
     found = compare(targets_path(arguments))
     if found is None:
         return
-    if not found.changed:
+    if found.is_idle:
         with contextlib.suppress(BrokenPipeError):  # nobody listens
-            sys.stdout.write(found.snapshot.said)
+            sys.stdout.write(found.said)
         leave(0)
         sys.exit(0)
     FOUND.append(found)
@@ -120,16 +185,38 @@ def targets_path(arguments: Iterable[str]) -> str:
 
 def compare(targets: str) -> Comparison | None:
     """Hold the snapshot of a matrix file against the file system; None where there is none that means anything."""
-    file = look(path_of(targets))
-    data = read_sealed(path_of(targets), FORMAT)
+    path = path_of(targets)
+    file = look(path)
+    try:
+        with open(path, "rb") as opened:
+            data = unsealed(memoryview(opened.read()), FORMAT)
+    except OSError:
+        return None
     if data is None:
         return None
-    identity, said, paths, saved = marshal.loads(data)  # noqa: S302 - our own file, and its checksum is right
+    identity, said, paths = marshal.loads(data)  # noqa: S302 - our own file, and its checksum is right
     if identity != _identity():
         return None
-    states = array("q", saved)
-    now = _look_at(paths)
-    return Comparison(Snapshot(said, paths, now), file, tuple(_changed(states, now)))
+    states = array("q")
+    end = len(data) - len(paths) * FIELDS * states.itemsize
+    states.frombytes(data[end:])
+    found = Comparison(Snapshot(said, paths, states, data[:end]), file)
+    found.look()
+    return found
+
+
+def _differences(before: Snapshot, start: int, end: int) -> Differences:
+    """Look at some of a snapshot's paths. Few will differ, so all are compared first."""
+    now, states = _look_at(before.paths[start:end]), before.states[FIELDS * start : FIELDS * end]
+    if now == states:
+        return []
+    pairs = zip(_rows(states), _rows(now), strict=True)
+    return [(number, state) for number, (was, state) in enumerate(pairs, start) if state != was]
+
+
+def _rows(states: array[int]) -> Iterator[State]:
+    numbers = iter(states)
+    return zip(numbers, numbers, numbers, numbers, strict=True)
 
 
 def _look_at(paths: tuple[str, ...]) -> array[int]:
@@ -150,16 +237,6 @@ def _look_at(paths: tuple[str, ...]) -> array[int]:
     return now
 
 
-def _changed(before: array[int], now: array[int]) -> Iterator[int]:
-    """The numbers of the states that differ: few, so that large pieces are compared first."""
-    for start in range(0, len(now), PIECE):
-        end = start + PIECE
-        if now[start:end] != before[start:end]:
-            for at in range(start, min(end, len(now)), FIELDS):
-                if now[at : at + FIELDS] != before[at : at + FIELDS]:
-                    yield at // FIELDS
-
-
 def of(said: str, states: Mapping[str, State]) -> Snapshot:
     """A snapshot, from each path's state as it was when its content was looked at."""
     # The shorter a path is, the sooner the kernel has found it.
@@ -175,8 +252,8 @@ def here() -> str:
 
 def save(targets: str, taken: Snapshot) -> None:
     """Write the snapshot of a complete run of a matrix file."""
-    body = (_identity(), taken.said, taken.paths, taken.states.tobytes())
-    write_sealed(path_of(targets), FORMAT, marshal.dumps(body))
+    head = taken.head or marshal.dumps((_identity(), taken.said, taken.paths))
+    write_sealed(path_of(targets), FORMAT, head, memoryview(taken.states).cast("B"))
 
 
 def drop(targets: str) -> None:
@@ -207,24 +284,19 @@ def path_of(targets: str) -> str:
     return os.path.join(folder, FOLDER, name)
 
 
-def read_sealed(path: str, form: int) -> memoryview | None:
-    """The content of a file that `write_sealed` wrote; None where it is missing, damaged or of another form."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
-        return None
-    body = memoryview(data)[4:]
-    return body if len(body) and data[:4] == _seal(form, body) else None
+def unsealed(data: memoryview, form: int) -> memoryview | None:
+    """What is in a file that `write_sealed` wrote, of which this is the content; None where it is damaged."""
+    body = data[4:]
+    return body if len(body) and data[:4] == _seal(form, [body]) else None
 
 
-def write_sealed(path: str, form: int, body: bytes) -> None:
+def write_sealed(path: str, form: int, *body: bytes | memoryview) -> None:
     """Write a file of ours with a checksum, atomically. Failing to is no error: there is none, then."""
     temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(_seal(form, body) + body)
+            file.writelines([_seal(form, body), *body])
         os.replace(temporary, path)
     except OSError:
         for leftover in (temporary, path):
@@ -234,9 +306,12 @@ def write_sealed(path: str, form: int, body: bytes) -> None:
                 continue
 
 
-def _seal(form: int, body: bytes | memoryview) -> bytes:
+def _seal(form: int, body: Iterable[bytes | memoryview]) -> bytes:
     """A checksum that is wrong for what another form or another Python has written."""
-    return zlib.crc32(body, zlib.crc32(sys.version.encode(), form)).to_bytes(4, "little")
+    checksum = zlib.crc32(sys.version.encode(), form)
+    for part in body:
+        checksum = zlib.crc32(part, checksum)
+    return checksum.to_bytes(4, "little")
 
 
 def _identity() -> tuple[str, str, str, tuple[str | None, ...]]:

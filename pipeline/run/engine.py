@@ -220,7 +220,8 @@ class Engine:
         """
         still, bases = True, [self.folder_of(edge.action) for edge in action.upstream.values()]
         roles = zip(bases, action.upstream, strict=True)
-        if self.memo.knows([(f"{base}/{path}", sha) for base, role in roles for path, sha in read[role].items()]):
+        files = [(f"{base}/{path}", sha) for base, role in roles for path, sha in read[role].items()]
+        if self.memo.knows(files, "" if self.elsewhere else f"{self._base}/"):
             return True
         for edge, base in zip(action.upstream.values(), bases, strict=True):
             entry = self.ledger.get(edge.action)

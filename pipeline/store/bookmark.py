@@ -16,6 +16,8 @@ import sys
 import zlib
 from typing import Any
 
+from pipeline.mapped import content
+
 BEFORE = 4096
 """Bytes before the place that have to be as they were. Lines carry keys and times, so no two journals agree in them."""
 
@@ -33,7 +35,7 @@ def put(path: str, journal: int, end: int, state: Any) -> None:
     try:
         body = marshal.dumps((end, _mark(journal, end), state))
         with open(temporary, "wb") as file:
-            file.write(_seal(body) + body)
+            file.writelines([_seal(body), body])
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -42,12 +44,13 @@ def put(path: str, journal: int, end: int, state: Any) -> None:
 
 def get(path: str, journal: int, size: int) -> tuple[int, Any] | None:
     """The place and the state of a bookmark that fits the journal, whose size is given; None where there is none."""
+    data = content(path)
+    if data is None:
+        return None
+    body = data[4:]
+    if data[:4] != _seal(body):
+        return None
     try:
-        with open(path, "rb") as file:
-            data = memoryview(file.read())
-        body = data[4:]
-        if data[:4] != _seal(body):
-            return None
         end, mark, state = marshal.loads(body)  # noqa: S302 - our own file, and its checksum is right
         return (end, state) if end <= size and mark == _mark(journal, end) else None
     except OSError:

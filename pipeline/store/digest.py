@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StoreError
+from pipeline.mapped import content
 
 from .faults import StrPath, store_error
 
@@ -129,7 +130,8 @@ class DigestMemo:
         self._used: set[str] = set()
         self._index: dict[str, int] = {}
         self._states = array("Q")
-        self._digests = b""
+        self._digests = bytearray()
+        self._names: memoryview | None = None
         if self._path is not None:
             self._load(self._path)
 
@@ -205,23 +207,34 @@ class DigestMemo:
         new = self._new.get(path)
         return new[0] if new is not None and new[1] == sha256 else None
 
-    def knows(self, files: Iterable[tuple[str, str]]) -> bool:
-        """Whether all these files are there and known by heart to have these digests. An archive asks of a thousand."""
+    def knows(self, files: Iterable[tuple[str, str]], here: str = "") -> bool:
+        """Whether all these files are there and known by heart to have these digests. An archive asks of a thousand.
+
+        Args:
+            files: (path, digest).
+            here: what all the paths begin with, where that is the working directory: the shorter a path is, the sooner
+                the kernel has found it.
+        """
         stat, index, states, digests, new = os.stat, self._index, self._states, self._digests, self._new
-        used = self._used.add
+        used, cut = self._used.add, len(here)
         try:
             for path, sha256 in files:
-                now = stat(path)
-                state = (now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns)
+                now = stat(path[cut:])
                 row = new.get(path)
                 if row is not None:
-                    if row[1] != sha256 or row[0] != state:
+                    if row[1] != sha256 or row[0] != _identity(now):
                         return False
                     continue
                 i = index.get(path)
-                if i is None:
+                if i is None or digests[32 * i : 32 * i + 32].hex() != sha256:
                     return False
-                if tuple(states[4 * i : 4 * i + 4]) != state or digests[32 * i : 32 * i + 32].hex() != sha256:
+                i *= 4
+                if (
+                    states[i] != now.st_size
+                    or states[i + 1] != now.st_mtime_ns
+                    or states[i + 2] != now.st_ino
+                    or states[i + 3] != now.st_ctime_ns
+                ):
                     return False
                 used(path)
         except OSError:
@@ -250,20 +263,24 @@ class DigestMemo:
             self._keep(self._used & self._index.keys())
         elif 4 * len(self._index) < len(self._states):
             self._keep(self._index)
-        index, states, digests = self._index, self._states, bytearray(self._digests)
+        index, states, digests = self._index, self._states, self._digests
+        known = len(index)
         for path, (identity, sha256) in new.items():
             i = index.setdefault(path, len(index))
             states[4 * i : 4 * i + 4] = array("Q", identity)
             digests[32 * i : 32 * i + 32] = bytes.fromhex(sha256)
-        self._digests = bytes(digests)
-        paths = list(index)
-        names = "\0".join(paths).encode("utf-8", "surrogatepass")
-        body = b"".join([struct.pack("=QQ", len(paths), len(names)), names, states.tobytes(), digests])
+        if self._names is None or len(index) != known:
+            self._names = memoryview("\0".join(index).encode("utf-8", "surrogatepass"))
+        # One after the other: together they are a megabyte that nobody has touched, which takes longer than the rest.
+        parts = (struct.pack("=QQ", len(index), len(self._names)), self._names, states, digests)
+        checksum = hashlib.sha256()
+        for part in parts:
+            checksum.update(part)
         temporary = f"{self._path}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
             with open(temporary, "wb") as file:
-                file.write(MAGIC + hashlib.sha256(body).digest() + body)
+                file.writelines([MAGIC, checksum.digest(), *parts])
             os.replace(temporary, self._path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -276,32 +293,28 @@ class DigestMemo:
         for _, i in rows:
             states.extend(self._states[4 * i : 4 * i + 4])
             digests += self._digests[32 * i : 32 * i + 32]
-        self._adopt([path for path, _ in rows], states, bytes(digests))
+        self._adopt([path for path, _ in rows], states, digests)
 
     def _load(self, path: str) -> None:
         """Read the memo; one that is damaged, of another version or another kind of machine is an empty one."""
-        try:
-            with open(path, "rb") as file:
-                data = memoryview(file.read())
-        except OSError:
-            return
-        head = len(MAGIC) + 32
-        if data[: len(MAGIC)] != MAGIC or len(data) < head + 16:
+        data, head = content(path), len(MAGIC) + 32
+        if data is None or data[: len(MAGIC)] != MAGIC or len(data) < head + 16:
             return
         body = data[head:]
         if data[len(MAGIC) : head] != hashlib.sha256(body).digest():
             return
         count, length = struct.unpack("=QQ", body[:16])
         end = 16 + length + 32 * count
-        names = str(body[16 : 16 + length], "utf-8", "surrogatepass").split("\0") if count else []
-        if len(body) == end + 32 * count and len(names) == count:
+        names = body[16 : 16 + length]
+        paths = str(names, "utf-8", "surrogatepass").split("\0") if count else []
+        if len(body) == end + 32 * count and len(paths) == count:
             states = array("Q")
             states.frombytes(body[16 + length : end])
-            self._adopt(names, states, bytes(body[end:]))
+            self._adopt(paths, states, bytearray(body[end:]), names)
 
-    def _adopt(self, paths: list[str], states: array[int], digests: bytes) -> None:
+    def _adopt(self, paths: list[str], states: array[int], digests: bytearray, names: memoryview | None = None) -> None:
         self._index = dict(zip(paths, range(len(paths)), strict=True))
-        self._states, self._digests = states, digests
+        self._states, self._digests, self._names = states, digests, names
 
     def _row(self, root: str, name: str) -> Row:
         path = f"{root}/{name}"

@@ -228,6 +228,16 @@ class RecordStore:
         self._lock = threading.RLock()
         self.patience = 0.0
 
+    def refresh(self) -> None:
+        """Look what other processes have added.
+
+        Raises:
+            StoreError: the journal cannot be read.
+        """
+        with self._lock:
+            self._journal.scan(self._take, self._reset)
+            self._looked = time.monotonic()
+
     def get(self, key: str) -> Record | None:
         """The record of a key, or None. A damaged one is reported and dropped.
 
@@ -237,10 +247,8 @@ class RecordStore:
         with self._lock:
             if key in self._later:
                 self.flush()
-            now = time.monotonic()
-            if now - self._looked > self.patience:
-                self._journal.scan(self._take, self._reset)
-                self._looked = now
+            if time.monotonic() - self._looked > self.patience:
+                self.refresh()
             place = self._places.get(key)
             if place is None:
                 return None
@@ -298,14 +306,14 @@ class RecordStore:
     def has(self, key: str) -> bool:
         """Whether there seems to be a record; `get` knows for sure."""
         with self._lock:
-            self._journal.scan(self._take, self._reset)
+            self.refresh()
             return key in self._places or key in self._later
 
     def keys(self) -> list[str]:
         """The keys of all records, oldest first."""
         with self._lock:
             self.flush()
-            self._journal.scan(self._take, self._reset)
+            self.refresh()
             return [key for key, _ in sorted(self._places.items(), key=lambda item: item[1])]
 
     def all(self) -> Iterator[Record]:
@@ -361,7 +369,7 @@ class RecordStore:
             self._journal.close()
 
     def _remaining(self, dropped: Collection[str]) -> Iterator[bytes]:
-        self._journal.scan(self._take, self._reset)
+        self.refresh()
         for key, place in sorted(self._places.items(), key=lambda item: item[1]):
             payload = unseal(self._journal.read(place >> 32, place & 0xFFFFFFFF))
             if key not in dropped and payload is not None:

@@ -105,6 +105,33 @@ def test_old_and_new_knowledge_are_saved_together(tmp_path, reads):
     assert len(reads) == 5
 
 
+def test_what_is_known_is_saved_again_with_what_has_changed(tmp_path, reads):
+    paths = [tmp_path / f"{i}" for i in range(5)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"x" * i)
+    settle()
+
+    def digests(memo):
+        return [memo.digest(path) for path in paths]
+
+    first = DigestMemo(tmp_path / "memo")
+    digests(first)
+    first.save()
+    paths[3].write_bytes(b"another")
+    settle()
+    second = DigestMemo(tmp_path / "memo")
+    now = digests(second)
+    second.save()
+    assert len(reads) == 6
+    third = DigestMemo(tmp_path / "memo")
+    third.forget(str(paths[1]))
+    assert digests(third) == now
+    third.save()
+    assert len(reads) == 7
+    assert digests(DigestMemo(tmp_path / "memo")) == now
+    assert len(reads) == 7
+
+
 def test_our_own_stamped_file_can_be_remembered_at_once_and_an_edit_is_noticed(tmp_path, reads):
     path, memo = hello(tmp_path), DigestMemo()
     stamp(path)
