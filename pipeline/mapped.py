@@ -6,7 +6,6 @@ afterwards. The files that come here are only ever replaced, never shortened, so
 
 from __future__ import annotations
 
-import mmap
 import os
 from contextlib import suppress
 
@@ -17,6 +16,8 @@ def content(path: str) -> memoryview | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if os.fstat(fd).st_size:
+                import mmap  # noqa: PLC0415 - in a fresh tree there is nothing to read
+
                 return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
         finally:
             os.close(fd)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.run.verdict import Outcome
 
 
-@dataclass(slots=True)
 class Counts:
     """Tasks by what became of them. `total` is all that the run selected, `own` those of the user's that ran."""
 
-    total: int = 0
-    fresh: int = 0
-    built: int = 0
-    restored: int = 0
-    failed: int = 0
-    ignored: int = 0
-    own: int = 0
+    __slots__ = "built", "failed", "fresh", "ignored", "own", "restored", "total"
+
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
+        self.fresh = self.built = self.restored = self.failed = self.ignored = self.own = 0
 
     @property
     def done(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 SHOWN = 6
 """Tasks named for one cause; of more than this only the number is said."""
@@ -19,7 +18,6 @@ LONGEST = 200
 LOG = "\n  log: "
 
 
-@dataclass(slots=True)
 class Failures:
     """The failures of one run.
 
@@ -28,9 +26,10 @@ class Failures:
         messages: task -> what is wrong.
     """
 
-    here: str
-    messages: dict[str, str] = field(default_factory=dict)
-    _blocked: dict[str, list[str]] = field(default_factory=dict)
+    def __init__(self, here: str) -> None:
+        self.here = here
+        self.messages: dict[str, str] = {}
+        self._blocked: dict[str, list[str]] = {}
 
     def add(self, name: str, message: str) -> str:
         """Note a failure; return its headline, for the moment it happens."""

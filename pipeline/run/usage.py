@@ -6,22 +6,27 @@ two, steps need not pass anything along.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
 
 from pipeline.action import Json
 
 
-@dataclass(slots=True)
 class Usage:
     """CPU seconds in sum, and the peak of resident bytes of the largest single process."""
 
-    cpu: float = 0.0
-    peak: int = 0
+    __slots__ = "cpu", "peak"
+
+    def __init__(self) -> None:
+        self.cpu = 0.0
+        self.peak = 0
 
 
-_current: ContextVar[Usage] = ContextVar("usage")
+class _Thread(threading.local):
+    usage: Usage | None = None
+
+
+_current = _Thread()
 
 
 class measure:  # noqa: N801 - it reads as a function where it is used
@@ -31,20 +36,20 @@ class measure:  # noqa: N801 - it reads as a function where it is used
     generator with `contextmanager` takes three times as long.)
     """
 
-    __slots__ = ("_token", "_usage")
+    __slots__ = ("_before",)
 
     def __enter__(self) -> Usage:
-        self._usage = Usage()
-        self._token = _current.set(self._usage)
-        return self._usage
+        self._before = _current.usage
+        _current.usage = usage = Usage()
+        return usage
 
     def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)
+        _current.usage = self._before
 
 
 def charge(cost: Mapping[str, Json]) -> None:
     """Count `{"cpu": seconds, "peak": bytes}`; a child that ended unseen has neither."""
-    usage = _current.get(None)
+    usage = _current.usage
     if usage is not None:
         usage.cpu += cost.get("cpu", 0.0)
         usage.peak = max(usage.peak, cost.get("peak", 0))

@@ -227,7 +227,7 @@ class Ledger:
             return
         self._total += 1
         name, _, rest = payload.partition(b"\t")
-        text = name.decode("unicode_escape")
+        text = name.decode("unicode_escape" if b"\\" in name else "ascii")
         if rest:
             self._lines[text] = rest
         else:
@@ -239,4 +239,5 @@ class Ledger:
 
 def _name(name: str) -> bytes:
     """A name without tabs and newlines."""
-    return name.encode("unicode_escape")
+    plain = name.isascii() and name.isprintable() and "\\" not in name  # as nearly all are: Python has no codec to load
+    return name.encode("ascii" if plain else "unicode_escape")

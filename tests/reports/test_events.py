@@ -28,7 +28,8 @@ def test_amounts_for_people():
 def test_plain_output_is_a_line_an_event():
     stream = io.StringIO()
     plain = Plain(stream)
-    counts = Counts(total=12, fresh=3)
+    counts = Counts(total=12)
+    counts.fresh = 3
     plain.begin(counts)
     plain.started("compile:m@b")
     plain.progress("compile:m@b", 1, 2, "files")  # too soon for a line
