@@ -18,6 +18,9 @@ from typing import Any
 
 from pipeline.mapped import content
 
+FORMAT = 2
+"""Raised when a journal has another state to write down."""
+
 BEFORE = 4096
 """Bytes before the place that have to be as they were. Lines carry keys and times, so no two journals agree in them."""
 
@@ -63,4 +66,4 @@ def _mark(journal: int, end: int) -> int:
 
 
 def _seal(body: bytes | memoryview) -> bytes:
-    return zlib.crc32(body, zlib.crc32(sys.version.encode())).to_bytes(4, "little")
+    return zlib.crc32(body, zlib.crc32(sys.version.encode(), FORMAT)).to_bytes(4, "little")

@@ -126,16 +126,16 @@ class Journal:
         self._marked = self._seen
         return state
 
-    def bookmark(self, state: Any) -> None:
+    def bookmark(self, state: Callable[[], Any]) -> None:
         """Before `close`: write down what is known, if there is much in the file that was not known the last time.
 
         Args:
-            state: of what `marshal` can carry.
+            state: says it, as something that `marshal` can carry.
         """
         with self._lock:
             new = self._seen - self._marked
             if new > max(WORTHWHILE, self._seen // 8) and self._fd >= 0 and self._writable:
-                bookmark.put(self._bookmark, self._fd, self._seen, state)
+                bookmark.put(self._bookmark, self._fd, self._seen, state())
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes of a line that `scan` or `append` told of; fewer when the file has changed since."""

@@ -187,7 +187,7 @@ class Ledger:
                 with contextlib.suppress(StoreError):
                     self._journal.rewrite(self._all)
                     self._total = len(self._lines)
-            self._journal.bookmark((self._lines, self._total))
+            self._journal.bookmark(lambda: (self._lines, self._total))
             self._journal.close()
 
     def _entry(self, name: str) -> Entry | None:

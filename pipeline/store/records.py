@@ -30,6 +30,7 @@ from pipeline.errors import StoreError
 from .digest import canonical
 from .faults import Note
 from .journal import HEAD, Journal, unseal
+from .places import Places
 
 FORMAT = 1
 SMALL = 4096
@@ -219,7 +220,7 @@ class RecordStore:
         self._journal = Journal(path, read_only=read_only, what="a record")
         self._note = note
         self._read_only = read_only
-        self._places: dict[str, int] = {}
+        self._places = Places()
         self._uses: dict[str, float] = {}
         self._touched: set[str] = set()
         self._synced = 0.0
@@ -255,7 +256,7 @@ class RecordStore:
             payload = unseal(self._journal.read(place >> 32, place & 0xFFFFFFFF))
             record = decode(payload[65:]) if payload is not None and payload[:64] == key.encode() else None
             if record is None or record.key != key:
-                del self._places[key]
+                self._places.drop(key)
                 self._note(f"the record {key[:12]}… was damaged; its action will run again")
                 return None
         return record
@@ -292,7 +293,7 @@ class RecordStore:
                 return
             places = self._journal.extend(self._later.values())
             for key, (offset, length) in zip(self._later, places, strict=True):
-                self._places[key] = offset << 32 | length
+                self._places.set(key, offset << 32 | length)
             self._later.clear()
             now = time.monotonic()
             if now - self._synced > 1:
@@ -307,14 +308,14 @@ class RecordStore:
         """Whether there seems to be a record; `get` knows for sure."""
         with self._lock:
             self.refresh()
-            return key in self._places or key in self._later
+            return self._places.get(key) is not None or key in self._later
 
     def keys(self) -> list[str]:
         """The keys of all records, oldest first."""
         with self._lock:
             self.flush()
             self.refresh()
-            return [key for key, _ in sorted(self._places.items(), key=lambda item: item[1])]
+            return [key for key, _ in self._places.in_order()]
 
     def all(self) -> Iterator[Record]:
         """All sound records, oldest first."""
@@ -365,24 +366,25 @@ class RecordStore:
         with self._lock:
             with contextlib.suppress(StoreError):
                 self._journal.sync()
-            self._journal.bookmark((self._places, self._uses))
+            self._journal.bookmark(lambda: (*self._places.packed(), self._uses))
             self._journal.close()
 
     def _remaining(self, dropped: Collection[str]) -> Iterator[bytes]:
         self.refresh()
-        for key, place in sorted(self._places.items(), key=lambda item: item[1]):
+        for key, place in self._places.in_order():
             payload = unseal(self._journal.read(place >> 32, place & 0xFFFFFFFF))
             if key not in dropped and payload is not None:
                 yield payload
         for key, at in self._uses.items():
-            if key in self._places and key not in dropped:
+            if self._places.get(key) is not None and key not in dropped:
                 yield b"%b %d" % (key.encode(), int(at))
 
     def _take(self, offset: int, line: bytes) -> None:
         if line[HEAD + 64 : HEAD + 66] == b" {":
-            self._places[str(line[_KEY], "ascii", "replace")] = offset << 32 | len(line)
+            self._places.set(str(line[_KEY], "ascii", "replace"), offset << 32 | len(line))
         elif (payload := unseal(line)) is not None and payload[65:].isdigit():
             self._uses[str(payload[:64], "ascii", "replace")] = float(payload[65:])
 
     def _reset(self) -> None:
-        self._places, self._uses = self._journal.resume() or ({}, {})
+        table, more, self._uses = self._journal.resume() or (b"", {}, {})
+        self._places = Places(table, more)

@@ -30,7 +30,7 @@ class Reader:
         self.known = self.journal.resume() or []
 
     def close(self):
-        self.journal.bookmark(self.known)
+        self.journal.bookmark(lambda: self.known)
         self.journal.close()
 
 
