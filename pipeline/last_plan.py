@@ -13,14 +13,14 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 from . import snapshot
 from .action import Action, Upstream
 from .mapped import content
 
-FORMAT = 105
+FORMAT = 107
 """Never one of the snapshot's own: the two files lie side by side, and may be taken for each other."""
 
 HEAD = 8
@@ -56,6 +56,7 @@ class Plan(Mapping[str, Action]):
         bodies: each, encoded; a list of bytes.
         downstream: for each the numbers of the actions that read it.
         owners: for each path of the snapshot the numbers of the actions that read or wrote it.
+        files: for each action the numbers of those paths.
         codes: the digests of the code behind the steps.
     """
 
@@ -67,6 +68,7 @@ class Plan(Mapping[str, Action]):
         bodies: Rows,
         downstream: Rows,
         owners: Rows,
+        files: Rows,
         codes: Mapping[str, str],
     ) -> None:
         self.codes = codes
@@ -75,6 +77,7 @@ class Plan(Mapping[str, Action]):
         self._bodies = bodies
         self._downstream = downstream
         self._owners = owners
+        self._files = files
         self._decoded: dict[str, Action] = {}
 
     @cached_property
@@ -90,6 +93,10 @@ class Plan(Mapping[str, Action]):
     def out_of(self, name: str) -> str:
         """The directory of an action, which need not be decoded for that."""
         return self._outs[self._index[name]]
+
+    def files(self, name: str) -> memoryview:
+        """The numbers of the paths that an action reads or writes."""
+        return self._files.row(self._index[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -153,9 +160,8 @@ class Update(NamedTuple):
         here = snapshot.here()
         made = {path.removeprefix(here): now for path, _, now in outputs}
         read = {path.removeprefix(here) for path, _ in inputs}
-        wanted = made.keys() | read
-        numbers = {path: at * snapshot.FIELDS for at, path in enumerate(paths) if path in wanted}
-        if len(numbers) < len(wanted):
+        numbers = {paths[at]: at * snapshot.FIELDS for name in self.names for at in self.plan.files(name)}
+        if not numbers.keys() >= made.keys() | read:
             return None
         for path, now in made.items():
             if now is None:
@@ -180,11 +186,11 @@ def update(targets: str, found: snapshot.Comparison) -> Update | None:
     names, outs, codes, sizes = marshal.loads(body[HEAD:end])  # noqa: S302 - our own file, and its checksum is right
     texts, *links = (body[start:end] for start, end in pairwise(accumulate(sizes, initial=end)))
     ends, *numbers = (link.cast("l") for link in links)
-    bodies, downstream, owners = Rows(ends, texts), Rows(*numbers[:2]), Rows(*numbers[2:])
+    bodies, downstream, owners, files = Rows(ends, texts), Rows(*numbers[:2]), Rows(*numbers[2:4]), Rows(*numbers[4:])
     taken, changed = found.complete()
     if len(owners.ends) != len(taken.paths):
         return None
-    plan = Plan(names=names, outs=outs, bodies=bodies, downstream=downstream, owners=owners, codes=codes)
+    plan = Plan(names=names, outs=outs, bodies=bodies, downstream=downstream, owners=owners, files=files, codes=codes)
     behind = plan.behind(changed)
     return None if behind is None else Update(plan, behind, taken, time.time_ns(), found.file)
 
@@ -201,13 +207,18 @@ def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[s
     listed = tuple(actions)
     index = {action.name: i for i, action in enumerate(listed)}
     downstream: list[list[int]] = [[] for _ in listed]
+    files: list[list[int]] = [[] for _ in listed]
+    owners = [[index[name] for name in names] for names in paths.values()]
+    for at, those in enumerate(owners):
+        for i in those:
+            files[i].append(at)
     for i, action in enumerate(listed):
         for edge in action.upstream.values():
             downstream[index[edge.action]].append(i)
     bodies = [_encode(action, index) for action in listed]
     ends = memoryview(array("l", accumulate(map(len, bodies))))
-    owners = ([index[name] for name in names] for names in paths.values())
-    parts = [memoryview(b"".join(bodies)), *(part.cast("B") for part in (ends, *Rows.of(downstream), *Rows.of(owners)))]
+    rows = chain.from_iterable(map(Rows.of, (downstream, owners, files)))
+    parts = [memoryview(b"".join(bodies)), *(part.cast("B") for part in (ends, *rows))]
     head = marshal.dumps((tuple(index), tuple(action.out for action in listed), dict(codes), [*map(len, parts)]))
     snapshot.write_sealed(_path(targets), FORMAT, len(head).to_bytes(HEAD, "little"), head, *parts)
 
