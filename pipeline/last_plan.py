@@ -80,6 +80,11 @@ class Plan(Mapping[str, Action]):
         self._files = files
         self._decoded: dict[str, Action] = {}
 
+    @property
+    def paths(self) -> int:
+        """How many paths the snapshot had."""
+        return len(self._owners.ends)
+
     @cached_property
     def _index(self) -> dict[str, int]:
         return dict(zip(self._names, range(len(self._names)), strict=True))
@@ -178,6 +183,15 @@ class Update(NamedTuple):
 
 def update(targets: str, found: snapshot.Comparison) -> Update | None:
     """What to look at when only files have changed that actions read or wrote; None where more than that has."""
+    plan = _read(targets)
+    taken, changed = found.complete()
+    if plan is None or plan.paths != len(taken.paths):
+        return None
+    behind = plan.behind(changed)
+    return None if behind is None else Update(plan, behind, taken, time.time_ns(), found.file)
+
+
+def _read(targets: str) -> Plan | None:
     data = content(_path(targets))
     body = None if data is None else snapshot.unsealed(data, FORMAT)
     if body is None:
@@ -185,14 +199,9 @@ def update(targets: str, found: snapshot.Comparison) -> Update | None:
     end = HEAD + int.from_bytes(body[:HEAD], "little")
     names, outs, codes, sizes = marshal.loads(body[HEAD:end])  # noqa: S302 - our own file, and its checksum is right
     texts, *links = (body[start:end] for start, end in pairwise(accumulate(sizes, initial=end)))
-    ends, *numbers = (link.cast("l") for link in links)
+    ends, *numbers = (link.cast("l") if link else link for link in links)  # what is empty cannot be cast
     bodies, downstream, owners, files = Rows(ends, texts), Rows(*numbers[:2]), Rows(*numbers[2:4]), Rows(*numbers[4:])
-    taken, changed = found.complete()
-    if len(owners.ends) != len(taken.paths):
-        return None
-    plan = Plan(names=names, outs=outs, bodies=bodies, downstream=downstream, owners=owners, files=files, codes=codes)
-    behind = plan.behind(changed)
-    return None if behind is None else Update(plan, behind, taken, time.time_ns(), found.file)
+    return Plan(names=names, outs=outs, bodies=bodies, downstream=downstream, owners=owners, files=files, codes=codes)
 
 
 def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[str]], codes: Mapping[str, str]) -> None:
@@ -218,7 +227,7 @@ def save(targets: str, actions: Iterable[Action], paths: Mapping[str, Iterable[s
     bodies = [_encode(action, index) for action in listed]
     ends = memoryview(array("l", accumulate(map(len, bodies))))
     rows = chain.from_iterable(map(Rows.of, (downstream, owners, files)))
-    parts = [memoryview(b"".join(bodies)), *(part.cast("B") for part in (ends, *rows))]
+    parts = [b"".join(bodies), *(part.tobytes() for part in (ends, *rows))]
     head = marshal.dumps((tuple(index), tuple(action.out for action in listed), dict(codes), [*map(len, parts)]))
     snapshot.write_sealed(_path(targets), FORMAT, len(head).to_bytes(HEAD, "little"), head, *parts)
 

@@ -107,6 +107,15 @@ def test_where_the_other_process_dies_this_one_looks(large):
     assert is_settled(large)
 
 
+def test_without_a_plan_everything_is_looked_at_again(large):
+    large.path("build/snapshot/targets.yaml.plan").unlink()
+    large.write("src/m0.txt", "second\n")
+    large.path("build/out/compile-m249-b9").unlink()
+    assert len(large.ok("-n", "1").built) == 1 + 10 + 10 + 10 + 5
+    assert forks(large) == 1
+    assert is_settled(large)
+
+
 def test_small_trees_are_looked_at_by_one(built_graph):
     watch(built_graph)
     built_graph.ok("-n", "1")

@@ -151,6 +151,17 @@ def test_a_file_changed_in_the_same_tick_as_it_was_read(graph):
         assert graph.outputs()["weights-m1"].startswith(f"b{version}\n")
 
 
+def test_a_graph_of_one_task(graph):
+    """No edges: tables without a row."""
+    graph.resize(1, 0)
+    assert graph.ok().built == {"join:weights-m0"}
+    assert graph.ok().idle
+    graph.write("src/m0.txt", "second\n")
+    assert graph.ok().built == {"join:weights-m0"}
+    assert graph.is_right()
+    assert graph.ok().idle
+
+
 def test_a_touched_file_builds_nothing(either):
     os.utime(either.path("src/m1.txt"))
     os.utime(either.path(INTERMEDIATE))
