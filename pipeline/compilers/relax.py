@@ -249,6 +249,7 @@ def _target(device: Mapping[str, Json], triple: str | None) -> Target:
         raise StepError(what, cure="correct the backend's `device` in targets.yaml") from None
     if kind == "llvm":
         _check_processor(own)
+        _check_features(own)
     return target
 
 
@@ -263,6 +264,30 @@ def _check_processor(device: Mapping[str, Json]) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else "clang --print-supported-cpus lists them"
         what = f"LLVM knows no processor {name!r} for {device.get('mtriple', 'this machine')}"
         raise StepError(what, cure=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
+
+
+def _check_features(device: Mapping[str, Json]) -> None:
+    """Refuse a feature that LLVM does not know, or that it would not notice: it would print a warning at most."""
+    plain = {key: device[key] for key in ("kind", "mtriple") if key in device}
+    for feature in map(str, device.get("mattr", ())):
+        name = feature[1:]
+        if feature[:1] not in {"+", "-"}:
+            what, hint = f"{feature!r} neither begins with + nor with -", f"write +{feature} to have it"
+        elif not llvm.llvm_cpu_has_features([name], Target({**plain, "mattr": [f"+{name}"]})):
+            near = difflib.get_close_matches(name, _features(plain), n=3)
+            what = f"LLVM knows no feature {name!r} for {device.get('mtriple', 'this machine')}"
+            hint = f"did you mean {' or '.join(near)}?" if near else "llc -mattr=help lists them; one to an entry"
+        else:
+            continue
+        raise StepError(what, cure=f"correct `mattr` of the backend's `device` in targets.yaml; {hint}")
+
+
+def _features(plain: Mapping[str, Json]) -> list[str]:
+    """The features that any processor of a kind has."""
+    processors = map(str, llvm.llvm_get_cpu_archlist(Target(plain)))
+    return sorted(
+        {str(name) for cpu in processors for name in llvm.llvm_get_cpu_features(Target({**plain, "mcpu": cpu}))}
+    )
 
 
 def _with_host(device: Target, triple: str) -> tuple[Target, Target]:

@@ -145,6 +145,20 @@ def test_a_processor_that_llvm_does_not_know(tmp_path, device, told):
     assert told in str(error)
 
 
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        (["+avx2", "+nonsense"], "LLVM knows no feature 'nonsense' for x86_64-linux-gnu"),
+        (["-avx512ff"], "did you mean avx512f"),
+        (["avx2"], "'avx2' neither begins with + nor with -"),
+        (["+avx2,+fma"], "LLVM knows no feature 'avx2,+fma'"),
+    ],
+)
+def test_a_feature_that_llvm_would_only_warn_of(tmp_path, features, told):
+    error = refused(Compiled(tmp_path, TINY, model("tiny", "f32")), kind="llvm", mattr=features)
+    assert told in str(error)
+
+
 def test_a_processor_that_llvm_knows(tmp_path):
     device = {"mcpu": "skylake", "mattr": ["+avx2", "-avx512f"]}
     assert Compiled(tmp_path, TINY, model("tiny", "f32")).compile("x86_64-linux-gnu", kind="llvm", **device)
