@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from projects import DOIT, Project
@@ -135,11 +136,11 @@ def is_alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started, and that are not gone."""
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    ]
+    found: list[int] = []
+    with suppress(OSError):  # it ended just now, or a thread of it
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found
 
 
 def until(is_so: Callable[[], bool], seconds: float = 60, otherwise: Callable[[], str] = str) -> None:

@@ -52,9 +52,11 @@ def large(large_once, tmp_path):
 
 
 def watch(graph, child="pass"):
-    (graph.root.parent / "site").mkdir(exist_ok=True)
-    (graph.root.parent / "site" / "sitecustomize.py").write_text(COUNTING.format(child))
-    graph.env.update(PYTHONPATH=str(graph.root.parent / "site"), FORKS=str(graph.root.parent / "forks"))
+    site = graph.root.parent / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(COUNTING.format(child))
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    graph.env.update(PYTHONPATH=path, FORKS=str(graph.root.parent / "forks"))
 
 
 def forks(graph):

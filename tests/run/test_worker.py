@@ -56,7 +56,7 @@ def gone(pid):
     """Whether a process has ended (a zombie that nobody fetched has)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it ends between open and read
         pass
     try:
         os.kill(pid, 0)
