@@ -188,7 +188,7 @@ def compare(targets: str) -> Comparison | None:
     path = path_of(targets)
     file = look(path)
     try:
-        with open(path, "rb") as opened:
+        with open(path, "rb") as opened:  # not `mapped`: where nothing has changed, to load that takes longer
             data = unsealed(memoryview(opened.read()), FORMAT)
     except OSError:
         return None

@@ -45,7 +45,7 @@ def test_no_worker_outlives_its_doit(compiling, tmp_path, how):
     before = time.monotonic()
     assert run.wait(10) == -how
     until(lambda: not any(map(is_alive, workers)), 5)
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 5
     assert TRACEBACK not in run.output()
     (tmp_path / "gate").unlink()
     assert project.ok().built
@@ -59,7 +59,7 @@ def test_ctrl_c_ends_at_once_keeps_what_is_finished_and_says_so(graph):
     run.until(lambda: graph.is_held("compile-m1-b2"))
     before = time.monotonic()
     assert run.kill(signal.SIGINT) == -signal.SIGINT
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 2
     assert TRACEBACK not in run.output()
     assert "interrupted; what is finished is kept" in run.output()
     graph.release("compile-m1-b2")
