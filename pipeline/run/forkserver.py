@@ -18,7 +18,6 @@ can stall or crash it. Server, stages and children are one process group, so one
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -41,6 +40,7 @@ from pipeline.action import Json
 from pipeline.errors import StepError
 
 from .failure import describe
+from .parent import die_with
 from .wire import frame, receive
 
 BOOT = """
@@ -62,9 +62,6 @@ PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 CANNOT_IMPORT = 3
 """Status of a server that could not preload a module; the last line it printed says which and why."""
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)  # loaded before any fork
 
 Work = Callable[[socket.socket], None]
 """What a child does with its conversation."""
@@ -196,7 +193,7 @@ def _become(child: _Child, log: int, strays: Iterable[_Child | socket.socket], w
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _die_with(server)
+        die_with(server)  # elsewhere than on Linux such a child ends when the worker is closed
         for stray in strays:
             stray.close()
         os.close(child.ending)
@@ -265,14 +262,6 @@ def _limit_cpu(seconds: float | None) -> None:
 def _start_anew(conversation: socket.socket) -> None:
     os.set_inheritable(conversation.fileno(), True)
     os.execv(sys.executable, command(sys.executable, "answer", str(conversation.fileno())))  # noqa: S606 - no shell
-
-
-def _die_with(server: int) -> None:
-    """Linux: end when the server is killed on its own. Elsewhere such a child ends when the worker is closed."""
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != server:  # it was faster
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _leave(status: int) -> NoReturn:

@@ -38,9 +38,6 @@ MOST = 64
 WORTH_IT = 8
 """Actions for which it is worth the five milliseconds to have one more process."""
 
-DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
-
 News = tuple[str, dict[str, str], dict[str, State], bytes | None]
 """Of an action that was done elsewhere what `Engine.learn` takes."""
 
@@ -205,7 +202,9 @@ class _Apprentice:
     def serve(self, listen: Callable[[Callable[[str], None]], None]) -> None:
         """Do what is asked, until nobody asks any more."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked decides
-        _die_with(self._master)
+        from .parent import die_with  # noqa: PLC0415 - ctypes is not for the first process
+
+        die_with(self._master)  # the tree's lock goes with both
         engine = self._engine
         listen(partial(self._tell, "note"))
         engine.workshop.watch = partial(self._tell, "progress")
@@ -271,15 +270,6 @@ class _Apprentice:
     def _tell(self, kind: str, *what: Any) -> None:
         with self._lock, suppress(OSError):  # nobody listens any more
             _send(self._answers, (kind, *what))
-
-
-def _die_with(master: int) -> None:
-    """Have the kernel end this process when that one ends, however that ends: the tree's lock goes with both."""
-    import ctypes  # noqa: PLC0415 - not in the first process
-
-    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != master:
-        os._exit(0)  # it was quicker
 
 
 def _part_with(engine: Engine) -> None:
