@@ -5,11 +5,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import session
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from scale_steps import join as step
+
+from pipeline import project as session
 from pipeline.action import Action, Upstream
 from pipeline.dodo import DOIT_CONFIG, task_slipway  # noqa: F401 - doit looks for them here
-
-HERE = Path(__file__).resolve().parent
 
 
 def plan(opened: session.Session) -> Iterator[Action]:
@@ -34,6 +36,7 @@ def join(subject, upstream=(), files=None):
     """One task. Its output is `build/out/<subject>`, in one directory with all others, as those of the peers are."""
     return Action(
         step="join",
+        run=step.run,
         subject=subject,
         out="build/out",
         params={"line": f"{subject}\n"},
@@ -44,5 +47,4 @@ def join(subject, upstream=(), files=None):
     )
 
 
-sys.path.insert(0, str(HERE))
-session.use(plan, steps="scale_steps")
+session.use(plan)

@@ -6,10 +6,11 @@ any work, and nothing here may import another module of the project but `errors`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import Position
 
@@ -31,24 +32,32 @@ class Upstream(NamedTuple):
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Action(NamedTuple):
+P = TypeVar("P")
+"""The parameters of a step: a frozen dataclass in the module of its `run`."""
+
+Run = Callable[["Job[P]"], "Mapping[str, Any] | None"]
+"""A step's function: it leaves files in `job.out` and returns metadata for people."""
+
+
+@dataclass(frozen=True)
+class Action(Generic[P]):
     """One step on one subject, as a value. Its key is the SHA-256 of all that can change the result.
 
     Attributes:
-        step: kind of work; the module of that name under `pipeline.steps` does it.
+        step: kind of work, as tasks are named: `compile`.
         subject: what it is done to, e.g. `minilm-f32@ios-arm64`.
         out: directory for the outputs, relative to the project's root (`build/...` or `dist/...`).
-        params: JSON values the step reads. All of it is in the key.
+        run: the function that does it. The digest of the code of its module is in the key.
+        params: what `run` reads. Encoded by `documents.codec`, all of it is in the key.
         files: role -> path, relative to the root or absolute: files and directories a human owns. Their digests are
             in the key.
         upstream: role -> edge. The digests of those outputs are in the key.
-        tools: names of programs or environments whose identity is in the key (`pipeline.run.tools` finds them).
+        tools: names of programs or environments whose identity is in the key (`pipeline.engine.tools` finds them).
         outputs: names, relative to `out`, known before the action runs. Empty where only the step can know them
             (weights, xcframeworks): then a manifest under `build/manifest/` stands for them.
         memory: bytes this is expected to need at its peak, for admission; not in the key.
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
-        module: what does it, where that is not the module of the step's name. The digest of its code is in the key.
         apart: it asks for no worker and pins nothing, so it may be done in another process than the one that runs doit;
             not in the key.
     """
@@ -56,7 +65,8 @@ class Action(NamedTuple):
     step: str
     subject: str
     out: str
-    params: Mapping[str, Json] = NOTHING
+    run: Run[P] = field(repr=False)
+    params: P
     files: Mapping[str, str] = NOTHING
     upstream: Mapping[str, Upstream] = NOTHING
     tools: tuple[str, ...] = ()
@@ -64,13 +74,12 @@ class Action(NamedTuple):
     memory: int = 0
     doc: str = ""
     where: Position | None = None
-    module: str = ""
     apart: bool = False
 
     @property
-    def done_by(self) -> str:
-        """The module under `pipeline.steps` that does the work."""
-        return self.module or self.step
+    def module(self) -> str:
+        """The module that does the work: what it reaches by import is in the key."""
+        return self.run.__module__
 
     @property
     def name(self) -> str:
@@ -152,7 +161,7 @@ class Services(Protocol):
         """Report how far this job is. Cheap; may be called often."""
 
 
-class Job:
+class Job(Generic[P]):
     """An action made concrete: what a step's `run(job)` gets.
 
     Attributes:
@@ -169,7 +178,7 @@ class Job:
 
     def __init__(  # noqa: PLR0917 - one is made for each of ten thousand actions, and names cost time
         self,
-        params: Mapping[str, Json],
+        params: P,
         inputs: Mapping[str, Path],
         tools: Mapping[str, Tool | None],
         out: Path | str,

@@ -21,9 +21,9 @@ def _jobs() -> int:
 
 
 def _config() -> dict[str, Any]:
+    from .doit_plugin.runner import install  # noqa: PLC0415
+    from .doit_plugin.tasks import ContentChecker  # noqa: PLC0415
     from .reports.reporter import Reporter  # noqa: PLC0415 - only when there is something to report
-    from .runner import install  # noqa: PLC0415
-    from .tasks import ContentChecker  # noqa: PLC0415
 
     install()
     return {
@@ -46,9 +46,9 @@ def task_slipway() -> Iterator[dict[str, Any]]:
     """Every action of the matrix as a doit task."""
     from doit.exceptions import InvalidDodoFile  # noqa: PLC0415
 
-    from . import session  # noqa: PLC0415
+    from . import project as session  # noqa: PLC0415
+    from .doit_plugin.tasks import tasks  # noqa: PLC0415
     from .errors import SlipwayError  # noqa: PLC0415
-    from .tasks import tasks  # noqa: PLC0415
 
     try:
         opened = session.current()

@@ -27,18 +27,18 @@ class SlipwayError(Exception):
     Args:
         what: one sentence, no full stop needed, naming the thing that is wrong.
         where: the place: a `Position`, a file, or a URL.
-        cure: what the reader should do next.
+        hint: what the reader should do next.
     """
 
-    def __init__(self, what: str, *, where: Position | Path | str | None = None, cure: str | None = None) -> None:
+    def __init__(self, what: str, *, where: Position | Path | str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.cure = cure
+        self.hint = hint
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where is not None else self.what
-        return f"{head}\n  cure: {self.cure}" if self.cure else head
+        return f"{head}\n  hint: {self.hint}" if self.hint else head
 
 
 class MatrixError(SlipwayError):
@@ -53,10 +53,10 @@ class StepError(SlipwayError):
         what: str,
         *,
         where: Position | Path | str | None = None,
-        cure: str | None = None,
+        hint: str | None = None,
         log: Path | None = None,
     ) -> None:
-        super().__init__(what, where=where, cure=cure)
+        super().__init__(what, where=where, hint=hint)
         self.log = log
 
     def __str__(self) -> str:

@@ -62,7 +62,7 @@ def run(
             stderr=subprocess.STDOUT, timeout=timeout, check=False,
         )  # fmt: skip
     except FileNotFoundError:
-        raise ToolMissing(f"{words[0]} is not installed", cure=f"install it, or put it on PATH: {words[0]}") from None
+        raise ToolMissing(f"{words[0]} is not installed", hint=f"install it, or put it on PATH: {words[0]}") from None
     except subprocess.TimeoutExpired as late:
         text = (late.output or b"").decode(errors="replace")
         _append(log, line, text)

@@ -10,7 +10,7 @@ from pipeline.action import Action
 from pipeline.errors import MatrixError
 from pipeline.matrix import load
 from pipeline.plan import plan
-from pipeline.plan_cells import WINDOW
+from pipeline.plan.models import WINDOW
 
 ROOT = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "builds" / "tiny"

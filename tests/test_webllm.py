@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from pipeline import webllm
+from pipeline.kits import webllm
 
 CONTEXT_4K = {"context_window_size": 4096}
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.binary.symbols import GENERATIONS, Generation
 
-from . import cures
+from . import hints
 from .contents import Claim, Contents, claim_on
 from .evidence import Evidence
 from .traces import LOADERS, VM_KINDS
@@ -27,7 +27,7 @@ class CheckVerdict:
     state: CheckState
     where: str
     saw: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 def check_app(contents: Contents, found: Sequence[Evidence]) -> list[CheckVerdict]:
@@ -44,15 +44,15 @@ def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
             continue
         if len(image.platforms) > 1:
             saw = f"holds objects for {' and '.join(sorted(image.platforms))}"
-            cure = "build one archive a platform, and put them into one xcframework"
-            yield CheckVerdict("platform", "wrong", image.path, saw, cure)
+            hint = "build one archive a platform, and put them into one xcframework"
+            yield CheckVerdict("platform", "wrong", image.path, saw, hint)
         elif claim is None or image.platform is None:
             continue
         elif image.platform in claim.platforms:
             fine[image.platform, claim] = fine.get((image.platform, claim), 0) + 1
         else:
             saw = f"its {image.arch} slice is for {image.platform}; {claim.root} is not: {claim.says}"
-            yield CheckVerdict("platform", "wrong", image.path, saw, cures.right_slice(sorted(claim.platforms)))
+            yield CheckVerdict("platform", "wrong", image.path, saw, hints.right_slice(sorted(claim.platforms)))
     for (platform, claim), count in fine.items():
         yield CheckVerdict("platform", "ok", claim.root, f"{count} slices for {platform}, as {claim.says} says")
 
@@ -74,10 +74,10 @@ def _registrations(contents: Contents, found: Sequence[Evidence]) -> Iterator[Ch
             elif not image.linked:
                 continue  # an archive of models never holds its runtime
             else:
-                cure = "give the whole app, or the library together with the runtime it loads"
-                yield CheckVerdict("registration", "unknown", image.path, f"{asks}, which is not in this file", cure)
+                hint = "give the whole app, or the library together with the runtime it loads"
+                yield CheckVerdict("registration", "unknown", image.path, f"{asks}, which is not in this file", hint)
                 continue
-            yield CheckVerdict("registration", "wrong", image.path, saw, cures.rebuild_together())
+            yield CheckVerdict("registration", "wrong", image.path, saw, hints.rebuild_together())
 
 
 def _since(registration: str) -> str:
@@ -123,14 +123,14 @@ def _no_loader(
     if families and not families & set(_families(evidence.generation)):
         model = _age(_families(evidence.generation))
         saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {evidence.prefix} of {model}"
-        return CheckVerdict("runtime", "wrong", image.path, saw, cures.rebuild_together())
+        return CheckVerdict("runtime", "wrong", image.path, saw, hints.rebuild_together())
     if not contents.complete:
-        cure = "give the whole app, or the library together with the runtime it loads"
-        return CheckVerdict("runtime", "unknown", image.path, f"no loader {wanted} in this file", cure)
+        hint = "give the whole app, or the library together with the runtime it loads"
+        return CheckVerdict("runtime", "unknown", image.path, f"no loader {wanted} in this file", hint)
     what = "a runtime without it" if families else "no TVM runtime at all"
     saw = f"no loader {wanted}: there is {what}"
-    cure = cures.load_runtime(kind, image.platform, macho=macho, families=bool(families))
-    return CheckVerdict("runtime", "wrong", image.path, saw, cure)
+    hint = hints.load_runtime(kind, image.platform, macho=macho, families=bool(families))
+    return CheckVerdict("runtime", "wrong", image.path, saw, hint)
 
 
 def _families(generation: Generation | None) -> tuple[str, ...]:

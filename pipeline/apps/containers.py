@@ -75,7 +75,7 @@ class Container:
             found = _zip(self.path)
         for number, file in enumerate(found):
             if number >= _MOST_FILES:
-                raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, cure=_AGAIN)
+                raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, hint=_AGAIN)
             yield file
 
 
@@ -88,20 +88,20 @@ def open_container(path: Path) -> Container:
     suffix = path.suffix.lower()
     if path.is_dir():
         if suffix not in FOLDERS:
-            raise SlipwayError("is a folder, and none of an app", where=path, cure=f"give {SUPPORTED}")
+            raise SlipwayError("is a folder, and none of an app", where=path, hint=f"give {SUPPORTED}")
         return Container(path, suffix[1:])
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except OSError as error:
-        cure = "give the path of an app or a library"
-        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, cure=cure) from None
+        hint = "give the path of an app or a library"
+        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
     if head.startswith(b"PK"):
         return Container(path, suffix[1:] if suffix in ZIPS else "zip")
     if head.startswith(installer.MAGIC):
         return Container(path, "pkg")
     if suffix in {".dmg", ".msi", ".7z", ".deb", ".rpm"} or suffix in FOLDERS | ZIPS | {".pkg"}:
-        raise SlipwayError(f"is no {suffix} that can be read here", where=path, cure=f"give {SUPPORTED}")
+        raise SlipwayError(f"is no {suffix} that can be read here", where=path, hint=f"give {SUPPORTED}")
     return Container(path, "binary")
 
 
@@ -112,7 +112,7 @@ def read_limited(file: File, where: Path | str, limit: int = LARGEST) -> bytes:
         FormatError: it is larger than `limit`, or damaged.
     """
     if file.size > limit:
-        raise FormatError(f"{file.path} is larger than {limit} bytes", where=where, cure=_AGAIN)
+        raise FormatError(f"{file.path} is larger than {limit} bytes", where=where, hint=_AGAIN)
     return file.load()
 
 
@@ -143,7 +143,7 @@ def _zip(path: Path) -> Iterator[File]:
             if info.is_dir() or kind not in {0, stat.S_IFREG} or is_ignored(info.filename):
                 continue
             if info.flag_bits & 1:
-                raise FormatError(f"{info.filename} is encrypted", where=path, cure="give the app without a password")
+                raise FormatError(f"{info.filename} is encrypted", where=path, hint="give the app without a password")
             # A zip's reader stops at the declared size, so a bomb has to declare itself.
             with archive.open(info) as file:
                 head = file.read(HEAD)
@@ -186,4 +186,4 @@ def _complaints(path: Path) -> Iterator[None]:
         zlib.error,
         lzma.LZMAError,
     ) as broken:
-        raise FormatError(f"cannot be read, it is damaged or incomplete: {broken}", where=path, cure=_AGAIN) from None
+        raise FormatError(f"cannot be read, it is damaged or incomplete: {broken}", where=path, hint=_AGAIN) from None

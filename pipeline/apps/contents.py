@@ -120,8 +120,8 @@ def read_contents(container: Container) -> Contents:
                 notes.append(str(error).replace("\n ", ";"))
     if not images:
         said = f" ({'; '.join(notes)})" if notes else ""
-        cure = "give an app, or a library that a compiler or a linker wrote"
-        raise FormatError(f"holds no binary that can be read{said}", where=container.path, cure=cure)
+        hint = "give an app, or a library that a compiler or a linker wrote"
+        raise FormatError(f"holds no binary that can be read{said}", where=container.path, hint=hint)
     return Contents(
         name=container.path.name,
         kind=container.kind,

@@ -49,7 +49,7 @@ def models_named(text: str) -> list[Expected]:
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise SlipwayError("names no model", where="--models", cure="--models PREFIX[,PREFIX...]")
+        raise SlipwayError("names no model", where="--models", hint="--models PREFIX[,PREFIX...]")
     return [Expected(name, _spellings(name), "--models", asked=name) for name in names]
 
 
@@ -64,13 +64,13 @@ def models_of_config(data: bytes, where: str) -> list[Expected]:
     document = _json(data, where, "give the mlc-app-config.json that the app ships")
     records = document.get("model_list") if isinstance(document, dict) else None
     if not isinstance(records, list):
-        raise SlipwayError("has no model_list", where=where, cure="give the mlc-app-config.json that the app ships")
+        raise SlipwayError("has no model_list", where=where, hint="give the mlc-app-config.json that the app ships")
     found: list[Expected] = []
     for number, record in enumerate(records):
         library = record.get("model_lib") if isinstance(record, dict) else None
         if not isinstance(library, str) or not library:
-            cure = "copy model_lib from the mlc-app-config.json that the build wrote"
-            raise SlipwayError(f"record {number + 1} of model_list has no model_lib", where=where, cure=cure)
+            hint = "copy model_lib from the mlc-app-config.json that the build wrote"
+            raise SlipwayError(f"record {number + 1} of model_list has no model_lib", where=where, hint=hint)
         name = record.get("model_id") or library
         found.append(Expected(str(name), (_system_library(library),), where, asked=library))
     return found
@@ -82,8 +82,8 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
     Raises:
         SlipwayError: it is no such file.
     """
-    cure = "give dist/<product>/link.json"
-    document = _json(data, where, cure)
+    hint = "give dist/<product>/link.json"
+    document = _json(data, where, hint)
     try:
         return [
             Expected(
@@ -96,7 +96,7 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
             for subject, prefix in document["prefixes"].items()
         ]
     except (KeyError, TypeError, AttributeError):
-        raise SlipwayError("is not written by Slipway, or by a newer one", where=where, cure=cure) from None
+        raise SlipwayError("is not written by Slipway, or by a newer one", where=where, hint=hint) from None
 
 
 def models_of_targets(path: Path) -> list[Expected]:
@@ -109,8 +109,8 @@ def models_of_targets(path: Path) -> list[Expected]:
         DownloadError: a name is not pinned, and what it follows from cannot be had.
     """
     from pipeline.matrix import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
-    from pipeline.naming import Place, named  # noqa: PLC0415
-    from pipeline.weights.lock import read_lock  # noqa: PLC0415
+    from pipeline.plan.library_names import Place, named  # noqa: PLC0415
+    from pipeline.plan.lockfile import read_lock  # noqa: PLC0415
 
     matrix = load(path, building=False)
     pins = matrix.root / "slipway.lock"
@@ -132,7 +132,7 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, cure="check the path") from None
+        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from None
 
 
 def _spellings(name: str) -> tuple[str, ...]:
@@ -148,8 +148,8 @@ def _parts(document: Mapping[str, Json], subject: str) -> Sequence[Mapping[str, 
     return [part for part in document["parts"] if subject in part["models"]]
 
 
-def _json(data: bytes, where: str, cure: str) -> Json:
+def _json(data: bytes, where: str, hint: str) -> Json:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as broken:
-        raise SlipwayError(f"is no JSON: {broken}", where=where, cure=cure) from None
+        raise SlipwayError(f"is no JSON: {broken}", where=where, hint=hint) from None

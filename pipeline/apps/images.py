@@ -90,7 +90,7 @@ def _image(data: bytes, path: str, name: str) -> Image:
         return _archive(data, path, name)
     info = read_object(data, name)
     if info.format == "wasm":
-        raise FormatError("is WebAssembly", where=name, cure="doit verify:<backend> checks the modules for browsers")
+        raise FormatError("is WebAssembly", where=name, hint="doit verify:<backend> checks the modules for browsers")
     if info.kind == "object":
         return _of_objects([(info, data)], path, "object")
     listed = frozenset(c_name(symbol.name, info.format) for symbol in info.defined)
@@ -118,7 +118,7 @@ def _image(data: bytes, path: str, name: str) -> Image:
 def _archive(data: bytes, path: str, name: str) -> Image:
     members = [member for member in ar.read_archive(data, name, skip_apple_double=True) if is_object(member.data)]
     if not members:
-        raise FormatError("holds no object files", where=name, cure="build the archive again")
+        raise FormatError("holds no object files", where=name, hint="build the archive again")
     return _of_objects([(read_object(m.data, f"{name}({m.name})"), m.data) for m in members], path, "archive")
 
 

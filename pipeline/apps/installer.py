@@ -76,7 +76,7 @@ def payload_files(path: Path) -> Iterator[PayloadFile]:
     with path.open("rb") as file:
         payloads = [entry for entry in read_toc(file, path) if entry.path.rpartition("/")[2] == "Payload"]
         if not payloads:
-            raise FormatError("has no Payload", where=path, cure=_UNSUPPORTED)
+            raise FormatError("has no Payload", where=path, hint=_UNSUPPORTED)
         for entry in payloads:
             raw: io.BufferedReader = io.BufferedReader(_Slice(file, entry.offset, entry.length))
             limit = max(_ALWAYS_FINE, _RATIO * entry.length)
@@ -95,15 +95,15 @@ def read_toc(file: IO[bytes], where: Path) -> list[Entry]:
         magic, header_size, _version, packed, unpacked, _checksum = _HEADER.unpack(_exactly(file, _HEADER.size))
         file.seek(header_size)
         if magic != MAGIC or max(packed, unpacked) > _LARGEST_TOC:
-            raise FormatError("has no table of contents that can be", where=where, cure=_AGAIN)
+            raise FormatError("has no table of contents that can be", where=where, hint=_AGAIN)
         toc = zlib.decompressobj().decompress(_exactly(file, packed), _LARGEST_TOC)
         entries = _parse(toc)
     except (EOFError, zlib.error, expat.ExpatError, ValueError) as broken:
-        raise FormatError(f"its table of contents is damaged: {broken}", where=where, cure=_AGAIN) from None
+        raise FormatError(f"its table of contents is damaged: {broken}", where=where, hint=_AGAIN) from None
     heap = header_size + packed
     for entry in entries:
         if entry.offset < 0 or entry.length < 0 or heap + entry.offset + entry.length > end:
-            raise FormatError(f"its {entry.path} lies outside of it", where=where, cure=_AGAIN)
+            raise FormatError(f"its {entry.path} lies outside of it", where=where, hint=_AGAIN)
     return [Entry(entry.path, heap + entry.offset, entry.length, entry.encoding) for entry in entries]
 
 
@@ -181,7 +181,7 @@ def _unpacked(raw: io.BufferedReader, encoding: str, where: Path) -> IO[bytes]:
         return lzma.LZMAFile(raw)
     if magic in {_ODC, *_NEWC}:
         return raw
-    raise FormatError(f"its Payload begins with {magic[:4]!r}, which is not supported", where=where, cure=_UNSUPPORTED)
+    raise FormatError(f"its Payload begins with {magic[:4]!r}, which is not supported", where=where, hint=_UNSUPPORTED)
 
 
 class _Chunks(io.RawIOBase):
@@ -253,7 +253,7 @@ def _cpio(stream: IO[bytes], limit: int, where: Path) -> Iterator[PayloadFile]:
             raise EOFError(f"an entry begins with {magic!r}")
         total += size + name_size
         if total > limit or name_size > _NAME_LIMIT:
-            raise FormatError(f"its Payload unpacks to more than {limit} bytes: a bomb", where=where, cure=_AGAIN)
+            raise FormatError(f"its Payload unpacks to more than {limit} bytes: a bomb", where=where, hint=_AGAIN)
         name = _exactly(stream, name_size)[:-1].decode(errors="replace").removeprefix("./")
         _exactly(stream, name_padding)
         if name == "TRAILER!!!":

@@ -59,10 +59,10 @@ def parse(text: str, where: str) -> Span:
         json.loads(text)
     except json.JSONDecodeError as bad:
         place = Position(where, bad.lineno, bad.colno)
-        raise SlipwayError(f"is no JSON: {bad.msg}", where=place, cure="correct it: JSON has no comments") from None
+        raise SlipwayError(f"is no JSON: {bad.msg}", where=place, hint="correct it: JSON has no comments") from None
     except RecursionError:
         raise SlipwayError(
-            "is no JSON anybody wrote: it is nested too deeply", where=where, cure="correct it"
+            "is no JSON anybody wrote: it is nested too deeply", where=where, hint="correct it"
         ) from None
     return _value(text, _skip(text, 0))
 

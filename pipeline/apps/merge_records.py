@@ -84,7 +84,7 @@ def _list(text: str, whole: Span, where: str) -> Span:
         raise SlipwayError(
             f"has no `{LIST}`",
             where=where,
-            cure=f'name the app\'s own list of models; an empty one is {{"{LIST}": []}}',
+            hint=f'name the app\'s own list of models; an empty one is {{"{LIST}": []}}',
         )
     return found[0]
 
@@ -94,9 +94,9 @@ def _by_id(text: str, listed: Span, where: str) -> dict[str, Span]:
     for number, one in enumerate(elements(text, listed), 1):
         name = one.value.get(KEY) if isinstance(one.value, dict) else None
         if not isinstance(name, str):
-            raise SlipwayError(f"record {number} of {LIST} has no {KEY}", where=where, cure="give it one")
+            raise SlipwayError(f"record {number} of {LIST} has no {KEY}", where=where, hint="give it one")
         if name in there:
-            raise SlipwayError(f"{LIST} has {name} twice", where=where, cure="remove one of its records")
+            raise SlipwayError(f"{LIST} has {name} twice", where=where, hint="remove one of its records")
         there[name] = one
     return there
 

@@ -36,13 +36,13 @@ def document(report: Report) -> dict[str, Json]:
                 "platform": model.platform,
                 "state": model.state,
                 "saw": model.saw,
-                "cure": model.cure,
+                "hint": model.hint,
                 "evidence": _evidence(model.evidence),
             }
             for model in report.models
         ],
         "checks": [
-            {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "cure": check.cure}
+            {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "hint": check.hint}
             for check in report.checks
         ],
         "found": [{"prefix": found.prefix, "arch": found.image.arch, **_evidence(found)} for found in report.found],
@@ -64,7 +64,7 @@ def document(report: Report) -> dict[str, Json]:
 def error_document(error: SlipwayError) -> dict[str, Json]:
     """The JSON of a check that could not be made."""
     where = None if error.where is None else str(error.where)
-    return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "cure": error.cure}}
+    return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "hint": error.hint}}
 
 
 def _evidence(found: Evidence | None) -> dict[str, Json]:
@@ -87,7 +87,7 @@ def _evidence(found: Evidence | None) -> dict[str, Json]:
 
 
 def text(report: Report) -> str:
-    """The report as a table, with what is wrong and its cures below."""
+    """The report as a table, with what is wrong and its hints below."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -106,14 +106,14 @@ def _lines(report: Report) -> Iterator[str]:
         yield ""
     for check in report.checks:
         yield f"{check.check:<13}{check.state:<9}{check.where}: {check.saw}"
-        if check.cure:
-            yield f"{'':<13}cure: {check.cure}"
+        if check.hint:
+            yield f"{'':<13}hint: {check.hint}"
     for note in contents.notes:
         yield f"{'note':<13}{note}"
-    for (saw, cure), models in _alike(report.models).items():
+    for (saw, hint), models in _alike(report.models).items():
         yield ""
         yield f"{', '.join(f'{model.prefix} ({_system(model)})' for model in models)}: {saw}"
-        yield f"  cure: {cure}"
+        yield f"  hint: {hint}"
     yield ""
     alive = sum(model.state == "alive" for model in report.models)
     wrong = sum(check.state == "wrong" for check in report.checks)
@@ -137,8 +137,8 @@ def _alike(models: Sequence[ModelVerdict]) -> dict[tuple[str, str], list[ModelVe
     """What is wrong, told once for all models that share it."""
     alike: dict[tuple[str, str], list[ModelVerdict]] = {}
     for model in models:
-        if model.cure:
-            alike.setdefault((f"{model.state}: {model.saw}", model.cure), []).append(model)
+        if model.hint:
+            alike.setdefault((f"{model.state}: {model.saw}", model.hint), []).append(model)
     return alike
 
 

@@ -1,7 +1,7 @@
 """Compares what an app holds with what it ought to hold, and tells the ways to break it apart.
 
 `judge` is pure: `Contents` and `Expected` in, `Report` out. Each finding has a state of a fixed set, which `report`
-prints and other programs may read, what was seen, and the cure.
+prints and other programs may read, what was seen, and the hint.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
 
-from . import cures
+from . import hints
 from .checks import CheckVerdict, check_app
 from .contents import Contents
 from .evidence import Evidence, models_in
@@ -44,7 +44,7 @@ class ModelVerdict:
         state: see `ModelState`.
         evidence: what was found of it, in the image where most was found.
         saw: for people.
-        cure: None where it is alive.
+        hint: None where it is alive.
     """
 
     model: str
@@ -55,7 +55,7 @@ class ModelVerdict:
     state: ModelState
     evidence: Evidence | None
     saw: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +158,18 @@ class _Sought:
         best = max(here, key=lambda evidence: evidence.rank, default=None)
         prefix = best.prefix if best else model.prefixes[0]
         if best is not None:
-            state, saw, cure = _about(best, self._table(best.image), model, allow_stripped=allow_stripped)
+            state, saw, hint = _about(best, self._table(best.image), model, allow_stripped=allow_stripped)
         else:
-            state, saw, cure = self._missing(model, slot)
-        return ModelVerdict(model.name, prefix, model.source, slot.arch, slot.platform, state, best, saw, cure)
+            state, saw, hint = self._missing(model, slot)
+        return ModelVerdict(model.name, prefix, model.source, slot.arch, slot.platform, state, best, saw, hint)
 
     def whole(self, evidence: Evidence, allow_stripped: bool) -> ModelVerdict:
         """Decide about a model that is there and that nobody asked for."""
         model = Expected(evidence.prefix, (evidence.prefix,), "found")
         table = self._table(evidence.image)
-        state, saw, cure = _about(evidence, table, model, allow_stripped=allow_stripped)
+        state, saw, hint = _about(evidence, table, model, allow_stripped=allow_stripped)
         where = evidence.image.arch, evidence.image.platform
-        return ModelVerdict(evidence.prefix, evidence.prefix, "found", *where, state, evidence, saw, cure)
+        return ModelVerdict(evidence.prefix, evidence.prefix, "found", *where, state, evidence, saw, hint)
 
     def _table(self, image: Image) -> tuple[int | None, int]:
         """(entries of an image's start-up table, those its models need)."""
@@ -188,14 +188,14 @@ class _Sought:
         if model.asked is not None and nearest:
             name = nearest.removesuffix("_")
             saw = f"{model.source} asks for {model.asked}; the nearest that is there is {name}"
-            return "wrong-name", saw, cures.rename(name, model.source)
+            return "wrong-name", saw, hints.rename(name, model.source)
         if others and model.asked is None:
-            return "not-linked", f"{nothing}; other models are: {listed}", cures.same_build()
+            return "not-linked", f"{nothing}; other models are: {listed}", hints.same_build()
         saw = f"{nothing}; models that are there and nobody asks for: {listed}" if others else nothing
         if not image.linked:
-            return "not-linked", saw, cures.rebuild_archive()
+            return "not-linked", saw, hints.rebuild_archive()
         archive = model.archives.get(image.platform or "")
-        return "not-linked", saw, cures.force_load(image.platform, archive, macho=image.format == "macho")
+        return "not-linked", saw, hints.force_load(image.platform, archive, macho=image.format == "macho")
 
 
 def nearest_name(asked: str, others: Sequence[str]) -> str | None:
@@ -213,7 +213,7 @@ def nearest_name(asked: str, others: Sequence[str]) -> str | None:
 def _about(
     evidence: Evidence, table: tuple[int | None, int], model: Expected, *, allow_stripped: bool
 ) -> tuple[ModelState, str, str | None]:
-    """(state, what was seen, cure) of a model of which something is there."""
+    """(state, what was seen, hint) of a model of which something is there."""
     image = evidence.image
     macho = image.format == "macho"
     archive = model.archives.get(image.platform or "")
@@ -221,11 +221,11 @@ def _about(
     if not evidence.registers:
         if image.encrypted:
             return _unreadable(image)
-        cure = cures.whole_model(evidence.prefix, image.platform, archive, macho=macho)
-        return "half", _half(evidence), cure if image.linked else cures.rebuild_archive()
+        hint = hints.whole_model(evidence.prefix, image.platform, archive, macho=macho)
+        return "half", _half(evidence), hint if image.linked else hints.rebuild_archive()
     if entries is not None and entries < needed:
         saw = f"the start-up table has {entries} entries, the models need {needed}"
-        return "half", saw, cures.start_up_table()
+        return "half", saw, hints.start_up_table()
     count = f"both constructors, {evidence.functions} functions"
     if evidence.visible:
         if not evidence.listed:
@@ -234,7 +234,7 @@ def _about(
     if allow_stripped:
         return "alive", f"{count}; registers itself, no symbol is left", None
     saw = f"{count}: the runtime finds it, but its symbol is in neither the symbol table (nm) nor the exports (dlsym)"
-    return "stripped", saw, cures.keep_symbols(evidence.prefix, evidence.generation or GENERATIONS[0], macho=macho)
+    return "stripped", saw, hints.keep_symbols(evidence.prefix, evidence.generation or GENERATIONS[0], macho=macho)
 
 
 def _half(evidence: Evidence) -> str:
@@ -246,7 +246,7 @@ def _half(evidence: Evidence) -> str:
 
 
 def _unreadable(image: Image) -> tuple[ModelState, str, str]:
-    return "unreadable", f"{image.path} is encrypted: its constants cannot be read", cures.not_encrypted()
+    return "unreadable", f"{image.path} is encrypted: its constants cannot be read", hints.not_encrypted()
 
 
 def _for_nobody(

@@ -16,7 +16,7 @@ from typing import Literal
 from pipeline.errors import FormatError
 
 from .objects import is_bitcode, is_object, read_object
-from .window import Window, decode_name, encode_name
+from .reader import Window, decode_name, encode_name
 
 MAGIC = b"!<arch>\n"
 _THIN_MAGIC = b"!<thin>\n"
@@ -33,7 +33,7 @@ _LONGEST_SHORT_NAME = 15
 _MODE = 0o644
 _OFFSET_LIMIT = 1 << 32
 _SIZE_LIMIT = 10**10
-TOO_LARGE_CURE = "keep the weights out of the library (parameters as inputs), or split it"
+TOO_LARGE_HINT = "keep the weights out of the library (parameters as inputs), or split it"
 """Told by everything that writes or reads libraries, for what does not fit 32-bit offsets."""
 
 
@@ -62,12 +62,12 @@ def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool
     window = Window(data, where)
     if data.startswith(_THIN_MAGIC):
         raise window.bad(
-            "is a thin archive: it holds names of files, not the files", cure="make a real one: ar rcsD, without T"
+            "is a thin archive: it holds names of files, not the files", hint="make a real one: ar rcsD, without T"
         )
     if data.startswith(_FAT_MAGICS):
-        raise window.bad("is a fat file, not one archive", cure="read the archives in its slices one by one")
+        raise window.bad("is a fat file, not one archive", hint="read the archives in its slices one by one")
     if not data.startswith(MAGIC):
-        raise window.bad("is no static archive", cure="give a file that ar, llvm-ar or libtool -static wrote")
+        raise window.bad("is no static archive", hint="give a file that ar, llvm-ar or libtool -static wrote")
     members: list[Member] = []
     long_names: Window | None = None
     offset = len(MAGIC)
@@ -90,7 +90,7 @@ def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool
         elif not skip_apple_double:
             raise window.bad(
                 f"member {member.name} is an AppleDouble file, made by macOS of extended attributes",
-                cure="pack it again with COPYFILE_DISABLE=1 in the environment",
+                hint="pack it again with COPYFILE_DISABLE=1 in the environment",
             )
     return tuple(members)
 
@@ -147,14 +147,14 @@ def _check_names(members: Sequence[Member], where: str) -> None:
         name = member.name
         if not name or name.startswith("._") or name in _INDEXES or any(c in name for c in "/\n\0"):
             raise FormatError(
-                f"{name!r} cannot be the name of a member", where=where, cure="use a plain file name, e.g. model_lib0.o"
+                f"{name!r} cannot be the name of a member", where=where, hint="use a plain file name, e.g. model_lib0.o"
             )
         if name in seen:
             raise FormatError(
-                f"two members are called {name}", where=where, cure="put the model's prefix before one of the names"
+                f"two members are called {name}", where=where, hint="put the model's prefix before one of the names"
             )
         if len(member.data) >= _SIZE_LIMIT:
-            raise FormatError(f"member {name} is larger than a header can say", where=where, cure=TOO_LARGE_CURE)
+            raise FormatError(f"member {name} is larger than a header can say", where=where, hint=TOO_LARGE_HINT)
         seen.add(name)
 
 
@@ -252,5 +252,5 @@ def _header(name: bytes, size: int, mode: int) -> bytes:
 def _words(order: Literal["<", ">"], numbers: Sequence[int], where: str) -> bytes:
     """32-bit words of the index."""
     if max(numbers) >= _OFFSET_LIMIT:
-        raise FormatError("is larger than its index can address", where=where, cure=TOO_LARGE_CURE)
+        raise FormatError("is larger than its index can address", where=where, hint=TOO_LARGE_HINT)
     return struct.pack(f"{order}{len(numbers)}I", *numbers)

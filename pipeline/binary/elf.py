@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .object_info import Kind, LoadedSection, ObjectInfo, Symbol
-from .window import Window
+from .reader import Window
 
 MAGIC = b"\x7fELF"
 
@@ -154,15 +154,15 @@ def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
 def _open(window: Window) -> _File:
     """Read the header, the section table and the segment table."""
     if window.data[:4] != MAGIC:
-        raise window.bad("is not an ELF file", cure="give an object, a shared object or a program for Linux or Android")
+        raise window.bad("is not an ELF file", hint="give an object, a shared object or a program for Linux or Android")
     word_size, endianness = window.cut(4, 2, "the ELF identification")
     layouts = _LAYOUTS.get(word_size)
     if layouts is None or endianness != _LITTLE_ENDIAN:
-        raise window.bad("is not a little-endian ELF file of 32 or 64 bit", cure="compile for aarch64 or x86_64")
+        raise window.bad("is not a little-endian ELF file of 32 or 64 bit", hint="compile for aarch64 or x86_64")
     header = window.unpack(layouts.header, 0, "the ELF header")
     type_, machine, segments_at, sections_at, segment_size, segment_count, section_size, section_count, names = header
     if not sections_at:
-        raise window.bad("has no section table, so its symbols cannot be read", cure="do not strip the section headers")
+        raise window.bad("has no section table, so its symbols cannot be read", hint="do not strip the section headers")
     if section_size != layouts.section.size:
         raise window.bad(f"says a section header has {section_size} bytes, not {layouts.section.size}")
     if segment_count and segment_size != layouts.segment.size:
@@ -187,7 +187,7 @@ def _kind(file: _File, *, has_soname: bool, flags: int) -> Kind:
         return "executable" if flags & _DF_1_PIE or (interpreted and not has_soname) else "dylib"
     raise file.window.bad(
         f"is an ELF file of type {file.type}, which is no object, shared object or program",
-        cure="give what the compiler or the linker wrote",
+        hint="give what the compiler or the linker wrote",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from .macho import load_commands, read_header
-from .window import LONGEST_NAME, Window, decode_name
+from .reader import LONGEST_NAME, Window, decode_name
 
 _LC_DYLD_INFO = {0x22, 0x80000022}
 _LC_DYLD_EXPORTS_TRIE = 0x80000033

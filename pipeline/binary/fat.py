@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import FormatError
 
 from . import ar, macho
-from .window import Window
+from .reader import Window
 
 MAGIC = b"\xca\xfe\xba\xbe"
 MAGIC_64 = b"\xca\xfe\xba\xbf"
@@ -65,7 +65,7 @@ def write_fat(slices: Iterable[Slice], where: str = "fat file") -> bytes:
     """
     placed = [_place(piece, where) for piece in slices]
     if not placed:
-        raise FormatError("has no slices", where=where, cure="give one archive or image for each processor")
+        raise FormatError("has no slices", where=where, hint="give one archive or image for each processor")
     processors: dict[tuple[int, int], str] = {}
     for piece in placed:
         key = (piece.cpu, piece.subtype & ~_CAPABILITIES)
@@ -73,7 +73,7 @@ def write_fat(slices: Iterable[Slice], where: str = "fat file") -> bytes:
             raise FormatError(
                 f"two slices are for {piece.slice.arch}",
                 where=where,
-                cure="a fat file holds a processor once: put slices of different platforms into an xcframework",
+                hint="a fat file holds a processor once: put slices of different platforms into an xcframework",
             )
         processors[key] = piece.slice.arch
     placed.sort(key=lambda piece: (piece.cpu == _CPU_ARM64, piece.alignment, piece.cpu, piece.subtype))
@@ -84,7 +84,7 @@ def write_fat(slices: Iterable[Slice], where: str = "fat file") -> bytes:
         padding = -end % (1 << piece.alignment)
         offset, size = end + padding, len(piece.slice.data)
         if offset + size >= 1 << 32:
-            raise FormatError("is larger than 4 GiB", where=where, cure=ar.TOO_LARGE_CURE)
+            raise FormatError("is larger than 4 GiB", where=where, hint=ar.TOO_LARGE_HINT)
         header += _SLICE.pack(piece.cpu, piece.subtype, offset, size, piece.alignment)
         bodies += [b"\0" * padding, piece.slice.data]
         end = offset + size
@@ -110,7 +110,7 @@ def _place(piece: Slice, where: str) -> _Placed:
         raise FormatError(
             f"a slice said to be for {piece.arch} is for {' and '.join(found) or 'nothing: it is an empty archive'}",
             where=where,
-            cure=f"give the archive that was compiled for {piece.arch} and nothing else",
+            hint=f"give the archive that was compiled for {piece.arch} and nothing else",
         )
     ((_, cpu, subtype),) = headers
     return _Placed(piece, cpu, subtype, alignment)
@@ -133,7 +133,7 @@ def read_fat(data: bytes, where: str = "fat file") -> tuple[Slice, ...]:
     """
     window = Window(data, where)
     if not is_fat(data):
-        raise window.bad("is no fat file", cure="give what lipo -create or llvm-lipo wrote")
+        raise window.bad("is no fat file", hint="give what lipo -create or llvm-lipo wrote")
     layout = _SLICE if data.startswith(MAGIC) else _SLICE_64
     count = int.from_bytes(data[4:8], "big")
     records = list(window.table(layout, _HEADER.size, count, "the fat header"))

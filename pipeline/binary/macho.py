@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .object_info import Kind, LoadedSection, ObjectInfo, Symbol
-from .window import Window, decode_name
+from .reader import Window, decode_name
 
 MAGIC = b"\xcf\xfa\xed\xfe"
 """MH_MAGIC_64 as a little-endian machine writes it."""
@@ -82,19 +82,19 @@ def read_header(data: bytes, name: str) -> MachHeader:
     window = Window(data, name)
     if data[:4] in OTHER_MAGICS:
         raise window.bad(
-            "is a 32-bit or big-endian Mach-O file", cure="compile for arm64 or x86_64: nothing else is loaded today"
+            "is a 32-bit or big-endian Mach-O file", hint="compile for arm64 or x86_64: nothing else is loaded today"
         )
     if data[:4] != MAGIC:
-        raise window.bad("is not a Mach-O file", cure="give an object, a library or a program for an Apple system")
+        raise window.bad("is not a Mach-O file", hint="give an object, a library or a program for an Apple system")
     _, cpu, subtype, filetype, count, size, _flags, _reserved = window.unpack(_HEADER, 0, "the Mach-O header")
     arch = arch_name(cpu, subtype)
     if arch is None:
-        raise window.bad(f"is for an unknown processor (cputype {cpu:#x})", cure="compile for arm64 or x86_64")
+        raise window.bad(f"is for an unknown processor (cputype {cpu:#x})", hint="compile for arm64 or x86_64")
     kind = _KINDS.get(filetype)
     if kind is None:
         raise window.bad(
             f"is a Mach-O file of type {filetype}, which is no object, dynamic library or program",
-            cure="give what the compiler or the linker wrote",
+            hint="give what the compiler or the linker wrote",
         )
     return MachHeader(cpu, subtype, arch, kind, count, size)
 

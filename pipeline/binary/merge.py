@@ -71,7 +71,7 @@ def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
             infos.append(read_object(member.data, member.name))
             owners.append(group.model)
     if not members:
-        raise FormatError("there are no objects to put into the archive", cure="give at least one compiled model")
+        raise FormatError("there are no objects to put into the archive", hint="give at least one compiled model")
     _check_alike(infos, owners)
     _check_symbols(infos, owners)
     _check_names(infos, owners)
@@ -85,11 +85,11 @@ def _distinct(groups: Iterable[ModelObjects]) -> tuple[ModelObjects, ...]:
     prefixes: dict[str, str] = {}
     for group in groups:
         if group.model in models:
-            raise FormatError(f"the model {group.model} is there twice", cure="name it once")
+            raise FormatError(f"the model {group.model} is there twice", hint="name it once")
         if group.prefix in prefixes:
             raise FormatError(
                 f"the models {prefixes[group.prefix]} and {group.model} have the same prefix {group.prefix!r}",
-                cure="give each model a prefix of its own",
+                hint="give each model a prefix of its own",
             )
         models.add(group.model)
         prefixes[group.prefix] = group.model
@@ -107,13 +107,13 @@ def _check_alike(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
     for info, owner in zip(infos, owners, strict=True):
         if info.kind != "object":
             raise FormatError(
-                f"{info.name} of {owner} is already linked ({info.kind})", cure="give what the compiler wrote"
+                f"{info.name} of {owner} is already linked ({info.kind})", hint="give what the compiler wrote"
             )
         if (info.format, info.arch, info.platform) != (first.format, first.arch, first.platform):
             raise FormatError(
                 f"{info.name} of {owner} is {_described(info)}, "
                 f"but {first.name} of {first_owner} is {_described(first)}",
-                cure="compile all models of an archive for one target, with the version in the triple "
+                hint="compile all models of an archive for one target, with the version in the triple "
                 "(e.g. arm64-apple-ios14.0: without it objects name no platform)",
             )
 
@@ -134,7 +134,7 @@ def _check_symbols(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
                 other, other_owner = strong[symbol.name]
                 raise FormatError(
                     f"{symbol.name} is defined twice: in {other.name} of {other_owner} and in {info.name} of {owner}",
-                    cure="give each model a prefix of its own, and compile both again",
+                    hint="give each model a prefix of its own, and compile both again",
                 )
             strong[symbol.name] = info, owner
 
@@ -145,6 +145,6 @@ def _check_names(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
         if info.name in seen:
             raise FormatError(
                 f"two members would be called {info.name}: one of {seen[info.name]}, one of {owner}",
-                cure="choose prefixes of which none starts with another",
+                hint="choose prefixes of which none starts with another",
             )
         seen[info.name] = owner

@@ -59,6 +59,6 @@ def read_object(data: bytes, name: str) -> ObjectInfo:
     reader = _READERS.get(data[:4])
     if reader is None:
         unknown = ("is neither Mach-O nor ELF nor WebAssembly", "give what a compiler or a linker wrote")
-        what, cure = _NO_OBJECTS.get(data[:4], unknown)
-        raise FormatError(what, where=name, cure=cure)
+        what, hint = _NO_OBJECTS.get(data[:4], unknown)
+        raise FormatError(what, where=name, hint=hint)
     return reader(data, name)

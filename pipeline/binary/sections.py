@@ -28,4 +28,4 @@ def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
         return macho.loaded_sections(data, name)
     if data.startswith(elf.MAGIC):
         return elf.loaded_sections(data, name)
-    raise FormatError("is neither Mach-O nor ELF", where=name, cure="give what a compiler or a linker wrote")
+    raise FormatError("is neither Mach-O nor ELF", where=name, hint="give what a compiler or a linker wrote")

@@ -122,7 +122,7 @@ def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
             if prefix in blobs:
                 raise FormatError(
                     f"{blobs[prefix][1].name} and {info.name} both hold a model with the prefix {prefix!r}",
-                    cure="compile each model with a system_lib_prefix of its own",
+                    hint="compile each model with a system_lib_prefix of its own",
                 )
             blobs[prefix] = generation, info
     generations = {prefix: generation for prefix, (generation, _) in blobs.items()}

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import FormatError
 
-from .ar import TOO_LARGE_CURE, Member
+from .ar import TOO_LARGE_HINT, Member
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _REBUILD = "export the library again"
@@ -43,10 +43,10 @@ def read_tar(data: bytes, where: str = "tar", *, limit: int = 8 << 30) -> tuple[
                 if member is None:
                     continue
                 if member.name in members:
-                    raise FormatError(f"has two files called {member.name}", where=where, cure=_REBUILD)
+                    raise FormatError(f"has two files called {member.name}", where=where, hint=_REBUILD)
                 members[member.name] = member
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as broken:
-        raise FormatError(f"is no whole tar file: {broken}", where=where, cure=_REBUILD) from None
+        raise FormatError(f"is no whole tar file: {broken}", where=where, hint=_REBUILD) from None
     return tuple(members[name] for name in sorted(members))
 
 
@@ -55,21 +55,21 @@ def _unzipped(data: bytes, where: str, limit: int) -> bytes:
     try:
         tar = unzip.decompress(data, limit + 1)
     except zlib.error as broken:
-        raise FormatError(f"is no whole gzip file: {broken}", where=where, cure=_REBUILD) from None
+        raise FormatError(f"is no whole gzip file: {broken}", where=where, hint=_REBUILD) from None
     if len(tar) > limit:
-        raise FormatError(f"is larger than {limit} bytes unzipped", where=where, cure=TOO_LARGE_CURE)
+        raise FormatError(f"is larger than {limit} bytes unzipped", where=where, hint=TOO_LARGE_HINT)
     if not unzip.eof:
-        raise FormatError("is no whole gzip file: it ends too early", where=where, cure=_REBUILD)
+        raise FormatError("is no whole gzip file: it ends too early", where=where, hint=_REBUILD)
     return tar
 
 
 def _member(tar: tarfile.TarFile, entry: tarfile.TarInfo, where: str) -> Member | None:
     path = PurePosixPath(entry.name)
     if path.is_absolute() or ".." in path.parts or "\\" in entry.name or "\0" in entry.name:
-        raise FormatError(f"the name {entry.name!r} leads outside", where=where, cure=_REBUILD)
+        raise FormatError(f"the name {entry.name!r} leads outside", where=where, hint=_REBUILD)
     if entry.isdir() or path.name.startswith("._"):
         return None
     file = tar.extractfile(entry) if entry.isreg() and not entry.issparse() else None
     if file is None:
-        raise FormatError(f"{entry.name!r} is no plain file (a link, a device, sparse)", where=where, cure=_REBUILD)
+        raise FormatError(f"{entry.name!r} is no plain file (a link, a device, sparse)", where=where, hint=_REBUILD)
     return Member(path.as_posix(), file.read())

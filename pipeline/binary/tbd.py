@@ -33,7 +33,7 @@ def write_tbd(targets: Iterable[tuple[str, str]], symbols: Iterable[str], instal
     if unknown or not targets:
         raise FormatError(
             f"a stub cannot be for {' and '.join(unknown) or 'no target'}",
-            cure=f"use at least one of {', '.join(sorted(_PLATFORMS))}",
+            hint=f"use at least one of {', '.join(sorted(_PLATFORMS))}",
         )
     names = f"[ {', '.join(sorted({f'{arch}-{platform}' for arch, platform in targets}))} ]"
     exported = sorted(set(symbols))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .object_info import ObjectInfo, Symbol, WasmImport
-from .window import Window, decode_name
+from .reader import Window, decode_name
 
 MAGIC = b"\0asm"
 _VERSION_1 = b"\1\0\0\0"
@@ -122,9 +122,9 @@ def read_wasm(data: bytes, name: str) -> ObjectInfo:
     """
     cursor = _Cursor(data, name)
     if cursor.take(4, "the magic number") != MAGIC:
-        raise cursor.window.bad("is not WebAssembly", cure="give an object or a module for wasm32")
+        raise cursor.window.bad("is not WebAssembly", hint="give an object or a module for wasm32")
     if cursor.take(4, "the version") != _VERSION_1:
-        raise cursor.window.bad("is no WebAssembly module of version 1", cure="give a core module, not a component")
+        raise cursor.window.bad("is no WebAssembly module of version 1", hint="give a core module, not a component")
     module = _Module()
     while cursor.left:
         section = cursor.byte("a section's number")
@@ -255,7 +255,7 @@ def _read_linking(cursor: _Cursor, module: _Module) -> None:
     version = cursor.number("the version of the linking section")
     if version != _LINKING_VERSION:
         raise cursor.window.bad(
-            f"has a linking section of version {version}, not {_LINKING_VERSION}", cure="compile with LLVM 6 or later"
+            f"has a linking section of version {version}, not {_LINKING_VERSION}", hint="compile with LLVM 6 or later"
         )
     module.linking = True
     while cursor.left:
@@ -292,7 +292,7 @@ def _read_symbol(cursor: _Cursor, module: _Module, imported: Mapping[str, Sequen
         cursor.number("a section's number")
         return
     else:
-        raise cursor.window.bad(f"has a symbol of unknown kind {kind}", cure="update Slipway: a newer LLVM wrote this")
+        raise cursor.window.bad(f"has a symbol of unknown kind {kind}", hint="update Slipway: a newer LLVM wrote this")
     if not flags & _LOCAL:
         (module.undefined if undefined else module.defined).append(Symbol(name, weak=bool(flags & _WEAK)))
 

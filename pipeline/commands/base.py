@@ -16,7 +16,7 @@ from doit.cmd_base import DoitCmdBase
 
 from pipeline.action import Json
 from pipeline.errors import SlipwayError
-from pipeline.session import Session, current
+from pipeline.project import Session, current
 
 Option = dict[str, Any]
 """What doit wants to know of a command line option: see doit's `CmdOption`."""

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.dry_run import forecast, named
 from pipeline.errors import SlipwayError
+from pipeline.project import Session
 from pipeline.reports.events import size
-from pipeline.run.forecast import forecast, named
-from pipeline.session import Session
 from pipeline.store.gc import stats, verify
 from pipeline.store.store import Store
 from pipeline.store.transfer import Transferred, open_source, transfer
@@ -48,7 +48,7 @@ class Cache(ProjectCommand):
         }
         if not args or args[0] not in actions:
             what = f"{args[0]!r} is nothing that cache can do" if args else "cache needs to know what to do"
-            raise SlipwayError(what, cure=f"doit cache {' | '.join(actions)}")
+            raise SlipwayError(what, hint=f"doit cache {' | '.join(actions)}")
         try:
             return actions[args[0]](session, args[1:], params["json"])
         finally:
@@ -87,7 +87,7 @@ class Cache(ProjectCommand):
 
     def _merge(self, session: Session, args: Sequence[str], as_json: bool) -> int:
         if not args:
-            raise SlipwayError("merge which stores?", cure="doit cache merge DIR ...")
+            raise SlipwayError("merge which stores?", hint="doit cache merge DIR ...")
         notes: list[str] = []
         sources = [open_source(path, notes) for path in args]
         done: dict[str, Transferred] = {}
@@ -105,7 +105,7 @@ class Cache(ProjectCommand):
 
     def _export(self, session: Session, args: Sequence[str], as_json: bool) -> int:
         if not args:
-            raise SlipwayError("export to which directory?", cure="doit cache export DIR [TASK ...]")
+            raise SlipwayError("export to which directory?", hint="doit cache export DIR [TASK ...]")
         engine = session.engine
         names = args[1:]
         wanted = set(named(engine, names) if names else engine.actions)
@@ -140,4 +140,4 @@ def _verdict(damaged: int, incomplete: int) -> str:
 
 def _no_more(args: Sequence[str]) -> None:
     if args:
-        raise SlipwayError(f"{args[0]!r} is one word too many", cure="doit help cache")
+        raise SlipwayError(f"{args[0]!r} is one word too many", hint="doit help cache")

@@ -10,11 +10,11 @@ from itertools import accumulate
 from typing import Any
 
 from pipeline.action import Json
+from pipeline.engine.dry_run import Forecast, forecast, named
+from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Cell
-from pipeline.run.engine import Engine
-from pipeline.run.forecast import Forecast, forecast, named
-from pipeline.session import Session
+from pipeline.project import Session
 
 from .base import ProjectCommand, flag, value
 
@@ -85,7 +85,7 @@ class Cells(ProjectCommand):
     def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         if args:
-            raise SlipwayError(f"cells takes no arguments, not {args[0]!r}", cure="doit help cells")
+            raise SlipwayError(f"cells takes no arguments, not {args[0]!r}", hint="doit help cells")
         engine = session.engine
         if params["format"] == "shared":
             self.say(" ".join(shared(engine)))
@@ -171,7 +171,7 @@ def _needs_work(item: Forecast) -> bool:
 
 def _max_jobs(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_JOBS:
-        raise SlipwayError(f"--max-jobs={text} is no number of jobs", cure=f"give a number from 1 to {MOST_JOBS}")
+        raise SlipwayError(f"--max-jobs={text} is no number of jobs", hint=f"give a number from 1 to {MOST_JOBS}")
     return int(text)
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from pipeline import snapshot
 from pipeline.action import Json, Worker
+from pipeline.doit_plugin import noop as snapshot
+from pipeline.doit_plugin.options import OPTIONS
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Matrix
-from pipeline.options import OPTIONS
-from pipeline.session import Session
+from pipeline.project import Session
 from pipeline.steps.toolchain import Workers, probe
 from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look
@@ -37,7 +37,7 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        toolchains: name -> what `probe.json` says, or `{"error", "cure"}`, or `{"unmade": how it is made}`.
+        toolchains: name -> what `probe.json` says, or `{"error", "hint"}`, or `{"unmade": how it is made}`.
         findings: programs and kits.
         needed: what the matrix needs here and has not.
     """
@@ -101,12 +101,12 @@ def _has_rust(root: Path, source: str | None) -> bool:
 def _told(need: needs.Need) -> str:
     """What is missing, for people."""
     verb = "need" if need.made.endswith("s of") else "needs"
-    return f"{need.made} {', '.join(need.backends)} {verb} {need.tool}\n  cure: {need.cure}"
+    return f"{need.made} {', '.join(need.backends)} {verb} {need.tool}\n  hint: {need.hint}"
 
 
 def _without_matrix(folder: Path) -> Diagnosis:
-    from pipeline.run.tools import Finder  # noqa: PLC0415 - what a session has made already
-    from pipeline.run.worker import ForkWorker, FreshWorker  # noqa: PLC0415
+    from pipeline.engine.tools import Finder  # noqa: PLC0415 - what a session has made already
+    from pipeline.worker.worker import ForkWorker, FreshWorker  # noqa: PLC0415
 
     with closing(ForkWorker(preload=["tvm"])) as forks, closing(FreshWorker()) as fresh:
         found = _probed(lambda wanted: fresh if wanted else forks, "current", folder / "log", mlc=False)
@@ -127,7 +127,7 @@ def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
         try:
             session.worker(name)  # makes the environment
         except SlipwayError as error:
-            return {"error": error.what, "cure": error.cure}
+            return {"error": error.what, "hint": error.hint}
 
         def worker(fresh: bool) -> Worker:
             return session.worker(name, fresh=fresh)
@@ -139,7 +139,7 @@ def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Mapping[str
     try:
         return probe(workers, name, log, mlc=mlc)
     except SlipwayError as error:
-        return {"error": error.what, "cure": error.cure}
+        return {"error": error.what, "hint": error.hint}
 
 
 def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
@@ -158,13 +158,13 @@ def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]]) -> Ite
     for (toolchain, kind), backends in lacking.items():
         yield (
             f"toolchain {toolchain} has no code generator for {kind}, which {', '.join(backends)} needs\n"
-            "  cure: use a toolchain whose TVM was built with it"
+            "  hint: use a toolchain whose TVM was built with it"
         )
 
 
 def _broken(name: str, known: Mapping[str, Json]) -> str:
     """A toolchain that does not work, named once."""
-    return f"toolchain {name}: {str(known['error']).removeprefix(f'toolchain {name}: ')}\n  cure: {known['cure']}"
+    return f"toolchain {name}: {str(known['error']).removeprefix(f'toolchain {name}: ')}\n  hint: {known['hint']}"
 
 
 def lines(found: Diagnosis) -> Iterator[str]:
@@ -177,7 +177,7 @@ def lines(found: Diagnosis) -> Iterator[str]:
             yield f"{one.help.title:<{WIDTH}}{one.tool.version}"
         else:
             yield f"{one.help.title:<{WIDTH}}missing: {one.help.cost}"
-            yield f"{'':<{WIDTH}}cure: {one.cure}"
+            yield f"{'':<{WIDTH}}hint: {one.hint}"
     yield ""
     if found.needed:
         yield "needed for the matrix, and not here:"
@@ -219,7 +219,7 @@ def as_json(found: Diagnosis) -> Json:
                 "version": None if one.tool is None else one.tool.version,
                 "path": None if one.tool is None else str(one.tool.path),
                 "cost": one.help.cost,
-                "cure": one.cure,
+                "hint": one.hint,
             }
             for one in found.findings
         },

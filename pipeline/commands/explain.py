@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.action import Json
+from pipeline.engine.dry_run import Forecast, forecast, named
+from pipeline.engine.explain import Change, Explainer, Explanation
 from pipeline.errors import SlipwayError
+from pipeline.project import Session
 from pipeline.reports.events import size
-from pipeline.run.explain import Change, Explainer, Explanation
-from pipeline.run.forecast import Forecast, forecast, named
-from pipeline.session import Session
-from pipeline.store.records import Record
+from pipeline.store.action_cache import Record
 
 from .base import JSON, ProjectCommand
 from .wording import count, duration, short, shown
@@ -47,7 +47,7 @@ class Explain(ProjectCommand):
         """See `ProjectCommand`."""
         engine = session.engine
         if not args:
-            raise SlipwayError("explain which task?", cure="name one or several; doit list --all names them")
+            raise SlipwayError("explain which task?", hint="name one or several; doit list --all names them")
         names = named(engine, args)
         explainer = Explainer(engine)
         fates = {item.name: item for item in forecast(engine, names)}

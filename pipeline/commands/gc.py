@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.engine.dry_run import forecast
 from pipeline.errors import SlipwayError
+from pipeline.project import Session
 from pipeline.reports.events import size
-from pipeline.run.forecast import forecast
-from pipeline.session import Session
 from pipeline.store.gc import collect
-from pipeline.store.ledger import Ledger
+from pipeline.store.workspace import Ledger
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, read_age, read_size
@@ -40,7 +40,7 @@ class Gc(ProjectCommand):
     def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         if args:
-            raise SlipwayError(f"gc takes no arguments, not {args[0]!r}", cure="doit gc --max-size 10G --max-age 30d")
+            raise SlipwayError(f"gc takes no arguments, not {args[0]!r}", hint="doit gc --max-size 10G --max-age 30d")
         max_bytes = read_size(params["max_size"]) if params["max_size"] else None
         max_age = read_age(params["max_age"]) if params["max_age"] else None
         engine, dry_run = session.engine, params["dry_run"]

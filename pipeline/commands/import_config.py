@@ -10,9 +10,9 @@ from typing import Any
 from doit.cmd_base import Command
 
 from pipeline.errors import SlipwayError
-from pipeline.matrix.package_config import merge, read
-from pipeline.matrix.package_yaml import Systems, render
-from pipeline.store.faults import store_error
+from pipeline.importers.mlc_package import merge, read
+from pipeline.importers.package_yaml import Systems, render
+from pipeline.store.os_errors import store_error
 
 from .base import flag, options_first, reporting, value
 
@@ -50,11 +50,11 @@ class ImportConfig(Command):  # type: ignore[misc]
 def _convert(params: Mapping[str, Any], args: list[str]) -> int:
     if not args:
         raise SlipwayError(
-            "import needs a file", cure="doit import mlc-package-config.json [more of them] -o targets.yaml"
+            "import needs a file", hint="doit import mlc-package-config.json [more of them] -o targets.yaml"
         )
     archs = tuple(str(params["catalyst_archs"]).replace(",", " ").split())
     if not archs or not set(archs) <= set(ARCHS):
-        raise SlipwayError(f"Mac Catalyst runs on {' and '.join(ARCHS)}, not {' '.join(archs)}", cure="name those")
+        raise SlipwayError(f"Mac Catalyst runs on {' and '.join(ARCHS)}, not {' '.join(archs)}", hint="name those")
     output = Path(params["output"]) if params["output"] else None
     base = output.parent if output is not None else Path()
     systems = Systems(
@@ -70,7 +70,7 @@ def _convert(params: Mapping[str, Any], args: list[str]) -> int:
         sys.stdout.write(text)
         return 0
     if output.exists():
-        raise SlipwayError("is there already; nothing was written", where=output, cure="name another file with -o")
+        raise SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

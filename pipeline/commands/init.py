@@ -10,7 +10,7 @@ from typing import Any
 from doit.cmd_base import Command
 
 from pipeline.errors import SlipwayError
-from pipeline.store.faults import store_error
+from pipeline.store.os_errors import store_error
 
 from .base import flag, reporting
 
@@ -59,7 +59,7 @@ class Init(Command):  # type: ignore[misc]
 
     def _start(self, args: list[str], *, force: bool, schema_only: bool) -> int:
         if len(args) > 1:
-            raise SlipwayError(f"init takes one directory, not {len(args)}", cure="doit init [DIR]")
+            raise SlipwayError(f"init takes one directory, not {len(args)}", hint="doit init [DIR]")
         root = Path(args[0] if args else ".")
         files = {SCHEMA: SCHEMA_SOURCE.read_bytes()} if schema_only else starter_files()
         changed = {path: data for path, data in files.items() if _read(root / path) != data}
@@ -68,7 +68,7 @@ class Init(Command):  # type: ignore[misc]
             raise SlipwayError(
                 f"there already: {', '.join(in_the_way)}; nothing was written",
                 where=root,
-                cure="move them away, name another directory (doit init DIR), or overwrite them with --force",
+                hint="move them away, name another directory (doit init DIR), or overwrite them with --force",
             )
         for path, data in changed.items():
             _write(root / path, data)

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.action import Action, Json
 from pipeline.apps.merge_records import KEY, LIST, Change, Merged, merge
 from pipeline.errors import SlipwayError
-from pipeline.session import Session
+from pipeline.project import Session
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, shown
@@ -47,7 +47,7 @@ class MergeAppConfig(ProjectCommand):
         """See `ProjectCommand`."""
         if len(args) != 1:
             raise SlipwayError(
-                f"merge-app-config takes one APP_FILE, not {len(args)}", cure="name the app's mlc-app-config.json"
+                f"merge-app-config takes one APP_FILE, not {len(args)}", hint="name the app's mlc-app-config.json"
             )
         path = Path(args[0])
         records = records_of(session, params["product"])
@@ -75,7 +75,7 @@ def records_of(session: Session, product: str) -> list[Mapping[str, Json]]:
     for action in _chosen(session, product):
         if not session.engine.verdict(action.name).fresh:
             raise SlipwayError(
-                f"the records of {action.subject} are not up to date", cure=f"build them first: doit {action.name}"
+                f"the records of {action.subject} are not up to date", hint=f"build them first: doit {action.name}"
             )
         file = session.root / action.out / action.outputs[0]
         for record in json.loads(file.read_text(encoding="utf-8"))[LIST]:
@@ -83,13 +83,13 @@ def records_of(session: Session, product: str) -> list[Mapping[str, Json]]:
             if records.setdefault(name, record) != record:
                 raise SlipwayError(
                     f"products {owners[name]} and {action.subject} have different records for {name}",
-                    cure=f"say which is meant: --product {owners[name]}",
+                    hint=f"say which is meant: --product {owners[name]}",
                 )
             owners.setdefault(name, action.subject)
     return list(records.values())
 
 
-def _chosen(session: Session, product: str) -> list[Action]:
+def _chosen(session: Session, product: str) -> list[Action[Any]]:
     every = [action for action in session.engine.actions.values() if action.step == "app_config"]
     native = [action for action in every if action.params["kind"] != "web"]
     chosen = [action for action in every if action.subject == product] if product else native or every
@@ -97,10 +97,10 @@ def _chosen(session: Session, product: str) -> list[Action]:
         return chosen
     known = ", ".join(action.subject for action in every)
     if product and every:
-        raise SlipwayError(f"there is no product {product!r} with records", cure=f"name one of: {known}")
+        raise SlipwayError(f"there is no product {product!r} with records", hint=f"name one of: {known}")
     raise SlipwayError(
         f"no product of {session.targets.name} has records for apps",
-        cure="they are written for models of compiler mlc, and for prebuilt ones with a `model_id`",
+        hint="they are written for models of compiler mlc, and for prebuilt ones with a `model_id`",
     )
 
 
@@ -113,12 +113,12 @@ def read_text(path: Path) -> tuple[bytes, str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, cure="check the path") from None
+        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from None
     mark = _MARK if data.startswith(_MARK) else b""
     try:
         return mark, data[len(mark) :].decode()
     except UnicodeDecodeError:
-        raise SlipwayError("is not UTF-8 text", where=path, cure="save it as UTF-8") from None
+        raise SlipwayError("is not UTF-8 text", where=path, hint="save it as UTF-8") from None
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -141,8 +141,8 @@ def replace(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        cure = "make its directory writable"
-        raise SlipwayError(f"cannot be written: {error.strerror}", where=path, cure=cure) from None
+        hint = "make its directory writable"
+        raise SlipwayError(f"cannot be written: {error.strerror}", where=path, hint=hint) from None
 
 
 def _lines(path: str, merged: Merged, *, dry: bool) -> Iterator[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.action import Json
+from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
+from pipeline.project import Session
 from pipeline.reports.trace import Span, Timings, critical_path, lanes, load
-from pipeline.run.engine import Engine
-from pipeline.session import Session
-from pipeline.store.faults import store_error
+from pipeline.store.os_errors import store_error
 
 from .base import JSON, ProjectCommand, value
 from .wording import count, duration
@@ -43,10 +43,10 @@ class Profile(ProjectCommand):
     def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         if args:
-            raise SlipwayError(f"profile takes no arguments, not {args[0]!r}", cure="doit help profile")
+            raise SlipwayError(f"profile takes no arguments, not {args[0]!r}", hint="doit help profile")
         timings = load(session.root)
         if timings is None:
-            raise SlipwayError("there are no timings of a run", cure="run doit; where all is fresh, forget first")
+            raise SlipwayError("there are no timings of a run", hint="run doit; where all is fresh, forget first")
         target = Path(params["output"] or session.root / TRACE)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from doit.cmd_run import Run as DoitRun
 
-from pipeline import snapshot
-from pipeline.options import OPTIONS
+from pipeline.doit_plugin import noop as snapshot
+from pipeline.doit_plugin.options import OPTIONS
 
 STRICT = {
     "section": "slipway",

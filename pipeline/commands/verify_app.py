@@ -16,12 +16,12 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from pipeline import snapshot
 from pipeline.apps import expectations, report
 from pipeline.apps.containers import SUPPORTED, open_container
 from pipeline.apps.contents import read_contents
 from pipeline.apps.expectations import Expected
 from pipeline.apps.verdicts import judge
+from pipeline.doit_plugin import noop as snapshot
 from pipeline.errors import SlipwayError
 
 from .base import ERROR, JSON, flag, value
@@ -75,7 +75,7 @@ class VerifyApp(Command):  # type: ignore[misc]
 
 def _only_path(arguments: Sequence[str]) -> Path:
     if len(arguments) != 1:
-        raise SlipwayError(f"verify-app takes one PATH, not {len(arguments)}", cure=f"give {SUPPORTED}")
+        raise SlipwayError(f"verify-app takes one PATH, not {len(arguments)}", hint=f"give {SUPPORTED}")
     return Path(arguments[0])
 
 
@@ -87,7 +87,7 @@ def expected_models(options: Mapping[str, Any]) -> list[Expected]:
     """
     given = [name for name in ("models", "config", "link") if options[name]]
     if len(given) > 1:
-        raise SlipwayError(f"--{' and --'.join(given)} say the same thing twice", cure="give one of them")
+        raise SlipwayError(f"--{' and --'.join(given)} say the same thing twice", hint="give one of them")
     if options["models"]:
         return expectations.models_named(options["models"])
     if options["config"]:

@@ -31,7 +31,7 @@ def read_size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise SlipwayError(f"{text!r} is not a size", cure="write a number and one of k, M, G, T: 500M, 10G")
+        raise SlipwayError(f"{text!r} is not a size", hint="write a number and one of k, M, G, T: 500M, 10G")
     return int(float(found[1]) * SIZES[found[2]])
 
 
@@ -43,7 +43,7 @@ def read_age(text: str) -> float:
     """
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise SlipwayError(f"{text!r} is not an age", cure="write a number and one of m, h, d, w: 12h, 30d")
+        raise SlipwayError(f"{text!r} is not an age", hint="write a number and one of m, h, d, w: 12h, 30d")
     return float(found[1]) * AGES[found[2]]
 
 

@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 class Missing(Exception):
-    """There is no Metal compiler; the message says what was looked for. `INSTALL` is the cure."""
+    """There is no Metal compiler; the message says what was looked for. `INSTALL` is the hint."""
 
 
 @dataclass(frozen=True)

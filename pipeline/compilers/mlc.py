@@ -138,7 +138,7 @@ def device(backend: Mapping[str, Json]) -> str:
     found = DEVICES.get((str(target["kind"]), platform))
     if found is None:
         known = ", ".join(sorted({f"{kind} on {where}" for kind, where in DEVICES} | {"llvm on any"}))
-        raise StepError(f"mlc_llm compiles for no {target['kind']} on {platform}", cure=f"choose one of {known}")
+        raise StepError(f"mlc_llm compiles for no {target['kind']} on {platform}", hint=f"choose one of {known}")
     return found
 
 
@@ -181,13 +181,13 @@ def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:
     if settings["shaders"]:
         raise StepError(
             f"the program {program} cannot be told to compile Metal kernels here",
-            cure="use a toolchain whose Python has mlc_llm as a package, or `kernels: source` for the backend",
+            hint="use a toolchain whose Python has mlc_llm as a package, or `kernels: source` for the backend",
         )
     extra = sorted(set(settings["target"]) - {"kind", "device"})
     if extra:
         raise StepError(
             f"the program {program} cannot be told {', '.join(extra)} of the backend's device",
-            cure="use a toolchain whose Python has mlc_llm as a package, or remove them from `device`",
+            hint="use a toolchain whose Python has mlc_llm as a package, or remove them from `device`",
         )
     return [program]
 
@@ -202,7 +202,7 @@ def _named(members: Sequence[Member], prefix: str) -> list[Member]:
         there = ", ".join(member.name for member in members) or "nothing"
         raise StepError(
             f"mlc_llm made {there} where {' and '.join(missing)} should be among it",
-            cure="use a toolchain whose TVM writes system libraries as a tar of two objects",
+            hint="use a toolchain whose TVM writes system libraries as a tar of two objects",
         )
     return named
 
@@ -222,7 +222,7 @@ def check_objects(objects: Sequence[Member], backend: Mapping[str, Json], kind: 
             saw = f"{info.platform} {info.minimum_os}" if info.platform else "no system at all"
             raise StepError(
                 f"{member.name} is for {saw}, and should be for {wanted[0]} {wanted[1]}",
-                cure="this mlc_llm did not heed --host"
+                hint="this mlc_llm did not heed --host"
                 + ("; report its version" if kind == "package" else ": use a toolchain that has it as a package"),
             )
 

@@ -2,7 +2,8 @@
 
 `mlc_llm package` calls a library `<model type>_<quantization>_<md5>`. The md5 is over the model's configuration, the
 overrides, the optimisation flags and the device, as canonical JSON; neither weights nor the versions of TVM and
-mlc_llm are in it. `pipeline.naming` asks for names before anything is compiled; nothing here may import TVM or mlc_llm.
+mlc_llm are in it. `pipeline.plan.library_names` asks for names before anything is compiled; nothing here may import
+TVM or mlc_llm.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ def opt_text(opt: str) -> str:
             name, _, value = word.partition("=")
             wanted = ("NONE", "ONESHOT", "TWOSHOT", "AUTO") if name == "ipc_allreduce_strategy" else ("0", "1")
             if name not in _FLAGS or value not in wanted:
-                cure = f"write one of {', '.join(OPTIMISATION)}, or flags: {'; '.join(f'{flag}=1' for flag in _FLAGS)}"
-                raise StepError(f"`{word}` is no optimisation flag of mlc_llm", cure=cure)
+                hint = f"write one of {', '.join(OPTIMISATION)}, or flags: {'; '.join(f'{flag}=1' for flag in _FLAGS)}"
+                raise StepError(f"`{word}` is no optimisation flag of mlc_llm", hint=hint)
             flags[name] = value
     return ";".join(f"{name}={flags[name]}" for name in _FLAGS)
 

@@ -1,4 +1,4 @@
-"""Puts what mlc_llm says when it fails into a sentence with a cure.
+"""Puts what mlc_llm says when it fails into a sentence with a hint.
 
 `mlc` and `mlc_convert` ask. The messages looked for are those of its releases of 2024 to 2026; what is not known is
 shown as it is, with its last lines.
@@ -26,7 +26,7 @@ def explain(done: Finished, step: str) -> StepError:
     if done.status == 0:
         ended = "ended well and left no output"
     tail = "\n    ".join(done.output.strip().splitlines()[-_LAST:])
-    return StepError(f"mlc_llm {step} {ended}:\n    {tail}", cure="the log has all that it said")
+    return StepError(f"mlc_llm {step} {ended}:\n    {tail}", hint="the log has all that it said")
 
 
 def unknown_architecture(model_type: str, toolchain: str | None, known: list[str]) -> StepError:
@@ -34,7 +34,7 @@ def unknown_architecture(model_type: str, toolchain: str | None, known: list[str
     whose = f"toolchain {toolchain}" if toolchain else "this mlc_llm"
     return StepError(
         f"{whose} does not know the architecture {model_type!r}; it knows {', '.join(sorted(known))}",
-        cure="use a toolchain with a newer mlc_llm; or take objects that somebody compiled with one: `prebuilt:` in "
+        hint="use a toolchain with a newer mlc_llm; or take objects that somebody compiled with one: `prebuilt:` in "
         "place of `compiler: mlc`, with the files' `system_lib_prefix`",
     )
 
@@ -43,7 +43,7 @@ def missing(where: str) -> ToolMissing:
     """The error for an environment without mlc_llm."""
     return ToolMissing(
         f"there is no mlc_llm for {where}",
-        cure="give the model a `toolchain` that has it: requirements [mlc-llm-nightly-cpu, mlc-ai-nightly-cpu] with "
+        hint="give the model a `toolchain` that has it: requirements [mlc-llm-nightly-cpu, mlc-ai-nightly-cpu] with "
         "find_links [https://mlc.ai/wheels] and pre: true; or an environment that exists (`path`), or a checkout "
         "(`source`)",
     )
@@ -53,13 +53,13 @@ def _choice(_step: str, option: str, value: str, choices: str) -> StepError:
     if option == "--model-type":
         return unknown_architecture(value, None, _words(choices))
     known = ", ".join(_words(choices))
-    return StepError(f"this mlc_llm knows no {option.removeprefix('--')} {value!r}", cure=f"use one of {known}")
+    return StepError(f"this mlc_llm knows no {option.removeprefix('--')} {value!r}", hint=f"use one of {known}")
 
 
 def _no_library(step: str, function: str) -> StepError:
     return ToolMissing(
         f"mlc_llm {step} needs the C++ library of mlc_llm ({function}), and this checkout has none",
-        cure="build it (cmake in the checkout), or use a wheel of mlc_llm; or convert the weights once where there is "
+        hint="build it (cmake in the checkout), or use a wheel of mlc_llm; or convert the weights once where there is "
         "one, and name the converted weights",
     )
 
@@ -68,7 +68,7 @@ def _no_module(step: str, module: str) -> StepError:
     package = module.partition(".")[0]
     return ToolMissing(
         f"mlc_llm {step} needs the package {package}, which its environment has not",
-        cure=f"install it there: pip install {package}",
+        hint=f"install it there: pip install {package}",
     )
 
 
@@ -82,10 +82,10 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     ),
     r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)": _choice,
     r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
-    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, cure=INSTALL),
+    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=INSTALL),
     r"slipway: a Metal kernel does not compile: (.*)": lambda _step, said: StepError(
         f"a Metal kernel does not compile: {said}",
-        cure="see the log for the kernel; with `kernels: source` the device compiles it",
+        hint="see the log for the kernel; with `kernels: source` the device compiles it",
     ),
     r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
 }

@@ -43,15 +43,15 @@ def write(
     try:
         return tensor_cache.write(_named(loaded, Path(path)), Path(out))
     except FormatError as error:
-        raise FormatError(error.what, where=error.where or path, cure=error.cure) from None
+        raise FormatError(error.what, where=error.where or path, hint=error.hint) from None
 
 
 def _named(loaded: sources.Loaded, path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the parameters one at a time, reading those that are given as functions when their turn comes."""
     parameters = loaded.parameters() if callable(loaded.parameters) else loaded.parameters
     if not isinstance(parameters, Mapping):
-        cure = "return a mapping of names to arrays"
-        raise StepError(f"the parameters are a {type(parameters).__name__}", where=path, cure=cure)
+        hint = "return a mapping of names to arrays"
+        raise StepError(f"the parameters are a {type(parameters).__name__}", where=path, hint=hint)
     for name, value in parameters.items():
         told = f"the parameter {str(name)!r}"
         yield str(name), python_source.run(value, path, name=told) if callable(value) else value

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.errors import SlipwayError, StepError
 
-CONFIG_CURE = (
+CONFIG_HINT = (
     "while compiling, a recipe sees only the weight files that match the model's `config` patterns (*config.json where "
     "it has none): add the file there, or return the parameters as functions, which compiling does not call"
 )
@@ -38,7 +38,7 @@ def load_function(path: Path, name: str) -> Callable[..., Any]:
     own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     near = difflib.get_close_matches(name, own, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it defines {', '.join(sorted(own)) or 'nothing'}"
-    raise StepError(f"there is no function {name!r} in this recipe", where=path, cure=hint)
+    raise StepError(f"there is no function {name!r} in this recipe", where=path, hint=hint)
 
 
 def run(
@@ -64,11 +64,11 @@ def run(
 def _import(path: Path) -> ModuleType:
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
-        raise StepError("this recipe does not exist", where=path, cure="correct the path in targets.yaml")
+        raise StepError("this recipe does not exist", where=path, hint="correct the path in targets.yaml")
     name = f"slipway_recipe_{file.parent.name if path.is_dir() else file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise StepError("this recipe is not a Python file", where=path, cure="name a file that ends in .py")
+        raise StepError("this recipe is not a Python file", where=path, hint="name a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = str(path.parent if path.is_dir() else file.parent)
@@ -87,7 +87,7 @@ def _explain(error: BaseException, path: Path, doing: str, weights: Path | None)
     traceback.print_exception(error)
     if isinstance(error, SyntaxError) and error.filename is not None:
         place = f"{error.filename}:{error.lineno}:{error.offset or 1}"
-        return StepError(f"this is not Python: {error.msg}", where=place, cure="correct the recipe")
+        return StepError(f"this is not Python: {error.msg}", where=place, hint="correct the recipe")
     text = " ".join(str(error).split()) or "no message"
     if weights is not None:
         text = text.replace(f"{weights}/", "")  # a directory made for this call, which nobody else ever sees
@@ -95,12 +95,12 @@ def _explain(error: BaseException, path: Path, doing: str, weights: Path | None)
     where = _last_line(error, path)
     missing = str(error.filename or error) if isinstance(error, FileNotFoundError) else ""
     if weights is not None and str(weights) in missing:
-        return StepError(what, where=where, cure=CONFIG_CURE)
+        return StepError(what, where=where, hint=CONFIG_HINT)
     if missing:
-        return StepError(what, where=where, cure="put the file there, or correct the recipe")
+        return StepError(what, where=where, hint="put the file there, or correct the recipe")
     if isinstance(error, ModuleNotFoundError):
-        return StepError(what, where=where, cure=f"install what provides {error.name!r} in the toolchain's environment")
-    return StepError(what, where=where, cure="correct the recipe; the traceback is in the log")
+        return StepError(what, where=where, hint=f"install what provides {error.name!r} in the toolchain's environment")
+    return StepError(what, where=where, hint="correct the recipe; the traceback is in the log")
 
 
 def _last_line(error: BaseException, path: Path) -> str:

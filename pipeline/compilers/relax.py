@@ -105,8 +105,8 @@ def lower(
         loaded = sources.load(source, Path(path), spec, compiling=True)
     functions = signatures.describe(loaded.module, loaded.names())
     if not functions:
-        cure = "give its module at least one public Relax function"
-        raise StepError("this model has no function to call", where=path, cure=cure)
+        hint = "give its module at least one public Relax function"
+        raise StepError("this model has no function to call", where=path, hint=hint)
     passes, schedule = schedules.pipeline_for(target, metal_simdgroup=metal_simdgroup)
     module = loaded.module.with_attr("system_lib_prefix", prefix)
     with _refusals(path, target):
@@ -170,10 +170,10 @@ def _kernels_for(state: Lowered, shaders: Mapping[str, str] | None) -> tuple[tup
         with metallib.compiling(metallib.Shaders(**shaders)) as count:
             made = _kernels(state.functions_on_device)
     except metallib.Missing as missing:
-        raise ToolMissing(str(missing), cure=metallib.INSTALL) from None
+        raise ToolMissing(str(missing), hint=metallib.INSTALL) from None
     except metallib.Refused as refused:
-        cure = "see the log for the kernel; with `kernels: source` the device compiles it"
-        raise StepError(f"a Metal kernel does not compile: {refused}", cure=cure) from None
+        hint = "see the log for the kernel; with `kernels: source` the device compiles it"
+        raise StepError(f"a Metal kernel does not compile: {refused}", hint=hint) from None
     return made, {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
 
 
@@ -229,16 +229,16 @@ def _folder_of(files: Mapping[str, str] | None) -> Iterator[Path | None]:
 def _checked_prefix(prefix: str) -> str:
     if len(prefix) >= MINIMUM_PREFIX and re.fullmatch(r"[A-Za-z0-9_]+", prefix):
         return prefix
-    cure = f"choose a prefix of at least {MINIMUM_PREFIX} letters, digits and underscores"
-    raise StepError(f"{prefix!r} cannot be the prefix of a system library", cure=cure)
+    hint = f"choose a prefix of at least {MINIMUM_PREFIX} letters, digits and underscores"
+    raise StepError(f"{prefix!r} cannot be the prefix of a system library", hint=hint)
 
 
 def _target(device: Mapping[str, Json], triple: str | None) -> Target:
     """Make the device's target with its host; a CPU is its own host."""
     kind = device["kind"]
     if kind not in probe.codegens():
-        cure = f"choose a device of kind {', '.join(probe.codegens())}, or a toolchain whose TVM was built with {kind}"
-        raise StepError(f"TVM {tvm.__version__} has no code generator for {kind!r}", cure=cure)
+        hint = f"choose a device of kind {', '.join(probe.codegens())}, or a toolchain whose TVM was built with {kind}"
+        raise StepError(f"TVM {tvm.__version__} has no code generator for {kind!r}", hint=hint)
     host = {"kind": "llvm", "mtriple": triple or STAND_IN_TRIPLE}
     own = {**device, "mtriple": triple} if kind == "llvm" and triple else {**device}
     try:
@@ -246,7 +246,7 @@ def _target(device: Mapping[str, Json], triple: str | None) -> Target:
     except ValueError as error:
         said = str(error).split(" Target creation")[0]
         what = f"TVM {tvm.__version__} does not accept the device {json.dumps(own)}: {said}"
-        raise StepError(what, cure="correct the backend's `device` in targets.yaml") from None
+        raise StepError(what, hint="correct the backend's `device` in targets.yaml") from None
     if kind == "llvm":
         _check_processor(own)
         _check_features(own)
@@ -263,7 +263,7 @@ def _check_processor(device: Mapping[str, Json]) -> None:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "clang --print-supported-cpus lists them"
         what = f"LLVM knows no processor {name!r} for {device.get('mtriple', 'this machine')}"
-        raise StepError(what, cure=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
+        raise StepError(what, hint=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
 
 
 def _check_features(device: Mapping[str, Json]) -> None:
@@ -279,7 +279,7 @@ def _check_features(device: Mapping[str, Json]) -> None:
             hint = f"did you mean {' or '.join(near)}?" if near else "llc -mattr=help lists them; one to an entry"
         else:
             continue
-        raise StepError(what, cure=f"correct `mattr` of the backend's `device` in targets.yaml; {hint}")
+        raise StepError(what, hint=f"correct `mattr` of the backend's `device` in targets.yaml; {hint}")
 
 
 def _features(plain: Mapping[str, Json]) -> list[str]:
@@ -310,5 +310,5 @@ def _refusals(where: str, target: Target) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
         what = f"TVM {tvm.__version__} could not compile for {target.kind.name}: {said}"
-        cure = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
-        raise StepError(what, where=where, cure=cure) from None
+        hint = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
+        raise StepError(what, where=where, hint=hint) from None

@@ -54,12 +54,12 @@ class HostSession:
         """Call a model's function, with its parameters appended where it takes more than was given."""
         if function not in self.functions:
             known = ", ".join(sorted(self.functions))
-            raise StepError(f"{self.model} has no function {function!r}", cure=f"call one of: {known}")
+            raise StepError(f"{self.model} has no function {function!r}", hint=f"call one of: {known}")
         expected = self.functions[function]["arguments"]
         given = [argument for argument in expected if not argument.get("parameter")]
         if len(arguments) != len(given):
-            cure = f"it takes {', '.join(_signature(argument) for argument in given) or 'no arguments'}"
-            raise StepError(f"{self.model}'s {function} was called with {len(arguments)} arguments", cure=cure)
+            hint = f"it takes {', '.join(_signature(argument) for argument in given) or 'no arguments'}"
+            raise StepError(f"{self.model}'s {function} was called with {len(arguments)} arguments", hint=hint)
         appended = [self._parameter(argument) for argument in expected if argument.get("parameter")]
         return _from_tvm(self.machine[function](*map(_to_tvm, arguments), *appended))
 
@@ -67,8 +67,8 @@ class HostSession:
         """Call a function of the runtime."""
         found = tvm_ffi.get_global_func(function, allow_missing=True)
         if found is None:
-            cure = "link the part of the runtime that registers it"
-            raise StepError(f"the runtime has no function {function!r}", cure=cure)
+            hint = "link the part of the runtime that registers it"
+            raise StepError(f"the runtime has no function {function!r}", hint=hint)
         return _from_tvm(found(*map(_to_tvm, arguments)))
 
     def _parameter(self, argument: Mapping[str, Json]) -> Any:
@@ -80,8 +80,8 @@ class HostSession:
             self._tensors.update({name: tvm.runtime.tensor(array) for name, array in cache.items()})
         if argument["name"] not in self._tensors:
             what = f"{self.model} takes a parameter {argument['name']!r} that its source did not give"
-            cure = "let the factory return a mapping with one entry per parameter of its module, in their order"
-            raise StepError(what, cure=cure)
+            hint = "let the factory return a mapping with one entry per parameter of its module, in their order"
+            raise StepError(what, hint=hint)
         return self._tensors[argument["name"]]
 
 
@@ -101,15 +101,15 @@ def load(
     try:
         ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     except OSError as error:
-        cure = "link it against the runtime of this toolchain"
-        raise StepError(f"it cannot be loaded: {error}", where=library, cure=cure) from None
+        hint = "link it against the runtime of this toolchain"
+        raise StepError(f"it cannot be loaded: {error}", where=library, hint=hint) from None
     prefix = model["prefix"]
     try:
         machine = tvm_ffi.system_lib(prefix)["vm_load_executable"]()
     except (AttributeError, RuntimeError, ValueError) as error:
-        cure = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
+        hint = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
         what = f"{model['subject']} is not registered under {prefix!r}: {error}"
-        raise StepError(what, where=library, cure=cure) from None
+        raise StepError(what, where=library, hint=hint) from None
     machine["vm_initialization"](*CPU)
     signatures = {function["name"]: function for function in functions}
     return HostSession(model["model"], model["variant"], model["options"], weights, signatures, parameters, machine)
@@ -157,18 +157,18 @@ def run_checks(
 
     results = python_source.run(judged, Path(recipe), name=check)
     if not results:
-        raise StepError(f"{check} compared nothing", where=recipe, cure="yield at least one Comparison")
+        raise StepError(f"{check} compared nothing", where=recipe, hint="yield at least one Comparison")
     return list(results)
 
 
 def _judged(comparisons: Iterable[Comparison], recipe: str) -> Iterator[dict[str, Json]]:
     if not isinstance(comparisons, Iterable):
         wrong = f"the check returned a {type(comparisons).__name__}"
-        raise StepError(wrong, where=recipe, cure="let it yield one Comparison for each result")
+        raise StepError(wrong, where=recipe, hint="let it yield one Comparison for each result")
     for comparison in comparisons:
         if not isinstance(comparison, Comparison):
             wrong = f"the check yielded a {type(comparison).__name__}"
-            raise StepError(wrong, where=recipe, cure="yield pipeline.compilers.recipe.Comparison")
+            raise StepError(wrong, where=recipe, hint="yield pipeline.compilers.recipe.Comparison")
         yield judge(comparison)
 
 

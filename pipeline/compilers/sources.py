@@ -53,29 +53,29 @@ def load(source: Mapping[str, Json], path: Path, spec: BuildSpec, *, compiling: 
     if kind == "factory":
         return _factory(path, source["function"], spec, compiling=compiling)
     if kind not in _FRONT_ENDS:
-        cure = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
-        raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, cure=cure)
+        hint = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
+        raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, hint=hint)
     if not path.is_file():
-        raise StepError("this model file does not exist", where=path, cure="correct the path in targets.yaml")
+        raise StepError("this model file does not exist", where=path, hint="correct the path in targets.yaml")
     return _FRONT_ENDS[kind](path, spec.options)
 
 
 def _factory(path: Path, name: str, spec: BuildSpec, *, compiling: bool) -> Loaded:
     function = python_source.load_function(path, name)
     result = python_source.run(function, path, spec, weights=spec.weights if compiling else None)
-    cure = "a factory ends with `return module, parameters`"
+    hint = "a factory ends with `return module, parameters`"
     place = _definition(function, path)
     if not isinstance(result, tuple) or len(result) != 2:  # noqa: PLR2004 - module and parameters
-        raise StepError(f"{name} returned {_describe(result)}, not a module and its parameters", where=place, cure=cure)
+        raise StepError(f"{name} returned {_describe(result)}, not a module and its parameters", where=place, hint=hint)
     module, parameters = result
     if not isinstance(module, tvm.IRModule):
-        raise StepError(f"{name} returned {_describe(module)} where a tvm.IRModule belongs", where=place, cure=cure)
+        raise StepError(f"{name} returned {_describe(module)} where a tvm.IRModule belongs", where=place, hint=hint)
     if isinstance(parameters, Mapping):
         return Loaded(module, parameters)
     if callable(parameters):
         return Loaded(module, partial(python_source.run, parameters, path))
     wrong = f"{name} returned {_describe(parameters)} where the parameters belong"
-    raise StepError(wrong, where=place, cure="return a mapping of names to arrays, or a function that returns one")
+    raise StepError(wrong, where=place, hint="return a mapping of names to arrays, or a function that returns one")
 
 
 def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
@@ -87,8 +87,8 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
     try:
         graph = onnx.load(path)
     except Exception as error:  # noqa: BLE001 - protobuf's, onnx's own and the system's: none is more telling
-        cure = "export the model again; tensors that it keeps in other files must lie beside it"
-        raise StepError(f"this is not a readable ONNX model: {_line(error)}", where=path, cure=cure) from None
+        hint = "export the model again; tensors that it keeps in other files must lie beside it"
+        raise StepError(f"this is not a readable ONNX model: {_line(error)}", where=path, hint=hint) from None
     extents: dict[str, Any] = {}
     shapes = {
         name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
@@ -108,8 +108,8 @@ def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:
     try:
         program = torch.export.load(path)
     except Exception as error:  # noqa: BLE001 - torch raises every kind
-        cure = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
-        raise StepError(f"this is not a torch.export program: {_line(error)}", where=path, cure=cure) from None
+        hint = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
+        raise StepError(f"this is not a torch.export program: {_line(error)}", where=path, hint=hint) from None
     front_end = importlib.import_module("tvm.relax.frontend.torch")
     try:
         module = front_end.from_exported_program(program, keep_params_as_input=True, unwrap_unit_return_tuple=True)
@@ -137,14 +137,14 @@ def _optional(package: str, path: Path) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        cure = f"in the toolchain's environment: pip install 'slipway[{package}]'"
-        raise ToolMissing(f"reading this model needs {package}: {error}", where=path, cure=cure) from None
+        hint = f"in the toolchain's environment: pip install 'slipway[{package}]'"
+        raise ToolMissing(f"reading this model needs {package}: {error}", where=path, hint=hint) from None
 
 
 def _refuse(format_name: str, path: Path, error: Exception) -> NoReturn:
     traceback.print_exception(error)
-    cure = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
-    raise StepError(f"TVM's {format_name} front end refused it: {_line(error)}", where=path, cure=cure) from None
+    hint = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
+    raise StepError(f"TVM's {format_name} front end refused it: {_line(error)}", where=path, hint=hint) from None
 
 
 def _definition(function: Any, path: Path) -> str:

@@ -52,7 +52,7 @@ def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: i
     for name, tensor in tensors:
         array = _as_array(name, tensor)
         if name in names:
-            raise FormatError(f"two parameters are named {name!r}", cure="give each parameter a name of its own")
+            raise FormatError(f"two parameters are named {name!r}", hint="give each parameter a name of its own")
         names.add(name)
         if not shards or (shards[-1].size and shards[-1].size + array.nbytes > shard_bytes):
             shards.append(_Shard(directory / f"params_shard_{len(shards)}.bin"))
@@ -75,8 +75,8 @@ def read(directory: Path) -> dict[str, npt.NDArray[Any]]:
         shards = json.loads(index.read_text(encoding="utf-8"))["records"]
         return {name: array for shard in shards for name, array in _read_shard(directory, shard)}
     except (OSError, KeyError, TypeError, ValueError) as error:
-        cure = "build the parameters again"
-        raise FormatError(f"not a tensor cache: {type(error).__name__}: {error}", where=index, cure=cure) from None
+        hint = "build the parameters again"
+        raise FormatError(f"not a tensor cache: {type(error).__name__}: {error}", where=index, hint=hint) from None
 
 
 class _Shard:
@@ -121,8 +121,8 @@ def _as_array(name: str, tensor: Any) -> npt.NDArray[Any]:
     """Return the tensor as a C-contiguous little-endian numpy array."""
     array = tensor if isinstance(tensor, np.ndarray) else _from_tensor(name, tensor)
     if array.dtype.name not in DTYPES:
-        cure = f"convert it to one of {', '.join(sorted(DTYPES))}"
-        raise FormatError(f"parameter {name!r} is of dtype {array.dtype}, which a tensor cache cannot hold", cure=cure)
+        hint = f"convert it to one of {', '.join(sorted(DTYPES))}"
+        raise FormatError(f"parameter {name!r} is of dtype {array.dtype}, which a tensor cache cannot hold", hint=hint)
     # ascontiguousarray alone would make a scalar one-dimensional.
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
 
@@ -138,8 +138,8 @@ def _from_tensor(name: str, tensor: Any) -> npt.NDArray[Any]:
             problem: Exception = first
     except BufferError as error:
         problem = error
-    cure = "give a numpy array, or a tensor on the CPU that needs no gradient (tensor.detach().cpu())"
-    raise FormatError(f"parameter {name!r} is a {type(tensor).__name__}: {problem}", cure=cure)
+    hint = "give a numpy array, or a tensor on the CPU that needs no gradient (tensor.detach().cpu())"
+    raise FormatError(f"parameter {name!r} is a {type(tensor).__name__}: {problem}", hint=hint)
 
 
 def _read_shard(directory: Path, shard: dict[str, Json]) -> Iterator[tuple[str, npt.NDArray[Any]]]:

@@ -22,7 +22,7 @@ def load(path: Path, *, building: bool = True) -> Matrix:
 
     Raises:
         MatrixError: the file is missing or wrong. All problems that can be seen at once are in the one message, sorted
-            by position, each with a cure.
+            by position, each with a hint.
     """
     from .expand import expand, without_checkouts  # noqa: PLC0415 - see the module's docstring
     from .loader import read  # noqa: PLC0415 - see the module's docstring

@@ -89,8 +89,8 @@ def _base(name: str, spec: schema.Backend, report: Report, machine: Machine) -> 
     if isinstance(preset, MachinePreset):
         alias = preset.machines.get(str(machine))
         if alias is None:
-            what, cure = f"preset {asked} does not know this machine ({machine})", "take another preset"
-            raise _wrong(report, name, "preset", what, cure)
+            what, hint = f"preset {asked} does not know this machine ({machine})", "take another preset"
+            raise _wrong(report, name, "preset", what, hint)
         preset, choices = known[alias.preset], [alias.arch]
         assert isinstance(preset, Preset)  # noqa: S101 - an alias of an alias would be a bug in presets.yaml
     else:
@@ -104,8 +104,8 @@ def _base(name: str, spec: schema.Backend, report: Report, machine: Machine) -> 
 def _from_nothing(name: str, spec: schema.Backend, report: Report) -> tuple[Preset, str]:
     """A preset made of the backend's own keys, for what no preset describes."""
     if spec.device is None or spec.triple is None or spec.platform is None or spec.arch is None:
-        cure = f"add `preset:` (one of {', '.join(presets())}), or all of device, triple, platform and arch"
-        report.add(("backends", name), "this backend has no preset and does not say everything itself", cure, key=True)
+        hint = f"add `preset:` (one of {', '.join(presets())}), or all of device, triple, platform and arch"
+        report.add(("backends", name), "this backend has no preset and does not say everything itself", hint, key=True)
         raise _Wrong
     made = Preset(summary="", platform=spec.platform, device=spec.device, triples={spec.arch: spec.triple})
     return made, spec.arch
@@ -154,8 +154,8 @@ def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, report: Re
         raise _wrong(report, name, "triple", what, f"write it like {like}: without it Xcode refuses the objects")
     if target is not None and carried[1] != target:
         what = f"the triple carries {carried[1]}, and this says {target}"
-        cure = f"remove this key, or write {_VERSION} in the triple"
-        raise _wrong(report, name, "deployment_target", what, cure)
+        hint = f"remove this key, or write {_VERSION} in the triple"
+        raise _wrong(report, name, "deployment_target", what, hint)
     lowest = _LOWEST.get((base.platform, arch), "0")
     if _numbers(carried[1]) < _numbers(lowest):
         what = f"{base.platform} on {arch} begins with {lowest}, not {carried[1]}"
@@ -168,6 +168,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _wrong(report: Report, name: str, key: str, what: str, cure: str) -> _Wrong:
-    report.add(("backends", name, key), what, cure)
+def _wrong(report: Report, name: str, key: str, what: str, hint: str) -> _Wrong:
+    report.add(("backends", name, key), what, hint)
     return _Wrong()

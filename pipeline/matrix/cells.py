@@ -150,7 +150,7 @@ class ModelVariant:
         where: the place in targets.yaml.
         toolchain: what compiles it where the matrix does not say.
         unnamed: whether the prefix is only a stand-in for the one that follows from the weights' config; see
-            `pipeline.naming`.
+            `pipeline.plan.library_names`.
         app: what apps want to know of it and no compiler does: `model_id`, `estimated_vram_bytes`, `bundle_weight`.
         weights_where: the place of its `weights` in targets.yaml.
     """

@@ -74,16 +74,16 @@ class Document:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            cure = "write one with: doit init; or name another: doit targets=PATH"
-            raise MatrixError("there is no such file", where=path, cure=cure) from None
+            hint = "write one with: doit init; or name another: doit targets=PATH"
+            raise MatrixError("there is no such file", where=path, hint=hint) from None
         except UnicodeDecodeError as bad:
             line = path.read_bytes()[: bad.start].count(b"\n") + 1
             raise MatrixError(
-                "the file is not UTF-8 text", where=Position(str(path), line, 1), cure="save it as UTF-8"
+                "the file is not UTF-8 text", where=Position(str(path), line, 1), hint="save it as UTF-8"
             ) from None
         except OSError as bad:
-            cure = "make it a file that you may read"
-            raise MatrixError(f"the file cannot be read: {bad.strerror}", where=path, cure=cure) from None
+            hint = "make it a file that you may read"
+            raise MatrixError(f"the file cannot be read: {bad.strerror}", where=path, hint=hint) from None
         return cls(text, str(path))
 
     def at(self, path: Steps, *, key: bool = False) -> Position:
@@ -124,10 +124,10 @@ class Document:
     def _position(self, node: Node) -> Position:
         return _place(self.file, node.start_mark)
 
-    def _wrong(self, node: Node, what: str, cure: str) -> None:
+    def _wrong(self, node: Node, what: str, hint: str) -> None:
         where = self._position(node)
         if all(known.where != where for known in self.problems):  # an alias comes here as often as it is used
-            self.problems.append(MatrixError(one_line(what), where=where, cure=one_line(cure)))
+            self.problems.append(MatrixError(one_line(what), where=where, hint=one_line(hint)))
 
     def _plain(self, node: Node) -> Json:
         if id(node) in self._open:
@@ -136,7 +136,7 @@ class Document:
         self._read += 1
         if self._read > LARGEST or len(self._open) > DEEPEST:
             raise MatrixError(
-                "the aliases in this file stand for too much", where=self._position(node), cure="use fewer"
+                "the aliases in this file stand for too much", where=self._position(node), hint="use fewer"
             )
         self._open.add(id(node))
         try:
@@ -214,20 +214,20 @@ def _compose(text: str, file: str) -> Node | None:
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > DEEPEST:
                 raise MatrixError(
-                    "this is nested too deeply", where=_place(file, event.start_mark), cure="look for unclosed brackets"
+                    "this is nested too deeply", where=_place(file, event.start_mark), hint="look for unclosed brackets"
                 )
         return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as bad:
         place = _place(file, bad.problem_mark or bad.context_mark)
         words = ", ".join(word for word in (bad.context, bad.problem) if word)
-        raise MatrixError(f"this is not YAML: {words}", where=place, cure=_cure(text, place, bad)) from None
+        raise MatrixError(f"this is not YAML: {words}", where=place, hint=_hint(text, place, bad)) from None
     except yaml.reader.ReaderError as bad:
         before = text[: bad.position] if isinstance(bad.position, int) else ""
         where = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise MatrixError(f"this is not YAML: {bad.reason}", where=where, cure="remove that character") from None
+        raise MatrixError(f"this is not YAML: {bad.reason}", where=where, hint="remove that character") from None
 
 
-def _cure(text: str, place: Position, bad: yaml.MarkedYAMLError) -> str:
+def _hint(text: str, place: Position, bad: yaml.MarkedYAMLError) -> str:
     """What to do about text that is not YAML; an open bracket may be far above the place where that shows."""
     line = "".join(text.split("\n")[place.line - 1 : place.line])
     if line[place.column - 1 : place.column] == "\t":

@@ -81,8 +81,8 @@ def _toolchains(targets: schema.Targets, report: Report) -> tuple[Toolchain, ...
     """All toolchains, `current` first and always."""
     if targets.toolchains.get("current", schema.Toolchain()) != schema.Toolchain():
         what = "`current` is the Python that runs doit and takes no keys"
-        cure = "give the environment another name, or write `current: {}`"
-        report.add(("toolchains", "current"), what, cure, key=True)
+        hint = "give the environment another name, or write `current: {}`"
+        report.add(("toolchains", "current"), what, hint, key=True)
     named = {"current": schema.Toolchain(), **targets.toolchains}
     return tuple(
         Toolchain(
@@ -101,8 +101,8 @@ def _checkout(toolchain: str, written: str | None, report: Report) -> str | None
         return written
     said = os.environ.get(_CHECKOUT)
     if not said:
-        cure = f"set it to a checkout of mlc-llm: export {_CHECKOUT}=/path/to/mlc-llm"
-        report.add(("toolchains", toolchain, "source"), f"the variable {_CHECKOUT} is not set", cure)
+        hint = f"set it to a checkout of mlc-llm: export {_CHECKOUT}=/path/to/mlc-llm"
+        report.add(("toolchains", toolchain, "source"), f"the variable {_CHECKOUT} is not set", hint)
         return written
     return re.sub(variable, lambda _: said, written)
 
@@ -111,8 +111,8 @@ def _check_names_of_models(targets: schema.Targets, toolchains: list[str], repor
     """Toolchains and backends that a model names must be there."""
     for name, spec in targets.models.items():
         if spec.toolchain is not None and spec.toolchain not in toolchains:
-            place, cure = ("models", name, "toolchain"), suggest(spec.toolchain, toolchains, "toolchains")
-            report.add(place, f"unknown toolchain `{spec.toolchain}`", cure)
+            place, hint = ("models", name, "toolchain"), suggest(spec.toolchain, toolchains, "toolchains")
+            report.add(place, f"unknown toolchain `{spec.toolchain}`", hint)
         for backend in spec.prebuilt or {}:
             if backend not in (schema.ANY_BACKEND, *targets.backends):
                 known = suggest(backend, targets.backends, "backends")

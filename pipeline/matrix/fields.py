@@ -43,9 +43,9 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
 """What a value that misses a pattern is not, and how to write one that does not."""
 
 
-def wrong(what: str, cure: str) -> PydanticCustomError:
+def wrong(what: str, hint: str) -> PydanticCustomError:
     """What a validator raises: `loader` shows both sentences as they are."""
-    return PydanticCustomError("slipway", "{what}", {"what": what, "cure": cure})
+    return PydanticCustomError("slipway", "{what}", {"what": what, "hint": hint})
 
 
 def check_prefix(prefix: str) -> str:

@@ -1,7 +1,7 @@
 """Read `targets.yaml` and say precisely what is wrong with it.
 
 `load` calls `read`. The classes in `schema` decide what is right; this module turns their verdicts into a place, a
-path, a sentence and a cure. It does not know what the parts mean to each other: that is `expand`.
+path, a sentence and a hint. It does not know what the parts mean to each other: that is `expand`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _refuse_newer(document: Document) -> None:
         raise MatrixError(
             f"this targets.yaml is version {version}, this Slipway understands {VERSION}",
             where=document.at(["version"]),
-            cure="upgrade with pip install -U slipway",
+            hint="upgrade with pip install -U slipway",
         )
 
 
@@ -84,18 +84,18 @@ def _explain(model: type[BaseModel], error: Any, report: Report, at: Steps) -> N
         parent = path[:-1]
         report.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", key=True)
     elif kind == "slipway":
-        report.add(path, context["what"], context["cure"], key=isinstance(value, dict))
+        report.add(path, context["what"], context["hint"], key=isinstance(value, dict))
     elif kind == "weights_kind":
         report.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
-        what, cure = MEANINGS[context["pattern"]]
+        what, hint = MEANINGS[context["pattern"]]
         shown = re.sub(r"//[^/\s]*@", "//...@", value)  # messages end up in logs, and a URL may hold a password
-        report.add(path, f"`{shown}` {what}", cure, key=is_key)
+        report.add(path, f"`{shown}` {what}", hint, key=is_key)
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
         quoted = value in choices  # only a number can look like the right value and be wrong
-        cure = "write it without quotes" if quoted else suggest(str(value), choices, "values")
-        report.add(path, f"`{value}` is not possible here", cure)
+        hint = "write it without quotes" if quoted else suggest(str(value), choices, "values")
+        report.add(path, f"`{value}` is not possible here", hint)
     elif kind in _EXPECTED:
         _explain_type(_EXPECTED[kind], path, value, report)
     elif kind in {"too_short", "string_too_short"}:

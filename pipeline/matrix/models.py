@@ -130,8 +130,8 @@ def _exists(place: Steps, written: str, root: Path, report: Report) -> bool:
         return True
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
-    cure = f"did you mean `{near[0]}` there?" if near else report.relative
-    report.add(place, f"there is no file `{written}`", cure)
+    hint = f"did you mean `{near[0]}` there?" if near else report.relative
+    report.add(place, f"there is no file `{written}`", hint)
     return False
 
 
@@ -139,8 +139,8 @@ def _must_define(place: Steps, written: str, function: str, root: Path, report: 
     names = defined_names(root / written)
     if names is not None and function not in names:
         near = difflib.get_close_matches(function, names, n=1)
-        cure = f"did you mean `{near[0]}`?" if near else f"define `{function}` there, or name another function"
-        report.add(place, f"`{written}` defines no `{function}`", cure)
+        hint = f"did you mean `{near[0]}`?" if near else f"define `{function}` there, or name another function"
+        report.add(place, f"`{written}` defines no `{function}`", hint)
 
 
 def _source(spec: schema.Model) -> Source:
@@ -188,5 +188,5 @@ def _catch_misspellings(variant: schema.Variant, own: tuple[str, ...], report: R
     """Any key of a variant is an option, so a slip in a key of ours would pass in silence. Catch the near ones."""
     for key in variant.model_extra or {}:
         for known in difflib.get_close_matches(key.lower().replace("-", "_"), _RESERVED, n=1, cutoff=_NEAR):
-            cure = f"write `{known}`; an option that is really called `{key}` goes into the model's `options`"
-            report.add((*own, key), f"this looks like `{known}`", cure, key=True)
+            hint = f"write `{known}`; an option that is really called `{key}` goes into the model's `options`"
+            report.add((*own, key), f"this looks like `{known}`", hint, key=True)

@@ -26,10 +26,10 @@ class Report:
 
     @property
     def relative(self) -> str:
-        """The cure for a path that leads nowhere."""
+        """The hint for a path that leads nowhere."""
         return f"paths are relative to the directory of {Path(self.document.file).name}"
 
-    def add(self, path: Steps, what: str, cure: str, *, key: bool = False) -> None:
+    def add(self, path: Steps, what: str, hint: str, *, key: bool = False) -> None:
         """Note a problem with the value at `path`, or with its key.
 
         Where YAML itself was wrong the value is only a stand-in, and nothing more is said about it.
@@ -38,13 +38,13 @@ class Report:
         if all(known.where != where for known in self.document.problems):
             name = dotted(path)
             told = one_line(f"{name}: {what}" if name else what)
-            self._problems.append(MatrixError(told, where=where, cure=one_line(cure)))
+            self._problems.append(MatrixError(told, where=where, hint=one_line(hint)))
 
     def raise_if_any(self) -> None:
         """Raise what was collected.
 
         Raises:
-            MatrixError: for one problem, that problem; for several, one whose message has a line (and a cure) for each.
+            MatrixError: for one problem, that problem; for several, one whose message has a line (and a hint) for each.
         """
         found = sorted(self._problems, key=_place)
         if len(found) == 1:
@@ -63,7 +63,7 @@ def dotted(path: Steps) -> str:
 
 
 def suggest(name: str, known: Iterable[str], noun: str = "names") -> str:
-    """A cure for a name that is not known: the nearest one, and all there are."""
+    """A hint for a name that is not known: the nearest one, and all there are."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"

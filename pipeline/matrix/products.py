@@ -59,8 +59,8 @@ def resolve(
             report.add(place, f"`{wanted}` is named twice", "name it once")
         elif (backend := backends[wanted]) is not None:
             if wanted not in used:
-                cure = f"add {wanted} to matrix.backend, or remove it here"
-                report.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", cure)
+                hint = f"add {wanted} to matrix.backend, or remove it here"
+                report.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", hint)
             _check_slice(place, spec.kind, backend, slices, report)
     if spec.templates is not None and not (root / spec.templates).is_dir():
         report.add((*here, "templates"), f"there is no directory `{spec.templates}`", report.relative)

@@ -22,7 +22,7 @@ _HEAD = """\
 # targets.yaml
 
 One file says what is wanted. It is strict: an unknown key, a name that does not exist and a missing file are errors
-with file, line, column and a cure, and all of them are reported at once. Paths are relative to the directory of the
+with file, line, column and a hint, and all of them are reported at once. Paths are relative to the directory of the
 file.
 
 The first line lets editors complete and check it:

@@ -72,8 +72,8 @@ def resolve(
 def _check_names(spec: schema.Runtime, used: Mapping[str, Backend], report: Report) -> None:
     for i, name in enumerate(spec.backends or ()):
         if name not in used:
-            cure = suggest(name, used, "backends")
-            report.add((*_HERE, "backends", i), f"no cell is compiled for backend `{name}`", cure)
+            hint = suggest(name, used, "backends")
+            report.add((*_HERE, "backends", i), f"no cell is compiled for backend `{name}`", hint)
 
 
 def _check_prebuilt(
@@ -81,11 +81,11 @@ def _check_prebuilt(
 ) -> None:
     for name, archives in spec.prebuilt.items():
         if name not in defined:
-            cure = suggest(name, defined, "backends")
-            report.add((*_HERE, "prebuilt", name), f"unknown backend `{name}`", cure, key=True)
+            hint = suggest(name, defined, "backends")
+            report.add((*_HERE, "prebuilt", name), f"unknown backend `{name}`", hint, key=True)
         elif name in used and used[name].format == "wasm":
-            cure = "remove it, and name a checkout: `source:`"
-            report.add((*_HERE, "prebuilt", name), "a runtime for wasm is not an archive", cure, key=True)
+            hint = "remove it, and name a checkout: `source:`"
+            report.add((*_HERE, "prebuilt", name), "a runtime for wasm is not an archive", hint, key=True)
         for i, archive in enumerate(archives):
             if not (root / archive.path).is_file():
                 report.add((*_HERE, "prebuilt", name, i), f"there is no file `{archive.path}`", report.relative)
@@ -101,8 +101,8 @@ def _source(written: str | None, root: Path, report: Report) -> str | None:
         variable = named[1] or named[2]
         said = os.environ.get(variable)
         if not said:
-            cure = f"set it to a checkout: export {variable}=/path/to/checkout"
-            report.add((*_HERE, "source"), f"the variable {variable} is not set", cure)
+            hint = f"set it to a checkout: export {variable}=/path/to/checkout"
+            report.add((*_HERE, "source"), f"the variable {variable} is not set", hint)
             return written
         path = said + written[named.end() :]
     if not (root / path).is_dir():

@@ -60,8 +60,8 @@ def cells(block: schema.MatrixAxes, names: Names, report: Report) -> list[Cell]:
     include = list(_entries("include", block, names, report))
     found = combine(axes, [values for _, values in include], exclude)
     if not found and clean and not report:
-        cure = "name a model and a backend in its axes, or exclude less"
-        report.add(("matrix",), "the matrix is empty: nothing would be built", cure, key=True)
+        hint = "name a model and a backend in its axes, or exclude less"
+        report.add(("matrix",), "the matrix is empty: nothing would be built", hint, key=True)
     return list(_cells(found, [written for written, _ in include], names, report))
 
 
@@ -89,8 +89,8 @@ def _entries(
             continue
         foreign = [axis for axis in given if kind == "exclude" and getattr(block, axis) is None]
         for axis in foreign:
-            cure = f"add `{axis}:` to the matrix, or remove this key"
-            report.add((*here, axis), f"`{axis}` is not an axis of this matrix", cure, key=True)
+            hint = f"add `{axis}:` to the matrix, or remove this key"
+            report.add((*here, axis), f"`{axis}` is not an axis of this matrix", hint, key=True)
         if not foreign:
             choices = [_meant(axis, name, (*here, axis), names, report) for axis, name in given.items()]
             for values in product(*choices):
@@ -113,8 +113,8 @@ def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, r
         missing = [axis for axis in ("model", "backend") if axis not in one.values]
         if missing:
             said = ", ".join(f"{axis}: {value}" for axis, value in one.values.items())
-            cure = f"add `{missing[0]}:` here, or let this include match what the axes have"
-            report.add(place, f"the combination {{{said}}} has no {missing[0]}", cure, key=one.include is None)
+            hint = f"add `{missing[0]}:` here, or let this include match what the axes have"
+            report.add(place, f"the combination {{{said}}} has no {missing[0]}", hint, key=one.include is None)
             if one.include is None:
                 return
             continue

@@ -29,7 +29,7 @@ _QUERY = ".cmake/api/v1/query/codemodel-v2"
 _REPLY = ".cmake/api/v1/reply"
 _MARK = "slipway.json"
 
-CURES = {
+HINTS = {
     "CMAKE_C_COMPILER": "install a C and C++ compiler",
     "Cargo is not found": "install Rust (cargo and rustup): the tokenizers are written in it",
     "rustup target add": "add the Rust target that the log names: rustup target add …",
@@ -103,7 +103,7 @@ class Build:
         index = _read(max(replies.glob("index-*.json"), default=replies / "index.json"))
         found = [one for one in (index or {}).get("objects", []) if one["kind"] == "codemodel"]
         if not found:
-            raise StepError("CMake does not say what it builds", where=self.folder, cure="install CMake 3.18 or later")
+            raise StepError("CMake does not say what it builds", where=self.folder, hint="install CMake 3.18 or later")
         model = json.loads((replies / found[0]["jsonFile"]).read_text(encoding="utf-8"))["configurations"][0]
         described = [json.loads((replies / one["jsonFile"]).read_text(encoding="utf-8")) for one in model["targets"]]
         names = {one["id"]: one["name"] for one in described}
@@ -135,9 +135,9 @@ class Build:
             return
         lines = done.output.strip().splitlines()
         errors = [line for line in lines if "error" in line.lower() or "FAILED" in line] or lines
-        cure = next((cure for said, cure in CURES.items() if said in done.output), "the log has all that was said")
+        hint = next((hint for said, hint in HINTS.items() if said in done.output), "the log has all that was said")
         shown = "\n    ".join(line.strip() for line in errors[:8])
-        raise StepError(f"cmake could not {what} {self.source.name}:\n    {shown}", cure=cure, log=self.log)
+        raise StepError(f"cmake could not {what} {self.source.name}:\n    {shown}", hint=hint, log=self.log)
 
 
 def _read(path: Path) -> Json:

@@ -64,7 +64,7 @@ def from_archive(name: str, path: Path, backend: Mapping[str, Json]) -> Library:
         FormatError: it is malformed.
     """
     if not path.is_file():
-        raise StepError(f"lib{name}.a was not made", where=path, cure="see the log of the build")
+        raise StepError(f"lib{name}.a was not made", where=path, hint="see the log of the build")
     return _library(name, read_archive(path.read_bytes(), path.name, skip_apple_double=True), backend)
 
 
@@ -77,7 +77,7 @@ def from_objects(name: str, files: Sequence[Path], backend: Mapping[str, Json]) 
     """
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise StepError(f"{missing[0].name} of {name} was not made", where=missing[0], cure="see the log of the build")
+        raise StepError(f"{missing[0].name} of {name} was not made", where=missing[0], hint="see the log of the build")
     return _library(name, [Member(file.name, file.read_bytes()) for file in files], backend)
 
 
@@ -110,13 +110,13 @@ def _library(name: str, members: Iterable[Member], backend: Mapping[str, Json]) 
         if problem is not None:
             raise StepError(
                 f"{member.name} of lib{name}.a {problem}",
-                cure=f"build it for {backend['triple']}; a `prebuilt` archive must be of that very system",
+                hint=f"build it for {backend['triple']}; a `prebuilt` archive must be of that very system",
             )
         defined.update(c_name(symbol.name, info.format) for symbol in info.defined)
         undefined.update(c_name(symbol.name, info.format) for symbol in info.undefined if not symbol.weak)
         kept.append(Member(_unique(member.name, taken), member.data))
     if not kept:
-        raise StepError(f"lib{name}.a holds no objects", cure="see the log of the build")
+        raise StepError(f"lib{name}.a holds no objects", hint="see the log of the build")
     data = write_archive(kept, "darwin" if backend["format"] == "macho" else "gnu", f"lib{name}.a")
     return Library(name, data, frozenset(defined), frozenset(undefined - defined))
 

@@ -118,15 +118,15 @@ class Emscripten:
         lines = done.output.strip().splitlines()
         errors = [line.strip() for line in lines if "error" in line.lower()] or lines
         missing = _MISSING_HEADER.search(done.output)
-        cure = "the log has all that was said"
+        hint = "the log has all that was said"
         if missing is not None:
-            cure = (
+            hint = (
                 f"{missing[1]} is not in the checkout: fetch its submodules (git submodule update --init --recursive). "
                 "The package apache-tvm has these sources without all of their headers: name a checkout of the release"
             )
         elif "Opaque pointers" in done.output or "Invalid bitcode" in done.output:
-            cure = "emscripten's LLVM is older than the one that wrote these objects: install a newer emsdk"
-        raise StepError(f"emcc could not {what}:\n    " + "\n    ".join(errors[:6]), cure=cure, log=self.log)
+            hint = "emscripten's LLVM is older than the one that wrote these objects: install a newer emsdk"
+        raise StepError(f"emcc could not {what}:\n    " + "\n    ".join(errors[:6]), hint=hint, log=self.log)
 
 
 def _is_fresh(about: Path, words: Sequence[str], blobs: Mapping[Path, str]) -> bool:

@@ -71,14 +71,14 @@ def wanted(
         if project not in _PROJECTS:
             raise StepError(
                 f"the checkout's project is called {project}, which is neither TVM nor mlc_llm",
-                cure="name the CMake targets of its static libraries: `libraries:` in `runtime` of targets.yaml",
+                hint="name the CMake targets of its static libraries: `libraries:` in `runtime` of targets.yaml",
             )
         names = (*_PROJECTS[project], *([_OF_DEVICE[device]] if device in _OF_DEVICE else []))
     lacking = [name for name in needed if name not in targets]
     if lacking:
         raise StepError(
             f"the project {project} has no target {', '.join(lacking)}",
-            cure="check out a release whose CMakeLists.txt has it, with submodules (git submodule update --init "
+            hint="check out a release whose CMakeLists.txt has it, with submodules (git submodule update --init "
             f"--recursive); it has: {', '.join(sorted(targets))}",
         )
     found = [_library(targets[name], targets) for name in names if name in targets]

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.action import Json, Tool
-from pipeline.apple import SDKS, sdk_tool
 from pipeline.errors import StepError, ToolMissing
+from pipeline.platforms import SDKS, sdk_tool
 
 COMMON: Mapping[str, str] = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -82,7 +82,7 @@ def settings(
         return values | {"USE_OPENCL_ENABLE_HOST_PTR": "ON"} | _android(backend, found)
     if platform == "linux":
         return values | _linux(backend, found)
-    raise StepError(f"a runtime for {platform} is not built by CMake", cure="leave the backend out of `runtime`")
+    raise StepError(f"a runtime for {platform} is not built by CMake", hint="leave the backend out of `runtime`")
 
 
 def flags(backend: Mapping[str, Json], *, renamed: Mapping[Path, str], sdk_path: str | None) -> dict[str, str]:
@@ -151,7 +151,7 @@ def _android(backend: Mapping[str, Json], found: Mapping[str, Tool | None]) -> d
     if ndk is None:
         raise ToolMissing(
             f"the runtime of backend {backend['name']} is built with Android's NDK, and there is none",
-            cure="install it (sdkmanager 'ndk;27.2.12479018') and set ANDROID_NDK_HOME, or give `prebuilt:` archives",
+            hint="install it (sdkmanager 'ndk;27.2.12479018') and set ANDROID_NDK_HOME, or give `prebuilt:` archives",
         )
     return {
         "CMAKE_TOOLCHAIN_FILE": str(ndk.path / "build/cmake/android.toolchain.cmake"),
@@ -170,7 +170,7 @@ def _linux(backend: Mapping[str, Json], found: Mapping[str, Tool | None]) -> dic
     if None in compilers or (not native and backend["arch"] != "arm64"):
         raise ToolMissing(
             f"the runtime of backend {backend['name']} ({backend['triple']}) cannot be compiled on this machine",
-            cure=(
+            hint=(
                 "install a C++ compiler (Debian, Ubuntu: apt-get install g++)"
                 if native
                 else "install a cross compiler (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu)"

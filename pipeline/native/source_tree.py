@@ -76,7 +76,7 @@ def read_tree(root: Path) -> SourceTree:
     """
     root = root.resolve()
     if not root.is_dir():
-        raise StepError("there is no such directory", where=root, cure="correct the path of the checkout")
+        raise StepError("there is no such directory", where=root, hint="correct the path of the checkout")
     try:
         files = dict(_of_git(root, ""))
     except SlipwayError:  # no git on this machine, or this is no checkout of it

@@ -86,7 +86,7 @@ def check_closure(library: Library, libraries: Mapping[str, str]) -> Check:
         return proven(
             "closure", f"{len(wanted)} undefined symbols: {ours} in the TVM runtime, {len(wanted) - ours} in the system"
         )
-    return failed("closure", listed([_about(name, library, wanted[name]) for name in missing]), _cure(missing))
+    return failed("closure", listed([_about(name, library, wanted[name]) for name in missing]), _hint(missing))
 
 
 def _about(symbol: str, library: Library, members: tuple[str, ...]) -> str:
@@ -96,7 +96,7 @@ def _about(symbol: str, library: Library, members: tuple[str, ...]) -> str:
     return f"{symbol} is nowhere ({who} asks{hint})"
 
 
-def _cure(missing: list[str]) -> str:
+def _hint(missing: list[str]) -> str:
     if any(name.startswith("TVM") for name in missing):
         return "compile the models and build the runtime with one version of TVM; build/toolchain/*/probe.json names it"
     return "the model needs another library: name it in the backend's system_libraries, or compile it into the model"

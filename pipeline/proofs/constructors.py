@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import link_flags
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, c_name
 from pipeline.errors import SlipwayError
+from pipeline.kits import link_flags
 
 from .links import Flags, Linker, link, no_flags
 from .report import Check, failed, listed, proven
@@ -71,7 +71,7 @@ def check_constructors(
             for each, out in ((flags, "linked"), (no_flags(library.path), "control"))
         )
     except SlipwayError as error:
-        return failed(name, f"the link was refused: {error.what}", error.cure or _REFUSED), None
+        return failed(name, f"the link was refused: {error.what}", error.hint or _REFUSED), None
     wanted = CONSTRUCTORS_PER_MODEL * len(library.models)
     count = f"{whole.constructors}/{wanted} constructors"
     if whole.lost:

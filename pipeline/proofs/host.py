@@ -88,7 +88,7 @@ def check_numbers(
             results = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
         except SlipwayError as error:
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
-            checks.append(failed(name, saw, error.cure or "see the log"))
+            checks.append(failed(name, saw, error.hint or "see the log"))
             continue
         errors = [result["max_abs_error"] for result in results if result["max_abs_error"] is not None]
         if errors:

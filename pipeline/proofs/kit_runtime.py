@@ -118,14 +118,14 @@ def _linked(
     wanted = wanted_symbols(library).keys() - system_symbols(library.backend.platform)
     nowhere = sorted(wanted - defined)
     if nowhere:
-        cure = "the check `runtime` of the backends has the cure: doit verify:" + library.backend.name
-        return failed("runtime", f"the models ask for {listed(nowhere)}, which no library of the kit has", cure)
+        hint = "the check `runtime` of the backends has the hint: doit verify:" + library.backend.name
+        return failed("runtime", f"the models ask for {listed(nowhere)}, which no library of the kit has", hint)
     offered = (system_symbols(library.backend.platform) | needed) - defined
     out = Path(tempfile.mkdtemp(prefix="runtime-", dir=scratch)) / "linked"
     try:
         link(linker, library.backend, Flags(tuple(words)), out, offered=offered, log=log, cwd=cwd)
     except SlipwayError as error:
-        return failed("runtime", f"models and runtime do not link together: {error.what}", error.cure or "see the log")
+        return failed("runtime", f"models and runtime do not link together: {error.what}", error.hint or "see the log")
     info = read_object(out.read_bytes(), out.name)
     left = sorted(wanted & {c_name(symbol.name, info.format) for symbol in info.undefined})
     if left:

@@ -203,8 +203,8 @@ def _try(kit: Kit, name: str, library: Library, words: tuple[str, ...]) -> Itera
     check, linked = check_constructors(
         library, linker, Flags(words), offered=offered, scratch=scratch, log=kit.log, cwd=kit.folder
     )
-    cure = f"{_AGAIN.format(kit.product)}; or: {check.cure}" if check.cure else None
-    yield replace(check, name=name, cure=cure)
+    hint = f"{_AGAIN.format(kit.product)}; or: {check.hint}" if check.hint else None
+    yield replace(check, name=name, hint=hint)
     if linked is not None and library.backend.platform == "android":
         yield replace(check_pages(linked), name=f"pages of {name}")
 

@@ -15,17 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import link_flags
 from pipeline.action import Tool
 from pipeline.binary.symbols import symbol_name
 from pipeline.binary.tbd import write_tbd
+from pipeline.kits import link_flags
 from pipeline.process import run
 
 from .subject import Backend, architecture, same_architecture
 
 _LLD = "install lld (Debian, Ubuntu: apt-get install lld; Fedora: dnf install lld; macOS: {})"
 
-LINKER_CURES = {
+LINKER_HINTS = {
     "ld64.lld": _LLD.format("xcode-select --install"),
     "ld.lld": _LLD.format("brew install lld"),
     "wasm-ld": _LLD.format("brew install lld"),
@@ -81,9 +81,9 @@ def _native_only(tool: Tool) -> bool:
 
 
 def missing_linker(backend: Backend) -> tuple[str, str]:
-    """What to say, and the cure, where `linker_for` found none."""
+    """What to say, and the hint, where `linker_for` found none."""
     names = wanted_linkers(backend)
-    return f"no {' or '.join(names)} found", LINKER_CURES[names[0]]
+    return f"no {' or '.join(names)} found", LINKER_HINTS[names[0]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS, ModelSymbols, c_name, find_models
 from pipeline.errors import FormatError
-from pipeline.link_flags import ANDROID_PAGE_SIZE
+from pipeline.kits.link_flags import ANDROID_PAGE_SIZE
 
 from .report import Check, counted, failed, listed, proven
 from .subject import Library, same_architecture
@@ -28,7 +28,7 @@ def check_members(library: Library) -> Check:
     if not library.members:
         return failed("members", f"{library.path.name} is empty", "rebuild the archive: doit archive:" + backend.name)
     if wrong:
-        return failed("members", listed(wrong), _member_cure(library))
+        return failed("members", listed(wrong), _member_hint(library))
     system = f", {backend.platform} {backend.deployment_target}" if backend.format == "macho" else ""
     return proven("members", f"{len(library.members)} objects, all {backend.format} {backend.arch}{system}")
 
@@ -54,7 +54,7 @@ def _misfit(member: ObjectInfo, library: Library) -> str | None:
     return problem
 
 
-def _member_cure(library: Library) -> str:
+def _member_hint(library: Library) -> str:
     if library.backend.format == "macho":
         return (
             f"give backend {library.backend.name} a triple that carries its version (arm64-apple-ios14.0, "
@@ -78,7 +78,7 @@ def check_symbols(library: Library) -> Check:
     try:
         models = {model.prefix: model for model in find_models(library.members)}
     except FormatError as error:
-        return failed("symbols", error.what, error.cure or _TWICE)
+        return failed("symbols", error.what, error.hint or _TWICE)
     expected = {model.prefix: model for model in library.models}
     if missing := [f"{expected[prefix].subject} ({prefix})" for prefix in expected if prefix not in models]:
         return failed("symbols", f"no library_bin symbol of {listed(missing)}", _MISSING)
@@ -148,8 +148,8 @@ def check_imports(linked: ObjectInfo, offered: AbstractSet[str]) -> Check:
         if (found.module, found.kind) != ("env", "function") or found.name not in offered
     ]
     if strange:
-        cure = (
+        hint = (
             "TVM's web linker does not complain of these, the browser does: compile with the runtime's version of TVM"
         )
-        return failed("imports", f"asks for {listed(strange)}", cure)
+        return failed("imports", f"asks for {listed(strange)}", hint)
     return proven("imports", f"{len(linked.imports)} functions, all of the web runtime or libc")

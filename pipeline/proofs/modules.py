@@ -29,7 +29,7 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
 
     Args:
         folder: the kit.
-        product: its name, for cures.
+        product: its name, for hints.
 
     Yields:
         `modules` and, once those are the right ones, `imports of modules`; nothing where a kit has no modules.
@@ -70,7 +70,7 @@ def _check_imports(folder: Path, described: Sequence[Mapping[str, Json]], produc
     name, total, problems = "imports of modules", 0, []
     backends = sorted({one["backend"] for one in described})
     again = " && ".join(f"doit forget wasm:{backend} && doit wasm:{backend}" for backend in backends)
-    cure = f"{again}; the checkout in `runtime.source` must be of the TVM that compiled the models"
+    hint = f"{again}; the checkout in `runtime.source` must be of the TVM that compiled the models"
     for one in described:
         try:
             module = read_object((folder / one["file"]).read_bytes(), one["file"])
@@ -79,4 +79,4 @@ def _check_imports(folder: Path, described: Sequence[Mapping[str, Json]], produc
         total += sum(wanted.kind == "function" for wanted in module.imports)
         if nowhere := [wanted.name for wanted in missing(module)]:
             problems.append(f"{one['file']} asks for {listed(nowhere)}, which no page has")
-    return failed(name, listed(problems), cure) if problems else proven(name, f"{total} functions, all of the page")
+    return failed(name, listed(problems), hint) if problems else proven(name, f"{total} functions, all of the page")

@@ -26,13 +26,13 @@ class Check:
         name: the question in a word or two, e.g. `constructors`.
         state: `not proven` is for questions this machine cannot answer; it is never a pass.
         saw: the evidence, with numbers and names.
-        cure: what to do, where the state is not `proven`.
+        hint: what to do, where the state is not `proven`.
     """
 
     name: str
     state: State
     saw: str
-    cure: str | None = None
+    hint: str | None = None
 
 
 def proven(name: str, saw: str) -> Check:
@@ -40,19 +40,19 @@ def proven(name: str, saw: str) -> Check:
     return Check(name, "proven", saw)
 
 
-def failed(name: str, saw: str, cure: str) -> Check:
+def failed(name: str, saw: str, hint: str) -> Check:
     """A question answered badly: the artifact is wrong."""
-    return Check(name, "failed", saw, cure)
+    return Check(name, "failed", saw, hint)
 
 
-def not_proven(name: str, saw: str, cure: str) -> Check:
+def not_proven(name: str, saw: str, hint: str) -> Check:
     """A question this machine could not answer, and what it lacks."""
-    return Check(name, "not proven", saw, cure)
+    return Check(name, "not proven", saw, hint)
 
 
 def open_summary(check: Check) -> str:
-    """The line of the summary table for what could not be proven: what was missing, and the short form of the cure."""
-    return f"not proven: {check.saw}" + (f", {check.cure.partition(' (')[0]}" if check.cure else "")
+    """The line of the summary table for what could not be proven: what was missing, and the short form of the hint."""
+    return f"not proven: {check.saw}" + (f", {check.hint.partition(' (')[0]}" if check.hint else "")
 
 
 def listed(things: Sequence[str], most: int = 5) -> str:
@@ -103,11 +103,11 @@ def settle(subject: str, checks: Sequence[Check], *, strict: bool, log: Path) ->
         file.write(report_text(subject, checks, "failed"))
     verdict = "failed" if any(check.state == "failed" for check in fatal) else "could not be made"
     what = f"{len(fatal)} of {len(checks)} checks {verdict}"
-    cures = list(dict.fromkeys(check.cure for check in fatal if check.cure))
+    hints = list(dict.fromkeys(check.hint for check in fatal if check.hint))
     if len(fatal) == 1:
         what += f": {fatal[0].name}: {fatal[0].saw}"
     for check in fatal if len(fatal) > 1 else ():
         what += f"\n  {check.name} ({check.state}): {check.saw}"
-        if check.cure and len(cures) > 1:
-            what += f"\n    cure: {check.cure}"
-    raise VerifyError(what, cure=cures[0] if len(cures) == 1 else None, log=log)
+        if check.hint and len(hints) > 1:
+            what += f"\n    hint: {check.hint}"
+    raise VerifyError(what, hint=hints[0] if len(hints) == 1 else None, log=log)

@@ -53,7 +53,7 @@ class Settings:
                 continue
             match = _ASSIGNMENT.fullmatch(code)
             if not match:
-                raise FormatError(f"no setting: {code!r}", where=f"{name}:{number}", cure="write NAME = value")
+                raise FormatError(f"no setting: {code!r}", where=f"{name}:{number}", hint="write NAME = value")
             conditions = tuple(_CONDITION.findall(match["conditions"]))
             self._assignments.append(_Assignment(match["name"], conditions, match["value"].strip()))
 
@@ -80,7 +80,7 @@ class Settings:
             if value is None:
                 value = given.get(name)
             text = text[: match.start()] + (value or match["default"] or "") + text[match.end() :]
-        raise FormatError(f"{setting} refers to itself in a circle", where=self._name, cure="correct the template")
+        raise FormatError(f"{setting} refers to itself in a circle", where=self._name, hint="correct the template")
 
     def words(self, setting: str, build: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
         """The same, split into words with quotes taken off."""

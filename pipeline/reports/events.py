@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipeline.run.verdict import Outcome
+from pipeline.engine.status import Outcome
 
 
 class Counts:

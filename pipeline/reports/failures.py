@@ -1,7 +1,7 @@
 """What went wrong in a run, as text for its end: one cause once, however many tasks met it, in paths one can click.
 
 The reporter collects failures here and the watchers say their headlines at once. It knows the shape that
-`errors.SlipwayError` gives a message (what, then a cure and a log on lines of their own), and nothing of doit.
+`errors.SlipwayError` gives a message (what, then a hint and a log on lines of their own), and nothing of doit.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.run.verdict import Outcome
+from pipeline.engine.status import Outcome
 
 from .events import Counts, amount
 

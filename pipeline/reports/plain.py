@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from pipeline.run.burst import QUICK
-from pipeline.run.verdict import Outcome
+from pipeline.engine.burst import QUICK
+from pipeline.engine.status import Outcome
 
 from .events import Counts, amount
 from .outlet import Outlet

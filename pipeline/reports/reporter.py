@@ -14,9 +14,9 @@ from typing import Any, TextIO
 
 from doit.exceptions import InvalidTask
 
+from pipeline.engine.status import Outcome
 from pipeline.errors import SlipwayError
-from pipeline.run.verdict import Outcome
-from pipeline.session import Session, current
+from pipeline.project import Session, current
 
 from .events import Counts, Watcher
 from .failures import Failures, shortened

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.run.engine import Engine
+from pipeline.engine.engine import Engine
 
 from .events import size
 

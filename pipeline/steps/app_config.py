@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pipeline import webllm
 from pipeline.action import Job, Json
 from pipeline.compilers import mlc_metadata
 from pipeline.compilers.mlc_memory import memory
 from pipeline.errors import StepError
+from pipeline.kits import webllm
+from pipeline.kits.runtime import FOLDER
 
 from .bundle import link
 from .folders import files
-from .kit_runtime import FOLDER
 
 CHAT_CONFIG = "mlc-chat-config.json"
 NATIVE = "bundle/mlc-app-config.json"
@@ -32,7 +33,7 @@ RESOLVED = "resolve/main/"
 """WebLLM adds this to the address of a model that has nothing of the kind in it, so it is a directory of ours too."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write the records.
 
     Returns:
@@ -56,7 +57,7 @@ def run(job: Job) -> dict[str, Json]:
     return {"models": len(records), "memory": needs, "bundled": bundled}
 
 
-def measured(job: Job, subject: str) -> dict[str, Json] | None:
+def measured(job: Job[Any], subject: str) -> dict[str, Json] | None:
     """Bytes that a model takes, by kind; None where its library says nothing of it."""
     objects = (path.read_bytes() for _, path in files(job.inputs[f"objects:{subject}"]))
     metadata = mlc_metadata.read(objects)
@@ -70,12 +71,12 @@ def _total(subject: str, need: Mapping[str, Json] | None) -> int:
     if need is None:
         raise StepError(
             f"the library of {subject} does not say how much memory it takes",
-            cure="give the variant `estimated_vram_bytes`, which apps want to know",
+            hint="give the variant `estimated_vram_bytes`, which apps want to know",
         )
     return sum(value or 0 for value in need.values())
 
 
-def _native(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
+def _native(job: Job[Any], model: Mapping[str, Json], total: int) -> dict[str, Json]:
     record = {"model_id": model["model_id"], "model_lib": model["model_lib"]}
     if model["bundle_weight"]:
         _ship(job, model["subject"], job.out / "bundle" / model["model_id"])
@@ -87,7 +88,7 @@ def _native(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
     return {**record, "estimated_vram_bytes": total}
 
 
-def _web(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
+def _web(job: Job[Any], model: Mapping[str, Json], total: int) -> dict[str, Json]:
     base, place = job.params["base_url"] or "", f"models/{model['model_id']}/{RESOLVED}"
     if model["bundle_weight"]:
         _ship(job, model["subject"], job.out / place)
@@ -109,22 +110,22 @@ def _web(job: Job, model: Mapping[str, Json], total: int) -> dict[str, Json]:
     )
 
 
-def _ship(job: Job, subject: str, folder: Path) -> None:
+def _ship(job: Job[Any], subject: str, folder: Path) -> None:
     for name, path in files(job.inputs[f"bundle:{subject}"]):
         link(path, folder / name)
 
 
-def _chat(job: Job, subject: str) -> Mapping[str, Json]:
+def _chat(job: Job[Any], subject: str) -> Mapping[str, Json]:
     path = job.inputs[f"config:{subject}"] / CHAT_CONFIG
     try:
         chat = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StepError(
             f"the weights of {subject} have no {CHAT_CONFIG}",
-            cure="name weights in MLC's form; or give it `conv_template` and `quantization`, and they are converted",
+            hint="name weights in MLC's form; or give it `conv_template` and `quantization`, and they are converted",
         ) from None
     except ValueError as bad:
-        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON: {bad}", cure="convert the weights again") from None
+        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON: {bad}", hint="convert the weights again") from None
     if not isinstance(chat, dict):
-        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON object", cure="convert the weights again")
+        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON object", hint="convert the weights again")
     return chat

@@ -11,17 +11,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pipeline import link_flags
 from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.merge import Merged, ModelObjects, merge_objects
 from pipeline.binary.objects import ObjectInfo, read_object
 from pipeline.binary.symbols import ModelSymbols, c_name, find_models
 from pipeline.errors import StepError
+from pipeline.kits import link_flags
+from pipeline.kits.slices import version
 
 from .folders import files
-from .slices import version
 
 ROLE = "objects:"
 """Roles of the inputs are `objects:<subject of the model>`."""
@@ -30,7 +31,7 @@ _SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64"}
 """Mach-O says arm64 where ELF says aarch64: one spelling to compare by."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write `lib<library>.a` and `archive.json`.
 
     Members are in the order of the models' subjects, so that moving lines in targets.yaml changes nothing.
@@ -76,12 +77,12 @@ def read_compiled(model: Mapping[str, Json], folder: Path) -> ModelObjects:
         if member.name.rpartition("/")[2].startswith("._"):
             raise StepError(
                 f"{member.name} of {model['subject']} is an AppleDouble file: macOS made it of extended attributes",
-                cure="pack the objects again with COPYFILE_DISABLE=1 in the environment, then rebuild the model",
+                hint="pack the objects again with COPYFILE_DISABLE=1 in the environment, then rebuild the model",
             )
     if not objects:
         raise StepError(
             f"the compile of {model['subject']} left no object",
-            cure="a prebuilt model needs its two objects (files that end in .o)",
+            hint="a prebuilt model needs its two objects (files that end in .o)",
         )
     return ModelObjects(model["subject"], model["prefix"], objects)
 
@@ -98,7 +99,7 @@ def check_objects(group: ModelObjects, backend: Mapping[str, Json]) -> None:
     for member in group.objects:
         problem = misfit(read_object(member.data, f"{member.name} of {group.model}"), backend)
         if problem:
-            raise StepError(f"backend {backend['name']}: {member.name} of {group.model} {problem}", cure=_cure(backend))
+            raise StepError(f"backend {backend['name']}: {member.name} of {group.model} {problem}", hint=_hint(backend))
 
 
 def misfit(info: ObjectInfo, backend: Mapping[str, Json]) -> str | None:
@@ -130,13 +131,13 @@ def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
         others = ", ".join(repr(prefix) for prefix in sorted(found)) or "none"
         raise StepError(
             f"no object of {group.model} defines {wanted}: an app would not find the model (prefixes found: {others})",
-            cure="compile it with system_lib and this prefix; a prebuilt model needs the `prefix` it was built with",
+            hint="compile it with system_lib and this prefix; a prebuilt model needs the `prefix` it was built with",
         )
     if not model.library_bin.endswith(wanted):
         raise StepError(
             f"{group.model} was compiled by a TVM of generation {model.generation.name}: "
             f"its blob is {model.library_bin}, and runtimes of today look for {wanted}",
-            cure="compile it again with the TVM whose runtime the app links",
+            hint="compile it again with the TVM whose runtime the app links",
         )
 
 
@@ -176,7 +177,7 @@ def _system(text: str | None) -> str | None:
     return ".".join(str(number) for number in numbers[: max(2, len(numbers) - 2)])
 
 
-def _cure(backend: Mapping[str, Json]) -> str:
+def _hint(backend: Mapping[str, Json]) -> str:
     if backend["format"] == "macho":
         return (
             f"its triple is {backend['triple']}, which must carry the deployment target (arm64-apple-ios14.0, "

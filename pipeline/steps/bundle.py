@@ -10,6 +10,7 @@ import os
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.errors import StepError
@@ -17,7 +18,7 @@ from pipeline.errors import StepError
 from .folders import files, sha256
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Link the parameters, and those files of the weights that match a pattern, into one directory.
 
     A pattern that matches nothing is fine, since one list serves many kinds of tokenizer; an empty bundle is not.
@@ -40,13 +41,13 @@ def run(job: Job) -> dict[str, Json]:
             if other is not path and sha256(other) != sha256(path):
                 raise StepError(
                     f"{name} is in the parameters and in the weights of {job.params['model']['subject']}, and differs",
-                    cure=f"narrow the patterns of its bundle ({', '.join(hits)}) so that {name} is taken once",
+                    hint=f"narrow the patterns of its bundle ({', '.join(hits)}) so that {name} is taken once",
                 )
     if not chosen:
         raise StepError(
             f"nothing to bundle for {job.params['model']['subject']}: it has no parameters, and none of its files "
             f"matches {', '.join(patterns) or 'the empty list of patterns'}",
-            cure="name the files an app needs in the model's `bundle`",
+            hint="name the files an app needs in the model's `bundle`",
         )
     copied = sum(not link(path, job.out / name) for name, path in chosen.items())
     size = sum(path.stat().st_size for path in chosen.values())

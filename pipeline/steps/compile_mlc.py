@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pipeline.action import Job, Json
 from pipeline.compilers.mlc_refusals import missing, unknown_architecture
+from pipeline.compilers.shaders import shaders
 from pipeline.errors import StepError
-
-from .shaders import shaders
 
 CONFIG = "mlc-chat-config.json"
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write the objects and `functions.json`.
 
     Returns:
@@ -35,7 +34,7 @@ def run(job: Job) -> dict[str, Json]:
     return cast("dict[str, Json]", worker.call("pipeline.compilers.mlc:compile_model", arguments(job), log=job.log))
 
 
-def arguments(job: Job) -> dict[str, Json]:
+def arguments(job: Job[Any]) -> dict[str, Json]:
     """The arguments of `pipeline.compilers.mlc:compile_model`.
 
     Raises:
@@ -53,7 +52,7 @@ def arguments(job: Job) -> dict[str, Json]:
     if found["quantizations"] is not None and quantization not in found["quantizations"]:
         raise StepError(
             f"toolchain {name} does not know the quantization {quantization!r} of {model['model']}",
-            cure=f"use weights in one that it knows: {', '.join(found['quantizations'])}",
+            hint=f"use weights in one that it knows: {', '.join(found['quantizations'])}",
         )
     return {
         "kind": found["kind"],
@@ -86,9 +85,9 @@ def _read(config: Path, model: str) -> Mapping[str, Json]:
     except FileNotFoundError:
         raise StepError(
             f"the weights of {model} are not in MLC's form: they have no {CONFIG}",
-            cure="name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
+            hint="name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
             "`quantization`, and it is converted",
         ) from None
     except ValueError as bad:
-        raise StepError(f"{CONFIG} of {model} is no JSON: {bad}", cure="convert the weights again") from None
+        raise StepError(f"{CONFIG} of {model} is no JSON: {bad}", hint="convert the weights again") from None
     return chat

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, read_archive
@@ -19,7 +20,7 @@ from pipeline.errors import StepError
 _ARCHIVE = b"!<arch>\n"
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write the objects, and `functions.json` with what they say about their functions.
 
     Raises:
@@ -33,13 +34,13 @@ def run(job: Job) -> dict[str, Json]:
         raise StepError(
             f"this is not the file that targets.yaml pins: its sha256 is {got}, not {wanted}",
             where=path,
-            cure="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
+            hint="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
         )
     prefix = str(job.params["model"]["prefix"])
     objects = _objects(path, data)
     if not objects:
-        cure = "give the tar that mlc_llm or TVM wrote, an archive (.a), or an object (.o)"
-        raise StepError("there is no object file in it", where=path, cure=cure)
+        hint = "give the tar that mlc_llm or TVM wrote, an archive (.a), or an object (.o)"
+        raise StepError("there is no object file in it", where=path, hint=hint)
     for member in objects:
         name = member.name.rpartition("/")[2]
         place = job.out / (name if name.startswith(prefix) else f"{prefix}{name}")

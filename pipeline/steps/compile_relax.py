@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pipeline.action import READS, Job, Json, Stage
-
-from .shaders import shaders
+from pipeline.compilers.shaders import shaders
 
 HOST_BLIND = frozenset({"metal"})
 """Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.
@@ -22,7 +21,7 @@ A CPU is its own host. dlight schedules OpenCL otherwise where the host is Andro
 """
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write the objects and `functions.json`.
 
     Returns:
@@ -46,7 +45,7 @@ def run(job: Job) -> dict[str, Json]:
     return cast("dict[str, Json]", facts)
 
 
-def lowering(job: Job) -> dict[str, Json]:
+def lowering(job: Job[Any]) -> dict[str, Json]:
     """Return the arguments of the shared part: equal for backends that differ in their host only."""
     backend, source, config = job.params["backend"], job.inputs["source"], job.inputs.get("config")
     device = dict(backend["device"])
@@ -73,7 +72,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _read_besides(job: Job) -> list[Path]:
+def _read_besides(job: Job[Any]) -> list[Path]:
     """What the recipe says that it reads; of a directory everything."""
     named = [path for role, path in job.inputs.items() if role.startswith(f"source{READS}")]
     return [file for path in named for file in ([path] if path.is_file() else _files(path))]

@@ -1,18 +1,19 @@
 """Quantizes the tensors of a raw checkpoint into MLC's form, once for all backends and variants that need the same.
 
-`pipeline.run` calls it; the work is done in the toolchain's worker by `pipeline.compilers.mlc_convert`.
+`pipeline.engine` calls it; the work is done in the toolchain's worker by `pipeline.compilers.mlc_convert`.
 """
 
 from __future__ import annotations
 
-from pipeline.action import Job, Json
+from typing import Any
 
-from .raw_checkpoint import convert
+from pipeline.action import Job, Json
+from pipeline.compilers.raw_checkpoint import convert
 
 FUNCTION = "pipeline.compilers.mlc_convert:convert_weight"
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Run `mlc_llm convert_weight`.
 
     Returns:

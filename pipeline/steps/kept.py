@@ -7,11 +7,12 @@ A step that uses one must give the same outputs whatever is in it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job
 
 
-def kept(job: Job, *names: str) -> Path:
+def kept(job: Job[Any], *names: str) -> Path:
     """The directory `build/<names>`, made where it is not there."""
     folder = job.log.absolute().parent.parent.joinpath(*names)
     folder.mkdir(parents=True, exist_ok=True)

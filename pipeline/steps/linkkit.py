@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.action import Job, Json
+from pipeline.kits.kit import Kit, read_kit
+from pipeline.kits.link_json import link_document
+from pipeline.kits.render import Templates
+from pipeline.kits.slices import Slice, version
 
 from .bundle import link
-from .kit_templates import Templates
-from .kits import Kit, read_kit
-from .link_json import link_document
-from .slices import Slice, version
 
 SHARED_HEADER = ("include/{product}.h", "models.h")
 
@@ -48,7 +49,7 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Kind of product -> (file of the kit, template)."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write the archives (an xcframework's have a step of their own), modules, the files of `FILES`, and `link.json`.
 
     Raises:

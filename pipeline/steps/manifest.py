@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.errors import StepError
@@ -24,7 +25,7 @@ _GROUPED = {"bundle": "bundle/"}
 """Kinds of work whose outputs have a directory of their own in `dist/`; all others write to `dist/<subject>`."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write `manifest.json`: `{"schema", "products", "proofs", "files": [{"path", "size", "sha256"}]}`, sorted.
 
     The roles of the inputs are names of actions; each stands for the directory with that action's outputs. Several may
@@ -46,7 +47,7 @@ def run(job: Job) -> dict[str, Json]:
             if entries.setdefault(place, entry) != entry:
                 raise StepError(
                     f"{owners[place]} and {role} both write dist/{place}, and not the same bytes",
-                    cure="give one of them another name in targets.yaml",
+                    hint="give one of them another name in targets.yaml",
                 )
             owners.setdefault(place, role)
         job.services.progress(done + 1, len(inputs), "products")

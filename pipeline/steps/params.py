@@ -5,12 +5,12 @@ The work is done in the toolchain's worker by `pipeline.compilers.parameters`.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from pipeline.action import Job, Json
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write `params_shard_N.bin` and `tensor-cache.json`.
 
     Returns:

@@ -11,15 +11,16 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
-from pipeline.apple import SDKS, sdk_tool
 from pipeline.errors import StepError, ToolMissing
 from pipeline.native import settings
 from pipeline.native.cmake import Build
 from pipeline.native.collect import Library, from_archive, from_objects
 from pipeline.native.libraries import Wanted, wanted
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
+from pipeline.platforms import SDKS, sdk_tool
 from pipeline.process import run as run_program
 
 from .folders import sha256
@@ -32,7 +33,7 @@ PREBUILT = "prebuilt:"
 """Roles of the inputs are `prebuilt:<number>`, in the order of `params["prebuilt"]`."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write the archives and `runtime.json`.
 
     Returns:
@@ -64,7 +65,7 @@ def run(job: Job) -> dict[str, Json]:
     }
 
 
-def _prebuilt(job: Job) -> list[Library]:
+def _prebuilt(job: Job[Any]) -> list[Library]:
     libraries = []
     for number, pinned in enumerate(job.params["prebuilt"]):
         path = job.inputs[f"{PREBUILT}{number}"]
@@ -73,30 +74,30 @@ def _prebuilt(job: Job) -> list[Library]:
             raise StepError(
                 f"it has the SHA-256 {digest}, and targets.yaml says {pinned}",
                 where=path,
-                cure="get the right file, or correct the digest if the change is meant",
+                hint="get the right file, or correct the digest if the change is meant",
             )
         if not (path.name.startswith("lib") and path.suffix == ".a"):
-            raise StepError("it is not called lib<name>.a", where=path, cure="give the static libraries, one file each")
+            raise StepError("it is not called lib<name>.a", where=path, hint="give the static libraries, one file each")
         libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params["backend"]))
     twins = [one.name for n, one in enumerate(libraries) if one.name in {other.name for other in libraries[:n]}]
     if twins:
-        raise StepError(f"two of the prebuilt archives are called lib{twins[0]}.a", cure="name each once")
+        raise StepError(f"two of the prebuilt archives are called lib{twins[0]}.a", hint="name each once")
     return libraries
 
 
-def _built(job: Job) -> tuple[str, list[Library], dict[str, Json]]:
+def _built(job: Job[Any]) -> tuple[str, list[Library], dict[str, Json]]:
     backend = job.params["backend"]
     checkout = job.tools.get(SOURCE)
     if checkout is None:
-        raise StepError("there is no checkout to build the runtime from", cure="correct `runtime.source`")
+        raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
     cmake = job.tools.get("cmake")
     if cmake is None:
-        raise ToolMissing("the runtime is built by CMake, which is not installed", cure="pip install cmake")
+        raise ToolMissing("the runtime is built by CMake, which is not installed", hint="pip install cmake")
     sdk_path = _sdk_path(job)
     home = kept(job, "cmake", backend["name"])
     tree = read_tree(checkout.path)
     if tree.version != checkout.version:
-        raise StepError("the checkout changed a moment ago", where=tree.root, cure="run doit again")
+        raise StepError("the checkout changed a moment ago", where=tree.root, hint="run doit again")
     source = home / "source"
     mirror(tree, source)
     build = Build(cmake.path, source, home / "build", job.log)
@@ -122,7 +123,7 @@ def _collected(library: Wanted, backend: Mapping[str, Json]) -> Library:
     return from_objects(library.name, library.objects, backend)
 
 
-def _sdk_path(job: Job) -> str | None:
+def _sdk_path(job: Job[Any]) -> str | None:
     """The directory of an Apple platform's SDK; None for any other platform.
 
     Raises:
@@ -137,7 +138,7 @@ def _sdk_path(job: Job) -> str | None:
         raise ToolMissing(
             f"the runtime of backend {backend['name']} is built with Xcode's {SDKS[platform]} SDK, which this machine "
             "does not have",
-            cure="build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
+            hint="build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
         )
     said = run_program([tool.path, "-sdk", SDKS[platform], "--show-sdk-path"], log=job.log, env={"SDKROOT": None})
     return said.output.strip()
@@ -156,7 +157,7 @@ def _check_untouched(tree: SourceTree) -> None:
         raise StepError(
             f"{_listed(changed)} changed while the runtime was built",
             where=tree.root,
-            cure="let whoever edits the checkout finish, then run doit again; if it was the build, report it",
+            hint="let whoever edits the checkout finish, then run doit again; if it was the build, report it",
         )
 
 

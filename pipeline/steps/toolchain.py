@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json, Worker
 from pipeline.compilers.mlc_refusals import missing
@@ -27,7 +28,7 @@ COMPILE_CPU = 60.0
 """CPU seconds the smallest compile may take before it counts as hanging, which a bad fork can do."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write `probe.json`, and `freeze.txt` for a toolchain that is not the Python that runs us.
 
     Returns:
@@ -50,7 +51,7 @@ def run(job: Job) -> dict[str, Json]:
     return {**found, "lock": frozen} if "spec" in job.params else found
 
 
-def _worker(job: Job, name: str, fresh: bool) -> Worker:
+def _worker(job: Job[Any], name: str, fresh: bool) -> Worker:
     return job.services.worker(name, fresh=fresh)
 
 
@@ -87,9 +88,9 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Jso
         compiles = works("compiles", COMPILE_CPU)
     found["fork"] = fork
     if not compiles:
-        cure = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway[tvm]'"
+        hint = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway[tvm]'"
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
-        raise StepError(what, cure=cure, log=log)
+        raise StepError(what, hint=hint, log=log)
     found["metal_simdgroup"] = "metal" in found["codegens"] and works("metal_simdgroup", SIMDGROUP_CPU)
     on_path = {"on_path": mlc and name == "current"}
     found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", on_path, log=log)
@@ -99,7 +100,7 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Jso
 
 
 def usable(found: Json, name: str, log: Path) -> None:
-    """Refuse a toolchain that is to run mlc_llm and cannot. It must not be remembered: the cure may change no input.
+    """Refuse a toolchain that is to run mlc_llm and cannot. It must not be remembered: the hint may change no input.
 
     Raises:
         ToolMissing: there is none, or it cannot be imported.
@@ -109,7 +110,7 @@ def usable(found: Json, name: str, log: Path) -> None:
     if found["error"] is not None:
         raise ToolMissing(
             f"mlc_llm of toolchain {name} cannot be imported: {found['error']}",
-            cure="install mlc_llm and a TVM of the same week; the log has the traceback",
+            hint="install mlc_llm and a TVM of the same week; the log has the traceback",
             log=log,
         )
 
@@ -120,7 +121,7 @@ def _agree(name: str, found: dict[str, Json]) -> None:
     if python and library and python != library:
         raise StepError(
             f"toolchain {name}: TVM's Python is {found['tvm']} and its library {found['tvm_library']}",
-            cure="install one version anew (pip install --force-reinstall), and unset PYTHONPATH, TVM_HOME and "
+            hint="install one version anew (pip install --force-reinstall), and unset PYTHONPATH, TVM_HOME and "
             "TVM_LIBRARY_PATH, which mix a checkout with a wheel",
         )
 

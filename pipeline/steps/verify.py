@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
@@ -26,7 +27,7 @@ from pipeline.proofs.kits import (
     check_runtimes,
     check_settings,
 )
-from pipeline.proofs.links import LINKER_CURES, Linker, full_flags, is_native, linker_for, missing_linker
+from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
 from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, settle, write_report
@@ -43,7 +44,7 @@ RUN_CHECKS = "pipeline.compilers.session:run_checks"
 """What workers run. Named here, as the key of an action follows such names in the step's own module only."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write `report.json`.
 
     Returns:
@@ -72,7 +73,7 @@ class Findings:
     models: Mapping[str, str] = field(default_factory=dict)
 
 
-def prove_backend(job: Job, scratch: Path) -> Findings:
+def prove_backend(job: Job[Any], scratch: Path) -> Findings:
     """Ask everything about the archive of a backend: members, symbols, closure, links, and on the host its numbers."""
     params, folder = job.params, job.inputs["archive"]
     backend = Backend.from_params(params["backend"])
@@ -99,7 +100,7 @@ class _Links:
     proven: bool
 
 
-def _prove_links(job: Job, library: Library, runtime: Mapping[str, str], scratch: Path) -> _Links:
+def _prove_links(job: Job[Any], library: Library, runtime: Mapping[str, str], scratch: Path) -> _Links:
     backend, name = library.backend, "constructors"
     linker = linker_for(backend, job.tools)
     if linker is None:
@@ -128,20 +129,22 @@ def _linked(models: int) -> str:
     return f"linked, {count}/{count} constructors; control bites"
 
 
-def _prove_numbers(job: Job, library: Library, runtime: Mapping[str, str], scratch: Path, summary: str) -> Findings:
+def _prove_numbers(
+    job: Job[Any], library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
+) -> Findings:
     """Link for real, run every model, compare."""
     compiler = job.tools.get("cc")
     if compiler is None:
-        lacks = not_proven("numbers", "no C compiler found to link with", LINKER_CURES["cc"])
+        lacks = not_proven("numbers", "no C compiler found to link with", LINKER_HINTS["cc"])
         return Findings([lacks], f"{summary}; not run")
     if len(runtime) < len(("tvm_runtime", "tvm_ffi")):
-        cure = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
-        lacks = not_proven("numbers", "the toolchain has no runtime to run with", cure)
+        hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
+        lacks = not_proven("numbers", "the toolchain has no runtime to run with", hint)
         return Findings([lacks], f"{summary}; not run")
     try:
         shared = link_runnable(library, Linker(compiler, driver=True), runtime, scratch / "runnable.so", log=job.log)
     except StepError as error:
-        wrong = failed("numbers", f"it does not link with the runtime: {error.what}", error.cure or "see the log")
+        wrong = failed("numbers", f"it does not link with the runtime: {error.what}", error.hint or "see the log")
         return Findings([wrong], "failed")
     trials = [_trial(job, model) for model in library.models]
     worker = job.services.worker(job.params.get("toolchain", "current"))
@@ -152,7 +155,7 @@ def _prove_numbers(job: Job, library: Library, runtime: Mapping[str, str], scrat
     return Findings(checks, f"run: max error {max(worst.values()):.1e}; {summary}", models)
 
 
-def _trial(job: Job, model: Model) -> Trial:
+def _trial(job: Job[Any], model: Model) -> Trial:
     """What `run_checks` needs to know of a model."""
     params, inputs = job.params, job.inputs
     check = params["checks"].get(model.subject)
@@ -172,7 +175,7 @@ def _trial(job: Job, model: Model) -> Trial:
     return Trial(model, arguments)
 
 
-def prove_product(job: Job, scratch: Path) -> Findings:
+def prove_product(job: Job[Any], scratch: Path) -> Findings:
     """Ask everything about what an app is given: the bytes in it, its rules, and its own flags."""
     product, kind = job.params["product"], job.params["product_kind"]
     libraries = tuple(_product_library(job, backend) for backend in job.params["backends"])
@@ -197,13 +200,13 @@ def prove_product(job: Job, scratch: Path) -> Findings:
     return Findings(checks, f"{seen}, controls bite")
 
 
-def _product_library(job: Job, params: Mapping[str, Json]) -> Library:
+def _product_library(job: Job[Any], params: Mapping[str, Json]) -> Library:
     folder = job.inputs[ROLE + params["name"]]
     described = json.loads((folder / "archive.json").read_text(encoding="utf-8"))
     return read_library(folder / described["library"], Backend.from_params(params), models_from(described["models"]))
 
 
-def _as_shipped(job: Job, product: str, scratch: Path) -> Path:
+def _as_shipped(job: Job[Any], product: str, scratch: Path) -> Path:
     """The product's folder as under `dist/`, where several actions put their outputs side by side."""
     folder = scratch / product
     folder.mkdir()

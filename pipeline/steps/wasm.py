@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, read_archive
@@ -26,7 +27,7 @@ from .wasm_runtime import find_emscripten
 _FUNCTION = "__tvm_ffi_"
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write one module a model, under the name that `params["models"]` says, and `wasm.json`.
 
     Returns:
@@ -102,7 +103,7 @@ def check_imports(module: Path, objects: Iterable[ObjectInfo]) -> None:
     about = [f"{one.name} (asked for by {', '.join(askers(one.name, objects)) or one.module})" for one in wanted]
     raise StepError(
         f"{module.name} asks the page for {len(wanted)} functions that no page has: {'; '.join(about[:5])}",
-        cure="the checkout in `runtime.source` must be of the TVM (and mlc_llm) that compiled the model: "
+        hint="the checkout in `runtime.source` must be of the TVM (and mlc_llm) that compiled the model: "
         "build/toolchain/*/probe.json names it; a runtime with options of its own may lack what the model calls",
     )
 

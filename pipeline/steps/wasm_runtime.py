@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.errors import StepError, ToolMissing
@@ -38,7 +39,7 @@ EMSCRIPTEN = (
 )
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write one object a source, and `runtime.json`.
 
     Returns:
@@ -51,7 +52,7 @@ def run(job: Job) -> dict[str, Json]:
     emscripten = find_emscripten(job)
     checkout = job.tools.get(SOURCE)
     if checkout is None:
-        raise StepError("there is no checkout to build the runtime from", cure="correct `runtime.source`")
+        raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
     tree = read_tree(checkout.path)
     home = kept(job, "emcc", job.params["backend"]["name"])
     shown = home / "source"
@@ -76,7 +77,7 @@ def run(job: Job) -> dict[str, Json]:
     return {"objects": list(objects), "bytes": sum(one["size"] for one in listed), "emcc": emscripten.version}
 
 
-def find_emscripten(job: Job) -> Emscripten:
+def find_emscripten(job: Job[Any]) -> Emscripten:
     """The job's emcc.
 
     Raises:
@@ -86,7 +87,7 @@ def find_emscripten(job: Job) -> Emscripten:
     if tool is None:
         raise ToolMissing(
             f"backend {job.params['backend']['name']} is linked with emscripten, which is not installed",
-            cure=EMSCRIPTEN,
+            hint=EMSCRIPTEN,
         )
     return Emscripten(tool.path, tool.version, job.log)
 
@@ -104,7 +105,7 @@ def layout(tree: SourceTree, shown: Path) -> tuple[Mapping[str, Path], list[Path
         raise StepError(
             f"the checkout has no {tvm}web/emcc/{missing[0]}.cc",
             where=tree.root,
-            cure="let `runtime.source` name a checkout of TVM, or one of mlc_llm with its submodules (git submodule "
+            hint="let `runtime.source` name a checkout of TVM, or one of mlc_llm with its submodules (git submodule "
             "update --init --recursive)",
         )
     sources = {name: shown / f"{tvm}web/emcc/{name}.cc" for name in OF_TVM}

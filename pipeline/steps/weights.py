@@ -1,15 +1,17 @@
 """The `weights` step: the files of a model, as its source has them, held to `slipway.lock`.
 
-Run by `pipeline.run`. It only translates between a job and `pipeline.weights`; it must not know the graph or the store.
+Run by `pipeline.engine`; translates between a job and `pipeline.weights`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.weights.fetch import fetch, kind_of
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Fill `job.out` with the weights of one model.
 
     Parameters: `{"model", "source", "lock": entry of slipway.lock or null}`; input `path` for a source of that kind.

@@ -12,17 +12,18 @@ import plistlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
 from pipeline.errors import StepError
+from pipeline.kits.runtime import RuntimeLibrary, read_runtime, same_names
+from pipeline.kits.slices import Slice, Thin, slices
+from pipeline.kits.zip import write_zip
 
 from .folders import sha256
-from .kit_runtime import RuntimeLibrary, read_runtime, same_names
-from .slices import Slice, Thin, slices
-from .zipping import write_zip
 
 ROLE = "archive:"
 """Roles of the inputs are `archive:<backend>`."""
@@ -31,7 +32,7 @@ FORMAT_VERSION = "1.0"
 """`XCFrameworkFormatVersion`; 1.1 would say that a library has mergeable metadata, and archives have none."""
 
 
-def run(job: Job) -> dict[str, Json]:
+def run(job: Job[Any]) -> dict[str, Json]:
     """Write `<name>.xcframework/`, `<name>.xcframework.zip` and `<name>.xcframework.zip.checksum` for each library.
 
     The product gives the framework its name, which SwiftPM wants to be that of the binary target. The checksum is what
@@ -93,7 +94,7 @@ def runtime_of(product: str, piece: Slice, inputs: Mapping[str, Path]) -> tuple[
         if name == product:
             raise StepError(
                 f"product {product} has the name of a library of the runtime, and Xcode would mix up lib{name}.a",
-                cure="give the product another name",
+                hint="give the product another name",
             )
         data = join(piece, {backend: libraries[name].data for backend, libraries in thins.items()})
         first = thins[piece.thins[0].backend][name]
@@ -119,15 +120,15 @@ def observe(backend: Mapping[str, Json], data: bytes) -> Thin:
     if len(platforms) != 1:
         what = "no member names its platform" if not platforms else f"its members are for {' and '.join(platforms)}"
         raise StepError(
-            f"the archive of {name} can not be a slice: {what}", cure=f"check the triple of {name}, then {again}"
+            f"the archive of {name} can not be a slice: {what}", hint=f"check the triple of {name}, then {again}"
         )
     if len(architectures) != 1:
-        raise StepError(f"the archive of {name} mixes {' and '.join(architectures)}", cure=again)
+        raise StepError(f"the archive of {name} mixes {' and '.join(architectures)}", hint=again)
     seen, said = (platforms[0], architectures[0]), (backend["platform"], backend["arch"])
     if seen != said:
         raise StepError(
             f"the archive of {name} is for {' '.join(seen)}, and {name} is said to be {' '.join(said)}",
-            cure=f"check the triple of {name} in targets.yaml, then {again}",
+            hint=f"check the triple of {name} in targets.yaml, then {again}",
         )
     return Thin(name, platforms[0], architectures[0], backend["deployment_target"])
 

@@ -16,7 +16,7 @@ import sys
 import zlib
 from typing import Any
 
-from pipeline.mapped import content
+from pipeline.doit_plugin.mapped import content
 
 FORMAT = 2
 """Raised when a journal has another state to write down."""

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 
-from .digest import stamp
+from .stat_cache import stamp
 
 ELSEWHERE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a temporary file may run into that one in the target's own directory does not."""

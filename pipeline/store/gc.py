@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from .litter import sweep
-from .records import Record
+from .action_cache import Record
 from .store import Store
+from .tempfiles import sweep
 
 
 @dataclass(frozen=True, slots=True)

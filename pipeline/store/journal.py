@@ -31,7 +31,7 @@ from itertools import accumulate
 from typing import Any
 
 from . import bookmark
-from .faults import store_error
+from .os_errors import store_error
 
 HEAD = 9
 """Bytes before the payload."""

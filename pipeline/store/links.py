@@ -15,8 +15,8 @@ import fcntl
 import os
 import sys
 
-from .digest import stamp
 from .files import ELSEWHERE, copy_file, name_beside, rename
+from .stat_cache import stamp
 
 FICLONE = 0x40049409
 """`_IOW(0x94, 9, int)` of linux/fs.h."""

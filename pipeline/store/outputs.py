@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from pipeline.errors import StoreError
 
-from .blobs import CHEAP, BlobStore
-from .digest import DigestMemo, stamp, stays_inside
-from .faults import store_error
+from .action_cache import FILE, LINK, PROGRAM, SMALL, SMALL_TOTAL, Output, Record, is_safe_path
+from .cas import CHEAP, BlobStore
 from .files import rename, replace_file
-from .records import FILE, LINK, PROGRAM, SMALL, SMALL_TOTAL, Output, Record, is_safe_path
+from .os_errors import store_error
+from .stat_cache import DigestMemo, stamp, stays_inside
 
 
 class Placed(NamedTuple):
@@ -75,7 +75,7 @@ def take(
         elif os.path.islink(file):
             target, mode = os.readlink(file), LINK
             if not stays_inside(path, target):
-                raise StoreError(f"leads outside the outputs, to {target}", where=file, cure="copy what it points to")
+                raise StoreError(f"leads outside the outputs, to {target}", where=file, hint="copy what it points to")
             data = os.fsencode(target)
         else:
             mode = PROGRAM if os.lstat(file).st_mode & 0o111 else FILE
@@ -105,7 +105,7 @@ def take_bytes(path: str, data: bytes, small: dict[str, bytes], blobs: BlobStore
 def _demand_safe(path: str) -> None:
     if not is_safe_path(path):
         raise StoreError(
-            "an output needs a relative path without '..'", where=path, cure="correct the step that wrote it"
+            "an output needs a relative path without '..'", where=path, hint="correct the step that wrote it"
         )
 
 
@@ -138,7 +138,7 @@ def _read_small(file: str, limit: int, *, stamped: bool) -> tuple[bytes, os.stat
     finally:
         os.close(fd)
     if len(data) != state.st_size:
-        raise StoreError("is still being written", where=file, cure="run doit again")
+        raise StoreError("is still being written", where=file, hint="run doit again")
     return data, state, mtime
 
 
@@ -274,7 +274,7 @@ def _write_symlink(path: str, target: str, data: bytes, temporary: str) -> None:
     leads_to = os.fsdecode(data)
     if not stays_inside(path, leads_to):
         raise StoreError(
-            f"a symlink in the store leads outside, to {leads_to}", where=target, cure="run: doit cache verify"
+            f"a symlink in the store leads outside, to {leads_to}", where=target, hint="run: doit cache verify"
         )
     os.makedirs(os.path.dirname(temporary), exist_ok=True)
     os.symlink(leads_to, temporary)

@@ -23,12 +23,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.errors import StoreError
 
-from .actionresult import pack, unpack
-from .blobs import EMPTY
-from .digest import CHUNK
-from .faults import Note, store_error
+from .action_cache import Record, decode, key_of
+from .action_result import pack, unpack
+from .cas import EMPTY
 from .files import write_file
-from .records import Record, decode, key_of
+from .os_errors import Note, store_error
+from .stat_cache import CHUNK
 
 if TYPE_CHECKING:
     import httpx
@@ -97,7 +97,7 @@ class Remote:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise StoreError(
-                "SLIPWAY_REMOTE is not a URL of http or https", cure="e.g. https://cache.example.org/slipway"
+                "SLIPWAY_REMOTE is not a URL of http or https", hint="e.g. https://cache.example.org/slipway"
             )
         self.write = write
         self.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))

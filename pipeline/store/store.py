@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pipeline.errors import StoreError
 
 from . import outputs
-from .blobs import BlobStore
-from .digest import DigestMemo, walk
-from .faults import Note, StrPath, store_error
-from .records import Output, Record, RecordStore
+from .action_cache import Output, Record, RecordStore
+from .cas import BlobStore
+from .os_errors import Note, StrPath, store_error
+from .stat_cache import DigestMemo, walk
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -145,7 +145,7 @@ class Store:
         """
         if self.read_only:
             raise StoreError(
-                "the store is read-only", where=self.root, cure="build without --from-store-only, or with another store"
+                "the store is read-only", where=self.root, hint="build without --from-store-only, or with another store"
             )
         self._share(create=True)
         if not isinstance(files, Mapping):
@@ -231,13 +231,13 @@ class Store:
         """
         self._share(create=True)
         if self._shared is None:
-            raise StoreError("the store is read-only", where=self.root, cure="make it writable for you")
+            raise StoreError("the store is read-only", where=self.root, hint="make it writable for you")
         try:
             fcntl.flock(self._shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             # A failed conversion may have lost the shared lock as well.
             fcntl.flock(self._shared, fcntl.LOCK_SH)
-            raise StoreError("another doit is using the store", where=self.root, cure="wait for it to end") from None
+            raise StoreError("another doit is using the store", where=self.root, hint="wait for it to end") from None
 
     def end_as_a_copy(self) -> None:
         """Write down what was learnt, in a forked process: the other one closes the store."""

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 
-from .digest import hash_file
-from .faults import StrPath, store_error
-from .records import Record, key_of
+from .action_cache import Record, key_of
+from .os_errors import StrPath, store_error
+from .stat_cache import hash_file
 from .store import Store
 
 
@@ -48,7 +48,7 @@ def open_source(root: StrPath, note: list[str]) -> Store:
     path = os.fspath(root)
     if not any(Path(path, name).is_file() for name in ("records", "lock")):
         raise StoreError(
-            "there is no store", where=path, cure="name a directory that `doit cache export` made, or a build/store"
+            "there is no store", where=path, hint="name a directory that `doit cache export` made, or a build/store"
         )
     return Store(path, read_only=True, note=note.append)
 

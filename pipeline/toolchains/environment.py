@@ -99,7 +99,7 @@ class Environment:
             raise ToolMissing(
                 f"toolchain {self.toolchain.name}: its source is no checkout of mlc-llm, for it has no python/mlc_llm",
                 where=self.source,
-                cure="let `source` name the directory that `git clone` of mlc-llm made",
+                hint="let `source` name the directory that `git clone` of mlc-llm made",
             )
         return (folder,)
 
@@ -148,7 +148,7 @@ class Environment:
             raise ToolMissing(
                 f"toolchain {self.toolchain.name}: there is no Python at {self.python}",
                 where=self.toolchain.where,
-                cure="let `path` name a virtual environment, or the interpreter in it",
+                hint="let `path` name a virtual environment, or the interpreter in it",
             )
         return self.python
 

@@ -64,19 +64,19 @@ def install(
         try:
             run([*base, *what], log=log, cwd=cwd, env=_CLEAN)
         except StepError as error:
-            raise StepError(f"toolchain {toolchain.name}: {error.what}", cure=_cure(frozen), log=log) from None
+            raise StepError(f"toolchain {toolchain.name}: {error.what}", hint=_hint(frozen), log=log) from None
     got = _frozen(run(freeze, log=log, cwd=cwd, env=_CLEAN).output.splitlines())
     missing = sorted(set(frozen or ()) - set(got))
     if missing:
         raise StepError(
             f"toolchain {toolchain.name} was to have {', '.join(missing)}, as slipway.lock says, and has not",
-            cure=_cure(frozen),
+            hint=_hint(frozen),
             log=log,
         )
     return tuple(frozen) if frozen is not None else got
 
 
-def _cure(frozen: Sequence[str] | None) -> str:
+def _hint(frozen: Sequence[str] | None) -> str:
     if frozen is None:
         return "check its requirements and find_links in targets.yaml, and that pip's index has them (pip config list)"
     return "a version that its index no longer has: delete the toolchain's entry from slipway.lock and run doit again"
@@ -100,7 +100,7 @@ def _interpreter(toolchain: Toolchain) -> str:
             f"toolchain {toolchain.name} asks for Python {toolchain.python}, and there is no "
             f"python{toolchain.python} on PATH",
             where=toolchain.where,
-            cure=f"install it, or uv (which brings its own), or ask for this one: {here}",
+            hint=f"install it, or uv (which brings its own), or ask for this one: {here}",
         )
     return found
 

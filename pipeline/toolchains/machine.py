@@ -21,14 +21,14 @@ class Help:
         name: as in keys; see `run.tools`.
         title: for people.
         cost: what is lost without it.
-        cure: how to get it.
+        hint: how to get it.
         only: `sys.platform` where it can be had at all; None for anywhere.
     """
 
     name: str
     title: str
     cost: str
-    cure: str
+    hint: str
     only: str | None = None
 
 
@@ -88,9 +88,9 @@ class Finding:
     tool: Tool | None
 
     @property
-    def cure(self) -> str:
+    def hint(self) -> str:
         """How to get it on this kind of machine."""
-        return self.help.cure if self.help.only in (None, sys.platform) else "take a Mac; nothing else has it"
+        return self.help.hint if self.help.only in (None, sys.platform) else "take a Mac; nothing else has it"
 
 
 def look(find: Callable[[str], Tool | None]) -> list[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.action import Action, Tool
 
@@ -49,16 +50,16 @@ class Need:
         made: what cannot be made, e.g. `the runtime of`.
         backends: for which.
         tool: what people call it.
-        cure: how to get it, or to do without.
+        hint: how to get it, or to do without.
     """
 
     made: str
     backends: tuple[str, ...]
     tool: str
-    cure: str
+    hint: str
 
 
-def missing(actions: Iterable[Action], find: Callable[[str], Tool | None], *, rust: bool = False) -> list[Need]:
+def missing(actions: Iterable[Action[Any]], find: Callable[[str], Tool | None], *, rust: bool = False) -> list[Need]:
     """What is not here and has to be, each tool once.
 
     Args:
@@ -77,7 +78,7 @@ def missing(actions: Iterable[Action], find: Callable[[str], Tool | None], *, ru
     return [Need(made, tuple(backends), *_TOOLS[name]) for (made, name), backends in found.items()]
 
 
-def _needed(action: Action, *, rust: bool) -> Iterator[str]:
+def _needed(action: Action[Any], *, rust: bool) -> Iterator[str]:
     if action.step not in _STEPS:
         return
     yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS)

@@ -36,7 +36,7 @@ def choose(names: Iterable[str], *, subdir: str | None, patterns: Sequence[str],
         raise DownloadError(
             f"no directory {prefix[:-1]!r} in it" if prefix else "no files in it",
             where=where,
-            cure=f"correct `subdir` in targets.yaml{_nearest(prefix[:-1], folders)}" if prefix else _EMPTY,
+            hint=f"correct `subdir` in targets.yaml{_nearest(prefix[:-1], folders)}" if prefix else _EMPTY,
         )
     if not patterns:
         return below
@@ -45,7 +45,7 @@ def choose(names: Iterable[str], *, subdir: str | None, patterns: Sequence[str],
             raise DownloadError(
                 f"no file matches {pattern!r}" + (f" under {prefix[:-1]!r}" if prefix else ""),
                 where=where,
-                cure=f"correct `files` in targets.yaml{_nearest(pattern, below.values())}",
+                hint=f"correct `files` in targets.yaml{_nearest(pattern, below.values())}",
             )
     return {name: path for name, path in below.items() if any(fnmatchcase(path, pattern) for pattern in patterns)}
 

@@ -99,7 +99,7 @@ def download(
             raise DownloadError(
                 f"is not what was promised: expected sha256 {sha256}, got {got.sha256} ({got.size} bytes)",
                 where=part.where,
-                cure="nothing was replaced. If the new content is wanted, correct `sha256` in targets.yaml, "
+                hint="nothing was replaced. If the new content is wanted, correct `sha256` in targets.yaml, "
                 "or delete the model's entry from slipway.lock, and run doit again",
             )
         part.data.replace(target)
@@ -121,7 +121,7 @@ def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], 
                 raise DownloadError(
                     f"could not be downloaded in {failures} attempts: {problem}",
                     where=part.where,
-                    cure="check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit again",
+                    hint="check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit again",
                 ) from None
             pause = patience.first_wait * 2 ** (failures - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (not a secret)
             sleep(min(patience.longest_wait, max(pause, problem.wait or 0)))
@@ -221,7 +221,7 @@ def _require_space(directory: Path, wanted: int) -> None:
         raise StoreError(
             f"no space left: {wanted} bytes are to come and {free} are free",
             where=directory,
-            cure="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
+            hint="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
         )
 
 
@@ -240,7 +240,7 @@ def _refuse(response: httpx.Response, where: str) -> None:
         raise _AgainError(f"HTTP status {status}", float(asked) if asked.isdecimal() else None)
     if response.is_success:
         return
-    cures = {
+    hints = {
         401: "it wants a login: put one for this host in ~/.netrc",
         403: "the server does not allow it: check the address, and the login for this host in ~/.netrc",
         404: "check `url` in targets.yaml: the server does not have it",
@@ -248,7 +248,7 @@ def _refuse(response: httpx.Response, where: str) -> None:
         410: "check `url` in targets.yaml: it was there and is gone for good",
     }
     raise DownloadError(
-        f"HTTP status {status}", where=where, cure=cures.get(status, "check `url` in targets.yaml in a browser")
+        f"HTTP status {status}", where=where, hint=hints.get(status, "check `url` in targets.yaml in a browser")
     )
 
 
@@ -265,13 +265,13 @@ def _transport(where: str) -> Iterator[None]:
             raise DownloadError(
                 f"the server's certificate is not trusted: {text}",
                 where=where,
-                cure="set SSL_CERT_FILE to the certificates of your organisation",
+                hint="set SSL_CERT_FILE to the certificates of your organisation",
             ) from None
         if isinstance(problem, httpx.UnsupportedProtocol):
-            raise DownloadError(text, where=where, cure="use an http or https URL") from None
+            raise DownloadError(text, where=where, hint="use an http or https URL") from None
         raise _AgainError(text) from None
     except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.DecodingError) as problem:
-        raise DownloadError(redact(str(problem)), where=where, cure="check `url` in targets.yaml") from None
+        raise DownloadError(redact(str(problem)), where=where, hint="check `url` in targets.yaml") from None
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Entry:
 
     @staticmethod
     def from_json(value: Json) -> Entry:
-        """Rebuild an entry from `to_json`; `pipeline.weights.lock` has validated what comes from a file."""
+        """Rebuild an entry from `to_json`; `pipeline.plan.lockfile` has validated what comes from a file."""
         files = {path: FileDigest(size=item["size"], sha256=item["sha256"]) for path, item in value["files"].items()}
         return Entry(source=value["source"], resolved=value["resolved"], files=files)
 

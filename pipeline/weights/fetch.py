@@ -36,7 +36,7 @@ def kind_of(source: Mapping[str, Json]) -> str:
     if len(kinds) != 1 or kinds[0] not in _SOURCES:
         raise DownloadError(
             f"weights come from exactly one of {', '.join(_SOURCES)}, not {', '.join(kinds) or 'nothing'}",
-            cure="correct `weights` in targets.yaml",
+            hint="correct `weights` in targets.yaml",
         )
     return kinds[0]
 
@@ -94,7 +94,7 @@ def _deliver(arrived: Arrived, request: Request, out: Path, where: str) -> dict[
     for path, file in sorted(arrived.files.items()):
         problem = unsafe_path(path)
         if problem:
-            raise DownloadError(f"the file name {path!r} {problem}", where=where, cure="do not use this source")
+            raise DownloadError(f"the file name {path!r} {problem}", where=where, hint="do not use this source")
         if arrived.ours:
             digests[path] = digest_file(file)
         else:  # it may change under us, so what counts is the copy
@@ -125,7 +125,7 @@ def _compare(request: Request, arrived: Arrived, got: Mapping[str, FileDigest], 
             f"the weights of {request.model} are not what slipway.lock promises:\n    "
             + "\n    ".join([*found[:_SHOWN], *more]),
             where=where,
-            cure="nothing was replaced. If the new content is wanted, delete the entry "
+            hint="nothing was replaced. If the new content is wanted, delete the entry "
             f"{request.model!r} from slipway.lock and run doit again{copies}",
             log=request.log,
         )
@@ -139,7 +139,7 @@ def _compare_promised(arrived: Arrived, got: Mapping[str, FileDigest], where: st
                 f"{path} arrived damaged: the server says sha256 {promise.sha256 or 'unknown'} ({promise.size} bytes), "
                 f"this is {have.sha256} ({have.size} bytes)",
                 where=where,
-                cure=f"delete {arrived.files[path]} and run doit again",
+                hint=f"delete {arrived.files[path]} and run doit again",
             )
 
 

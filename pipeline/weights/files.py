@@ -93,7 +93,7 @@ def _cloned(source: Path, target: Path) -> bool:
 
 @contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn what a full or closed disk says into a `StoreError` that names the place and the cure."""
+    """Turn what a full or closed disk says into a `StoreError` that names the place and the hint."""
     try:
         yield
     except OSError as problem:
@@ -102,12 +102,12 @@ def disk_errors(where: Path) -> Iterator[None]:
             raise StoreError(
                 "no space left while writing weights",
                 where=str(place_of),
-                cure="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
+                hint="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
             ) from problem
         if problem.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
             raise StoreError(
                 f"cannot be used: {problem.strerror}",
                 where=str(place_of),
-                cure="make it readable and writable, or set SLIPWAY_CACHE to a directory that is",
+                hint="make it readable and writable, or set SLIPWAY_CACHE to a directory that is",
             ) from problem
         raise

@@ -133,16 +133,16 @@ def _failure(kind: str, text: str, where: str, log: Path) -> SlipwayError:
         return StoreError(
             f"the hub's cache cannot be written: {text}",
             where=where,
-            cure="free some space and make it writable, or set HF_HUB_CACHE to a directory that is",
+            hint="free some space and make it writable, or set HF_HUB_CACHE to a directory that is",
         )
     if kind == "module":
-        return ToolMissing(f"huggingface_hub cannot be imported: {text}", cure="pip install huggingface_hub", log=log)
+        return ToolMissing(f"huggingface_hub cannot be imported: {text}", hint="pip install huggingface_hub", log=log)
     token = (
         "set HF_TOKEN to a token that may read it"
         if not os.environ.get("HF_TOKEN")
         else "HF_TOKEN is set, but may not read it: check the token"
     )
-    what, cure = {
+    what, hint = {
         "gated": (
             "the hub does not let you read this repository",
             f"accept its terms on the hub's page of the model, and {token}",
@@ -164,7 +164,7 @@ def _failure(kind: str, text: str, where: str, log: Path) -> SlipwayError:
             "check the network, HTTPS_PROXY and HF_ENDPOINT; what has arrived is kept, run doit again",
         ),
     }.get(kind, (f"the hub's library failed: {text}", "check the log, and `hf` in targets.yaml"))
-    return DownloadError(what, where=where, cure=cure, log=log)
+    return DownloadError(what, where=where, hint=hint, log=log)
 
 
 @contextmanager

@@ -24,14 +24,14 @@ def fetch(request: Request) -> Arrived:
     """
     root = request.local
     if root is None:
-        raise DownloadError("a `path` source without a path", where=request.model, cure="set `path` in targets.yaml")
+        raise DownloadError("a `path` source without a path", where=request.model, hint="set `path` in targets.yaml")
     if not root.exists():
         siblings = [child.name for child in root.parent.iterdir()] if root.parent.is_dir() else []
         guess = nearest(root.name, siblings)
         raise DownloadError(
             f"the weights of {request.model} are not there",
             where=root,
-            cure="correct `path` in targets.yaml" + (f"; did you mean {root.with_name(guess)}?" if guess else ""),
+            hint="correct `path` in targets.yaml" + (f"; did you mean {root.with_name(guess)}?" if guess else ""),
         )
     if not root.is_dir():
         _check(root)
@@ -48,7 +48,7 @@ def fetch(request: Request) -> Arrived:
 def _walk(directory: Path, above: frozenset[str]) -> Iterator[Path]:
     here = os.path.realpath(directory)
     if here in above:
-        raise DownloadError("a link leads back to a directory above it", where=directory, cure="remove the link")
+        raise DownloadError("a link leads back to a directory above it", where=directory, hint="remove the link")
     for child in sorted(directory.iterdir()):
         if child.is_dir():
             yield from _walk(child, above | {here})
@@ -58,6 +58,6 @@ def _walk(directory: Path, above: frozenset[str]) -> Iterator[Path]:
 
 def _check(path: Path) -> None:
     if not path.exists():
-        raise DownloadError("a link that leads nowhere", where=path, cure="restore the file it points at, or remove it")
+        raise DownloadError("a link that leads nowhere", where=path, hint="restore the file it points at, or remove it")
     if not path.is_file():
-        raise DownloadError("is not a plain file", where=path, cure="leave only files in the directory of weights")
+        raise DownloadError("is not a plain file", where=path, hint="leave only files in the directory of weights")

@@ -64,7 +64,7 @@ def _asked_for(request: Request) -> tuple[str, str | None]:
     package = str(request.source["package"])
     if not _NAME.fullmatch(package):
         raise DownloadError(
-            f"{package!r} is not a name of a package", where=request.model, cure="correct `package` in targets.yaml"
+            f"{package!r} is not a name of a package", where=request.model, hint="correct `package` in targets.yaml"
         )
     wanted = request.locked.resolved if request.locked else request.source.get("version")
     if wanted is None:
@@ -73,7 +73,7 @@ def _asked_for(request: Request) -> tuple[str, str | None]:
         return package, str(Version(str(wanted)))
     except InvalidVersion:
         raise DownloadError(
-            f"{wanted!r} is not a version", where=f"package {package}", cure="correct `version` in targets.yaml"
+            f"{wanted!r} is not a version", where=f"package {package}", hint="correct `version` in targets.yaml"
         ) from None
 
 
@@ -103,13 +103,13 @@ def _failure(said: str, package: str, version: str | None, where: str, log: Path
     """Say in our words what pip said in many."""
     if "No module named pip" in said:
         return ToolMissing(
-            f"{sys.executable} has no pip", where=where, cure="install it: python -m ensurepip, or pip of your system"
+            f"{sys.executable} has no pip", where=where, hint="install it: python -m ensurepip, or pip of your system"
         )
     if "No space left on device" in said:
         return StoreError(
             "no space left while pip downloads",
             where=where,
-            cure="free some space, or set TMPDIR, PIP_CACHE_DIR and SLIPWAY_CACHE to directories on a larger disk",
+            hint="free some space, or set TMPDIR, PIP_CACHE_DIR and SLIPWAY_CACHE to directories on a larger disk",
         )
     listed = _VERSIONS.search(said)
     versions = [v.strip() for v in listed.group(1).split(",")] if listed else []
@@ -118,21 +118,21 @@ def _failure(said: str, package: str, version: str | None, where: str, log: Path
         return DownloadError(
             "there is no wheel of that version",
             where=where,
-            cure=f"did you mean {guess}? There are: {', '.join(versions[-8:])}",
+            hint=f"did you mean {guess}? There are: {', '.join(versions[-8:])}",
             log=log,
         )
     if any(sign in said for sign in _NO_NETWORK):
         return DownloadError(
             "pip could not reach the package index",
             where=where,
-            cure="check the network and pip's settings (pip config list: index, proxy, certificate); run doit again",
+            hint="check the network and pip's settings (pip config list: index, proxy, certificate); run doit again",
             log=log,
         )
     if versions == ["none"] or "No matching distribution" in said:
         return DownloadError(
             f"the package index has no wheel of {package!r}",
             where=where,
-            cure="check the name, and that pip's index (pip config list) is reachable and has a wheel for this Python",
+            hint="check the name, and that pip's index (pip config list) is reachable and has a wheel for this Python",
             log=log,
         )
     tail = "\n    ".join(redact(said).strip().splitlines()[-5:])

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from pipeline.action import Json
+from pipeline.plan.lockfile import read_lock, write_lock_entry
 
 from .cache import DownloadCache
 from .fetch import fetch, kind_of
-from .lock import read_lock, write_lock_entry
 
 ModelProgress = Callable[[str, float, float | None], None]
 """Called with the model, the bytes done, and the bytes there are in all (None: not known)."""

@@ -25,7 +25,7 @@ from .files import unsafe_path
 SUFFIXES = (".zip", ".whl", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Names that mean an archive this module can read."""
 
-_CURE = "do not use this archive: ask its publisher, or name only the files you need with `files` in targets.yaml"
+_HINT = "do not use this archive: ask its publisher, or name only the files you need with `files` in targets.yaml"
 _MEMBERS = 100_000
 _ALWAYS_FINE = 1 << 30
 _RATIO = 200
@@ -126,9 +126,9 @@ def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[st
             path = chosen[name]
             problem = unsafe_path(name) or unsafe_path(path)
             if problem:
-                raise DownloadError(f"the member {name!r} {problem}", where=where, cure=_CURE)
+                raise DownloadError(f"the member {name!r} {problem}", where=where, hint=_HINT)
             if path in extracted:
-                raise DownloadError(f"two members would become {path!r}", where=where, cure=_CURE)
+                raise DownloadError(f"two members would become {path!r}", where=where, hint=_HINT)
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with reader.open(name) as source, target.open("xb") as file:
@@ -147,12 +147,12 @@ def _surveyed(reader: _Reader, packed: int, where: str) -> dict[str, _Member]:
             raise DownloadError(
                 f"unpacks to more than {limit} bytes or {_MEMBERS} members, out of {packed} bytes: a bomb",
                 where=where,
-                cure=_CURE,
+                hint=_HINT,
             )
         if member.kind == "directory":
             continue
         if member.name in found:
-            raise DownloadError(f"has two members named {member.name!r}", where=where, cure=_CURE)
+            raise DownloadError(f"has two members named {member.name!r}", where=where, hint=_HINT)
         found[member.name] = member
     return found
 
@@ -164,7 +164,7 @@ def _refuse_special(members: Mapping[str, _Member], chosen: Mapping[str, str], w
     folders = {name.rpartition("/")[0] for name in chosen}
     for name, member in members.items():
         if member.kind != "file" and (everything or name.rpartition("/")[0] in folders):
-            raise DownloadError(f"the member {name!r} is {member.kind}, not a plain file", where=where, cure=_CURE)
+            raise DownloadError(f"the member {name!r} is {member.kind}, not a plain file", where=where, hint=_HINT)
 
 
 @contextmanager
@@ -190,5 +190,5 @@ def _opened(archive: Path, where: str) -> Iterator[_Reader]:
         raise DownloadError(
             f"is not a zip or tar archive, or is damaged: {str(problem).partition(':')[0]}",
             where=where,
-            cure="check the URL; an error page of a server also ends up here",
+            hint="check the URL; an error page of a server also ends up here",
         ) from problem

@@ -40,7 +40,7 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
         raise DownloadError(
             "`files` and `subdir` need an archive or a URL that ends in /",
             where=where,
-            cure="remove them from targets.yaml, or correct `url`",
+            hint="remove them from targets.yaml, or correct `url`",
         )
     locked = request.locked.files if request.locked and not unpack else {}
     promised = request.source.get("sha256") or (locked[name].sha256 if name in locked else None)
@@ -67,10 +67,10 @@ def _parts(url: str, where: str) -> str:
         host, parts = None, urlsplit("")
     if parts.scheme not in {"http", "https"} or not host:
         raise DownloadError(
-            "is not an http or https URL", where=where, cure="correct `url` in targets.yaml, or use `path` for a file"
+            "is not an http or https URL", where=where, hint="correct `url` in targets.yaml, or use `path` for a file"
         )
     if not parts.path:
-        raise DownloadError("names no file", where=where, cure="correct `url` in targets.yaml")
+        raise DownloadError("names no file", where=where, hint="correct `url` in targets.yaml")
     return parts.path
 
 
@@ -80,7 +80,7 @@ def _each(request: Request, base: str, where: str, patience: Patience) -> dict[s
         raise DownloadError(
             "a URL that ends in / needs `files`, and no `sha256`",
             where=where,
-            cure="list the names to download below it in `files` in targets.yaml (slipway.lock holds their digests)",
+            hint="list the names to download below it in `files` in targets.yaml (slipway.lock holds their digests)",
         )
     got: dict[str, Path] = {}
     address, question, query = base.partition("?")
@@ -89,7 +89,7 @@ def _each(request: Request, base: str, where: str, patience: Patience) -> dict[s
     for number, name in enumerate(dict.fromkeys(str(name) for name in names)):
         problem = unsafe_path(name) or ("is a pattern, not a name" if set(name) & set("*?[") else None)
         if problem:
-            raise DownloadError(f"the name {name!r} {problem}", where=where, cure="correct `files` in targets.yaml")
+            raise DownloadError(f"the name {name!r} {problem}", where=where, hint="correct `files` in targets.yaml")
         file = request.scratch / str(number)
         locked = request.locked.files.get(name) if request.locked else None
         sha256 = locked.sha256 if locked else None

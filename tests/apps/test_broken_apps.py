@@ -1,4 +1,4 @@
-"""An app from a correct link passes, and each way to break that link is told apart, with its own cure."""
+"""An app from a correct link passes, and each way to break that link is told apart, with its own hint."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def wrong(report):
     return {check.check: check for check in report.checks if check.state == "wrong"}
 
 
-def cures(report):
-    return {model.cure for model in report.models}
+def hints(report):
+    return {model.hint for model in report.models}
 
 
 def test_an_ipa_of_a_correct_link_passes(good_program, tmp_path, verify):
@@ -44,9 +44,9 @@ def test_1_without_force_load_no_constructor_and_no_symbol_is_left(linker, tmp_p
     report = verify(write_ipa(tmp_path / "Chat.ipa", app(link.link(force_load=False, runtime=link.runtime()))))
     assert not report.ok
     assert states(report) == dict.fromkeys(MODELS, "not-linked")
-    (cure,) = cures(report)
-    assert "-force_load" in cure
-    assert "OTHER_LDFLAGS[sdk=iphoneos*]" in cure
+    (hint,) = hints(report)
+    assert "-force_load" in hint
+    assert "OTHER_LDFLAGS[sdk=iphoneos*]" in hint
     assert not wrong(report)
 
 
@@ -62,9 +62,9 @@ def test_2_a_stripped_app_still_registers_its_models(linker, tmp_path, verify):
     assert states(report) == dict.fromkeys(MODELS, "stripped")
     assert all(m.evidence.registers and not m.evidence.visible for m in report.models)
     for model, symbol in zip(report.models, SYMBOLS, strict=True):
-        assert "STRIP_STYLE = non-global" in model.cure
-        assert "STRIP_INSTALLED_PRODUCT = NO" in model.cure
-        assert symbol in model.cure
+        assert "STRIP_STYLE = non-global" in model.hint
+        assert "STRIP_INSTALLED_PRODUCT = NO" in model.hint
+        assert symbol in model.hint
     assert verify(path, allow_stripped=True).ok
 
 
@@ -90,8 +90,8 @@ def test_3_one_constructor_lost(linker, tmp_path, verify, *, symbols, blob, lost
     for model, symbol, context in zip(report.models, SYMBOLS, CONTEXTS, strict=True):
         assert (model.evidence.blob, model.evidence.host) == (blob, not blob)
         assert lost in model.saw
-        assert "-force_load" in model.cure
-        assert f"-Wl,-u,{symbol} -Wl,-u,{context}" in model.cure
+        assert "-force_load" in model.hint
+        assert f"-Wl,-u,{symbol} -Wl,-u,{context}" in model.hint
 
 
 def test_4_a_wrong_model_lib_is_answered_with_the_nearest(good_program, tmp_path, verify, config):
@@ -100,14 +100,14 @@ def test_4_a_wrong_model_lib_is_answered_with_the_nearest(good_program, tmp_path
     assert states(report) == {"tiny_model_a_": "alive", "tiny_model_x_": "wrong-name"}
     wrong_name = report.models[1]
     assert "the nearest that is there is tiny_model_b" in wrong_name.saw
-    assert 'write "model_lib": "tiny_model_b" into mlc-app-config.json' in wrong_name.cure
+    assert 'write "model_lib": "tiny_model_b" into mlc-app-config.json' in wrong_name.hint
 
 
 def test_4_the_list_inside_the_app_is_checked_without_being_asked(good_program, tmp_path, verify, config):
     files = app(good_program, more={"bundle/mlc-app-config.json": config("tiny_model_a", "tiny_model_q")})
     report = verify(write_ipa(tmp_path / "Chat.ipa", files), "")
     assert states(report) == {"tiny_model_a_": "alive", "tiny_model_q_": "wrong-name"}
-    assert "Payload/Chat.app/bundle/mlc-app-config.json" in report.models[1].cure
+    assert "Payload/Chat.app/bundle/mlc-app-config.json" in report.models[1].hint
 
 
 def test_4_a_model_unlike_all_others_is_simply_not_there(good_program, tmp_path, verify, config):
@@ -134,9 +134,9 @@ def test_5_a_runtime_that_lacks_the_models_registration_function(linker, tmp_pat
     found = wrong(report)
     assert "the models ask for TVMFFIEnvModRegisterSystemLibSymbol" in found["registration"].saw
     assert saw in found["registration"].saw
-    assert "one version of TVM" in found["registration"].cure
+    assert "one version of TVM" in found["registration"].hint
     assert "TVM 0.20 or older" in found["runtime"].saw
-    assert "one version of TVM" in found["runtime"].cure
+    assert "one version of TVM" in found["runtime"].hint
 
 
 def test_5_a_runtime_whose_virtual_machine_was_dropped(linker, tmp_path, verify):
@@ -144,7 +144,7 @@ def test_5_a_runtime_whose_virtual_machine_was_dropped(linker, tmp_path, verify)
     image = link.link(runtime=link.runtime(loader="ffi.Module.load_from_bytes.const_loader"))
     found = wrong(verify(write_ipa(tmp_path / "Chat.ipa", app(image))))
     assert "no loader ffi.Module.load_from_bytes.relax.VMExecutable" in found["runtime"].saw
-    assert "-force_load,<path>/libtvm_runtime.a" in found["runtime"].cure
+    assert "-force_load,<path>/libtvm_runtime.a" in found["runtime"].hint
     assert "registration" not in found
 
 
@@ -180,7 +180,7 @@ def test_6_a_binary_for_another_platform_than_the_app(linker, tmp_path, verify, 
     assert states(report) == dict.fromkeys(MODELS, "alive")
     found = wrong(report)["platform"]
     assert f"its arm64 slice is for {built}" in found.saw
-    assert f"OTHER_LDFLAGS[sdk={sdk}*]" in found.cure
+    assert f"OTHER_LDFLAGS[sdk={sdk}*]" in found.hint
 
 
 def test_6_a_framework_for_the_device_in_an_app_for_the_simulator(linker, tmp_path, verify):
@@ -203,7 +203,7 @@ def test_every_slice_of_a_fat_program_is_checked(linker, tmp_path, verify):
     lost = whole | {"x86_64": intel.link(runtime=intel.runtime(), force_load=False)}
     report = verify(write_pkg(tmp_path / "Chat.pkg", app(fat(**lost), platform="maccatalyst")))
     assert {(m.arch, m.state) for m in report.models} == {("arm64", "alive"), ("x86_64", "not-linked")}
-    assert all("OTHER_LDFLAGS[sdk=macosx*]" in m.cure for m in report.models if m.cure)
+    assert all("OTHER_LDFLAGS[sdk=macosx*]" in m.hint for m in report.models if m.hint)
 
 
 def test_a_call_of_dlsym_with_the_models_name_is_not_the_model(linker, tmp_path, verify):
@@ -232,7 +232,7 @@ def test_a_kits_link_json_names_the_archive_to_load(linker, tmp_path, verify):
     path = write_ipa(tmp_path / "Chat.ipa", app(link.link(force_load=False, runtime=link.runtime())))
     (model,) = verify(path, expected).models
     assert (model.model, model.state) == ("tiny-a", "not-linked")
-    assert "-force_load,models.xcframework/ios-arm64/libmodels.a" in model.cure
+    assert "-force_load,models.xcframework/ios-arm64/libmodels.a" in model.hint
 
 
 def test_a_kit_without_a_part_for_the_apps_platform(linker, tmp_path, verify):
@@ -252,7 +252,7 @@ def test_an_app_that_came_back_from_the_app_store_cannot_be_read(linker, tmp_pat
     image[at : at + 24] = bytes.fromhex("2c00000018000000") + bytes(8) + bytes.fromhex("0100000000000000")
     report = verify(write_ipa(tmp_path / "Chat.ipa", app(bytes(image))))
     assert states(report) == dict.fromkeys(MODELS, "unreadable")
-    assert "not one that came back from the App Store" in report.models[0].cure
+    assert "not one that came back from the App Store" in report.models[0].hint
 
 
 def test_an_app_without_models_and_without_expectations_does_not_pass(linker, tmp_path, verify):

@@ -106,12 +106,12 @@ def test_a_file_that_claims_to_be_huge_is_not_read(tmp_path, monkeypatch):
         ("module.wasm", b"\0asm\1\0\0\0", "is WebAssembly"),
     ],
 )
-def test_what_cannot_be_checked_is_refused_with_a_cure(tmp_path, name, data, message):
+def test_what_cannot_be_checked_is_refused_with_a_hint(tmp_path, name, data, message):
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(SlipwayError, match=message) as caught:
         read_contents(open_container(tmp_path / name))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_a_folder_that_is_no_app(tmp_path):

@@ -52,7 +52,7 @@ def test_a_config_that_is_none(text, message):
     with pytest.raises(SlipwayError, match=message) as caught:
         models_of_config(text.encode(), "c.json")
     assert str(caught.value).startswith("c.json: ")
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_a_kit_tells_platforms_and_archives():

@@ -89,7 +89,7 @@ def test_damaged_packages_are_refused_by_name(tmp_path, data, message):
     with pytest.raises(FormatError, match=message) as caught:
         contents(path)
     assert str(caught.value).startswith(str(path))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):

@@ -35,12 +35,12 @@ def test_an_archive_with_half_a_model(linker, tmp_path, verify, kept, lost):
     (model,) = verify(path, "tiny_model_a_").models
     assert model.state == "half"
     assert f"the constructor of the {lost} is gone" in model.saw
-    assert "build the archive again" in model.cure
+    assert "build the archive again" in model.hint
 
 
 def test_an_archive_without_the_model(linker, verify):
     report = verify(linker().archive(["tiny_model_b_"]), "tiny_model_a_,another_model_")
-    assert [(model.state, "build the archive again" in model.cure) for model in report.models] == [
+    assert [(model.state, "build the archive again" in model.hint) for model in report.models] == [
         ("wrong-name", False),
         ("not-linked", True),
     ]
@@ -121,14 +121,14 @@ def test_a_shared_object_for_android(shared_object, verify):
 def test_a_shared_object_that_was_not_linked_whole(shared_object, verify):
     report = verify(shared_object(whole=False))
     assert {model.state for model in report.models} == {"not-linked"}
-    assert "--whole-archive" in report.models[0].cure
+    assert "--whole-archive" in report.models[0].hint
 
 
 @pytest.mark.parametrize("strip", [False, True])
 def test_a_shared_object_that_hides_its_models(shared_object, verify, strip):
     report = verify(shared_object(export="JNI_*", strip=strip))
     assert {model.state for model in report.models} == {"stripped"}
-    assert "global in the version script" in report.models[0].cure
+    assert "global in the version script" in report.models[0].hint
 
 
 def test_the_runtime_of_the_wheel_is_known_as_one(verify):

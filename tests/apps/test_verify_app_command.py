@@ -50,7 +50,7 @@ def test_options_may_stand_before_and_after_the_path(ipa, command, order):
     status, out, _ = command(*order)
     assert status == 1
     assert "tiny_model_z_  ios arm64  wrong-name" in out
-    assert "  cure: " in out
+    assert "  hint: " in out
 
 
 def test_json_for_programs(ipa, command):

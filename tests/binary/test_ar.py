@@ -222,7 +222,7 @@ def test_malformed_archives_are_refused(archive, message):
     with pytest.raises(FormatError, match=message) as caught:
         read_archive(archive, "libx.a")
     assert str(caught.value).startswith("libx.a: ")
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "new\nline", "nul\0", "._double.o", "__.SYMDEF"])
@@ -260,4 +260,4 @@ def test_no_damage_ends_in_anything_but_a_format_error(noise, start, end):
         try:
             assert all(isinstance(member, Member) for member in read_archive(damaged))
         except FormatError as error:
-            assert error.cure  # noqa: PT017 - either outcome is right; no other exception is
+            assert error.hint  # noqa: PT017 - either outcome is right; no other exception is

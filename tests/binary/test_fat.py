@@ -124,4 +124,4 @@ def test_no_damage_ends_in_anything_but_a_format_error(noise, at):
         try:
             assert isinstance(read_fat(damaged), tuple)
         except FormatError as error:
-            assert error.cure  # noqa: PT017 - either outcome is right; no other exception is
+            assert error.hint  # noqa: PT017 - either outcome is right; no other exception is

@@ -154,7 +154,7 @@ def test_malformed_files_are_refused_by_name(data, message):
     with pytest.raises(FormatError, match=message) as caught:
         read_macho(data, "libx.a(m.o)")
     assert str(caught.value).startswith("libx.a(m.o): ")
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_the_header_alone_can_be_read():

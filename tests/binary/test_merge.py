@@ -89,4 +89,4 @@ def test_linked_images_are_refused():
 def test_names_that_would_meet_are_refused(groups, message):
     with pytest.raises(FormatError, match=message) as caught:
         merge_objects(groups)
-    assert caught.value.cure
+    assert caught.value.hint

@@ -47,7 +47,7 @@ def test_what_is_no_object_is_called_by_its_name(data, message):
     with pytest.raises(FormatError, match=message) as caught:
         read_object(data, "thing.o")
     assert str(caught.value).startswith("thing.o: ")
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_bitcode_is_recognised_and_is_no_object():
@@ -63,7 +63,7 @@ def read_or_refuse(data: bytes) -> None:
     try:
         assert isinstance(read_object(data, "x.o"), ObjectInfo)
     except FormatError as error:
-        assert error.cure  # noqa: PT017 - either outcome is right; no other exception is
+        assert error.hint  # noqa: PT017 - either outcome is right; no other exception is
 
 
 @pytest.mark.parametrize("format_", OBJECTS)

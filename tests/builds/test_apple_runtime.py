@@ -93,7 +93,7 @@ def test_every_library_becomes_an_xcframework_that_the_settings_link(apple):
 
 def test_settings_that_forget_the_runtime_are_caught(apple):
     project = apple()
-    from pipeline.steps.kit_templates import OURS
+    from pipeline.kits.render import OURS
 
     text = (OURS / "settings.xcconfig.j2").read_text()
     assert " $({{ ID }}_RUNTIME){% for" in text

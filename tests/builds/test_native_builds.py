@@ -170,7 +170,7 @@ class TestKernels:
         }
         assert (kinds["ios-arm64"], kinds["sim-arm64"]) == ("source", "metallib")
 
-    def test_without_xcode_the_cure_is_said(self, project, xcode):
+    def test_without_xcode_the_hint_is_said(self, project, xcode):
         shutil.rmtree(xcode.bin)
         run = project.doit()
         assert run.status != 0

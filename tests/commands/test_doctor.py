@@ -42,10 +42,10 @@ def test_what_this_machine_lacks_and_what_that_costs(project):
     for name in ("xcodebuild", "metal:iphoneos", "ndk", "emcc", "ld64.lld", "cargo"):
         assert said["tools"][name]["version"] is None
         assert said["tools"][name]["cost"]
-        assert said["tools"][name]["cure"]
+        assert said["tools"][name]["hint"]
     needed = "\n".join(said["needed"])
-    assert "the runtime of ios needs CMake\n  cure: pip install cmake" in needed
-    assert "the runtime of ios needs Xcode\n  cure: build on a Mac" in needed
+    assert "the runtime of ios needs CMake\n  hint: pip install cmake" in needed
+    assert "the runtime of ios needs Xcode\n  hint: build on a Mac" in needed
     assert "the runtime of ios needs Cargo" in needed
     assert "the modules of web need Emscripten" in needed
 
@@ -54,4 +54,4 @@ def test_a_checkout_that_no_variable_names(project):
     run = project.doit("doctor", env={"MLC_LLM_SOURCE_DIR": ""})
     assert run.status == 3
     assert "the variable MLC_LLM_SOURCE_DIR is not set" in run.output
-    assert "cure: set it to a checkout: export MLC_LLM_SOURCE_DIR=/path/to/checkout" in run.output
+    assert "hint: set it to a checkout: export MLC_LLM_SOURCE_DIR=/path/to/checkout" in run.output

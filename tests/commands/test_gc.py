@@ -51,4 +51,4 @@ def test_a_mistake_is_an_error_with_status_3(built, words):
     run = built.doit("gc", *words)
     assert run.status == 3
     assert run.output.startswith("ERROR: ")
-    assert "cure:" in run.output
+    assert "hint:" in run.output

@@ -91,11 +91,11 @@ def test_the_schema_alone_can_be_renewed(empty):
     assert empty.path("targets.yaml").read_text() == "mine\n"
 
 
-def test_a_directory_that_cannot_be_written_is_an_error_with_a_cure(empty):
+def test_a_directory_that_cannot_be_written_is_an_error_with_a_hint(empty):
     empty.write("file", "")
     run = empty.doit("init", "file/inside")
     assert run.status == 3
-    assert "cure:" in run.output
+    assert "hint:" in run.output
     assert "Traceback" not in run.output
 
 

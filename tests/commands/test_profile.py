@@ -45,8 +45,8 @@ def test_the_critical_path_is_a_chain_of_tasks_that_wait_for_each_other(built):
     assert found["critical_seconds"] == pytest.approx(sum(step["seconds"] for step in found["critical_path"]))
 
 
-def test_no_run_is_an_error_with_a_cure(project):
+def test_no_run_is_an_error_with_a_hint(project):
     run = project.doit("profile")
     assert run.status == 3
     assert "there are no timings of a run" in run.output
-    assert "cure:" in run.output
+    assert "hint:" in run.output

@@ -25,7 +25,7 @@ def test_what_is_neither_is_refused(text):
     for read in (read_size, read_age):
         with pytest.raises(SlipwayError) as caught:
             read(text)
-        assert caught.value.cure
+        assert caught.value.hint
 
 
 @pytest.mark.parametrize(

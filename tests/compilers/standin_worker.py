@@ -80,7 +80,7 @@ def run_forked(calls, log: Path, cpu_limit: float | None = None):
         raise errors.CompilerCrash(f"the compiler died of {signal.Signals(-status).name}", log=log)
     reply = json.loads(text)
     if "error" in reply:
-        raise getattr(errors, reply["error"])(reply["what"], where=reply["where"], cure=reply["cure"])
+        raise getattr(errors, reply["error"])(reply["what"], where=reply["where"], hint=reply["hint"])
     return reply["value"]
 
 
@@ -93,7 +93,7 @@ def _answer(calls):
         return {"value": state[0]}
     except errors.SlipwayError as error:
         where = None if error.where is None else str(error.where)
-        return {"error": type(error).__name__, "what": error.what, "where": where, "cure": error.cure}
+        return {"error": type(error).__name__, "what": error.what, "where": where, "hint": error.hint}
     except Exception as error:  # noqa: BLE001 - the worker tells its caller everything, too
         traceback.print_exc()
-        return {"error": "StepError", "what": f"{type(error).__name__}: {error}", "where": None, "cure": None}
+        return {"error": "StepError", "what": f"{type(error).__name__}: {error}", "where": None, "hint": None}

@@ -180,5 +180,5 @@ def test_a_toolchain_that_cannot_compile_is_refused(tmp_path):
     job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
     with pytest.raises(StepError, match="cannot compile one matrix product") as caught:
         toolchain.run(job)
-    assert "pip install" in caught.value.cure
+    assert "pip install" in caught.value.hint
     assert not list(job.out.iterdir())

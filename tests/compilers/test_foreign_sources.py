@@ -1,4 +1,4 @@
-"""ONNX files and torch.export programs: read, compiled, run, and refused with a cure; skipped without the package."""
+"""ONNX files and torch.export programs: read, compiled, run, and refused with a hint; skipped without the package."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_operator_tvm_does_not_know(tmp_path):
     onnx_file(tmp_path / "tiny.onnx", operator="NoSuchOperator")
     with pytest.raises(StepError, match=r"ONNX front end refused it: .*NoSuchOperator") as caught:
         Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx").compile("x86_64-linux-gnu")
-    assert "factory" in caught.value.cure
+    assert "factory" in caught.value.hint
 
 
 def test_a_file_that_is_no_onnx_model(tmp_path):
@@ -105,7 +105,7 @@ def test_a_missing_package_is_named(tmp_path, kind, package):
     (tmp_path / "model").write_bytes(b"")
     with pytest.raises(ToolMissing, match=f"needs {package}") as caught:
         Compiled(tmp_path, tmp_path / "model", model("tiny", "f32"), kind=kind).compile("x86_64-linux-gnu")
-    assert f"slipway[{package}]" in caught.value.cure
+    assert f"slipway[{package}]" in caught.value.hint
 
 
 def test_a_missing_file_and_an_unknown_kind(tmp_path):

@@ -70,13 +70,13 @@ CHECKS = {
 
 @pytest.mark.parametrize("case", CHECKS)
 def test_a_wrong_check_is_explained(linked, tmp_path, case):
-    statement, what, cure = CHECKS[case]
+    statement, what, hint = CHECKS[case]
     recipe = tmp_path / "recipe.py"
     recipe.write_text(f"import numpy as np\ndef check(session):\n    {statement}\n    yield\n")
     with pytest.raises(StepError) as caught:
         linked.check(recipe=str(recipe))
     assert what in caught.value.what
-    assert cure in caught.value.cure
+    assert hint in caught.value.hint
 
 
 def test_a_parameter_that_was_not_given(linked, tmp_path):
@@ -89,7 +89,7 @@ def test_a_parameter_that_was_not_given(linked, tmp_path):
 def test_a_model_that_is_not_in_the_library(linked):
     with pytest.raises(StepError, match="not registered under 'other_f32_'") as caught:
         linked.check(model={**linked.compiled.model, "prefix": "other_f32_"})
-    assert "whole archive" in caught.value.cure
+    assert "whole archive" in caught.value.hint
 
 
 def test_what_is_no_library(linked, tmp_path):

@@ -11,7 +11,7 @@ import standin_xcode
 from compiled_models import TINY, Compiled, model
 from standin_worker import make_job, run_forked
 
-from pipeline import apple
+from pipeline import platforms as apple
 from pipeline.action import Tool
 from pipeline.compilers.metallib import Compiler, Missing, Refused, Shaders
 from pipeline.errors import ToolMissing
@@ -148,8 +148,8 @@ def test_without_a_metal_compiler_nothing_is_started(tmp_path):
 
     with pytest.raises(ToolMissing, match="no Metal compiler for iphoneos") as caught:
         compile_step.run(metallib_job(tmp_path, Unused(), {"metal:iphoneos": None}))
-    assert "kernels: source" in caught.value.cure
-    assert "xcodebuild -downloadComponent MetalToolchain" in caught.value.cure
+    assert "kernels: source" in caught.value.hint
+    assert "xcodebuild -downloadComponent MetalToolchain" in caught.value.hint
 
 
 @pytest.mark.tvm

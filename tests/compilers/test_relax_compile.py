@@ -121,7 +121,7 @@ def test_metal_without_simdgroup_says_so(tmp_path):
 def refused(compiled: Compiled, triple="x86_64-linux-gnu", config=None, **device) -> StepError:
     with pytest.raises(StepError) as caught:
         compiled.compile(triple, config=config, **device)
-    assert caught.value.cure
+    assert caught.value.hint
     assert "Traceback" not in str(caught.value)
     return caught.value
 
@@ -130,7 +130,7 @@ def test_a_device_without_code_generator(tmp_path):
     error = refused(Compiled(tmp_path, TINY, model("tiny", "f32")), "aarch64-linux-android", kind="vulkan")
     assert "no code generator for 'vulkan'" in error.what
     assert "TVM 0." in error.what
-    assert "opencl" in error.cure
+    assert "opencl" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_broken_recipe_is_placed(tmp_path, case):
 def test_a_misspelt_function_has_a_suggestion(tmp_path):
     recipe = tmp_path / "recipe.py"
     recipe.write_text("def bild(spec): ...\n")
-    assert "'bild'" in refused(Compiled(tmp_path, recipe, model("broken", "f32"))).cure
+    assert "'bild'" in refused(Compiled(tmp_path, recipe, model("broken", "f32"))).hint
 
 
 def test_the_traceback_is_in_the_log(tmp_path):
@@ -229,7 +229,7 @@ def test_reading_weights_while_compiling_is_explained(tmp_path):
     error = refused(Compiled(tmp_path, recipe, model("broken", "f32")), config=weights)
     assert "model.bin" in error.what
     assert str(error.where) == f"{recipe}:2"
-    assert "`config` patterns" in error.cure
+    assert "`config` patterns" in error.hint
 
 
 def test_a_model_tvm_cannot_compile_is_placed(tmp_path):

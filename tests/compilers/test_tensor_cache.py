@@ -104,7 +104,7 @@ def test_what_the_format_cannot_hold_is_named(tmp_path, value, words):
     with pytest.raises(FormatError) as caught:
         tensor_cache.write([("x", value)], tmp_path)
     assert words in caught.value.what
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_two_parameters_of_one_name(tmp_path):

@@ -10,9 +10,9 @@ import pytest
 from document_pages import ROOT, Page, pages
 from doit.doit_cmd import DoitMain
 
+from pipeline.doit_plugin.tasks import GROUPS
+from pipeline.kits.escaping import FILTERS
 from pipeline.steps.linkkit import FILES
-from pipeline.steps.quoting import FILTERS
-from pipeline.tasks import GROUPS
 
 PAGES = pages()
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -84,9 +84,9 @@ def graph_project(root: Path, models: int = 3, backends: int = 4) -> Graph:
     shutil.copytree(BENCH / "scale_steps", root / "scale_steps", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(HERE / "held_steps", root / "held_steps", ignore=shutil.ignore_patterns("__pycache__"))
     dodo = (BENCH / "scale_dodo.py").read_text()
-    assert 'steps="scale_steps"' in dodo
+    assert "from scale_steps import" in dodo
     graph = Graph(root)
-    graph.write("dodo.py", dodo.replace('steps="scale_steps"', 'steps="held_steps"'))
+    graph.write("dodo.py", dodo.replace("from scale_steps import", "from held_steps import"))
     for m in range(models):
         graph.write(f"src/m{m}.txt", f"source {m}\n")
     graph.resize(models, backends)

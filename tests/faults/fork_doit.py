@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-FOR_CHILDREN = "commands.run", "last_plan", "reports.reporter", "run.engine", "store.store"
+FOR_CHILDREN = "commands.run", "reports.reporter", "engine.engine", "store.store"
 
 
 class Doits:

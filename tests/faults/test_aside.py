@@ -10,7 +10,7 @@ import sys
 import pytest
 from fault_graph import TRACEBACK, Graph, graph_project
 
-from pipeline.aside import Aside
+from pipeline.doit_plugin.aside import Aside
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2,

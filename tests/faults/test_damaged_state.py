@@ -142,6 +142,6 @@ def test_a_damaged_lock_file(built: Project, damage):
     assert TRACEBACK not in run.output
     if damage != "flipped":
         assert run.status != 0
-        assert re.search(r"slipway.lock(:\d+:\d+)?: .*\n.*cure: restore it from version control", run.output)
+        assert re.search(r"slipway.lock(:\d+:\d+)?: .*\n.*hint: restore it from version control", run.output)
     built.path("slipway.lock").unlink()
     assert built.ok().idle

@@ -94,7 +94,7 @@ def test_a_failure_is_told_as_from_here(graph):
     broken = graph.path("held_steps/join.py")
     source = broken.read_text()
     broken.write_text(
-        source.replace("    join.run(job)\n", '    raise StepError("no " + subject, cure="none")\n').replace(
+        source.replace("    join.run(job)\n", '    raise StepError("no " + subject, hint="none")\n').replace(
             "import Job\n", "import Job\nfrom pipeline.errors import StepError\n"
         )
     )

@@ -143,10 +143,10 @@ def test_a_backend_no_preset_knows():
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"preset": "iphon"}, "backends.b.preset: unknown preset `iphon`\n  cure: did you mean `iphone`?"),
-        ({"preset": "iphone", "arch": "x86_64"}, "preset iphone has no x86_64\n  cure: known architectures: arm64"),
+        ({"preset": "iphon"}, "backends.b.preset: unknown preset `iphon`\n  hint: did you mean `iphone`?"),
+        ({"preset": "iphone", "arch": "x86_64"}, "preset iphone has no x86_64\n  hint: known architectures: arm64"),
         ({"preset": "host", "arch": "arm64"}, "preset host has no arm64"),
-        ({"preset": "webgpu", "deployment_target": "1.0"}, "platform wasm has no deployment target\n  cure: remove"),
+        ({"preset": "webgpu", "deployment_target": "1.0"}, "platform wasm has no deployment target\n  hint: remove"),
         ({"preset": "iphone", "platform": "macos"}, "preset iphone has its platform"),
         (
             {"preset": "iphone", "triple": "arm64-apple-ios"},

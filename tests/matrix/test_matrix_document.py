@@ -98,7 +98,7 @@ def test_malformed_text_is_refused_with_its_place(text, start):
 
 
 @pytest.mark.parametrize(
-    ("text", "cure"),
+    ("text", "hint"),
     [
         ("a:\n\tb: 1\n", "that is a tab: indent with spaces"),
         ("a:\n  b: 1\n\t", "that is a tab: indent with spaces"),
@@ -108,8 +108,8 @@ def test_malformed_text_is_refused_with_its_place(text, start):
         ("a: *x\n", "quotes there"),
     ],
 )
-def test_malformed_text_has_a_cure(text, cure):
-    assert refusal(text).endswith(cure)
+def test_malformed_text_has_a_hint(text, hint):
+    assert refusal(text).endswith(hint)
 
 
 def test_a_few_aliases_that_stand_for_billions_are_refused():
@@ -121,7 +121,7 @@ def test_a_few_aliases_that_stand_for_billions_are_refused():
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(MatrixError, match="there is no such file\n  cure: write one with: doit init"):
+    with pytest.raises(MatrixError, match="there is no such file\n  hint: write one with: doit init"):
         Document.read(tmp_path / "targets.yaml")
     (tmp_path / "latin").write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(MatrixError, match=r"latin:2:1: the file is not UTF-8 text"):

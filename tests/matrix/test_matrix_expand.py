@@ -155,15 +155,15 @@ def test_paths_are_relative_to_the_file_from_wherever_it_is_read(good, project, 
 MISTAKES = {
     "unknown model": (
         "matrix: {model: [minilmm], backend: [ios]}",
-        "16:18: matrix.model[0]: unknown model `minilmm`\n  cure: did you mean `minilm`? known models: decoder, dec",
+        "16:18: matrix.model[0]: unknown model `minilmm`\n  hint: did you mean `minilm`? known models: decoder, dec",
     ),
     "unknown backend": (
         "matrix: {model: [minilm], backend: [iso]}",
-        "16:37: matrix.backend[0]: unknown backend `iso`\n  cure: did you mean `ios`? known backends: android-arm64",
+        "16:37: matrix.backend[0]: unknown backend `iso`\n  hint: did you mean `ios`? known backends: android-arm64",
     ),
     "unknown toolchain": (
         "matrix: {model: [minilm], backend: [ios], toolchain: [curent]}",
-        "16:55: matrix.toolchain[0]: unknown toolchain `curent`\n  cure: did you mean `current`?",
+        "16:55: matrix.toolchain[0]: unknown toolchain `curent`\n  hint: did you mean `current`?",
     ),
     "unknown name in an exclude": (
         "matrix: {model: [minilm], backend: [ios], exclude: [{model: minilm-f64}]}",
@@ -186,7 +186,7 @@ MISTAKES = {
             "matrix: {model: [minilm], backend: [ios], include: [{model: decoder, backend: web}, "
             "{model: decoder-q4, backend: web}]}"
         ),
-        "16:85: matrix.include[1]: decoder-q4@web is in the matrix already\n  cure: remove this include",
+        "16:85: matrix.include[1]: decoder-q4@web is in the matrix already\n  hint: remove this include",
     ),
     "incomplete include": (
         "matrix: {model: [minilm], backend: [ios], include: [{model: decoder}]}",
@@ -210,20 +210,20 @@ MISTAKES = {
     ),
     "unknown backend of a product": (
         "matrix: {model: [minilm], backend: [ios]}\nproducts: {p: {kind: xcframework, backends: [iso]}}",
-        "17:46: products.p.backends[0]: unknown backend `iso`\n  cure: did you mean `ios`?",
+        "17:46: products.p.backends[0]: unknown backend `iso`\n  hint: did you mean `ios`?",
     ),
     "backend of a product that is not in the matrix": (
         "matrix: {model: [minilm], backend: [ios]}\nproducts: {p: {kind: web, backends: [web]}}",
         (
             "17:38: products.p.backends[0]: no cell of the matrix is compiled for backend `web`\n"
-            "  cure: add web to matrix.backend, or remove it here"
+            "  hint: add web to matrix.backend, or remove it here"
         ),
     ),
     "kind that cannot hold a backend": (
         "matrix: {model: [minilm], backend: [ios, web]}\nproducts: {p: {kind: xcframework, backends: [ios, web]}}",
         (
             "17:51: products.p.backends[1]: a product of kind xcframework cannot hold `web`, whose platform is wasm\n"
-            "  cure: put it into a product of kind web"
+            "  hint: put it into a product of kind web"
         ),
     ),
     "backend twice in a product": (
@@ -245,7 +245,7 @@ MISTAKES = {
         ),
         (
             "17:63: products.p.templates: there is no directory `nowhere`\n"
-            "  cure: paths are relative to the directory of targets.yaml"
+            "  hint: paths are relative to the directory of targets.yaml"
         ),
     ),
     "keys for current": (
@@ -264,7 +264,7 @@ def test_a_mistake_is_named_with_its_place(case, good, refuse):
     block, message = MISTAKES[case]
     told = refuse(with_matrix(good, block))
     assert told.startswith(f"targets.yaml:{message}")
-    assert "\n  cure: " in told
+    assert "\n  hint: " in told
 
 
 def test_two_slices_of_one_platform_and_architecture(good, refuse):
@@ -274,7 +274,7 @@ def test_two_slices_of_one_platform_and_architecture(good, refuse):
     text = with_matrix(text, "matrix: {model: [minilm], backend: [ios, ios16]}\n")
     told = refuse(text + "products: {p: {kind: xcframework, backends: [ios, ios16]}}")
     assert told.startswith(
-        "targets.yaml:18:51: products.p.backends[1]: `ios` and `ios16` are both ios arm64\n  cure: keep one"
+        "targets.yaml:18:51: products.p.backends[1]: `ios` and `ios16` are both ios arm64\n  hint: keep one"
     )
 
 
@@ -289,7 +289,7 @@ def test_equal_prefixes_in_one_backend_name_both_models(good, refuse):
     assert refuse(text) == (
         "targets.yaml:11:7: models.decoder.variants.q4: "
         "minilm-f32 and decoder-q4 have the same prefix `minilm_f32_` in ios\n"
-        "  cure: set `system_lib_prefix` in one of these variants"
+        "  hint: set `system_lib_prefix` in one of these variants"
     )
 
 
@@ -302,11 +302,11 @@ def test_equal_prefixes_in_different_backends_are_fine(good, expand):
 @pytest.mark.parametrize(
     ("key", "column", "told"),
     [
-        ("factory: recpe.py:build", 14, "there is no file `recpe.py`\n  cure: did you mean `recipe.py` there?"),
+        ("factory: recpe.py:build", 14, "there is no file `recpe.py`\n  hint: did you mean `recipe.py` there?"),
         (
             "onnx: nowhere/m.onnx",
             11,
-            "there is no file `nowhere/m.onnx`\n  cure: paths are relative to the directory of targets.yaml",
+            "there is no file `nowhere/m.onnx`\n  hint: paths are relative to the directory of targets.yaml",
         ),
         ("compiler: mlc\n    weights: {path: w}", 21, "there is no file `w`"),
     ],
@@ -324,22 +324,22 @@ def test_a_missing_file_is_named(key, column, told, good, refuse):
         (
             "factory: recipe.py:biuld",
             "9:14: models.decoder.factory",
-            "`recipe.py` defines no `biuld`\n  cure: did you mean `build`?",
+            "`recipe.py` defines no `biuld`\n  hint: did you mean `build`?",
         ),
         (
             "factory: recipe.py:build\n    check: recipe.py:compare",
             "10:12: models.decoder.check",
-            "`recipe.py` defines no `compare`\n  cure: define `compare` there, or name another function",
+            "`recipe.py` defines no `compare`\n  hint: define `compare` there, or name another function",
         ),
         (
             "factory: {function: recipe.py:biuld}",
             "9:14: models.decoder.factory",
-            "`recipe.py` defines no `biuld`\n  cure: did you mean `build`?",
+            "`recipe.py` defines no `biuld`\n  hint: did you mean `build`?",
         ),
         (
             "factory: recipe.py:build\n    check: {function: recipe.py:build, reads: [recipe.py, recipes.json]}",
             "10:59: models.decoder.check.reads[1]",
-            "there is no file `recipes.json`\n  cure: did you mean `recipe.py` there?",
+            "there is no file `recipes.json`\n  hint: did you mean `recipe.py` there?",
         ),
     ],
 )
@@ -382,6 +382,6 @@ def test_mistakes_of_different_parts_are_reported_together(good, refuse):
     text = good.replace("preset: webgpu", "preset: webgpuu").replace("[ios, android-arm64]", "[ios, androd-arm64, web]")
     told = refuse(text + "products: {p: {kind: web, backends: [wb]}}")
     assert told.startswith("targets.yaml: 3 problems\n")
-    assert "unknown preset `webgpuu`\n  cure: did you mean `webgpu`?" in told
-    assert "unknown backend `androd-arm64`\n  cure: did you mean `android-arm64`?" in told
-    assert "unknown backend `wb`\n  cure: did you mean `web`?" in told
+    assert "unknown preset `webgpuu`\n  hint: did you mean `webgpu`?" in told
+    assert "unknown backend `androd-arm64`\n  hint: did you mean `android-arm64`?" in told
+    assert "unknown backend `wb`\n  hint: did you mean `web`?" in told

@@ -55,7 +55,7 @@ def check(text: str) -> None:
         try:
             matrix = load(path)
         except MatrixError as error:
-            assert re.search(r"targets\.yaml:\d+:\d+: .+\n  cure: .+", str(error))  # noqa: PT017 - either way is fine
+            assert re.search(r"targets\.yaml:\d+:\d+: .+\n  hint: .+", str(error))  # noqa: PT017 - either way is fine
         else:
             assert len({cell.subject for cell in matrix.cells}) == len(matrix.cells) > 0
 

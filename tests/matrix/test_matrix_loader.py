@@ -1,4 +1,4 @@
-"""What is wrong in one place of targets.yaml: message, position and cure."""
+"""What is wrong in one place of targets.yaml: message, position and hint."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import pytest
 CASES = {
     "unknown key": (
         ("version: 1\n", "version: 1\nmodel: {}\n"),
-        "targets.yaml:2:1: model: unknown key\n  cure: did you mean `models`? known keys: backends, matrix, models,",
+        "targets.yaml:2:1: model: unknown key\n  hint: did you mean `models`? known keys: backends, matrix, models,",
     ),
     "unknown key of a preset's backend": (
         ("{preset: iphone}", "{preset: iphone, devise: {}}"),
-        "targets.yaml:13:25: backends.ios.devise: unknown key\n  cure: did you mean `device`?",
+        "targets.yaml:13:25: backends.ios.devise: unknown key\n  hint: did you mean `device`?",
     ),
     "unknown key of an include": (
         ("  backend: [ios, android-arm64]\n", "  backend: [ios]\n  include: [{model: minilm, backed: ios}]\n"),
-        "targets.yaml:19:29: matrix.include[0].backed: unknown key\n  cure: did you mean `backend`? known keys:",
+        "targets.yaml:19:29: matrix.include[0].backed: unknown key\n  hint: did you mean `backend`? known keys:",
     ),
     "number for text": (
         ("{preset: iphone}", "{preset: iphone, deployment_target: 14.10}"),
         (
             "targets.yaml:13:44: backends.ios.deployment_target: 14.10 is a number to YAML, not text\n"
-            '  cure: write it in quotes: "14.10"'
+            '  hint: write it in quotes: "14.10"'
         ),
     ),
     "malformed deployment target": (
         ("{preset: iphone}", '{preset: iphone, deployment_target: "14"}'),
-        "targets.yaml:13:44: backends.ios.deployment_target: `14` is not an OS version\n  cure: write major and minor",
+        "targets.yaml:13:44: backends.ios.deployment_target: `14` is not an OS version\n  hint: write major and minor",
     ),
     "missing key": (
         ("    factory: recipe.py:build\n    variants:\n      q4", "    weights: {package: p}\n    variants:\n      q4"),
-        "targets.yaml:9:5: models.decoder.weights: the key `version` is missing\n  cure: add `version:`",
+        "targets.yaml:9:5: models.decoder.weights: the key `version` is missing\n  hint: add `version:`",
     ),
     "two kinds of weights": (
         ("  decoder:\n", "  decoder:\n    weights: {url: 'https://h/f', path: f}\n"),
-        "targets.yaml:9:5: models.decoder.weights: weights come from exactly one place\n  cure: give one of package, ",
+        "targets.yaml:9:5: models.decoder.weights: weights come from exactly one place\n  hint: give one of package, ",
     ),
     "unknown key of weights": (
         ("  decoder:\n", "  decoder:\n    weights: {hf: a/b, revision: main, version: '1'}\n"),
         (
             "targets.yaml:9:40: models.decoder.weights.version: unknown key\n"
-            "  cure: did you mean `revision`? known keys: files, hf, revision, subdir"
+            "  hint: did you mean `revision`? known keys: files, hf, revision, subdir"
         ),
     ),
     "weights outside": (
@@ -56,7 +56,7 @@ CASES = {
     ),
     "no source": (
         ("    factory: recipe.py:build\n    variants:\n      q4", "    variants:\n      q4"),
-        "targets.yaml:8:3: models.decoder: this model has no source\n  cure: give it exactly one of factory, onnx,",
+        "targets.yaml:8:3: models.decoder: this model has no source\n  hint: give it exactly one of factory, onnx,",
     ),
     "two sources": (
         ("  decoder:\n", "  decoder:\n    onnx: x.onnx\n"),
@@ -64,24 +64,24 @@ CASES = {
     ),
     "mlc with a source": (
         ("  decoder:\n", "  decoder:\n    compiler: mlc\n"),
-        "targets.yaml:8:3: models.decoder: compiler mlc takes weights and no other source\n  cure: remove factory",
+        "targets.yaml:8:3: models.decoder: compiler mlc takes weights and no other source\n  hint: remove factory",
     ),
     "not a function": (
         ("factory: recipe.py:build\n    variants:\n      q4", "factory: recipe.py\n    variants:\n      q4"),
         (
             "targets.yaml:9:14: models.decoder.factory: `recipe.py` does not name a function in a file\n"
-            "  cure: write it as path/to/file.py:function"
+            "  hint: write it as path/to/file.py:function"
         ),
     ),
     "bad name": (
         ("      q4:", "      q=4:"),
-        "targets.yaml:11:7: models.decoder.variants.q=4: `q=4` is not a name\n  cure: use letters, digits",
+        "targets.yaml:11:7: models.decoder.variants.q=4: `q=4` is not a name\n  hint: use letters, digits",
     ),
     "short prefix": (
         ("q4: {}", "q4: {system_lib_prefix: seven_7}"),
         (
             "targets.yaml:11:31: models.decoder.variants.q4.system_lib_prefix: the prefix `seven_7` is too short\n"
-            "  cure: use 8 or more characters"
+            "  hint: use 8 or more characters"
         ),
     ),
     "prefix with bad characters": (
@@ -94,7 +94,7 @@ CASES = {
     ),
     "text for a list": (
         ("model: [minilm, decoder]", "model: minilm"),
-        "targets.yaml:17:10: matrix.model: expected a list, not text\n  cure: write it in brackets: [minilm]",
+        "targets.yaml:17:10: matrix.model: expected a list, not text\n  hint: write it in brackets: [minilm]",
     ),
     "empty list": (
         ("model: [minilm, decoder]", "model: []"),
@@ -106,23 +106,23 @@ CASES = {
     ),
     "unknown kind of product": (
         ("matrix:", "products: {p: {kind: xcframwork, backends: [ios]}}\nmatrix:"),
-        "targets.yaml:16:22: products.p.kind: `xcframwork` is not possible here\n  cure: did you mean `xcframework`?",
+        "targets.yaml:16:22: products.p.kind: `xcframwork` is not possible here\n  hint: did you mean `xcframework`?",
     ),
     "newer version": (
         ("version: 1\n", "version: 2\nwhatever: {}\n"),
         (
             "targets.yaml:1:10: this targets.yaml is version 2, this Slipway understands 1\n"
-            "  cure: upgrade with pip install -U slipway"
+            "  hint: upgrade with pip install -U slipway"
         ),
     ),
-    "no version": (("version: 1\n", ""), "targets.yaml:1:1: the key `version` is missing\n  cure: add `version:`"),
+    "no version": (("version: 1\n", ""), "targets.yaml:1:1: the key `version` is missing\n  hint: add `version:`"),
     "text that would break the message": (
         ("version: 1\n", 'version: "1\\n"\n'),
-        "targets.yaml:1:10: version: `1\\n` is not possible here\n  cure: did you mean `1`? known values: 1",
+        "targets.yaml:1:10: version: `1\\n` is not possible here\n  hint: did you mean `1`? known values: 1",
     ),
     "version in quotes": (
         ("version: 1\n", 'version: "1"\n'),
-        "targets.yaml:1:10: version: `1` is not possible here\n  cure: write it without quotes",
+        "targets.yaml:1:10: version: `1` is not possible here\n  hint: write it without quotes",
     ),
     "malformed": (("{preset: iphone}", "{preset: iphone"), "targets.yaml:14:16: this is not YAML: "),
     "path and requirements": (
@@ -133,12 +133,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_named_with_its_place_and_a_cure(case, good, refuse):
+def test_a_mistake_is_named_with_its_place_and_a_hint(case, good, refuse):
     (old, new), message = CASES[case]
     assert old in good
     told = refuse(good.replace(old, new, 1))
     assert told.startswith(message)
-    assert "\n  cure: " in told
+    assert "\n  hint: " in told
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(good, refuse):

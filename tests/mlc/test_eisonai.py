@@ -22,8 +22,8 @@ from stand_in_web import StandInHub, StandInServer
 from standin_wheels import wheel
 from test_mlc_names import OVERRIDES, SMALL, named
 
-from pipeline import webllm
 from pipeline.binary.objects import read_object
+from pipeline.kits import webllm
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eisonai"
 LIBRARY = "qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from projects import DOIT
 
 from pipeline.errors import MatrixError
+from pipeline.importers.mlc_package import merge, read
+from pipeline.importers.package_yaml import Systems, backends_of, render, scalar
 from pipeline.matrix import load
-from pipeline.matrix.package_config import merge, read
-from pipeline.matrix.package_yaml import Systems, backends_of, render, scalar
 
 
 def hub(name, vram=3_000_000_000, model_id=None, **more):
@@ -199,7 +199,7 @@ def test_a_config_that_mlc_would_refuse_is_refused(tmp_path, text, what):
     path.write_text(text)
     with pytest.raises(MatrixError, match=what) as caught:
         merge(read(path, tmp_path))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 letters = st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters="/\\:")

@@ -111,7 +111,7 @@ def test_records_that_are_not_of_today_are_not_given_to_an_app(mlc_built):
     mlc_built.edit("targets.yaml", "context_window_size: 64", "context_window_size: 32")
     run = mlc_built.doit("merge-app-config", "app.json")
     assert run.status == 3
-    assert "the records of apple are not up to date\n  cure: build them first: doit app_config:apple" in run.output
+    assert "the records of apple are not up to date\n  hint: build them first: doit app_config:apple" in run.output
     assert mlc_built.path("app.json").read_text() == '{"model_list": []}'
 
 
@@ -120,7 +120,7 @@ def test_records_that_are_not_of_today_are_not_given_to_an_app(mlc_built):
     [
         ([], "", "takes one APP_FILE, not 0"),
         (["nowhere.json"], "", "nowhere.json: cannot be read: No such file"),
-        (["app.json", "--product", "web"], "", "no product 'web' with records\n  cure: name one of: apple"),
+        (["app.json", "--product", "web"], "", "no product 'web' with records\n  hint: name one of: apple"),
         (["app.json"], '{"model_list": [\n  1\n  2]}', "app.json:3:3: is no JSON"),
         (["app.json"], '{"models": []}', "app.json: has no `model_list`"),
     ],

@@ -76,7 +76,7 @@ def finished(output, status=1):
 
 
 @pytest.mark.parametrize(
-    ("output", "kind", "what", "cure"),
+    ("output", "kind", "what", "hint"),
     [
         (
             "ValueError: Unknown model type: mamba9. Available ones: ['llama', 'qwen3']",
@@ -98,11 +98,11 @@ def finished(output, status=1):
         ("one\ntwo\nlast words", StepError, "ended with status 1:\n    one\n    two\n    last words", "log"),
     ],
 )  # fmt: skip
-def test_complaints_of_mlc_are_put_into_words(output, kind, what, cure):
+def test_complaints_of_mlc_are_put_into_words(output, kind, what, hint):
     error = mlc_refusals.explain(finished(output), "compile")
     assert type(error) is kind
     assert what in error.what
-    assert cure in error.cure
+    assert hint in error.hint
 
 
 def test_ending_well_without_output_is_a_failure():

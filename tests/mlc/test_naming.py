@@ -14,8 +14,8 @@ from mlc_projects import CHAT
 from pipeline.compilers import mlc_names
 from pipeline.errors import DownloadError, MatrixError
 from pipeline.matrix import load
-from pipeline.naming import Place, config_of, named
-from pipeline.weights.lock import read_lock, write_lock_entry
+from pipeline.plan.library_names import Place, config_of, named
+from pipeline.plan.lockfile import read_lock, write_lock_entry
 
 TARGETS = """\
 version: 1

@@ -15,8 +15,8 @@ from mlc_projects import CHAT, converted
 from projects import DODO, Project
 
 from pipeline.binary.objects import read_object
-from pipeline.options import OPTIONS
-from pipeline.session import Session
+from pipeline.doit_plugin.options import OPTIONS
+from pipeline.project import Session
 
 ENVIRONMENT, CHECKOUT = os.environ.get("MLC_TEST_ENVIRONMENT"), os.environ.get("MLC_LLM_SOURCE_DIR")
 

@@ -205,7 +205,7 @@ class TestBuilt:
         lists.write_text(lists.read_text().replace("project(tvm", "project(other"))
         with pytest.raises(StepError, match="neither TVM nor mlc_llm") as caught:
             bench.run(checkout)
-        assert "libraries:" in caught.value.cure
+        assert "libraries:" in caught.value.hint
         facts, _ = bench.run(checkout, libraries=["tvm_ffi_static"])
         assert facts["libraries"] == ["tvm_ffi_static"]
 
@@ -258,7 +258,7 @@ class TestElsewhere:
             pytest.skip("no CMake")
         with pytest.raises(ToolMissing, match="Xcode's") as caught:
             bench.run(tvm(tmp_path / "tvm"), backend("apple", platform, "arm64", "metal", "14.0"))
-        assert "prebuilt" in caught.value.cure
+        assert "prebuilt" in caught.value.hint
 
     def test_android_needs_the_ndk(self, bench, tmp_path):
         if bench.tools["cmake"] is None:

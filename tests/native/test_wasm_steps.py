@@ -97,7 +97,7 @@ def test_a_function_that_nobody_has_does_not_pass(bench, checkout, tmp_path):
     )
     with pytest.raises(StepError, match=r"TVMBackendAllocWorkspace \(asked for by tiny_f32_lib0\.o\)") as caught:
         bench.link(broken, made)
-    assert "runtime.source" in caught.value.cure
+    assert "runtime.source" in caught.value.hint
 
 
 def test_only_what_an_edit_touched_is_compiled_again(bench, checkout):
@@ -135,7 +135,7 @@ def test_a_header_that_is_missing_is_named(bench, checkout):
     (checkout / "include/table.h").unlink()
     with pytest.raises(StepError, match=r"table\.h") as caught:
         bench.runtime(checkout)
-    assert "apache-tvm" in caught.value.cure
+    assert "apache-tvm" in caught.value.hint
 
 
 def test_a_checkout_of_something_else(bench, tmp_path):
@@ -148,7 +148,7 @@ def test_without_emscripten(bench, checkout):
     bench.emcc = None
     with pytest.raises(ToolMissing, match="not installed") as caught:
         bench.runtime(checkout)
-    assert "emsdk" in caught.value.cure
+    assert "emsdk" in caught.value.hint
 
 
 @pytest.mark.tvm

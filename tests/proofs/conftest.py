@@ -17,7 +17,7 @@ from pipeline.action import Job, Tool
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.tar_members import read_tar
 from pipeline.proofs.subject import Backend, Library, read_library
-from pipeline.run.worker import ForkWorker
+from pipeline.worker.worker import ForkWorker
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_a_symbol_that_is_nowhere_is_named_with_its_model(library, standin_runti
     check = check_closure(lib, standin_runtime(tvm_runtime=(), tvm_ffi=(REGISTER,)))
     assert check.state == "failed"
     assert check.saw == "my_kernel is nowhere (model other-model asks)"
-    assert "system_libraries" in check.cure
+    assert "system_libraries" in check.hint
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_another_generation_of_tvm_is_recognised(library, standin_runtime, asked
     assert check.state == "failed"
     assert asked in check.saw
     assert hint in check.saw
-    assert "one version of TVM" in check.cure
+    assert "one version of TVM" in check.hint
 
 
 def test_without_a_runtime_nothing_is_proven(library):

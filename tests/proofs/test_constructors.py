@@ -9,7 +9,7 @@ from proof_subjects import BACKENDS, TVM_MODELS, backend, models
 from standins import REGISTER, StandIn
 
 from pipeline.action import Tool
-from pipeline.link_flags import exported_symbols_list, keep, version_script
+from pipeline.kits.link_flags import exported_symbols_list, keep, version_script
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.links import Flags, full_flags, linker_for
 from pipeline.proofs.members import check_imports, check_pages
@@ -113,7 +113,7 @@ def test_a_control_that_does_not_bite_fails(library, prove, tools, tmp_path):
     check, _ = prove(lib, tools={"ld64.lld": Tool("ld64.lld", standin, "stand-in LLD")})
     assert check.state == "failed"
     assert check.saw == "control did not bite: without any flag 4 of 4 constructors are left"
-    assert str(standin) in check.cure
+    assert str(standin) in check.hint
 
 
 @pytest.mark.tvm

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from proof_subjects import MACHINE, backend
 
-from pipeline import link_flags
 from pipeline.action import Tool
+from pipeline.kits import link_flags
 from pipeline.proofs.links import Linker, full_flags, is_native, link, linker_for, missing_linker, stub_text
 
 TOOLS = {name: Tool(name, Path("/bin", name), "LLD 19") for name in ("ld64.lld", "ld.lld", "wasm-ld", "cc")}
@@ -38,11 +38,11 @@ def test_the_systems_own_ld_links_for_this_machine_only():
     ("name", "what"),
     [("ios-arm64", "no ld64.lld found"), ("wasm", "no wasm-ld found"), ("host", "no cc or ld.lld found")],
 )
-def test_a_missing_linker_is_named_with_its_cure(name, what):
+def test_a_missing_linker_is_named_with_its_hint(name, what):
     assert linker_for(backend(name), {}) is None
-    saw, cure = missing_linker(backend(name))
+    saw, hint = missing_linker(backend(name))
     assert saw == what
-    assert "apt-get install" in cure
+    assert "apt-get install" in hint
 
 
 def test_native_is_this_system_and_processor():

@@ -33,7 +33,7 @@ def test_one_object_of_another_system_fails_and_is_named(library, build_version,
     assert check.state == "failed"
     assert f"other_model_lib0.o) {saw}" in check.saw
     assert "first_model_" not in check.saw
-    assert "triple that carries its version" in check.cure
+    assert "triple that carries its version" in check.hint
 
 
 def test_versions_are_compared_as_numbers(library):

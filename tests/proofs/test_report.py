@@ -31,8 +31,8 @@ def test_a_report_can_be_read_back(tmp_path):
     assert report == {
         "subject": "ios",
         "checks": [
-            {"name": "members", "state": "proven", "saw": "4 objects", "cure": None},
-            {"name": "constructors", "state": "not proven", "saw": "no ld64.lld found", "cure": "install lld"},
+            {"name": "members", "state": "proven", "saw": "4 objects", "hint": None},
+            {"name": "constructors", "state": "not proven", "saw": "no ld64.lld found", "hint": "install lld"},
         ],
         "proven": "not proven: no ld64.lld found",
     }
@@ -57,7 +57,7 @@ def test_what_is_open_does_not_pass_when_strict(tmp_path):
     with pytest.raises(VerifyError) as caught:
         settle("ios", [GOOD, OPEN], strict=True, log=tmp_path / "log")
     assert "1 of 2 checks could not be made: constructors: no ld64.lld found\n" in str(caught.value)
-    assert caught.value.cure == "install lld"
+    assert caught.value.hint == "install lld"
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -65,13 +65,13 @@ def test_every_failure_is_listed_and_the_whole_report_is_in_the_log(tmp_path, st
     with pytest.raises(VerifyError) as caught:
         settle("ios", [GOOD, BAD, WORSE], strict=strict, log=tmp_path / "log")
     message = str(caught.value)
-    for text in ("2 of 3 checks failed", "symbols (failed): no library_bin", "cure: rebuild it", "cure: link it"):
+    for text in ("2 of 3 checks failed", "symbols (failed): no library_bin", "hint: rebuild it", "hint: link it"):
         assert text in message
     logged = json.loads((tmp_path / "log").read_text())
     assert [check["state"] for check in logged["checks"]] == ["proven", "failed", "failed"]
 
 
-def test_a_cure_that_several_findings_share_is_said_once(tmp_path):
+def test_a_hint_that_several_findings_share_is_said_once(tmp_path):
     with pytest.raises(VerifyError) as caught:
         settle("ios", [OPEN, OPEN], strict=True, log=tmp_path / "log")
     assert str(caught.value).count("install lld") == 1

@@ -50,7 +50,7 @@ def test_a_library_that_was_left_out(library, runtime):
     check = check_shipped(library([StandIn("first_model_", calls="my_kernel")], HOST), shipped)
     assert check.state == "failed"
     assert "my_kernel is in none of libtvm_runtime" in check.saw
-    assert "libraries:" in check.cure
+    assert "libraries:" in check.hint
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_two_generations_met(library, runtime, models, offered, names):
     assert names[0] in asked
     assert offered in has
     assert names[1] in has
-    assert "runtime.source" in check.cure
+    assert "runtime.source" in check.hint
 
 
 def test_a_runtime_that_registers_nothing(library, runtime):

@@ -91,7 +91,7 @@ def test_a_missing_linker_is_said_aloud_and_strict_refuses(prove, params, tvm_ar
     assert facts["proven"] == "not proven: no ld64.lld found, install lld"
     assert facts["not_proven"] == 1
     assert checks["constructors"]["state"] == "not proven"
-    assert "apt-get install lld" in checks["constructors"]["cure"]
+    assert "apt-get install lld" in checks["constructors"]["hint"]
     made = job(params("ios-arm64"), {"archive": tvm_archives["ios-arm64"]}, {"ld64.lld": None}, strict=True)
     with pytest.raises(VerifyError, match=r"no ld64\.lld found"):
         verify.run(made)

@@ -264,18 +264,18 @@ def test_a_kit_without_modules_is_not_asked_about_them(product):
         (lambda path: path.rename(path.with_name("c.wasm")), r"wasm/c\.wasm is not in link\.json"),
     ],
 )
-def test_a_module_that_was_changed_fails_with_a_cure(web, change, message):
+def test_a_module_that_was_changed_fails_with_a_hint(web, change, message):
     made = web(MODULES)
     change(made.folder / "wasm/tiny-model-b.wasm")
     with pytest.raises(VerifyError, match=message) as caught:
         made.prove()
-    assert caught.value.cure == "doit forget linkkit:models && doit linkkit:models"
+    assert caught.value.hint == "doit forget linkkit:models && doit linkkit:models"
 
 
 def test_a_module_that_asks_for_what_no_page_has_fails(web):
     with pytest.raises(VerifyError, match=r"model-a\.wasm asks for TVMBackendAllocWorkspace, which no page") as caught:
         web({**MODULES, "tiny-model-a": page_module("TVMBackendAllocWorkspace")}).prove()
-    assert "doit wasm:wasm" in caught.value.cure
+    assert "doit wasm:wasm" in caught.value.hint
 
 
 def test_a_module_that_is_none_fails(web):

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
+from pipeline.engine.status import Outcome
 from pipeline.reports.events import Counts, amount, size
 from pipeline.reports.live import Live
 from pipeline.reports.plain import Plain
-from pipeline.run.verdict import Outcome
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_plain_output_is_a_line_an_event():
     plain.progress("compile:m@b", 1, 2, "files")  # too soon for a line
     counts.built += 1
     plain.finished(Outcome("compile:m@b", "built", 1.25, {}, 10))
-    plain.failed("verify:b", "it is wrong\n  cure: mend it")
+    plain.failed("verify:b", "it is wrong\n  hint: mend it")
     assert stream.getvalue() == (
-        "[ 4/12] compile:m@b: built in 1.2 s\n[ 4/12] verify:b: FAILED: it is wrong\n  cure: mend it\n"
+        "[ 4/12] compile:m@b: built in 1.2 s\n[ 4/12] verify:b: FAILED: it is wrong\n  hint: mend it\n"
     )
 
 

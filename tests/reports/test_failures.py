@@ -10,13 +10,13 @@ from pipeline.reports.failures import Failures, shortened
 def test_one_cause_is_told_once_however_many_tasks_met_it():
     failures = Failures("/home/me/app")
     for cell in ("compile:m-f32@a", "compile:m-f32@b"):
-        failures.add(cell, f"recipe.py:3: build raised\n  cure: correct it\n  log: /home/me/app/build/log/{cell}.log")
+        failures.add(cell, f"recipe.py:3: build raised\n  hint: correct it\n  log: /home/me/app/build/log/{cell}.log")
     (paragraph,) = failures
     assert paragraph.splitlines() == [
         "✗ compile:m-f32@a",
         "✗ compile:m-f32@b",
         "recipe.py:3: build raised",
-        "  cure: correct it",
+        "  hint: correct it",
         "  log: build/log/compile:m-f32@a.log",
     ]
 
@@ -46,7 +46,7 @@ def test_a_long_list_of_tasks_is_cut():
 
 def test_the_headline_is_the_first_line():
     failures = Failures("/home/me")
-    assert failures.add("t", "  /home/me/recipe.py:3: wrong\n  cure: write it again\n") == "recipe.py:3: wrong"
+    assert failures.add("t", "  /home/me/recipe.py:3: wrong\n  hint: write it again\n") == "recipe.py:3: wrong"
 
 
 def test_a_long_headline_is_cut_and_its_message_is_not():

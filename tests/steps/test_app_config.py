@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import webllm
 from pipeline.errors import StepError
+from pipeline.kits import webllm
 from pipeline.steps import app_config
 
 METADATA = {

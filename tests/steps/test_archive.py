@@ -95,14 +95,14 @@ def test_prefixes_of_which_one_begins_with_the_other_can_still_collide(build_arc
     ],
     ids=["simulator", "catalyst", "deployment-target", "arch", "elf-for-macho", "macho-for-elf"],
 )
-def test_an_object_for_another_backend_is_named_with_the_cure(job, tmp_path, compiled, declared, message):
+def test_an_object_for_another_backend_is_named_with_the_hint(job, tmp_path, compiled, declared, message):
     folder = compile_model(BERT, compiled, tmp_path / "objects")
     made = job({"library": "models", "backend": declared, "models": [BERT]}, {"objects:bert-f32": folder})
     with pytest.raises(StepError) as caught:
         archive.run(made)
     text = str(caught.value)
     assert f"backend {declared['name']}: bert_f32_devc.o of bert-f32 {message}" in text
-    assert declared["triple"] in text.partition("cure:")[2]
+    assert declared["triple"] in text.partition("hint:")[2]
     assert not list(made.out.iterdir())
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin_models import run_tool
 
-from pipeline.steps import quoting
+from pipeline.kits import escaping as quoting
 
 NASTY = [
     "plain",

@@ -14,8 +14,8 @@ from pipeline.binary.ar import read_archive
 from pipeline.binary.fat import read_fat
 from pipeline.binary.objects import read_object
 from pipeline.errors import StepError
+from pipeline.kits.slices import Thin, slices, version
 from pipeline.steps import xcframework
-from pipeline.steps.slices import Thin, slices, version
 
 IOS = backend("ios-arm64", "ios")
 SIM_ARM = backend("sim-arm64", "ios-simulator")
@@ -95,7 +95,7 @@ def test_every_slice_holds_what_its_name_says(pack):
 def test_two_slices_of_one_platform_and_architecture_are_refused(pack):
     twin = backend("ios-other", "ios", version="16.0")
     with pytest.raises(
-        StepError, match=r"ios-arm64 and ios-other are both ios arm64.*\n.*cure: put ios-arm64 and ios-other"
+        StepError, match=r"ios-arm64 and ios-other are both ios arm64.*\n.*hint: put ios-arm64 and ios-other"
     ):
         pack([IOS, twin])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from store_actions import finish
 
-from pipeline.store.digest import DigestMemo
+from pipeline.store.stat_cache import DigestMemo
 from pipeline.store.store import Store
 
 

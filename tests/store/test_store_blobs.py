@@ -10,8 +10,8 @@ from store_actions import BIG, MIDDLE, SOME
 
 from pipeline.errors import StoreError
 from pipeline.store import links
-from pipeline.store.blobs import BlobStore
-from pipeline.store.faults import BlobMissing
+from pipeline.store.cas import BlobStore
+from pipeline.store.os_errors import BlobMissing
 
 
 @pytest.fixture

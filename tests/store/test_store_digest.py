@@ -7,9 +7,9 @@ import time
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.store import digest as module
-from pipeline.store.digest import DigestMemo, canonical, stamp
-from pipeline.store.records import key_of
+from pipeline.store import stat_cache as module
+from pipeline.store.action_cache import key_of
+from pipeline.store.stat_cache import DigestMemo, canonical, stamp
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -195,7 +195,7 @@ def test_a_symlink_out_of_a_directory_is_refused(tmp_path, target):
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(StoreError, match="no such file") as caught:
         DigestMemo().digest(tmp_path / "nowhere")
-    assert "cure" in str(caught.value)
+    assert "hint" in str(caught.value)
 
 
 def test_a_fifo_is_neither_waited_for_nor_hashed(tmp_path):

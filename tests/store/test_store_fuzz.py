@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from store_actions import contents, finish
 
 from pipeline.errors import SlipwayError
-from pipeline.store import blobs, outputs
-from pipeline.store.actionresult import pack, unpack
-from pipeline.store.digest import DigestMemo
-from pipeline.store.ledger import Entry, Ledger
-from pipeline.store.records import Record, decode, encode, key_of
+from pipeline.store import cas as blobs
+from pipeline.store import outputs
+from pipeline.store.action_cache import Record, decode, encode, key_of
+from pipeline.store.action_result import pack, unpack
+from pipeline.store.stat_cache import DigestMemo
 from pipeline.store.store import Store
+from pipeline.store.workspace import Entry, Ledger
 
 CHEAP, COPIED = 8_000, 30_000
 """The store's own limits (`blobs`), made smaller, so that a thousand cases take seconds."""

@@ -11,8 +11,8 @@ from store_actions import MIDDLE, SOME, finish
 
 from pipeline.errors import StoreError
 from pipeline.store.gc import collect, stats, verify
-from pipeline.store.litter import STALE
 from pipeline.store.store import Store
+from pipeline.store.tempfiles import STALE
 
 NOW = time.time()
 DAY = 86_400.0

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.store.ledger import COMPACT, Entry, Ledger
-from pipeline.store.records import Output
+from pipeline.store.action_cache import Output
+from pipeline.store.workspace import COMPACT, Entry, Ledger
 
 ENTRY = Entry(key="a" * 64, out="build/compile/x", outputs={"x.o": Output("b" * 64, 5, 0o644)}, seconds=1.5, peak=7)
 

@@ -9,12 +9,12 @@ import time
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.store.lock import TreeLock
+from pipeline.store.locks import TreeLock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.store.lock import TreeLock
+from pipeline.store.locks import TreeLock
 lock = TreeLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

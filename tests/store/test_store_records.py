@@ -8,7 +8,7 @@ import pytest
 from store_actions import fields_of
 
 from pipeline.errors import StoreError
-from pipeline.store.records import LINK, Output, Record, RecordStore, decode, encode, is_safe_path, key_of
+from pipeline.store.action_cache import LINK, Output, Record, RecordStore, decode, encode, is_safe_path, key_of
 
 
 def sha(data):

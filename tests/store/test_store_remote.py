@@ -15,8 +15,8 @@ from nginx_server import BEARER_ONLY, Nginx
 from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.actionresult import pack, unpack
-from pipeline.store.records import Record, decode, encode
+from pipeline.store.action_cache import Record, decode, encode
+from pipeline.store.action_result import pack, unpack
 from pipeline.store.remote import Remote
 from pipeline.store.store import Store
 

@@ -13,12 +13,12 @@ import pytest
 from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.digest import DigestMemo
-from pipeline.store.faults import BlobMissing
-from pipeline.store.ledger import Ledger
+from pipeline.store.action_cache import Record, key_of
+from pipeline.store.os_errors import BlobMissing
 from pipeline.store.outputs import Scratch
-from pipeline.store.records import Record, key_of
+from pipeline.store.stat_cache import DigestMemo
 from pipeline.store.store import Store
+from pipeline.store.workspace import Ledger
 
 FILES = {
     "lib/m.o": SOME,
@@ -272,8 +272,8 @@ def test_a_later_link_to_the_same_weights_does_not_have_them_read_again(store, b
     store.materialise(one, tree / "one", (), memo, link=True)
     store.materialise(two, tree / "two", (), memo, link=True)
     assert (tree / "one" / "w.bin").samefile(tree / "two" / "w.bin")
-    monkeypatch.setattr("pipeline.store.digest.hash_file", pytest.fail)
-    monkeypatch.setattr("pipeline.store.blobs.hash_file", pytest.fail)
+    monkeypatch.setattr("pipeline.store.stat_cache.hash_file", pytest.fail)
+    monkeypatch.setattr("pipeline.store.cas.hash_file", pytest.fail)
     assert store.damaged(one.outputs, tree / "one", memo) == []
 
 
@@ -335,7 +335,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from store_actions import finish, SOME
-from pipeline.store.ledger import Entry, Ledger
+from pipeline.store.workspace import Entry, Ledger
 from pipeline.store.store import Store
 root = Path(sys.argv[1])
 store, ledger = Store(root / "store"), Ledger(root / "ledger")

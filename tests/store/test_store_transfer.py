@@ -9,7 +9,7 @@ import pytest
 from store_actions import BIG, MIDDLE, SOME, contents
 
 from pipeline.errors import StoreError
-from pipeline.store.digest import DigestMemo
+from pipeline.store.stat_cache import DigestMemo
 from pipeline.store.store import Store
 from pipeline.store.transfer import open_source, transfer
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from standin_wheels import wheel
 
+from pipeline.engine.tools import Finder
 from pipeline.errors import Position, StepError, ToolMissing
 from pipeline.matrix.cells import Toolchain
-from pipeline.run.tools import Finder
 from pipeline.toolchains import marker
 from pipeline.toolchains.environment import Environment
 from pipeline.toolchains.spec import is_made
@@ -111,7 +111,7 @@ def test_a_killed_installation_leaves_nothing_that_counts(desk):
     with pytest.raises(StepError, match="does-not-exist") as caught:
         made.ensure()
     assert caught.value.log.is_file()
-    assert "find_links" in caught.value.cure
+    assert "find_links" in caught.value.hint
     assert not made.environment.usable
 
 
@@ -128,14 +128,14 @@ def test_two_at_once_make_it_once(desk):
 def test_a_pin_that_the_index_no_longer_has(desk):
     with pytest.raises(StepError) as caught:
         Made(desk, frozen=("a==9.9",)).ensure()
-    assert "delete the toolchain's entry from slipway.lock" in caught.value.cure
+    assert "delete the toolchain's entry from slipway.lock" in caught.value.hint
 
 
 def test_a_python_that_is_not_here(desk):
     made = Made(desk, python="3.99")
     with pytest.raises(ToolMissing, match=r"asks for Python 3\.99") as caught:
         made.ensure()
-    assert HERE in caught.value.cure
+    assert HERE in caught.value.hint
 
 
 def test_the_python_that_runs_us_will_do_where_it_is_the_one_asked_for(desk):

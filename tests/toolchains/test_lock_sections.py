@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.errors import MatrixError
-from pipeline.weights.lock import Lock, read_lock, render, write_frozen, write_lock_entry, write_model_lib
+from pipeline.plan.lockfile import Lock, read_lock, render, write_frozen, write_lock_entry, write_model_lib
 
 ENTRY = {"source": {"path": "x"}, "resolved": "1", "files": {"a": {"size": 1, "sha256": "0" * 64}}}
 SPEC = {"requirements": ["a"], "find_links": [], "pre": False, "python": None}

@@ -13,7 +13,7 @@ from pipeline.toolchains.needs import missing
 
 def action(step, backend, *tools, **params):
     given = {"backend": {"name": backend}, "prebuilt": None, **params}
-    return Action(step=step, subject=backend, out=f"build/{step}/{backend}", params=given, tools=tools)
+    return Action(step=step, subject=backend, out=f"build/{step}/{backend}", run=print, params=given, tools=tools)
 
 
 def here(*names):
@@ -34,7 +34,7 @@ def test_a_machine_with_everything_needs_nothing():
 def test_a_tool_is_told_once_with_all_backends_that_want_it():
     (need,) = missing(MAC, here("cmake"))
     assert (need.made, need.backends, need.tool) == ("the runtime of", ("ios", "catalyst"), "Xcode")
-    assert "prebuilt:" in need.cure
+    assert "prebuilt:" in need.hint
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_what_only_a_mac_has_is_listed_everywhere(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     found = {one.help.name: one for one in look(here())}
     assert found.keys() == {one.name for one in HELPS}
-    assert found["xcodebuild"].cure == "take a Mac; nothing else has it"
+    assert found["xcodebuild"].hint == "take a Mac; nothing else has it"
     monkeypatch.setattr("sys.platform", "darwin")
-    assert "xcode-select" in found["xcodebuild"].cure
+    assert "xcode-select" in found["xcodebuild"].hint

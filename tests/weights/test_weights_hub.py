@@ -56,7 +56,7 @@ def test_the_token_is_sent_to_the_hub_and_shown_to_nobody(
 
 
 @pytest.mark.parametrize(
-    ("error", "what", "cure"),
+    ("error", "what", "hint"),
     [
         ((403, "GatedRepo"), "does not let you read", "HF_TOKEN"),
         ((401, "RepoNotFound"), "no such repository, or it is private", "HF_TOKEN"),
@@ -64,11 +64,11 @@ def test_the_token_is_sent_to_the_hub_and_shown_to_nobody(
         ((500, ""), "an error of its own", "wait a little"),
     ],
 )
-def test_a_refusal(hub: StandInHub, get: Fetcher, error: tuple[int, str], what: str, cure: str) -> None:
+def test_a_refusal(hub: StandInHub, get: Fetcher, error: tuple[int, str], what: str, hint: str) -> None:
     hub.error = error
     with pytest.raises(DownloadError, match=what) as caught:
         get(SOURCE)
-    assert cure in str(caught.value)
+    assert hint in str(caught.value)
     assert "org/tiny@main" in str(caught.value)
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DownloadError, MatrixError, Position, StoreError
+from pipeline.plan.lockfile import Lock, read_lock, render, write_lock_entry
 from pipeline.weights.entry import identity
-from pipeline.weights.lock import Lock, read_lock, render, write_lock_entry
 from pipeline.weights.resolve import resolve_missing
 
 SOURCE = {"package": "p", "version": "1.0"}
@@ -115,7 +115,7 @@ def test_a_bad_lock_is_refused_at_its_line(path: Path, text: str, what: str, lin
         read_lock(path)
     assert isinstance(caught.value.where, Position)
     assert caught.value.where.line == line
-    assert caught.value.cure
+    assert caught.value.hint
     with pytest.raises(MatrixError):
         write_lock_entry(path, "other", ENTRY)
     assert path.read_text() == text, "a lock that cannot be read is not written over"

@@ -10,8 +10,8 @@ from pathlib import Path
 from fetching import contents
 
 from pipeline.action import Job, Worker
+from pipeline.plan.lockfile import read_lock, write_lock_entry
 from pipeline.steps import weights
-from pipeline.weights.lock import read_lock, write_lock_entry
 
 SOURCE = {"kind": "package", "package": "tiny-model", "version": "1.0", "subdir": "m"}
 
@@ -64,7 +64,7 @@ def test_a_path_is_not_locked(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_loaded_until_it_is_needed() -> None:
-    code = "import sys, pipeline.steps.weights, pipeline.weights.lock; print(*sorted(sys.modules))"
+    code = "import sys, pipeline.steps.weights, pipeline.plan.lockfile; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "pipeline.weights.url" in loaded
     assert not {"httpx", "huggingface_hub", "yaml", "filelock", "platformdirs"} & set(loaded)

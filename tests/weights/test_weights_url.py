@@ -122,12 +122,12 @@ def test_pauses_grow_and_vary(server: StandInServer, tmp_path: Path) -> None:
     assert max(waits) <= 6.0
 
 
-@pytest.mark.parametrize(("status", "cure"), [(404, "does not have it"), (401, "netrc"), (403, "netrc")])
-def test_a_refusal_is_final_and_says_what_to_do(server: StandInServer, tmp_path: Path, status: int, cure: str) -> None:
+@pytest.mark.parametrize(("status", "hint"), [(404, "does not have it"), (401, "netrc"), (403, "netrc")])
+def test_a_refusal_is_final_and_says_what_to_do(server: StandInServer, tmp_path: Path, status: int, hint: str) -> None:
     server.faults["/m.bin"] = [Fault(status=status)]
     with pytest.raises(DownloadError, match=f"HTTP status {status}") as caught:
         try_download(server, tmp_path)
-    assert cure in str(caught.value)
+    assert hint in str(caught.value)
     assert len(server.requests) == 1
 
 

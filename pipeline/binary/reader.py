@@ -1,0 +1,70 @@
+"""Bounds-checked reading of untrusted bytes: the one place where an offset from a file is believed or refused.
+
+Every reader of this package goes through `Window`. Offsets, sizes and counts come from the file and may be anything, so
+each access is checked against the bytes there are, and a lie becomes a `FormatError` that names the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from pipeline.errors import FormatError
+
+LONGEST_NAME = 1 << 16
+"""Bytes of the longest name believed: overlapping names in a crafted string table could fill memory otherwise."""
+
+
+class Window:
+    """Bytes, and the name of the file they are from.
+
+    Args:
+        data: the bytes.
+        where: how errors name them, e.g. `libmodels.a(bert_lib0.o)`.
+    """
+
+    __slots__ = ("data", "where")
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data = data
+        self.where = where
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def bad(self, what: str, *, hint: str | None = None) -> FormatError:
+        """The error for a lie found in these bytes; raise it."""
+        return FormatError(what, where=self.where, hint=hint or "the file is damaged or incomplete: build it again")
+
+    def cut(self, offset: int, size: int, what: str) -> bytes:
+        """`size` bytes from `offset`; `what` names them in the error when they are not there."""
+        if offset < 0 or size < 0 or offset + size > len(self.data):
+            raise self.bad(f"{what} ({size} bytes at {offset}) goes beyond the end ({len(self.data)} bytes)")
+        return self.data[offset : offset + size]
+
+    def unpack(self, layout: struct.Struct, offset: int, what: str) -> tuple[int, ...]:
+        """The integers of `layout` at `offset`."""
+        return layout.unpack(self.cut(offset, layout.size, what))
+
+    def table(self, layout: struct.Struct, offset: int, count: int, what: str) -> Iterator[tuple[int, ...]]:
+        """`count` records of `layout`, one after the other, from `offset`."""
+        return layout.iter_unpack(self.cut(offset, layout.size * count, what))
+
+    def text(self, offset: int, what: str) -> str:
+        """The NUL-terminated name at `offset`. Bytes that are not UTF-8 survive as surrogates."""
+        if not 0 <= offset < len(self.data):
+            raise self.bad(f"{what} at {offset} is outside its table of {len(self.data)} bytes")
+        end = self.data.find(b"\0", offset, offset + LONGEST_NAME)
+        if end < 0:
+            raise self.bad(f"{what} at {offset} has no end")
+        return decode_name(self.data[offset:end])
+
+
+def decode_name(raw: bytes) -> str:
+    """Bytes of a name as text; `encode_name` gives the same bytes back, whatever they were."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode_name(name: str) -> bytes:
+    """Text of a name as the bytes that stand in the file."""
+    return name.encode("utf-8", "surrogateescape")

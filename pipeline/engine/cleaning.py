@@ -1,0 +1,52 @@
+"""Takes outputs out of the tree: for `doit clean`, and when the matrix no longer has what made them.
+
+The store keeps its copies, so that what is asked for again comes back without being built.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.store.os_errors import store_error
+
+from .engine import Engine
+from .status import manifest_path
+
+
+def clean(engine: Engine, name: str) -> list[Path]:
+    """Remove the outputs of an action from the tree; return what was removed.
+
+    Raises:
+        StoreError: the tree cannot be written.
+    """
+    entry = engine.ledger.get(name)
+    if entry is None:
+        return []
+    out = engine.root / entry.out
+    engine.store.remove(entry.outputs, out)
+    try:
+        if name in engine.actions:
+            (engine.root / manifest_path(engine.actions[name])).unlink(missing_ok=True)
+        _remove_empty(out, engine.root)
+    except OSError as error:
+        raise store_error(error, f"remove the outputs of {name}") from error
+    engine.ledger.remove(name)
+    engine.reconsider()
+    return [out / path for path in entry.outputs]
+
+
+def prune(engine: Engine) -> list[tuple[str, list[Path]]]:
+    """Remove the outputs of actions that the matrix no longer has: (action, what was removed)."""
+    return [(name, clean(engine, name)) for name in sorted(set(engine.ledger.names()) - set(engine.actions))]
+
+
+def _remove_empty(folder: Path, above: Path) -> None:
+    """Remove a directory and those it is in as far as they are empty, below `above`."""
+    while folder != above:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        folder = folder.parent

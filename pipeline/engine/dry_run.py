@@ -1,0 +1,235 @@
+"""What a run would do, without doing it: the engine's own verdicts, carried on past the first stale action.
+
+Where an action is stale but the store has its result, that result says what the actions behind it would read: so their
+keys are known too, and in a fresh clone with a full store everything is foreseen. Only behind an action that must be
+built for real nobody can know. `commands` show it; nothing is built, fetched or written here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.action import Action
+from pipeline.errors import MatrixError, SlipwayError
+from pipeline.store.action_cache import Output, Record
+
+from . import keys
+from .engine import Engine
+
+State = Literal["fresh", "restore", "fetch", "build", "unknown", "blocked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What would become of one action.
+
+    Attributes:
+        name: the action.
+        state: `restore` from the store here, `fetch` from the remote one; `unknown` means that something upstream is
+            to be built first, and only its result can tell; `blocked` that it could not even start.
+        reason: why it is not fresh.
+        seconds: what it took when it was last built, here or by whoever filled the store; None where nobody knows.
+        key: today's key; None where nobody can know it yet.
+    """
+
+    name: str
+    state: State
+    reason: str
+    seconds: float | None
+    key: str | None
+
+    @property
+    def may_run(self) -> bool:
+        """Whether its step may have to run."""
+        return self.state in {"build", "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a run may take, as far as earlier runs tell.
+
+    Attributes:
+        certain: seconds of work that is to be done for sure.
+        at_most: the same with all that is `unknown`.
+        elapsed: seconds by the clock, when `at_most` is shared by `jobs` workers and nothing starts too early.
+        jobs: how many workers.
+        without_history: tasks that may run and were never seen to: they are in none of these figures.
+    """
+
+    certain: float
+    at_most: float
+    elapsed: float
+    jobs: int
+    without_history: int
+
+
+def forecast(engine: Engine, names: Iterable[str] | None = None) -> Iterator[Forecast]:
+    """Yield a forecast for the named actions (or steps) and all they need, upstream first.
+
+    Raises:
+        MatrixError: a name is neither a task nor a step.
+    """
+    wanted = needed(engine, names) if names is not None else set(engine.actions)
+    view = _View(engine)
+    for name in engine.actions:
+        if name in wanted:
+            yield view.of(engine.actions[name])
+
+
+def needed(engine: Engine, names: Iterable[str]) -> set[str]:
+    """The named actions (a step names all of its own) and everything upstream of them.
+
+    Raises:
+        MatrixError: a name is neither a task nor a step.
+    """
+    todo = named(engine, names)
+    seen: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += [edge.action for edge in engine.actions[name].upstream.values()]
+    return seen
+
+
+def named(engine: Engine, names: Iterable[str]) -> list[str]:
+    """Actions by name; a step names all of its own.
+
+    Raises:
+        MatrixError: a name is neither a task nor a step.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        some = [name] if name in engine.actions else [n for n in engine.actions if n.partition(":")[0] == name]
+        if not some:
+            raise MatrixError(f"{name!r} is not a task", hint="doit list --all names them")
+        found |= dict.fromkeys(some)
+    return list(found)
+
+
+def estimate(engine: Engine, listed: Sequence[Forecast], jobs: int) -> Estimate:
+    """Add up what a run would cost. Taking something from a store is not counted.
+
+    Args:
+        engine: knows what waits for what.
+        listed: upstream first, as `forecast` gives them.
+        jobs: how many actions run at a time.
+    """
+    may_run = [item for item in listed if item.may_run]
+    free = [0.0] * max(1, jobs)
+    ends: dict[str, float] = {}
+    for item in may_run:
+        ready = max((ends.get(edge.action, 0.0) for edge in engine.actions[item.name].upstream.values()), default=0.0)
+        ends[item.name] = max(ready, heapq.heappop(free)) + (item.seconds or 0.0)
+        heapq.heappush(free, ends[item.name])
+    return Estimate(
+        certain=sum(item.seconds or 0.0 for item in listed if item.state == "build"),
+        at_most=sum(item.seconds or 0.0 for item in may_run),
+        elapsed=max(ends.values(), default=0.0),
+        jobs=jobs,
+        without_history=sum(item.seconds is None for item in may_run),
+    )
+
+
+class History:
+    """How long actions took, by name: from the ledger, else from the newest record of that name in the store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stored: Mapping[str, float] | None = None
+
+    def seconds(self, name: str) -> float | None:
+        """What the action took when it was last built, whatever its key was; None where nobody knows."""
+        entry = self._engine.ledger.get(name)
+        if entry is not None:
+            return entry.seconds
+        if self._stored is None:
+            self._stored = {record.name: record.seconds for record in self._engine.store.records.all()}
+        return self._stored.get(name)
+
+
+class _View:
+    """The tree as it will be: what each action's outputs are now, or will be once they come from a store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._history = History(engine)
+        self._outputs: dict[str, Mapping[str, Output]] = {}
+        self._blocked: set[str] = set()
+
+    def of(self, action: Action[Any]) -> Forecast:
+        """Foresee one action; all upstream of it must have been asked for before."""
+        try:
+            state, reason, key = self._foresee(action)
+        except SlipwayError as error:
+            state, reason, key = "blocked", str(error).partition("\n")[0], None
+        if state == "blocked":
+            self._blocked.add(action.name)
+        return Forecast(action.name, state, reason, self._history.seconds(action.name), key)
+
+    def _foresee(self, action: Action[Any]) -> tuple[State, str, str | None]:
+        """State, reason and key."""
+        hindered = self._hindered(action)
+        if hindered is not None:
+            return (*hindered, None)
+        key, reason = self._key(action)
+        entry = self._engine.ledger.get(action.name)
+        if not reason and entry is not None:
+            self._outputs[action.name] = entry.outputs
+            return "fresh", "", key
+        if entry is not None and entry.forgotten:
+            return "build", reason, key
+        state, record = self._stored(key)
+        if record is not None:
+            self._outputs[action.name] = record.outputs
+        return state, reason, key
+
+    def _hindered(self, action: Action[Any]) -> tuple[State, str] | None:
+        """Why nothing more can be foreseen of an action, if that is so."""
+        if self._engine.ledger.ignored(action.name):
+            return "blocked", f"ignored, as asked by `doit ignore` (`doit forget {action.name}` ends that)"
+        upstream = dict.fromkeys(edge.action for edge in action.upstream.values())
+        for other in upstream:
+            if other in self._blocked:
+                return "blocked", f"{other} is blocked"
+        for other in upstream:
+            if other not in self._outputs:
+                return "unknown", f"{other} is to be built first"
+        return None
+
+    def _key(self, action: Action[Any]) -> tuple[str, str]:
+        """The key that the action will have, and why it will not be fresh; empty when it will."""
+        engine = self._engine
+        verdict, entry = engine.verdict(action.name), engine.ledger.get(action.name)
+        if verdict.fresh and entry is not None:
+            return entry.key, ""
+        if verdict.key is not None:
+            return verdict.key, verdict.reason
+        fields = engine.document(action, {role: self._read(role, action) for role in action.upstream})
+        key = keys.digest(fields)
+        if entry is None:
+            return key, "never built here"
+        if entry.forgotten:
+            return key, "forgotten"
+        if entry.key != key:
+            return key, engine.explain_key(entry.key, fields)
+        damaged = engine.store.damaged(entry.outputs, engine.root / action.out, engine.memo)
+        return key, f"output {damaged[0]} is missing or was changed" if damaged else ""
+
+    def _read(self, role: str, action: Action[Any]) -> dict[str, str]:
+        edge = action.upstream[role]
+        return keys.read_by(edge, {path: output.sha256 for path, output in self._outputs[edge.action].items()})
+
+    def _stored(self, key: str) -> tuple[State, Record | None]:
+        store = self._engine.store
+        where = store.state(key)
+        if where == "local":
+            return "restore", store.record(key)
+        if where == "remote" and store.remote is not None:
+            record = store.record(key) or store.remote.record(key)
+            if record is not None:
+                return "fetch", record
+        return "build", None

@@ -1,0 +1,123 @@
+"""Renders the templates of link kits, ours or the user's, and turns a mistake in one into an error that shows the line.
+
+`linkkit` calls `Templates.render`. Must not know what a kit is: it gets names and values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+from .escaping import FILTERS
+
+OURS = Path(__file__).resolve().parent.parent / "templates"
+"""The templates inside the package."""
+
+SUFFIX = ".j2"
+
+_MISTAKES = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+"""What an expression in a template can raise."""
+
+
+class Templates:
+    """The templates by name, where a file of the same name in the user's directory comes before ours.
+
+    Files of the user whose names begin with `_` are for `{% include %}`; any other must replace one of ours.
+
+    Args:
+        overrides: the user's directory, or None.
+
+    Raises:
+        StepError: a file in it replaces nothing.
+    """
+
+    def __init__(self, overrides: Path | None = None) -> None:
+        self._overrides = overrides
+        folders = [OURS] if overrides is None else [overrides, OURS]
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(folders),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,  # noqa: S701 - never HTML: every value goes through the filter of its own language
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(FILTERS)
+        if overrides is not None:
+            _refuse_strangers(overrides)
+
+    def render(self, name: str, values: Mapping[str, Json]) -> str:
+        """Fill in the template `name` (without its ending `.j2`).
+
+        Raises:
+            StepError: it names something that is not there, is no template, or raises. Says the file and the line.
+        """
+        file = name + SUFFIX
+        try:
+            return self._environment.get_template(file).render(values)
+        except jinja2.UndefinedError as error:
+            raise StepError(
+                error.message or "undefined", where=self._where(file, error), hint=_hint(error, values)
+            ) from None
+        except jinja2.TemplateSyntaxError as error:
+            where = f"{error.filename or self._path(file)}:{error.lineno}"
+            raise StepError(error.message or "no template", where=where, hint="correct the template") from None
+        except jinja2.TemplateNotFound as error:
+            raise StepError(
+                f"it includes {error.name}, which does not exist",
+                where=self._where(file, error),
+                hint=f"put {error.name} beside it",
+            ) from None
+        except (jinja2.TemplateError, *_MISTAKES) as error:
+            raise StepError(
+                f"{type(error).__name__}: {error}",
+                where=self._where(file, error),
+                hint="correct the template",
+            ) from None
+
+    def _path(self, file: str) -> Path:
+        mine = self._overrides / file if self._overrides is not None else None
+        return mine if mine is not None and mine.is_file() else OURS / file
+
+    def _where(self, file: str, error: BaseException) -> str:
+        """`path:line` of the innermost template in a traceback, which Jinja rewrites to template lines."""
+        folders = [str(folder) for folder in (self._overrides, OURS) if folder is not None]
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if frame.filename.endswith(SUFFIX) and any(frame.filename.startswith(folder) for folder in folders):
+                return f"{frame.filename}:{frame.lineno}"
+        return str(self._path(file))
+
+
+def _hint(error: jinja2.UndefinedError, values: Mapping[str, Json]) -> str:
+    """What to write instead of a name that nothing has."""
+    name = (error.message or "").partition("' is undefined")[0].lstrip("'")
+    near = difflib.get_close_matches(name, values, n=1)
+    guess = f"did you mean `{near[0]}`? " if near else ""
+    return f"{guess}there are: {', '.join(sorted(values))}; or put `| default(...)` after it"
+
+
+def ours() -> tuple[str, ...]:
+    """File names of the templates that come with the package, sorted."""
+    return tuple(sorted(path.name for path in OURS.glob(f"*{SUFFIX}")))
+
+
+def _refuse_strangers(overrides: Path) -> None:
+    known = ours()
+    for path in sorted(overrides.glob(f"*{SUFFIX}")):
+        if path.name in known or path.name.startswith("_"):
+            continue
+        near = difflib.get_close_matches(path.name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise StepError(
+            "this template replaces none of ours",
+            where=path,
+            hint=f"{hint}ours are: {', '.join(known)}; begin the name with _ if it is to be included by another",
+        )

@@ -1,0 +1,151 @@
+"""What a kit brings along besides models: the runtime's static libraries, or modules for pages that are linked with it.
+
+`kits` reads both here, `xcframework` packs the libraries. Must not know how either was built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.binary.object_info import Format
+from pipeline.errors import StepError
+
+RUNTIME = "runtime:"
+"""Roles of the inputs are `runtime:<backend>`, with the static libraries and their `runtime.json`."""
+
+MODULES = "wasm:"
+"""Roles of the inputs are `wasm:<backend>`, with the modules and their `wasm.json`."""
+
+FOLDER = "wasm"
+"""Where in a kit the modules are."""
+
+_SYSTEM: Mapping[Format, tuple[str, ...]] = {"macho": ("c++",), "elf": ("dl", "m", "pthread", "stdc++"), "wasm": ()}
+_ANDROID = ("c++_static", "c++abi", "dl", "log", "m")
+_RUST = "tokenizers_c"
+"""The library that brings Rust's standard library along, which on Apple's systems asks for one framework more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLibrary:
+    """A static library of the runtime, for one archive of a kit.
+
+    Attributes:
+        name: `tvm_runtime`.
+        path: the archive, relative to the kit.
+        whole: whether a link must take every member: it registers things that nothing refers to.
+        data: its bytes.
+    """
+
+    name: str
+    path: str
+    whole: bool
+    data: bytes
+
+    @property
+    def file(self) -> str:
+        """Basename of the archive."""
+        return f"lib{self.name}.a"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A model as a module for pages.
+
+    Attributes:
+        subject: of the model.
+        backend: it is for.
+        path: relative to the kit.
+        source: where it is now.
+        size: bytes.
+        sha256: of them.
+    """
+
+    subject: str
+    backend: str
+    path: str
+    source: Path
+    size: int
+    sha256: str
+
+
+def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeLibrary]:
+    """The runtime of one backend by name, in link order; paths are file names, to be placed by whoever asks."""
+    folder = inputs.get(RUNTIME + backend)
+    if folder is None:
+        return {}
+    found: Sequence[Mapping[str, Json]] = json.loads((folder / "runtime.json").read_text("utf-8"))["libraries"]
+    return {
+        one["name"]: RuntimeLibrary(one["name"], one["file"], one["whole"], (folder / one["file"]).read_bytes())
+        for one in found
+    }
+
+
+def same_names(slice_name: str, runtimes: Mapping[str, Mapping[str, RuntimeLibrary]]) -> tuple[str, ...]:
+    """The names of the libraries that all backends of a slice have, in link order.
+
+    Raises:
+        StepError: they do not have the same.
+    """
+    every = {backend: tuple(sorted(libraries)) for backend, libraries in runtimes.items()}
+    if len(set(every.values())) > 1:
+        said = "; ".join(f"{backend}: {', '.join(names) or 'none'}" for backend, names in sorted(every.items()))
+        raise StepError(
+            f"the runtimes of one slice ({slice_name}) do not have the same libraries: {said}",
+            hint="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
+        )
+    return tuple(next(iter(runtimes.values()), ()))
+
+
+def check_alike(product: str, runtimes: Mapping[str, Sequence[RuntimeLibrary]]) -> None:
+    """An app has one list of libraries for device, simulator and Mac.
+
+    Args:
+        product: its name.
+        runtimes: slice -> libraries.
+
+    Raises:
+        StepError: two slices do not have the same.
+    """
+    names = {piece: tuple(one.name for one in libraries) for piece, libraries in runtimes.items()}
+    if len(set(names.values())) > 1:
+        said = "; ".join(f"{piece}: {', '.join(libraries) or 'none'}" for piece, libraries in sorted(names.items()))
+        raise StepError(
+            f"product {product}: its slices do not have the same libraries of the runtime: {said}",
+            hint="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
+        )
+
+
+def system_libraries(libraries: Sequence[RuntimeLibrary], form: Format, platform: str) -> tuple[str, ...]:
+    """Libraries of the system that a runtime is linked with, which is C++ where models are C."""
+    if not libraries:
+        return ()
+    return _ANDROID if platform == "android" else _SYSTEM[form]
+
+
+def frameworks(libraries: Sequence[RuntimeLibrary], form: Format) -> tuple[str, ...]:
+    """Apple frameworks that a runtime is linked with."""
+    return ("Security",) if form == "macho" and any(one.name == _RUST for one in libraries) else ()
+
+
+def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:
+    """The modules of all backends, sorted by path."""
+    found = []
+    for role, folder in inputs.items():
+        if role.startswith(MODULES):
+            listed: Sequence[Mapping[str, Json]] = json.loads((folder / "wasm.json").read_text("utf-8"))["modules"]
+            found += [
+                Module(
+                    subject=one["subject"],
+                    backend=role.removeprefix(MODULES),
+                    path=f"{FOLDER}/{one['file']}",
+                    source=folder / one["file"],
+                    size=one["size"],
+                    sha256=one["sha256"],
+                )
+                for one in listed
+            ]
+    return tuple(sorted(found, key=lambda one: one.path))

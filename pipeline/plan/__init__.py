@@ -1,0 +1,256 @@
+"""From a matrix to the actions that build it: a pure function.
+
+`session` calls `plan`; it reads no file, runs no program and knows neither doit nor the store. What each step is given
+here (`params`, the roles of its inputs) is the contract written down in docs/design.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.action import Action, Json, Upstream
+from pipeline.errors import MatrixError
+from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product, files_of
+from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
+
+from .apps import app_config_actions
+from .models import (
+    COMPILE_MEMORY,
+    SHARDS,
+    by_backend,
+    compile_actions,
+    conversion,
+    parameter_actions,
+    proving_toolchain,
+    toolchain_actions,
+    weight_actions,
+)
+from .runtime import runtime_actions, upstream_of, upstream_of_product
+
+LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
+
+
+def plan(
+    matrix: Matrix,
+    lock: Mapping[str, Json],
+    *,
+    frozen: Mapping[str, Sequence[str] | None] | None = None,
+) -> tuple[Action[Any], ...]:
+    """Return every action of the matrix, upstream before downstream.
+
+    Args:
+        matrix: what targets.yaml asks for.
+        lock: model name -> entry of slipway.lock (commit and files of its weights).
+        frozen: toolchain name -> the exact requirements that slipway.lock pins for it on this platform.
+
+    Raises:
+        MatrixError: something is asked for that this version cannot build.
+    """
+    actions = [
+        *toolchain_actions(matrix, frozen or {}),
+        *weight_actions(matrix, lock),
+        *parameter_actions(matrix),
+        *compile_actions(matrix),
+        *_archives(matrix),
+        *runtime_actions(matrix),
+        *_kits(matrix),
+        *_bundles(matrix),
+        *app_config_actions(matrix),
+        *_verify_backends(matrix),
+        *_verify_products(matrix),
+    ]
+    actions.append(_manifest(matrix, actions))
+    return tuple(actions)
+
+
+def _archives(matrix: Matrix) -> Iterator[Action[Any]]:
+    for backend, cells in by_backend(matrix):
+        yield Action(
+            step="archive",
+            run=archive.run,
+            subject=backend.name,
+            out=f"build/archive/{backend.name}",
+            params={
+                "library": matrix.name,
+                "backend": backend.as_params(),
+                "models": [cell.model.as_params() for cell in cells],
+            },
+            upstream={f"objects:{cell.model.subject}": Upstream(f"compile:{cell.subject}") for cell in cells},
+            outputs=(f"lib{matrix.name}.a", "archive.json"),
+            apart=True,
+            doc=f"all models of {backend.name} in one static archive",
+            where=backend.where,
+        )
+
+
+def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
+    for product in matrix.products:
+        backends = [_backend(matrix, name).as_params() for name in product.backends]
+        archives = {f"archive:{name}": Upstream(f"archive:{name}") for name in product.backends}
+        archives |= upstream_of_product(matrix, product)
+        yield Action(
+            step="linkkit",
+            run=linkkit.run,
+            subject=product.name,
+            out=f"dist/{product.name}",
+            params={
+                "product": product.name,
+                "library": matrix.name,
+                "kind": product.kind,
+                "backends": backends,
+                "overrides": product.templates is not None,
+            },
+            files={"templates": product.templates} if product.templates is not None else {},
+            upstream=archives,
+            outputs=("link.json",),
+            apart=True,
+            doc=f"what an app needs to link {product.name}",
+            where=product.where,
+        )
+        if product.kind == "xcframework":
+            yield Action(
+                step="xcframework",
+                run=xcframework.run,
+                subject=product.name,
+                out=f"dist/{product.name}",
+                params={"product": product.name, "library": matrix.name, "backends": backends},
+                upstream=archives,
+                apart=True,
+                doc=f"{product.name}.xcframework and its zip",
+                where=product.where,
+            )
+
+
+def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:
+    for model in matrix.models:
+        files, upstream = _bundled(matrix, model)
+        if not upstream:  # objects that somebody else compiled, without weights
+            continue
+        yield Action(
+            step="bundle",
+            run=bundle.run,
+            subject=model.subject,
+            out=f"dist/bundle/{model.subject}",
+            params={"model": model.as_params(), "files": list(files)},
+            upstream=upstream,
+            apart=True,
+            doc=f"parameters, tokenizer and configuration of {model.subject}",
+            where=model.where,
+        )
+
+
+def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict[str, Upstream]]:
+    """Which files of its weights a model's bundle takes, and where its parts come from."""
+    if model.is_raw:
+        return (*model.bundle, "*.json"), {
+            "params": Upstream(conversion(matrix, model, "convert_weight")),
+            "weights": Upstream(conversion(matrix, model, "gen_config")),
+        }
+    if model.compiler == "relax":
+        upstream, files = {"params": Upstream(f"params:{model.subject}")}, model.bundle
+    else:
+        upstream, files = {}, (*model.bundle, *SHARDS)
+    if model.weights is not None:
+        upstream["weights"] = Upstream(f"weights:{model.model}", only=files)
+    return files, upstream
+
+
+def _verify_backends(matrix: Matrix) -> Iterator[Action[Any]]:
+    for backend, cells in by_backend(matrix):
+        host = backend.preset == "host"
+        toolchain = proving_toolchain(cells)
+        upstream = {
+            "archive": Upstream(f"archive:{backend.name}"),
+            "toolchain": Upstream(f"toolchain:{toolchain}"),
+            **upstream_of(matrix, backend.name),
+        }
+        files: dict[str, str] = {}
+        if host:
+            for model in (cell.model for cell in cells):
+                if model.compiler == "relax":
+                    upstream[f"params:{model.subject}"] = Upstream(f"params:{model.subject}")
+                    files |= files_of(f"source:{model.subject}", model.source)
+                if model.check is not None:
+                    files |= files_of(f"check:{model.subject}", model.check)
+                if model.weights is not None:
+                    upstream[f"weights:{model.subject}"] = Upstream(f"weights:{model.model}")
+        yield Action(
+            step="verify",
+            run=verify.run,
+            subject=backend.name,
+            out=f"build/verify/{backend.name}",
+            params={
+                "kind": "backend",
+                "backend": backend.as_params(),
+                "models": [cell.model.as_params() for cell in cells],
+                "library": matrix.name,
+                "toolchain": toolchain,
+                "host": host,
+                "checks": {c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
+            },
+            files=files,
+            upstream=upstream,
+            tools=("cc",) if host else LINKERS[backend.format],
+            outputs=("report.json",),
+            memory=COMPILE_MEMORY // 2,
+            doc=f"prove that the archive of {backend.name} links and lives",
+            where=backend.where,
+        )
+
+
+def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
+    taken = {backend.name: backend for backend, _ in by_backend(matrix)}
+    for product in matrix.products:
+        if product.name in taken:
+            raise MatrixError(
+                f"product {product.name!r} has the name of a backend, and both have a task verify:{product.name}",
+                where=product.where,
+                hint="give one of them another name",
+            )
+        upstream = {f"archive:{name}": Upstream(f"archive:{name}") for name in product.backends}
+        upstream["kit"] = Upstream(f"linkkit:{product.name}")
+        if product.kind == "xcframework":
+            upstream["xcframework"] = Upstream(f"xcframework:{product.name}")
+        backends = [_backend(matrix, name) for name in product.backends]
+        yield Action(
+            step="verify",
+            run=verify.run,
+            subject=product.name,
+            out=f"build/verify/{product.name}",
+            params={
+                "kind": "product",
+                "product": product.name,
+                "product_kind": product.kind,
+                "library": matrix.name,
+                "backends": [backend.as_params() for backend in backends],
+            },
+            upstream=upstream,
+            tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),
+            outputs=("report.json",),
+            apart=True,
+            doc=f"prove that {product.name} is what was built, and links as its kit says",
+            where=product.where,
+        )
+
+
+def _manifest(matrix: Matrix, actions: Iterable[Action[Any]]) -> Action[Any]:
+    listed = [action for action in actions if action.out.startswith("dist/") or action.step == "verify"]
+    return Action(
+        step="manifest",
+        run=manifest.run,
+        subject="dist",
+        out="dist",
+        params={"products": [_product(product) for product in matrix.products]},
+        upstream={action.name: Upstream(action.name) for action in listed},
+        outputs=("manifest.json",),
+        doc="size and sha256 of everything in dist/, and how it is proven",
+    )
+
+
+def _product(product: Product) -> Json:
+    return {"name": product.name, "kind": product.kind, "backends": list(product.backends)}
+
+
+def _backend(matrix: Matrix, name: str) -> Backend:
+    return next(backend for backend in matrix.backends if backend.name == name)

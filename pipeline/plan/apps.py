@@ -1,0 +1,194 @@
+"""The part of the plan that is about apps: which models of a product have a record, and what is in it.
+
+`plan` calls `app_config_actions`; as there, nothing reads a file. A record is what MLC's apps and WebLLM look a model
+up by, so there is one for each model of mlc_llm's, and for each prebuilt one that says a `model_id`. For pages there
+must be a module, too: without a runtime nothing can be loaded, and no record says that it could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.action import Action, Json, Upstream
+from pipeline.errors import MatrixError
+from pipeline.kits import webllm
+from pipeline.matrix.cells import Cell, Matrix, ModelVariant, Product
+from pipeline.steps import app_config
+
+from .models import CHAT_CONFIG, conversion
+
+HUB = "https://huggingface.co"
+"""Where apps, which know no `HF_ENDPOINT`, get what is on the hub."""
+
+
+def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+    """One action for each product with a model that has a record.
+
+    Raises:
+        MatrixError: what an app would be told cannot work.
+    """
+    for product in matrix.products:
+        listed = [cells for cells in _of_product(matrix, product) if has_record(cells[0].model)]
+        if product.kind == "web":
+            listed = [found for cells in listed if (found := [cell for cell in cells if _has_module(matrix, cell)])]
+        if not listed:
+            continue
+        models = [_model(matrix, product, cells) for cells in listed]
+        _check_ids(product, models)
+        upstream: dict[str, Upstream] = {}
+        for cells, model in zip(listed, models, strict=True):
+            upstream |= _upstream(matrix, cells[0], bundled=bool(model["bundle_weight"]))
+            if "file" in model:
+                module = Upstream(f"wasm:{cells[0].backend.name}", only=(model["file"],))
+                upstream[f"module:{model['subject']}"] = module
+        web = product.kind == "web"
+        yield Action(
+            step="app_config",
+            run=app_config.run,
+            subject=product.name,
+            out=f"dist/{product.name}",
+            params={"kind": product.kind, "base_url": product.base_url, "models": models},
+            upstream=upstream,
+            outputs=("webllm-model-list.json" if web else "bundle/mlc-app-config.json",),
+            apart=True,
+            doc=f"the records by which {'WebLLM' if web else 'an app with MLC'} finds the models of {product.name}",
+            where=product.where,
+        )
+
+
+def has_record(model: ModelVariant) -> bool:
+    """Whether apps look the model up by a record."""
+    return model.compiler == "mlc" or (model.compiler == "prebuilt" and "model_id" in model.app)
+
+
+def _has_module(matrix: Matrix, cell: Cell) -> bool:
+    """Whether a model is linked into a module that WebLLM can load."""
+    webgpu = cell.backend.device["kind"] == "webgpu"
+    return webgpu and matrix.runtime is not None and cell.backend.name in matrix.runtime.backends
+
+
+def model_id(matrix: Matrix, model: ModelVariant) -> str:
+    """The app's name for a model: the one it is given, or that of its repository, or ours.
+
+    The name of a repository is what MLC's and WebLLM's own lists use. It is ours where several variants share one.
+    """
+    if "model_id" in model.app:
+        return str(model.app["model_id"])
+    repository = _repository(model)
+    sharing = [other for other in matrix.models if _repository(other) == repository and "model_id" not in other.app]
+    return repository.rpartition("/")[2] if repository and len(sharing) == 1 else model.subject
+
+
+def library_file(matrix: Matrix, model: ModelVariant) -> str:
+    """The name of a model's `.wasm`, as WebLLM names it."""
+    quantization, overrides = model.options.get("quantization"), model.options.get("overrides", {})
+    return webllm.library_file(model_id(matrix, model), quantization, overrides)
+
+
+def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
+    """The cells of each model in a product, in the order of the product's backends."""
+    for model in matrix.models:
+        cells = {cell.backend.name: cell for cell in matrix.cells if cell.model.subject == model.subject}
+        found = [cells[name] for name in product.backends if name in cells]
+        if found:
+            yield found
+
+
+def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> dict[str, Json]:
+    model = cells[0].model
+    repository = _repository(model)
+    described: dict[str, Json] = {
+        "subject": model.subject,
+        "model_id": model_id(matrix, model),
+        "bundle_weight": _is_bundled(model),
+        "url": f"{HUB}/{repository}" if repository else None,
+        "estimated_vram_bytes": model.app.get("estimated_vram_bytes"),
+    }
+    if product.kind != "web":
+        return {**described, "model_lib": _library(product, cells)}
+    revision = (model.weights or {}).get("revision")
+    return {
+        **described,
+        "url": described["url"] and f"{described['url']}/resolve/{revision}/",
+        "file": library_file(matrix, model),
+        "quantization": model.options.get("quantization"),
+        "overrides": dict(model.options.get("overrides", {})),
+        "low_resource_required": model.app.get("low_resource_required"),
+    }
+
+
+def _is_bundled(model: ModelVariant) -> bool:
+    """Whether the weights are shipped: they must be, unless the hub has them in the form that apps read."""
+    wanted = model.app.get("bundle_weight")
+    if model.weights is None:
+        raise MatrixError(
+            f"model {model.model!r} has a model_id and no weights, and an app would not know where to get them",
+            where=model.where,
+            hint="add `weights:`, or remove its `model_id`",
+        )
+    if _repository(model) is not None:
+        return bool(wanted)
+    if wanted is False:
+        why = "they are converted here" if model.is_raw else "they do not come from the hub"
+        raise MatrixError(
+            f"the weights of {model.model!r} are not bundled, and no app could download them: {why}",
+            where=model.where,
+            hint="remove `bundle_weight: false`, or put the weights in MLC's form on the hub and name them",
+        )
+    return True
+
+
+def _repository(model: ModelVariant) -> str | None:
+    """The repository of the hub with exactly what apps read, or None."""
+    weights: Mapping[str, Json] = model.weights or {}
+    as_it_is = weights.get("kind") == "hf" and not model.is_raw and not weights.get("subdir")
+    return str(weights["hf"]) if as_it_is else None
+
+
+def _library(product: Product, cells: list[Cell]) -> str:
+    """The `model_lib` by which MLC asks its runtime for the model; the runtime puts an underscore behind it."""
+    names = sorted({cell.model.prefix for cell in cells})
+    model = cells[0].model
+    if len(names) > 1:
+        raise MatrixError(
+            f"product {product.name!r} holds {model.subject} under several names, and a record can say one: "
+            f"{', '.join(names)}",
+            where=product.where,
+            hint="make a product for each system, or give the variant a `model_lib`",
+        )
+    if not names[0].endswith("_"):
+        raise MatrixError(
+            f"MLC's runtime cannot find {model.subject}: it looks for names that end in an underscore, and the prefix "
+            f"is {names[0]!r}",
+            where=model.where,
+            hint=f"write `system_lib_prefix: {names[0]}_`",
+        )
+    return names[0].removesuffix("_")
+
+
+def _check_ids(product: Product, models: list[dict[str, Json]]) -> None:
+    seen: dict[str, Json] = {}
+    for model in models:
+        first = seen.setdefault(str(model["model_id"]).lower(), model)
+        if first is not model:
+            raise MatrixError(
+                f"{first['subject']} and {model['subject']} have one model_id in product {product.name!r}: "
+                f"{model['model_id']}",
+                where=product.where,
+                hint="give one of them another `model_id`",
+            )
+
+
+def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstream]:
+    """What a record is read from: the library with its metadata, the config, and what is shipped beside it."""
+    model = cell.model
+    objects = ("*.o",) if model.compiler == "prebuilt" else (f"{model.prefix}devc.o",)
+    config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
+    edges = {
+        f"objects:{model.subject}": Upstream(f"compile:{cell.subject}", only=objects),
+        f"config:{model.subject}": Upstream(config, only=(CHAT_CONFIG, "tokenizer*")),
+    }
+    if bundled:
+        edges[f"bundle:{model.subject}"] = Upstream(f"bundle:{model.subject}")
+    return edges

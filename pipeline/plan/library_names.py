@@ -1,0 +1,197 @@
+"""The names by which apps find `mlc` models: those that mlc_llm would give, so that apps keep the ones they have.
+
+A name follows from the config of the weights (see `compilers.mlc_names`), and it is part of every symbol, so it must be
+known before anything is planned. The session calls `named`: a name that slipway.lock pins is taken from there; else the
+config, a small file, is fetched, and the name pinned. Variants that set `model_lib` never come here.
+
+A name differs by the device of mlc's package config. What is shipped in one app must have one name, so all Apple
+backends of a variant share that of `iphone` (of `macabi` where there is nothing but Catalyst), and all Android ones
+that of `android`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.compilers import mlc_names
+from pipeline.errors import DownloadError, MatrixError, SlipwayError
+from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant
+from pipeline.weights.cache import DownloadCache
+from pipeline.weights.fetch import fetch
+
+from .lockfile import Lock, write_model_lib
+
+CONFIG = "mlc-chat-config.json"
+
+_APPLE = frozenset({"ios", "ios-simulator", "maccatalyst", "macos"})
+_OPTIONS = ("model_type", "quantization", "opt", "overrides")
+"""Options of a variant that its name depends on."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where names come from.
+
+    Attributes:
+        root: the project's directory.
+        lock_path: slipway.lock, which gets what was found out.
+        lock: what it says.
+        note: told what is being done.
+    """
+
+    root: Path
+    lock_path: Path
+    lock: Lock
+    note: Callable[[str], None]
+
+
+def named(matrix: Matrix, place: Place) -> Matrix:
+    """The matrix with the real prefix for every `mlc` variant that sets none.
+
+    Raises:
+        MatrixError: the weights have no such config, or two variants get the same name in one backend.
+        DownloadError: the config could not be had.
+    """
+    waiting = {model.subject: model for model in matrix.models if model.unnamed}
+    if not waiting:
+        return matrix
+    names = {subject: _names(model, _devices(matrix, subject), place) for subject, model in waiting.items()}
+    cells = tuple(_renamed(cell, names, matrix) for cell in matrix.cells)
+    _check(cells)
+    models = tuple({cell.model.subject: cell.model for cell in cells}.values())
+    return replace(matrix, cells=cells, models=models)
+
+
+def config_of(model: ModelVariant, root: Path) -> str | None:
+    """The config of a variant whose weights are the user's own files: it decides a name, and must be watched."""
+    if not model.unnamed or model.weights is None or model.weights["kind"] != "path":
+        return None
+    # Spelt as nobody else spells it: the file is an input of actions too, and this is another reason to look at it.
+    return f"{root}/{model.weights['path']}/./{model.weights.get('subdir') or '.'}/{CONFIG}"
+
+
+def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix) -> Cell:
+    known = names.get(cell.model.subject)
+    if known is None:
+        return cell
+    name = known[_device(cell.backend, _backends(matrix, cell.model.subject))]
+    return replace(cell, model=replace(cell.model, prefix=mlc_names.prefix(name), unnamed=False))
+
+
+def _check(cells: Iterable[Cell]) -> None:
+    owners: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        first = owners.setdefault((cell.backend.name, cell.model.prefix), cell)
+        if first.model.subject != cell.model.subject:
+            raise MatrixError(
+                f"{first.model.subject} and {cell.model.subject} are the same model with the same options: "
+                f"mlc_llm calls both {cell.model.prefix.removesuffix('_')}",
+                where=cell.model.where,
+                hint="remove one of them, or give one a `model_lib` of its own",
+            )
+
+
+def _backends(matrix: Matrix, subject: str) -> list[Backend]:
+    return [cell.backend for cell in matrix.cells if cell.model.subject == subject]
+
+
+def _devices(matrix: Matrix, subject: str) -> list[str]:
+    backends = _backends(matrix, subject)
+    return sorted({_device(backend, backends) for backend in backends})
+
+
+def _device(backend: Backend, all_of_model: Iterable[Backend]) -> str:
+    """The device whose name a backend's library has."""
+    platforms = {other.platform for other in all_of_model}
+    if backend.platform == "android":
+        return "android"
+    if platforms & _APPLE:  # what is neither Apple's nor Android's takes the name there is
+        return "macabi" if platforms & _APPLE == {"maccatalyst"} else "iphone"
+    return "android" if "android" in platforms else str(backend.device["kind"])
+
+
+def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping[str, str]:
+    options = {name: model.options[name] for name in _OPTIONS if name in model.options}
+    weights = model.weights or {}
+    local = weights.get("kind") == "path"
+    pinned = place.lock.entry_for(model.model, weights)
+    pin = place.lock.model_libs.get(model.subject)
+    if pin is not None and not local and pin["options"] == options and set(devices) <= pin["names"].keys():
+        known = (pinned or {}).get("files", {}).get(CONFIG)
+        if known is None or known["sha256"] == pin["config"]:
+            return dict(pin["names"])
+    text = _local_config(model, place.root) if local else _fetched_config(model, pinned, place)
+    names = {device: _name(model, text, device) for device in devices}
+    if not local:
+        entry = {"config": hashlib.sha256(text).hexdigest(), "options": options, "names": names}
+        write_model_lib(place.lock_path, model.subject, entry)
+        place.note(f"{model.subject}: its model_lib is {', '.join(sorted(set(names.values())))}")
+    return names
+
+
+def _name(model: ModelVariant, text: bytes, device: str) -> str:
+    try:
+        chat = json.loads(text)
+        chat |= {name: model.options[name] for name in ("model_type", "quantization") if name in model.options}
+        overrides = model.options.get("overrides", {})
+        return mlc_names.model_lib(
+            mlc_names.effective_config(chat, overrides),
+            model_type=chat["model_type"],
+            quantization=chat["quantization"],
+            device=device,
+            overrides=overrides,
+            opt=str(model.options.get("opt", "O2")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as bad:
+        raise MatrixError(
+            f"{CONFIG} of {model.model} is not what mlc_llm writes: {type(bad).__name__}: {bad}",
+            where=model.where,
+            hint="convert the weights again with mlc_llm gen_config, or give the variant a `model_lib`",
+        ) from None
+    except SlipwayError as bad:
+        raise MatrixError(bad.what, where=model.where, hint=bad.hint) from None
+
+
+def _local_config(model: ModelVariant, root: Path) -> bytes:
+    path = config_of(model, root)
+    try:
+        return b"" if path is None else Path(path).read_bytes()
+    except OSError:
+        raise _not_converted(model) from None
+
+
+def _fetched_config(model: ModelVariant, pinned: Json | None, place: Place) -> bytes:
+    """Fetch just the config, of the commit that is pinned where one is."""
+    locked = None
+    if pinned is not None:
+        if CONFIG not in pinned["files"]:
+            raise _not_converted(model)
+        locked = {**pinned, "files": {CONFIG: pinned["files"][CONFIG]}}
+    place.note(f"{model.subject}: reading {CONFIG}, from which the name of its library follows")
+    with DownloadCache.default().scratch() as scratch:
+        out = scratch / "out"
+        out.mkdir()
+        source = {**(model.weights or {}), "files": [CONFIG]}
+        try:
+            fetch(model.model, source, locked=locked, path=None, out=out, log=scratch / "log", progress=lambda *_: None)
+        except DownloadError as bad:
+            raise DownloadError(
+                f"the name of {model.subject} follows from {CONFIG} of its weights, which cannot be had: {bad.what}",
+                where=bad.where,
+                hint=f"{bad.hint}; or say the name yourself: give the variant a `model_lib`",
+            ) from None
+        return (out / CONFIG).read_bytes()
+
+
+def _not_converted(model: ModelVariant) -> MatrixError:
+    return MatrixError(
+        f"the weights of {model.model} are not in MLC's form: they have no {CONFIG}",
+        where=model.where,
+        hint="name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
+        "`quantization`, and it is converted",
+    )

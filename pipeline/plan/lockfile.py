@@ -1,0 +1,318 @@
+"""`slipway.lock`: what weights, toolchains and names turned out to be, written by the machine, reviewed in a diff.
+
+Planning reads it (`read_lock`, `Lock.entry_for`), a run adds to it (`write_lock_entry`). It stands beside
+`targets.yaml`: JSON with one file a line, sorted. Reading is strict, because a lock that was half understood would pin
+half. It must not know how anything is downloaded, and imports nothing heavy: every command reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pipeline.action import Json
+from pipeline.errors import MatrixError, Position
+from pipeline.weights.cache import DownloadCache
+from pipeline.weights.entry import identity
+from pipeline.weights.files import disk_errors, unsafe_path
+
+VERSION = 1
+"""Version of the file's format."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HINT = "restore it from version control, or delete the bad entry and run doit: it is locked again"
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a lock file says.
+
+    Attributes:
+        entries: model -> entry, as in the file: `{"source", "resolved", "files": {path: {"size", "sha256"}}}`.
+        toolchains: toolchain -> `{"spec", "frozen": {platform: [requirement, ...]}}`.
+        model_libs: model variant -> `{"config", "options", "names": {device: model_lib}}`; see `library_names`.
+    """
+
+    entries: Mapping[str, Json]
+    toolchains: Mapping[str, Json] = field(default_factory=dict)
+    model_libs: Mapping[str, Json] = field(default_factory=dict)
+
+    def entry_for(self, model: str, source: Mapping[str, Json]) -> Json | None:
+        """The entry that pins this source of this model, or None: never locked, or the source was edited since."""
+        entry = self.entries.get(model)
+        return entry if entry is not None and entry["source"] == identity(source) else None
+
+    def frozen(self, toolchain: str, spec: Mapping[str, Json], platform: str) -> list[str] | None:
+        """What a toolchain was made of on that platform, or None: never made there, or its spec was edited since."""
+        entry = self.toolchains.get(toolchain)
+        return entry["frozen"].get(platform) if entry is not None and entry["spec"] == spec else None
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file; one that does not exist is empty.
+
+    Raises:
+        MatrixError: it is malformed, truncated, or of a newer version. The position is that of the fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock({})
+    except UnicodeDecodeError as problem:
+        raise MatrixError(f"is not UTF-8 text: {problem.reason}", where=path, hint=_HINT) from None
+    except OSError as problem:
+        raise MatrixError(f"cannot be read: {problem.strerror}", where=path, hint="make it a readable file") from None
+    try:
+        document = json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as problem:
+        conflict = any(line.startswith(_CONFLICT) for line in text.splitlines()[problem.lineno - 1 : problem.lineno])
+        raise MatrixError(
+            "has an unresolved merge conflict" if conflict else f"is not valid JSON (cut off?): {problem.msg}",
+            where=Position(str(path), problem.lineno, problem.colno),
+            hint="keep the entries of both sides, then run doit" if conflict else _HINT,
+        ) from None
+    except _DuplicateKeyError as problem:
+        # The second of the two is the later one, and most likely the one that should not be there.
+        number = max((n for n, line in enumerate(text.splitlines(), 1) if json.dumps(problem.key) in line), default=1)
+        raise MatrixError(
+            f"the key {problem.key!r} is there twice", where=Position(str(path), number, 1), hint=_HINT
+        ) from None
+    return _Checker(path, text).lock(document)
+
+
+def write_lock_entry(path: Path, model: str, entry: Json) -> None:
+    """Add or replace one model's entry: atomic, and safe against another process that writes at the same time.
+
+    Args:
+        path: the lock file; made when it does not exist.
+        model: name in targets.yaml.
+        entry: as in `Lock.entries`; a step gives it as the fact `lock`.
+
+    Raises:
+        MatrixError: the file that is there is malformed (it is left as it is).
+        StoreError: it cannot be written.
+    """
+    _rewrite(path, lambda lock: replace(lock, entries={**lock.entries, model: entry}))
+
+
+def write_frozen(path: Path, toolchain: str, spec: Json, platform: str, frozen: Sequence[str]) -> None:
+    """Pin what a toolchain was made of; what it was made of on other platforms stays, unless its spec was edited.
+
+    Raises:
+        MatrixError, StoreError: as `write_lock_entry`.
+    """
+
+    def change(lock: Lock) -> Lock:
+        old = lock.toolchains.get(toolchain)
+        others = old["frozen"] if old is not None and old["spec"] == spec else {}
+        entry = {"spec": spec, "frozen": {**others, platform: list(frozen)}}
+        return replace(lock, toolchains={**lock.toolchains, toolchain: entry})
+
+    _rewrite(path, change)
+
+
+def write_model_lib(path: Path, variant: str, entry: Json) -> None:
+    """Pin the names by which apps find a model variant; see `Lock.model_libs`.
+
+    Raises:
+        MatrixError, StoreError: as `write_lock_entry`.
+    """
+    _rewrite(path, lambda lock: replace(lock, model_libs={**lock.model_libs, variant: entry}))
+
+
+def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
+    with DownloadCache.default().alone(f"lock {path.resolve()}"):
+        before = read_lock(path)
+        after = change(before)
+        if path.is_file() and after == before:
+            return
+        with disk_errors(path):
+            _replace(path, render(after.entries, after.toolchains, after.model_libs))
+
+
+def render(
+    entries: Mapping[str, Json],
+    toolchains: Mapping[str, Json] | None = None,
+    model_libs: Mapping[str, Json] | None = None,
+) -> str:
+    """The text of a lock file: sorted, one thing a line, so that a diff shows what changed and no more."""
+    sections = ['  "weights": {', *_joined("    ", [_model(name, entries[name]) for name in sorted(entries)]), "  }"]
+    for title, section in (("toolchains", toolchains), ("model_libs", model_libs)):
+        if section:
+            sections[-1] += ","
+            text = json.dumps({title: section}, indent=2, sort_keys=True, ensure_ascii=False)
+            sections += text.splitlines()[1:-1]
+    return "\n".join(["{", f'  "version": {VERSION},', *sections, "}", ""])
+
+
+def _model(name: str, entry: Json) -> list[str]:
+    files = sorted(entry["files"].items())
+    listed = [
+        [f"{json.dumps(path, ensure_ascii=False)}: {json.dumps({key: item[key] for key in ('size', 'sha256')})}"]
+        for path, item in files
+    ]
+    return [
+        f"{json.dumps(name)}: {{",
+        f'  "source": {json.dumps(entry["source"], sort_keys=True, ensure_ascii=False)},',
+        f'  "resolved": {json.dumps(entry["resolved"])},',
+        '  "files": {',
+        *_joined("    ", listed),
+        "  }",
+        "}",
+    ]
+
+
+def _joined(indent: str, items: Sequence[list[str]]) -> list[str]:
+    """The lines of JSON values, with commas between."""
+    lines: list[str] = []
+    for i, item in enumerate(items):
+        comma = "," if i + 1 < len(items) else ""
+        lines += [indent + line for line in [*item[:-1], item[-1] + comma]]
+    return lines
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; this one is committed and read by others.
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class _DuplicateKeyError(ValueError):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _without_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKeyError(key)
+        found[key] = value
+    return found
+
+
+class _Checker:
+    """Walks a parsed lock and refuses what does not belong there, pointing at its line."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+
+    def lock(self, document: Json) -> Lock:
+        self._mapping((), document)
+        version = document.get("version", VERSION)
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise self._wrong(("version",), f"the version is {version!r}, not a number")
+        if version > VERSION:  # before anything else is found wrong with it: the next format may have other keys
+            raise self._wrong(
+                ("version",),
+                f"is of version {version}, and this Slipway knows {VERSION}",
+                hint="upgrade Slipway: pip install --upgrade slipway",
+            )
+        self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
+        self._mapping(("weights",), document["weights"])
+        for model, entry in document["weights"].items():
+            self._entry(("weights", model), entry)
+        toolchains, model_libs = document.get("toolchains", {}), document.get("model_libs", {})
+        self._mapping(("toolchains",), toolchains)
+        for name, entry in toolchains.items():
+            self._toolchain(("toolchains", name), entry)
+        self._mapping(("model_libs",), model_libs)
+        for variant, entry in model_libs.items():
+            self._model_lib(("model_libs", variant), entry)
+        return Lock(document["weights"], toolchains, model_libs)
+
+    def _toolchain(self, at: tuple[str, ...], entry: Json) -> None:
+        self._mapping(at, entry, {"spec", "frozen"})
+        self._mapping((*at, "spec"), entry["spec"])
+        self._mapping((*at, "frozen"), entry["frozen"])
+        for platform, frozen in entry["frozen"].items():
+            if not isinstance(frozen, list) or not all(isinstance(item, str) for item in frozen):
+                raise self._wrong((*at, "frozen", platform), f"{platform!r} is not a list of requirements")
+
+    def _model_lib(self, at: tuple[str, ...], entry: Json) -> None:
+        self._mapping(at, entry, {"config", "options", "names"})
+        self._mapping((*at, "options"), entry["options"])
+        self._mapping((*at, "names"), entry["names"])
+        for device, name in entry["names"].items():
+            if not isinstance(name, str) or not _MODEL_LIB.fullmatch(name):
+                raise self._wrong((*at, "names", device), f"{name!r} is not a model_lib")
+
+    def _entry(self, at: tuple[str, ...], entry: Json) -> None:
+        self._mapping(at, entry, {"source", "resolved", "files"})
+        self._mapping((*at, "source"), entry["source"])
+        if not isinstance(entry["resolved"], str):
+            raise self._wrong((*at, "resolved"), "`resolved` is not a string")
+        self._mapping((*at, "files"), entry["files"])
+        if not entry["files"]:
+            raise self._wrong((*at, "files"), "`files` is empty")
+        for name, item in entry["files"].items():
+            here = (*at, "files", name)
+            self._mapping(here, item, {"size", "sha256"})
+            problem = unsafe_path(name)
+            if problem:
+                raise self._wrong(here, f"the path {name!r} {problem}")
+            if not isinstance(item["size"], int) or isinstance(item["size"], bool) or item["size"] < 0:
+                raise self._wrong((*here, "size"), f"the size of {name!r} is not a number of bytes")
+            if not isinstance(item["sha256"], str) or not _SHA256.fullmatch(item["sha256"]):
+                raise self._wrong((*here, "sha256"), f"the sha256 of {name!r} is not 64 lower-case hex digits")
+
+    def _mapping(
+        self,
+        at: tuple[str, ...],
+        value: Json,
+        keys: set[str] | None = None,
+        *,
+        optional: frozenset[str] | set[str] = frozenset(),
+    ) -> None:
+        name = repr(at[-1]) if at else "the file"
+        if not isinstance(value, dict):
+            raise self._wrong(at, f"{name} is not a mapping")
+        if keys is not None and set(value) - optional != keys:
+            strange = sorted(set(value) - keys - optional)
+            missing = sorted(keys - set(value))
+            raise self._wrong(
+                (*at, strange[0]) if strange else at,
+                f"{name} has an unknown key {strange[0]!r}" if strange else f"{name} lacks {missing[0]!r}",
+            )
+
+    def _wrong(self, at: Sequence[str], what: str, hint: str = _HINT) -> MatrixError:
+        line, column = _find(self._text, at)
+        return MatrixError(what, where=Position(str(self._path), line, column), hint=hint)
+
+
+def _find(text: str, at: Sequence[str]) -> tuple[int, int]:
+    """Line and column of a key. JSON is YAML, and PyYAML knows where each node stands, which `json` does not."""
+    import yaml  # noqa: PLC0415 (only errors need it)
+
+    line, column = 1, 1
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return line, column
+    for name in at:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        if found is None:
+            break
+        mark, node = found[0].start_mark, found[1]
+        line, column = mark.line + 1, mark.column + 1
+    return line, column

@@ -1,0 +1,270 @@
+"""The first half of the plan: toolchains, weights, parameters and compiles, everything up to a model's objects.
+
+`plan` calls the functions here; as there, nothing reads a file. How each compiler is fed is decided here: which files
+of which action enter a compile, and so what can make it stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from pipeline.action import Action, Json, Run, Upstream
+from pipeline.errors import MatrixError
+from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, files_of
+from pipeline.platforms import metal_tool
+from pipeline.steps import (
+    compile_mlc,
+    compile_prebuilt,
+    compile_relax,
+    convert_weight,
+    gen_config,
+)
+from pipeline.steps import params as params_step
+from pipeline.steps import toolchain as toolchain_step
+from pipeline.steps import weights as weights_step
+from pipeline.toolchains.spec import is_made, spec
+
+MIB = 1 << 20
+
+COMPILE_MEMORY = 1200 * MIB
+"""A first guess; a 0.6 B model's cell needs about this much. History replaces it (see `run.engine`)."""
+
+WINDOW = 4
+"""How many families of cells are worked on at once; see `_interleave`."""
+
+CHAT_CONFIG = "mlc-chat-config.json"
+
+SHARDS = ("params_shard_*.bin", "tensor-cache*.json", "ndarray-cache*.json")
+"""Parameters as mlc_llm keeps them; the second name of their index is that of older releases."""
+
+CHECKPOINT_TEXTS = (
+    "*.json", "tokenizer*", "merges.txt", "vocab*", "*.model", "*.tiktoken", "rwkv_vocab_*", "*.py",
+)  # fmt: skip
+"""What of a raw checkpoint gen_config reads: everything but tensors."""
+
+COMPILERS: dict[str, Run[Any]] = {
+    "relax": compile_relax.run,
+    "mlc": compile_mlc.run,
+    "prebuilt": compile_prebuilt.run,
+}
+
+_CONVERSION = ("quantization", "model_type")
+"""Options of a raw checkpoint that both of its steps take."""
+
+
+def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]) -> Iterator[Action[Any]]:
+    """The toolchains that something of the matrix needs; `frozen` is what slipway.lock pins of each."""
+    known = {toolchain.name: toolchain for toolchain in matrix.toolchains}
+    used = {cell.toolchain for cell in matrix.cells if cell.model.compiler != "prebuilt"}
+    mlc = {cell.toolchain for cell in matrix.cells if cell.model.compiler == "mlc"}
+    for name in sorted(used | {proving_toolchain(cells) for _, cells in by_backend(matrix)}):
+        toolchain = known[name]
+        params: dict[str, Json] = {"toolchain": name}
+        tools: tuple[str, ...] = (f"python:{name}",)
+        if name in mlc:
+            params["mlc"] = True
+            tools = (*tools, "mlc_llm") if name == "current" else tools  # one on PATH will do
+        if is_made(toolchain):
+            pinned = frozen.get(name)
+            params |= {"spec": spec(toolchain), "lock": None if pinned is None else list(pinned)}
+        yield Action(
+            step="toolchain",
+            run=toolchain_step.run,
+            subject=name,
+            out=f"build/toolchain/{name}",
+            params=params,
+            tools=tools,
+            outputs=("probe.json",) if name == "current" else ("freeze.txt", "probe.json"),
+            memory=COMPILE_MEMORY // 2,
+            doc="probe the compiler: versions, code generators, what works",
+            where=None if name == "current" else toolchain.where,
+        )
+
+
+def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action[Any]]:
+    """The weights of each model that has any."""
+    for model in {model.model: model for model in matrix.models}.values():
+        if model.weights is None:
+            continue
+        # A file of the user's is not pinned: its digest is in the key.
+        local = model.weights["kind"] == "path"
+        params = {"model": model.model, "source": dict(model.weights)}
+        yield Action(
+            step="weights",
+            run=weights_step.run,
+            subject=model.model,
+            out=f"build/weights/{model.model}",
+            params=params if local else {**params, "lock": lock.get(model.model)},
+            files={"path": model.weights["path"]} if local else {},
+            doc=f"fetch and check the weights of {model.model}",
+            where=model.weights_where,
+        )
+
+
+def parameter_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+    """The parameters of each variant: written from its source, or converted from a raw checkpoint."""
+    homes = _homes(matrix)
+    for model in matrix.models:
+        toolchain = homes[model.subject]
+        if model.compiler == "relax":
+            yield Action(
+                step="params",
+                run=params_step.run,
+                subject=model.subject,
+                out=f"build/params/{model.subject}",
+                params={
+                    "model": model.as_params(),
+                    "source": model.source.as_params(),
+                    "compiler": model.compiler,
+                    "toolchain": toolchain,
+                },
+                files=files_of("source", model.source),
+                upstream=_upstream(model, toolchain),
+                memory=COMPILE_MEMORY,
+                doc=f"write the parameters of {model.subject} as a tensor cache",
+                where=model.where,
+            )
+        elif model.is_raw:
+            yield from _conversions(matrix, model, toolchain)
+
+
+def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[Action[Any]]:
+    """`gen_config` and `convert_weight` of a raw checkpoint, unless another variant converts it in the same way."""
+    steps: dict[str, tuple[Run[Any], tuple[str, ...]]] = {
+        "gen_config": (gen_config.run, ("conv_template", "gen_config")),
+        "convert_weight": (convert_weight.run, ("source_format",)),
+    }
+    for step, (run, options) in steps.items():
+        if conversion(matrix, model, step) != f"{step}:{model.subject}":
+            continue
+        weights = Upstream(f"weights:{model.model}", only=CHECKPOINT_TEXTS if step == "gen_config" else ())
+        yield Action(
+            step=step,
+            run=run,
+            subject=model.subject,
+            out=f"build/{step}/{model.subject}",
+            params={"options": _chosen(model, (*_CONVERSION, *options)), "toolchain": toolchain},
+            upstream={"toolchain": Upstream(f"toolchain:{toolchain}"), "weights": weights},
+            outputs=(CHAT_CONFIG,) if step == "gen_config" else (),
+            memory=COMPILE_MEMORY,
+            doc=f"mlc_llm {step} for {model.subject}, once for all backends",
+            where=model.where,
+        )
+
+
+def conversion(matrix: Matrix, model: ModelVariant, step: str) -> str:
+    """The action that converts a raw checkpoint for a variant: that of the first variant that needs the same."""
+    options = (
+        (*_CONVERSION, "source_format") if step == "convert_weight" else (*_CONVERSION, "conv_template", "gen_config")
+    )
+    homes = _homes(matrix)
+
+    def needs(one: ModelVariant) -> tuple[str, str]:
+        return json.dumps(_chosen(one, options), sort_keys=True), homes[one.subject]
+
+    alike = (one for one in matrix.models if one.model == model.model and one.is_raw and needs(one) == needs(model))
+    return f"{step}:{next(alike, model).subject}"
+
+
+def _chosen(model: ModelVariant, options: Iterable[str]) -> dict[str, Json]:
+    return {name: model.options[name] for name in options if name in model.options}
+
+
+def compile_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+    """One compile a cell."""
+    for cell in _interleave(matrix.cells):
+        model, backend = cell.model, cell.backend
+        files, upstream, source = _compiled_from(matrix, cell)
+        objects = () if model.compiler == "prebuilt" else (f"{model.prefix}lib0.o", f"{model.prefix}devc.o")
+        yield Action(
+            step="compile",
+            run=COMPILERS[model.compiler],
+            subject=cell.subject,
+            out=f"build/compile/{cell.subject}",
+            params={
+                "model": model.as_params(),
+                "source": source,
+                "compiler": model.compiler,
+                "toolchain": cell.toolchain,
+                "backend": backend.as_params(),
+            },
+            files=files,
+            upstream=upstream,
+            tools=(metal_tool(backend.platform),) if objects and backend.kernels == "metallib" else (),
+            outputs=(*objects, "functions.json"),
+            memory=COMPILE_MEMORY if objects else 0,
+            doc=f"compile {model.subject} for {backend.triple}",
+            where=backend.where,
+        )
+
+
+def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str, Upstream], dict[str, Json]]:
+    """Files, edges and SOURCE of a compile."""
+    model, source = cell.model, dict(cell.model.source.as_params())
+    if model.compiler == "relax":
+        return files_of("source", model.source), _upstream(model, cell.toolchain, only=model.config), source
+    if model.compiler == "prebuilt":
+        found = model.source.prebuilt_for(cell.backend.name)
+        if found is None:
+            raise MatrixError(
+                f"model {model.model!r} has no prebuilt file for backend {cell.backend.name!r}",
+                where=model.where,
+                hint=f"add it to `prebuilt:` as `{cell.backend.name}: path/to/file.tar`, or exclude this combination",
+            )
+        path, sha256 = found
+        return {"source": path}, {}, source if sha256 is None else {**source, "sha256": sha256}
+    config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
+    edges = {"toolchain": Upstream(f"toolchain:{cell.toolchain}"), "config": Upstream(config, only=(CHAT_CONFIG,))}
+    return {}, edges, source
+
+
+def _upstream(model: ModelVariant, toolchain: str, only: tuple[str, ...] = ()) -> dict[str, Upstream]:
+    """What reading a model's source needs: the probed toolchain, and its weights or just their config files."""
+    edges = {"toolchain": Upstream(f"toolchain:{toolchain}")}
+    if model.weights is not None:
+        edges["config" if only else "weights"] = Upstream(f"weights:{model.model}", only=only)
+    return edges
+
+
+def _homes(matrix: Matrix) -> dict[str, str]:
+    """Subject of a variant -> the toolchain that does what is done once for all its cells.
+
+    It is `current` where that compiles one of them, else that of the first.
+    """
+    homes: dict[str, str] = {}
+    for cell in matrix.cells:
+        if cell.toolchain == "current" or cell.model.subject not in homes:
+            homes[cell.model.subject] = cell.toolchain
+    return homes
+
+
+def proving_toolchain(cells: Iterable[Cell]) -> str:
+    """The toolchain whose runtime a backend's archive is held against."""
+    used = sorted({cell.toolchain for cell in cells if cell.model.compiler != "prebuilt"})
+    return "current" if "current" in used or not used else used[0]
+
+
+def by_backend(matrix: Matrix) -> Iterator[tuple[Backend, list[Cell]]]:
+    """Each backend with its cells."""
+    for backend in matrix.backends:
+        yield backend, [cell for cell in matrix.cells if cell.backend.name == backend.name]
+
+
+def _interleave(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Order cells so that neighbours do not wait for one another.
+
+    Cells of one model variant and one device share their lowering (a *family*). Were they neighbours, a second thread
+    would pick up the second cell and wait for the first to lower. So a few families advance side by side, one cell each
+    in turn; a few, not all, because each keeps a process alive.
+    """
+    families: dict[str, list[Cell]] = {}
+    for cell in cells:
+        families.setdefault(f"{cell.model.subject}\0{sorted(cell.backend.device.items())}", []).append(cell)
+    # Long families first: their later cells fill the gaps that the short ones leave.
+    queue = sorted(families.values(), key=len, reverse=True)
+    for start in range(0, len(queue), WINDOW):
+        for turn in zip_longest(*queue[start : start + WINDOW]):
+            yield from (cell for cell in turn if cell is not None)

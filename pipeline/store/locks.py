@@ -1,0 +1,140 @@
+"""One doit per tree: who builds holds the lock, who comes second waits for it or stops, and says for whom.
+
+The session takes it around a run. The lock is the kernel's (flock, as in `journal`): it is gone the moment its owner
+is, however that died. What is written beside it says who the owner is, for the message only; nobody decides by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.errors import StoreError
+
+from .os_errors import store_error
+
+POLL = 0.1
+"""Seconds between two looks."""
+
+PATIENCE = 3600 * 24.0
+"""Seconds after which even a waiting doit gives up."""
+
+
+class TreeLock:
+    """The right to build in a tree; a context manager.
+
+    Args:
+        path: the lock file, e.g. `build/lock`; `build/lock.owner` is written beside it.
+        wait: whether to wait for another owner; by default unless SLIPWAY_WAIT is 0.
+        say: shows a line to the user at once; by default on stderr.
+        environ: where SLIPWAY_WAIT is looked up.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wait: bool | None = None,
+        say: Callable[[str], None] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.path = path
+        self.waited = False
+        self._wait = environ.get("SLIPWAY_WAIT", "1") != "0" if wait is None else wait
+        self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - the user is waiting
+        self._owner = path.with_name(path.name + ".owner")
+        self._held: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock.
+
+        Returns:
+            Whether somebody else had it meanwhile: then what is known of the tree must be read again.
+
+        Raises:
+            StoreError: another doit has it and we are not to wait, or the file cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            held = self._try()
+            if held is None:
+                self._decline_or_announce()
+                self.waited = True
+                held = self._wait_for_it()
+        except OSError as error:
+            raise store_error(error, "lock the tree", self.path) from error
+        self._held = held
+        self._sign()
+        return self.waited
+
+    def release(self) -> None:
+        """Let the next one build. Releasing twice is no error."""
+        if self._held is not None:
+            with contextlib.suppress(OSError):
+                self._owner.unlink()
+            os.close(self._held)
+            self._held = None
+
+    def __enter__(self) -> TreeLock:  # noqa: PYI034 - Self is of Python 3.11
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _try(self) -> int | None:
+        """Take the lock if it is free; gives the descriptor that holds it."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):
+            pass  # somebody has it, or somebody has removed the file, and may have another one by now
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def _wait_for_it(self) -> int:
+        deadline = time.monotonic() + PATIENCE
+        while (held := self._try()) is None:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"{self._who()} is still building here", where=self.path, hint="end it, then run doit again"
+                )
+            time.sleep(POLL)
+        return held
+
+    def _decline_or_announce(self) -> None:
+        if not self._wait:
+            raise StoreError(
+                f"{self._who()} is building here",
+                where=self.path,
+                hint="wait for it to end, or run without SLIPWAY_WAIT=0",
+            )
+        self._say(f"{self._who()} is building here; waiting")
+
+    def _who(self) -> str:
+        """The owner, as far as its note can be read: it may be half-written, or left by one that was killed."""
+        try:
+            note = json.loads(self._owner.read_text(encoding="utf-8"))
+            started = time.strftime("%H:%M:%S", time.localtime(float(note["started"])))
+            return f"another doit (pid {int(note['pid'])}, started {started})"
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return "another doit"
+
+    def _sign(self) -> None:
+        # Not in the lock file itself: those who wait may truncate it.
+        with contextlib.suppress(OSError):
+            self._owner.write_text(json.dumps({"pid": os.getpid(), "started": time.time()}), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Warm interpreters, one per toolchain, that fork a child for each call: the engine's steps call them."""

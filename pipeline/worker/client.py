@@ -1,0 +1,291 @@
+"""The other end of a fork server: starts it, asks it for children and stages, and puts their deaths into words.
+
+`worker` is the only caller; `forkserver` describes the protocol. Everything here may be used from any thread. What
+the called functions mean is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import IO
+
+from pipeline.action import Json
+from pipeline.engine.usage import charge
+from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
+
+from . import server as forkserver
+from .errors import describe
+from .wire import frame, receive
+
+
+class Gone(Exception):
+    """Nobody is behind the door any more."""
+
+
+def request(
+    function: str, arguments: Mapping[str, Json], *, cpu_limit: float | None, stage: bool = False, after: Json = None
+) -> Json:
+    """What a child is asked; see `forkserver.answer`."""
+    return {"function": function, "arguments": dict(arguments), "cpu_limit": cpu_limit, "stage": stage, "after": after}
+
+
+class Door:
+    """Where children are asked for: of a server, or of a stage."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+
+    def ask(self, asked: Json, log: IO[bytes]) -> Json:
+        """Have a child do what is asked; return `{"value"}` or `{"failure"}`, its death being a failure too.
+
+        Raises:
+            Gone: nobody took the request.
+        """
+        conversation, ending = self.begin(asked, log)
+        with conversation, ending:
+            return settle(receive(conversation), ending, asked)
+
+    def begin(self, asked: Json, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
+        """Have a child started on what is asked; return its conversation and its ending.
+
+        Raises:
+            Gone: nobody took the request.
+        """
+        words = frame(asked)
+        conversation, theirs = socket.socketpair()
+        ending, report = os.pipe()
+        try:
+            with self._lock:
+                socket.send_fds(self._channel, [b"?"], [theirs.fileno(), report, log.fileno()])
+                taken = self._channel.recv(1)  # macOS loses descriptors whose sender closes them before they are taken
+        except OSError:
+            taken = b""
+        finally:
+            theirs.close()
+            os.close(report)
+        if not taken:
+            conversation.close()
+            os.close(ending)
+            raise Gone
+        with suppress(OSError):  # the child died already; its ending says how
+            conversation.sendall(words)
+        return conversation, os.fdopen(ending, "rb")
+
+    def close(self) -> None:
+        """Let whoever is behind the door end."""
+        with self._lock:
+            self._channel.close()
+
+
+class Server(Door):
+    """A server process and the door to it. `pipeline.process` cannot run it: that waits for a program's end."""
+
+    def __init__(self, python: str, mode: str, preload: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start it, without waiting for its imports.
+
+        Raises:
+            ToolMissing: there is no such interpreter.
+        """
+        channel, theirs = socket.socketpair()
+        super().__init__(channel)
+        self._python = python
+        self._proven = self._killed = False
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        try:
+            self._process = subprocess.Popen(
+                forkserver.command(python, mode, str(theirs.fileno()), *preload), env=env, pass_fds=[theirs.fileno()],
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said,
+            )  # fmt: skip
+        except OSError as error:
+            channel.close()
+            self._said.close()
+            hint = "name the path of a Python >= 3.10 that is there"
+            raise ToolMissing(f"cannot start the interpreter {python}: {error.strerror}", hint=hint) from None
+        finally:
+            theirs.close()
+
+    def begin(self, asked: Json, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
+        """See `Door.begin`.
+
+        Raises:
+            ToolMissing: a module that it should preload cannot be imported.
+            CompilerCrash: it ended in another way.
+        """
+        try:
+            begun = super().begin(asked, log)
+        except Gone:
+            raise self._why() from None
+        self._proven = True
+        return begun
+
+    def is_lost(self) -> bool:
+        """Whether it worked and then ended, so that another may be started. What could not start would fail again."""
+        return self._proven and self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End it, and with it every process of its group."""
+        self._killed = True
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):  # it ended just now (macOS: the latter)
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self.close()
+        self._said.close()
+
+    def _why(self) -> SlipwayError:
+        status = self._process.wait()
+        if self._killed:
+            return CompilerCrash("the worker was closed")
+        text = os.pread(self._said.fileno(), 1 << 20, 0).decode(errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()]
+        if status == forkserver.CANNOT_IMPORT and lines:
+            hint = f"install what is missing: {self._python} -m pip install 'slipway[tvm]'"
+            return ToolMissing(lines[-1], hint=hint)
+        how = f"died of {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        return CompilerCrash("\n    ".join([f"the interpreter {self._python} {how}", *lines[:8]]))
+
+
+# Stages
+
+
+@dataclass(slots=True, eq=False)
+class _Stage:
+    """A stage's process: being made until `ready`, then either a door or a failure that all its callers share."""
+
+    failure: Json
+    users: int = 0
+    ready: threading.Event = field(default_factory=threading.Event)
+    said: bytes = b""
+    door: Door | None = None
+    ending: IO[bytes] | None = None
+
+    def close(self) -> None:
+        if self.door is not None and self.ending is not None:
+            self.door.close()
+            self.ending.close()
+
+
+class Stages:
+    """The stages of one server. Equal ones share a process; of those nobody uses, the last used `idle` are kept."""
+
+    def __init__(self, idle: int) -> None:
+        self._idle = idle
+        self._known: dict[str, _Stage] = {}  # the last used comes last
+        self._lock = threading.Lock()
+
+    def ask(self, server: Callable[[], Server], first: Json, asked: Json, log: IO[bytes]) -> Json:
+        """See `Door.ask`; the child is one of the stage `first`. What the stage printed goes to the log before."""
+        for _ in range(2):  # its process may have died since the last call; when that happens twice, something is wrong
+            with self._use(first, server) as stage:
+                log.write(stage.said)
+                log.flush()
+                if stage.door is None:
+                    return {"failure": stage.failure}
+                try:
+                    return stage.door.ask(asked, log)
+                except Gone:
+                    self._forget(stage)
+        return {
+            "failure": describe(CompilerCrash(f"the process that keeps the result of {first['function']} ended twice"))
+        }
+
+    def clear(self) -> None:
+        """End them all."""
+        with self._lock:
+            stages = list(self._known.values())
+            self._known.clear()
+        for stage in stages:
+            stage.close()
+
+    @contextmanager
+    def _use(self, first: Json, server: Callable[[], Server]) -> Iterator[_Stage]:
+        name = json.dumps([first["function"], first["arguments"]], sort_keys=True)
+        with self._lock:
+            stage = self._known.pop(name, None)
+            is_new = stage is None
+            if stage is None:
+                stage = _Stage(describe(CompilerCrash(f"{first['function']} was interrupted")))
+            self._known[name] = stage
+            stage.users += 1
+        try:
+            if is_new:
+                _make(stage, first, server)
+            stage.ready.wait()
+            yield stage
+        finally:
+            with self._lock:
+                stage.users -= 1
+                idle = [name for name, known in self._known.items() if known.door is not None and not known.users]
+                surplus = [self._known.pop(name) for name in idle[: max(0, len(idle) - self._idle)]]
+            for unused in surplus:
+                unused.close()
+
+    def _forget(self, stage: _Stage) -> None:
+        with self._lock:
+            self._known = {name: known for name, known in self._known.items() if known is not stage}
+        stage.close()
+
+
+def _make(stage: _Stage, first: Json, server: Callable[[], Server]) -> None:
+    """Run the stage; whoever waits for it learns the outcome even if this thread is interrupted."""
+    with tempfile.TemporaryFile() as said:
+        try:
+            conversation, ending = server().begin(first, said)
+            reply = receive(conversation)
+            if reply is not None and "stage" in reply:
+                charge(reply["stage"])
+                stage.door, stage.ending = Door(conversation), ending
+            else:
+                with conversation, ending:
+                    stage.failure = settle(reply, ending, first)["failure"]
+        except SlipwayError as error:
+            stage.failure = describe(error)
+        finally:
+            stage.said = os.pread(
+                said.fileno(), os.fstat(said.fileno()).st_size, 0
+            )  # seeking would move the stage's end too
+            stage.ready.set()
+
+
+# Endings
+
+
+def settle(reply: Json | None, ending: IO[bytes], asked: Json) -> Json:
+    """Wait for the end of a child, charge what it cost, and make its death a failure if it did not reply."""
+    end = json.loads(ending.read() or b"{}")
+    charge(end)
+    return reply if reply is not None else {"failure": describe(_death(end, asked))}
+
+
+def _death(end: Json, asked: Json) -> CompilerCrash:
+    function, status = asked["function"], end.get("status")
+    if asked["after"]:
+        function += f" (after {asked['after']['function']})"
+    if status is None:
+        return CompilerCrash(end.get("refused") or f"the worker's interpreter ended while {function} ran")
+    if status >= 0:
+        hint = "the log has what it printed last; look there for what ends the process"
+        return CompilerCrash(f"{function} ended its process with status {status} instead of returning", hint=hint)
+    if -status == signal.SIGXCPU:
+        return CompilerCrash(f"{function} was ended by SIGXCPU: it took more than {asked['cpu_limit']:g} s of CPU time")
+    hint = "the log has what it printed last; a crash is a bug of the compiler, or of native code that a recipe calls"
+    if -status == signal.SIGKILL:
+        hint = "it was possibly out of memory: run fewer jobs at a time (doit -n 1)"
+    return CompilerCrash(f"{function} died of {_signal_name(-status)}", hint=hint)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{signal.Signals(number).name} ({signal.strsignal(number)})"
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

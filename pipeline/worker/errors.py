@@ -1,0 +1,74 @@
+"""Carries an exception from a child process to its caller as JSON, because pickle is never loaded from anywhere.
+
+`forkserver` calls `describe` in the child, `worker` calls `rebuild` in the doit process. Knows the error tree and
+nothing of processes.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+from pipeline import errors
+from pipeline.action import Json
+from pipeline.errors import Position, SlipwayError, StepError
+
+LINES = 8
+"""How much of a foreign exception's text reaches the user; the rest is in the log, with the traceback."""
+
+_OURS = (Path(errors.__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
+_TREE = {
+    kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SlipwayError)
+}
+
+
+def describe(error: BaseException) -> Json:
+    """Say as JSON what `rebuild` needs: a `SlipwayError` keeps its class and fields, anything else becomes a StepError.
+
+    The place of a foreign exception is the innermost line of the *user's* code (a recipe, not a library it called),
+    because that is the line the user can change.
+    """
+    if isinstance(error, SlipwayError):
+        where, log = error.where, getattr(error, "log", None)
+        return {
+            "type": next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _TREE),
+            "what": error.what,
+            "where": where._asdict() if isinstance(where, Position) else None if where is None else str(where),
+            "hint": error.hint,
+            "log": None if log is None else str(log),
+        }
+    lines = str(error).strip().splitlines()
+    text = "\n".join(lines[:LINES] + ["…"] * (len(lines) > LINES))
+    name = type(error).__name__
+    return {
+        "type": "StepError",
+        "what": f"{name}: {text}" if text else name,
+        "where": _place(error),
+        "hint": None,
+        "log": None,
+    }
+
+
+def rebuild(failure: Json, log: Path | None = None) -> SlipwayError:
+    """Make the exception again; `log` is the caller's, if it has one, for errors that name none of their own."""
+    kind = _TREE.get(failure["type"], StepError)
+    where = failure["where"]
+    where = Position(**where) if isinstance(where, dict) else where
+    if issubclass(kind, StepError):
+        named = Path(failure["log"]) if failure["log"] else log
+        return kind(failure["what"], where=where, hint=failure["hint"], log=named)
+    return kind(failure["what"], where=where, hint=failure["hint"])
+
+
+def _place(error: BaseException) -> str | None:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"  # the file that is wrong never became a frame
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next((f"{file}:{line}" for file, line in reversed(frames) if _is_users(file)), None)
+
+
+def _is_users(file: str) -> bool:
+    path = Path(file)
+    is_library = {"site-packages", "dist-packages"} & {*path.parts} or any(map(path.is_relative_to, _OURS))
+    return path.is_file() and not is_library

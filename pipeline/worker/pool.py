@@ -1,0 +1,86 @@
+"""The workers of a run: one for each toolchain, made when a step first asks, and all closed when the run ends.
+
+`session` has one of these and hands it to the workshop. Which toolchains there are, and where their environments lie,
+is told by whoever makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.action import Worker
+from pipeline.engine.executor import LOGS
+
+if TYPE_CHECKING:
+    from pipeline.toolchains.environment import Environment
+
+    from .worker import ForkWorker
+
+CURRENT = "current"
+"""The toolchain that is the Python we run in."""
+
+
+class ToolchainWorkers:
+    """See the module's paragraph.
+
+    Args:
+        root: the tree.
+        environment: the Python environment of a toolchain by its name, which need not have been made yet.
+        note: gets a line when one is made.
+    """
+
+    def __init__(self, root: Path, environment: Callable[[str], Environment], note: Callable[[str], None]) -> None:
+        self._root = root
+        self._environment = environment
+        self._note = note
+        self._made: dict[tuple[str, bool], ForkWorker] = {}
+        self._guards: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def __call__(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
+        """The worker of a toolchain, whose environment is made first where that is ours to do.
+
+        Args:
+            toolchain: its name.
+            fresh: see `pipeline.action.Services`.
+
+        Raises:
+            SlipwayError: the environment is not there, or cannot be made.
+        """
+        fresh = self._cannot_fork(toolchain) if fresh is None else fresh
+        with self._guard:
+            guard = self._guards.setdefault(toolchain, threading.Lock())
+        with guard:  # making an environment takes minutes, in which others shall have theirs
+            if (toolchain, fresh) not in self._made:
+                self._made[toolchain, fresh] = self._make(toolchain, fresh=fresh)
+            return self._made[toolchain, fresh]
+
+    def close(self) -> None:
+        """End them all, with everything they are doing."""
+        for worker in self._made.values():
+            worker.close()
+
+    def _make(self, toolchain: str, *, fresh: bool) -> ForkWorker:
+        from .worker import ForkWorker, FreshWorker  # noqa: PLC0415 - only where something is compiled or proven
+
+        if toolchain == CURRENT:
+            return FreshWorker() if fresh else ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
+        environment = self._environment(toolchain)
+        log = self._root / LOGS / f"toolchain.{toolchain}.log"
+        python = environment.ensure(log=log, note=self._note)
+        path, variables = environment.path, environment.variables
+        if fresh:
+            return FreshWorker(python, path=path, env=variables)
+        return ForkWorker(python, preload=["tvm"], path=path, env=variables)
+
+    def _cannot_fork(self, toolchain: str) -> bool:
+        """Whether the toolchain's probe found that children forked from it do not work."""
+        try:
+            probe = json.loads((self._root / "build/toolchain" / toolchain / "probe.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False  # nobody has asked yet
+        return probe.get("fork") is False

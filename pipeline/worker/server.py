@@ -1,0 +1,269 @@
+"""The process behind a worker: imports a toolchain once, then forks a child for every request.
+
+`worker` starts it, in the toolchain's own interpreter, and holds the other end of everything below. It needs nothing
+but the standard library and `pipeline.errors`; it must not know what the functions it calls are for.
+
+Three channels, all made by the client, none of them with a name in a file system:
+
+* the **door**, a socket: one byte with three descriptors (a conversation, an ending, a log) asks for a child; one
+  byte back says that they were taken. End of file means that the client is gone: everything here ends at once.
+* the **conversation**, a socket: the child reads its request from it and writes its answer to it. When the request
+  was for a stage, the conversation then becomes the door of that stage, whose children find its state in their
+  memory.
+* the **ending**, a pipe: whoever forked the child writes how it ended, what it cost, and closes it.
+
+A server is single-threaded (forking is only sound so), never reads a request and never runs a job: nothing a job does
+can stall or crash it. Server, stages and children are one process group, so one kill ends them all.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import importlib
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.action import Json
+from pipeline.errors import StepError
+
+from .deathsig import die_with
+from .errors import describe
+from .wire import frame, receive
+
+BOOT = """
+import importlib.util, sys
+sys.path[:] = [entry for entry in sys.path if entry]
+home = sys.argv[1]
+spec = importlib.util.spec_from_file_location("pipeline", home + "/__init__.py", submodule_search_locations=[home])
+sys.modules["pipeline"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from pipeline.worker.server import main
+main(*sys.argv[2:])
+"""
+"""Imports this package, and nothing that lies beside it, into an interpreter where it is not installed: `-m` would
+need our site-packages on the toolchain's path, where our numpy would hide theirs. The working directory leaves the
+path too."""
+
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+"""`ru_maxrss` counts bytes on macOS and KiB on Linux."""
+
+CANNOT_IMPORT = 3
+"""Status of a server that could not preload a module; the last line it printed says which and why."""
+
+Work = Callable[[socket.socket], None]
+"""What a child does with its conversation."""
+
+
+def command(python: str | Path, *arguments: str) -> list[str]:
+    """The command line that runs `main` in any interpreter. Unbuffered, or a crash takes the end of the log along."""
+    return [str(python), "-u", "-c", BOOT, str(Path(__file__).parents[1]), *arguments]
+
+
+def main(mode: str, descriptor: str, *preload: str) -> None:
+    """Be a server that forks (`fork`), one whose children start anew (`fresh`), or such a child (`answer`).
+
+    Args:
+        mode: see above.
+        descriptor: number of the inherited socket: the door, or the conversation of a child.
+        preload: modules to import before the door opens.
+    """
+    channel = socket.socket(fileno=int(descriptor))
+    channel.set_inheritable(False)
+    faulthandler.enable()
+    if mode == "answer":
+        answer(channel)
+        _leave(0)
+    for name in preload:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - whatever a foreign package raises, its user wants one sentence
+            traceback.print_exc()
+            reason = next(iter(str(error).splitlines()), "")
+            sys.stderr.write(f"{sys.executable} cannot import {name}: {type(error).__name__}: {reason}\n")
+            os._exit(CANNOT_IMPORT)
+    gc.collect()
+    serve(channel, answer if mode == "fork" else _start_anew)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
+# The server's side of a child
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """What is kept of a child until it ends."""
+
+    conversation: socket.socket
+    ending: int
+
+    def end(self, report: Json) -> None:
+        """Tell the client. The shutdown reaches it even where a grandchild still holds the conversation."""
+        with suppress(OSError):
+            self.conversation.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            os.write(self.ending, json.dumps(report).encode())
+        self.close()
+
+    def close(self) -> None:
+        self.conversation.close()
+        os.close(self.ending)
+
+
+def serve(door: socket.socket, work: Work) -> None:
+    """Fork a child that does `work` for every request at the door; return when the client has closed it."""
+    children: dict[int, _Child] = {}
+    hear, ring = socket.socketpair()
+    hear.setblocking(False)
+    ring.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)  # the bell rings only where there is a handler
+    signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
+    gc.freeze()  # the children's collectors then leave the pages of what is there alone, and the pages stay shared
+    while True:
+        ready, _, _ = select.select([door, hear], [], [])
+        if hear in ready:
+            hear.recv(4096)
+        _reap(children)
+        if door in ready:
+            taken = _take(door)
+            if taken is None:
+                return
+            _fork(*taken, children, (door, hear, ring), work)
+
+
+def _take(door: socket.socket) -> tuple[_Child, int] | None:
+    try:
+        _, descriptors, _, _ = socket.recv_fds(door, 1, 3)
+        if len(descriptors) != 3:  # noqa: PLR2004 - end of file, or we have run out of descriptors
+            return None
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        door.send(b"!")
+    except OSError:
+        return None
+    conversation, ending, log = descriptors
+    return _Child(socket.socket(fileno=conversation), ending), log
+
+
+def _fork(child: _Child, log: int, siblings: dict[int, _Child], own: Iterable[socket.socket], work: Work) -> None:
+    server = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        child.end({"refused": f"cannot fork: {error.strerror}"})
+    else:
+        if pid == 0:
+            _become(child, log, [*own, *siblings.values()], work, server)
+        siblings[pid] = child
+    os.close(log)
+
+
+def _reap(children: dict[int, _Child]) -> None:
+    for pid in list(children):
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            children.pop(pid).end({"status": os.waitstatus_to_exitcode(status), **cost(usage)})
+
+
+def cost(*usages: resource.struct_rusage) -> dict[str, float]:
+    """CPU seconds and peak bytes, summed and maximised."""
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return {"cpu": round(cpu, 6), "peak": max(usage.ru_maxrss for usage in usages) * PEAK_UNIT}
+
+
+# The child's side
+
+
+def _become(child: _Child, log: int, strays: Iterable[_Child | socket.socket], work: Work, server: int) -> NoReturn:
+    """Be the child: nothing of the server's stays open, output goes to the log, and no way leads back into its loop."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        die_with(server)  # elsewhere than on Linux such a child ends when the worker is closed
+        for stray in strays:
+            stray.close()
+        os.close(child.ending)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        work(child.conversation)
+        status = 0
+    except BaseException:  # noqa: BLE001 - the log is the only place left to tell it
+        traceback.print_exc()
+    finally:
+        _leave(status)
+
+
+def answer(conversation: socket.socket, *state: Any) -> None:
+    """Read a request, run it, answer; go on as a server of children with that state when it was for a stage.
+
+    The request is `{"function", "arguments", "cpu_limit", "stage": whether the result stays here as a state,
+    "after": {"function", "arguments"} or null, run first in this same process}`, the answer `{"value"}`, `{"stage":
+    cost}` or `{"failure"}`.
+    """
+    request = receive(conversation)
+    if request is None:
+        return
+    staged = False
+    try:
+        _limit_cpu(request["cpu_limit"])
+        if request["after"]:
+            state = (_call(request["after"]),)
+        value = _call(request, *state)
+        if request["stage"]:
+            _limit_cpu(None)
+            own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+            reply, staged = frame({"stage": cost(own, children)}), True
+        else:
+            reply = _result(value, request["function"])
+    except BaseException as error:  # noqa: BLE001 - SystemExit is a failure too, and everything is told to the caller
+        traceback.print_exc()
+        reply = frame({"failure": describe(error)})
+    conversation.sendall(reply)
+    if staged:
+        serve(conversation, lambda inner: answer(inner, value))
+
+
+def _call(request: Json, *state: Any) -> Any:
+    module, _, name = request["function"].partition(":")
+    return getattr(importlib.import_module(module), name)(*state, **request["arguments"])
+
+
+def _result(value: Any, function: str) -> bytes:
+    try:
+        return frame({"value": value})
+    except (TypeError, ValueError) as error:
+        raise StepError(f"{function} returned something that JSON cannot carry: {error}") from None
+
+
+def _limit_cpu(seconds: float | None) -> None:
+    """Let SIGXCPU end this process after that much CPU time, counted from the fork; None takes the limit away again."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = hard if seconds is None else max(1, math.ceil(seconds))
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _start_anew(conversation: socket.socket) -> None:
+    os.set_inheritable(conversation.fileno(), True)
+    os.execv(sys.executable, command(sys.executable, "answer", str(conversation.fileno())))  # noqa: S606 - no shell
+
+
+def _leave(status: int) -> NoReturn:
+    """End without the interpreter's farewells: destructors of a forked TVM belong to its parent."""
+    os._exit(status)

@@ -1,0 +1,180 @@
+"""Warm interpreters: `ForkWorker` imports a toolchain once and forks for every call, `FreshWorker` starts anew.
+
+Steps reach a worker through `Services.worker`; the session makes one per toolchain and closes it at the end. How a
+child is asked for and how it dies is `forkclient`'s business, what the called functions mean is nobody's here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.action import Json, Stage
+from pipeline.engine.usage import Usage as Usage
+from pipeline.engine.usage import measure as measure
+from pipeline.errors import CompilerCrash, StepError, StoreError
+
+from .client import Server, Stages, request
+from .errors import rebuild
+
+PASSED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "PYTHONDONTWRITEBYTECODE"}
+    | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "DEVELOPER_DIR"}
+)
+"""What a worker inherits, with `LC_*`: what an interpreter and a linker need to start at all. Nothing that steers a
+compiler (`TVM_*`, `MLC_*`, `PYTHON*`), that serves the network (proxies, certificates: a worker downloads nothing) or
+is secret."""
+
+SET = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "TVM_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+"""What every worker is given: one order of sets and one text encoding everywhere; and no thread pools, which a fork
+would cut off and which would compete with the other jobs."""
+
+FULL = 1 << 20
+"""Free bytes below which a death is the disk's doing: LLVM ends the process when it cannot write, and its last words
+would be in a log that cannot be written either."""
+
+IDLE_STAGES = 4
+"""Stage processes kept though nobody calls them; each holds a lowered model in memory."""
+
+
+class ForkWorker:
+    """A warm interpreter of one toolchain; see `pipeline.action.Worker`. May be used from any thread.
+
+    Args:
+        python: the toolchain's interpreter (3.10 or later; it need not have this package). By default the one we run
+            in.
+        preload: modules to import before the first call: each costs its time once, and no call anything.
+        path: directories to find modules in, before the interpreter's own.
+        env: environment variables besides `PASSED` and `SET`.
+        idle_stages: how many stage processes to keep that nobody calls; the least recently used end first.
+    """
+
+    _mode = "fork"
+
+    def __init__(
+        self,
+        python: str | Path = sys.executable,
+        *,
+        preload: Sequence[str] = (),
+        path: Sequence[Path] = (),
+        env: Mapping[str, str] | None = None,
+        idle_stages: int = IDLE_STAGES,
+    ) -> None:
+        self._python = str(python)
+        self._preload = tuple(preload)
+        self._environment = environment(path, env or {})
+        self._stages = Stages(idle_stages)
+        self._server: Server | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Start the interpreter without waiting for its imports, so that other work overlaps them.
+
+        Raises:
+            ToolMissing: there is no such interpreter.
+        """
+        self._running()
+
+    def call(
+        self,
+        function: str,
+        arguments: Mapping[str, Json],
+        *,
+        log: Path,
+        after: Stage | None = None,
+        cpu_limit: float | None = None,
+    ) -> Json:
+        """See `pipeline.action.Worker`. The limit holds for the function and for the stage, each by itself.
+
+        What the stage printed comes first in the log of every call after it, whoever caused it.
+
+        Raises:
+            ToolMissing: the interpreter is not there, or cannot import what it should preload.
+            CompilerCrash: the child, or the stage, died.
+            SlipwayError: what the function raised.
+        """
+        asked = request(function, arguments, cpu_limit=cpu_limit)
+        with log.open("ab") as file:
+            if after is None:
+                reply = self._running().ask(asked, file)
+            else:
+                first = request(after.function, after.arguments, cpu_limit=cpu_limit, stage=True)
+                reply = self._stages.ask(self._running, first, asked, file)
+        return _result(reply, log)
+
+    def close(self) -> None:
+        """End the interpreter and everything it started, at once. Calls under way raise, and so do later ones."""
+        with self._lock:
+            self._closed, server, self._server = True, self._server, None
+        if server is not None:
+            server.kill()
+        self._stages.clear()
+
+    def _running(self) -> Server:
+        with self._lock:
+            if self._closed:
+                raise StepError("this worker is closed")
+            if self._server is not None and self._server.is_lost():
+                self._server.kill()
+                self._server = None
+            if self._server is None:
+                self._server = Server(self._python, self._mode, self._preload, self._environment)
+            return self._server
+
+
+class FreshWorker(ForkWorker):
+    """A worker whose every call gets an interpreter of its own, stage included: slower, and safe where forking is not.
+
+    The server only supervises: it preloads nothing, and its children start anew before they import anything.
+    """
+
+    _mode = "fresh"
+
+    def __init__(
+        self, python: str | Path = sys.executable, *, path: Sequence[Path] = (), env: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(python, path=path, env=env)
+
+    def call(
+        self,
+        function: str,
+        arguments: Mapping[str, Json],
+        *,
+        log: Path,
+        after: Stage | None = None,
+        cpu_limit: float | None = None,
+    ) -> Json:
+        """See `ForkWorker.call`; the limit holds for stage and function together."""
+        first = None if after is None else {"function": after.function, "arguments": dict(after.arguments)}
+        with log.open("ab") as file:
+            reply = self._running().ask(request(function, arguments, cpu_limit=cpu_limit, after=first), file)
+        return _result(reply, log)
+
+
+def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a worker: what is `PASSED` of ours, what is `SET`, and what its maker adds."""
+    inherited = {name: value for name, value in os.environ.items() if name in PASSED or name.startswith("LC_")}
+    return {**inherited, **SET, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
+
+
+def _result(reply: Json, log: Path) -> Json:
+    if "failure" not in reply:
+        return reply["value"]
+    error = rebuild(reply["failure"], log)
+    if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL:
+        hint = "free some space (doit gc), then run doit again: what is finished is kept"
+        raise StoreError(f"no space left on device: {error.what}", where=log.parent, hint=hint)
+    raise error

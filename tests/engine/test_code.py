@@ -1,0 +1,76 @@
+"""Which code stands behind a step: what it reaches by import, and what it names for a worker."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.engine.code import code_digest, code_files
+from pipeline.engine.imports import recipe_files
+
+
+def names(step: str) -> set[str]:
+    return {name for name, _ in code_files(f"pipeline.steps.{step}")}
+
+
+def test_a_step_reaches_what_it_imports():
+    assert "pipeline.binary.ar" in names("archive")
+    assert "pipeline.binary.macho" in names("archive")
+
+
+def test_a_compile_reaches_the_compiler_it_names_for_the_worker_and_no_archive_writer():
+    reached = names("compile_relax")
+    assert "pipeline.compilers.relax" in reached
+    assert not {name for name in reached if name.startswith(("pipeline.matrix", "pipeline.binary"))}
+
+
+def test_a_compiler_is_not_the_code_of_another_one():
+    assert not {name for name in names("compile_relax") if "mlc" in name}
+    assert not {name for name in names("compile_mlc") if name.endswith("relax")}
+    assert "pipeline.compilers.mlc_driver" in names("compile_mlc")
+
+
+def test_templates_are_code_of_the_kits():
+    assert any(name.endswith("settings.xcconfig.j2") for name in names("linkkit"))
+
+
+def test_the_wording_of_errors_is_no_code():
+    assert "pipeline.errors" not in names("compile_relax")
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["weights", "params", "compile_relax", "compile_mlc", "compile_prebuilt", "archive", "linkkit", "verify"],
+)
+def test_no_step_knows_the_graph_the_store_or_doit(step):
+    reached = names(step)
+    assert not {
+        name for name in reached if name.startswith(("pipeline.store", "pipeline.engine", "pipeline.doit_plugin"))
+    }
+
+
+def test_digests_are_stable():
+    assert code_digest("pipeline.steps.archive") == code_digest("pipeline.steps.archive")
+    assert code_digest("pipeline.steps.archive") != code_digest("pipeline.steps.bundle")
+
+
+def test_a_recipe_is_itself_and_what_it_imports_from_beside_it(tmp_path):
+    (tmp_path / "recipe.py").write_text("import json\nimport shared\nfrom parts import attention\n")
+    (tmp_path / "shared.py").write_text("from deeper import x\n")
+    (tmp_path / "deeper.py").write_text("x = 1\n")
+    (tmp_path / "unrelated.py").write_text("")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/__init__.py").write_text("")
+    (tmp_path / "parts/attention.py").write_text("from . import norm\n")
+    (tmp_path / "parts/norm.py").write_text("")
+    found = {str(path.relative_to(tmp_path)) for path in recipe_files(tmp_path / "recipe.py")}
+    assert found == {
+        "recipe.py", "shared.py", "deeper.py", "parts/__init__.py", "parts/attention.py", "parts/norm.py"
+    }  # fmt: skip
+
+
+def test_an_edit_of_imports_is_seen_at_once(tmp_path):
+    (tmp_path / "recipe.py").write_text("x = 1\n")
+    (tmp_path / "late.py").write_text("")
+    assert len(recipe_files(tmp_path / "recipe.py")) == 1
+    (tmp_path / "recipe.py").write_text("import late\n")
+    assert len(recipe_files(tmp_path / "recipe.py")) == 2
