@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import Position
@@ -27,9 +26,6 @@ class Upstream(NamedTuple):
 
     action: str
     only: tuple[str, ...] = ()
-
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 P = TypeVar("P")
@@ -67,8 +63,8 @@ class Action(Generic[P]):
     out: str
     run: Run[P] = field(repr=False)
     params: P
-    files: Mapping[str, str] = NOTHING
-    upstream: Mapping[str, Upstream] = NOTHING
+    files: Mapping[str, str] = field(default_factory=dict)
+    upstream: Mapping[str, Upstream] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     memory: int = 0

@@ -80,14 +80,14 @@ class Session:
             SlipwayError: the matrix, its lock file or the store cannot be used.
         """
         from .engine.engine import Engine  # noqa: PLC0415
-        from .engine.executor import StepModules, Toolbox, Workshop  # noqa: PLC0415
+        from .engine.executor import Executor, StepModules, Tools  # noqa: PLC0415
         from .engine.memory import Admission, available  # noqa: PLC0415
         from .engine.tools import Finder  # noqa: PLC0415
         from .store.locks import TreeLock  # noqa: PLC0415
         from .store.remote import Remote  # noqa: PLC0415
-        from .store.stat_cache import DigestMemo  # noqa: PLC0415
+        from .store.stat_cache import StatCache  # noqa: PLC0415
         from .store.store import Store  # noqa: PLC0415
-        from .store.workspace import Ledger  # noqa: PLC0415
+        from .store.workspace import Workspace  # noqa: PLC0415
         from .worker.pool import ToolchainWorkers  # noqa: PLC0415
 
         self.targets = targets
@@ -100,9 +100,9 @@ class Session:
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
         self.finder = Finder(build / "tools.json", self.environment, self.checkout)
-        self._memo = DigestMemo(build / "digests")
-        self._ledger_path = str(build / f"ledger-{targets.name}")
-        self._ledger = Ledger(self._ledger_path, self.note)
+        self._stat_cache = StatCache(build / "digests")
+        self._workspace_path = str(build / f"ledger-{targets.name}")
+        self._workspace = Workspace(self._workspace_path, self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
         self._store = Store(
             os.environ.get("SLIPWAY_STORE") or build / "store", Remote.from_environment(self.note), note=self.note
@@ -120,16 +120,16 @@ class Session:
         else:
             actions = self.update.plan
             self._steps = StepModules(self.update.plan.codes)
-        tools = self._tools = Toolbox(self.finder.find)
+        tools = self._tools = Tools(self.finder.find)
         self.engine: Engine = Engine(
             self.root,
             actions,
             store=self._store,
-            ledger=self._ledger,
-            memo=self._memo,
+            workspace=self._workspace,
+            stat_cache=self._stat_cache,
             tools=tools,
             steps=self._steps,
-            workshop=Workshop(str(self.root.absolute()), tools, self.worker, Admission(available())),
+            executor=Executor(str(self.root.absolute()), tools, self.worker, Admission(available())),
             versions={"python": sys.version.split()[0], "slipway": __version__},
             stale=frozenset(self.update.names) if self.update is not None else None,
             out_of=self.update.plan.out_of if self.update is not None else None,
@@ -137,7 +137,7 @@ class Session:
         self.engine.elsewhere = self.root.resolve() != Path.cwd()
         self.engine.always = options.always
         self.engine.store_only = options.store_only
-        self.engine.strict = self.engine.workshop.strict = options.strict
+        self.engine.strict = self.engine.executor.strict = options.strict
         self.engine.pin = self._pin
 
     @cached_property
@@ -218,7 +218,7 @@ class Session:
         self.running = True
         self.show_notes(note)
         self._lock.acquire()
-        self._ledger.refresh()  # another doit may have ended between our look at the tree and our lock
+        self._workspace.refresh()  # another doit may have ended between our look at the tree and our lock
         self._plan_anew()
         self._certain = self.update is None or self.update.holds(str(self.targets))
         self.engine.reconsider(doubt=not self._certain)
@@ -248,7 +248,7 @@ class Session:
         """Remove what killed runs have left."""
         from .store.tempfiles import sweep  # noqa: PLC0415 - see `read_matrix`
 
-        self.engine.workshop.clear()
+        self.engine.executor.clear()
         build = str(self.root / "build")
         sweep(
             build, str(Path(snapshot.path_of(str(self.targets))).parent), self._store.root, f"{self._store.root}/part"
@@ -262,13 +262,13 @@ class Session:
         """
         self.worker.close()
         if interrupted:
-            self._memo.save()
+            self._stat_cache.save()
             return
-        self._ledger.close()
-        self.engine.forget_verdicts()  # nobody will ask any more, and what comes now needs as much memory
+        self._workspace.close()
+        self.engine.forget_statuses()  # nobody will ask any more, and what comes now needs as much memory
         if all_fresh and self._certain and not self.options.are_special:
             self._remember(said)
-        self._memo.save()
+        self._stat_cache.save()
         self._store.close()
         self._lock.release()
 
@@ -276,7 +276,7 @@ class Session:
         """Write snapshot and plan, if what they would say is certain.
 
         A file that changed while we ran, or so shortly before that the clock could not tell, is in no snapshot: then
-        the next run looks at contents. The ledger is in it, as the first of all paths: a run for the sake of some files
+        the next run looks at contents. The workspace is its first path: a run for the sake of some files
         believes it about all others, and `doit forget` says there what it has to say.
         """
         from .engine.settled import settled  # noqa: PLC0415
@@ -285,15 +285,15 @@ class Session:
             names = self.update.names
             kept = self.update.refreshed(self.engine.inputs(names), settled(self.engine, names))
             if kept is not None:
-                kept.states[: snapshot.FIELDS] = array("q", snapshot.look(self._ledger_path))
+                kept.states[: snapshot.FIELDS] = array("q", snapshot.look(self._workspace_path))
                 snapshot.save(str(self.targets), kept)
             return
-        owners: dict[str, list[str]] = {path: [] for path in (self._ledger_path, *self._states)}
+        owners: dict[str, list[str]] = {path: [] for path in (self._workspace_path, *self._states)}
         for path, name in self.engine.inputs():
             owners.setdefault(path, []).append(name)
         if not self._watch_tools(owners):
             return
-        states = {self._ledger_path: snapshot.look(self._ledger_path)}
+        states = {self._workspace_path: snapshot.look(self._workspace_path)}
         for path, before in self._states.items():
             if snapshot.look(path) != before or snapshot.is_recent(before, self._begun):
                 return

@@ -116,7 +116,7 @@ def _without_matrix(folder: Path) -> Diagnosis:
 def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
     """What is known of a toolchain, from its last probe where that still holds."""
     action = session.engine.actions[f"toolchain:{name}"]
-    if session.engine.verdict(action.name).fresh:
+    if session.engine.status(action.name).fresh:
         text = (session.root / action.out / "probe.json").read_text(encoding="utf-8")
         known: Mapping[str, Json] = json.loads(text)
         return known

@@ -13,7 +13,7 @@ from pipeline.engine.explain import Change, Explainer, Explanation
 from pipeline.errors import SlipwayError
 from pipeline.project import Session
 from pipeline.reports.events import size
-from pipeline.store.action_cache import Record
+from pipeline.store.action_cache import ActionResult
 
 from .base import JSON, ProjectCommand
 from .wording import count, duration, short, shown
@@ -144,7 +144,7 @@ def _file(change: Change) -> str:
     return f"{change.field}, sha256 {shown(change.old)} → {shown(change.new)}"
 
 
-def _history(record: Record) -> Iterator[str]:
+def _history(record: ActionResult) -> Iterator[str]:
     """When, where and with what the outputs of a fresh action were made."""
     volume = size(sum(output.size for output in record.outputs.values()))
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))

@@ -11,7 +11,7 @@ from pipeline.errors import SlipwayError
 from pipeline.project import Session
 from pipeline.reports.events import size
 from pipeline.store.gc import collect
-from pipeline.store.workspace import Ledger
+from pipeline.store.workspace import Workspace
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, read_age, read_size
@@ -47,7 +47,7 @@ class Gc(ProjectCommand):
         if not dry_run:
             # First of all: whoever built until now is done, so what is found to be needed is all that is.
             engine.store.exclusive()
-            engine.ledger.refresh()
+            engine.workspace.refresh()
         try:
             done = collect(engine.store, needed_keys(session), max_bytes=max_bytes, max_age=max_age, dry_run=dry_run)
         finally:
@@ -66,7 +66,7 @@ class Gc(ProjectCommand):
 def needed_keys(session: Session) -> set[str]:
     """The keys of what the tree holds, for this matrix file or another, and of what a run would take from the store."""
     engine = session.engine
-    others = [Ledger(path, session.note) for path in sorted((session.root / "build").glob("ledger-*"))]
-    held = (ledger.key(name) for ledger in (engine.ledger, *others) for name in ledger.names())
+    others = [Workspace(path, session.note) for path in sorted((session.root / "build").glob("ledger-*"))]
+    held = (workspace.key(name) for workspace in (engine.workspace, *others) for name in workspace.names())
     foreseen = (item.key for item in forecast(engine))
     return {key for key in (*held, *foreseen) if key is not None}

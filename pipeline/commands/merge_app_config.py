@@ -73,7 +73,7 @@ def records_of(session: Session, product: str) -> list[Mapping[str, Json]]:
     records: dict[str, Mapping[str, Json]] = {}
     owners: dict[str, str] = {}
     for action in _chosen(session, product):
-        if not session.engine.verdict(action.name).fresh:
+        if not session.engine.status(action.name).fresh:
             raise SlipwayError(
                 f"the records of {action.subject} are not up to date", hint=f"build them first: doit {action.name}"
             )

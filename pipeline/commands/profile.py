@@ -88,7 +88,7 @@ def chrome_trace(timings: Timings, engine: Engine) -> Json:
 
 def _record_of(engine: Engine, span: Span) -> dict[str, Json]:
     """What the record knows of a task that this run finished."""
-    entry = engine.ledger.get(span.name)
+    entry = engine.workspace.get(span.name)
     record = engine.store.record(entry.key) if entry is not None and span.how != "failed" else None
     if record is None:
         return {}

@@ -1,7 +1,7 @@
 """doit's database: for our tasks a view of the engine's verdicts, so that there is no second truth to lose.
 
 doit finds it through the entry point `doit.BACKEND` and loads it for every command, in any project; so nothing is
-imported until a method is called. For our tasks nothing is written here: a run writes the ledger the moment each action
+imported until a method is called. For our tasks nothing is written here: a run writes the workspace when an action
 ends. What a project has of other tasks in its dodo.py is kept as doit keeps it, in a file of JSON.
 """
 
@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Any
 
 
-class LedgerDB:
+class WorkspaceDB:
     """The protocol of doit's DB backends over the session's engine. Keys are doit's own (`ignore:`, file names, …)."""
 
-    desc = "Slipway's ledger (for projects whose dodo.py is Slipway's)"
+    desc = "Slipway's workspace (for projects whose dodo.py is Slipway's)"
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:  # noqa: ARG002 - doit's
         self.name = name
@@ -30,23 +30,23 @@ class LedgerDB:
             return self._others.get(task_id, dependency)
         engine = self._engine
         if dependency == "ignore:":
-            return "1" if engine.ledger.ignored(task_id) else None
+            return "1" if engine.workspace.ignored(task_id) else None
         if dependency in {"_values_:", "result:", "deps:", "checker:"} or task_id in self._groups:
             return None
-        return "fresh" if engine.verdict(task_id).fresh else "stale"
+        return "fresh" if engine.status(task_id).fresh else "stale"
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
-        """Of our tasks only `doit ignore` has something to say that the ledger does not know yet."""
+        """Of our tasks only `doit ignore` has something to say that the workspace does not know yet."""
         if not self._is_ours(task_id):
             self._changed = True
             self._others.set(task_id, dependency, value)
         elif dependency == "ignore:":
             with _told():
-                self._engine.ledger.ignore(task_id)
+                self._engine.workspace.ignore(task_id)
 
     def in_(self, task_id: str) -> bool:
         """Whether the task was ever built here."""
-        return self._engine.ledger.get(task_id) is not None if self._is_ours(task_id) else self._others.in_(task_id)
+        return self._engine.workspace.get(task_id) is not None if self._is_ours(task_id) else self._others.in_(task_id)
 
     def remove(self, task_id: str) -> None:
         """What `doit forget` calls: the next run does the work again.
@@ -61,7 +61,7 @@ class LedgerDB:
             self._others.remove(task_id)
         elif not session.running:
             with _told():
-                session.engine.ledger.forget(task_id)
+                session.engine.workspace.forget(task_id)
 
     def remove_all(self) -> None:
         """What `doit forget --all` calls."""
@@ -69,8 +69,8 @@ class LedgerDB:
         self._others.remove_all()
         engine = self._engine
         with _told():
-            for name in list(engine.ledger.names()):
-                engine.ledger.forget(name)
+            for name in list(engine.workspace.names()):
+                engine.workspace.forget(name)
 
     def dump(self) -> None:
         """Doit is done: write what it knows of other tasks than ours."""

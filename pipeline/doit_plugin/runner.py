@@ -154,7 +154,7 @@ class Threads(Runner):  # type: ignore[misc]
 
         burst = Burst(partial(self._write_down, engine))
         engine.in_bursts(burst)
-        engine.workshop.aside = self._turns.step_aside
+        engine.executor.aside = self._turns.step_aside
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
 """Turns actions into doit's tasks, and does nothing else.
 
 The engine is the truth; doit orders the tasks, runs them in threads and talks to the user. `ContentChecker` and
-`LedgerDB` (in `backend`) show doit the engine's view where it would otherwise keep one of its own.
+`WorkspaceDB` (in `backend`) show doit the engine's view where it would otherwise keep one of its own.
 """
 
 from __future__ import annotations
@@ -161,14 +161,14 @@ class Fresh:
 
     def __bool__(self) -> bool:
         """Whether there is nothing to do."""
-        return self._engine.verdict(self._name).fresh
+        return self._engine.status(self._name).fresh
 
     def __repr__(self) -> str:
-        return shortened(self._engine.verdict(self._name).reason, str(Path.cwd())) or "fresh"
+        return shortened(self._engine.status(self._name).reason, str(Path.cwd())) or "fresh"
 
 
 class ContentChecker(MD5Checker):  # type: ignore[misc]
-    """The file checker: by content. The engine has compared digests already when doit comes to ask (see `LedgerDB`).
+    """The file checker: by content. The engine has compared digests already when doit comes to ask (see `WorkspaceDB`).
 
     For the tasks that a project has besides it is doit's own.
     """
@@ -180,7 +180,7 @@ class ContentChecker(MD5Checker):  # type: ignore[misc]
         return bool(super().check_modified(file_path, file_stat, state))
 
     def get_state(self, dep: str, current_state: Any) -> Any:
-        """Nothing to remember of ours: the ledger has it."""
+        """Nothing to remember of ours: the workspace has it."""
         return None if isinstance(current_state, str) else super().get_state(dep, current_state)
 
 
@@ -204,7 +204,7 @@ def _placed(error: SlipwayError, action: Action[Any]) -> SlipwayError:
 
 
 def _clean(engine: Engine, name: str, dryrun: bool) -> None:
-    entry = engine.ledger.get(name)
+    entry = engine.workspace.get(name)
     if entry is None:
         return
     for path in sorted(entry.outputs):

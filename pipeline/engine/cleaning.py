@@ -19,7 +19,7 @@ def clean(engine: Engine, name: str) -> list[Path]:
     Raises:
         StoreError: the tree cannot be written.
     """
-    entry = engine.ledger.get(name)
+    entry = engine.workspace.get(name)
     if entry is None:
         return []
     out = engine.root / entry.out
@@ -30,14 +30,14 @@ def clean(engine: Engine, name: str) -> list[Path]:
         _remove_empty(out, engine.root)
     except OSError as error:
         raise store_error(error, f"remove the outputs of {name}") from error
-    engine.ledger.remove(name)
+    engine.workspace.remove(name)
     engine.reconsider()
     return [out / path for path in entry.outputs]
 
 
 def prune(engine: Engine) -> list[tuple[str, list[Path]]]:
     """Remove the outputs of actions that the matrix no longer has: (action, what was removed)."""
-    return [(name, clean(engine, name)) for name in sorted(set(engine.ledger.names()) - set(engine.actions))]
+    return [(name, clean(engine, name)) for name in sorted(set(engine.workspace.names()) - set(engine.actions))]
 
 
 def _remove_empty(folder: Path, above: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pipeline.action import Action
 from pipeline.errors import MatrixError, SlipwayError
-from pipeline.store.action_cache import Output, Record
+from pipeline.store.action_cache import ActionResult, Output
 
 from . import keys
 from .engine import Engine
@@ -135,7 +135,7 @@ def estimate(engine: Engine, listed: Sequence[Forecast], jobs: int) -> Estimate:
 
 
 class History:
-    """How long actions took, by name: from the ledger, else from the newest record of that name in the store."""
+    """How long actions took, by name: from the workspace, else from the newest record of that name in the store."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -143,7 +143,7 @@ class History:
 
     def seconds(self, name: str) -> float | None:
         """What the action took when it was last built, whatever its key was; None where nobody knows."""
-        entry = self._engine.ledger.get(name)
+        entry = self._engine.workspace.get(name)
         if entry is not None:
             return entry.seconds
         if self._stored is None:
@@ -176,7 +176,7 @@ class _View:
         if hindered is not None:
             return (*hindered, None)
         key, reason = self._key(action)
-        entry = self._engine.ledger.get(action.name)
+        entry = self._engine.workspace.get(action.name)
         if not reason and entry is not None:
             self._outputs[action.name] = entry.outputs
             return "fresh", "", key
@@ -189,7 +189,7 @@ class _View:
 
     def _hindered(self, action: Action[Any]) -> tuple[State, str] | None:
         """Why nothing more can be foreseen of an action, if that is so."""
-        if self._engine.ledger.ignored(action.name):
+        if self._engine.workspace.ignored(action.name):
             return "blocked", f"ignored, as asked by `doit ignore` (`doit forget {action.name}` ends that)"
         upstream = dict.fromkeys(edge.action for edge in action.upstream.values())
         for other in upstream:
@@ -203,7 +203,7 @@ class _View:
     def _key(self, action: Action[Any]) -> tuple[str, str]:
         """The key that the action will have, and why it will not be fresh; empty when it will."""
         engine = self._engine
-        verdict, entry = engine.verdict(action.name), engine.ledger.get(action.name)
+        verdict, entry = engine.status(action.name), engine.workspace.get(action.name)
         if verdict.fresh and entry is not None:
             return entry.key, ""
         if verdict.key is not None:
@@ -216,14 +216,14 @@ class _View:
             return key, "forgotten"
         if entry.key != key:
             return key, engine.explain_key(entry.key, fields)
-        damaged = engine.store.damaged(entry.outputs, engine.root / action.out, engine.memo)
+        damaged = engine.store.damaged(entry.outputs, engine.root / action.out, engine.stat_cache)
         return key, f"output {damaged[0]} is missing or was changed" if damaged else ""
 
     def _read(self, role: str, action: Action[Any]) -> dict[str, str]:
         edge = action.upstream[role]
         return keys.read_by(edge, {path: output.sha256 for path, output in self._outputs[edge.action].items()})
 
-    def _stored(self, key: str) -> tuple[State, Record | None]:
+    def _stored(self, key: str) -> tuple[State, ActionResult | None]:
         store = self._engine.store
         where = store.state(key)
         if where == "local":

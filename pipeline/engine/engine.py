@@ -17,18 +17,18 @@ from typing import Any
 
 from pipeline.action import OPEN, Action, Json, Upstream
 from pipeline.errors import SlipwayError, StepError, StoreError
-from pipeline.store.action_cache import Output, Record
+from pipeline.store.action_cache import ActionResult, Output
 from pipeline.store.os_errors import BlobMissing, store_error
 from pipeline.store.outputs import Marks, Scratch
-from pipeline.store.stat_cache import DigestMemo, State
+from pipeline.store.stat_cache import StatCache, State
 from pipeline.store.store import Store
-from pipeline.store.workspace import Entry, Ledger
+from pipeline.store.workspace import Entry, Workspace
 
 from . import keys
 from .burst import WINDOW, Burst
-from .executor import SCRATCH, Made, Reads, Steps, Toolbox, Workshop
+from .executor import SCRATCH, Executor, Made, Reads, Steps, Tools
 from .imports import recipe_files
-from .status import UNTOUCHED, Outcome, Verdict, manifest_path
+from .status import UP_TO_DATE, Outcome, Status, manifest_path
 
 ATTEMPTS = 3
 """How often an action is started over because a file changed under its hands before we give up."""
@@ -44,11 +44,11 @@ class Engine:
         root: the tree: outputs lie below it, and relative paths of inputs begin there.
         actions: by name, upstream before downstream.
         store: where results are kept.
-        ledger: what the tree holds.
-        memo: digests of files that were read before.
+        workspace: what the tree holds.
+        stat_cache: digests of files that were read before.
         tools: programs by name.
         steps: the code behind the actions.
-        workshop: runs steps.
+        executor: runs steps.
         versions: of whatever people will want to know when they read a record.
         stale: where given, all actions but these are known to be fresh.
         out_of: where given, a quicker way to the directory of an action than by the action.
@@ -60,11 +60,11 @@ class Engine:
         actions: Mapping[str, Action[Any]],
         *,
         store: Store,
-        ledger: Ledger,
-        memo: DigestMemo,
-        tools: Toolbox,
+        workspace: Workspace,
+        stat_cache: StatCache,
+        tools: Tools,
         steps: Steps,
-        workshop: Workshop,
+        executor: Executor,
         versions: Mapping[str, str],
         stale: Container[str] | None = None,
         out_of: Callable[[str], str] | None = None,
@@ -72,9 +72,9 @@ class Engine:
         self.root = root.absolute()
         self.actions = actions
         self.store = store
-        self.ledger = ledger
-        self.memo = memo
-        self.workshop = workshop
+        self.workspace = workspace
+        self.stat_cache = stat_cache
+        self.executor = executor
         self.outcomes: dict[str, Outcome] = {}
         self.always = False
         self.store_only = False
@@ -89,23 +89,23 @@ class Engine:
         self._stale = stale
         self._versions = versions
         self._host = os.uname().nodename
-        self._verdicts: dict[str, Verdict] = {}
+        self._statuses: dict[str, Status] = {}
         self.made: dict[str, dict[str, str]] = {}
 
     # Deciding
 
-    def verdict(self, name: str) -> Verdict:
+    def status(self, name: str) -> Status:
         """Say whether the action is fresh. Memoised until it, or something upstream of it, has run."""
         if self._stale is not None and name not in self._stale:
-            return UNTOUCHED
-        known = self._verdicts.get(name)
+            return UP_TO_DATE
+        known = self._statuses.get(name)
         if known is None:
-            known = self._verdicts[name] = self._decide(self.actions[name])
+            known = self._statuses[name] = self._decide(self.actions[name])
         return known
 
     def is_new(self, name: str) -> bool:
         """Whether an action was never built here, so that there is no need to ask for a verdict."""
-        return (self._stale is None or name in self._stale) and self.ledger.key(name) is None
+        return (self._stale is None or name in self._stale) and self.workspace.key(name) is None
 
     def reconsider(self, *, doubt: bool = False) -> None:
         """Forget all verdicts: the tree may have changed (another doit was waited for).
@@ -115,19 +115,19 @@ class Engine:
         """
         if doubt:
             self._stale = None
-        self.forget_verdicts()
+        self.forget_statuses()
         self.made.clear()
 
-    def forget_verdicts(self) -> None:
+    def forget_statuses(self) -> None:
         """Forget what was decided; what the actions have made stays known."""
-        self._verdicts.clear()
+        self._statuses.clear()
 
-    def _decide(self, action: Action[Any]) -> Verdict:
+    def _decide(self, action: Action[Any]) -> Status:
         doubtful = self._stale
         stale = [
             edge.action
             for edge in action.upstream.values()
-            if (doubtful is None or edge.action in doubtful) and not self.verdict(edge.action).fresh
+            if (doubtful is None or edge.action in doubtful) and not self.status(edge.action).fresh
         ]
         if stale:
             return _stale(f"{stale[0]} is stale{_and_more(stale)}")
@@ -137,21 +137,21 @@ class Engine:
             return _stale(str(error).partition("\n")[0])
         return self._compared(action, keys.digest(fields), fields)
 
-    def _compared(self, action: Action[Any], key: str, fields: Mapping[str, Json]) -> Verdict:
+    def _compared(self, action: Action[Any], key: str, fields: Mapping[str, Json]) -> Status:
         """The verdict on an action whose key is known: what the tree holds was made with it, or not."""
-        entry = self.ledger.get(action.name)
+        entry = self.workspace.get(action.name)
         if entry is None or entry.forgotten:
             return _stale("never built here" if entry is None else "forgotten", key, fields)
         if entry.key != key:
-            return Verdict(False, partial(self.explain_key, entry.key, fields), key, fields)
-        damaged = self.store.damaged(entry.outputs, f"{self._base}/{action.out}", self.memo)
+            return Status(False, partial(self.explain_key, entry.key, fields), key, fields)
+        damaged = self.store.damaged(entry.outputs, f"{self._base}/{action.out}", self.stat_cache)
         if damaged:
             return _stale(f"output {damaged[0]} is missing or was changed", key, fields, tuple(damaged))
         if self.strict and self._leaves_open(self.store.record(key)):
             return _stale("not all of it was proven, which --strict asks for", key, fields)
-        return UNTOUCHED
+        return UP_TO_DATE
 
-    def _leaves_open(self, record: Record | None) -> bool:
+    def _leaves_open(self, record: ActionResult | None) -> bool:
         """Whether a result is no good where everything must be proven."""
         return record is not None and bool(record.facts.get(OPEN))
 
@@ -171,9 +171,9 @@ class Engine:
     def _still_read(self, action: Action[Any]) -> Mapping[str, dict[str, str]]:
         """What the action read of those actions upstream that are known to be fresh: role -> {relative path: digest}.
 
-        Its record says so at once, where the ledger would have to be asked about each of perhaps a thousand.
+        Its record says so at once, where the workspace would have to be asked about each of perhaps a thousand.
         """
-        if self._stale is None or (key := self.ledger.key(action.name)) is None:
+        if self._stale is None or (key := self.workspace.key(action.name)) is None:
             return {}
         record = self.store.record(key)
         before = record.fields.get("upstream", {}) if record is not None else {}
@@ -222,11 +222,11 @@ class Engine:
         still, bases = True, [self.folder_of(edge.action) for edge in action.upstream.values()]
         roles = zip(bases, action.upstream, strict=True)
         files = [(f"{base}/{path}", sha) for base, role in roles for path, sha in read[role].items()]
-        if self.memo.knows(files, "" if self.elsewhere else f"{self._base}/"):
+        if self.stat_cache.knows(files, "" if self.elsewhere else f"{self._base}/"):
             return True
         for edge, base in zip(action.upstream.values(), bases, strict=True):
-            entry = self.ledger.get(edge.action)
-            if entry is None or not self.store.damaged(entry.outputs, base, self.memo):
+            entry = self.workspace.get(edge.action)
+            if entry is None or not self.store.damaged(entry.outputs, base, self.stat_cache):
                 continue
             found = self.store.lookup(entry.key)
             if found is None:
@@ -240,16 +240,18 @@ class Engine:
     def _digest(self, path: str) -> str:
         """The digest of a file or directory; of a recipe with all the files beside it that it imports."""
         if not path.endswith(".py"):
-            return self.memo.digest(path)
+            return self.stat_cache.digest(path)
         files = recipe_files(Path(path))
         if len(files) == 1:
-            return self.memo.digest(path)
-        return keys.digest({os.path.relpath(file, os.path.dirname(path)): self.memo.digest(file) for file in files})
+            return self.stat_cache.digest(path)
+        return keys.digest(
+            {os.path.relpath(file, os.path.dirname(path)): self.stat_cache.digest(file) for file in files}
+        )
 
     def _outputs_read(self, edge: Upstream) -> dict[str, str]:
         made = self.made.get(edge.action)
         if made is None:
-            made = self.ledger.digests(edge.action)
+            made = self.workspace.digests(edge.action)
             if made is None:
                 raise StepError(f"{edge.action} has not been built", hint=f"run: doit {edge.action}")
             self.made[edge.action] = made
@@ -273,15 +275,15 @@ class Engine:
         except OSError as error:
             raise store_error(error, f"build {name}", error.filename or self.root / SCRATCH) from error
         self.made[name] = {path: output.sha256 for path, output in record.outputs.items()}
-        self._verdicts[name] = UNTOUCHED
+        self._statuses[name] = UP_TO_DATE
         size = sum(output.size for output in record.outputs.values())
         outcome = self.outcomes[name] = Outcome(name, how, time.monotonic() - started, record.facts, size, later)
         return outcome
 
-    def _obtain(self, action: Action[Any]) -> tuple[Record, str, bool]:
+    def _obtain(self, action: Action[Any]) -> tuple[ActionResult, str, bool]:
         """The record of an action, its outputs in place; how it was come by; whether it is to be written down later."""
-        entry = self.ledger.get(action.name)
-        known = self._verdicts.get(action.name, UNTOUCHED)
+        entry = self.workspace.get(action.name)
+        known = self._statuses.get(action.name, UP_TO_DATE)
         fields, key = known.fields, known.key
         for _ in range(ATTEMPTS):
             if fields is None or key is None:
@@ -308,7 +310,7 @@ class Engine:
 
     def _make(
         self, action: Action[Any], key: str, fields: Mapping[str, Json], entry: Entry | None
-    ) -> tuple[Record, bool] | None:
+    ) -> tuple[ActionResult, bool] | None:
         """Run the step, commit what it left, put it in place; None when an input changed meanwhile.
 
         Returns:
@@ -321,7 +323,7 @@ class Engine:
             )
         expected = entry.peak if entry is not None and entry.peak else action.memory
         before = self._states_read(action)
-        made = self.workshop.run(action, self._inputs(action), expected)
+        made = self.executor.run(action, self._inputs(action), expected)
         left = set(made.files)
         try:
             if self._states_read(action) != before or self._files_read(action) != fields["files"]:
@@ -336,10 +338,10 @@ class Engine:
             self._place(action, record, entry, scratch=Scratch(made.out, marks, made.texts), later=later)
             left -= small - marks.keys()
         finally:
-            self.workshop.clear_away(made, left)
+            self.executor.clear_away(made, left)
         return record, later
 
-    def _record(self, action: Action[Any], key: str, fields: Mapping[str, Json], made: Made) -> Record:
+    def _record(self, action: Action[Any], key: str, fields: Mapping[str, Json], made: Made) -> ActionResult:
         """All that is known of a result, under the key by which it will be looked for next time.
 
         An action that ran without a pin (`lock` is null) and found out what it is gets the key it would have had with
@@ -350,7 +352,7 @@ class Engine:
             fields = {**fields, "params": {**action.params, "lock": lock}}
             key = keys.digest(fields)
             self.pin(action, lock)
-        return Record(
+        return ActionResult(
             key=key,
             name=action.name,
             fields=fields,
@@ -367,23 +369,25 @@ class Engine:
     def _place(
         self,
         action: Action[Any],
-        record: Record,
+        record: ActionResult,
         entry: Entry | None,
         scratch: Scratch | None = None,
         *,
         later: bool = False,
     ) -> None:
-        """Put a record's outputs into the tree and into the ledger."""
+        """Put a record's outputs into the tree and into the workspace."""
         if entry is not None and entry.out != action.out:
             self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
             entry = None
         before = entry.outputs if entry is not None else ()
         link = action.step in LINKED
-        self.store.materialise(record, f"{self._base}/{action.out}", before, self.memo, link=link, scratch=scratch)
+        self.store.materialise(
+            record, f"{self._base}/{action.out}", before, self.stat_cache, link=link, scratch=scratch
+        )
         if not action.outputs:
             self._write_manifest(action, record)
         made = Entry(record.key, action.out, dict(record.outputs), record.seconds, record.peak_bytes)
-        self.ledger.set(action.name, made, later=later)
+        self.workspace.set(action.name, made, later=later)
         if later and self.burst is not None:
             self.burst.soon()
 
@@ -399,9 +403,9 @@ class Engine:
             StoreError: it could not be written.
         """
         self.store.records.flush()
-        self.ledger.flush()
+        self.workspace.flush()
 
-    def _write_manifest(self, action: Action[Any], record: Record) -> None:
+    def _write_manifest(self, action: Action[Any], record: ActionResult) -> None:
         """The file that stands for a directory of outputs in doit's eyes."""
         path = f"{self._base}/{manifest_path(action)}"
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -435,18 +439,18 @@ class Engine:
             name: the action.
             made: relative path -> digest of its outputs.
             states: path -> state of them, as far as they are known by heart.
-            line: what the ledger has of it now.
+            line: what the workspace has of it now.
             outcome: what became of it.
         """
         self.made[name] = made
-        self._verdicts[name] = UNTOUCHED
+        self._statuses[name] = UP_TO_DATE
         base = self.folder_of(name)
         for path, sha in made.items():
             state = states.get(f"{base}/{path}")
             if state is not None:
-                self.memo.learn(f"{base}/{path}", state, sha)
+                self.stat_cache.learn(f"{base}/{path}", state, sha)
         if line is not None:
-            self.ledger.learn(name, line)
+            self.workspace.learn(name, line)
         if outcome is not None:
             self.outcomes[name] = outcome
 
@@ -470,7 +474,7 @@ class Engine:
     def outputs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str, Output]]:
         """(path, action, output) for every file that actions have put into the tree."""
         for name in self.actions if names is None else names:
-            entry = self.ledger.get(name)
+            entry = self.workspace.get(name)
             if entry is not None:
                 base = f"{self._base}/{entry.out}"
                 for path, made in entry.outputs.items():
@@ -481,16 +485,16 @@ class Engine:
         return f"{self._base}/{self._out_of(name)}"
 
     def look_again(self, name: str) -> None:
-        """Have the memo up to date with the outputs of an action in the tree."""
-        entry = self.ledger.get(name)
+        """Have the stat_cache up to date with the outputs of an action in the tree."""
+        entry = self.workspace.get(name)
         if entry is not None:
-            self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.memo)
+            self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.stat_cache)
 
 
 def _stale(
     reason: str, key: str | None = None, fields: Mapping[str, Json] | None = None, damaged: tuple[str, ...] = ()
-) -> Verdict:
-    return Verdict(False, lambda: reason, key, fields, damaged)
+) -> Status:
+    return Status(False, lambda: reason, key, fields, damaged)
 
 
 def _state(path: str) -> State | None:

@@ -52,7 +52,7 @@ class StepModules:
         return self.digests[module]
 
 
-class Toolbox:
+class Tools:
     """Programs by name, looked up once a run. `found` are those that somebody has asked for."""
 
     def __init__(self, find: Callable[[str], Tool | None]) -> None:
@@ -123,7 +123,7 @@ class Inputs(Mapping[str, Path]):
 
 
 class Made(NamedTuple):
-    """What a step left in `out`, and what that took; until `Workshop.clear_away`, `out` is nobody else's.
+    """What a step left in `out`, and what that took; until `Executor.clear_away`, `out` is nobody else's.
 
     Attributes:
         out: the directory.
@@ -148,7 +148,7 @@ class Made(NamedTuple):
     usage: Usage
 
 
-class Workshop:
+class Executor:
     """Runs the steps of one tree.
 
     Args:
@@ -163,7 +163,7 @@ class Workshop:
         strict: see `pipeline.action.Services`.
     """
 
-    def __init__(self, root: str, tools: Toolbox, workers: Workers, admission: Admission) -> None:
+    def __init__(self, root: str, tools: Tools, workers: Workers, admission: Admission) -> None:
         self.watch: Watch = lambda *_: None
         self.aside: Callable[[], None] = lambda: None
         self.strict = False

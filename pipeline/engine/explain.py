@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from pipeline.action import Action, Json
 from pipeline.errors import SlipwayError
-from pipeline.store.action_cache import LINK, Output, Record
+from pipeline.store.action_cache import LINK, ActionResult, Output
 
 from . import keys
 from .engine import Engine
 from .imports import recipe_files
-from .status import Verdict
+from .status import Status
 
 State = Literal["fresh", "stale", "blocked", "rebuilt"]
 
@@ -71,7 +71,7 @@ class Explanation:
     state: State
     reason: str = ""
     key: str | None = None
-    record: Record | None = None
+    record: ActionResult | None = None
     here: bool = False
     changes: tuple[Change, ...] = ()
     files: tuple[Change, ...] = ()
@@ -98,7 +98,7 @@ class Explainer:
         self._engine = engine
         self._known: dict[str, Explanation] = {}
         self._traced: dict[str, Explanation] = {}
-        self._by_name: dict[str, list[Record]] | None = None
+        self._by_name: dict[str, list[ActionResult]] | None = None
 
     def explain(self, name: str) -> Explanation:
         """Explain one action."""
@@ -108,14 +108,14 @@ class Explainer:
 
     def _explain(self, action: Action[Any]) -> Explanation:
         engine = self._engine
-        entry = engine.ledger.get(action.name)
+        entry = engine.workspace.get(action.name)
         record = engine.store.record(entry.key) if entry is not None else self._newest(action.name)
         base = Explanation(action.name, "fresh", record=record, here=entry is not None)
         stale = [other for name in _upstream(action) if (other := self.explain(name)).state != "fresh"]
         blocked = tuple(other for other in stale if other.state == "blocked")
         if blocked:
             return replace(base, state="blocked", reason=f"{blocked[0].name} is blocked", because=blocked)
-        verdict = engine.verdict(action.name)
+        verdict = engine.status(action.name)
         if verdict.fresh:
             return replace(base, key=entry.key if entry is not None else verdict.key)
         try:
@@ -134,7 +134,7 @@ class Explainer:
         )
 
     def _fields_so_far(
-        self, action: Action[Any], record: Record | None, stale: Iterable[Explanation]
+        self, action: Action[Any], record: ActionResult | None, stale: Iterable[Explanation]
     ) -> Mapping[str, Json] | None:
         """Today's document as far as it is known: what stale actions gave before is taken for what they will give."""
         if record is None:
@@ -149,11 +149,11 @@ class Explainer:
 
     def _read(self, action: Action[Any], role: str) -> dict[str, str]:
         edge = action.upstream[role]
-        entry = self._engine.ledger.get(edge.action)
+        entry = self._engine.workspace.get(edge.action)
         return keys.read_by(edge, _digests(entry.outputs)) if entry is not None else {}
 
     def _compared(
-        self, action: Action[Any], record: Record | None, fields: Mapping[str, Json] | None
+        self, action: Action[Any], record: ActionResult | None, fields: Mapping[str, Json] | None
     ) -> tuple[tuple[Change, ...], tuple[Explanation, ...]]:
         """The action's own changes, and the actions upstream that gave it other files than they did."""
         if record is None or fields is None:
@@ -173,14 +173,14 @@ class Explainer:
                 own += (Change(f"upstream.{role}", old and sorted(old), new and sorted(new)),)
         return own, tuple(causes)
 
-    def _opened(self, change: Change, action: Action[Any], record: Record | None) -> Change:
+    def _opened(self, change: Change, action: Action[Any], record: ActionResult | None) -> Change:
         """Say which of the files behind one digest of a directory, or of a recipe with its imports, have changed."""
         kind, _, role = change.field.partition(".")
         if record is None or kind != "files" or role not in action.files:
             return change
         path = self._engine.root / action.files[role]
         if path.is_dir():
-            now = {row.path: row.sha256 for row in self._engine.memo.manifest(path)}
+            now = {row.path: row.sha256 for row in self._engine.stat_cache.manifest(path)}
             before = _digests(record.outputs)
             if now.keys() & before.keys():
                 return replace(change, inside=tuple(_file_changes(before, now)))
@@ -213,8 +213,8 @@ class Explainer:
         self._traced[known] = found
         return found
 
-    def _damaged(self, action: Action[Any], verdict: Verdict) -> tuple[tuple[str, str], ...]:
-        entry = self._engine.ledger.get(action.name)
+    def _damaged(self, action: Action[Any], verdict: Status) -> tuple[tuple[str, str], ...]:
+        entry = self._engine.workspace.get(action.name)
         if entry is None:
             return ()
         return tuple(
@@ -222,11 +222,11 @@ class Explainer:
             for path in verdict.damaged
         )
 
-    def _newest(self, name: str) -> Record | None:
+    def _newest(self, name: str) -> ActionResult | None:
         records = self._records(name)
         return records[-1] if records else None
 
-    def _records(self, name: str) -> list[Record]:
+    def _records(self, name: str) -> list[ActionResult]:
         """All records of an action, oldest first."""
         if self._by_name is None:
             self._by_name = {}

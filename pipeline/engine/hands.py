@@ -1,8 +1,8 @@
 """More processes to do actions in: copies of this one, for steps that are Python and would share one interpreter lock.
 
 The runner makes them when a run begins, hands them actions (`Action.apart`) by name, and gets back what became of each.
-A hand is forked with the plan, the store and the ledger in memory, so that names are all it has to be told; beyond them
-it learns what the others have made of the upstream of its actions. It writes to the store and the ledger by itself:
+A hand is forked with the plan, the store and the workspace in memory, so that names are all it has to be told; else
+it learns what the others have made of the upstream of its actions. It writes to the store and the workspace by itself:
 what it has finished is kept, whatever becomes of anybody. That doit exists is not known here.
 
 There are none where a process cannot fork without starting anew (not Linux), and none with a remote store, whose
@@ -71,7 +71,7 @@ class Hand:
         others: Iterable[Hand] = (),
     ) -> None:
         self._engine = engine
-        self._said: Mapping[str, Callable[..., None]] = {"progress": engine.workshop.watch, "note": note}
+        self._said: Mapping[str, Callable[..., None]] = {"progress": engine.executor.watch, "note": note}
         self._knows: set[str] = set()
         self.appetite = 1
         self._status: int | None = None
@@ -171,7 +171,7 @@ class Hand:
                 if other not in knows:
                     knows.add(other)
                     if other in engine.outcomes:  # else it was fresh before there was this process
-                        yield (other, engine.made[other], _states_of(engine, other), engine.ledger.line(other))
+                        yield (other, engine.made[other], _states_of(engine, other), engine.workspace.line(other))
 
 
 def wanted(engine: Engine, names: Iterable[str], threads: int) -> int:
@@ -207,7 +207,7 @@ class _Apprentice:
         die_with(self._master)  # the tree's lock goes with both
         engine = self._engine
         listen(partial(self._tell, "note"))
-        engine.workshop.watch = partial(self._tell, "progress")
+        engine.executor.watch = partial(self._tell, "progress")
         _part_with(engine)
         engine.in_bursts(Burst(self._answer, WINDOW * 4))
         with suppress(OSError, EOFError):
@@ -234,12 +234,12 @@ class _Apprentice:
         except SlipwayError as error:
             return (name, None, _described(error), None, None, None)
         except Exception as error:  # noqa: BLE001 - a bug of ours: nobody else has the traceback
-            log = engine.workshop.log_of(engine.actions[name])
+            log = engine.executor.log_of(engine.actions[name])
             with log.open("a", encoding="utf-8") as file:
                 traceback.print_exception(error, file=file)
             return (name, None, {**_described(error), "log": str(log)}, None, None, None)
         how = (outcome.name, outcome.how, outcome.seconds, dict(outcome.facts), outcome.bytes)
-        return (name, how, None, engine.made[name], _states_of(engine, name), engine.ledger.line(name))
+        return (name, how, None, engine.made[name], _states_of(engine, name), engine.workspace.line(name))
 
     def _answer(self) -> None:
         """Have on disk what was done, and only then say so.
@@ -275,13 +275,13 @@ class _Apprentice:
 def _part_with(engine: Engine) -> None:
     """This process was forked from the one that had this engine: share nothing that must not be."""
     engine.store.records.reopen()
-    engine.ledger.reopen()
-    engine.workshop.become_a_copy()
+    engine.workspace.reopen()
+    engine.executor.become_a_copy()
 
 
 def _states_of(engine: Engine, name: str) -> dict[str, State]:
     """Path -> state of the outputs of an action that was done in this run, as far as they are known by heart."""
-    base, placed = engine.folder_of(name), engine.memo.placed
+    base, placed = engine.folder_of(name), engine.stat_cache.placed
     states = ((path := f"{base}/{out}", placed(path, sha)) for out, sha in engine.made[name].items())
     return {path: state for path, state in states if state is not None}
 

@@ -17,7 +17,7 @@ from pipeline.action import Json, Tool
 from pipeline.native.source_tree import read_tree
 
 Remember = Callable[[list[Json], Callable[[], str]], str]
-"""A memo: question, and how to find the answer."""
+"""A stat_cache: question, and how to find the answer."""
 
 Ask = Callable[..., str]
 """Runs a program; the first line it says, empty where it fails."""

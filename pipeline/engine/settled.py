@@ -22,7 +22,7 @@ def settled(engine: Engine, names: Iterable[str] | None = None) -> Iterator[tupl
     for, and the next run will see whether it still has it. (Only of small files, which never are links to a blob: a
     further link changes the ctime of all of them.)
     """
-    made, placed = engine.made, engine.memo.placed
+    made, placed = engine.made, engine.stat_cache.placed
     for name in engine.actions if names is None else names:
         base = engine.folder_of(name)
         states = [(f"{base}/{path}", placed(f"{base}/{path}", sha)) for path, sha in made.get(name, {}).items()]
@@ -37,11 +37,11 @@ def _state(engine: Engine, name: str, path: str, output: Output) -> State | None
     """The state of an output, if its content is known to be what the record says."""
     try:
         now = os.stat(path)
-        if output.mode != LINK and engine.memo.peek(path, now) != output.sha256:
-            # A file that has got one more hard link since it was placed is another one in the eyes of the memo.
+        if output.mode != LINK and engine.stat_cache.peek(path, now) != output.sha256:
+            # A file that has got one more hard link since it was placed is another one in the eyes of the stat_cache.
             engine.look_again(name)
             now = os.stat(path)
-            if engine.memo.peek(path, now) != output.sha256:
+            if engine.stat_cache.peek(path, now) != output.sha256:
                 return None
     except OSError:
         return None

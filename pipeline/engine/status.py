@@ -10,7 +10,7 @@ from pipeline.action import Action, Json
 MANIFESTS = "build/manifest"
 
 
-class Verdict(NamedTuple):
+class Status(NamedTuple):
     """Whether an action is fresh, and if not why.
 
     Attributes:
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
         return self.why()
 
 
-UNTOUCHED = Verdict(fresh=True)
+UP_TO_DATE = Status(fresh=True)
 """Of an action whose inputs and outputs have not been touched since it was last found fresh."""
 
 

@@ -60,11 +60,11 @@ class Reporter:
         if self._terminal is not None:
             from .live import Live  # noqa: PLC0415 - rich is for terminals
 
-            expected = {name: entry.seconds for name in selected if (entry := engine.ledger.get(name)) is not None}
+            expected = {name: entry.seconds for name in selected if (entry := engine.workspace.get(name)) is not None}
             self._watcher = Live(self._terminal, expected)
         all_ours = all(name in engine.actions for name in selected)
         self._everything = all_ours and self._counts.total == len(engine.actions)
-        engine.workshop.watch = self._progress
+        engine.executor.watch = self._progress
         try:
             self._session.begin(note=self._watcher.note)
         except SlipwayError as error:

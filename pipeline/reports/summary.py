@@ -53,7 +53,7 @@ def table(engine: Engine) -> str:
 
 
 def _row(engine: Engine, what: str, makers: Sequence[str], proof: str, model: str | None = None) -> Iterator[Row]:
-    entries = [entry for name in makers if (entry := engine.ledger.get(name)) is not None]
+    entries = [entry for name in makers if (entry := engine.workspace.get(name)) is not None]
     if not entries:
         return
     total = sum(output.size for entry in entries for output in entry.outputs.values())
@@ -62,9 +62,9 @@ def _row(engine: Engine, what: str, makers: Sequence[str], proof: str, model: st
 
 
 def _proven(engine: Engine, proof: str, model: str | None) -> str:
-    entry = engine.ledger.get(proof)
+    entry = engine.workspace.get(proof)
     record = engine.store.record(entry.key) if entry is not None else None
-    if record is None or not engine.verdict(proof).fresh:
+    if record is None or not engine.status(proof).fresh:
         return "not proven"
     by_model = record.facts.get("models", {})
     return str(by_model.get(model) or record.facts.get("proven", ""))

@@ -22,9 +22,9 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from pipeline.action import NOTHING
 from pipeline.errors import StoreError
 
 from .journal import HEAD, Journal, unseal
@@ -55,7 +55,7 @@ class Output(NamedTuple):
     mode: int = FILE
 
 
-class Record(NamedTuple):
+class ActionResult(NamedTuple):
     """A finished action. A tuple for the same reason.
 
     Attributes:
@@ -77,22 +77,22 @@ class Record(NamedTuple):
 
     key: str
     name: str
-    fields: Mapping[str, Any] = NOTHING
-    outputs: Mapping[str, Output] = NOTHING
-    facts: Mapping[str, Any] = NOTHING
+    fields: Mapping[str, Any] = MappingProxyType({})
+    outputs: Mapping[str, Output] = MappingProxyType({})
+    facts: Mapping[str, Any] = MappingProxyType({})
     started: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
     host: str = ""
     log: str | None = None
-    versions: Mapping[str, str] = NOTHING
-    small: Mapping[str, bytes] = NOTHING
+    versions: Mapping[str, str] = MappingProxyType({})
+    small: Mapping[str, bytes] = MappingProxyType({})
     encoded: bytes | None = None
 
-    def with_outputs(self, outputs: Mapping[str, Output], small: Mapping[str, bytes], log: str | None) -> Record:
+    def with_outputs(self, outputs: Mapping[str, Output], small: Mapping[str, bytes], log: str | None) -> ActionResult:
         """The same with what came out. `_replace` takes four times as long, and every action comes by."""
-        return Record(
+        return ActionResult(
             self.key, self.name, self.fields, outputs, self.facts, self.started, self.seconds, self.cpu_seconds,
             self.peak_bytes, self.host, log, self.versions, small, self.encoded,
         )  # fmt: skip
@@ -108,7 +108,7 @@ def key_of(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(fields)).hexdigest()
 
 
-def encode(record: Record) -> bytes:
+def encode(record: ActionResult) -> bytes:
     """A record as one line of JSON with its own digest in front.
 
     Raises:
@@ -149,7 +149,7 @@ def _plain(mapping: Mapping[str, Any]) -> dict[str, Any]:
 _BODY = len(b'{"digest":"","record":') + 64
 
 
-def decode(data: bytes) -> Record | None:
+def decode(data: bytes) -> ActionResult | None:
     """Read a record; None when anything about it is not as `encode` makes it, or unsafe to follow."""
     body = data[_BODY:-1]
     if data != b'{"digest":"%b","record":%b}' % (hashlib.sha256(body).hexdigest().encode(), body):
@@ -160,13 +160,13 @@ def decode(data: bytes) -> Record | None:
             return None
         document["outputs"] = {path: Output(*output) for path, output in document["outputs"].items()}
         document["small"] = {sha: binascii.a2b_base64(text) for sha, text in document["small"].items()}
-        record = Record(**document)
+        record = ActionResult(**document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return record if _is_sound(record) else None
 
 
-def _is_sound(record: Record) -> bool:
+def _is_sound(record: ActionResult) -> bool:
     """Whether a record can be acted upon. Its digest is right, but it may come from a machine that means us ill."""
     try:
         return (
@@ -204,7 +204,7 @@ def _nests(outputs: Mapping[str, Output]) -> bool:
     return any(str(parent) in outputs for path in outputs if "/" in path for parent in PurePosixPath(path).parents)
 
 
-class RecordStore:
+class ActionCache:
     """The records of one store directory. Methods may be called from any thread.
 
     Args:
@@ -239,7 +239,7 @@ class RecordStore:
             self._journal.scan(self._take, self._reset)
             self._looked = time.monotonic()
 
-    def get(self, key: str) -> Record | None:
+    def get(self, key: str) -> ActionResult | None:
         """The record of a key, or None. A damaged one is reported and dropped.
 
         Raises:
@@ -261,7 +261,7 @@ class RecordStore:
                 return None
         return record
 
-    def put(self, record: Record, *, encoded: bytes | None = None, later: bool = False) -> None:
+    def put(self, record: ActionResult, *, encoded: bytes | None = None, later: bool = False) -> None:
         """Add a record; when this returns, it survives the death of this process, and within a second a power cut.
 
         Args:
@@ -317,7 +317,7 @@ class RecordStore:
             self.refresh()
             return [key for key, _ in self._places.in_order()]
 
-    def all(self) -> Iterator[Record]:
+    def all(self) -> Iterator[ActionResult]:
         """All sound records, oldest first."""
         for key in self.keys():
             record = self.get(key)

@@ -13,7 +13,7 @@ library.
 
 from __future__ import annotations
 
-from .action_cache import PROGRAM, Record, encode
+from .action_cache import PROGRAM, ActionResult, encode
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _STDOUT_RAW = 5
@@ -21,7 +21,7 @@ _MORE = 0x80
 _WIDEST = 70
 
 
-def pack(record: Record) -> bytes:
+def pack(record: ActionResult) -> bytes:
     """The message for a record.
 
     Raises:

@@ -29,7 +29,7 @@ from pipeline.errors import StoreError
 from .files import copy_file, name_beside, read_file, rename, replace_file, write_file
 from .links import finish, give
 from .os_errors import BlobMissing, Note, StrPath, store_error
-from .stat_cache import RACY, DigestMemo, hash_file
+from .stat_cache import RACY, StatCache, hash_file
 
 CHEAP = 1 << 16
 COPIED = 1 << 20
@@ -43,7 +43,7 @@ class Stored(NamedTuple):
     size: int
 
 
-class BlobStore:
+class Cas:
     """The blobs below one directory. Methods may be called from any thread.
 
     Args:
@@ -58,7 +58,7 @@ class BlobStore:
         self._note = note
         self._read_only = read_only
         self._sync = sync
-        self._memo = DigestMemo(f"{self.root}/blobs")
+        self._stat_cache = StatCache(f"{self.root}/blobs")
         self._unsynced: list[str] = []
         self._sync_lock = threading.Lock()
         self._numbers = itertools.count()
@@ -143,7 +143,7 @@ class BlobStore:
             raise store_error(error, "read a blob", path) from error
         if size is not None and state.st_size != size:
             return self._damaged(sha256)
-        if state.st_size > CHEAP and self._memo.peek(sha256, state) == sha256:
+        if state.st_size > CHEAP and self._stat_cache.peek(sha256, state) == sha256:
             return True
         try:
             found = self._hash(path)
@@ -243,7 +243,7 @@ class BlobStore:
         Raises:
             StoreError: it cannot be removed.
         """
-        self._memo.forget(sha256)
+        self._stat_cache.forget(sha256)
         try:
             os.unlink(self.path(sha256))
         except FileNotFoundError:
@@ -257,7 +257,7 @@ class BlobStore:
 
     def distrust(self, sha256: str) -> None:
         """Read the blob the next time, whatever its state says."""
-        self._memo.forget(sha256)
+        self._stat_cache.forget(sha256)
 
     def all(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every blob with its state."""
@@ -276,7 +276,7 @@ class BlobStore:
         """Flush, and remember what is known of the blobs."""
         if not self._read_only:
             self.flush()
-            self._memo.save()
+            self._stat_cache.save()
 
     def _hash(self, path: str) -> str:
         with open(path, "rb", buffering=0) as file:
@@ -332,7 +332,7 @@ class BlobStore:
 
     def _learn(self, sha256: str, state: os.stat_result, *, written: bool = False) -> None:
         if state.st_size > CHEAP and (written or state.st_ctime_ns + RACY < time.time_ns()):
-            self._memo.remember(sha256, state, sha256)
+            self._stat_cache.remember(sha256, state, sha256)
 
     def _damaged(self, sha256: str) -> bool:
         self._note(f"the blob {sha256[:12]}… was damaged; what needs it will be built again")

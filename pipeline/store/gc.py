@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from .action_cache import Record
+from .action_cache import ActionResult
 from .store import Store
 from .tempfiles import sweep
 
@@ -144,7 +144,7 @@ def verify(store: Store) -> Verified:
     return Verified(len(names), tuple(damaged), tuple(incomplete))
 
 
-def _named(record: Record) -> set[str]:
+def _named(record: ActionResult) -> set[str]:
     """The blobs that a record needs, its log included."""
     log = {record.log} if record.log is not None else set()
     return {*record.blobs(), *log}

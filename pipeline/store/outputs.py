@@ -2,7 +2,7 @@
 # Paths are strings in here: this is called for every file, and pathlib costs more than the work.
 """Outputs on their way: taken in from scratch, put into the tree, looked after there, and taken away.
 
-`store` comes here with what a record or an entry of the ledger says. Only files that an action owns are ever touched:
+`store` comes here with what a record or an entry of the workspace says. Only files that an action owns are touched:
 several actions, and people, may keep files in one directory.
 """
 
@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from pipeline.errors import StoreError
 
-from .action_cache import FILE, LINK, PROGRAM, SMALL, SMALL_TOTAL, Output, Record, is_safe_path
-from .cas import CHEAP, BlobStore
+from .action_cache import FILE, LINK, PROGRAM, SMALL, SMALL_TOTAL, ActionResult, Output, is_safe_path
+from .cas import CHEAP, Cas
 from .files import rename, replace_file
 from .os_errors import store_error
-from .stat_cache import DigestMemo, stamp, stays_inside
+from .stat_cache import StatCache, stamp, stays_inside
 
 
 class Placed(NamedTuple):
@@ -49,7 +49,7 @@ class Scratch(NamedTuple):
 
 
 def take(
-    path: str, file: str, small: dict[str, bytes], blobs: BlobStore, *, move: bool, marks: Marks | None = None
+    path: str, file: str, small: dict[str, bytes], blobs: Cas, *, move: bool, marks: Marks | None = None
 ) -> Output:
     """Take in what an action made: into `small`, which travels in the record, or as a blob.
 
@@ -88,7 +88,7 @@ def take(
     return Output(sha256, len(data), mode)
 
 
-def take_bytes(path: str, data: bytes, small: dict[str, bytes], blobs: BlobStore) -> Output:
+def take_bytes(path: str, data: bytes, small: dict[str, bytes], blobs: Cas) -> Output:
     """Take in an output that is in memory; arguments as of `take`.
 
     Raises:
@@ -142,7 +142,7 @@ def _read_small(file: str, limit: int, *, stamped: bool) -> tuple[bytes, os.stat
     return data, state, mtime
 
 
-def take_log(file: str, small: dict[str, bytes], blobs: BlobStore) -> str | None:
+def take_log(file: str, small: dict[str, bytes], blobs: Cas) -> str | None:
     """Take in what an action's tools printed, and return its digest; None when that is nothing."""
     try:
         if os.stat(file).st_size == 0:
@@ -153,11 +153,11 @@ def take_log(file: str, small: dict[str, bytes], blobs: BlobStore) -> str | None
 
 
 def place(
-    record: Record,
+    record: ActionResult,
     root: str,
     before: Iterable[str],
-    memo: DigestMemo,
-    blobs: BlobStore,
+    stat_cache: StatCache,
+    blobs: Cas,
     *,
     link: bool = False,
     scratch: Scratch | None = None,
@@ -168,9 +168,9 @@ def place(
         record: whose outputs.
         root: the directory they belong in.
         before: relative paths that the action owned until now; those it owns no more are removed.
-        memo: digests of the tree's files.
+        stat_cache: digests of the tree's files.
         blobs: where the content is.
-        link: see `BlobStore.materialise`.
+        link: see `Cas.materialise`.
         scratch: where the action has just made these outputs.
 
     Raises:
@@ -184,7 +184,7 @@ def place(
         target = f"{root}/{path}"
         # Where nothing was ours yet, to put it there is cheaper than a look at what is there.
         quick = not before and scratch is not None and (path in scratch.marks or path in scratch.texts)
-        if not quick and is_intact(target, output, memo, blobs):
+        if not quick and is_intact(target, output, stat_cache, blobs):
             continue
         try:
             state = None if scratch is None else _moved(scratch, path, target)
@@ -197,19 +197,19 @@ def place(
                     _write(record, path, target, blobs, data, link=link)
                 state = os.lstat(target)
             if output.mode != LINK:
-                memo.remember(target, state, output.sha256)
+                stat_cache.remember(target, state, output.sha256)
         except OSError as error:
             raise store_error(error, "write an output", target) from error
         written.append(path)
     return Placed(tuple(written), tuple(gone))
 
 
-def damaged(outputs: Mapping[str, Output], root: str, memo: DigestMemo, blobs: BlobStore) -> list[str]:
+def damaged(outputs: Mapping[str, Output], root: str, stat_cache: StatCache, blobs: Cas) -> list[str]:
     """The outputs that are missing, or not what they were when they were made."""
-    return [path for path, output in outputs.items() if not is_intact(f"{root}/{path}", output, memo, blobs)]
+    return [path for path, output in outputs.items() if not is_intact(f"{root}/{path}", output, stat_cache, blobs)]
 
 
-def is_intact(target: str, output: Output, memo: DigestMemo, blobs: BlobStore) -> bool:
+def is_intact(target: str, output: Output, stat_cache: StatCache, blobs: Cas) -> bool:
     """Whether a file is there with the content and the kind that it should have."""
     try:
         state = os.lstat(target)
@@ -218,12 +218,12 @@ def is_intact(target: str, output: Output, memo: DigestMemo, blobs: BlobStore) -
         mode = state.st_mode
         if not stat.S_ISREG(mode) or state.st_size != output.size or (not mode & 0o111) != (not output.mode & 0o111):
             return False
-        known = memo.peek(target, state)
+        known = stat_cache.peek(target, state)
         if known is None and _is_sound_link(target, state, output, blobs):
             # Each further link changes the ctime of all of them; the blob store keeps track of its own.
             known = output.sha256
-            memo.remember(target, os.lstat(target), known)
-        return (known or memo.file(target)) == output.sha256
+            stat_cache.remember(target, os.lstat(target), known)
+        return (known or stat_cache.file(target)) == output.sha256
     except (StoreError, OSError):
         return False
 
@@ -257,7 +257,7 @@ def remove(paths: Iterable[str], root: str, *, keep_root: bool = False) -> list[
     return removed
 
 
-def _write(record: Record, path: str, target: str, blobs: BlobStore, data: bytes | None, *, link: bool) -> None:
+def _write(record: ActionResult, path: str, target: str, blobs: Cas, data: bytes | None, *, link: bool) -> None:
     output = record.outputs[path]
     data = record.small.get(output.sha256, data)
     if output.mode == LINK:
@@ -304,7 +304,7 @@ def _moved(scratch: Scratch, path: str, target: str) -> os.stat_result | None:
     return state if (state.st_ino, state.st_size, state.st_mtime_ns) == mark and state.st_nlink == 1 else None
 
 
-def _is_sound_link(target: str, state: os.stat_result, output: Output, blobs: BlobStore) -> bool:
+def _is_sound_link(target: str, state: os.stat_result, output: Output, blobs: Cas) -> bool:
     if state.st_nlink == 1 or state.st_size <= CHEAP:
         return False
     try:

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.errors import StoreError
 
-from .action_cache import Record, decode, key_of
+from .action_cache import ActionResult, decode, key_of
 from .action_result import pack, unpack
 from .cas import EMPTY
 from .files import write_file
@@ -139,7 +139,7 @@ class Remote:
         """Whether the remote has a record of this key; its blobs are not looked for."""
         return self._attempt(lambda: self._send("HEAD", f"ac/{key}", _is_there), otherwise=False)
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> ActionResult | None:
         """The record of a key; None when there is none, or what there is cannot be believed."""
         return self._attempt(lambda: self._record(key), otherwise=None)
 
@@ -151,7 +151,7 @@ class Remote:
         """
         return self._attempt(lambda: self._fetch(sha256, size, target), otherwise=False)
 
-    def publish(self, record: Record, path_of: Callable[[str], str]) -> bool:
+    def publish(self, record: ActionResult, path_of: Callable[[str], str]) -> bool:
         """Send a record's blobs, then the record, so that nobody finds a record without its blobs; whether all arrived.
 
         Args:
@@ -180,7 +180,7 @@ class Remote:
                 self._note(f"remote store {self.url}: {trouble}; going on without it")
             return otherwise
 
-    def _record(self, key: str) -> Record | None:
+    def _record(self, key: str) -> ActionResult | None:
         body = self._send("GET", f"ac/{key}", lambda reply: _body(reply, RECORD_LIMIT))
         if body is None:
             return None
@@ -197,7 +197,7 @@ class Remote:
             return True
         return self._send("GET", f"cas/{sha256}", lambda reply: _save(reply, sha256, size, target))
 
-    def _publish(self, record: Record, path_of: Callable[[str], str]) -> bool:
+    def _publish(self, record: ActionResult, path_of: Callable[[str], str]) -> bool:
         wanted = {sha256 for sha256 in record.blobs() if sha256 != EMPTY}
         if record.log is not None and record.log not in record.small:
             wanted.add(record.log)

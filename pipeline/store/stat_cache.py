@@ -115,7 +115,7 @@ def stamp(target: int | StrPath) -> int:
     return now
 
 
-class DigestMemo:
+class StatCache:
     """Digests of files, across runs.
 
     Methods may be called from any thread: at worst two of them read the same file. Paths are remembered as given.
@@ -255,7 +255,7 @@ class DigestMemo:
         self._index.pop(path, None)
 
     def save(self) -> None:
-        """Write the memo, atomically, when there is something new in it. Failing to is no error: it only costs time."""
+        """Write it, atomically, when there is something new in it. Failing to is no error: it only costs time."""
         if self._path is None or not self._new:
             return
         new, self._new = self._new, {}

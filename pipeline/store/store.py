@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pipeline.errors import StoreError
 
 from . import outputs
-from .action_cache import Output, Record, RecordStore
-from .cas import BlobStore
+from .action_cache import ActionCache, ActionResult, Output
+from .cas import Cas
 from .os_errors import Note, StrPath, store_error
-from .stat_cache import DigestMemo, walk
+from .stat_cache import StatCache, walk
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +43,7 @@ UPLOADS = 4
 class Found(NamedTuple):
     """A record whose outputs can be had. `how` is `restored` (from this store) or `fetched` (from the remote one)."""
 
-    record: Record
+    record: ActionResult
     how: How
 
 
@@ -72,13 +72,13 @@ class Store:
         self.note = note or self.notes.append
         self.read_only = read_only
         self.remote = remote
-        self.blobs = BlobStore(self.root, self.note, read_only=read_only, sync=sync)
-        self.records = RecordStore(f"{self.root}/records", self.note, read_only=read_only)
+        self.blobs = Cas(self.root, self.note, read_only=read_only, sync=sync)
+        self.records = ActionCache(f"{self.root}/records", self.note, read_only=read_only)
         self._shared: int | None = None
         self._uploads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str) -> ActionResult | None:
         """What this store knows of a key, whether or not the outputs are still there.
 
         Raises:
@@ -116,7 +116,7 @@ class Store:
 
     def commit(
         self,
-        record: Record,
+        record: ActionResult,
         files: Mapping[str, StrPath] | StrPath,
         *,
         texts: Mapping[str, bytes] | None = None,
@@ -124,7 +124,7 @@ class Store:
         move: bool = True,
         marks: outputs.Marks | None = None,
         later: bool = False,
-    ) -> Record:
+    ) -> ActionResult:
         """Take in what an action made. When this returns, its work survives whatever happens to this process.
 
         Args:
@@ -168,10 +168,10 @@ class Store:
 
     def materialise(
         self,
-        record: Record,
+        record: ActionResult,
         target_root: StrPath,
         previous: Iterable[str] = (),
-        memo: DigestMemo | None = None,
+        stat_cache: StatCache | None = None,
         *,
         link: bool = False,
         scratch: outputs.Scratch | None = None,
@@ -186,15 +186,15 @@ class Store:
             record,
             os.fspath(target_root),
             previous,
-            memo if memo is not None else DigestMemo(),
+            stat_cache if stat_cache is not None else StatCache(),
             self.blobs,
             link=link,
             scratch=scratch,
         )
 
-    def damaged(self, owned: Mapping[str, Output], target_root: StrPath, memo: DigestMemo) -> list[str]:
+    def damaged(self, owned: Mapping[str, Output], target_root: StrPath, stat_cache: StatCache) -> list[str]:
         """Which outputs in the tree are missing, or not what they should be."""
-        return outputs.damaged(owned, os.fspath(target_root), memo, self.blobs)
+        return outputs.damaged(owned, os.fspath(target_root), stat_cache, self.blobs)
 
     def remove(self, owned: Iterable[str], target_root: StrPath) -> list[str]:
         """Remove outputs from the tree, and directories that this leaves empty; the store keeps its copies.
@@ -204,7 +204,7 @@ class Store:
         """
         return outputs.remove(owned, os.fspath(target_root))
 
-    def log(self, record: Record) -> str | None:
+    def log(self, record: ActionResult) -> str | None:
         """What the tools of an action printed when it ran; None when that is not known here."""
         if record.log is None:
             return None
@@ -258,7 +258,7 @@ class Store:
                 os.close(self._shared)
                 self._shared = None
 
-    def _fetch(self, record: Record) -> bool:
+    def _fetch(self, record: ActionResult) -> bool:
         """Have every blob of a record here, from the remote store where it must be; whether that could be done."""
         for sha256, size in record.blobs().items():
             if self.blobs.check(sha256, size):
@@ -270,7 +270,7 @@ class Store:
         self.blobs.flush()
         return True
 
-    def _upload(self, remote: Remote, record: Record) -> None:
+    def _upload(self, remote: Remote, record: ActionResult) -> None:
         """Send a record and its blobs away, while the build goes on."""
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only who uploads pays for the import
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 
-from .action_cache import Record, key_of
+from .action_cache import ActionResult, key_of
 from .os_errors import StrPath, store_error
 from .stat_cache import hash_file
 from .store import Store
@@ -100,7 +100,7 @@ def _is_complete(store: Store, key: str) -> bool:
     return record is not None and all(store.blobs.check(sha256, size) for sha256, size in record.blobs().items())
 
 
-def _wanted(record: Record) -> list[str]:
+def _wanted(record: ActionResult) -> list[str]:
     return sorted(record.blobs())
 
 
@@ -126,7 +126,7 @@ def _blob(source: Store, target: Store, sha256: str) -> int:
     return size
 
 
-def _log(source: Store, target: Store, record: Record) -> None:
+def _log(source: Store, target: Store, record: ActionResult) -> None:
     """Take over what the action's tools printed, if it is there: nothing depends on it."""
     if record.log is not None and record.log not in record.small:
         with contextlib.suppress(_Unfit):

@@ -5,8 +5,7 @@ says what that survives); of several lines about one action the last one counts.
 note: that is safe, because outputs are always compared with the digests of the entry that is left, and the store can
 restore them all.
 
-The ledger is read at every run that is not a no-op, so a line is split into its parts only when someone asks for that
-action.
+The workspace is read at every run that is not a no-op, so a line is split only when someone asks for that action.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .os_errors import Note, StrPath
 from .stat_cache import canonical
 
 COMPACT = 1 << 16
-"""Bytes below which a ledger is not worth rewriting."""
+"""Bytes below which a workspace is not worth rewriting."""
 
 
 class Entry(NamedTuple):
@@ -54,8 +53,8 @@ class Entry(NamedTuple):
 _NEVER = Entry(key="", out="", outputs={})
 
 
-class Ledger:
-    """The ledger of one tree. Methods may be called from any thread.
+class Workspace:
+    """The workspace of one tree. Methods may be called from any thread.
 
     Args:
         path: the file.

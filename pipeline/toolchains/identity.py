@@ -20,7 +20,7 @@ from pipeline.process import run, state_of
 from .environment import Environment
 
 Remember = Callable[[list[Json], Callable[[], str]], str]
-"""Answers a question from a memo, or by asking; see `run.tools.Finder`."""
+"""Answers a question from a stat_cache, or by asking; see `run.tools.Finder`."""
 
 _LIST = """
 import json, platform, sys
@@ -45,7 +45,7 @@ def version(
 
     Args:
         environment: the toolchain's.
-        remember: answers from a memo.
+        remember: answers from a stat_cache.
         packages: names of distributions that can change what is compiled.
         families: beginnings of such names.
     """

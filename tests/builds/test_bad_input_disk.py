@@ -71,9 +71,11 @@ def test_a_tree_that_may_not_be_written(humble):
             "ERROR: build/lock: cannot lock the tree: permission denied\n  hint: make it writable for you\n"
         )
         assert "14 tasks: 14 not started\n" in told
-        ledger = "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
-        assert ledger in refused(humble, "forget", "archive:host")
-        assert ledger in refused(humble, "ignore", "archive:host")
+        workspace = (
+            "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
+        )
+        assert workspace in refused(humble, "forget", "archive:host")
+        assert workspace in refused(humble, "ignore", "archive:host")
         allow(humble.root)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.action import Action, Job
-from pipeline.engine.executor import Reads, Toolbox, Workshop
+from pipeline.engine.executor import Executor, Reads, Tools
 from pipeline.engine.memory import Admission
 from pipeline.errors import StepError
 
 
 def made_by(run, tmp_path, outputs=("a", "b")):
-    shop = Workshop(str(tmp_path), Toolbox(lambda _: None), None, Admission(1 << 40))
+    shop = Executor(str(tmp_path), Tools(lambda _: None), None, Admission(1 << 40))
     action = Action(step="try", subject="it", out="build/out", run=run, params={}, outputs=outputs)
     return shop.run(action, Reads({}, {}), 0)
 

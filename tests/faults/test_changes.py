@@ -97,10 +97,10 @@ def test_what_is_to_be_forgotten_is_done_again(either):
 
 
 def test_a_ledger_that_knows_less_than_the_snapshot(built_graph):
-    """The few actions behind a changed file read what others made; what those were only the ledger knows."""
-    ledger = built_graph.path("build/ledger-targets.yaml")
-    kept = [line for line in ledger.read_bytes().splitlines(keepends=True) if b"join:compile-m1-b0" not in line]
-    ledger.write_bytes(b"".join(kept))
+    """The few actions behind a changed file read what others made; what those were only the workspace knows."""
+    workspace = built_graph.path("build/ledger-targets.yaml")
+    kept = [line for line in workspace.read_bytes().splitlines(keepends=True) if b"join:compile-m1-b0" not in line]
+    workspace.write_bytes(b"".join(kept))
     built_graph.write("src/m0.txt", "second\n")
     built_graph.ok()
     assert built_graph.is_right()
@@ -109,11 +109,11 @@ def test_a_ledger_that_knows_less_than_the_snapshot(built_graph):
 
 def test_a_ledger_that_is_of_yesterday(built_graph):
     """As a damaged last line leaves it: the one before it then counts."""
-    ledger = built_graph.path("build/ledger-targets.yaml")
-    yesterday = ledger.read_bytes()
+    workspace = built_graph.path("build/ledger-targets.yaml")
+    yesterday = workspace.read_bytes()
     built_graph.write("src/m1.txt", "second\n")
     built_graph.ok()
-    ledger.write_bytes(yesterday)
+    workspace.write_bytes(yesterday)
     built_graph.write("src/m0.txt", "second\n")
     built_graph.ok()
     assert built_graph.is_right()

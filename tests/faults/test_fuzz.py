@@ -66,7 +66,7 @@ def delete(path: Path, chance: random.Random) -> None:
 
 
 def exchange(path: Path, chance: random.Random) -> None:
-    """With any file of the tree: an output with a blob, a snapshot with a ledger."""
+    """With any file of the tree: an output with a blob, a snapshot with a workspace."""
     files = victims(path.parents[len(path.parts) - path.parts.index("build") - 2])
     other = chance.choice(files)
     mine, theirs = path.read_bytes(), other.read_bytes()

@@ -121,9 +121,9 @@ def test_a_bug_of_a_step_is_told_and_its_traceback_is_in_the_log(graph):
 def test_a_note_from_before_is_told_once(graph):
     """A copy of the process has the notes of the first one in memory, too."""
     graph.ok()
-    ledger = graph.path("build/ledger-targets.yaml")
-    lines = ledger.read_bytes().splitlines(keepends=True)
-    ledger.write_bytes(b"".join([lines[0].replace(b"weights", b"weighty"), *lines[1:]]))
+    workspace = graph.path("build/ledger-targets.yaml")
+    lines = workspace.read_bytes().splitlines(keepends=True)
+    workspace.write_bytes(b"".join([lines[0].replace(b"weights", b"weighty"), *lines[1:]]))
     graph.write("src/m0.txt", "second\n")
     run = graph.ok("-n", "2")
     assert run.output.count("damaged") == 1

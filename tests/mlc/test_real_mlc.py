@@ -104,7 +104,7 @@ def test_names_are_those_that_this_very_mlc_gives(real):
     names = [name for name in session.engine.actions if name.startswith("compile:")]
     assert len(names) == 10
     for name in names:
-        facts = session.engine.store.record(session.engine.ledger.get(name).key).facts
+        facts = session.engine.store.record(session.engine.workspace.get(name).key).facts
         device = "android" if "@android" in name else "iphone"
         assert facts["model_lib"] == facts["mlc_names"][device], name
         assert facts["memory"]["decode"] > 0

@@ -14,7 +14,7 @@ from pipeline.reports.reporter import Reporter
 @pytest.fixture
 def stream(monkeypatch, tmp_path):
     """Where the reporter of a project without actions of ours writes."""
-    engine = SimpleNamespace(actions={}, outcomes={}, workshop=SimpleNamespace(watch=None), ledger={})
+    engine = SimpleNamespace(actions={}, outcomes={}, executor=SimpleNamespace(watch=None), workspace={})
     nothing = lambda **_: None  # noqa: E731 - a session that has nothing to begin and nothing to end
     session = SimpleNamespace(engine=engine, names=(), root=tmp_path, begin=nothing, end=nothing)
     monkeypatch.setattr(module, "current", lambda: session)

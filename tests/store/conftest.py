@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from store_actions import finish
 
-from pipeline.store.stat_cache import DigestMemo
+from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 
 
@@ -19,8 +19,8 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def memo(tmp_path):
-    return DigestMemo(tmp_path / "digests")
+def stat_cache(tmp_path):
+    return StatCache(tmp_path / "digests")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 
-from pipeline.store.action_cache import Record, key_of
+from pipeline.store.action_cache import ActionResult, key_of
 
 BIG = bytes(range(256)) * 5000  # 1.28 MB: beyond what is copied
 MIDDLE = bytes(range(256)) * 300  # 77 kB: a blob, remembered by its state
@@ -32,7 +32,7 @@ def finish(store, scratch, name, files, *, log=None, started=1_700_000_000.0, **
         (folder / path).write_bytes(data)
         (folder / path).chmod(mode)
     document = fields_of(name, **fields)
-    draft = Record(
+    draft = ActionResult(
         key=key_of(document),
         name=name,
         fields=document,

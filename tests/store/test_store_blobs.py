@@ -10,7 +10,7 @@ from store_actions import BIG, MIDDLE, SOME
 
 from pipeline.errors import StoreError
 from pipeline.store import links
-from pipeline.store.cas import BlobStore
+from pipeline.store.cas import Cas
 from pipeline.store.os_errors import BlobMissing
 
 
@@ -21,7 +21,7 @@ def notes():
 
 @pytest.fixture
 def blobs(tmp_path, notes):
-    return BlobStore(tmp_path / "store", notes.append)
+    return Cas(tmp_path / "store", notes.append)
 
 
 def sha(data):
@@ -132,7 +132,7 @@ def test_a_blob_known_by_heart_is_not_read(blobs, tmp_path, monkeypatch):
     stored = blobs.put(scratch(tmp_path, BIG))
     blobs.materialise(stored.sha256, tmp_path / "out", link=True)
     blobs.close()
-    later = BlobStore(tmp_path / "store", pytest.fail)
+    later = Cas(tmp_path / "store", pytest.fail)
     monkeypatch.setattr(later, "_hash", pytest.fail)
     assert later.check(*stored)
 
@@ -159,7 +159,7 @@ def test_a_read_only_store_passes_over_damage(blobs, tmp_path):
     path.chmod(0o644)
     with path.open("ab") as file:
         file.write(b"!")
-    reader = BlobStore(tmp_path / "store", lambda _: None, read_only=True)
+    reader = Cas(tmp_path / "store", lambda _: None, read_only=True)
     assert not reader.check(*stored)
     assert path.exists()
 

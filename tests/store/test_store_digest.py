@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import StoreError
 from pipeline.store import stat_cache as module
 from pipeline.store.action_cache import key_of
-from pipeline.store.stat_cache import DigestMemo, canonical, stamp
+from pipeline.store.stat_cache import StatCache, canonical, stamp
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -34,57 +34,57 @@ def hello(tmp_path, content=b"hello"):
 
 
 def test_a_settled_file_is_read_once(tmp_path, reads):
-    path, memo = hello(tmp_path), DigestMemo()
+    path, stat_cache = hello(tmp_path), StatCache()
     settle()
-    assert [memo.digest(path) for _ in range(3)] == [HELLO] * 3
+    assert [stat_cache.digest(path) for _ in range(3)] == [HELLO] * 3
     assert len(reads) == 1
 
 
 def test_a_file_written_a_moment_ago_is_not_learnt_by_heart(tmp_path, reads):
-    path, memo = hello(tmp_path), DigestMemo()
-    memo.digest(path)
-    memo.digest(path)
+    path, stat_cache = hello(tmp_path), StatCache()
+    stat_cache.digest(path)
+    stat_cache.digest(path)
     assert len(reads) == 2
 
 
 def test_same_size_and_mtime_but_other_content_is_noticed(tmp_path):
-    path, memo = hello(tmp_path), DigestMemo()
+    path, stat_cache = hello(tmp_path), StatCache()
     settle()
-    assert memo.digest(path) == HELLO
+    assert stat_cache.digest(path) == HELLO
     before = path.stat()
     path.write_bytes(b"jello")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_mtime_ns == before.st_mtime_ns
-    assert memo.digest(path) != HELLO
+    assert stat_cache.digest(path) != HELLO
 
 
 def test_a_file_replaced_by_one_of_the_same_size_and_mtime_is_noticed(tmp_path):
-    path, memo = hello(tmp_path), DigestMemo()
+    path, stat_cache = hello(tmp_path), StatCache()
     settle()
-    assert memo.digest(path) == HELLO
+    assert stat_cache.digest(path) == HELLO
     other = tmp_path / "other"
     other.write_bytes(b"jello")
     shutil.copystat(path, other)
     other.replace(path)
-    assert memo.digest(path) != HELLO
+    assert stat_cache.digest(path) != HELLO
 
 
 def test_a_touched_file_is_read_once_more_and_is_the_same(tmp_path, reads):
-    path, memo = hello(tmp_path), DigestMemo()
+    path, stat_cache = hello(tmp_path), StatCache()
     settle()
-    memo.digest(path)
+    stat_cache.digest(path)
     path.touch()
     settle()
-    assert [memo.digest(path), memo.digest(path)] == [HELLO, HELLO]
+    assert [stat_cache.digest(path), stat_cache.digest(path)] == [HELLO, HELLO]
     assert len(reads) == 2
 
 
 def test_what_is_known_survives_the_process(tmp_path, reads):
-    path, memo = hello(tmp_path), DigestMemo(tmp_path / "memo")
+    path, stat_cache = hello(tmp_path), StatCache(tmp_path / "memo")
     settle()
-    memo.digest(path)
-    memo.save()
-    again = DigestMemo(tmp_path / "memo")
+    stat_cache.digest(path)
+    stat_cache.save()
+    again = StatCache(tmp_path / "memo")
     assert again.digest(path) == HELLO
     assert len(reads) == 1
     path.write_bytes(b"jello")
@@ -97,10 +97,10 @@ def test_old_and_new_knowledge_are_saved_together(tmp_path, reads):
         path.write_bytes(b"x" * i)
     settle()
     for path in paths:
-        memo = DigestMemo(tmp_path / "memo")
-        memo.digest(path)
-        memo.save()
-    last = DigestMemo(tmp_path / "memo")
+        stat_cache = StatCache(tmp_path / "memo")
+        stat_cache.digest(path)
+        stat_cache.save()
+    last = StatCache(tmp_path / "memo")
     assert len({last.digest(path) for path in paths}) == 5
     assert len(reads) == 5
 
@@ -111,57 +111,57 @@ def test_what_is_known_is_saved_again_with_what_has_changed(tmp_path, reads):
         path.write_bytes(b"x" * i)
     settle()
 
-    def digests(memo):
-        return [memo.digest(path) for path in paths]
+    def digests(stat_cache):
+        return [stat_cache.digest(path) for path in paths]
 
-    first = DigestMemo(tmp_path / "memo")
+    first = StatCache(tmp_path / "memo")
     digests(first)
     first.save()
     paths[3].write_bytes(b"another")
     settle()
-    second = DigestMemo(tmp_path / "memo")
+    second = StatCache(tmp_path / "memo")
     now = digests(second)
     second.save()
     assert len(reads) == 6
-    third = DigestMemo(tmp_path / "memo")
+    third = StatCache(tmp_path / "memo")
     third.forget(str(paths[1]))
     assert digests(third) == now
     third.save()
     assert len(reads) == 7
-    assert digests(DigestMemo(tmp_path / "memo")) == now
+    assert digests(StatCache(tmp_path / "memo")) == now
     assert len(reads) == 7
 
 
 def test_our_own_stamped_file_can_be_remembered_at_once_and_an_edit_is_noticed(tmp_path, reads):
-    path, memo = hello(tmp_path), DigestMemo()
+    path, stat_cache = hello(tmp_path), StatCache()
     stamp(path)
-    memo.remember(str(path), path.stat(), HELLO)
-    assert memo.digest(path) == HELLO
+    stat_cache.remember(str(path), path.stat(), HELLO)
+    assert stat_cache.digest(path) == HELLO
     assert reads == []
     with path.open("r+b") as file:  # in place, same size, within the same tick
         file.write(b"j")
-    assert memo.digest(path) != HELLO
+    assert stat_cache.digest(path) != HELLO
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", None])
 def test_a_damaged_memo_is_an_empty_one(tmp_path, damage):
-    path, memo = hello(tmp_path), DigestMemo(tmp_path / "memo")
+    path, stat_cache = hello(tmp_path), StatCache(tmp_path / "memo")
     settle()
-    memo.digest(path)
-    memo.save()
+    stat_cache.digest(path)
+    stat_cache.save()
     saved = tmp_path / "memo"
     saved.write_bytes(saved.read_bytes()[:-1] if damage is None else damage)
-    assert DigestMemo(saved).digest(path) == HELLO
+    assert StatCache(saved).digest(path) == HELLO
 
 
 def test_a_memo_that_cannot_be_saved_is_no_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    memo = DigestMemo(tmp_path / "file" / "memo")
+    stat_cache = StatCache(tmp_path / "file" / "memo")
     path = hello(tmp_path)
     settle()
-    memo.digest(path)
-    memo.save()
-    assert memo.digest(path) == HELLO
+    stat_cache.digest(path)
+    stat_cache.save()
+    assert stat_cache.digest(path) == HELLO
 
 
 def test_a_directory_has_the_digest_of_its_manifest(tmp_path):
@@ -172,16 +172,16 @@ def test_a_directory_has_the_digest_of_its_manifest(tmp_path):
     (folder / "a").write_bytes(b"hello")
     (folder / "link").symlink_to("b/tool")
     (folder / "empty").mkdir()
-    memo = DigestMemo()
-    assert memo.manifest(folder) == [
+    stat_cache = StatCache()
+    assert stat_cache.manifest(folder) == [
         ("a", False, 5, HELLO),
         ("b/tool", True, 5, HELLO),
         ("link", False, 6, "link:b/tool"),
     ]
-    assert memo.digest(folder) == key_of(memo.manifest(folder))
-    before = memo.digest(folder)
+    assert stat_cache.digest(folder) == key_of(stat_cache.manifest(folder))
+    before = stat_cache.digest(folder)
     (folder / "a").chmod(0o744)
-    assert memo.digest(folder) != before
+    assert stat_cache.digest(folder) != before
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "b/../../outside", "..", "b/.."])
@@ -189,19 +189,19 @@ def test_a_symlink_out_of_a_directory_is_refused(tmp_path, target):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(target)
     with pytest.raises(StoreError, match="leads outside"):
-        DigestMemo().digest(tmp_path / "in")
+        StatCache().digest(tmp_path / "in")
 
 
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(StoreError, match="no such file") as caught:
-        DigestMemo().digest(tmp_path / "nowhere")
+        StatCache().digest(tmp_path / "nowhere")
     assert "hint" in str(caught.value)
 
 
 def test_a_fifo_is_neither_waited_for_nor_hashed(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(StoreError, match="not a regular file"):
-        DigestMemo().digest(tmp_path / "fifo")
+        StatCache().digest(tmp_path / "fifo")
 
 
 def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
@@ -219,7 +219,7 @@ def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_opener", grow)
     monkeypatch.setattr(module, "_identity", lambda state: (*real_identity(state)[:3], next(states)))
     with pytest.raises(StoreError, match="keeps changing"):
-        DigestMemo().file(path)
+        StatCache().file(path)
 
 
 def test_canonical_json_is_what_the_design_says():

@@ -1,4 +1,4 @@
-"""Whatever happens to the bytes of a store, a ledger or a memo: never a wrong artifact, never an exception but our own.
+"""Whatever happens to the bytes of a store or a workspace: never a wrong artifact, never an exception but our own.
 
 Each case takes a sound store, damages some of its files (flips, truncation, swaps, deletion, growth), and then does
 what a build does: looks the actions up, places what is found, runs what is not, and looks again.
@@ -17,11 +17,11 @@ from store_actions import contents, finish
 from pipeline.errors import SlipwayError
 from pipeline.store import cas as blobs
 from pipeline.store import outputs
-from pipeline.store.action_cache import Record, decode, encode, key_of
+from pipeline.store.action_cache import ActionResult, decode, encode, key_of
 from pipeline.store.action_result import pack, unpack
-from pipeline.store.stat_cache import DigestMemo
+from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
-from pipeline.store.workspace import Entry, Ledger
+from pipeline.store.workspace import Entry, Workspace
 
 CHEAP, COPIED = 8_000, 30_000
 """The store's own limits (`blobs`), made smaller, so that a thousand cases take seconds."""
@@ -67,15 +67,19 @@ def template():
 
 
 def fill(root):
-    store, memo, ledger = Store(root / "store", sync=False), DigestMemo(root / "memo"), Ledger(root / "ledger")
+    store, stat_cache, workspace = (
+        Store(root / "store", sync=False),
+        StatCache(root / "memo"),
+        Workspace(root / "ledger"),
+    )
     records = {name: finish(store, root / "scratch", name, files) for name, files in ACTIONS.items()}
     for name, record in records.items():
         out = folder(root, name)
-        store.materialise(record, out, (), memo, link=name in LINKED)
-        ledger.set(name, Entry(record.key, out.name, dict(record.outputs)))
+        store.materialise(record, out, (), stat_cache, link=name in LINKED)
+        workspace.set(name, Entry(record.key, out.name, dict(record.outputs)))
     store.close()
-    memo.save()
-    ledger.close()
+    stat_cache.save()
+    workspace.close()
     shutil.rmtree(root / "scratch")
     return records
 
@@ -130,23 +134,27 @@ def hurt(path, others, damage, *, keep_times):
 
 def a_build(root, records):
     """What a run does with every action; ends with the right bytes in the tree, or fails the test."""
-    store, memo, ledger = Store(root / "store", sync=False), DigestMemo(root / "memo"), Ledger(root / "ledger")
+    store, stat_cache, workspace = (
+        Store(root / "store", sync=False),
+        StatCache(root / "memo"),
+        Workspace(root / "ledger"),
+    )
     for name, files in ACTIONS.items():
         out, key = folder(root, name), records[name].key
-        entry = ledger.get(name)
-        if entry is not None and entry.key == key and not store.damaged(entry.outputs, out, memo):
-            assert contents(out) == files, "the ledger was believed, and the tree is wrong"
+        entry = workspace.get(name)
+        if entry is not None and entry.key == key and not store.damaged(entry.outputs, out, stat_cache):
+            assert contents(out) == files, "the workspace was believed, and the tree is wrong"
             continue
         found = store.lookup(key)
         record = found.record if found is not None else finish(store, root / "scratch", name, files)
         previous = entry.outputs if entry is not None else ()
-        store.materialise(record, out, previous, memo, link=name in LINKED)
-        ledger.set(name, Entry(record.key, out.name, dict(record.outputs)))
+        store.materialise(record, out, previous, stat_cache, link=name in LINKED)
+        workspace.set(name, Entry(record.key, out.name, dict(record.outputs)))
         assert {path: (out / path).read_bytes() for path in files} == files, "what was placed is wrong"
         assert store.lookup(key) is not None, "building did not heal the store"
     store.close()
-    memo.save()
-    ledger.close()
+    stat_cache.save()
+    workspace.close()
 
 
 def run_campaign(template, plan, below):
@@ -225,7 +233,7 @@ def test_any_names_are_stored_or_refused(name, paths):
             for number, (path, data) in enumerate(paths.items()):
                 (root / "in" / str(number)).write_bytes(data)
                 files[path] = root / "in" / str(number)
-            record = store.commit(Record(key=key_of({"name": name}), name=name, fields={"name": name}), files)
+            record = store.commit(ActionResult(key=key_of({"name": name}), name=name, fields={"name": name}), files)
             found = store.lookup(record.key)
             assert found is None or found.record == record
             if found is not None:

@@ -151,7 +151,7 @@ def test_verify_reads_even_what_is_known_by_heart(store, aged, tmp_path):
     path.chmod(0o644)
     with path.open("r+b") as file:
         file.write(b"\xff")
-    store.blobs._memo.remember(sha256, path.stat(), sha256)
+    store.blobs._stat_cache.remember(sha256, path.stat(), sha256)
     assert store.blobs.check(sha256)
     verified = verify(store)
     assert verified.damaged == (sha256,)

@@ -8,7 +8,7 @@ import pytest
 from store_actions import fields_of
 
 from pipeline.errors import StoreError
-from pipeline.store.action_cache import LINK, Output, Record, RecordStore, decode, encode, is_safe_path, key_of
+from pipeline.store.action_cache import LINK, ActionCache, ActionResult, Output, decode, encode, is_safe_path, key_of
 
 
 def sha(data):
@@ -32,7 +32,7 @@ def record(name="compile:x", **changes):
         "versions": {"python": "3.11"},
         "small": {sha(b"hi"): b"hi"},
     }
-    return Record(**{**document, **changes})
+    return ActionResult(**{**document, **changes})
 
 
 def forged(**changes):
@@ -49,13 +49,13 @@ def notes():
 
 @pytest.fixture
 def records(tmp_path, notes):
-    return RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    return ActionCache(str(tmp_path / "store" / "records"), notes.append)
 
 
 def test_a_record_is_one_line_and_comes_back(records, tmp_path, notes):
     assert b"\n" not in encode(record())
     records.put(record())
-    again = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    again = ActionCache(str(tmp_path / "store" / "records"), notes.append)
     assert again.get(record().key) == record()
     assert again.get("0" * 64) is None
     assert again.has(record().key)
@@ -74,7 +74,7 @@ def test_blobs_are_what_the_record_does_not_carry():
 
 
 def test_what_another_process_adds_is_found(records, tmp_path, notes):
-    other = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    other = ActionCache(str(tmp_path / "store" / "records"), notes.append)
     assert other.get(record().key) is None
     records.put(record())
     assert other.get(record().key) == record()
@@ -87,7 +87,7 @@ def test_a_damaged_record_is_reported_once_and_gone(records, tmp_path, notes, da
     records.put(record())
     path = tmp_path / "store" / "records"
     path.write_bytes(damage(path.read_bytes().rstrip(b"\n")) + b"\n")
-    again = RecordStore(str(path), notes.append)
+    again = ActionCache(str(path), notes.append)
     assert again.get(record().key) is None
     assert again.get(record().key) is None
     assert len(notes) == 1
@@ -102,7 +102,7 @@ def test_two_swapped_records_are_still_found_by_their_keys(records, tmp_path, no
     path = tmp_path / "store" / "records"
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(second + first)
-    again = RecordStore(str(path), notes.append)
+    again = ActionCache(str(path), notes.append)
     assert (again.get(one.key), again.get(two.key)) == (one, two)
 
 
@@ -175,7 +175,7 @@ def test_dropping_and_use(records, tmp_path, notes):
         records.put(each)
     records.touch(one.key)
     records.close()
-    again = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    again = ActionCache(str(tmp_path / "store" / "records"), notes.append)
     assert again.keys() == [one.key, two.key, three.key]
     assert again.used(one.key) > 1e9
     assert again.used(two.key) == 0
@@ -194,7 +194,7 @@ def test_a_use_is_written_once_a_day(records, tmp_path, notes):
     records.touch(record().key)
     records.close()
     size = (tmp_path / "store" / "records").stat().st_size
-    again = RecordStore(str(tmp_path / "store" / "records"), notes.append)
+    again = ActionCache(str(tmp_path / "store" / "records"), notes.append)
     again.get(record().key)
     again.touch(record().key)
     again.close()
@@ -210,7 +210,7 @@ def test_the_latest_record_of_a_name(records):
 
 def test_what_may_be_written_later_is_found_at_once_and_written_by_a_flush(tmp_path):
     path, made = str(tmp_path / "records"), record()
-    store, other = RecordStore(path, pytest.fail), RecordStore(path, pytest.fail)
+    store, other = ActionCache(path, pytest.fail), ActionCache(path, pytest.fail)
     store.put(made, later=True)
     assert store.has(made.key)
     assert other.get(made.key) is None
@@ -224,7 +224,7 @@ def test_what_may_be_written_later_is_found_at_once_and_written_by_a_flush(tmp_p
 
 def test_with_patience_others_are_not_looked_for_each_time(tmp_path):
     path = str(tmp_path / "records")
-    store, other = RecordStore(path, pytest.fail), RecordStore(path, pytest.fail)
+    store, other = ActionCache(path, pytest.fail), ActionCache(path, pytest.fail)
     store.patience = 60
     assert store.get(record().key) is None
     other.put(record())

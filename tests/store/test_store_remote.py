@@ -15,7 +15,7 @@ from nginx_server import BEARER_ONLY, Nginx
 from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.action_cache import Record, decode, encode
+from pipeline.store.action_cache import ActionResult, decode, encode
 from pipeline.store.action_result import pack, unpack
 from pipeline.store.remote import Remote
 from pipeline.store.store import Store
@@ -336,7 +336,10 @@ def test_a_reply_without_end_is_cut_off(stand_in, machine, monkeypatch):
 
 
 def test_a_record_whose_fields_do_not_make_its_key_is_refused(stand_in, machine):
-    stand_in.answers, stand_in.body = [200], pack(Record(key=KEY, name="compile:m@host", fields={"schema": "forged"}))
+    stand_in.answers, stand_in.body = (
+        [200],
+        pack(ActionResult(key=KEY, name="compile:m@host", fields={"schema": "forged"})),
+    )
     store = machine(stand_in.url)
     assert store.lookup(KEY) is None
     assert "is not what it should be" in store.notes[0]
@@ -346,7 +349,7 @@ def test_a_record_whose_fields_do_not_make_its_key_is_refused(stand_in, machine)
 def test_a_record_with_numbers_that_are_none_is_refused(stand_in, machine, odd):
     fields = {"schema": odd}
     key = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-    body = json.dumps({**json.loads(encode(Record(key=key, name="a:b")))["record"], "fields": fields}).encode()
+    body = json.dumps({**json.loads(encode(ActionResult(key=key, name="a:b")))["record"], "fields": fields}).encode()
     whole = b'{"digest":"%b","record":%b}' % (hashlib.sha256(body).hexdigest().encode(), body)
     stand_in.answers, stand_in.body = [200], b"\x2a" + varint(len(whole)) + whole
     store = machine(stand_in.url)

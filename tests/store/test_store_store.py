@@ -13,12 +13,12 @@ import pytest
 from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.action_cache import Record, key_of
+from pipeline.store.action_cache import ActionResult, key_of
 from pipeline.store.os_errors import BlobMissing
 from pipeline.store.outputs import Scratch
-from pipeline.store.stat_cache import DigestMemo
+from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
-from pipeline.store.workspace import Ledger
+from pipeline.store.workspace import Workspace
 
 FILES = {
     "lib/m.o": SOME,
@@ -31,18 +31,18 @@ FILES = {
 PLAIN = {path: content[0] if isinstance(content, tuple) else content for path, content in FILES.items()}
 
 
-def test_a_miss_then_a_hit(store, build, tree, memo):
+def test_a_miss_then_a_hit(store, build, tree, stat_cache):
     assert store.lookup(key_for("compile:m@host")) is None
     record = build(files=FILES)
     found = store.lookup(record.key)
     assert found == (record, "restored")
-    placed = store.materialise(record, tree, (), memo)
+    placed = store.materialise(record, tree, (), stat_cache)
     assert sorted(placed.written) == sorted(FILES)
     assert contents(tree) == PLAIN
     assert {path: output.size for path, output in record.outputs.items()} == {p: len(c) for p, c in PLAIN.items()}
     assert os.access(tree / "tool", os.X_OK)
     assert not os.access(tree / "t.txt", os.X_OK)
-    assert store.damaged(record.outputs, tree, memo) == []
+    assert store.damaged(record.outputs, tree, stat_cache) == []
     assert store.notes == []
 
 
@@ -65,14 +65,14 @@ def test_a_copied_store_is_a_store(build, tmp_path, tree):
     assert contents(tree) == PLAIN
 
 
-def test_only_what_differs_is_touched(store, build, tree, memo):
+def test_only_what_differs_is_touched(store, build, tree, stat_cache):
     record = build(files=FILES)
-    store.materialise(record, tree, (), memo)
+    store.materialise(record, tree, (), stat_cache)
     before = {path: (tree / path).stat().st_mtime_ns for path in FILES}
     (tree / "t.txt").write_bytes(b"SMALL")
     (tree / "middle").unlink()
-    assert store.damaged(record.outputs, tree, memo) == ["middle", "t.txt"]
-    assert sorted(store.materialise(record, tree, record.outputs, memo).written) == ["middle", "t.txt"]
+    assert store.damaged(record.outputs, tree, stat_cache) == ["middle", "t.txt"]
+    assert sorted(store.materialise(record, tree, record.outputs, stat_cache).written) == ["middle", "t.txt"]
     assert contents(tree) == PLAIN
     after = {path: (tree / path).stat().st_mtime_ns for path in FILES}
     assert {path for path in FILES if before[path] != after[path]} == {"middle", "t.txt"}
@@ -81,9 +81,9 @@ def test_only_what_differs_is_touched(store, build, tree, memo):
 @pytest.mark.parametrize("path", sorted(FILES))
 @pytest.mark.parametrize("fault", ["deleted", "truncated", "edited", "directory", "symlink", "mode", "same mtime"])
 def test_whatever_is_done_to_an_output_is_noticed_and_healed(store, build, tree, path, fault):
-    memo = DigestMemo()
+    stat_cache = StatCache()
     record = build(files=FILES)
-    store.materialise(record, tree, (), memo)
+    store.materialise(record, tree, (), stat_cache)
     target = tree / path
     state = target.stat()
     if fault == "edited" or (fault == "same mtime" and state.st_size):
@@ -105,25 +105,25 @@ def test_whatever_is_done_to_an_output_is_noticed_and_healed(store, build, tree,
             target.symlink_to("/etc/hostname")
     if fault == "same mtime":
         os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns)) if target.exists() else target.write_bytes(b"x")
-    assert store.damaged(record.outputs, tree, memo) == [path]
+    assert store.damaged(record.outputs, tree, stat_cache) == [path]
     found = store.lookup(record.key)
     if found is None:  # edited through a hard link: the blob is spoilt as well, which must not go unnoticed
         assert path == "deep/er/big.bin"
         record = build(files=FILES)
-    store.materialise(record, tree, record.outputs, memo)
+    store.materialise(record, tree, record.outputs, stat_cache)
     assert contents(tree) == PLAIN
-    assert store.damaged(record.outputs, tree, memo) == []
+    assert store.damaged(record.outputs, tree, stat_cache) == []
 
 
-def test_what_is_no_longer_owned_goes_and_what_never_was_stays(store, build, tree, memo):
+def test_what_is_no_longer_owned_goes_and_what_never_was_stays(store, build, tree, stat_cache):
     old = build(files={"a/x": b"1", "a/y": b"2", "b": b"3"})
     new = build(files={"a": b"4", "b": b"3"}, version=2)
-    store.materialise(old, tree, (), memo)
+    store.materialise(old, tree, (), stat_cache)
     (tree / "mine").write_bytes(b"a human's")
-    placed = store.materialise(new, tree, old.outputs, memo)
+    placed = store.materialise(new, tree, old.outputs, stat_cache)
     assert placed == (("a",), ("a/x", "a/y"))
     assert contents(tree) == {"a": b"4", "b": b"3", "mine": b"a human's"}
-    assert store.materialise(old, tree, new.outputs, memo).removed == ("a",)
+    assert store.materialise(old, tree, new.outputs, stat_cache).removed == ("a",)
     assert contents(tree) == {"a/x": b"1", "a/y": b"2", "b": b"3", "mine": b"a human's"}
 
 
@@ -148,7 +148,7 @@ def test_a_humans_directory_in_the_way_is_not_removed(store, build, tree):
     assert (tree / "m.o" / "mine").exists()
 
 
-def test_small_outputs_are_moved_from_scratch_when_it_is_still_there(store, tmp_path, tree, memo):
+def test_small_outputs_are_moved_from_scratch_when_it_is_still_there(store, tmp_path, tree, stat_cache):
     out = tmp_path / "out"
     (out / "sub").mkdir(parents=True)
     for name in ("same", "changed", "linked", "sub/tool"):
@@ -156,11 +156,11 @@ def test_small_outputs_are_moved_from_scratch_when_it_is_still_there(store, tmp_
     (out / "sub" / "tool").chmod(0o700)
     (out / "big").write_bytes(BIG)
     marks = {}
-    record = store.commit(Record(key=key_of({}), name="a:b", fields={}), out, marks=marks)
+    record = store.commit(ActionResult(key=key_of({}), name="a:b", fields={}), out, marks=marks)
     number = (out / "same").stat().st_ino
     (out / "changed").write_bytes(b"CHANGED")
     os.link(out / "linked", tmp_path / "another name")
-    store.materialise(record, tree, (), memo, scratch=Scratch(str(out), marks))
+    store.materialise(record, tree, (), stat_cache, scratch=Scratch(str(out), marks))
     assert (tree / "same").stat().st_ino == number
     assert contents(tree) == {
         "same": b"same",
@@ -171,22 +171,22 @@ def test_small_outputs_are_moved_from_scratch_when_it_is_still_there(store, tmp_
     }
     assert (tree / "sub" / "tool").stat().st_mode & 0o777 == 0o755
     assert not (tree / "linked").samefile(tmp_path / "another name")
-    assert store.damaged(record.outputs, tree, memo) == []
+    assert store.damaged(record.outputs, tree, stat_cache) == []
 
 
-def test_symlinks_are_outputs_too(store, tmp_path, tree, memo):
+def test_symlinks_are_outputs_too(store, tmp_path, tree, stat_cache):
     out = tmp_path / "out"
     (out / "a").mkdir(parents=True)
     (out / "a" / "link").symlink_to("../t")
     (out / "t").write_bytes(b"target")
-    record = store.commit(Record(key=key_of({}), name="a:b", fields={}), out)
-    store.materialise(record, tree, (), memo)
+    record = store.commit(ActionResult(key=key_of({}), name="a:b", fields={}), out)
+    store.materialise(record, tree, (), stat_cache)
     assert str((tree / "a" / "link").readlink()) == "../t"
-    assert store.damaged(record.outputs, tree, memo) == []
+    assert store.damaged(record.outputs, tree, stat_cache) == []
     (tree / "a" / "link").unlink()
     (tree / "a" / "link").symlink_to("../u")
-    assert store.damaged(record.outputs, tree, memo) == ["a/link"]
-    store.materialise(record, tree, record.outputs, memo)
+    assert store.damaged(record.outputs, tree, stat_cache) == ["a/link"]
+    store.materialise(record, tree, record.outputs, stat_cache)
     assert (tree / "a" / "link").read_bytes() == b"target"
 
 
@@ -195,7 +195,7 @@ def test_a_symlink_that_leads_outside_is_no_output(store, tmp_path, target):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "link").symlink_to(target)
     with pytest.raises(StoreError, match="leads outside"):
-        store.commit(Record(key=key_of({}), name="a:b", fields={}), tmp_path / "out")
+        store.commit(ActionResult(key=key_of({}), name="a:b", fields={}), tmp_path / "out")
     assert store.record(key_of({})) is None
 
 
@@ -203,7 +203,7 @@ def test_a_symlink_that_leads_outside_is_no_output(store, tmp_path, target):
 def test_an_output_outside_is_refused(store, tmp_path, path):
     (tmp_path / "f").write_bytes(b"")
     with pytest.raises(StoreError, match="relative path"):
-        store.commit(Record(key=key_of({}), name="a:b", fields={}), {path: tmp_path / "f"})
+        store.commit(ActionResult(key=key_of({}), name="a:b", fields={}), {path: tmp_path / "f"})
 
 
 def test_many_small_outputs_do_not_bloat_the_record(store, build, tree):
@@ -267,14 +267,14 @@ def test_an_empty_store_that_is_only_asked_is_not_made(tmp_path):
 
 
 def test_a_later_link_to_the_same_weights_does_not_have_them_read_again(store, build, tree, tmp_path, monkeypatch):
-    memo = DigestMemo()
+    stat_cache = StatCache()
     one, two = build("weights:w", {"w.bin": BIG}), build("bundle:w", {"w.bin": BIG})
-    store.materialise(one, tree / "one", (), memo, link=True)
-    store.materialise(two, tree / "two", (), memo, link=True)
+    store.materialise(one, tree / "one", (), stat_cache, link=True)
+    store.materialise(two, tree / "two", (), stat_cache, link=True)
     assert (tree / "one" / "w.bin").samefile(tree / "two" / "w.bin")
     monkeypatch.setattr("pipeline.store.stat_cache.hash_file", pytest.fail)
     monkeypatch.setattr("pipeline.store.cas.hash_file", pytest.fail)
-    assert store.damaged(one.outputs, tree / "one", memo) == []
+    assert store.damaged(one.outputs, tree / "one", stat_cache) == []
 
 
 # What the operating system can do to us
@@ -335,14 +335,14 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from store_actions import finish, SOME
-from pipeline.store.workspace import Entry, Ledger
+from pipeline.store.workspace import Entry, Workspace
 from pipeline.store.store import Store
 root = Path(sys.argv[1])
-store, ledger = Store(root / "store"), Ledger(root / "ledger")
+store, workspace = Store(root / "store"), Workspace(root / "ledger")
 for i in range(100_000):
     files = {"small": b"%d" % i, "blob": SOME + b"%d" % i}
     record = finish(store, root / ("scratch" + sys.argv[3]), f"compile:{sys.argv[3]}-{i}", files)
-    ledger.set(record.name, Entry(record.key, "out", dict(record.outputs)))
+    workspace.set(record.name, Entry(record.key, "out", dict(record.outputs)))
     print(record.key, flush=True)
 """
 
@@ -363,11 +363,11 @@ def test_what_was_finished_survives_kill_9(tmp_path, life):
         finished += [line.strip() for line in builder.stdout.read().splitlines() if len(line) == 64]
         builder.wait()
         builder.stdout.close()
-    store, ledger = Store(tmp_path / "store"), Ledger(tmp_path / "ledger")
+    store, workspace = Store(tmp_path / "store"), Workspace(tmp_path / "ledger")
     assert len(finished) > 2
     for key in finished:
         record = store.lookup(key).record
-        assert ledger.get(record.name).key == key
+        assert workspace.get(record.name).key == key
     assert store.notes == []
-    assert ledger.notes == []
+    assert workspace.notes == []
     store.close()

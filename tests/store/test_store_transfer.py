@@ -9,7 +9,7 @@ import pytest
 from store_actions import BIG, MIDDLE, SOME, contents
 
 from pipeline.errors import StoreError
-from pipeline.store.stat_cache import DigestMemo
+from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.transfer import open_source, transfer
 
@@ -22,7 +22,7 @@ def other(tmp_path):
 
 
 def restored(store, record, folder: Path) -> dict[str, bytes]:
-    store.materialise(record, folder, (), DigestMemo())
+    store.materialise(record, folder, (), StatCache())
     return contents(folder)
 
 
