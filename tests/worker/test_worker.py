@@ -438,7 +438,7 @@ PARENT = """
 import sys, threading
 from pathlib import Path
 from pipeline.action import Stage
-from pipeline.engine import worker
+from pipeline.worker import worker
 kind, here, folder, after = sys.argv[1:]
 worker = getattr(worker, kind)(path=[Path(here)])
 stage = Stage("standin_toolchain:lower", {"trace": folder + "/trace", "n": 1}) if after == "after" else None
