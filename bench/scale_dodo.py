@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from scale_steps import join as step
 
-from pipeline import project as session
 from pipeline.action import Action, Upstream
 from pipeline.dodo import DOIT_CONFIG, task_slipway  # noqa: F401 - doit looks for them here
+from pipeline.doit_plugin import session
 
 
 def plan(opened: session.Session) -> Iterator[Action]:
@@ -43,7 +43,6 @@ def join(subject, upstream=(), files=None):
         files=files or {},
         upstream={name: Upstream(f"join:{name}") for name in upstream},
         outputs=(subject,),
-        apart=True,
     )
 
 

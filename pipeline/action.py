@@ -54,8 +54,7 @@ class Action(Generic[P]):
         memory: bytes this is expected to need at its peak, for admission; not in the key.
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
-        apart: it asks for no worker and pins nothing, so it may be done in another process than the one that runs doit;
-            not in the key.
+        link_outputs: its outputs are large and only read: put into the tree as links to their blobs; not in the key.
     """
 
     step: str
@@ -70,7 +69,12 @@ class Action(Generic[P]):
     memory: int = 0
     doc: str = ""
     where: Position | None = None
-    apart: bool = False
+    link_outputs: bool = False
+
+    @property
+    def shares_out(self) -> bool:
+        """Whether other actions put files into the same directory: all of a product's do."""
+        return self.out.startswith("dist")
 
     @property
     def module(self) -> str:
@@ -132,6 +136,9 @@ class Worker(Protocol):
 READS = " reads "
 """Between the role of a file of somebody's and the path of another that its function reads, in the role of that one."""
 
+LOGS = "build/log"
+"""Directory, relative to the root, of what the tools of actions and toolchains print."""
+
 OPEN = "not_proven"
 """The fact of a result that says how many questions about it this machine could not answer; where strict, none may."""
 
@@ -157,6 +164,7 @@ class Services(Protocol):
         """Report how far this job is. Cheap; may be called often."""
 
 
+@dataclass(frozen=True)
 class Job(Generic[P]):
     """An action made concrete: what a step's `run(job)` gets.
 
@@ -165,56 +173,33 @@ class Job(Generic[P]):
         inputs: role -> absolute path. For `files` the file or directory itself; for `upstream` the directory holding
             that action's outputs (a narrowed view of it where the edge says `only`).
         tools: name -> the program, or None where it is missing.
+        out: a directory, empty at first. Everything a step leaves in it is output, and nothing elsewhere is.
+        log: the file for what tools print; kept with the result.
         services: see `Services`.
-        uses_out: somebody has asked for `out`, and may have left something there.
-        uses_log: somebody has asked for `log`.
+        cache: the directory for what tools keep between runs. A step gives the same outputs whatever is in it.
     """
 
-    __slots__ = ("_log", "_out", "_texts", "inputs", "params", "services", "tools", "uses_log", "uses_out")
-
-    def __init__(  # noqa: PLR0917 - one is made for each of ten thousand actions, and names cost time
-        self,
-        params: P,
-        inputs: Mapping[str, Path],
-        tools: Mapping[str, Tool | None],
-        out: Path | str,
-        log: Path | str,
-        services: Services,
-        texts: dict[str, bytes] | None = None,
-    ) -> None:
-        """`texts` takes what is written by `write`; where it is None, that is written to `out` like all else."""
-        self.params = params
-        self.inputs = inputs
-        self.tools = tools
-        self.services = services
-        self.uses_out = self.uses_log = False
-        self._out = out
-        self._log = log
-        self._texts = texts
-
-    @property
-    def out(self) -> Path:
-        """A directory, empty at first. Everything a step leaves in it is output, and nothing elsewhere is."""
-        self.uses_out = True
-        return Path(self._out)
-
-    @property
-    def log(self) -> Path:
-        """The file for what tools print; kept with the record."""
-        self.uses_log = True
-        return Path(self._log)
+    params: P
+    inputs: Mapping[str, Path]
+    tools: Mapping[str, Tool | None]
+    out: Path
+    log: Path
+    services: Services
+    cache: Path = Path("build/cache")
 
     def write(self, path: str, content: str | bytes) -> None:
-        """Make a small output of what is at hand: it goes to its place, and is not in `out`.
+        """Write an output.
 
         Args:
             path: relative to `out`.
             content: all of it; text becomes UTF-8.
         """
-        data = content.encode() if isinstance(content, str) else content
-        if self._texts is not None:
-            self._texts[path] = data
-        else:
-            file = self.out / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+        file = self.out / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def cache_dir(self, *names: str) -> Path:
+        """A directory below `cache`, made where it is not there."""
+        folder = self.cache.joinpath(*names)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

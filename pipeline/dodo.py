@@ -5,14 +5,9 @@ A plain `doit` that finds nothing changed since the last complete run does not c
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator
 from typing import Any
-
-# The reporter turns it on again. Until then doit and we make tasks: a million objects in a large matrix, all of which
-# stay, and the collector would look at all of them again and again to find that out.
-gc.disable()
 
 
 def _jobs() -> int:
@@ -21,11 +16,9 @@ def _jobs() -> int:
 
 
 def _config() -> dict[str, Any]:
-    from .doit_plugin.runner import install  # noqa: PLC0415
     from .doit_plugin.tasks import ContentChecker  # noqa: PLC0415
     from .reports.reporter import Reporter  # noqa: PLC0415 - only when there is something to report
 
-    install()
     return {
         "backend": "slipway",
         "dep_file": "build/doit.json",  # what doit knows of other tasks than ours
@@ -46,13 +39,12 @@ def task_slipway() -> Iterator[dict[str, Any]]:
     """Every action of the matrix as a doit task."""
     from doit.exceptions import InvalidDodoFile  # noqa: PLC0415
 
-    from . import project as session  # noqa: PLC0415
+    from .doit_plugin.session import current  # noqa: PLC0415
     from .doit_plugin.tasks import tasks  # noqa: PLC0415
     from .errors import SlipwayError  # noqa: PLC0415
 
     try:
-        opened = session.current()
-        yield from tasks(opened.engine, opened.names)
+        yield from tasks(current().engine)
     except SlipwayError as error:
         # doit prints the text of this one, and no traceback.
-        raise InvalidDodoFile(str(error)) from None
+        raise InvalidDodoFile(str(error)) from error

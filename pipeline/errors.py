@@ -36,6 +36,12 @@ class SlipwayError(Exception):
         self.where = where
         self.hint = hint
 
+    @property
+    def headline(self) -> str:
+        """Where and what, in one line."""
+        what = self.what.partition("\n")[0]
+        return f"{self.where}: {what}" if self.where is not None else what
+
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where is not None else self.what
         return f"{head}\n  hint: {self.hint}" if self.hint else head

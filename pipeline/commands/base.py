@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getopt
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ from typing import Any, TypeVar
 from doit.cmd_base import DoitCmdBase
 
 from pipeline.action import Json
+from pipeline.doit_plugin.options import set_options
+from pipeline.doit_plugin.session import Session, current
+from pipeline.engine.options import Options
 from pipeline.errors import SlipwayError
-from pipeline.project import Session, current
 
 Option = dict[str, Any]
 """What doit wants to know of a command line option: see doit's `CmdOption`."""
@@ -25,6 +28,8 @@ ERROR = 3
 """Exit status of doit when something is wrong before any task could run; ours too."""
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 def flag(name: str, text: str, short: str = "") -> Option:
@@ -41,12 +46,13 @@ def value(
 
 
 JSON = flag("json", "print JSON, for programs")
+DEBUG = flag("debug", "log each decision, command and store access, and show tracebacks") | {"env_var": "SLIPWAY_DEBUG"}
 
 
 class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
     """A command about the project of the dodo.py in this directory. Subclasses implement `answer`."""
 
-    base_options: tuple[Option, ...] = ()
+    base_options: tuple[Option, ...] = (DEBUG,)
 
     def parse_execute(self, in_args: list[str]) -> Any:
         """Take options behind other words, too. What doit calls."""
@@ -56,6 +62,7 @@ class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
         """Find the project, answer, and print what is wrong without a traceback. What doit calls."""
 
         def work() -> int:
+            set_options(Options(debug=params["debug"]))
             self.loader.setup(params)
             params.update_defaults(self.loader.load_doit_config())
             session = current()
@@ -114,6 +121,7 @@ def reporting(work: Callable[[], int]) -> int:
         return work()
     except SlipwayError as error:
         sys.stderr.write(f"ERROR: {error}\n")
+        log.debug("caused by", exc_info=error)
         return ERROR
     except BrokenPipeError:  # `| head`: whoever read us has seen enough
         sys.stderr.close()

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import forecast, named
 from pipeline.errors import SlipwayError
-from pipeline.project import Session
 from pipeline.reports.events import size
 from pipeline.store.gc import stats, verify
 from pipeline.store.store import Store
@@ -62,7 +62,7 @@ class Cache(ProjectCommand):
             self.say_json({"store": str(store.root), **asdict(found)})
             return 0
         self.say(f"store    {store.root}")
-        self.say(f"records  {found.records}, {size(found.journal_bytes)}")
+        self.say(f"records  {found.records}, {size(found.record_bytes)}")
         self.say(f"blobs    {found.blobs}, {size(found.bytes)}")
         if found.oldest is not None:
             self.say(f"oldest   {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.oldest))}")

@@ -10,11 +10,11 @@ from itertools import accumulate
 from typing import Any
 
 from pipeline.action import Json
+from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, forecast, named
 from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Cell
-from pipeline.project import Session
 
 from .base import ProjectCommand, flag, value
 
@@ -92,7 +92,9 @@ class Cells(ProjectCommand):
             return 0
         tasks = named(engine, ["compile"])
         foreseen = {item.name: item for item in forecast(engine, tasks) if item.name in set(tasks)}
-        cells = [cell for cell in session.matrix.cells if not params["stale"] or _needs_work(foreseen[task_of(cell)])]
+        cells = [
+            cell for cell in session.project.matrix.cells if not params["stale"] or _needs_work(foreseen[task_of(cell)])
+        ]
         groups = merged(grouped(cells, params["group_by"], foreseen), _max_jobs(params["max_jobs"]))
         if params["format"] == "github":
             self.say(json.dumps(github(groups, params["runs_on"])))

@@ -19,10 +19,10 @@ from doit.cmd_base import Command
 
 from pipeline.action import Json, Worker
 from pipeline.doit_plugin import noop as snapshot
-from pipeline.doit_plugin.options import OPTIONS
+from pipeline.doit_plugin.options import options
+from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Matrix
-from pipeline.project import Session
 from pipeline.steps.toolchain import Workers, probe
 from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look
@@ -83,8 +83,8 @@ def examine(targets: Path) -> Diagnosis:
     if not targets.is_file():
         with tempfile.TemporaryDirectory() as folder:
             return _without_matrix(Path(folder))
-    session = Session(targets, OPTIONS)
-    matrix = session.matrix
+    session = Session(targets, options())
+    matrix = session.project.matrix
     used = sorted(name.partition(":")[2] for name in session.engine.actions if name.startswith("toolchain:"))
     found = {name: _toolchain(session, name) for name in used}
     findings = look(session.finder.find)
@@ -120,7 +120,7 @@ def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
         text = (session.root / action.out / "probe.json").read_text(encoding="utf-8")
         known: Mapping[str, Json] = json.loads(text)
         return known
-    environment = session.environment(name)
+    environment = session.project.environment(name)
     if environment.kind == "made" and not environment.usable:
         return {"unmade": f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}"}
     with tempfile.TemporaryDirectory() as folder:

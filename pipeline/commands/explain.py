@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.action import Json
+from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, forecast, named
 from pipeline.engine.explain import Change, Explainer, Explanation
 from pipeline.errors import SlipwayError
-from pipeline.project import Session
 from pipeline.reports.events import size
-from pipeline.store.action_cache import ActionResult
+from pipeline.store.action_result import ActionResult
 
 from .base import JSON, ProjectCommand
 from .wording import count, duration, short, shown

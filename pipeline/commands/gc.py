@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import forecast
 from pipeline.errors import SlipwayError
-from pipeline.project import Session
 from pipeline.reports.events import size
 from pipeline.store.gc import collect
-from pipeline.store.workspace import Workspace
+from pipeline.store.workspace import workspaces
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, read_age, read_size
@@ -66,7 +66,7 @@ class Gc(ProjectCommand):
 def needed_keys(session: Session) -> set[str]:
     """The keys of what the tree holds, for this matrix file or another, and of what a run would take from the store."""
     engine = session.engine
-    others = [Workspace(path, session.note) for path in sorted((session.root / "build").glob("ledger-*"))]
-    held = (workspace.key(name) for workspace in (engine.workspace, *others) for name in workspace.names())
+    others = workspaces(session.root / "build", session.note)
+    held = (e.key for w in (engine.workspace, *others) for name in w.names() if (e := w.get(name)) is not None)
     foreseen = (item.key for item in forecast(engine))
     return {key for key in (*held, *foreseen) if key is not None}

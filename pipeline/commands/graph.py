@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, State, forecast
 from pipeline.engine.engine import Engine
-from pipeline.project import Session
 
 from .base import ProjectCommand, value
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from pipeline.action import Action, Json
 from pipeline.apps.merge_records import KEY, LIST, Change, Merged, merge
+from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
-from pipeline.project import Session
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, shown

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.action import Json
+from pipeline.doit_plugin.session import Session
 from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
-from pipeline.project import Session
 from pipeline.reports.trace import Span, Timings, critical_path, lanes, load
 from pipeline.store.os_errors import store_error
 

@@ -6,6 +6,7 @@ Most calls have nothing to do, so nothing may be imported here that doit has not
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,8 +14,7 @@ from typing import Any, NoReturn
 
 from doit.cmd_run import Run as DoitRun
 
-from pipeline.doit_plugin import noop as snapshot
-from pipeline.doit_plugin.options import OPTIONS
+from pipeline.doit_plugin import noop
 
 STRICT = {
     "section": "slipway",
@@ -35,33 +35,46 @@ STORE_ONLY = {
     "default": False,
     "help": "build nothing: take everything from the store, fail where it lacks something [default: %(default)s]",
 }
+DEBUG = {
+    "section": "slipway",
+    "name": "debug",
+    "short": "",
+    "long": "debug",
+    "type": bool,
+    "default": False,
+    "env_var": "SLIPWAY_DEBUG",
+    "help": "log each decision, command and store access, and show tracebacks [default: %(default)s]",
+}
 
 
 class Run(DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
     name = "run"
-    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY)
+    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, DEBUG)
 
     def __init__(self, **kwargs: Any) -> None:
-        """Look whether there is anything to do, before doit asks every installed distribution for its plugins."""
-        snapshot.leave_if_untouched(sys.argv[1:])
+        """Stop at the no-op stamp, before doit asks every installed distribution for its plugins."""
+        said = noop.unchanged(sys.argv[1:])
+        if said is not None:
+            with contextlib.suppress(BrokenPipeError):  # `| head`
+                sys.stdout.write(said)
+                sys.stdout.flush()
+            sys.exit(0)
         super().__init__(**kwargs)
 
     def execute(self, params: Any, args: list[str]) -> Any:
         """Keep the options for the session, which is opened while doit loads the tasks."""
-        OPTIONS.strict = params["strict"]
-        OPTIONS.store_only = params["store_only"]
-        OPTIONS.always = params["always"]
+        from pipeline.doit_plugin.options import set_options  # noqa: PLC0415 - a no-op does not come here
+        from pipeline.engine.options import Options  # noqa: PLC0415
+
+        set_options(Options(params["strict"], params["store_only"], params["always"], params["debug"]))
         try:
-            status = super().execute(params, args)
+            return super().execute(params, args)
         except KeyboardInterrupt:
             if "pipeline.dodo" not in sys.modules:
                 raise  # the project of somebody else, and what doit does then
             _die()
-        if "pipeline.dodo" in sys.modules:
-            snapshot.leave(status)
-        return status
 
 
 def _die() -> NoReturn:

@@ -10,7 +10,6 @@ from typing import Any
 from pipeline import platforms as apple
 from pipeline.action import Job, Json
 from pipeline.errors import ToolMissing
-from pipeline.steps.kept import kept
 
 from .metallib import INSTALL
 
@@ -38,5 +37,5 @@ def shaders(job: Job[Any]) -> dict[str, Json] | None:
         "triple": triple,
         "language": language,
         "version": tool.version,
-        "memo": str(kept(job, "metallib")),
+        "memo": str(job.cache_dir("metallib")),
     }

@@ -53,7 +53,7 @@ class WorkspaceDB:
 
         A run comes here too, with every task that failed or waited for one that did: ours keep what they have.
         """
-        from pipeline.project import current  # noqa: PLC0415 - see the module's paragraph
+        from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
 
         session = current()
         if not self._is_ours(task_id):
@@ -105,16 +105,16 @@ class WorkspaceDB:
 
     @cached_property
     def _engine(self) -> Any:
-        from pipeline.project import current  # noqa: PLC0415 - see the module's paragraph
+        from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
 
         return current().engine
 
     @cached_property
     def _names(self) -> frozenset[str]:
         """The actions that doit has been told of."""
-        from pipeline.project import current  # noqa: PLC0415 - see the module's paragraph
+        from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
 
-        return frozenset(current().names)
+        return frozenset(current().engine.actions)
 
     @cached_property
     def _groups(self) -> frozenset[str]:

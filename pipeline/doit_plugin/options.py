@@ -1,30 +1,28 @@
-"""What a command line asks for beyond doit's own options. `commands.run` fills it in before the matrix is read.
+"""The options of this process's command line: the commands set them before doit loads a dodo.py."""
 
-One command runs in a process, so there is one. Imported on every call, so it imports nothing.
-"""
+from __future__ import annotations
 
+import logging
+import os
 
-class Options:
-    """The options of a run.
+from pipeline.engine.options import Options
 
-    Attributes:
-        strict: a proof that cannot be made here is an error.
-        store_only: nothing is built; what the store lacks is an error.
-        always: fresh tasks are done again, too.
-    """
+_given = Options()
 
-    __slots__ = ("always", "store_only", "strict")
-
-    def __init__(self) -> None:
-        self.strict = False
-        self.store_only = False
-        self.always = False
-
-    @property
-    def are_special(self) -> bool:
-        """Whether a run with them says nothing about a plain one."""
-        return self.strict or self.store_only or self.always
+LOG_FORMAT = "%(relativeCreated)7.0f ms %(name)s: %(message)s"
 
 
-OPTIONS = Options()
-"""The options of this process."""
+def set_options(options: Options) -> None:
+    """Keep the options for `doit_plugin.session`, and turn on the debug log where they ask for it."""
+    global _given  # noqa: PLW0603 - doit makes the command and loads the dodo.py apart: there is no other way to pass it
+    _given = options
+    if options.debug:
+        logging.basicConfig(format=LOG_FORMAT)
+        logging.getLogger("pipeline").setLevel(logging.DEBUG)
+
+
+def options() -> Options:
+    """What the command line asked for; SLIPWAY_DEBUG=1 asks for the debug log in any command."""
+    if os.environ.get("SLIPWAY_DEBUG") and not _given.debug:
+        set_options(Options(_given.strict, _given.store_only, _given.always, debug=True))
+    return _given

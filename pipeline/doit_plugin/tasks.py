@@ -1,17 +1,14 @@
-"""Turns actions into doit's tasks, and does nothing else.
-
-The engine is the truth; doit orders the tasks, runs them in threads and talks to the user. `ContentChecker` and
-`WorkspaceDB` (in `backend`) show doit the engine's view where it would otherwise keep one of its own.
-"""
+"""Turns actions into doit's tasks. `pipeline.dodo` yields them; the engine decides and does the work."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from doit.action import BaseAction, PythonAction
+from doit.action import PythonAction
 from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 from doit.task import Task
@@ -22,6 +19,8 @@ from pipeline.engine.engine import Engine
 from pipeline.engine.status import targets
 from pipeline.errors import SlipwayError
 from pipeline.reports.failures import shortened
+
+log = logging.getLogger(__name__)
 
 GROUPS = {
     "toolchain": "probe the compilers",
@@ -44,134 +43,85 @@ GROUPS = {
 """What `doit list` says of each kind of step."""
 
 
-def tasks(engine: Engine, names: Iterable[str]) -> Iterator[Task]:
-    """Yield doit's tasks for the named actions: a group a step, a sub-task an action."""
+def tasks(engine: Engine) -> Iterator[Task]:
+    """Yield doit's tasks: a group a step, a sub-task an action."""
     groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(engine.actions[name].step, []).append(name)
+    for name, action in engine.actions.items():
+        groups.setdefault(action.step, []).append(name)
     for step, members in groups.items():
         yield Task(step, None, doc=GROUPS.get(step, step), task_dep=members, has_subtask=True)
-    shown = frozenset(names)
-    for name in names:
-        yield ActionTask(engine, name, shown)
+    here = "" if engine.root == Path.cwd() else f"{engine.root}/"
+    for action in engine.actions.values():
+        yield _task(engine, action, here)
 
 
-class ActionTask(Task):  # type: ignore[misc]
-    """The doit task of one action; paths are relative to the engine's root, where doit runs.
-
-    When doit makes a task it checks twenty fields and puts a new container into each of a dozen, most of which stay
-    empty: 40 us and 3 kB, of which a large matrix has ten thousand. So one task of doit's own making is the pattern,
-    whose fields are those of the class, and each of ours has its own of just what differs.
-
-    Args:
-        engine: the engine.
-        name: the action.
-        shown: the actions that have tasks. Edges to others are left out: those are fresh.
-    """
-
-    def __init__(self, engine: Engine, name: str, shown: Container[str]) -> None:
-        action = engine.actions[name]
-        self.name = name
-        self.subtask_of = action.step
-        self.doc = action.doc
-        self._actions = self._action_instances = [Perform(engine, name)]
-        self.uptodate = ((Fresh(engine, name), None, None),)
-        if action.files:
-            self.file_dep = set(_files_read(engine, action))
-        self.targets = [str(engine.root / path) if engine.elsewhere else path for path in targets(action)]
-        self.task_dep = list(dict.fromkeys([e.action for e in action.upstream.values() if e.action in shown]))
-
-    def execute(self, stream: Any) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's signature
-        """What doit's own does for one action that has neither options, nor output, nor values."""
-        self.executed = True
-        perform: Perform = self._actions[0]
-        return perform.execute()
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that does it."""
-        perform: Perform = self._actions[0]
-        return perform.engine
-
-    @property
-    def is_in_burst(self) -> bool:
-        """Whether it was done, and that is still to be written down."""
-        return self.engine.outcomes[self.name].later
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.engine.is_new(self.name) and bool(self.uptodate[0][0])
-
-    @property
-    def action(self) -> Action[Any]:
-        """What is to be done."""
-        return self.engine.actions[self.name]
-
-    @property
-    def clean_actions(self) -> list[PythonAction]:
-        """What `doit clean` runs: not kept, for it is seldom called."""
-        return [PythonAction(_clean, [self.engine, self.name], task=self)]
+def _task(engine: Engine, action: Action[Any], here: str) -> Task:
+    """The doit task of one action; `here` leads to the engine's root from the directory doit runs in."""
+    return Task(
+        action.name,
+        [Perform(engine, action)],
+        file_dep=tuple(engine.inputs.at(path) if here else path for path in _files_read(engine, action)),
+        targets=tuple(f"{here}{path}" for path in targets(action)),
+        task_dep=tuple(dict.fromkeys(edge.action for edge in action.upstream.values())),
+        uptodate=(UpToDate(engine, action.name),),
+        clean=((_clean, [engine, action.name]),),
+        subtask_of=action.step,
+        doc=action.doc,
+        verbosity=0,
+    )
 
 
-for _field, _value in vars(Task("pattern", [], verbosity=0)).items():
-    if _field != "clean_actions":
-        setattr(ActionTask, _field, _value)
+class Perform(PythonAction):  # type: ignore[misc]
+    """Has the engine do an action. An error meant for users becomes a `Failed`, and the other tasks go on."""
 
-
-class Perform(BaseAction):  # type: ignore[misc]
-    """Has the engine do an action.
-
-    doit's own PythonAction would take the signature apart each time, and give the process another stdout meanwhile:
-    one that all threads share, so that with two of them it may be the wrong one afterwards.
-    """
-
-    out = err = result = None
-    values: Mapping[str, Any] = {}
-    """What doit asks an action for when it is done: nothing of it here."""
-
-    def __init__(self, engine: Engine, name: str) -> None:
-        self.engine = engine
-        self._name = name
+    def __init__(self, engine: Engine, action: Action[Any]) -> None:
+        super().__init__(lambda: None)
+        self._engine = engine
+        self._action = action
 
     def execute(self, out: Any = None, err: Any = None) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's
         """Bring the outputs up to date; return what went wrong, if anything did."""
-        engine, name = self.engine, self._name
         try:
-            engine.perform(name)
+            self._engine.perform(self._action.name)
         except SlipwayError as error:
-            return failed(error, engine.actions[name])
+            return Failed(error, self._action)
         except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
-            return TaskError(f"{name}: {type(error).__name__}: {error}", error)
+            return TaskError(f"{self._action.name}: {type(error).__name__}: {error}", error)
         return None
 
 
-class Fresh:
-    """The answer to doit's `uptodate`, given by the engine when somebody looks at it.
+class Failed(TaskFailed):  # type: ignore[misc]
+    """An action failed with an error meant for users.
 
-    A value and not a function: doit would take that one's signature apart for each task. `doit info` prints its repr as
-    the reason, so that says why.
+    Attributes:
+        error: it, with the place in the matrix file that asked for the action where it knew no other.
     """
 
-    __slots__ = "_engine", "_name"
+    def __init__(self, error: SlipwayError, action: Action[Any]) -> None:
+        if action.where is not None:
+            error.where = error.where or action.where
+        super().__init__(str(error), report=True)
+        self.error = error
+        log.debug("%s failed", action.name, exc_info=error)
+
+
+class UpToDate:
+    """The answer to doit's `uptodate`. `doit info` prints its repr as the reason, so that says why."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
 
-    def __bool__(self) -> bool:
+    def __call__(self) -> bool:
         """Whether there is nothing to do."""
         return self._engine.status(self._name).fresh
 
     def __repr__(self) -> str:
-        return shortened(self._engine.status(self._name).reason, str(Path.cwd())) or "fresh"
+        return shortened(self._engine.status(self._name).reason, str(Path.cwd())) or "up to date"
 
 
 class ContentChecker(MD5Checker):  # type: ignore[misc]
-    """The file checker: by content. The engine has compared digests already when doit comes to ask (see `WorkspaceDB`).
-
-    For the tasks that a project has besides it is doit's own.
-    """
+    """The file checker: of our tasks the engine knows (see `WorkspaceDB`), of a project's own tasks doit does."""
 
     def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:
         """`state` is the engine's verdict on the task that reads the file."""
@@ -184,23 +134,8 @@ class ContentChecker(MD5Checker):  # type: ignore[misc]
         return None if isinstance(current_state, str) else super().get_state(dep, current_state)
 
 
-def failed(error: SlipwayError, action: Action[Any]) -> TaskFailed:
-    """What doit is told of an action that failed."""
-    return TaskFailed(str(_placed(error, action)), report=True)
-
-
-def _files_read(engine: Engine, action: Action[Any]) -> Iterable[str]:
-    for path in action.files.values():
-        if (engine.root / path).is_file():
-            yield str(engine.root / path) if engine.elsewhere else path
-
-
-def _placed(error: SlipwayError, action: Action[Any]) -> SlipwayError:
-    """Say where in the matrix file the action was asked for, which no step knows: as the place, and in the hint."""
-    if action.where is not None:
-        error.where = error.where or action.where
-        error.hint = error.hint and error.hint.replace("targets.yaml", str(action.where), 1)
-    return error
+def _files_read(engine: Engine, action: Action[Any]) -> Iterator[str]:
+    return (path for path in action.files.values() if Path(engine.inputs.at(path)).is_file())
 
 
 def _clean(engine: Engine, name: str, dryrun: bool) -> None:

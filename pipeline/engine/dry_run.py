@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pipeline.action import Action
 from pipeline.errors import MatrixError, SlipwayError
-from pipeline.store.action_cache import ActionResult, Output
+from pipeline.store.action_result import ActionResult, Output
 
 from . import keys
 from .engine import Engine
@@ -103,7 +103,7 @@ def named(engine: Engine, names: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        some = [name] if name in engine.actions else [n for n in engine.actions if n.partition(":")[0] == name]
+        some = [name] if name in engine.actions else [n for n, action in engine.actions.items() if action.step == name]
         if not some:
             raise MatrixError(f"{name!r} is not a task", hint="doit list --all names them")
         found |= dict.fromkeys(some)
@@ -165,7 +165,7 @@ class _View:
         try:
             state, reason, key = self._foresee(action)
         except SlipwayError as error:
-            state, reason, key = "blocked", str(error).partition("\n")[0], None
+            state, reason, key = "blocked", error.headline, None
         if state == "blocked":
             self._blocked.add(action.name)
         return Forecast(action.name, state, reason, self._history.seconds(action.name), key)
@@ -201,23 +201,14 @@ class _View:
         return None
 
     def _key(self, action: Action[Any]) -> tuple[str, str]:
-        """The key that the action will have, and why it will not be fresh; empty when it will."""
+        """The key that the action will have, and why it will not be up to date; empty when it will."""
         engine = self._engine
-        verdict, entry = engine.status(action.name), engine.workspace.get(action.name)
-        if verdict.fresh and entry is not None:
-            return entry.key, ""
-        if verdict.key is not None:
-            return verdict.key, verdict.reason
-        fields = engine.document(action, {role: self._read(role, action) for role in action.upstream})
-        key = keys.digest(fields)
-        if entry is None:
-            return key, "never built here"
-        if entry.forgotten:
-            return key, "forgotten"
-        if entry.key != key:
-            return key, engine.explain_key(entry.key, fields)
-        damaged = engine.store.damaged(entry.outputs, engine.root / action.out, engine.stat_cache)
-        return key, f"output {damaged[0]} is missing or was changed" if damaged else ""
+        status = engine.status(action.name)
+        if not status.fresh and status.key is None:
+            fields = engine.inputs.document(action, {role: self._read(role, action) for role in action.upstream})
+            status = engine.compare(action, fields)
+        entry = engine.workspace.get(action.name)
+        return status.key or (entry.key if entry is not None else ""), status.reason
 
     def _read(self, role: str, action: Action[Any]) -> dict[str, str]:
         edge = action.upstream[role]

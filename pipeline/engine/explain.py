@@ -1,6 +1,6 @@
 """Why an action is stale: which of its inputs differ from those its outputs were made with, back to the first causes.
 
-`commands.explain` shows it. It asks the engine for its verdicts and compares the very documents whose digests are the
+`commands.explain` shows it. It asks the engine for its statuss and compares the very documents whose digests are the
 keys (`keys.differences`), so it cannot disagree with what a run does. Nothing is built or written.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pipeline.action import Action, Json
 from pipeline.errors import SlipwayError
-from pipeline.store.action_cache import LINK, ActionResult, Output
+from pipeline.store.action_result import LINK, ActionResult, Output
 
 from . import keys
 from .engine import Engine
@@ -115,21 +115,25 @@ class Explainer:
         blocked = tuple(other for other in stale if other.state == "blocked")
         if blocked:
             return replace(base, state="blocked", reason=f"{blocked[0].name} is blocked", because=blocked)
-        verdict = engine.status(action.name)
-        if verdict.fresh:
-            return replace(base, key=entry.key if entry is not None else verdict.key)
+        status = engine.status(action.name)
+        if status.fresh:
+            return replace(base, key=entry.key if entry is not None else status.key)
         try:
-            fields = self._fields_so_far(action, record, stale) if stale else verdict.fields or engine.fields(action)
+            fields = (
+                self._fields_so_far(action, record, stale)
+                if stale
+                else status.fields or engine.inputs.key_fields(action)
+            )
         except SlipwayError as error:
             return replace(base, state="blocked", reason=str(error))
         changes, causes = self._compared(action, record, fields)
         return replace(
             base,
             state="stale",
-            reason=verdict.reason,
-            key=verdict.key,
+            reason=status.reason,
+            key=status.key,
             changes=tuple(self._opened(change, action, record) for change in changes),
-            damaged=self._damaged(action, verdict),
+            damaged=self._damaged(action, status),
             because=(*stale, *causes),
         )
 
@@ -145,7 +149,7 @@ class Explainer:
             role: dict(before.get(role, {})) if edge.action in unknown else self._read(action, role)
             for role, edge in action.upstream.items()
         }
-        return self._engine.document(action, upstream)
+        return self._engine.inputs.document(action, upstream)
 
     def _read(self, action: Action[Any], role: str) -> dict[str, str]:
         edge = action.upstream[role]
@@ -213,13 +217,13 @@ class Explainer:
         self._traced[known] = found
         return found
 
-    def _damaged(self, action: Action[Any], verdict: Status) -> tuple[tuple[str, str], ...]:
+    def _damaged(self, action: Action[Any], status: Status) -> tuple[tuple[str, str], ...]:
         entry = self._engine.workspace.get(action.name)
         if entry is None:
             return ()
         return tuple(
             (f"{entry.out}/{path}", _what_is_wrong(f"{self._engine.root}/{entry.out}/{path}", entry.outputs[path]))
-            for path in verdict.damaged
+            for path in status.damaged
         )
 
     def _newest(self, name: str) -> ActionResult | None:

@@ -1,24 +1,27 @@
-"""What the engine says of an action: whether it is fresh, and what became of it in this run."""
+"""What the engine says of an action: whether it is up to date, and what became of it in this run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.action import Action, Json
 
 MANIFESTS = "build/manifest"
+"""Directory, relative to the root, of the files that stand for outputs whose names only the step knows."""
 
 
-class Status(NamedTuple):
-    """Whether an action is fresh, and if not why.
+@dataclass(frozen=True)
+class Status:
+    """Whether an action is up to date, and if not why.
 
     Attributes:
         fresh: nothing to do.
-        why: gives the reason why it is not fresh, when somebody asks for it.
-        key: today's key; None while something upstream is stale, because then nobody can know it.
+        why: gives the reason why it is not fresh.
+        key: today's key; None while something upstream is stale, because the key is not known then.
         fields: the document behind `key`.
-        damaged: outputs that are missing or not what the record says.
+        damaged: outputs that are missing or not what the result says.
     """
 
     fresh: bool
@@ -34,10 +37,25 @@ class Status(NamedTuple):
 
 
 UP_TO_DATE = Status(fresh=True)
-"""Of an action whose inputs and outputs have not been touched since it was last found fresh."""
 
 
-class Outcome(NamedTuple):
+def stale(
+    reason: str | Callable[[], str],
+    key: str | None = None,
+    fields: Mapping[str, Json] | None = None,
+    damaged: Sequence[str] = (),
+) -> Status:
+    """A status that is not fresh; a reason that takes reading of the store is a function."""
+    return Status(False, (lambda: reason) if isinstance(reason, str) else reason, key, fields, tuple(damaged))
+
+
+def and_more(things: Sequence[object]) -> str:
+    """The end of a sentence that names only the first of several things."""
+    return f" and {len(things) - 1} more" if len(things) > 1 else ""
+
+
+@dataclass(frozen=True)
+class Outcome:
     """What became of an action in this run.
 
     Attributes:
@@ -46,7 +64,6 @@ class Outcome(NamedTuple):
         seconds: how long that took.
         facts: what the step reported.
         bytes: the size of all outputs.
-        later: it is not written down yet; see `burst`.
     """
 
     name: str
@@ -54,7 +71,6 @@ class Outcome(NamedTuple):
     seconds: float
     facts: Mapping[str, Json]
     bytes: int
-    later: bool = False
 
 
 def manifest_path(action: Action[Any]) -> str:

@@ -78,7 +78,6 @@ def _archives(matrix: Matrix) -> Iterator[Action[Any]]:
             },
             upstream={f"objects:{cell.model.subject}": Upstream(f"compile:{cell.subject}") for cell in cells},
             outputs=(f"lib{matrix.name}.a", "archive.json"),
-            apart=True,
             doc=f"all models of {backend.name} in one static archive",
             where=backend.where,
         )
@@ -104,7 +103,6 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
             files={"templates": product.templates} if product.templates is not None else {},
             upstream=archives,
             outputs=("link.json",),
-            apart=True,
             doc=f"what an app needs to link {product.name}",
             where=product.where,
         )
@@ -116,7 +114,6 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
                 out=f"dist/{product.name}",
                 params={"product": product.name, "library": matrix.name, "backends": backends},
                 upstream=archives,
-                apart=True,
                 doc=f"{product.name}.xcframework and its zip",
                 where=product.where,
             )
@@ -130,11 +127,11 @@ def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:
         yield Action(
             step="bundle",
             run=bundle.run,
+            link_outputs=True,
             subject=model.subject,
             out=f"dist/bundle/{model.subject}",
             params={"model": model.as_params(), "files": list(files)},
             upstream=upstream,
-            apart=True,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
             where=model.where,
         )
@@ -228,7 +225,6 @@ def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
             upstream=upstream,
             tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),
             outputs=("report.json",),
-            apart=True,
             doc=f"prove that {product.name} is what was built, and links as its kit says",
             where=product.where,
         )

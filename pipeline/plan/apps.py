@@ -46,12 +46,12 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
         yield Action(
             step="app_config",
             run=app_config.run,
+            link_outputs=True,
             subject=product.name,
             out=f"dist/{product.name}",
             params={"kind": product.kind, "base_url": product.base_url, "models": models},
             upstream=upstream,
             outputs=("webllm-model-list.json" if web else "bundle/mlc-app-config.json",),
-            apart=True,
             doc=f"the records by which {'WebLLM' if web else 'an app with MLC'} finds the models of {product.name}",
             where=product.where,
         )

@@ -95,6 +95,7 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action[
         yield Action(
             step="weights",
             run=weights_step.run,
+            link_outputs=True,
             subject=model.model,
             out=f"build/weights/{model.model}",
             params=params if local else {**params, "lock": lock.get(model.model)},
@@ -113,6 +114,7 @@ def parameter_actions(matrix: Matrix) -> Iterator[Action[Any]]:
             yield Action(
                 step="params",
                 run=params_step.run,
+                link_outputs=True,
                 subject=model.subject,
                 out=f"build/params/{model.subject}",
                 params={

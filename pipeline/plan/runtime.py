@@ -111,7 +111,6 @@ def _modules(matrix: Matrix) -> Iterator[Action[Any]]:
             },
             tools=("emcc",),
             outputs=(*(str(model["file"]) for model in named), "wasm.json"),
-            apart=True,
             doc=f"each model of {backend.name} as a module for pages",
             where=backend.where,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from pipeline.engine.burst import QUICK
 from pipeline.engine.status import Outcome
 
 from .events import Counts, amount
@@ -38,11 +37,9 @@ class Plain:
             self._line(f"{name}: {amount(done, total, unit)}")
 
     def finished(self, outcome: Outcome) -> None:
-        """One line; of something quick it need not be seen before the `flush` that its burst ends with."""
+        """One line."""
         self._said.pop(outcome.name, None)
-        self._write(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
-        if outcome.seconds > QUICK:
-            self.flush()
+        self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
 
     def failed(self, name: str, headline: str) -> None:
         """One line."""

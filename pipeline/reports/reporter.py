@@ -1,12 +1,11 @@
 """doit's reporter: passes what doit tells it to a watcher, and ends a run with its table and its failures.
 
 doit makes one for each run. Here is also where a run begins and ends for the session: the tree is locked, leftovers are
-cleared, and after a complete run the snapshot for the short way out is written.
+cleared, and after a complete run the no-op stamp is written.
 """
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, TextIO
 
 from doit.exceptions import InvalidTask
 
+from pipeline.doit_plugin.session import Session, current
 from pipeline.engine.status import Outcome
 from pipeline.errors import SlipwayError
-from pipeline.project import Session, current
 
 from .events import Counts, Watcher
 from .failures import Failures, shortened
@@ -55,8 +54,7 @@ class Reporter:
         """
         selected = _closure(tasks, selected_tasks)
         engine = self._session.engine
-        unseen = len(engine.actions) - len(list(self._session.names))
-        self._counts.total, self._counts.fresh = len(selected) + unseen, unseen
+        self._counts.total = len(selected)
         if self._terminal is not None:
             from .live import Live  # noqa: PLC0415 - rich is for terminals
 
@@ -64,15 +62,12 @@ class Reporter:
             self._watcher = Live(self._terminal, expected)
         all_ours = all(name in engine.actions for name in selected)
         self._everything = all_ours and self._counts.total == len(engine.actions)
-        engine.executor.watch = self._progress
+        engine.executor.progress = self._progress
         try:
             self._session.begin(note=self._watcher.note)
         except SlipwayError as error:
-            raise InvalidTask(str(error)) from None
+            raise InvalidTask(str(error)) from error
         self._watcher.begin(self._counts)
-        # All tasks are there: they need not be looked at again, and what comes now can be garbage (see `dodo`).
-        gc.freeze()
-        gc.enable()
 
     def get_status(self, task: Any) -> None:
         """Doit is about to ask whether a task is fresh."""
@@ -129,12 +124,6 @@ class Reporter:
             self._counts.ignored += bool(task.actions)
             self._watcher.note(f"{task.name}: ignored, as asked by `doit ignore` (`doit forget {task.name}` ends that)")
 
-    def flush(self) -> None:
-        """Quick tasks are written down now: that they are done can be seen."""
-        with self._lock:
-            if not self._over:
-                self._watcher.flush()
-
     def cleanup_error(self, exception: Any) -> None:
         """A teardown failed; none of ours has one."""
         self._errors.append(exception.get_msg())
@@ -147,7 +136,7 @@ class Reporter:
         """A teardown starts; none of ours has one."""
 
     def complete_run(self) -> None:
-        """The run ends: board down, table, failures by first cause, and the snapshot when all is fresh."""
+        """The run ends: board down, table, failures by first cause, and the stamp when all is up to date."""
         with self._lock:
             self._over = True  # an interrupted run leaves threads behind, and what befalls them is no news
         self._watcher.end()

@@ -24,7 +24,6 @@ from pipeline.platforms import SDKS, sdk_tool
 from pipeline.process import run as run_program
 
 from .folders import sha256
-from .kept import kept
 
 SOURCE = "checkout:runtime"
 """The tool that stands for the checkout: its path is the directory, its version the digest of what is in it."""
@@ -94,7 +93,7 @@ def _built(job: Job[Any]) -> tuple[str, list[Library], dict[str, Json]]:
     if cmake is None:
         raise ToolMissing("the runtime is built by CMake, which is not installed", hint="pip install cmake")
     sdk_path = _sdk_path(job)
-    home = kept(job, "cmake", backend["name"])
+    home = job.cache_dir("cmake", backend["name"])
     tree = read_tree(checkout.path)
     if tree.version != checkout.version:
         raise StepError("the checkout changed a moment ago", where=tree.root, hint="run doit again")

@@ -18,7 +18,6 @@ from pipeline.native.emcc import Emscripten
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
 
 from .folders import sha256
-from .kept import kept
 from .runtime import SOURCE
 
 OF_TVM = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
@@ -54,7 +53,7 @@ def run(job: Job[Any]) -> dict[str, Json]:
     if checkout is None:
         raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
     tree = read_tree(checkout.path)
-    home = kept(job, "emcc", job.params["backend"]["name"])
+    home = job.cache_dir("emcc", job.params["backend"]["name"])
     shown = home / "source"
     mirror(tree, shown)
     sources, includes = layout(tree, shown)

@@ -1,42 +1,47 @@
-# ruff: noqa: PTH108, PTH116, PTH123, PTH208
-# Paths are strings in here: this is called for every file, and pathlib costs more than the work.
-"""Bytes by their SHA-256: `<root>/cas/ab/ab12…`, one file each, mode 0444, never changed once it is there.
+"""Content-addressed storage: bytes by their SHA-256 in `cas/ab/ab12…`, one file each, mode 0444, never changed.
 
 `store` puts outputs here and takes them out into `build/` and `dist/`; `remote` fills it from other machines. A blob
-appears by rename, after it was hashed, and is on the disk (fsync) before the record that names it is written.
+appears by rename, after it was hashed, and is on the disk (fsync) before the action result that names it is written.
 
-Up to `COPIED` bytes the tree gets a copy of its own, because root edits read-only files without noticing; beyond that
-`links` decides. A hard link can be edited through, so the state of a blob's file is remembered, and a blob whose
-state has changed is hashed again before it is believed. Blobs of up to `CHEAP` bytes are simply hashed each time.
-
-It does not know records.
+Up to `COPIED_BYTES` the tree gets a copy of its own, because root edits read-only files without noticing; beyond that
+`files.share` decides. A hard link can be edited through, so the state of a blob's file is remembered, and a blob whose
+state has changed is hashed again before it is believed. Blobs of up to `HASHED_BYTES` are simply hashed each time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import itertools
 import os
 import stat
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import StoreError
+from pipeline.files import (
+    RACY_NS,
+    finish,
+    read_file,
+    rename,
+    sha256_bytes,
+    sha256_path,
+    share,
+    state_of,
+    temporary_in,
+    write_atomic,
+)
 
-from .files import copy_file, name_beside, read_file, rename, replace_file, write_file
-from .links import finish, give
 from .os_errors import BlobMissing, Note, StrPath, store_error
-from .stat_cache import RACY, StatCache, hash_file
+from .stat_cache import StatCache
 
-CHEAP = 1 << 16
-COPIED = 1 << 20
-EMPTY = hashlib.sha256().hexdigest()
+HASHED_BYTES = 1 << 16
+COPIED_BYTES = 1 << 20
+EMPTY = sha256_bytes(b"")
 
 
-class Stored(NamedTuple):
+class Digest(NamedTuple):
     """Name and size of a blob."""
 
     sha256: str
@@ -55,75 +60,76 @@ class Cas:
 
     def __init__(self, root: StrPath, note: Note, *, read_only: bool = False, sync: bool = True) -> None:
         self.root = os.fspath(root)
+        self.part = f"{self.root}/part"
         self._note = note
         self._read_only = read_only
         self._sync = sync
-        self._stat_cache = StatCache(f"{self.root}/blobs")
+        self._stat_cache = StatCache(f"{self.root}/stat-cache")
         self._unsynced: list[str] = []
         self._sync_lock = threading.Lock()
-        self._numbers = itertools.count()
 
     def path(self, sha256: str) -> str:
         """Where a blob is, or would be."""
         return f"{self.root}/cas/{sha256[:2]}/{sha256}"
 
-    def put(self, path: StrPath, *, move: bool = False) -> Stored:
-        """Take in a file.
+    def put(self, path: StrPath, *, known: Digest | None = None) -> Digest:
+        """Take in a scratch file, which is moved where that can be.
 
         Args:
             path: a regular file (not a symlink to one).
-            move: it is the caller's scratch file and need not be left; spares a copy on one file system.
+            known: its digest, where whoever wrote it has made that.
 
         Raises:
             StoreError: it is not a regular file, changed meanwhile, or the store cannot be written.
         """
         name = os.fspath(path)
         try:
-            state = os.lstat(name)
-            if not stat.S_ISREG(state.st_mode):
+            found = os.lstat(name)
+            if not stat.S_ISREG(found.st_mode):
                 raise StoreError(
                     "is not a regular file, so it cannot be an output", where=name, hint="write a file in its place"
                 )
-            if state.st_nlink > 1 and state.st_size > CHEAP:
-                # Most likely a link to one of our own blobs (a bundle of weights): no copy just to learn that.
-                sha256 = self._hash(name)
-                if self.check(sha256, state.st_size):
-                    return self._given_up(name, Stored(sha256, state.st_size), move=move)
-            if move and state.st_nlink == 1 and (moved := self._moved(name)) is not None:
-                return self._publish(moved)
-            return self._given_up(name, self._publish(self._copied(name)), move=move)
+            digest = known or Digest(self._hash(name), found.st_size)
+            if digest.size > COPIED_BYTES and self.check(*digest):  # the links to it stay
+                return digest
+            temporary = temporary_in(self.part)
+            if found.st_nlink > 1:  # the download cache has it, too: one inode for both
+                share(name, temporary, 0o444, link=known is not None)
+            else:
+                self._move(name, temporary)
+            return self._publish(temporary, digest)
         except OSError as error:
             raise store_error(error, "store an output", error.filename or name) from error
 
-    def put_bytes(self, data: bytes) -> Stored:
+    def put_bytes(self, data: bytes) -> Digest:
         """Take in a blob from memory.
 
         Raises:
             StoreError: the store cannot be written.
         """
+        digest = Digest(sha256_bytes(data), len(data))
         try:
-            temporary = self.temporary()
-            write_file(temporary, data, 0o444)
-            return self._rename(temporary, Stored(hashlib.sha256(data).hexdigest(), len(data)))
+            write_atomic(self.path(digest.sha256), data, 0o444, through=self.part)
         except OSError as error:
             raise store_error(error, "store an output", error.filename) from error
+        self._unsynced.append(self.path(digest.sha256))
+        return digest
 
-    def adopt(self, temporary: str, sha256: str, size: int) -> None:
+    def adopt(self, temporary: str, digest: Digest) -> None:
         """Take in a file made under a name of `temporary`, whose digest the caller has compared.
 
         Raises:
             StoreError: the store cannot be written.
         """
         try:
-            finish(temporary, 0o444)
-            self._rename(temporary, Stored(sha256, size))
+            self._publish(temporary, digest)
         except OSError as error:
             raise store_error(error, "store a download", error.filename) from error
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Whether a blob (of that size) seems to be there; `check` knows for sure."""
         try:
-            found = os.stat(self.path(sha256)).st_size
+            found = os.stat(self.path(sha256)).st_size  # noqa: PTH116 - for every blob of a plan
         except OSError:
             return False
         return size is None or found == size
@@ -136,22 +142,19 @@ class Cas:
         """
         path = self.path(sha256)
         try:
-            state = os.stat(path)
+            found = os.stat(path)  # noqa: PTH116 - for every blob of a run
+            if size is not None and found.st_size != size:
+                return self._damaged(sha256)
+            if found.st_size > HASHED_BYTES and self._stat_cache.known(sha256, state_of(found)) == sha256:
+                return True
+            if self._hash(path) != sha256:
+                return self._damaged(sha256)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise store_error(error, "read a blob", path) from error
-        if size is not None and state.st_size != size:
-            return self._damaged(sha256)
-        if state.st_size > CHEAP and self._stat_cache.peek(sha256, state) == sha256:
-            return True
-        try:
-            found = self._hash(path)
-        except OSError as error:
-            raise store_error(error, "read a blob", path) from error
-        if found != sha256:
-            return self._damaged(sha256)
-        self._learn(sha256, state)
+        if found.st_ctime_ns + RACY_NS < time.time_ns():
+            self._remember(sha256, found)
         return True
 
     def read(self, sha256: str) -> bytes:
@@ -164,11 +167,11 @@ class Cas:
         path = self.path(sha256)
         try:
             data = read_file(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise _missing(sha256) from None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _missing(sha256) from error
         except OSError as error:
             raise store_error(error, "read a blob", path) from error
-        if hashlib.sha256(data).hexdigest() != sha256:
+        if sha256_bytes(data) != sha256:
             self._damaged(sha256)
             raise _missing(sha256)
         return data
@@ -183,15 +186,15 @@ class Cas:
         if not self.check(sha256):
             raise _missing(sha256)
         try:
-            return open(self.path(sha256), "rb")
+            return Path(self.path(sha256)).open("rb")
         except OSError as error:
             raise store_error(error, "read a blob", self.path(sha256)) from error
 
-    def materialise(self, sha256: str, target: StrPath, mode: int = 0o644, *, link: bool = False) -> None:
+    def materialise(self, digest: Digest, target: str, mode: int = 0o644, *, link: bool = False) -> None:
         """Put the content of a blob at a path, atomically; directories are made if need be.
 
         Args:
-            sha256: which blob.
+            digest: which blob.
             target: where; a file that is there is replaced.
             mode: 0o644 or 0o755. (A hard link has the blob's own, 0o444.)
             link: a link also where a copy would be made, whenever one is possible: for weights.
@@ -200,22 +203,25 @@ class Cas:
             BlobMissing: it is not there, or was damaged.
             OSError: the target cannot be written; `outputs` knows what to make of that.
         """
-        name = os.fspath(target)
-        source = self.path(sha256)
-        try:
-            size = os.stat(source).st_size
-        except (FileNotFoundError, NotADirectoryError):
-            raise _missing(sha256) from None
-        if size <= COPIED and not link:
-            replace_file(name, self.read(sha256), mode, self.temporary_for(name))
+        if digest.size <= COPIED_BYTES and not link:
+            self.write_beside(target, self.read(digest.sha256), mode)
             return
-        if not self.check(sha256):
-            raise _missing(sha256)
-        known = os.stat(source)
-        give(source, name, mode, self.temporary_for(name))
-        now = os.stat(source)
-        if (known.st_ino, known.st_size, known.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns):
-            self._learn(sha256, now, written=True)  # a new link changes the ctime, and nothing else
+        if not self.check(*digest):
+            raise _missing(digest.sha256)
+        source = self.path(digest.sha256)
+        before = os.stat(source)  # noqa: PTH116
+        share(source, target, mode, through=None if self._read_only else self.part)
+        after = os.stat(source)  # noqa: PTH116
+        if state_of(before)[:3] == state_of(after)[:3]:
+            self._remember(digest.sha256, after)  # a new link changes the ctime, and nothing else
+
+    def write_beside(self, target: str, data: bytes, mode: int) -> None:
+        """Write a file of the tree atomically, by a temporary file where a killed process leaves it in nobody's way."""
+        write_atomic(target, data, mode, through=None if self._read_only else self.part)
+
+    def part_for(self, target: str) -> str:
+        """The directory for a temporary file that becomes `target`."""
+        return os.path.dirname(target) if self._read_only else self.part  # noqa: PTH120
 
     def flush(self) -> None:
         """Wait until all blobs put so far, by any thread, are on the disk.
@@ -245,15 +251,9 @@ class Cas:
         """
         self._stat_cache.forget(sha256)
         try:
-            os.unlink(self.path(sha256))
-        except FileNotFoundError:
-            return
+            Path(self.path(sha256)).unlink(missing_ok=True)
         except OSError as error:
             raise store_error(error, "remove a blob", self.path(sha256)) from error
-
-    def temporary_for(self, target: str) -> str:
-        """Where to prepare a file for the tree: where a killed process leaves it in nobody's way, if that can be."""
-        return name_beside(target) if self._read_only else self.temporary()
 
     def distrust(self, sha256: str) -> None:
         """Read the blob the next time, whatever its state says."""
@@ -261,84 +261,71 @@ class Cas:
 
     def all(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every blob with its state."""
-        with contextlib.suppress(FileNotFoundError):
-            for shard in sorted(os.listdir(f"{self.root}/cas")):
-                with os.scandir(f"{self.root}/cas/{shard}") as entries:
-                    for entry in entries:
-                        with contextlib.suppress(FileNotFoundError):
-                            yield entry.name, entry.stat(follow_symlinks=False)
+        return files_of(f"{self.root}/cas")
 
     def temporary(self) -> str:
-        """A new name on the store's file system, unique among all processes and threads."""
-        return f"{self.root}/part/{os.getpid()}.{next(self._numbers)}"
+        """A new name on the store's file system."""
+        return temporary_in(self.part)
 
     def close(self) -> None:
         """Flush, and remember what is known of the blobs."""
         if not self._read_only:
             self.flush()
-            self._stat_cache.save()
+            if Path(self.root).is_dir():
+                self._stat_cache.save()
 
     def _hash(self, path: str) -> str:
-        with open(path, "rb", buffering=0) as file:
-            before = os.fstat(file.fileno())
-            sha256 = hash_file(file)
-            after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        before = os.stat(path)  # noqa: PTH116
+        sha256 = sha256_path(path)
+        if state_of(before)[:2] != state_of(os.stat(path))[:2]:  # noqa: PTH116
             raise StoreError(
                 "changed while it was being stored", where=path, hint="a program is still writing it: run doit again"
             )
         return sha256
 
-    def _moved(self, name: str) -> str | None:
-        temporary = self.temporary()
+    def _move(self, name: str, temporary: str) -> None:
+        """Move a scratch file; copy it where another file system, or another owner, is in the way."""
         try:
             rename(name, temporary)
         except OSError:
-            return None  # another file system, or not ours to move: copying tells
-        return temporary
+            share(name, temporary, 0o444, link=False)
 
-    def _copied(self, name: str) -> str:
-        temporary = self.temporary()
-        copy_file(name, temporary)
-        return temporary
-
-    def _given_up(self, name: str, stored: Stored, *, move: bool) -> Stored:
-        if move:
-            os.unlink(name)
-        return stored
-
-    def _publish(self, temporary: str) -> Stored:
+    def _publish(self, temporary: str, digest: Digest) -> Digest:
+        """Give a finished file its name."""
         try:
-            stored = Stored(self._hash(temporary), os.stat(temporary).st_size)
+            if state_of(os.stat(temporary))[0] != digest.size:  # noqa: PTH116
+                raise StoreError("changed while it was being stored", where=temporary, hint="run doit again")
             finish(temporary, 0o444)
-            return self._rename(temporary, stored)
+            target = self.path(digest.sha256)
+            rename(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
             raise
-
-    def _rename(self, temporary: str, stored: Stored) -> Stored:
-        """Give a finished file its name. A large blob that is there and sound is kept, for the links to it."""
-        sha256, size = stored
-        if size > COPIED and self.check(sha256, size):
-            os.unlink(temporary)
-            return stored
-        target = self.path(sha256)
-        rename(temporary, target)
         self._unsynced.append(target)
-        if size > CHEAP:
-            self._learn(sha256, os.stat(target), written=True)
-        return stored
+        self._remember(digest.sha256, os.stat(target))  # noqa: PTH116
+        return digest
 
-    def _learn(self, sha256: str, state: os.stat_result, *, written: bool = False) -> None:
-        if state.st_size > CHEAP and (written or state.st_ctime_ns + RACY < time.time_ns()):
-            self._stat_cache.remember(sha256, state, sha256)
+    def _remember(self, sha256: str, found: os.stat_result) -> None:
+        if found.st_size > HASHED_BYTES:
+            self._stat_cache.remember(sha256, state_of(found), sha256)
 
     def _damaged(self, sha256: str) -> bool:
         self._note(f"the blob {sha256[:12]}… was damaged; what needs it will be built again")
         if not self._read_only:
             self.remove(sha256)
         return False
+
+
+def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file of a sharded directory (`ab/ab12…`) with its state; temporary files are left out."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for shard in sorted(os.listdir(folder)):  # noqa: PTH208 - names are enough
+            with contextlib.suppress(NotADirectoryError), os.scandir(f"{folder}/{shard}") as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        if entry.name[:2] == shard and "." not in entry.name:
+                            yield entry.name, entry.stat(follow_symlinks=False)
 
 
 def _missing(sha256: str) -> BlobMissing:

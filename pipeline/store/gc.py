@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from .action_cache import ActionResult
+from pipeline.files import sweep
+
+from .action_result import ActionResult
 from .store import Store
-from .tempfiles import sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Stats:
         records: number of records.
         blobs: number of blobs.
         bytes: size of all blobs.
-        journal_bytes: size of the file with the records.
+        record_bytes: size of all records.
         by_step: records by the step in their action's name.
         oldest: when the oldest record was made, unix seconds; None in an empty store.
         seconds: how long the actions took that are recorded: what an empty store would cost.
@@ -43,7 +44,7 @@ class Stats:
     records: int
     blobs: int
     bytes: int
-    journal_bytes: int
+    record_bytes: int
     by_step: dict[str, int]
     oldest: float | None
     seconds: float
@@ -86,7 +87,7 @@ def collect(
     sizes = {sha256: state.st_size for sha256, state in store.blobs.all()}
     records = {record.key: record for record in store.records.all()}
     blobs_of = {key: [sha256 for sha256 in _named(record) if sha256 in sizes] for key, record in records.items()}
-    last_use = {key: max(record.started, store.records.used(key)) for key, record in records.items()}
+    last_use = {key: store.records.used(key) for key, record in records.items()}
     users = Counter(sha256 for blobs in blobs_of.values() for sha256 in blobs)
     total = sum(sizes[sha256] for sha256 in users)
     doomed = []
@@ -99,11 +100,11 @@ def collect(
             total -= sum(sizes[sha256] for sha256 in blobs_of[key] if users[sha256] == 0)
     garbage = [sha256 for sha256 in sizes if users[sha256] <= 0]
     if not dry_run:
-        if doomed:
-            store.records.drop(frozenset(doomed))
+        for key in doomed:
+            store.records.remove(key)
         for sha256 in garbage:
             store.blobs.remove(sha256)
-        sweep(f"{store.root}/part", store.root)
+        sweep(store.blobs.part)
     freed = sum(sizes[sha256] for sha256 in garbage)
     return Collected(len(doomed), len(garbage), freed, len(records) - len(doomed), sum(sizes.values()) - freed)
 
@@ -120,7 +121,7 @@ def stats(store: Store) -> Stats:
         records=len(records),
         blobs=len(sizes),
         bytes=sum(sizes),
-        journal_bytes=store.records.size(),
+        record_bytes=store.records.size(),
         by_step=dict(sorted(Counter(record.name.partition(":")[0] for record in records).items())),
         oldest=min((record.started for record in records), default=None),
         seconds=sum(record.seconds for record in records),

@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.errors import StoreError
+from pipeline.files import CHUNK_BYTES, write_new
 
-from .action_cache import ActionResult, decode, key_of
-from .action_result import pack, unpack
+from .action_result import ActionResult, decode, key_of, pack, unpack
 from .cas import EMPTY
-from .files import write_file
 from .os_errors import Note, store_error
-from .stat_cache import CHUNK
 
 if TYPE_CHECKING:
     import httpx
@@ -193,7 +191,7 @@ class Remote:
 
     def _fetch(self, sha256: str, size: int, target: str) -> bool:
         if sha256 == EMPTY:  # servers treat it specially, each in its own way
-            write_file(target, b"", 0o444)
+            write_new(target, b"", 0o444)
             return True
         return self._send("GET", f"cas/{sha256}", lambda reply: _save(reply, sha256, size, target))
 
@@ -293,7 +291,7 @@ def _body(reply: httpx.Response, limit: int) -> bytes | None:
     if not _is_there(reply):
         return None
     body = bytearray()
-    for part in reply.iter_bytes(CHUNK):
+    for part in reply.iter_bytes(CHUNK_BYTES):
         body += part
         if len(body) > limit:
             raise _Trouble("its reply does not end")
@@ -309,7 +307,7 @@ def _save(reply: httpx.Response, sha256: str, size: int, target: str) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            for part in reply.iter_bytes(CHUNK):
+            for part in reply.iter_bytes(CHUNK_BYTES):
                 digest.update(part)
                 received += len(part)
                 if received > size:

@@ -1,17 +1,16 @@
-# ruff: noqa: PTH103
-# Paths are strings in here: this is called for every file, and pathlib costs more than the work.
 """The way into the store: what is known of a key, taking in what an action made, putting it where it belongs.
 
-`run` is the caller; commands use it for statistics. A directory holds all of it, may be shared by any number of trees
-and processes at once, and may be copied or restored as it is:
+The engine is the caller; commands use it for statistics. The layout is that of Bazel's disk cache, so a web server can
+serve the directory. It may be shared by any number of trees and processes at once, and copied or restored as it is:
 
-    records     what finished actions left (`records`); .records.seen spares reading all of it, and may be lost
-    cas/ab/…    the bytes they made (`blobs`)
-    blobs       which blobs are known by heart; may be lost
-    part/       files on their way; may be emptied when nobody builds
-    lock        held shared by everybody who uses the store, exclusively by `gc`
+    v2/ac/ab/…      action results by key (`action_cache`)
+    v2/cas/ab/…     the bytes they name, by SHA-256 (`cas`)
+    v2/stat-cache   which blobs need not be hashed again; may be lost
+    v2/part/        files on their way; may be emptied when nobody builds
+    v2/lock         held shared by everybody who uses the store, exclusively by `gc`
+    CACHEDIR.TAG    tells backups to leave it out
 
-A commit writes blobs, waits for the disk, then writes the record: what a record names was there. Whatever is damaged
+A commit writes blobs, waits for the disk, then writes the result: what a result names was there. Whatever is damaged
 afterwards is found when it is used, reported once, and counts as not there.
 """
 
@@ -21,13 +20,16 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import StoreError
 
 from . import outputs
-from .action_cache import ActionCache, ActionResult, Output
-from .cas import Cas
+from .action_cache import ActionCache
+from .action_result import ActionResult, Output
+from .cas import Cas, Digest
 from .os_errors import Note, StrPath, store_error
 from .stat_cache import StatCache, walk
 
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
     from .remote import Remote
 
 How = Literal["restored", "fetched"]
+VERSION = "v2"
+"""Directory of this layout; what other versions of Slipway have beside it is left alone."""
+
+CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of Slipway.\n"
+"""See https://bford.info/cachedir/"""
+
 UPLOADS = 4
 
 
@@ -67,13 +75,14 @@ class Store:
         sync: bool = True,
         note: Note | None = None,
     ) -> None:
-        self.root = os.fspath(root)
+        self.top = os.fspath(root)
+        self.root = f"{self.top}/{VERSION}"
         self.notes: list[str] = []
         self.note = note or self.notes.append
         self.read_only = read_only
         self.remote = remote
         self.blobs = Cas(self.root, self.note, read_only=read_only, sync=sync)
-        self.records = ActionCache(f"{self.root}/records", self.note, read_only=read_only)
+        self.records = ActionCache(self.root, self.note, read_only=read_only)
         self._shared: int | None = None
         self._uploads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -119,29 +128,23 @@ class Store:
         record: ActionResult,
         files: Mapping[str, StrPath] | StrPath,
         *,
-        texts: Mapping[str, bytes] | None = None,
         log: StrPath | None = None,
-        move: bool = True,
-        marks: outputs.Marks | None = None,
-        later: bool = False,
+        known: Mapping[str, Digest] | None = None,
     ) -> ActionResult:
         """Take in what an action made. When this returns, its work survives whatever happens to this process.
 
         Args:
             record: all but `outputs`, `small` and `log`, which are filled in.
-            files: relative posix path -> file, or a directory of which all files are meant. Symlinks may lead to places
-                inside; executable bits are kept, other modes are not.
-            texts: relative posix path -> content of files that are made of it.
+            files: relative posix path -> scratch file, or a directory of which all files are meant. Symlinks may lead
+                to places inside; executable bits are kept, other modes are not.
             log: what the action's tools printed; left where it is.
-            move: the files are scratch, and large ones need not be left.
-            marks: gets the marks of files that are scratch and were left; see `outputs.Scratch`.
-            later: the work need not survive before the next `flush` has returned.
+            known: relative path -> digest of files that whoever wrote them has hashed.
 
         Returns:
-            The complete record.
+            The complete result.
 
         Raises:
-            StoreError: a file cannot be an output, or the store cannot be written. Then there is no record.
+            StoreError: a file cannot be an output, or the store cannot be written. Then there is no result.
         """
         if self.read_only:
             raise StoreError(
@@ -151,17 +154,16 @@ class Store:
         if not isinstance(files, Mapping):
             folder = os.fspath(files)
             files = {path: f"{folder}/{path}" for path in sorted(walk(folder))}
-        small: dict[str, bytes] = {}
+        inlined: dict[str, bytes] = {}
+        digests = known or {}
         taken = {
-            path: outputs.take(path, os.fspath(file), small, self.blobs, move=move, marks=marks)
+            path: outputs.ingest(path, os.fspath(file), inlined, self.blobs, known=digests.get(path))
             for path, file in files.items()
         }
-        for path, data in texts.items() if texts else ():
-            taken[path] = outputs.take_bytes(path, data, small, self.blobs)
-        printed = None if log is None else outputs.take_log(os.fspath(log), small, self.blobs)
-        complete = record.with_outputs(taken, small, printed)
+        printed = None if log is None else outputs.ingest_log(os.fspath(log), inlined, self.blobs)
+        complete = replace(record, outputs=taken, small=inlined, log=printed)
         self.blobs.flush()
-        self.records.put(complete, later=later)
+        self.records.put(complete)
         if self.remote is not None and self.remote.write:
             self._upload(self.remote, complete)
         return complete
@@ -174,23 +176,19 @@ class Store:
         stat_cache: StatCache | None = None,
         *,
         link: bool = False,
-        scratch: outputs.Scratch | None = None,
     ) -> outputs.Placed:
-        """Make the tree hold a record's outputs; see `outputs.place`.
+        """Make the tree hold a result's outputs; see `outputs.place`.
 
         Raises:
             BlobMissing: a blob is gone since `lookup`; the action must run.
             StoreError: the tree cannot be written.
         """
-        return outputs.place(
-            record,
-            os.fspath(target_root),
-            previous,
-            stat_cache if stat_cache is not None else StatCache(),
-            self.blobs,
-            link=link,
-            scratch=scratch,
-        )
+        root = os.fspath(target_root)
+        return outputs.place(record, root, previous, stat_cache or StatCache(), self.blobs, link=link)
+
+    def is_damaged(self, path: str, output: Output, stat_cache: StatCache) -> bool:
+        """Whether an output in the tree is missing, or not what it should be."""
+        return not outputs.is_intact(path, output, stat_cache, self.blobs)
 
     def damaged(self, owned: Mapping[str, Output], target_root: StrPath, stat_cache: StatCache) -> list[str]:
         """Which outputs in the tree are missing, or not what they should be."""
@@ -239,11 +237,6 @@ class Store:
             fcntl.flock(self._shared, fcntl.LOCK_SH)
             raise StoreError("another doit is using the store", where=self.root, hint="wait for it to end") from None
 
-    def end_as_a_copy(self) -> None:
-        """Write down what was learnt, in a forked process: the other one closes the store."""
-        self.blobs.close()
-        self.records.note_uses()
-
     def close(self) -> None:
         """Finish uploads, write down what was learnt, let go of all files."""
         if self._uploads is not None:
@@ -252,7 +245,6 @@ class Store:
         if self.remote is not None:
             self.remote.close()
         self.blobs.close()
-        self.records.close()
         with self._lock:
             if self._shared is not None:
                 os.close(self._shared)
@@ -266,7 +258,7 @@ class Store:
             temporary = self.blobs.temporary()
             if self.remote is None or not self.remote.fetch(sha256, size, temporary):
                 return False
-            self.blobs.adopt(temporary, sha256, size)
+            self.blobs.adopt(temporary, Digest(sha256, size))
         self.blobs.flush()
         return True
 
@@ -289,7 +281,10 @@ class Store:
             path = f"{self.root}/lock"
             try:
                 if create:
-                    os.makedirs(self.root, exist_ok=True)
+                    Path(self.root).mkdir(parents=True, exist_ok=True)
+                    tag = Path(self.top, "CACHEDIR.TAG")
+                    if not tag.exists():
+                        tag.write_text(CACHEDIR_TAG)
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if self.read_only else os.O_CREAT), 0o644)
                 fcntl.flock(fd, fcntl.LOCK_SH)
             except OSError as error:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.files import sha256_path
 
-from .action_cache import ActionResult, key_of
+from .action_result import ActionResult, key_of
+from .cas import Digest
 from .os_errors import StrPath, store_error
-from .stat_cache import hash_file
-from .store import Store
+from .store import VERSION, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def open_source(root: StrPath, note: list[str]) -> Store:
         StoreError: there is no store.
     """
     path = os.fspath(root)
-    if not any(Path(path, name).is_file() for name in ("records", "lock")):
+    if not Path(path, VERSION).is_dir():
         raise StoreError(
             "there is no store", where=path, hint="name a directory that `doit cache export` made, or a build/store"
         )
@@ -110,19 +111,18 @@ def _blob(source: Store, target: Store, sha256: str) -> int:
         return 0
     path, temporary = source.blobs.path(sha256), target.blobs.temporary()
     try:
-        os.makedirs(os.path.dirname(temporary), exist_ok=True)  # noqa: PTH103, PTH120 - strings, as in all of the store
+        Path(temporary).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, temporary)
-        with open(temporary, "rb", buffering=0) as file:  # noqa: PTH123
-            found, size = hash_file(file), os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        raise _Unfit(f"the blob {sha256[:12]}… is missing") from None
+        found, size = sha256_path(temporary), Path(temporary).stat().st_size
+    except FileNotFoundError as error:
+        raise _Unfit(f"the blob {sha256[:12]}… is missing") from error
     except OSError as error:
         raise store_error(error, "copy a blob", error.filename or path) from error
     if found != sha256:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
+            Path(temporary).unlink()
         raise _Unfit(f"the blob {sha256[:12]}… is damaged")
-    target.blobs.adopt(temporary, sha256, size)
+    target.blobs.adopt(temporary, Digest(sha256, size))
     return size
 
 

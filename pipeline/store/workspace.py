@@ -1,11 +1,8 @@
 """What this tree's `build/` and `dist/` hold: for every action the key its outputs were made with, and their digests.
 
-`run` asks here whether an action is fresh, and sets an entry the moment an action ends. It is a journal (`journal`
-says what that survives); of several lines about one action the last one counts. A damaged line is dropped with a
-note: that is safe, because outputs are always compared with the digests of the entry that is left, and the store can
-restore them all.
-
-The workspace is read at every run that is not a no-op, so a line is split only when someone asks for that action.
+The engine asks here whether an action is up to date, and sets an entry the moment an action ends. It is a table of
+SQLite, which survives a kill at any moment. Every row carries a checksum: a damaged one is dropped with a note, which
+is safe, because outputs are always compared with the digests of the entry that is left, and the store can restore them.
 """
 
 from __future__ import annotations
@@ -13,26 +10,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import threading
-from collections.abc import Iterator
-from typing import NamedTuple
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipeline.errors import StoreError
 
-from .action_cache import Output
-from .journal import Journal, unseal
+from .action_result import Output
 from .os_errors import Note, StrPath
 from .stat_cache import canonical
 
-COMPACT = 1 << 16
-"""Bytes below which a workspace is not worth rewriting."""
+FORMAT = 1
+SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, entry BLOB) WITHOUT ROWID"
+_HINT = "make it writable for you, or remove it: the store restores what it knew"
 
 
-class Entry(NamedTuple):
-    """What the tree holds of one action; a tuple, because a graph has tens of thousands.
+@dataclass(frozen=True)
+class Entry:
+    """What the tree holds of one action.
 
     Attributes:
-        key: of the action that made the outputs.
+        key: of the action that made the outputs; empty where the action was only ignored.
         out: the directory they are in, relative to the root of the tree.
         outputs: relative posix path -> output.
         seconds: how long the action took when it ran.
@@ -43,7 +44,7 @@ class Entry(NamedTuple):
 
     key: str
     out: str
-    outputs: dict[str, Output]
+    outputs: Mapping[str, Output]
     seconds: float = 0.0
     peak: int = 0
     forgotten: bool = False
@@ -54,112 +55,61 @@ _NEVER = Entry(key="", out="", outputs={})
 
 
 class Workspace:
-    """The workspace of one tree. Methods may be called from any thread.
+    """The state of one tree for one matrix file. Methods may be called from any thread.
 
     Args:
-        path: the file.
+        path: the file; made when something is first set.
         note: gets a sentence when something in it was damaged.
     """
 
     def __init__(self, path: StrPath, note: Note | None = None) -> None:
+        self.path = os.fspath(path)
         self.notes: list[str] = []
         self._note = note or self.notes.append
-        self._journal = Journal(os.fspath(path))
-        self._lines: dict[str, bytes] = {}
-        self._total = 0
-        self._damaged = 0
-        self._later: list[bytes] = []
-        self._has_learnt = False
+        self._entries: dict[str, Entry | bytes] = {}
         self._lock = threading.RLock()
+        self._table: sqlite3.Connection | None = None
         self.refresh()
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """The files whose states tell whether anything was set: the table, and SQLite's log beside it."""
+        return self.path, f"{self.path}-wal"
+
     def refresh(self) -> None:
-        """Read what other processes have added: call it once the tree is locked.
+        """Read what other processes have set: call it once the tree is locked.
 
         Raises:
             StoreError: the file cannot be read.
         """
         with self._lock:
-            before = self._damaged
-            self._journal.scan(self._take, self._reset)
-            if self._damaged > before:
-                self._note(f"{self._damaged - before} damaged line(s) of {self._journal.path} were dropped")
+            self._entries = {}
+            if not Path(self.path).exists():
+                self._close()
+                return
+            try:
+                self._entries = dict(self._connected().execute("SELECT name, entry FROM entries"))
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and not os.access(self.path, os.R_OK):
+                    raise self._error("cannot be read", error) from error
+                self._start_over()
 
     def get(self, name: str) -> Entry | None:
         """What the tree holds of an action; None when it was never built here (being ignored alone does not count)."""
         entry = self._entry(name)
         return entry if entry is not None and entry.key else None
 
-    def key(self, name: str) -> str | None:
-        """The key of an action's entry, at a fraction of the price of `get`."""
-        line = self._lines.get(name)
-        return str(line[:64], "ascii") if line is not None and line[:1] != b"\t" else None
-
-    def digests(self, name: str) -> dict[str, str] | None:
-        """The digests of an action's outputs by path, at half the price of `get`: an archive may read a thousand."""
-        line = self._lines.get(name)
-        if line is None or line[:1] == b"\t":
-            return None
-        try:
-            return {path: output[0] for path, output in json.loads(line.split(b"\t", 2)[2].decode())[1].items()}
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return None
-
-    def set(self, name: str, entry: Entry, *, later: bool = False) -> None:
+    def set(self, name: str, entry: Entry) -> None:
         """Note what the tree holds now; when this returns, it survives the death of this process.
-
-        Args:
-            name: the action.
-            entry: what the tree holds of it.
-            later: it is enough when the next `flush` has returned.
 
         Raises:
             StoreError: it could not be written.
         """
-        flags = b"%c%c" % (b"f"[0] if entry.forgotten else 45, b"i"[0] if entry.ignored else 45)
-        rest = canonical([entry.out, entry.outputs, entry.seconds, entry.peak])
-        self._write(name, b"%b\t%b\t%b" % (entry.key.encode(), flags, rest), later=later)
-
-    def flush(self) -> None:
-        """Write what was to be written later.
-
-        Raises:
-            StoreError: it could not be written; it is tried again the next time.
-        """
-        with self._lock:
-            if self._later:
-                self._journal.extend(self._later)
-                if not self._has_learnt:  # else they are counted when `close` comes by them
-                    self._total += len(self._later)
-                self._later.clear()
-
-    def line(self, name: str) -> bytes | None:
-        """All there is about an action, for `learn` in another process."""
-        return self._lines.get(name)
-
-    def learn(self, name: str, line: bytes) -> None:
-        """Another process, which has written it down, has set an action."""
-        self._lines[name] = line
-        self._has_learnt = True
-
-    def reopen(self) -> None:
-        """See `Journal.reopen`."""
-        self._journal.reopen()
-
-    def forget(self, name: str) -> None:
-        """Have the action done again, from nothing, at the next run; an ignored one is no longer ignored."""
-        entry = self._entry(name)
-        if entry is not None:
-            self.set(name, entry._replace(forgotten=True, ignored=False))
-
-    def ignore(self, name: str, *, on: bool = True) -> None:
-        """Leave the action alone until it is forgotten. It need not have been built."""
-        self.set(name, (self._entry(name) or _NEVER)._replace(ignored=on))
-
-    def ignored(self, name: str) -> bool:
-        """Whether the user wants the action left alone."""
-        line = self._lines.get(name)
-        return line is not None and line.split(b"\t", 2)[1][1:2] == b"i"
+        self._write(
+            "INSERT INTO entries VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET entry = excluded.entry",
+            (name, _encode(name, entry)),
+        )
+        self._entries[name] = entry
 
     def remove(self, name: str) -> None:
         """Drop an action: the tree holds nothing of it any more.
@@ -167,76 +117,116 @@ class Workspace:
         Raises:
             StoreError: it could not be written.
         """
-        if name in self._lines:
-            self._write(name, b"")
+        self._write("DELETE FROM entries WHERE name = ?", (name,))
+        self._entries.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """Have the action done again, from nothing, at the next run; an ignored one is no longer ignored."""
+        entry = self._entry(name)
+        if entry is not None:
+            self.set(name, replace(entry, forgotten=True, ignored=False))
+
+    def ignore(self, name: str, *, on: bool = True) -> None:
+        """Leave the action alone until it is forgotten. It need not have been built."""
+        self.set(name, replace(self._entry(name) or _NEVER, ignored=on))
+
+    def ignored(self, name: str) -> bool:
+        """Whether the user wants the action left alone."""
+        entry = self._entry(name)
+        return entry is not None and entry.ignored
 
     def names(self) -> list[str]:
         """The actions that the tree holds outputs of."""
-        return [name for name, line in self._lines.items() if line[:1] != b"\t"]
+        return [name for name in list(self._entries) if self.get(name) is not None]
 
     def close(self) -> None:
-        """Compact the file when most of it is history. Failing to is no error; `flush` before, where that matters."""
+        """Let the file go."""
         with self._lock:
-            with contextlib.suppress(StoreError):
-                self.flush()
-                if self._has_learnt:  # what the bookmark says was read must have been
-                    self.refresh()
-            size = self._journal.size()
-            if size > COMPACT and self._total > 2 * len(self._lines):
-                with contextlib.suppress(StoreError):
-                    self._journal.rewrite(self._all)
-                    self._total = len(self._lines)
-            self._journal.bookmark(lambda: (self._lines, self._total))
-            self._journal.close()
+            self._close()
 
     def _entry(self, name: str) -> Entry | None:
-        line = self._lines.get(name)
-        if line is None:
-            return None
-        key, flags, rest = line.split(b"\t", 2)
-        try:
-            out, outputs, seconds, peak = json.loads(rest.decode())
-            outputs = {path: Output(*output) for path, output in outputs.items()}
-        except (ValueError, TypeError, AttributeError):
-            return None
-        return Entry(str(key, "ascii"), out, outputs, seconds, peak, flags[:1] == b"f", flags[1:2] == b"i")
+        found = self._entries.get(name)
+        if not isinstance(found, Entry) and found is not None:
+            decoded = _decode(name, found)
+            if decoded is None:
+                self._note(f"the entry of {name} in {self.path} was damaged and is dropped")
+                self._entries.pop(name, None)
+                return None
+            found = self._entries[name] = decoded
+        return found
 
-    def _write(self, name: str, line: bytes, *, later: bool = False) -> None:
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._lock:
-            self._later.append(_name(name) + b"\t" + line)
-            if not later:
+            try:
+                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    self.flush()
-                except StoreError:
-                    self._later.pop()
-                    raise
-            if line:
-                self._lines[name] = line
-            else:
-                self._lines.pop(name, None)
+                    self._connected().execute(statement, values)
+                except sqlite3.DatabaseError as error:
+                    if isinstance(error, sqlite3.OperationalError):
+                        raise
+                    self._start_over()
+                    self._connected().execute(statement, values)
+            except (sqlite3.Error, OSError) as error:
+                raise self._error("cannot be written", error) from error
 
-    def _all(self) -> Iterator[bytes]:
-        self.refresh()
-        return (_name(name) + b"\t" + line for name, line in self._lines.items())
+    def _connected(self) -> sqlite3.Connection:
+        """The table, made if need be. The log in front of it (WAL) makes a set cheap, and a kill harmless."""
+        if self._table is None:
+            table = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=60)
+            try:
+                if os.access(self.path, os.W_OK):
+                    table.execute("PRAGMA journal_mode = WAL")
+                    table.execute("PRAGMA synchronous = NORMAL")
+                    table.execute(
+                        "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, entry BLOB) WITHOUT ROWID"
+                    )
+            except sqlite3.Error:
+                table.close()
+                raise
+            self._table = table
+        return self._table
 
-    def _take(self, _offset: int, line: bytes) -> None:
-        payload = unseal(line)
-        if payload is None or payload.count(b"\t") not in {1, 3}:
-            self._damaged += 1
-            return
-        self._total += 1
-        name, _, rest = payload.partition(b"\t")
-        text = name.decode("unicode_escape" if b"\\" in name else "ascii")
-        if rest:
-            self._lines[text] = rest
-        else:
-            self._lines.pop(text, None)
+    def _start_over(self) -> None:
+        """A damaged table is an empty one."""
+        self._note(f"{self.path} was damaged and begins anew; outputs come back from the store")
+        self._close()
+        for path in (*self.files, f"{self.path}-shm"):
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        self._entries = {}
 
-    def _reset(self) -> None:
-        self._lines, self._total = self._journal.resume() or ({}, 0)
+    def _close(self) -> None:
+        if self._table is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._table.close()
+            self._table = None
+
+    def _error(self, what: str, error: Exception) -> StoreError:
+        return StoreError(f"{what}: {error}", where=self.path, hint=_HINT)
 
 
-def _name(name: str) -> bytes:
-    """A name without tabs and newlines."""
-    plain = name.isascii() and name.isprintable() and "\\" not in name  # as nearly all are: Python has no codec to load
-    return name.encode("ascii" if plain else "unicode_escape")
+def workspaces(build: Path, note: Note) -> Iterator[Workspace]:
+    """The workspaces of all matrix files of a tree."""
+    return (Workspace(path, note) for path in sorted(build.glob("workspace-*")) if path.suffix not in {"-wal", "-shm"})
+
+
+def _encode(name: str, entry: Entry) -> bytes:
+    row = [FORMAT, entry.key, entry.out, entry.outputs, entry.seconds, entry.peak, entry.forgotten, entry.ignored]
+    body = canonical(row)
+    return _checksum(name, body) + body
+
+
+def _decode(name: str, data: bytes) -> Entry | None:
+    try:
+        if data[:4] != _checksum(name, data[4:]):
+            return None
+        form, key, out, outputs, *rest = json.loads(data[4:])
+        if form != FORMAT:
+            return None
+        return Entry(key, out, {path: Output(*output) for path, output in outputs.items()}, *rest)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _checksum(name: str, body: bytes) -> bytes:
+    return zlib.crc32(body, zlib.crc32(name.encode("utf-8", "surrogatepass"))).to_bytes(4, "little")

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from pipeline.action import Json
-from pipeline.engine.usage import charge
 from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
+from pipeline.worker.usage import charge
 
 from . import server as forkserver
 from .errors import describe

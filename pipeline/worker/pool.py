@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.action import Worker
-from pipeline.engine.executor import LOGS
+from pipeline.action import LOGS, Worker
 
 if TYPE_CHECKING:
     from pipeline.toolchains.environment import Environment

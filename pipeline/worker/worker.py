@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.action import Json, Stage
-from pipeline.engine.usage import Usage as Usage
-from pipeline.engine.usage import measure as measure
 from pipeline.errors import CompilerCrash, StepError, StoreError
+from pipeline.worker.usage import Usage as Usage
+from pipeline.worker.usage import measure as measure
 
 from .client import Server, Stages, request
 from .errors import rebuild

@@ -16,7 +16,7 @@ from projects import DODO, Project
 
 from pipeline.binary.objects import read_object
 from pipeline.doit_plugin.options import OPTIONS
-from pipeline.project import Session
+from pipeline.doit_plugin.session import Session
 
 ENVIRONMENT, CHECKOUT = os.environ.get("MLC_TEST_ENVIRONMENT"), os.environ.get("MLC_LLM_SOURCE_DIR")
 

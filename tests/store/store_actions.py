@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 
-from pipeline.store.action_cache import ActionResult, key_of
+from pipeline.store.action_result import ActionResult, key_of
 
 BIG = bytes(range(256)) * 5000  # 1.28 MB: beyond what is copied
 MIDDLE = bytes(range(256)) * 300  # 77 kB: a blob, remembered by its state

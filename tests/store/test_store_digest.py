@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.store import stat_cache as module
-from pipeline.store.action_cache import key_of
+from pipeline.store.action_result import key_of
 from pipeline.store.stat_cache import StatCache, canonical, stamp
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from pipeline.store.tempfiles import STALE
 from store_actions import MIDDLE, SOME, finish
 
 from pipeline.errors import StoreError
 from pipeline.store.gc import collect, stats, verify
 from pipeline.store.store import Store
-from pipeline.store.tempfiles import STALE
 
 NOW = time.time()
 DAY = 86_400.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.store.action_cache import Output
+from pipeline.store.action_result import Output
 from pipeline.store.workspace import COMPACT, Entry, Workspace
 
 ENTRY = Entry(key="a" * 64, out="build/compile/x", outputs={"x.o": Output("b" * 64, 5, 0o644)}, seconds=1.5, peak=7)

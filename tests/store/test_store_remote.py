@@ -15,8 +15,7 @@ from nginx_server import BEARER_ONLY, Nginx
 from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.action_cache import ActionResult, decode, encode
-from pipeline.store.action_result import pack, unpack
+from pipeline.store.action_result import ActionResult, decode, encode, pack, unpack
 from pipeline.store.remote import Remote
 from pipeline.store.store import Store
 

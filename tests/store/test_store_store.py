@@ -13,7 +13,7 @@ import pytest
 from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.action_cache import ActionResult, key_of
+from pipeline.store.action_result import ActionResult, key_of
 from pipeline.store.os_errors import BlobMissing
 from pipeline.store.outputs import Scratch
 from pipeline.store.stat_cache import StatCache

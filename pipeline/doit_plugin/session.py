@@ -1,0 +1,260 @@
+"""One doit process over one project: the engine put together, a run begun and ended, the no-op stamp written.
+
+Opened once, by the first of doit's tasks, its database, the reporter or a command that asks for `current()`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.action import Action
+from pipeline.engine.cleaning import prune
+from pipeline.engine.code import code_digest, folder
+from pipeline.engine.engine import Engine
+from pipeline.engine.executor import Executor, Tools
+from pipeline.engine.inputs import Inputs
+from pipeline.engine.memory import Admission, available
+from pipeline.engine.options import Options
+from pipeline.engine.tools import Finder
+from pipeline.errors import MatrixError
+from pipeline.files import State, look, sweep
+from pipeline.project import Planner, Project
+from pipeline.store.action_result import LINK
+from pipeline.store.locks import TreeLock
+from pipeline.store.remote import Remote
+from pipeline.store.stat_cache import StatCache
+from pipeline.store.store import Store
+from pipeline.store.workspace import Workspace
+from pipeline.worker.pool import ToolchainWorkers
+
+from . import noop
+from .options import options
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+CHECKOUT = "checkout:"
+"""Before the name of sources that are built (see `engine.native_tools`)."""
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """A project with everything that builds it.
+
+    Args:
+        targets: the matrix file.
+        options: what the command line asked for.
+        planner: see `Planner`.
+
+    Attributes:
+        running: whether tasks are run, and not just asked about.
+        worker: the worker of a toolchain by its name.
+    """
+
+    def __init__(self, targets: Path, options: Options, planner: Planner = Project.plan) -> None:
+        """Plan; nothing is built, locked or written yet.
+
+        Raises:
+            SlipwayError: the matrix, its lock file or the store cannot be used.
+        """
+        self.project = project = Project(targets, self.note)
+        self.targets = targets
+        self.root = targets.parent
+        self.running = False
+        self._options = options
+        self._planner = planner
+        self._notes: list[str] = []
+        self._show: Callable[[str], None] | None = None
+        build = self.root / "build"
+        self.finder = Finder(build / "tools.json", project.environment, project.checkout)
+        self._stat_cache = StatCache(build / "stat-cache")
+        self._workspace = Workspace(build / f"workspace-{targets.name}", self.note)
+        self._lock = TreeLock(build / "lock", say=self.note)
+        remote = Remote.from_environment(self.note)
+        self._store = Store(os.environ.get("SLIPWAY_STORE") or build / "store", remote, note=self.note)
+        self.worker = ToolchainWorkers(project.root, project.environment, self.note)
+        self._states = _states([str(targets), str(project.lock_path)])
+        actions = self._plan()
+        self._states |= _states(_code_files(planner, {_package(action) for action in actions.values()}))
+        self._tools = Tools(self.finder.find)
+        self.engine = Engine(
+            project.root,
+            inputs=Inputs(
+                project.root,
+                actions,
+                workspace=self._workspace,
+                stat_cache=self._stat_cache,
+                tools=self._tools,
+                code=code_digest,
+            ),
+            store=self._store,
+            workspace=self._workspace,
+            stat_cache=self._stat_cache,
+            executor=Executor(project.root, self._tools, self.worker, Admission(available()), strict=options.strict),
+            pin=lambda action, lock: self.note(project.pin(action, lock)),
+            options=options,
+        )
+
+    def note(self, text: str) -> None:
+        """Something worth a line: kept until a run or a command is there to show it."""
+        if self._show is None:
+            self._notes.append(text)
+        else:
+            self._show(text)
+
+    def show_notes(self, show: Callable[[str], None]) -> None:
+        """Have notes shown from now on, those kept so far first."""
+        self._show = show
+        for text in self._notes:
+            show(text)
+
+    def begin(self, note: Callable[[str], None]) -> None:
+        """A run starts: wait for the tree, clear what killed runs left, take away what the matrix no longer has.
+
+        Raises:
+            StoreError: another doit builds here and we are not to wait.
+        """
+        self.running = True
+        self.show_notes(note)
+        self._lock.acquire()
+        self._workspace.refresh()  # another doit may have ended between our look at the tree and our lock
+        self._plan_again()
+        self.engine.reconsider()
+        noop.drop(str(self.targets))
+        self.engine.executor.clear()
+        sweep(str(self.root / "build"), self._store.blobs.part)
+        self._begun = time.time_ns()
+        self._states |= _states(self.engine.inputs.all_files())
+        for name, removed in prune(self.engine):
+            note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
+
+    def end(self, *, all_fresh: bool, said: str, interrupted: bool = False) -> None:
+        """A run ended. When every task of the matrix is up to date, the next plain `doit` may stop at the stamp.
+
+        An interrupted process is about to die with threads in the middle of actions: uploads are not waited for, and
+        the kernel releases the locks.
+        """
+        self.worker.close()
+        if interrupted:
+            self._stat_cache.save()
+            return
+        self._workspace.close()
+        if all_fresh and not self._options.are_special:
+            self._stamp(said)
+        self._stat_cache.save()
+        self._store.close()
+        self._lock.release()
+
+    def _plan(self) -> dict[str, Action[Any]]:
+        return {action.name: action for action in self._planner(self.project)}
+
+    def _plan_again(self) -> None:
+        """Take over what another doit has pinned since we planned: the same actions, of which some know more now."""
+        lock = str(self.project.lock_path)
+        if look(lock) == self._states[lock]:
+            return
+        self._states |= _states([lock])
+        self.project.forget()
+        planned = self._plan()
+        if planned.keys() == self.engine.actions.keys():
+            self.engine.inputs.replan(planned)
+
+    def _stamp(self, said: str) -> None:
+        """Write the no-op stamp, if what it would say is certain.
+
+        A file that changed while we ran, or so shortly before that the clock could not tell, is in no stamp: then the
+        next run looks at contents. The workspace file is in it, where `doit forget` says what it has to say.
+        """
+        states = {path: look(path) for path in self._workspace.files}
+        looked = self._states | self.project.states
+        if not self._watch_tools(looked):
+            return
+        for path, before in looked.items():
+            if look(path) != before or noop.is_recent(before, self._begun):
+                log.debug("no stamp: %s changed while the run went on", path)
+                return
+            states[path] = before
+        for path, output in self.engine.outputs():
+            state = look(path)
+            if output.mode != LINK and self._stat_cache.known(path, state) != output.sha256:
+                # A further hard link to a blob changes the ctime of all of them: compare once more.
+                entry_ok = not self.engine.store.is_damaged(path, output, self._stat_cache)
+                state = look(path)
+                if not entry_ok or self._stat_cache.known(path, state) != output.sha256:
+                    log.debug("no stamp: %s changed just now", path)
+                    return
+            states[path] = state
+        noop.save(str(self.targets), said, states)
+
+    def _watch_tools(self, states: dict[str, State]) -> bool:
+        """Look at the files that decide what the tools are; say whether checkouts still are what was found.
+
+        Programs hardly change while we run, but a checkout that is built may have been edited since its digest was
+        taken. Hence files first, then the digest again: a later edit changes a state, an earlier one the digest.
+        """
+        for name in sorted({tool for action in self.engine.actions.values() for tool in action.tools}):
+            for path in map(str, self.finder.watch_paths(name)):
+                states.setdefault(path, look(path))
+        checkouts = {name: tool for name, tool in self._tools.found.items() if name.startswith(CHECKOUT)}
+        return all(self.finder.find(name) == tool for name, tool in checkouts.items())
+
+
+def _package(action: Action[Any]) -> str:
+    return action.module.rpartition(".")[0]
+
+
+def _code_files(planner: Planner, packages: Iterable[str]) -> Iterator[str]:
+    """Our own code, the dodo.py, doit's configuration, and the code of a project with a graph of its own.
+
+    A file more in a folder is no change: one that is there would have to name it.
+    """
+    yield from (str(Path(name).absolute()) for name in ("dodo.py", "doit.cfg", "pyproject.toml"))
+    if file := getattr(sys.modules.get(planner.__module__), "__file__", None):
+        yield file
+    for home in {PACKAGE, *(folder(package) or PACKAGE for package in packages)}:
+        for inner, folders, files in os.walk(home, followlinks=True):  # templates are behind a link in a checkout
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            yield from (f"{inner}/{name}" for name in files)
+
+
+def _states(paths: Iterable[str]) -> dict[str, State]:
+    return {path: look(path) for path in paths}
+
+
+_current: Session | None = None
+
+
+def current() -> Session:
+    """The session of this process, opened on first use.
+
+    Raises:
+        SlipwayError: the matrix, its lock file or the store cannot be used.
+    """
+    return _current or use(Project.plan)
+
+
+def use(planner: Planner) -> Session:
+    """Open the session of this process; a dodo.py with a graph of its own calls it with its own planner.
+
+    Raises:
+        SlipwayError: see `current`.
+    """
+    global _current  # noqa: PLW0603 - doit's database, reporter and tasks have no other way to meet
+    _check_names(sys.argv[1:])
+    _current = Session(Path(noop.targets_path(sys.argv[1:])), options(), planner)
+    return _current
+
+
+def _check_names(arguments: Iterable[str]) -> None:
+    """Refuse `targtes=other.yaml`, which doit would take for a setting of the project's own tasks."""
+    names = {word.partition("=")[0] for word in arguments if "=" in word and not word.startswith("-")} - {"targets"}
+    for name in names:
+        if difflib.get_close_matches("targets", [name], cutoff=0.75):
+            raise MatrixError(f"there is no setting `{name}=`", hint="did you mean targets=PATH?")

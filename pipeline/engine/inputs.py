@@ -1,0 +1,148 @@
+"""What an action reads (files, outputs of its upstream, tools): digests for the key, paths for the step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.action import Action, Upstream
+from pipeline.errors import StepError
+from pipeline.files import State, look
+from pipeline.store.stat_cache import StatCache
+from pipeline.store.workspace import Workspace
+
+from . import keys
+from .executor import ResolvedInputs, Tools
+from .imports import recipe_files
+
+
+class Inputs:
+    """The inputs of the actions of one tree.
+
+    Args:
+        root: the tree, absolute; relative paths of inputs begin there.
+        actions: by name.
+        workspace: what the tree holds.
+        stat_cache: digests of files that were read before.
+        tools: programs by name.
+        code: digest of all the code that can change what a module's `run` does.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        actions: Mapping[str, Action[Any]],
+        *,
+        workspace: Workspace,
+        stat_cache: StatCache,
+        tools: Tools,
+        code: Callable[[str], str],
+    ) -> None:
+        self.actions = actions
+        self._base = str(root)
+        self._workspace = workspace
+        self._stat_cache = stat_cache
+        self._tools = tools
+        self._code = code
+        self._made: dict[str, Mapping[str, str]] = {}
+
+    def replan(self, actions: Mapping[str, Action[Any]]) -> None:
+        """Take over a new plan of the same actions."""
+        self.actions = actions
+
+    def note_outputs(self, name: str, digests: Mapping[str, str] | None) -> None:
+        """Remember the digests of an action's outputs; None reads them from the workspace again."""
+        if digests is None:
+            self._made.pop(name, None)
+        else:
+            self._made[name] = digests
+
+    def forget_outputs(self) -> None:
+        """Read all digests from the workspace again: another process may have changed it."""
+        self._made.clear()
+
+    def key_fields(self, action: Action[Any]) -> dict[str, Any]:
+        """Today's key document of an action whose upstream is in place.
+
+        Raises:
+            SlipwayError: an input cannot be read.
+        """
+        return self.document(action, {role: self.upstream(edge) for role, edge in action.upstream.items()})
+
+    def document(self, action: Action[Any], upstream: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """The key document of an action, given what it would read of its upstream: role -> {relative path: digest}.
+
+        Raises:
+            SlipwayError: an input cannot be read.
+        """
+        return keys.document(
+            action,
+            code=self._code(action.module),
+            files=self.files(action),
+            upstream=upstream,
+            tools={name: tool.version if (tool := self._tools[name]) else None for name in action.tools},
+        )
+
+    def files(self, action: Action[Any]) -> dict[str, str]:
+        """Role -> digest of the files and directories that nobody builds."""
+        return {role: self._digest(self.at(path)) for role, path in action.files.items()}
+
+    def upstream(self, edge: Upstream) -> dict[str, str]:
+        """Relative path -> digest of the outputs that an edge reads.
+
+        Raises:
+            StepError: they have not been built.
+        """
+        made = self._made.get(edge.action)
+        if made is None:
+            entry = self._workspace.get(edge.action)
+            if entry is None:
+                raise StepError(f"{edge.action} has not been built", hint=f"run: doit {edge.action}")
+            made = self._made[edge.action] = {path: output.sha256 for path, output in entry.outputs.items()}
+        return keys.read_by(edge, made)
+
+    def states(self, action: Action[Any]) -> list[State]:
+        """What changes when an input is written, even if it is put back afterwards: the step may have read either."""
+        return [look(file) for path in action.files.values() for file in self.behind(path)]
+
+    def behind(self, path: str) -> Iterator[str]:
+        """The files an input consists of: itself, what a recipe imports, what is in a directory."""
+        full = self.at(path)
+        yield full
+        if full.endswith(".py"):
+            yield from map(str, recipe_files(Path(full)))
+        elif Path(full).is_dir():
+            yield from map(str, Path(full).rglob("*"))
+
+    def all_files(self) -> Iterator[str]:
+        """Every file that actions read and none makes; a directory comes with all that is in it."""
+        for action in self.actions.values():
+            for path in action.files.values():
+                yield from self.behind(path)
+
+    def resolve(self, action: Action[Any]) -> ResolvedInputs:
+        """Paths for the step. Of a narrowed edge, or a directory of several actions, it sees just the edge's files."""
+        paths = {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
+        shown = {}
+        for role, edge in action.upstream.items():
+            other = self.actions[edge.action]
+            paths[role] = Path(self._base, other.out)
+            if edge.only or other.shares_out:
+                shown[role] = self.upstream(edge)
+        return ResolvedInputs(paths, shown)
+
+    def at(self, path: str) -> str:
+        """The absolute path of an input."""
+        return path if path.startswith("/") else f"{self._base}/{path}"
+
+    def _digest(self, path: str) -> str:
+        """The digest of a file or directory; of a recipe with all the files beside it that it imports."""
+        if not path.endswith(".py"):
+            return self._stat_cache.digest(path)
+        files = recipe_files(Path(path))
+        if len(files) == 1:
+            return self._stat_cache.digest(path)
+        folder = Path(path).parent
+        return keys.digest({os.path.relpath(file, folder): self._stat_cache.digest(file) for file in files})
