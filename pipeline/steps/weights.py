@@ -12,7 +12,7 @@ from pipeline.weights.fetch import fetch, kind_of
 
 
 def run(job: Job[Any]) -> dict[str, Json]:
-    """Fill `job.out` with the weights of one model.
+    """Have the weights of one model as outputs.
 
     Parameters: `{"model", "source", "lock": entry of slipway.lock or null}`; input `path` for a source of that kind.
 
@@ -31,7 +31,7 @@ def run(job: Job[Any]) -> dict[str, Json]:
     def report(done: float, total: float | None) -> None:
         job.services.progress(done, total, "bytes")
 
-    entry = fetch(
+    fetched = fetch(
         job.params["model"],
         source,
         locked=job.params.get("lock"),
@@ -40,6 +40,9 @@ def run(job: Job[Any]) -> dict[str, Json]:
         log=job.log,
         progress=report,
     )
+    entry = fetched.entry
+    for path, file in fetched.files.items():
+        job.adopt(path, file, entry.files[path])
     size = sum(digest.size for digest in entry.files.values())
     report(size, size)
     kind = kind_of(source)

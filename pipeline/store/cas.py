@@ -17,13 +17,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from pipeline.errors import StoreError
 from pipeline.files import (
     RACY_NS,
+    Digest,
+    copy_hashed,
     finish,
+    hard_link,
     read_file,
+    reflink,
     rename,
     sha256_bytes,
     sha256_path,
@@ -39,13 +43,6 @@ from .stat_cache import StatCache
 HASHED_BYTES = 1 << 16
 COPIED_BYTES = 1 << 20
 EMPTY = sha256_bytes(b"")
-
-
-class Digest(NamedTuple):
-    """Name and size of a blob."""
-
-    sha256: str
-    size: int
 
 
 class Cas:
@@ -101,6 +98,35 @@ class Cas:
         except OSError as error:
             raise store_error(error, "store an output", error.filename or name) from error
 
+    def link(self, path: StrPath, digest: Digest) -> None:
+        """Take in a file of which the digest is known: it is not read, and stays where it is.
+
+        The blob shares its blocks (a reflink, else a hard link), so that weights lie on the disk once. Where the blob
+        is there already, the file is not even looked at.
+
+        Raises:
+            StoreError: it is not a regular file of that size, or the store cannot be written.
+        """
+        if self.check(*digest):
+            return
+        name, temporary = os.fspath(path), self.temporary()
+        try:
+            found = os.lstat(name)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != digest.size:
+                raise StoreError("changed while it was being stored", where=name, hint="run doit again")
+            Path(self.part).mkdir(parents=True, exist_ok=True)
+            ours = found.st_uid == os.geteuid()  # else its mode is not ours to change
+            if not reflink(name, temporary) and not (ours and hard_link(name, temporary)):
+                with Path(name).open("rb") as old, Path(temporary).open("xb") as new:
+                    if copy_hashed(old, new) != digest:
+                        raise StoreError("changed while it was being stored", where=name, hint="run doit again")
+            self._publish(temporary, digest)
+        except OSError as error:
+            raise store_error(error, "store an output", error.filename or name) from error
+        finally:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+
     def put_bytes(self, data: bytes) -> Digest:
         """Take in a blob from memory.
 
@@ -128,11 +154,15 @@ class Cas:
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Whether a blob (of that size) seems to be there; `check` knows for sure."""
+        found = self.size(sha256)
+        return found >= 0 and (size is None or found == size)
+
+    def size(self, sha256: str) -> int:
+        """Bytes of a blob; -1 when it is not there."""
         try:
-            found = os.stat(self.path(sha256)).st_size  # noqa: PTH116 - for every blob of a plan
+            return os.stat(self.path(sha256)).st_size  # noqa: PTH116 - for every blob of a plan
         except OSError:
-            return False
-        return size is None or found == size
+            return -1
 
     def check(self, sha256: str, size: int | None = None) -> bool:
         """Whether a blob is there and is what its name says. A damaged one is reported and removed.
@@ -294,7 +324,9 @@ class Cas:
         """Give a finished file its name."""
         try:
             if state_of(os.stat(temporary))[0] != digest.size:  # noqa: PTH116
-                raise StoreError("changed while it was being stored", where=temporary, hint="run doit again")
+                raise StoreError(  # noqa: TRY301
+                    "changed while it was being stored", where=temporary, hint="run doit again"
+                )
             finish(temporary, 0o444)
             target = self.path(digest.sha256)
             rename(temporary, target)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.weights.files import unsafe_path
 
 from pipeline.errors import DownloadError
 from pipeline.weights import safe_extract
-from pipeline.weights.files import unsafe_path
 from pipeline.weights.safe_extract import extract
 
 Member = tuple[str, bytes, str]

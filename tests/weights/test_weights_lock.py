@@ -12,11 +12,11 @@ import pytest
 from fetching import Fetcher
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline.weights.resolve import resolve_missing
 
 from pipeline.errors import DownloadError, MatrixError, Position, StoreError
 from pipeline.plan.lockfile import Lock, read_lock, render, write_lock_entry
 from pipeline.weights.entry import identity
-from pipeline.weights.resolve import resolve_missing
 
 SOURCE = {"package": "p", "version": "1.0"}
 ENTRY = {"source": SOURCE, "resolved": "1.0", "files": {"a/w.bin": {"size": 3, "sha256": "0" * 64}}}
