@@ -319,6 +319,8 @@ class Cas:
             rename(name, temporary)
         except OSError:
             share(name, temporary, 0o444, link=False)
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
 
     def _publish(self, temporary: str, digest: Digest) -> Digest:
         """Give a finished file its name."""
