@@ -56,6 +56,7 @@ class Action(Generic[P]):
         where: the place in targets.yaml that asked for it; not in the key.
         link_outputs: its outputs are large and only read: put into the tree as links to their blobs; not in the key.
         shares_out: other actions write to `out` as well: all of a product's do; not in the key.
+        proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
     """
 
     step: str
@@ -72,6 +73,7 @@ class Action(Generic[P]):
     where: Position | None = None
     link_outputs: bool = False
     shares_out: bool = False
+    proven_by: str = ""
 
     @property
     def module(self) -> str:

@@ -99,6 +99,7 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
             files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
             upstream={**archives, **framework},
             shares_out=True,
+            proven_by=f"verify:{product.name}",
             outputs=("link.json",),
             doc=f"what an app needs to link {product.name}",
             where=product.where,
@@ -112,6 +113,7 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
                 params=xcframework.Params(product.name, matrix.name, backends),
                 upstream=archives,
                 shares_out=True,
+                proven_by=f"verify:{product.name}",
                 doc=f"{product.name}.xcframework and its zip",
                 where=product.where,
             )
