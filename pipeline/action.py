@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import Position
-from .files import Digest
+from .files import Digest, digest_path
 
 Json = Any
 """What `json` can carry: None, bool, int, float, str, list, dict with str keys."""
@@ -56,6 +56,8 @@ class Action(Generic[P]):
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
         link_outputs: its outputs are large and only read: put into the tree as links to their blobs; not in the key.
+        shares_out: other actions write to `out` as well: all of a product's do; not in the key.
+        proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
     """
 
     step: str
@@ -71,11 +73,8 @@ class Action(Generic[P]):
     doc: str = ""
     where: Position | None = None
     link_outputs: bool = False
-
-    @property
-    def shares_out(self) -> bool:
-        """Whether other actions put files into the same directory: all of a product's do."""
-        return self.out.startswith("dist")
+    shares_out: bool = False
+    proven_by: str = ""
 
     @property
     def module(self) -> str:
@@ -133,9 +132,6 @@ class Worker(Protocol):
                 StepError with the exception's name and text, the traceback being in the log.
         """
 
-
-READS = " reads "
-"""Between the role of a file of somebody's and the path of another that its function reads, in the role of that one."""
 
 LOGS = "build/log"
 """Directory, relative to the root, of what the tools of actions and toolchains print."""
@@ -202,6 +198,17 @@ class Job(Generic[P]):
         file = self.out / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def digest_of(self, role: str, path: str) -> Digest:
+        """The digest of a file of an input directory: from the key, which has it; else the file is read.
+
+        Args:
+            role: of the input.
+            path: relative to its directory.
+        """
+        file = self.inputs[role] / path
+        sha256 = self.digests.get(role, {}).get(path)
+        return digest_path(file) if sha256 is None else Digest(sha256, file.stat().st_size)
 
     def adopt(self, path: str, file: Path, digest: Digest) -> None:
         """Make an output of a file whose digest is known: it is not read again.

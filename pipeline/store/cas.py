@@ -86,6 +86,8 @@ class Cas:
                 raise StoreError(
                     "is not a regular file, so it cannot be an output", where=name, hint="write a file in its place"
                 )
+            if known is not None and found.st_size != known.size:
+                raise StoreError("is not what its step said of it", where=name, hint="run doit again")
             digest = known or Digest(self._hash(name), found.st_size)
             if digest.size > COPIED_BYTES and self.check(*digest):  # the links to it stay
                 return digest
@@ -325,10 +327,6 @@ class Cas:
     def _publish(self, temporary: str, digest: Digest) -> Digest:
         """Give a finished file its name."""
         try:
-            if state_of(os.stat(temporary))[0] != digest.size:  # noqa: PTH116
-                raise StoreError(  # noqa: TRY301
-                    "changed while it was being stored", where=temporary, hint="run doit again"
-                )
             finish(temporary, 0o444)
             target = self.path(digest.sha256)
             rename(temporary, target)

@@ -208,7 +208,8 @@ class Workspace:
 
 def workspaces(build: Path, note: Note) -> Iterator[Workspace]:
     """The workspaces of all matrix files of a tree."""
-    return (Workspace(path, note) for path in sorted(build.glob("workspace-*")) if not path.name.endswith(("-wal", "-shm")))
+    tables = (path for path in sorted(build.glob("workspace-*")) if not path.name.endswith(("-wal", "-shm")))
+    return (Workspace(path, note) for path in tables)
 
 
 def _encode(name: str, entry: Entry) -> bytes:
