@@ -132,7 +132,7 @@ def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
         def worker(fresh: bool) -> Worker:
             return session.worker(name, fresh=fresh)
 
-        return _probed(worker, name, Path(folder) / "log", mlc=bool(action.params.get("mlc")))
+        return _probed(worker, name, Path(folder) / "log", mlc=action.params.mlc)
 
 
 def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Mapping[str, Json]:
