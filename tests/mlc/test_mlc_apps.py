@@ -17,7 +17,10 @@ RECORDS = "dist/apple/bundle/mlc-app-config.json"
 APP = """\
 {
     "model_list": [
-        {"model_id": "theirs", "model_lib":   "theirs_x"},
+        {
+            "model_id": "theirs",
+            "model_lib": "theirs_x"
+        },
         {
             "model_lib": "llama_q0f32_of_last_week",
             "model_id": "small-q0f32",
@@ -121,7 +124,7 @@ def test_records_that_are_not_of_today_are_not_given_to_an_app(mlc_built):
         ([], "", "takes one APP_FILE, not 0"),
         (["nowhere.json"], "", "nowhere.json: cannot be read: No such file"),
         (["app.json", "--product", "web"], "", "no product 'web' with records\n  hint: name one of: apple"),
-        (["app.json"], '{"model_list": [\n  1\n  2]}', "app.json:3:3: is no JSON"),
+        (["app.json"], '{"model_list": [\n  1\n  2]}', "app.json:3:3: is not JSON"),
         (["app.json"], '{"models": []}', "app.json: has no `model_list`"),
     ],
 )
