@@ -48,9 +48,12 @@ class MergeAppConfig(ProjectCommand):
                 f"merge-app-config takes one APP_FILE, not {len(args)}", hint="name the app's mlc-app-config.json"
             )
         path = Path(args[0])
+        actions = _known(session, params["product"])
+        if not params["product"] and path.is_file():
+            actions = _fitting(actions, read_list(read_text(path)[1], args[0]).kinds)
+        records = records_of(session, actions)
         mark, text = read_text(path)
-        kinds = read_list(text, args[0]).kinds if not params["product"] else frozenset()
-        merged = merge(text, records_of(session, params["product"], kinds), args[0])
+        merged = merge(text, records, args[0])
         dry = bool(params["dry_run"])
         if merged.changes and not dry:
             replace(path, mark + merged.text.encode())
@@ -62,15 +65,15 @@ class MergeAppConfig(ProjectCommand):
         return 1 if merged.changes and dry else 0
 
 
-def records_of(session: Session, product: str, kinds: frozenset[Kind]) -> list[Record]:
-    """The records of the product, or where none is named, of all those for the kind of app that the list is for.
+def records_of(session: Session, actions: Sequence[Action[Any]]) -> list[Record]:
+    """The records that some actions wrote.
 
     Raises:
-        SlipwayError: there are none, they are not built, or two products have different ones for a model.
+        SlipwayError: they are not built, or two products have different ones for a model.
     """
     records: dict[str, Record] = {}
     owners: dict[str, str] = {}
-    for action in _chosen(session, product, kinds):
+    for action in actions:
         if not session.engine.status(action.name).fresh:
             raise SlipwayError(
                 f"the records of {action.subject} are not up to date", hint=f"build them first: doit {action.name}"
@@ -87,21 +90,25 @@ def records_of(session: Session, product: str, kinds: frozenset[Kind]) -> list[R
     return list(records.values())
 
 
-def _chosen(session: Session, product: str, kinds: frozenset[Kind]) -> list[Action[Any]]:
+def _known(session: Session, product: str) -> list[Action[Any]]:
+    """The actions that write records: that of a product, or where none is named, all."""
     every = [action for action in session.engine.actions.values() if action.step == "app_config"]
-    web = [action for action in every if action.params["kind"] == "web"]
-    native = [action for action in every if action not in web]
-    fitting = (web if kinds == {"web"} else native) or every
-    chosen = [action for action in every if action.subject == product] if product else fitting
-    if chosen:
+    if chosen := [action for action in every if product in {"", action.subject}]:
         return chosen
-    known = ", ".join(action.subject for action in every)
-    if product and every:
+    if every:
+        known = ", ".join(action.subject for action in every)
         raise SlipwayError(f"there is no product {product!r} with records", hint=f"name one of: {known}")
     raise SlipwayError(
         f"no product of {session.targets.name} has records for apps",
         hint="they are written for models of compiler mlc, and for prebuilt ones with a `model_id`",
     )
+
+
+def _fitting(actions: list[Action[Any]], kinds: frozenset[Kind]) -> list[Action[Any]]:
+    """Those for the kind of app that a list is for; native ones where it does not tell."""
+    web = [action for action in actions if action.params["kind"] == "web"]
+    native = [action for action in actions if action not in web]
+    return (web if kinds == {"web"} else native) or actions
 
 
 def read_text(path: Path) -> tuple[bytes, str]:

@@ -34,20 +34,29 @@ def read(path: Path, limit: int = LARGEST_BYTES, error: type[SlipwayError] = For
     Raises:
         SlipwayError: it cannot be read, is a device or a pipe, or is larger than `limit`.
     """
+    data = head(path, limit + 1, error)
+    if len(data) > limit:
+        raise error(f"is larger than {limit >> 20} MiB", where=path, hint="check that it is the right file")
+    return data
+
+
+def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> bytes:
+    """The first bytes of a regular file.
+
+    Raises:
+        SlipwayError: it cannot be read, or is a device or a pipe.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise error("is not a regular file", where=path, hint="give the path of a file")
-            data = file.read(limit + 1)
+            return file.read(count)
     except IsADirectoryError as bad:
         raise error("is a folder", where=path, hint="give the path of a file") from bad
     except (OSError, ValueError) as bad:  # ValueError: a null byte in the path
         what = bad.strerror if isinstance(bad, OSError) else str(bad)
         raise error(f"cannot be read: {what}", where=path, hint="check the path") from bad
-    if len(data) > limit:
-        raise error(f"is larger than {limit >> 20} MiB", where=path, hint="check that it is the right file")
-    return data
 
 
 def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> Any:
