@@ -55,6 +55,8 @@ class Action(Generic[P]):
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
         link_outputs: its outputs are large and only read: put into the tree as links to their blobs; not in the key.
+        shares_out: other actions write to `out` as well: all of a product's do; not in the key.
+        proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
     """
 
     step: str
@@ -70,11 +72,8 @@ class Action(Generic[P]):
     doc: str = ""
     where: Position | None = None
     link_outputs: bool = False
-
-    @property
-    def shares_out(self) -> bool:
-        """Whether other actions put files into the same directory: all of a product's do."""
-        return self.out.startswith("dist")
+    shares_out: bool = False
+    proven_by: str = ""
 
     @property
     def module(self) -> str:
@@ -132,9 +131,6 @@ class Worker(Protocol):
                 StepError with the exception's name and text, the traceback being in the log.
         """
 
-
-READS = " reads "
-"""Between the role of a file of somebody's and the path of another that its function reads, in the role of that one."""
 
 LOGS = "build/log"
 """Directory, relative to the root, of what the tools of actions and toolchains print."""

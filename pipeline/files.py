@@ -307,3 +307,8 @@ def _hard_link(source: str, target: str) -> bool:
             return False
         raise
     return True
+
+
+def files_below(folder: Path) -> list[tuple[str, Path]]:
+    """`(relative path with forward slashes, path)` of every file, sorted. Links to files count as files."""
+    return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())

@@ -1,19 +1,95 @@
-"""What Apple calls things: which SDK builds for a platform, and how the Metal compiler is told a system and a version.
+"""One table of what systems and processors are called: by us, by object files, linkers, SDKs and package managers.
 
-The steps that run Xcode's tools ask here, and so does the plan, which names those tools. Facts only: nothing is run.
+Whatever reads or writes such a name asks here. Facts only: nothing is run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-SDKS: Mapping[str, str] = {
-    "ios": "iphoneos",
-    "ios-simulator": "iphonesimulator",
-    "maccatalyst": "macosx",
-    "macos": "macosx",
+Platform = Literal["ios", "ios-simulator", "maccatalyst", "macos", "linux", "android", "wasm"]
+"""Where a backend's objects run. The Apple ones are what LC_BUILD_VERSION distinguishes."""
+
+ObjectFormat = Literal["macho", "elf", "wasm"]
+"""The object file format that a platform's triples yield."""
+
+FORMATS: Mapping[str, ObjectFormat] = {
+    "ios": "macho",
+    "ios-simulator": "macho",
+    "maccatalyst": "macho",
+    "macos": "macho",
+    "linux": "elf",
+    "android": "elf",
+    "wasm": "wasm",
 }
-"""Our platform -> the SDK that builds for it. Catalyst's is the Mac's."""
+
+PRODUCT_PLATFORMS: Mapping[str, frozenset[str]] = {
+    "xcframework": frozenset({"ios", "ios-simulator", "maccatalyst", "macos"}),
+    "android": frozenset({"android"}),
+    "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
+    "web": frozenset({"wasm"}),
+}
+"""What each kind of product can hold."""
+
+_SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "wasm": "wasm32"}
+"""Other names of an architecture -> ours: Mach-O and Apple say arm64 where ELF and LLVM say aarch64."""
+
+
+def architecture(name: str) -> str:
+    """Our spelling of an architecture: `arm64`, `x86_64`, `armv7`, `i686`, `wasm32`."""
+    return _SPELLINGS.get(name.lower(), name.lower())
+
+
+LLVM_ARCHITECTURES: Mapping[str, str] = {"arm64": "aarch64"}
+"""Ours -> the first word of LLVM's and Rust's triples, where it is another."""
+
+ANDROID_ABIS: Mapping[str, str] = {"arm64": "arm64-v8a", "x86_64": "x86_64", "armv7": "armeabi-v7a", "i686": "x86"}
+
+CMAKE_PROCESSORS: Mapping[str, tuple[str, ...]] = {
+    "arm64": ("aarch64", "arm64", "arm64-v8a"),
+    "x86_64": ("x86_64", "amd64", "AMD64"),
+}
+"""Architecture -> what `CMAKE_SYSTEM_PROCESSOR` may be."""
+
+CMAKE_SYSTEMS: Mapping[str, str] = {
+    "linux": "Linux", "android": "Android", "macos": "Darwin", "ios": "iOS", "ios-simulator": "iOS-simulator",
+    "maccatalyst": "Catalyst",
+}  # fmt: skip
+"""Platform -> `CMAKE_SYSTEM_NAME`."""
+
+ELF_EMULATIONS: Mapping[str, str] = {
+    "arm64": "aarch64linux", "x86_64": "elf_x86_64", "armv7": "armelf_linux_eabi", "i686": "elf_i386",
+}  # fmt: skip
+"""Architecture -> what the linker's `-m` calls it. lld 14 does not look into archives to find out."""
+
+
+@dataclass(frozen=True)
+class ApplePlatform:
+    """What Apple calls a platform.
+
+    Attributes:
+        supported: `SupportedPlatform` in an xcframework.
+        variant: `SupportedPlatformVariant`, absent for devices and plain macOS.
+        sdk: the SDK that builds for it. Catalyst's is the Mac's.
+        linker: its name for `ld -platform_version`, where `maccatalyst` would be "malformed platform".
+    """
+
+    supported: str
+    variant: str | None
+    sdk: str
+    linker: str
+
+
+APPLE: Mapping[str, ApplePlatform] = {
+    "ios": ApplePlatform("ios", None, "iphoneos", "ios"),
+    "ios-simulator": ApplePlatform("ios", "simulator", "iphonesimulator", "ios-simulator"),
+    "maccatalyst": ApplePlatform("ios", "maccatalyst", "macosx", "mac-catalyst"),
+    "macos": ApplePlatform("macos", None, "macosx", "macos"),
+}
+
+SDKS: Mapping[str, str] = {name: apple.sdk for name, apple in APPLE.items()}
 
 _FIRST_MACOS_OF_CATALYST = {13: "10.15", 14: "11.0", 15: "12.0", 16: "13.0", 17: "14.0", 18: "15.0"}
 """Major version of iOS that a Catalyst app asks for -> the macOS that has it. From 26 on the numbers are the same."""
@@ -61,3 +137,15 @@ def metal_tool(platform: str) -> str:
 def sdk_tool(platform: str) -> str:
     """The name, in `Action.tools`, of the C and C++ compiler and the SDK for a platform."""
     return f"sdk:{SDKS[platform]}"
+
+
+def version(text: str | None) -> tuple[int, ...]:
+    """A version of a system as numbers, without zeros at the end: `14`, `14.0` and `14.0.0` are equal; None is ().
+
+    Raises:
+        ValueError: it is not numbers with dots between them.
+    """
+    numbers = [int(part) for part in (text or "0").split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

@@ -111,10 +111,11 @@ class Project:
             MatrixError: the lock file cannot be read or written.
         """
         from .plan.lockfile import write_frozen, write_lock_entry  # noqa: PLC0415
+        from .steps import toolchain  # noqa: PLC0415
 
-        if action.step == "toolchain":
+        if isinstance(action.params, toolchain.Params):
             platform = self.environment(action.subject).platform
-            write_frozen(self.lock_path, action.subject, action.params["spec"], platform, lock)
+            write_frozen(self.lock_path, action.subject, action.params.spec, platform, lock)
             what = f"toolchain {action.subject}: its packages are"
         else:
             write_lock_entry(self.lock_path, action.subject, lock)

@@ -44,7 +44,7 @@ def force_load(platform: str | None, archive: str | None, *, macho: bool) -> str
 def whole_model(prefix: str, platform: str | None, archive: str | None, *, macho: bool) -> str:
     """One of the two objects was linked."""
     form: Format = "macho" if macho else "elf"
-    both = " ".join(f"-Wl,-u,{symbol_name(name, form)}" for name in link_flags.kept(prefix))
+    both = " ".join(f"-Wl,-u,{symbol_name(name, form)}" for name in link_flags.required_symbols(prefix))
     return (
         f"an -u, an exported symbol or a keep file that names the blob alone links one object of two: "
         f"{force_load(platform, archive, macho=macho)}; or name a symbol of each: {both}"

@@ -85,7 +85,7 @@ def examine(targets: Path) -> Diagnosis:
             return _without_matrix(Path(folder))
     session = Session(targets, options())
     matrix = session.project.matrix
-    used = sorted(name.partition(":")[2] for name in session.engine.actions if name.startswith("toolchain:"))
+    used = sorted(one.subject for one in session.engine.actions.values() if one.step == "toolchain")
     found = {name: _toolchain(session, name) for name in used}
     findings = look(session.finder.find)
     rust = matrix.runtime is not None and _has_rust(session.root, matrix.runtime.source)

@@ -16,9 +16,12 @@ from pathlib import Path
 from pipeline import process
 from pipeline.action import Json
 from pipeline.binary.ar import Member
+from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import read_tar
+from pipeline.documents.codec import decode
 from pipeline.errors import StepError
+from pipeline.matrix.cells import Backend, ModelRef
 
 from . import metallib, mlc_driver, mlc_metadata, mlc_names, mlc_refusals
 from .mlc_probe import find_program
@@ -43,8 +46,8 @@ def compile_model(
     *,
     kind: str,
     config: str,
-    model: Mapping[str, Json],
-    backend: Mapping[str, Json],
+    model: Json,
+    backend: Json,
     shaders: Mapping[str, Json] | None,
     metal_simdgroup: bool,
     out: str,
@@ -55,8 +58,8 @@ def compile_model(
     Args:
         kind: what mlc_llm is here, `package`, `program` or `path`; see `mlc_probe.describe`.
         config: the file `mlc-chat-config.json`.
-        model: the MODEL of the step's parameters.
-        backend: the BACKEND of the step's parameters.
+        model: JSON of a `ModelRef`.
+        backend: JSON of a `Backend`.
         shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
         log: file that gets what mlc_llm is told and says.
         metal_simdgroup: what the toolchain's probe found.
@@ -71,13 +74,14 @@ def compile_model(
         StepError: mlc_llm refused the model, or what it made is not for this backend.
         ToolMissing: there is no mlc_llm.
     """
+    variant, target = decode(ModelRef, model, "model"), decode(Backend, backend, "backend")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
         output, report = scratch / "model.tar", scratch / "config.json"
-        words = command_line(Path(config), model, backend, output)
+        words = command_line(Path(config), variant, target, output)
         settings = {
-            "target": dict(backend["device"]),
-            "host": backend["triple"],
+            "target": dict(target.device),
+            "host": target.triple,
             "shaders": shaders,
             "metallib": metallib.__file__,
             "metal_simdgroup": metal_simdgroup,
@@ -85,34 +89,34 @@ def compile_model(
         }
         program = _program(kind, settings)
         command = [*program, *words]
-        done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=Path(log))
+        done = process.run(command, cwd=scratch, env=environment(scratch, target), check=False, log=Path(log))
         if done.status != 0 or not output.is_file():
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
         reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    objects = _named(members, str(model["prefix"]))
-    check_objects(objects, backend, kind)
+    objects = _named(members, variant.prefix)
+    check_objects(objects, target, kind)
     for member in objects:
         Path(out, member.name).write_bytes(member.data)
     metadata = mlc_metadata.read(member.data for member in objects)
-    mlc_metadata.write_functions(Path(out), str(model["prefix"]), metadata)
+    mlc_metadata.write_functions(Path(out), variant.prefix, metadata)
     return {
         "bytes": sum(len(member.data) for member in objects),
         "functions": len(mlc_metadata.functions(metadata)),
-        "model_lib": str(model["prefix"]).removesuffix("_"),
-        "mlc_names": _names(reported, model["options"]),
+        "model_lib": variant.prefix.removesuffix("_"),
+        "mlc_names": _names(reported, variant.options),
         "metadata": mlc_metadata.summary(metadata),
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
-        **_kernels(backend, shaders, reported),
-        "schedule": _schedule(kind, backend, metal_simdgroup=metal_simdgroup),
+        **_kernels(target, shaders, reported),
+        "schedule": _schedule(kind, target, metal_simdgroup=metal_simdgroup),
     }
 
 
-def command_line(config: Path, model: Mapping[str, Json], backend: Mapping[str, Json], output: Path) -> list[str]:
+def command_line(config: Path, model: ModelRef, backend: Backend, output: Path) -> list[str]:
     """The words behind `mlc_llm`, for one cell."""
-    options = model["options"]
-    words = ["compile", str(config), "--device", device(backend), "--host", str(backend["triple"])]
-    words += ["--opt", str(options.get("opt", "O2")), "--system-lib-prefix", str(model["prefix"])]
+    options = model.options
+    words = ["compile", str(config), "--device", device(backend), "--host", backend.triple]
+    words += ["--opt", str(options.get("opt", "O2")), "--system-lib-prefix", str(model.prefix)]
     for name in ("quantization", "model_type"):
         if name in options:
             words += [f"--{name.replace('_', '-')}", str(options[name])]
@@ -124,13 +128,13 @@ def command_line(config: Path, model: Mapping[str, Json], backend: Mapping[str, 
     return [*words, "--output", str(output)]
 
 
-def device(backend: Mapping[str, Json]) -> str:
+def device(backend: Backend) -> str:
     """What mlc_llm calls a backend's device; a CPU, for which it has no name, is called `llvm`.
 
     Raises:
         StepError: mlc_llm compiles for nothing of the kind.
     """
-    target, platform = backend["device"], str(backend["platform"])
+    target, platform = backend.device, backend.platform
     if target["kind"] == "llvm":
         return "llvm"
     if target["kind"] == "opencl" and platform == "android" and target.get("device") == "adreno":
@@ -142,32 +146,30 @@ def device(backend: Mapping[str, Json]) -> str:
     return found
 
 
-def environment(scratch: Path, backend: Mapping[str, Json] | None = None) -> dict[str, str | None]:
+def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str | None]:
     """What steers mlc_llm, all of it from the cell; the worker's own environment holds nothing that would."""
-    catalyst = backend if backend is not None and backend["platform"] == "maccatalyst" else None
+    catalyst = backend if backend is not None and backend.platform == "maccatalyst" else None
     return {
         "MLC_LLM_HOME": str(scratch / "home"),  # its cache of libraries, empty
         "MLC_TEMP_DIR": str(scratch),
         "MLC_JIT_POLICY": "OFF",
         "MLC_DOWNLOAD_CACHE_POLICY": "OFF",
-        "MLC_MACABI_ARCH": str(catalyst["arch"]) if catalyst else None,
-        "MLC_MACABI_DEPLOYMENT_TARGET": str(catalyst["deployment_target"]) if catalyst else None,
+        "MLC_MACABI_ARCH": str(catalyst.arch) if catalyst else None,
+        "MLC_MACABI_DEPLOYMENT_TARGET": str(catalyst.deployment_target) if catalyst else None,
         "HF_HUB_OFFLINE": "1",
     }
 
 
-def _kernels(
-    backend: Mapping[str, Json], shaders: Mapping[str, Json] | None, reported: Mapping[str, Json]
-) -> dict[str, Json]:
-    if backend["device"]["kind"] != "metal":
+def _kernels(backend: Backend, shaders: Mapping[str, Json] | None, reported: Mapping[str, Json]) -> dict[str, Json]:
+    if backend.device["kind"] != "metal":
         return {}
     if shaders is None:
         return {"kernels": "source"}
     return {"kernels": "metallib", **{key: reported.get(key) for key in ("shaders", "shaders_compiled")}}
 
 
-def _schedule(kind: str, backend: Mapping[str, Json], *, metal_simdgroup: bool) -> str:
-    if backend["device"]["kind"] == "metal" and kind == "package" and not metal_simdgroup:
+def _schedule(kind: str, backend: Backend, *, metal_simdgroup: bool) -> str:
+    if backend.device["kind"] == "metal" and kind == "package" and not metal_simdgroup:
         return GENERIC
     return "mlc_llm's own"
 
@@ -207,21 +209,17 @@ def _named(members: Sequence[Member], prefix: str) -> list[Member]:
     return named
 
 
-def check_objects(objects: Sequence[Member], backend: Mapping[str, Json], kind: str) -> None:
-    """Apple's objects must say the system and the version that targets.yaml declares.
-
-    mlc_llm's presets fix both: for iPhone a triple without a system, for Catalyst iOS 18.0.
+def check_objects(objects: Sequence[Member], backend: Backend, kind: str) -> None:
+    """Objects must be for what targets.yaml declares: mlc_llm's presets fix a triple without a system for iPhone.
 
     Raises:
-        StepError: they do not.
+        StepError: they are not.
     """
-    wanted = (backend["platform"], backend["deployment_target"])
     for member in objects:
-        info = read_object(member.data, member.name)
-        if info.format == "macho" and (info.platform, info.minimum_os) != wanted:
-            saw = f"{info.platform} {info.minimum_os}" if info.platform else "no system at all"
+        problem = mismatch(read_object(member.data, member.name), backend)
+        if problem:
             raise StepError(
-                f"{member.name} is for {saw}, and should be for {wanted[0]} {wanted[1]}",
+                f"{member.name} {problem}",
                 hint="this mlc_llm did not heed --host"
                 + ("; report its version" if kind == "package" else ": use a toolchain that has it as a package"),
             )

@@ -7,7 +7,7 @@ shown as it is, with its last lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.errors import StepError, ToolMissing
 from pipeline.process import Finished
@@ -29,7 +29,7 @@ def explain(done: Finished, step: str) -> StepError:
     return StepError(f"mlc_llm {step} {ended}:\n    {tail}", hint="the log has all that it said")
 
 
-def unknown_architecture(model_type: str, toolchain: str | None, known: list[str]) -> StepError:
+def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence[str]) -> StepError:
     """The error for a kind of model that mlc_llm cannot compile."""
     whose = f"toolchain {toolchain}" if toolchain else "this mlc_llm"
     return StepError(

@@ -5,34 +5,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from pipeline.action import Job, Json
+from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
 from pipeline.steps.compile_mlc import CONFIG, mlc_of
 
 
-def convert(job: Job[Any], function: str) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Conversion:
+    """What both steps are given: the options of the variant that they take, and the toolchain that does it."""
+
+    options: Mapping[str, Json]
+    toolchain: str
+
+
+def convert(job: Job[Conversion], function: str) -> dict[str, Json]:
     """Have the toolchain's worker call a function of `pipeline.compilers.mlc_convert`; return its facts.
 
     Raises:
         StepError: the weights are no raw checkpoint, or mlc_llm refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
-    name = job.params["toolchain"]
-    found = mlc_of(job.inputs["toolchain"], name)
+    name = job.params.toolchain
+    found = mlc_of(read_probe(job.inputs["toolchain"]), name)
     arguments = {
-        "kind": found["kind"],
+        "kind": found.kind,
         "checkpoint": str(_raw_checkpoint(job)),
-        "options": dict(job.params["options"]),
+        "options": dict(job.params.options),
         "out": str(job.out),
         "log": str(job.log),
     }
     return cast("dict[str, Json]", job.services.worker(name).call(function, arguments, log=job.log))
 
 
-def _raw_checkpoint(job: Job[Any]) -> Path:
+def _raw_checkpoint(job: Job[Conversion]) -> Path:
     """The directory of a raw checkpoint.
 
     Raises:

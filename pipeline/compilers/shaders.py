@@ -10,28 +10,28 @@ from typing import Any
 from pipeline import platforms as apple
 from pipeline.action import Job, Json
 from pipeline.errors import ToolMissing
+from pipeline.matrix.cells import Backend
 
 from .metallib import INSTALL
 
 
-def shaders(job: Job[Any]) -> dict[str, Json] | None:
+def shaders(job: Job[Any], backend: Backend) -> dict[str, Json] | None:
     """The fields of `metallib.Shaders` for a backend that asks for compiled kernels, else None.
 
     Raises:
         ToolMissing: this machine has no Metal compiler for the backend.
     """
-    backend = job.params["backend"]
-    if backend.get("kernels") != "metallib":
+    if backend.kernels != "metallib":
         return None
-    platform = backend["platform"]
+    platform = backend.platform
     tool = job.tools.get(apple.metal_tool(platform))
     if tool is None:
         raise ToolMissing(
-            f"the kernels of backend {backend['name']} are to be compiled here, and this machine has no Metal compiler "
+            f"the kernels of backend {backend.name} are to be compiled here, and this machine has no Metal compiler "
             f"for {apple.SDKS[platform]}",
             hint=INSTALL,
         )
-    triple, language = apple.metal_target(platform, backend["deployment_target"])
+    triple, language = apple.metal_target(platform, str(backend.deployment_target))
     return {
         "sdk": apple.SDKS[platform],
         "triple": triple,

@@ -23,10 +23,12 @@ T = TypeVar("T")
 def encode(value: Any) -> Any:
     """JSON of a value: a dataclass becomes an object of its fields, a tuple an array.
 
-    Fields with `compare=False` (a position in a file) say nothing about what a value is, and are left out.
+    Left out are fields with `compare=False` (a position in a file), which say nothing about what a value is, and
+    optional ones that are None: so a new optional field changes no key.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: encode(getattr(value, one.name)) for one in dataclasses.fields(value) if one.compare}
+        fields = ((one, getattr(value, one.name)) for one in dataclasses.fields(value) if one.compare)
+        return {one.name: encode(inner) for one, inner in fields if inner is not None or one.default is not None}
     if isinstance(value, Mapping):
         return {str(name): encode(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,43 +1,33 @@
 """What a link kit is about, as plain values: models, and the archives that hold them.
 
-`linkkit` reads a product's archives into a `Kit`; the templates and `link.json` are filled from it. Must not know
-templates.
+`linkkit` reads a product's archives into a `Kit`; the templates and `link.json` are filled from it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from pipeline.action import Json
+from pipeline import roles
 from pipeline.binary.object_info import Format
+from pipeline.documents.archive import Archive, ArchivedModel, read_archive_json
 from pipeline.errors import StepError
-from pipeline.steps import xcframework
+from pipeline.matrix.cells import Backend
+from pipeline.platforms import (
+    ANDROID_ABIS,
+    CMAKE_PROCESSORS,
+    CMAKE_SYSTEMS,
+    LLVM_ARCHITECTURES,
+    PRODUCT_PLATFORMS,
+    architecture,
+)
 
 from . import link_flags
 from . import runtime as kit_runtime
 from .runtime import Module, RuntimeLibrary, read_modules, read_runtime
-from .slices import Slice, slices
-
-ROLE = "archive:"
-"""Roles of the inputs are `archive:<backend>`."""
-
-PLATFORMS = {
-    "xcframework": frozenset({"ios", "ios-simulator", "maccatalyst", "macos"}),
-    "android": frozenset({"android"}),
-    "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
-    "web": frozenset({"wasm"}),
-}
-"""What each kind of product can hold."""
-
-_ANDROID_ABIS = {"arm64": "arm64-v8a", "x86_64": "x86_64", "armv7": "armeabi-v7a", "i686": "x86"}
-_CMAKE_PROCESSORS = {"arm64": ("aarch64", "arm64", "arm64-v8a"), "x86_64": ("x86_64", "amd64", "AMD64")}
-_CMAKE_SYSTEMS = {
-    "linux": "Linux", "android": "Android", "macos": "Darwin", "ios": "iOS", "ios-simulator": "iOS-simulator",
-    "maccatalyst": "Catalyst",
-}  # fmt: skip
+from .slices import ArchSlice, Slice, library_name, library_path, slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +37,7 @@ class KitModel:
     Attributes:
         subject: `model-variant`.
         prefix: what the runtime finds it by.
-        kept: the C symbols to name so that both of its objects are linked.
+        required_symbols: the C symbols to name so that both of its objects are linked.
         exported: the C symbols to leave visible in what is linked.
         functions: name, arguments and results of each, as in `archive.json`.
         document: its whole entry in `archive.json`.
@@ -55,20 +45,20 @@ class KitModel:
 
     subject: str
     prefix: str
-    kept: tuple[str, ...]
+    required_symbols: tuple[str, ...]
     exported: tuple[str, ...]
-    functions: tuple[Json, ...]
-    document: Mapping[str, Json]
+    functions: tuple[Any, ...]
+    document: ArchivedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One archive of a kit, and whom it is for.
+class KitArchive:
+    """One archive of a kit, and what it is for.
 
     Attributes:
         name: of its directory: a backend, an ABI or the identifier of a slice.
         path: the archive, relative to the kit.
-        backends: the BACKENDs in it; more than one in a fat archive.
+        backends: those in it; more than one in a fat archive.
         architectures: theirs, arm64 being always called arm64.
         platform: theirs.
         format: of the objects.
@@ -79,7 +69,7 @@ class Part:
 
     name: str
     path: str
-    backends: tuple[Mapping[str, Json], ...]
+    backends: tuple[Backend, ...]
     architectures: tuple[str, ...]
     platform: str
     format: Format
@@ -90,7 +80,7 @@ class Part:
     @property
     def backend(self) -> str:
         """Name of the (first) backend."""
-        return str(self.backends[0]["name"])
+        return self.backends[0].name
 
     @property
     def directory(self) -> str:
@@ -101,37 +91,44 @@ class Part:
     def system_libraries(self) -> tuple[str, ...]:
         """Libraries of the system to link beside it, sorted."""
         of_runtime = kit_runtime.system_libraries(self.runtime, self.format, self.platform)
-        return tuple(sorted({*union(self.backends, "system_libraries"), *of_runtime}))
+        return tuple(sorted({*(name for one in self.backends for name in one.system_libraries), *of_runtime}))
 
     @property
     def frameworks(self) -> tuple[str, ...]:
         """Apple frameworks to link beside it, sorted."""
-        return tuple(sorted({*union(self.backends, "frameworks"), *kit_runtime.frameworks(self.runtime, self.format)}))
+        return tuple(
+            sorted(
+                {
+                    *(name for one in self.backends for name in one.frameworks),
+                    *kit_runtime.frameworks(self.runtime, self.format),
+                }
+            )
+        )
 
     @property
     def keep(self) -> tuple[str, ...]:
-        """Linker words that fail the link when half a model is missing."""
+        """Linker flags that fail the link when half a model is missing."""
         return link_flags.keep((model.prefix for model in self.models), self.format)
 
     @property
     def page_size(self) -> tuple[str, ...]:
-        """Linker words for the pages of the platform."""
+        """Linker flags for the pages of the platform."""
         return link_flags.page_size(self.platform)
 
     @property
     def cmake_system(self) -> str:
         """`CMAKE_SYSTEM_NAME` where this archive fits."""
-        return _CMAKE_SYSTEMS[self.platform]
+        return CMAKE_SYSTEMS[self.platform]
 
     @property
     def cmake_processors(self) -> tuple[str, ...]:
         """What `CMAKE_SYSTEM_PROCESSOR` may be where this archive fits."""
-        return _CMAKE_PROCESSORS.get(self.architectures[0], self.architectures)
+        return CMAKE_PROCESSORS.get(self.architectures[0], self.architectures)
 
     @property
     def rust_arch(self) -> str:
         """The first word of the Rust target triple."""
-        return {"arm64": "aarch64"}.get(self.architectures[0], self.architectures[0])
+        return LLVM_ARCHITECTURES.get(self.architectures[0], self.architectures[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +139,7 @@ class Kit:
         product: its name.
         kind: `xcframework`, `android`, `native` or `web`.
         library: the name of the library without `lib` and `.a`.
-        parts: the archives, in the order of their names.
+        archives: the archives, in the order of their names.
         slices: of an xcframework: the same, with Apple's names.
         modules: of a `web` product: each model linked with the runtime.
     """
@@ -150,167 +147,174 @@ class Kit:
     product: str
     kind: str
     library: str
-    parts: tuple[Part, ...]
+    archives: tuple[KitArchive, ...]
     slices: tuple[Slice, ...] = ()
     modules: tuple[Module, ...] = ()
 
     @property
     def archive(self) -> str:
         """Basename of every archive."""
-        return xcframework.library_name(self.product) if self.kind == "xcframework" else f"lib{self.library}.a"
+        return library_name(self.product) if self.kind == "xcframework" else f"lib{self.library}.a"
 
     @property
     def models(self) -> tuple[KitModel, ...]:
-        """Every model that some part holds, once, sorted by subject."""
-        every = {model.subject: model for part in reversed(self.parts) for model in part.models}
+        """Every model that some archive holds, once, sorted by subject."""
+        every = {model.subject: model for archive in reversed(self.archives) for model in archive.models}
         return tuple(every[subject] for subject in sorted(every))
 
     @property
     def system_libraries(self) -> tuple[str, ...]:
-        """Those of all parts, sorted."""
-        return tuple(sorted({name for part in self.parts for name in part.system_libraries}))
+        """Those of all archives, sorted."""
+        return tuple(sorted({name for archive in self.archives for name in archive.system_libraries}))
 
     @property
     def frameworks(self) -> tuple[str, ...]:
-        """Those of all parts, sorted."""
-        return tuple(sorted({name for part in self.parts for name in part.frameworks}))
+        """Those of all archives, sorted."""
+        return tuple(sorted({name for archive in self.archives for name in archive.frameworks}))
 
     @property
-    def everywhere(self) -> frozenset[str]:
-        """Subjects of the models that every part holds."""
-        return frozenset[str].intersection(*(frozenset(model.subject for model in part.models) for part in self.parts))
+    def common_models(self) -> frozenset[str]:
+        """Subjects of the models that every archive holds."""
+        return frozenset[str].intersection(
+            *(frozenset(model.subject for model in archive.models) for archive in self.archives)
+        )
 
     @property
-    def backends(self) -> tuple[Mapping[str, Json], ...]:
-        """All BACKENDs."""
-        return tuple(backend for part in self.parts for backend in part.backends)
+    def backends(self) -> tuple[Backend, ...]:
+        """All backends."""
+        return tuple(backend for archive in self.archives for backend in archive.backends)
 
 
-def read_kit(params: Mapping[str, Json], inputs: Mapping[str, Path]) -> Kit:
+def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend], inputs: Mapping[str, Path]) -> Kit:
     """Read the archives of a product and decide which goes where.
 
     Args:
-        params: of the step, see docs/design.md.
-        inputs: role -> directory with an archive and its `archive.json`; and see `kit_runtime`.
+        product: its name.
+        library: name of the library, without `lib` and `.a`.
+        kind: of the product.
+        backends: in it.
+        inputs: role -> directory with an archive and its `archive.json`; of an xcframework also that; and see
+            `kits.runtime`.
 
     Raises:
         StepError: a backend that this kind of product can not hold, or two that would be the same place.
     """
-    kind, backends = params["kind"], params["backends"]
     for backend in backends:
-        if backend["platform"] not in PLATFORMS[kind]:
+        if backend.platform not in PRODUCT_PLATFORMS[kind]:
             raise StepError(
-                f"product {params['product']} is of kind {kind} and can not hold backend {backend['name']} "
-                f"({backend['platform']})",
-                hint=f"leave {backend['name']} out, or choose a kind that holds it: "
-                + ", ".join(other for other, platforms in PLATFORMS.items() if backend["platform"] in platforms),
+                f"product {product} is of kind {kind} and can not hold backend {backend.name} ({backend.platform})",
+                hint=f"leave {backend.name} out, or choose a kind that holds it: "
+                + ", ".join(other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms),
             )
-    library = f"lib{params['library']}.a"
-    documents = {
-        b["name"]: json.loads((inputs[ROLE + b["name"]] / "archive.json").read_text("utf-8")) for b in backends
-    }
-    data = {b["name"]: (inputs[ROLE + b["name"]] / library).read_bytes() for b in backends}
+    described = {backend.name: read_archive_json(inputs[roles.archive(backend.name)]) for backend in backends}
     if kind == "xcframework":
-        found = slices(xcframework.observe(backend, data[backend["name"]]) for backend in backends)
-        by_name = {backend["name"]: backend for backend in backends}
-        parts = []
-        for piece in found:
-            of_slice = [by_name[thin.backend] for thin in piece.thins]
-            path = xcframework.library_path(params["product"], piece)
-            part = _part(piece.identifier, path, of_slice, documents, xcframework.join(piece, data))
-            parts.append(replace(part, runtime=xcframework.runtime_of(params["product"], piece, inputs)))
-        _refuse_different_models(params["product"], parts)
-        kit_runtime.check_alike(params["product"], {part.name: part.runtime for part in parts})
-        return Kit(params["product"], kind, params["library"], tuple(parts), found)
-    parts = []
+        return _of_xcframework(product, library, backends, inputs, described)
+    archives = []
     for backend in backends:
-        folder = f"lib/{_android_abi(backend)}" if kind == "android" else backend["name"]
-        part = _part(backend["name"], f"{folder}/{library}", [backend], documents, data[backend["name"]])
-        beside = read_runtime(inputs, backend["name"]).values()
-        parts.append(replace(part, runtime=tuple(replace(one, path=f"{folder}/{one.file}") for one in beside)))
-    _refuse_twins(params["product"], kind, parts)
-    placed = tuple(sorted(parts, key=lambda part: part.name))
-    return Kit(params["product"], kind, params["library"], placed, modules=read_modules(inputs))
+        folder = f"lib/{_android_abi(backend)}" if kind == "android" else backend.name
+        data = (inputs[roles.archive(backend.name)] / f"lib{library}.a").read_bytes()
+        archive = _archive(backend.name, f"{folder}/lib{library}.a", [backend], described, data)
+        beside = read_runtime(inputs, backend.name).values()
+        archives.append(replace(archive, runtime=tuple(replace(one, path=f"{folder}/{one.file}") for one in beside)))
+    _refuse_twins(product, kind, archives)
+    placed = tuple(sorted(archives, key=lambda archive: archive.name))
+    return Kit(product, kind, library, placed, modules=read_modules(inputs))
 
 
-def union(backends: Iterable[Mapping[str, Json]], key: str) -> tuple[str, ...]:
-    """The values of a list-valued field of several backends, each once, sorted."""
-    return tuple(sorted({value for backend in backends for value in backend[key]}))
+def _of_xcframework(
+    product: str,
+    library: str,
+    backends: Sequence[Backend],
+    inputs: Mapping[str, Path],
+    described: Mapping[str, Archive],
+) -> Kit:
+    """The kit around the frameworks that the step `xcframework` wrote."""
+    frameworks = inputs[roles.XCFRAMEWORK]
+    by_name = {backend.name: backend for backend in backends}
+    found = slices(ArchSlice(one.name, one.platform, architecture(one.arch), one.deployment_target) for one in backends)
+    archives = []
+    for piece in found:
+        of_slice = [by_name[one.backend] for one in piece.archs]
+        path = library_path(product, piece)
+        archive = _archive(piece.identifier, path, of_slice, described, (frameworks / path).read_bytes())
+        runtimes = {one.backend: read_runtime(inputs, one.backend) for one in piece.archs}
+        first = runtimes[piece.archs[0].backend]
+        beside = [replace(one, path=library_path(name, piece)) for name, one in first.items()]
+        placed = tuple(replace(one, data=(frameworks / one.path).read_bytes()) for one in beside)
+        archives.append(replace(archive, runtime=placed))
+    _refuse_different_models(product, archives)
+    kit_runtime.check_alike(product, {archive.name: archive.runtime for archive in archives})
+    return Kit(product, "xcframework", library, tuple(archives), found)
 
 
-def _part(
-    name: str, path: str, backends: list[Mapping[str, Json]], documents: Mapping[str, Json], data: bytes
-) -> Part:  # fmt: skip
-    models = {tuple(sorted(m["subject"] for m in documents[b["name"]]["models"])) for b in backends}
+def _archive(
+    name: str, path: str, backends: Sequence[Backend], described: Mapping[str, Archive], data: bytes
+) -> KitArchive:
+    models = {tuple(sorted(model.subject for model in described[one.name].models)) for one in backends}
     if len(models) != 1:
         raise StepError(
-            f"{' and '.join(b['name'] for b in backends)} share the slice {name}, and do not hold the same models: "
+            f"{' and '.join(one.name for one in backends)} share the slice {name}, and do not hold the same models: "
             + " against ".join(", ".join(names) for names in sorted(models)),
             hint="exclude a model for both of them or for neither, or put them into two products",
         )
     first = backends[0]
-    return Part(
+    return KitArchive(
         name=name,
         path=path,
         backends=tuple(backends),
-        architectures=tuple(_arch(backend) for backend in backends),
-        platform=first["platform"],
-        format=first["format"],
-        models=tuple(_model(document) for document in documents[first["name"]]["models"]),
+        architectures=tuple(architecture(backend.arch) for backend in backends),
+        platform=first.platform,
+        format=first.format,
+        models=tuple(_model(model) for model in described[first.name].models),
         data=data,
     )
 
 
-def _model(document: Mapping[str, Json]) -> KitModel:
-    prefix = document["prefix"]
+def _model(model: ArchivedModel) -> KitModel:
     return KitModel(
-        subject=document["subject"],
-        prefix=prefix,
-        kept=link_flags.kept(prefix),
-        exported=link_flags.exported(prefix),
-        functions=tuple(document["functions"]),
-        document=document,
+        subject=model.subject,
+        prefix=model.prefix,
+        required_symbols=link_flags.required_symbols(model.prefix),
+        exported=link_flags.exported(model.prefix),
+        functions=model.functions,
+        document=model,
     )
 
 
-def _arch(backend: Mapping[str, Json]) -> str:
-    return {"aarch64": "arm64", "amd64": "x86_64"}.get(backend["arch"], str(backend["arch"]))
-
-
-def _android_abi(backend: Mapping[str, Json]) -> str:
-    abi = _ANDROID_ABIS.get(_arch(backend))
+def _android_abi(backend: Backend) -> str:
+    abi = ANDROID_ABIS.get(architecture(backend.arch))
     if abi is None:
         raise StepError(
-            f"backend {backend['name']} is for {backend['arch']}, which is no Android ABI",
-            hint=f"use one of {', '.join(_ANDROID_ABIS)}",
+            f"backend {backend.name} is for {backend.arch}, which is no Android ABI",
+            hint=f"use one of {', '.join(ANDROID_ABIS)}",
         )
     return abi
 
 
-def _refuse_twins(product: str, kind: str, parts: Iterable[Part]) -> None:
+def _refuse_twins(product: str, kind: str, archives: Iterable[KitArchive]) -> None:
     """Two archives for one system and processor: a build of an app could not know which to take."""
-    seen: dict[tuple[str, ...], Part] = {}
-    for part in parts:
+    seen: dict[tuple[str, ...], KitArchive] = {}
+    for archive in archives:
         # In the browser nothing chooses by itself: a page asks for the module it wants.
-        place = (part.name,) if kind == "web" else (part.platform, *part.architectures)
-        twin = seen.setdefault(place, part)
-        if twin is not part:
+        place = (archive.name,) if kind == "web" else (archive.platform, *archive.architectures)
+        twin = seen.setdefault(place, archive)
+        if twin is not archive:
             raise StepError(
-                f"product {product}: backends {twin.name} and {part.name} are both for {part.platform} "
-                f"{part.architectures[0]}, and an app's build could not know which to take",
-                hint=f"put {twin.name} and {part.name} into two products",
+                f"product {product}: backends {twin.name} and {archive.name} are both for {archive.platform} "
+                f"{archive.architectures[0]}, and an app's build could not know which to take",
+                hint=f"put {twin.name} and {archive.name} into two products",
             )
 
 
-def _refuse_different_models(product: str, parts: Iterable[Part]) -> None:
+def _refuse_different_models(product: str, archives: Iterable[KitArchive]) -> None:
     """An app is one source for device, simulator and Mac: what it refers to must be in every slice."""
-    parts = tuple(parts)
-    subjects = [{model.subject for model in part.models} for part in parts]
-    for part, held in zip(parts, subjects, strict=True):
+    archives = tuple(archives)
+    subjects = [{model.subject for model in archive.models} for archive in archives]
+    for archive, held in zip(archives, subjects, strict=True):
         lacking = sorted(set().union(*subjects) - held)
         if lacking:
             raise StepError(
-                f"product {product}: slice {part.name} lacks {', '.join(lacking)}, which other slices have; the app's "
-                "flags and its keep file name every model",
-                hint=f"build {lacking[0]} for {part.backend} too, exclude it everywhere, or make two products",
+                f"product {product}: slice {archive.name} lacks {', '.join(lacking)}, which other slices have; the "
+                "app's flags and its keep file name every model",
+                hint=f"build {lacking[0]} for {archive.backend} too, exclude it everywhere, or make two products",
             )

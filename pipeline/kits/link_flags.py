@@ -30,7 +30,7 @@ def library_ctx(prefix: str) -> str:
     return prefix + GENERATIONS[0].context_suffix
 
 
-def kept(prefix: str) -> tuple[str, str]:
+def required_symbols(prefix: str) -> tuple[str, str]:
     """The C symbols to name with `-u`: one in each of the two objects of a model."""
     return library_bin(prefix), library_ctx(prefix)
 
@@ -41,21 +41,21 @@ def exported(prefix: str) -> tuple[str, ...]:
 
 
 def force_load(archive: str, form: Format) -> tuple[str, ...]:
-    """Linker words that take every member of one archive, referred to or not, and of no other archive."""
+    """Linker flags that take every member of one archive, referred to or not, and of no other archive."""
     if form == "macho":
         return ("-force_load", archive)
     return ("--whole-archive", archive, "--no-whole-archive")
 
 
 def keep(prefixes: Iterable[str], form: Format) -> tuple[str, ...]:
-    """Linker words (`-u name` pairs) that fail the link when half of a model is missing.
+    """Linker flags (`-u name` pairs) that fail the link when half of a model is missing.
 
     Empty for wasm: wasm-ld takes a member for `-u`, and still drops its constructors.
     """
     if form == "wasm":
         return ()
     return tuple(
-        word for prefix in prefixes for symbol in kept(prefix) for word in ("-u", symbol_name(symbol, form))
+        word for prefix in prefixes for symbol in required_symbols(prefix) for word in ("-u", symbol_name(symbol, form))
     )  # fmt: skip
 
 
@@ -76,5 +76,5 @@ def version_script(prefixes: Iterable[str], also: Iterable[str] = ()) -> str:
 
 
 def page_size(platform: str) -> tuple[str, ...]:
-    """Linker words for the alignment of LOAD segments that a platform asks for."""
+    """Linker flags for the alignment of LOAD segments that a platform asks for."""
     return ("-z", f"max-page-size={ANDROID_PAGE_SIZE}") if platform == "android" else ()

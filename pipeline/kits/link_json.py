@@ -1,114 +1,101 @@
-"""`link.json`: everything a kit's other files say, for programs.
-
-`linkkit` writes it. A superset of the `system_lib_metadata.json` that projects around TVM and Rust pass about by hand:
-`archive`, `prefix_base`, `prefixes` and `target` mean the same here. Must not know templates.
-"""
+"""Fills in `link.json` (see `documents.link_json`) from a kit, for `linkkit`."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 
-from pipeline.action import Json
+from pipeline.documents.link_json import (
+    SCHEMA,
+    Abi,
+    LinkedArchive,
+    LinkedBackend,
+    LinkedLibrary,
+    LinkedModel,
+    LinkedModule,
+    LinkJson,
+)
+from pipeline.files import sha256_bytes
+from pipeline.matrix.cells import Backend
 
 from . import link_flags
-from .kit import Kit, KitModel, Part
+from .kit import Kit, KitArchive, KitModel
 from .runtime import Module, RuntimeLibrary
 
-SCHEMA = 1
 
-_OF_BACKEND = ("name", "triple", "arch", "platform", "deployment_target", "device", "kernels")
-"""`kernels` is there for Metal alone: `source` or `metallib`."""
-
-
-def link_document(kit: Kit) -> dict[str, Json]:
-    """The content of `link.json`. Paths are relative to the kit; symbols are spelt as in C.
-
-    `target` is the kind of device, and null when the parts differ in it. A part has `functions` of its own for a model
-    only where they differ from those under `models`.
-    """
+def link_json(kit: Kit) -> LinkJson:
+    """The document of a kit. An archive has `functions` of a model only where they differ from the usual ones."""
     models = kit.models
-    devices = {backend["device"]["kind"] for backend in kit.backends}
-    return {
-        "schema": SCHEMA,
-        "product": kit.product,
-        "kind": kit.kind,
-        "archive": kit.archive,
-        "prefix_base": os.path.commonprefix([model.prefix for model in models]),  # noqa: RUF071 - no paths
-        "prefixes": {model.subject: model.prefix for model in models},
-        "target": devices.pop() if len(devices) == 1 else None,
-        "models": {model.subject: _model(model) for model in models},
-        "system_libraries": list(kit.system_libraries),
-        "frameworks": list(kit.frameworks),
-        "parts": [_part(kit, part) for part in kit.parts],
-        "modules": [_module(module) for module in kit.modules],
-    }
+    devices = {str(backend.device["kind"]) for backend in kit.backends}
+    return LinkJson(
+        schema=SCHEMA,
+        product=kit.product,
+        kind=kit.kind,
+        archive=kit.archive,
+        prefix_base=os.path.commonprefix([model.prefix for model in models]),  # noqa: RUF071 - no paths
+        prefixes={model.subject: model.prefix for model in models},
+        target=devices.pop() if len(devices) == 1 else None,
+        models={model.subject: _model(model) for model in models},
+        system_libraries=kit.system_libraries,
+        frameworks=kit.frameworks,
+        archives=tuple(_archive(kit, archive) for archive in kit.archives),
+        modules=tuple(_module(module) for module in kit.modules),
+    )
 
 
-def _model(model: KitModel) -> Json:
-    return {
-        "model": model.document["model"],
-        "variant": model.document["variant"],
-        "options": model.document["options"],
-        "prefix": model.prefix,
-        "library_bin": model.document["library_bin"],
-        "keep_symbols": list(model.kept),
-        "abi": {"generation": model.document["generation"], "registration": model.document["registration"]},
-        "functions": list(model.functions),
-    }
+def _model(model: KitModel) -> LinkedModel:
+    about = model.document
+    return LinkedModel(
+        model=about.model,
+        variant=about.variant,
+        options=about.options,
+        prefix=model.prefix,
+        library_bin=about.library_bin,
+        keep_symbols=model.required_symbols,
+        abi=Abi(about.generation, about.registration),
+        functions=model.functions,
+    )
 
 
-def _part(kit: Kit, part: Part) -> Json:
+def _archive(kit: Kit, archive: KitArchive) -> LinkedArchive:
     usual: Mapping[str, KitModel] = {model.subject: model for model in kit.models}
-    return {
-        "name": part.name,
-        "archive": part.path,
-        "size": len(part.data),
-        "sha256": hashlib.sha256(part.data).hexdigest(),
-        "format": part.format,
-        "platform": part.platform,
-        "architectures": list(part.architectures),
-        "backends": [{key: backend[key] for key in _OF_BACKEND if key in backend} for backend in part.backends],
-        "models": [model.subject for model in part.models],
-        "functions": {m.subject: list(m.functions) for m in part.models if m.functions != usual[m.subject].functions},
-        "system_libraries": list(part.system_libraries),
-        "frameworks": list(part.frameworks),
-        "linker_words": [
-            *link_flags.force_load(part.path, part.format),
-            *part.keep,
-            *_exports(kit, part),
-            *part.page_size,
-        ],
-        "runtime": [_library(library, part) for library in part.runtime],
-    }
+    return LinkedArchive(
+        name=archive.name,
+        archive=archive.path,
+        size=len(archive.data),
+        sha256=sha256_bytes(archive.data),
+        format=archive.format,
+        platform=archive.platform,
+        architectures=archive.architectures,
+        backends=tuple(_backend(backend) for backend in archive.backends),
+        models=tuple(model.subject for model in archive.models),
+        functions={m.subject: m.functions for m in archive.models if m.functions != usual[m.subject].functions},
+        system_libraries=archive.system_libraries,
+        frameworks=archive.frameworks,
+        linker_flags=(
+            *link_flags.force_load(archive.path, archive.format),
+            *archive.keep,
+            *_exports(kit, archive),
+            *archive.page_size,
+        ),
+        runtime=tuple(_library(library, archive) for library in archive.runtime),
+    )
 
 
-def _library(library: RuntimeLibrary, part: Part) -> Json:
-    """A library of the runtime; its words are for the linker, as those of the models."""
-    words = link_flags.force_load(library.path, part.format) if library.whole else (library.path,)
-    return {
-        "name": library.name,
-        "archive": library.path,
-        "size": len(library.data),
-        "sha256": hashlib.sha256(library.data).hexdigest(),
-        "linker_words": list(words),
-    }
+def _backend(one: Backend) -> LinkedBackend:
+    return LinkedBackend(one.name, one.triple, one.arch, one.platform, one.deployment_target, one.device, one.kernels)
 
 
-def _module(module: Module) -> Json:
-    return {
-        "model": module.subject,
-        "backend": module.backend,
-        "file": module.path,
-        "size": module.size,
-        "sha256": module.sha256,
-    }
+def _library(library: RuntimeLibrary, archive: KitArchive) -> LinkedLibrary:
+    flags = link_flags.force_load(library.path, archive.format) if library.whole else (library.path,)
+    return LinkedLibrary(library.name, library.path, len(library.data), sha256_bytes(library.data), flags)
 
 
-def _exports(kit: Kit, part: Part) -> list[str]:
+def _module(module: Module) -> LinkedModule:
+    return LinkedModule(module.subject, module.backend, module.path, module.size, module.sha256)
+
+
+def _exports(kit: Kit, archive: KitArchive) -> tuple[str, ...]:
     if kit.kind == "xcframework":
-        return ["-exported_symbols_list", f"{kit.product}.exported_symbols.txt", "-export_dynamic"]
-    if part.format == "elf":
-        return [f"--version-script={kit.product}.map"]
-    return []
+        return ("-exported_symbols_list", f"{kit.product}.exported_symbols.txt", "-export_dynamic")
+    return (f"--version-script={kit.product}.map",) if archive.format == "elf" else ()

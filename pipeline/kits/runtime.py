@@ -5,20 +5,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json
+from pipeline import roles
 from pipeline.binary.object_info import Format
+from pipeline.documents.runtime import read_modules_json, read_runtime_json
 from pipeline.errors import StepError
-
-RUNTIME = "runtime:"
-"""Roles of the inputs are `runtime:<backend>`, with the static libraries and their `runtime.json`."""
-
-MODULES = "wasm:"
-"""Roles of the inputs are `wasm:<backend>`, with the modules and their `wasm.json`."""
 
 FOLDER = "wasm"
 """Where in a kit the modules are."""
@@ -74,13 +68,12 @@ class Module:
 
 def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeLibrary]:
     """The runtime of one backend by name, in link order; paths are file names, to be placed by whoever asks."""
-    folder = inputs.get(RUNTIME + backend)
+    folder = inputs.get(roles.runtime(backend))
     if folder is None:
         return {}
-    found: Sequence[Mapping[str, Json]] = json.loads((folder / "runtime.json").read_text("utf-8"))["libraries"]
     return {
-        one["name"]: RuntimeLibrary(one["name"], one["file"], one["whole"], (folder / one["file"]).read_bytes())
-        for one in found
+        one.name: RuntimeLibrary(one.name, one.file, one.whole, (folder / one.file).read_bytes())
+        for one in read_runtime_json(folder).libraries
     }
 
 
@@ -133,19 +126,9 @@ def frameworks(libraries: Sequence[RuntimeLibrary], form: Format) -> tuple[str, 
 
 def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:
     """The modules of all backends, sorted by path."""
-    found = []
-    for role, folder in inputs.items():
-        if role.startswith(MODULES):
-            listed: Sequence[Mapping[str, Json]] = json.loads((folder / "wasm.json").read_text("utf-8"))["modules"]
-            found += [
-                Module(
-                    subject=one["subject"],
-                    backend=role.removeprefix(MODULES),
-                    path=f"{FOLDER}/{one['file']}",
-                    source=folder / one["file"],
-                    size=one["size"],
-                    sha256=one["sha256"],
-                )
-                for one in listed
-            ]
+    found = [
+        Module(one.subject, backend, f"{FOLDER}/{one.file}", folder / one.file, one.size, one.sha256)
+        for backend, folder in roles.all_of("wasm", inputs)
+        for one in read_modules_json(folder).modules
+    ]
     return tuple(sorted(found, key=lambda one: one.path))

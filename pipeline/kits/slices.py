@@ -10,18 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import StepError
-
-_APPLE = {
-    "ios": ("ios", None, "iphoneos"),
-    "ios-simulator": ("ios", "simulator", "iphonesimulator"),
-    "maccatalyst": ("ios", "maccatalyst", "macosx"),
-    "macos": ("macos", None, "macosx"),
-}
-"""Our platform -> SupportedPlatform, SupportedPlatformVariant, and the SDK Xcode builds it with."""
+from pipeline.platforms import APPLE, version
 
 
 @dataclass(frozen=True, slots=True)
-class Thin:
+class ArchSlice:
     """One architecture of a slice: the archive of one backend."""
 
     backend: str
@@ -40,7 +33,7 @@ class Slice:
         supported: value of `SupportedPlatform`.
         variant: value of `SupportedPlatformVariant`, absent for devices and plain macOS.
         sdk: the SDK Xcode uses for it; Catalyst and macOS share one.
-        thins: its architectures, sorted by name.
+        archs: its architectures, sorted by name.
     """
 
     identifier: str
@@ -48,21 +41,21 @@ class Slice:
     supported: str
     variant: str | None
     sdk: str
-    thins: tuple[Thin, ...]
+    archs: tuple[ArchSlice, ...]
 
     @property
     def architectures(self) -> tuple[str, ...]:
         """Sorted, as the identifier has them."""
-        return tuple(thin.arch for thin in self.thins)
+        return tuple(one.arch for one in self.archs)
 
     @property
     def deployment_target(self) -> str | None:
         """The oldest system that can run every architecture of the slice."""
-        known = [thin.deployment_target for thin in self.thins if thin.deployment_target is not None]
+        known = [one.deployment_target for one in self.archs if one.deployment_target is not None]
         return max(known, key=version) if known else None
 
 
-def slices(thins: Iterable[Thin]) -> tuple[Slice, ...]:
+def slices(archs: Iterable[ArchSlice]) -> tuple[Slice, ...]:
     """Group archives by platform, sorted by identifier.
 
     Apple's tools want one library for each platform and variant, so several architectures of one become one fat
@@ -71,43 +64,40 @@ def slices(thins: Iterable[Thin]) -> tuple[Slice, ...]:
     Raises:
         StepError: a platform that is not Apple's, or two backends that would be the same slice.
     """
-    groups: dict[str, dict[str, Thin]] = {}
-    for thin in thins:
-        if thin.platform not in _APPLE:
+    groups: dict[str, dict[str, ArchSlice]] = {}
+    for one in archs:
+        if one.platform not in APPLE:
             raise StepError(
-                f"backend {thin.backend} is for {thin.platform}, which an xcframework can not hold",
-                hint=f"leave {thin.backend} out of the product; it can hold {', '.join(_APPLE)}",
+                f"backend {one.backend} is for {one.platform}, which an xcframework can not hold",
+                hint=f"leave {one.backend} out of the product; it can hold {', '.join(APPLE)}",
             )
-        group = groups.setdefault(thin.platform, {})
-        twin = group.setdefault(thin.arch, thin)
-        if twin is not thin:
+        group = groups.setdefault(one.platform, {})
+        twin = group.setdefault(one.arch, one)
+        if twin is not one:
             raise StepError(
-                f"backends {twin.backend} and {thin.backend} are both {thin.platform} {thin.arch}: "
+                f"backends {twin.backend} and {one.backend} are both {one.platform} {one.arch}: "
                 "an xcframework holds one library for each platform and architecture",
-                hint=f"put {twin.backend} and {thin.backend} into two products",
+                hint=f"put {twin.backend} and {one.backend} into two products",
             )
-    return tuple(sorted((_slice(name, group) for name, group in groups.items()), key=lambda one: one.identifier))
+    return tuple(sorted((_slice(name, group) for name, group in groups.items()), key=lambda found: found.identifier))
 
 
-def version(text: str) -> tuple[int, ...]:
-    """`14.0` as numbers, without zeros at the end: `14`, `14.0` and `14.0.0` are the same system.
+def _slice(platform: str, group: dict[str, ArchSlice]) -> Slice:
+    apple = APPLE[platform]
+    archs = tuple(group[arch] for arch in sorted(group))
+    words = [apple.supported, "_".join(one.arch for one in archs), *([apple.variant] if apple.variant else [])]
+    return Slice("-".join(words), platform, apple.supported, apple.variant, apple.sdk, archs)
 
-    Raises:
-        StepError: it is not numbers with dots between them.
+
+def library_name(product: str) -> str:
+    """The name of the library, the same in every slice (CocoaPods refuses others) and another in every product.
+
+    Xcode copies the libraries of all xcframeworks of an app into one directory, so it is the product's name and not
+    that of the archives.
     """
-    try:
-        numbers = [int(part) for part in text.split(".")]
-    except ValueError:
-        raise StepError(
-            f"{text!r} is not a version of a system", hint='write a deployment target like "14.0"'
-        ) from None
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+    return f"lib{product}.a"
 
 
-def _slice(platform: str, group: dict[str, Thin]) -> Slice:
-    supported, variant, sdk = _APPLE[platform]
-    thins = tuple(group[arch] for arch in sorted(group))
-    words = [supported, "_".join(thin.arch for thin in thins), *([variant] if variant else [])]
-    return Slice("-".join(words), platform, supported, variant, sdk, thins)
+def library_path(name: str, piece: Slice) -> str:
+    """Where a slice's library is, relative to the product's directory; the models' is called like the product."""
+    return f"{name}.xcframework/{piece.identifier}/{library_name(name)}"

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pipeline.action import Json
+from pipeline.platforms import FORMATS, Platform
 
 from . import schema
-from .cells import FORMATS, Backend, Platform
+from .cells import Backend
 from .presets import Machine, MachinePreset, Preset, presets
 from .problems import Report, suggest
 

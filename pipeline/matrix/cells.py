@@ -1,8 +1,7 @@
 """What a matrix means, as plain values: the contract between `expand`, which makes them, and `plan`, which reads them.
 
-Nothing here computes anything beyond names. Everything is frozen and hashable; mappings inside are never changed. The
-`as_params()` methods give the JSON that docs/design.md calls BACKEND, MODEL and SOURCE: it goes into the key of every
-action that reads it, so nothing machine-specific (an absolute path, a position) may be in it.
+Everything is frozen; mappings inside are never changed. `Backend`, `ModelRef` and `SourceRef` travel on to the steps,
+and so into keys: what depends on the machine (a position, an absolute path) is in none, or has `compare=False`.
 """
 
 from __future__ import annotations
@@ -12,24 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline.action import READS, Json
+from pipeline import roles
+from pipeline.action import Json
 from pipeline.errors import Position
+from pipeline.platforms import ObjectFormat, Platform
 
-Platform = Literal["ios", "ios-simulator", "maccatalyst", "macos", "linux", "android", "wasm"]
-"""Where a backend's objects run. The Apple ones are what LC_BUILD_VERSION distinguishes."""
-
-ObjectFormat = Literal["macho", "elf", "wasm"]
-"""The object file format that a platform's triples yield."""
-
-FORMATS: Mapping[Platform, ObjectFormat] = {
-    "ios": "macho",
-    "ios-simulator": "macho",
-    "maccatalyst": "macho",
-    "macos": "macho",
-    "linux": "elf",
-    "android": "elf",
-    "wasm": "wasm",
-}
+SourceKind = Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +41,6 @@ class Backend:
     """
 
     name: str
-    preset: str | None
     device: Mapping[str, Json] = field(hash=False)
     triple: str
     arch: str
@@ -63,24 +49,14 @@ class Backend:
     format: ObjectFormat
     system_libraries: tuple[str, ...]
     frameworks: tuple[str, ...]
-    where: Position = field(compare=False)
     kernels: Literal["source", "metallib"] | None = None
+    preset: str | None = field(default=None, compare=False)
+    where: Position | None = field(default=None, compare=False)
 
-    def as_params(self) -> dict[str, Json]:
-        """BACKEND of docs/design.md."""
-        kernels = {} if self.kernels is None else {"kernels": self.kernels}
-        return {
-            "name": self.name,
-            "device": dict(self.device),
-            "triple": self.triple,
-            "arch": self.arch,
-            "platform": self.platform,
-            "deployment_target": self.deployment_target,
-            "format": self.format,
-            "system_libraries": list(self.system_libraries),
-            "frameworks": list(self.frameworks),
-            **kernels,
-        }
+    @property
+    def is_host(self) -> bool:
+        """Whether it is the one that runs on this machine."""
+        return self.preset == "host"
 
 
 @dataclass(frozen=True)
@@ -100,7 +76,22 @@ class Function:
 
 def files_of(role: str, function: Function | Source) -> dict[str, str]:
     """A function's file under the role, and what it reads under roles of their own, for `Action.files`."""
-    return {role: function.path, **{f"{role}{READS}{path}": path for path in function.reads}}
+    return {role: function.path, **{roles.reads(role, path): path for path in function.reads}}
+
+
+@dataclass(frozen=True)
+class SourceRef:
+    """What of a source is in the key of a compile besides the digest of its file.
+
+    Attributes:
+        kind: see `Source`.
+        function: see `Source`.
+        sha256: what a prebuilt file must hash to, where that is pinned.
+    """
+
+    kind: SourceKind
+    function: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +108,7 @@ class Source:
         prebuilt: backend (`*` for any) -> path and, where it is pinned, SHA-256; for `prebuilt` only.
     """
 
-    kind: Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
+    kind: SourceKind
     path: str
     function: str | None = None
     reads: tuple[str, ...] = ()
@@ -127,9 +118,31 @@ class Source:
         """The file of a backend and what it must hash to; None where there is none."""
         return self.prebuilt.get(backend) or self.prebuilt.get("*")
 
-    def as_params(self) -> dict[str, Json]:
-        """SOURCE of docs/design.md. The path is not in it: the file's digest enters the key instead."""
-        return {"kind": self.kind} if self.function is None else {"kind": self.kind, "function": self.function}
+    def ref(self, sha256: str | None = None) -> SourceRef:
+        """What travels to the step."""
+        return SourceRef(self.kind, self.function, sha256)
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """What of a model variant its compile, archive and proof depend on.
+
+    Attributes:
+        model: name of the model.
+        variant: name of the variant.
+        prefix: see `ModelVariant`.
+        options: see `ModelVariant`.
+    """
+
+    model: str
+    variant: str
+    prefix: str
+    options: Mapping[str, Json] = field(hash=False)
+
+    @property
+    def subject(self) -> str:
+        """`minilm-f32`: the name in tasks, file names and `matrix.model`."""
+        return f"{self.model}-{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -181,15 +194,9 @@ class ModelVariant:
         """`minilm-f32`: the name in tasks, file names and `matrix.model`."""
         return f"{self.model}-{self.variant}"
 
-    def as_params(self) -> dict[str, Json]:
-        """MODEL of docs/design.md."""
-        return {
-            "model": self.model,
-            "variant": self.variant,
-            "subject": self.subject,
-            "prefix": self.prefix,
-            "options": dict(self.options),
-        }
+    def ref(self) -> ModelRef:
+        """What travels to the steps."""
+        return ModelRef(self.model, self.variant, self.prefix, self.options)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, RootModel
 
-from .cells import Platform
+from pipeline.platforms import Platform
+
 from .document import Document
 from .fields import Name, Strict
 from .loader import validate

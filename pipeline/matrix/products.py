@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from pipeline.platforms import PRODUCT_PLATFORMS, Platform
+
 from . import schema
-from .cells import Backend, Platform, Product
+from .cells import Backend, Product
 from .models import normal
 from .problems import Report, suggest
-
-PLATFORMS: Mapping[str, frozenset[Platform]] = {
-    "xcframework": frozenset({"ios", "ios-simulator", "maccatalyst", "macos"}),
-    "android": frozenset({"android"}),
-    "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
-    "web": frozenset({"wasm"}),
-}
-"""What each kind of product can hold. Rust crates and CMake projects link on every platform that has a linker."""
 
 _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""
@@ -84,9 +78,9 @@ def _check_slice(
     report: Report,
 ) -> None:
     """Check that a product of this kind can hold the backend; `slices` is what it holds so far."""
-    if backend.platform not in PLATFORMS[kind]:
+    if backend.platform not in PRODUCT_PLATFORMS[kind]:
         what = f"a product of kind {kind} cannot hold `{backend.name}`, whose platform is {backend.platform}"
-        able = [other for other, platforms in PLATFORMS.items() if backend.platform in platforms]
+        able = [other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms]
         report.add(place, what, f"put it into a product of kind {' or '.join(able)}")
     elif kind == "xcframework":
         first = slices.setdefault((backend.platform, backend.arch), backend.name)

@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from .cells import Platform
+from pipeline.platforms import Platform
+
 from .fields import (
     FUNCTION_PATTERN,
     SHA256_PATTERN,

@@ -6,21 +6,20 @@ objects; must not know CMake.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline.action import Json
 from pipeline.binary.ar import Member, read_archive, write_archive
-from pipeline.binary.object_info import ObjectInfo
+from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.documents.runtime import LibraryFile
 from pipeline.errors import StepError
+from pipeline.files import sha256_bytes
+from pipeline.matrix.cells import Backend
 
 from .libraries import REGISTERING
-
-_SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +43,19 @@ class Library:
         """Its file's name."""
         return f"lib{self.name}.a"
 
-    def document(self) -> dict[str, Json]:
-        """Its entry in `runtime.json`. `whole` says that a link must take every member."""
-        return {
-            "name": self.name,
-            "file": self.file,
-            "sha256": hashlib.sha256(self.data).hexdigest(),
-            "size": len(self.data),
-            "whole": self.name in REGISTERING,
-            "registrations": sorted(self.defined & REGISTRATIONS),
-        }
+    def entry(self) -> LibraryFile:
+        """Its entry in `runtime.json`."""
+        return LibraryFile(
+            name=self.name,
+            file=self.file,
+            sha256=sha256_bytes(self.data),
+            size=len(self.data),
+            whole=self.name in REGISTERING,
+            registrations=tuple(sorted(self.defined & REGISTRATIONS)),
+        )
 
 
-def from_archive(name: str, path: Path, backend: Mapping[str, Json]) -> Library:
+def from_archive(name: str, path: Path, backend: Backend) -> Library:
     """Read an archive that a build, or somebody else, made.
 
     Raises:
@@ -68,7 +67,7 @@ def from_archive(name: str, path: Path, backend: Mapping[str, Json]) -> Library:
     return _library(name, read_archive(path.read_bytes(), path.name, skip_apple_double=True), backend)
 
 
-def from_objects(name: str, files: Sequence[Path], backend: Mapping[str, Json]) -> Library:
+def from_objects(name: str, files: Sequence[Path], backend: Backend) -> Library:
     """Make an archive of objects.
 
     Raises:
@@ -81,23 +80,7 @@ def from_objects(name: str, files: Sequence[Path], backend: Mapping[str, Json]) 
     return _library(name, [Member(file.name, file.read_bytes()) for file in files], backend)
 
 
-def misfit(info: ObjectInfo, backend: Mapping[str, Json]) -> str | None:
-    """What keeps an object out of a backend's runtime, as the end of a sentence.
-
-    Other than a model's, it may promise to run on older systems than the backend (Rust's objects do), and assembler
-    may name no platform at all.
-    """
-    seen, wanted = _spelling(info.arch), _spelling(backend["arch"])
-    if (info.format, seen) != (backend["format"], wanted):
-        return f"is {info.format} for {seen}, and should be {backend['format']} for {wanted}"
-    if info.platform is not None and info.platform != backend["platform"]:
-        return f"is for {info.platform}, and should be for {backend['platform']}"
-    if info.minimum_os is not None and _version(info.minimum_os) > _version(backend["deployment_target"] or "0"):
-        return f"needs {info.platform} {info.minimum_os}, and the backend declares {backend['deployment_target']}"
-    return None
-
-
-def _library(name: str, members: Iterable[Member], backend: Mapping[str, Json]) -> Library:
+def _library(name: str, members: Iterable[Member], backend: Backend) -> Library:
     defined: set[str] = set()
     undefined: set[str] = set()
     kept: list[Member] = []
@@ -106,18 +89,18 @@ def _library(name: str, members: Iterable[Member], backend: Mapping[str, Json]) 
         if not is_object(member.data):  # cargo leaves metadata of its own in there
             continue
         info = read_object(member.data, f"{name}({member.name})")
-        problem = misfit(info, backend)
+        problem = mismatch(info, backend, older=True)
         if problem is not None:
             raise StepError(
                 f"{member.name} of lib{name}.a {problem}",
-                hint=f"build it for {backend['triple']}; a `prebuilt` archive must be of that very system",
+                hint=f"build it for {backend.triple}; a `prebuilt` archive must be of that very system",
             )
         defined.update(c_name(symbol.name, info.format) for symbol in info.defined)
         undefined.update(c_name(symbol.name, info.format) for symbol in info.undefined if not symbol.weak)
         kept.append(Member(_unique(member.name, taken), member.data))
     if not kept:
         raise StepError(f"lib{name}.a holds no objects", hint="see the log of the build")
-    data = write_archive(kept, "darwin" if backend["format"] == "macho" else "gnu", f"lib{name}.a")
+    data = write_archive(kept, "darwin" if backend.format == "macho" else "gnu", f"lib{name}.a")
     return Library(name, data, frozenset(defined), frozenset(undefined - defined))
 
 
@@ -130,11 +113,3 @@ def _unique(name: str, taken: set[str]) -> str:
         unique = f"{plain.stem}-{number}{plain.suffix}"
     taken.add(unique)
     return unique
-
-
-def _spelling(arch: str) -> str:
-    return _SPELLINGS.get(arch.lower(), arch.lower())
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())

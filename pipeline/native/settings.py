@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.action import Json, Tool
+from pipeline.action import Tool
 from pipeline.errors import StepError, ToolMissing
-from pipeline.platforms import SDKS, sdk_tool
+from pipeline.matrix.cells import Backend
+from pipeline.platforms import SDKS, architecture, sdk_tool
 
 COMMON: Mapping[str, str] = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -50,18 +51,18 @@ _CATALYST_TOOLCHAIN = "3rdparty/tokenizers-cpp/sentencepiece/cmake/ios.toolchain
 _LANGUAGES = ("C", "CXX", "OBJC", "OBJCXX")
 
 
-def tools(backend: Mapping[str, Json]) -> tuple[str, ...]:
+def tools(backend: Backend) -> tuple[str, ...]:
     """Names of the tools that building for a backend takes."""
-    platform = backend["platform"]
+    platform = backend.platform
     if platform in SDKS:
         return ("cmake", sdk_tool(platform))
     if platform == "android":
         return ("cmake", "ndk")
-    return ("cmake", *(("aarch64-cc", "aarch64-c++") if backend["arch"] == "arm64" else ()), "cc", "c++")
+    return ("cmake", *(("aarch64-cc", "aarch64-c++") if backend.arch == "arm64" else ()), "cc", "c++")
 
 
 def settings(
-    backend: Mapping[str, Json], found: Mapping[str, Tool | None], *, source: Path, sdk_path: str | None
+    backend: Backend, found: Mapping[str, Tool | None], *, source: Path, sdk_path: str | None
 ) -> dict[str, str]:
     """CMake's variables for a backend, without compiler flags (see `flags`).
 
@@ -74,7 +75,7 @@ def settings(
     Raises:
         ToolMissing: this machine cannot build for the backend.
     """
-    device, platform = backend["device"]["kind"], backend["platform"]
+    device, platform = backend.device["kind"], backend.platform
     values = {**COMMON, **{switch: "ON" if kind == device else "OFF" for kind, switch in DEVICES.items()}}
     if platform in SDKS:
         return values | _apple(backend, source, sdk_path)
@@ -85,7 +86,7 @@ def settings(
     raise StepError(f"a runtime for {platform} is not built by CMake", hint="leave the backend out of `runtime`")
 
 
-def flags(backend: Mapping[str, Json], *, renamed: Mapping[Path, str], sdk_path: str | None) -> dict[str, str]:
+def flags(backend: Backend, *, renamed: Mapping[Path, str], sdk_path: str | None) -> dict[str, str]:
     """The variables with compiler flags.
 
     Args:
@@ -95,11 +96,11 @@ def flags(backend: Mapping[str, Json], *, renamed: Mapping[Path, str], sdk_path:
         sdk_path: the SDK's directory, for Catalyst.
     """
     words = [f"-ffile-prefix-map={folder}={name}" for folder, name in renamed.items()]
-    if backend["platform"] == "maccatalyst":
+    if backend.platform == "maccatalyst":
         support = f"{sdk_path}/System/iOSSupport"
-        words += ["-target", backend["triple"], "-isystem", f"{support}/usr/include"]
+        words += ["-target", backend.triple, "-isystem", f"{support}/usr/include"]
         words += ["-iframework", f"{support}/System/Library/Frameworks"]
-    languages = _LANGUAGES if backend["platform"] in SDKS else ("C", "CXX")
+    languages = _LANGUAGES if backend.platform in SDKS else ("C", "CXX")
     return {f"CMAKE_{language}_FLAGS": " ".join(map(_quoted, words)) for language in languages}
 
 
@@ -117,8 +118,8 @@ def _quoted(word: str) -> str:
     return '"' + re.sub(r'(["\\$`])', r"\\\1", word) + '"'
 
 
-def _apple(backend: Mapping[str, Json], source: Path, sdk_path: str | None) -> dict[str, str]:
-    platform, version, arch = backend["platform"], backend["deployment_target"], backend["arch"]
+def _apple(backend: Backend, source: Path, sdk_path: str | None) -> dict[str, str]:
+    platform, version, arch = backend.platform, str(backend.deployment_target), backend.arch
     if platform == "maccatalyst":
         # CMake knows no such system. It is the Mac's SDK under an iOS triple, which the compiler flags carry, and
         # CMake must not add a version of macOS to it.
@@ -146,30 +147,30 @@ def _apple(backend: Mapping[str, Json], source: Path, sdk_path: str | None) -> d
     return values | {"CMAKE_SYSTEM_NAME": "iOS", "CMAKE_SYSTEM_VERSION": version}
 
 
-def _android(backend: Mapping[str, Json], found: Mapping[str, Tool | None]) -> dict[str, str]:
+def _android(backend: Backend, found: Mapping[str, Tool | None]) -> dict[str, str]:
     ndk = found.get("ndk")
     if ndk is None:
         raise ToolMissing(
-            f"the runtime of backend {backend['name']} is built with Android's NDK, and there is none",
+            f"the runtime of backend {backend.name} is built with Android's NDK, and there is none",
             hint="install it (sdkmanager 'ndk;27.2.12479018') and set ANDROID_NDK_HOME, or give `prebuilt:` archives",
         )
     return {
         "CMAKE_TOOLCHAIN_FILE": str(ndk.path / "build/cmake/android.toolchain.cmake"),
-        "ANDROID_ABI": _ABIS[backend["arch"]],
+        "ANDROID_ABI": _ABIS[backend.arch],
         "ANDROID_PLATFORM": f"android-{ANDROID_API}",
         "ANDROID_STL": "c++_static",
         "CMAKE_FIND_ROOT_PATH_MODE_PACKAGE": "ON",
     }
 
 
-def _linux(backend: Mapping[str, Json], found: Mapping[str, Tool | None]) -> dict[str, str]:
-    here = {"aarch64": "arm64"}.get(machine.machine(), machine.machine())
-    native = machine.system() == "Linux" and here == backend["arch"]
+def _linux(backend: Backend, found: Mapping[str, Tool | None]) -> dict[str, str]:
+    here = architecture(machine.machine())
+    native = machine.system() == "Linux" and here == backend.arch
     names = ("cc", "c++") if native else ("aarch64-cc", "aarch64-c++")
     compilers = [found.get(name) for name in names]
-    if None in compilers or (not native and backend["arch"] != "arm64"):
+    if None in compilers or (not native and backend.arch != "arm64"):
         raise ToolMissing(
-            f"the runtime of backend {backend['name']} ({backend['triple']}) cannot be compiled on this machine",
+            f"the runtime of backend {backend.name} ({backend.triple}) cannot be compiled on this machine",
             hint=(
                 "install a C++ compiler (Debian, Ubuntu: apt-get install g++)"
                 if native

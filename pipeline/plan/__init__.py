@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Action, Json, Upstream
+from pipeline.documents.manifest import ManifestProduct
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product, files_of
+from pipeline.matrix.cells import Backend, Matrix, ModelVariant, files_of
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
 
 from .apps import app_config_actions
@@ -27,6 +29,8 @@ from .models import (
     weight_actions,
 )
 from .runtime import runtime_actions, upstream_of, upstream_of_product
+
+DIST = "dist/"
 
 LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
 
@@ -71,12 +75,8 @@ def _archives(matrix: Matrix) -> Iterator[Action[Any]]:
             run=archive.run,
             subject=backend.name,
             out=f"build/archive/{backend.name}",
-            params={
-                "library": matrix.name,
-                "backend": backend.as_params(),
-                "models": [cell.model.as_params() for cell in cells],
-            },
-            upstream={f"objects:{cell.model.subject}": Upstream(f"compile:{cell.subject}") for cell in cells},
+            params=archive.Params(matrix.name, backend, tuple(cell.model.ref() for cell in cells)),
+            upstream={roles.objects(cell.model.subject): Upstream(f"compile:{cell.subject}") for cell in cells},
             outputs=(f"lib{matrix.name}.a", "archive.json"),
             doc=f"all models of {backend.name} in one static archive",
             where=backend.where,
@@ -85,35 +85,35 @@ def _archives(matrix: Matrix) -> Iterator[Action[Any]]:
 
 def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
     for product in matrix.products:
-        backends = [_backend(matrix, name).as_params() for name in product.backends]
-        archives = {f"archive:{name}": Upstream(f"archive:{name}") for name in product.backends}
+        backends = tuple(_backend(matrix, name) for name in product.backends)
+        archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
         archives |= upstream_of_product(matrix, product)
+        of_xcframework = product.kind == "xcframework"
+        framework = {roles.XCFRAMEWORK: Upstream(f"xcframework:{product.name}")} if of_xcframework else {}
         yield Action(
             step="linkkit",
             run=linkkit.run,
             subject=product.name,
             out=f"dist/{product.name}",
-            params={
-                "product": product.name,
-                "library": matrix.name,
-                "kind": product.kind,
-                "backends": backends,
-                "overrides": product.templates is not None,
-            },
-            files={"templates": product.templates} if product.templates is not None else {},
-            upstream=archives,
+            params=linkkit.Params(product.name, matrix.name, product.kind, backends, product.templates is not None),
+            files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
+            upstream={**archives, **framework},
+            shares_out=True,
+            proven_by=f"verify:{product.name}",
             outputs=("link.json",),
             doc=f"what an app needs to link {product.name}",
             where=product.where,
         )
-        if product.kind == "xcframework":
+        if of_xcframework:
             yield Action(
                 step="xcframework",
                 run=xcframework.run,
                 subject=product.name,
                 out=f"dist/{product.name}",
-                params={"product": product.name, "library": matrix.name, "backends": backends},
+                params=xcframework.Params(product.name, matrix.name, backends),
                 upstream=archives,
+                shares_out=True,
+                proven_by=f"verify:{product.name}",
                 doc=f"{product.name}.xcframework and its zip",
                 where=product.where,
             )
@@ -130,7 +130,7 @@ def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:
             link_outputs=True,
             subject=model.subject,
             out=f"dist/bundle/{model.subject}",
-            params={"model": model.as_params(), "files": list(files)},
+            params=bundle.Params(model.ref(), tuple(files)),
             upstream=upstream,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
             where=model.where,
@@ -141,54 +141,52 @@ def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict
     """Which files of its weights a model's bundle takes, and where its parts come from."""
     if model.is_raw:
         return (*model.bundle, "*.json"), {
-            "params": Upstream(conversion(matrix, model, "convert_weight")),
-            "weights": Upstream(conversion(matrix, model, "gen_config")),
+            roles.PARAMS: Upstream(conversion(matrix, model, "convert_weight")),
+            roles.WEIGHTS: Upstream(conversion(matrix, model, "gen_config")),
         }
     if model.compiler == "relax":
-        upstream, files = {"params": Upstream(f"params:{model.subject}")}, model.bundle
+        upstream, files = {roles.PARAMS: Upstream(f"params:{model.subject}")}, model.bundle
     else:
         upstream, files = {}, (*model.bundle, *SHARDS)
     if model.weights is not None:
-        upstream["weights"] = Upstream(f"weights:{model.model}", only=files)
+        upstream[roles.WEIGHTS] = Upstream(f"weights:{model.model}", only=files)
     return files, upstream
 
 
 def _verify_backends(matrix: Matrix) -> Iterator[Action[Any]]:
     for backend, cells in by_backend(matrix):
-        host = backend.preset == "host"
         toolchain = proving_toolchain(cells)
         upstream = {
-            "archive": Upstream(f"archive:{backend.name}"),
-            "toolchain": Upstream(f"toolchain:{toolchain}"),
+            roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
+            roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
             **upstream_of(matrix, backend.name),
         }
         files: dict[str, str] = {}
-        if host:
+        if backend.is_host:
             for model in (cell.model for cell in cells):
                 if model.compiler == "relax":
-                    upstream[f"params:{model.subject}"] = Upstream(f"params:{model.subject}")
-                    files |= files_of(f"source:{model.subject}", model.source)
+                    upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(f"params:{model.subject}")
+                    files |= files_of(roles.of(roles.SOURCE, model.subject), model.source)
                 if model.check is not None:
-                    files |= files_of(f"check:{model.subject}", model.check)
+                    files |= files_of(roles.of("check", model.subject), model.check)
                 if model.weights is not None:
-                    upstream[f"weights:{model.subject}"] = Upstream(f"weights:{model.model}")
+                    upstream[roles.of(roles.WEIGHTS, model.subject)] = Upstream(f"weights:{model.model}")
         yield Action(
             step="verify",
             run=verify.run,
             subject=backend.name,
             out=f"build/verify/{backend.name}",
-            params={
-                "kind": "backend",
-                "backend": backend.as_params(),
-                "models": [cell.model.as_params() for cell in cells],
-                "library": matrix.name,
-                "toolchain": toolchain,
-                "host": host,
-                "checks": {c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
-            },
+            params=verify.BackendProof(
+                backend,
+                tuple(cell.model.ref() for cell in cells),
+                matrix.name,
+                toolchain,
+                host=backend.is_host,
+                checks={c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
+            ),
             files=files,
             upstream=upstream,
-            tools=("cc",) if host else LINKERS[backend.format],
+            tools=("cc",) if backend.is_host else LINKERS[backend.format],
             outputs=("report.json",),
             memory=COMPILE_MEMORY // 2,
             doc=f"prove that the archive of {backend.name} links and lives",
@@ -205,23 +203,17 @@ def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
                 where=product.where,
                 hint="give one of them another name",
             )
-        upstream = {f"archive:{name}": Upstream(f"archive:{name}") for name in product.backends}
-        upstream["kit"] = Upstream(f"linkkit:{product.name}")
+        upstream = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
+        upstream[roles.KIT] = Upstream(f"linkkit:{product.name}")
         if product.kind == "xcframework":
-            upstream["xcframework"] = Upstream(f"xcframework:{product.name}")
+            upstream[roles.XCFRAMEWORK] = Upstream(f"xcframework:{product.name}")
         backends = [_backend(matrix, name) for name in product.backends]
         yield Action(
             step="verify",
             run=verify.run,
             subject=product.name,
             out=f"build/verify/{product.name}",
-            params={
-                "kind": "product",
-                "product": product.name,
-                "product_kind": product.kind,
-                "library": matrix.name,
-                "backends": [backend.as_params() for backend in backends],
-            },
+            params=verify.ProductProof(product.name, product.kind, matrix.name, tuple(backends)),
             upstream=upstream,
             tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),
             outputs=("report.json",),
@@ -231,21 +223,22 @@ def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
 
 
 def _manifest(matrix: Matrix, actions: Iterable[Action[Any]]) -> Action[Any]:
-    listed = [action for action in actions if action.out.startswith("dist/") or action.step == "verify"]
+    shipped = {action.name: action for action in actions if action.out.startswith(DIST)}
+    proofs = {roles.proof(action.subject): Upstream(action.name) for action in actions if action.step == "verify"}
     return Action(
         step="manifest",
         run=manifest.run,
         subject="dist",
         out="dist",
-        params={"products": [_product(product) for product in matrix.products]},
-        upstream={action.name: Upstream(action.name) for action in listed},
+        params=manifest.Params(
+            tuple(ManifestProduct(one.name, one.kind, one.backends) for one in matrix.products),
+            {name: f"{action.out.removeprefix(DIST)}/" for name, action in shipped.items()},
+        ),
+        upstream={name: Upstream(name) for name in shipped} | proofs,
+        shares_out=True,
         outputs=("manifest.json",),
         doc="size and sha256 of everything in dist/, and how it is proven",
     )
-
-
-def _product(product: Product) -> Json:
-    return {"name": product.name, "kind": product.kind, "backends": list(product.backends)}
 
 
 def _backend(matrix: Matrix, name: str) -> Backend:

@@ -8,8 +8,10 @@ must be a module, too: without a runtime nothing can be loaded, and no record sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Action, Json, Upstream
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm
@@ -38,10 +40,9 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
         _check_ids(product, models)
         upstream: dict[str, Upstream] = {}
         for cells, model in zip(listed, models, strict=True):
-            upstream |= _upstream(matrix, cells[0], bundled=bool(model["bundle_weight"]))
-            if "file" in model:
-                module = Upstream(f"wasm:{cells[0].backend.name}", only=(model["file"],))
-                upstream[f"module:{model['subject']}"] = module
+            upstream |= _upstream(matrix, cells[0], bundled=model.bundle_weight)
+            if model.file is not None:
+                upstream[roles.module(model.subject)] = Upstream(f"wasm:{cells[0].backend.name}", only=(model.file,))
         web = product.kind == "web"
         yield Action(
             step="app_config",
@@ -49,7 +50,8 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
             link_outputs=True,
             subject=product.name,
             out=f"dist/{product.name}",
-            params={"kind": product.kind, "base_url": product.base_url, "models": models},
+            params=app_config.Params(product.kind, product.base_url, tuple(models)),
+            shares_out=True,
             upstream=upstream,
             outputs=("webllm-model-list.json" if web else "bundle/mlc-app-config.json",),
             doc=f"the records by which {'WebLLM' if web else 'an app with MLC'} finds the models of {product.name}",
@@ -95,27 +97,28 @@ def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
             yield found
 
 
-def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> dict[str, Json]:
+def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.AppModel:
     model = cells[0].model
     repository = _repository(model)
-    described: dict[str, Json] = {
-        "subject": model.subject,
-        "model_id": model_id(matrix, model),
-        "bundle_weight": _is_bundled(model),
-        "url": f"{HUB}/{repository}" if repository else None,
-        "estimated_vram_bytes": model.app.get("estimated_vram_bytes"),
-    }
+    url = f"{HUB}/{repository}" if repository else None
+    common = app_config.AppModel(
+        subject=model.subject,
+        model_id=model_id(matrix, model),
+        bundle_weight=_is_bundled(model),
+        url=url,
+        estimated_vram_bytes=model.app.get("estimated_vram_bytes"),
+    )
     if product.kind != "web":
-        return {**described, "model_lib": _library(product, cells)}
+        return replace(common, model_lib=_library(product, cells))
     revision = (model.weights or {}).get("revision")
-    return {
-        **described,
-        "url": described["url"] and f"{described['url']}/resolve/{revision}/",
-        "file": library_file(matrix, model),
-        "quantization": model.options.get("quantization"),
-        "overrides": dict(model.options.get("overrides", {})),
-        "low_resource_required": model.app.get("low_resource_required"),
-    }
+    return replace(
+        common,
+        url=f"{url}/resolve/{revision}/" if url else None,
+        file=library_file(matrix, model),
+        quantization=model.options.get("quantization"),
+        overrides=model.options.get("overrides", {}),
+        low_resource_required=model.app.get("low_resource_required"),
+    )
 
 
 def _is_bundled(model: ModelVariant) -> bool:
@@ -167,14 +170,13 @@ def _library(product: Product, cells: list[Cell]) -> str:
     return names[0].removesuffix("_")
 
 
-def _check_ids(product: Product, models: list[dict[str, Json]]) -> None:
-    seen: dict[str, Json] = {}
+def _check_ids(product: Product, models: list[app_config.AppModel]) -> None:
+    seen: dict[str, app_config.AppModel] = {}
     for model in models:
-        first = seen.setdefault(str(model["model_id"]).lower(), model)
+        first = seen.setdefault(model.model_id.lower(), model)
         if first is not model:
             raise MatrixError(
-                f"{first['subject']} and {model['subject']} have one model_id in product {product.name!r}: "
-                f"{model['model_id']}",
+                f"{first.subject} and {model.subject} have one model_id in product {product.name!r}: {model.model_id}",
                 where=product.where,
                 hint="give one of them another `model_id`",
             )
@@ -186,9 +188,9 @@ def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstrea
     objects = ("*.o",) if model.compiler == "prebuilt" else (f"{model.prefix}devc.o",)
     config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
     edges = {
-        f"objects:{model.subject}": Upstream(f"compile:{cell.subject}", only=objects),
-        f"config:{model.subject}": Upstream(config, only=(CHAT_CONFIG, "tokenizer*")),
+        roles.objects(model.subject): Upstream(f"compile:{cell.subject}", only=objects),
+        roles.of(roles.CONFIG, model.subject): Upstream(config, only=(CHAT_CONFIG, "tokenizer*")),
     }
     if bundled:
-        edges[f"bundle:{model.subject}"] = Upstream(f"bundle:{model.subject}")
+        edges[roles.bundle(model.subject)] = Upstream(f"bundle:{model.subject}")
     return edges

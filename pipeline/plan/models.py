@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Action, Json, Run, Upstream
+from pipeline.compilers.raw_checkpoint import Conversion
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, files_of
+from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, SourceRef, files_of
 from pipeline.platforms import metal_tool
 from pipeline.steps import (
     compile_mlc,
@@ -45,12 +47,6 @@ CHECKPOINT_TEXTS = (
 )  # fmt: skip
 """What of a raw checkpoint gen_config reads: everything but tensors."""
 
-COMPILERS: dict[str, Run[Any]] = {
-    "relax": compile_relax.run,
-    "mlc": compile_mlc.run,
-    "prebuilt": compile_prebuilt.run,
-}
-
 _CONVERSION = ("quantization", "model_type")
 """Options of a raw checkpoint that both of its steps take."""
 
@@ -62,20 +58,21 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
     mlc = {cell.toolchain for cell in matrix.cells if cell.model.compiler == "mlc"}
     for name in sorted(used | {proving_toolchain(cells) for _, cells in by_backend(matrix)}):
         toolchain = known[name]
-        params: dict[str, Json] = {"toolchain": name}
         tools: tuple[str, ...] = (f"python:{name}",)
-        if name in mlc:
-            params["mlc"] = True
-            tools = (*tools, "mlc_llm") if name == "current" else tools  # one on PATH will do
-        if is_made(toolchain):
-            pinned = frozen.get(name)
-            params |= {"spec": spec(toolchain), "lock": None if pinned is None else list(pinned)}
+        if name in mlc and name == "current":
+            tools = (*tools, "mlc_llm")  # one on PATH will do
+        pinned = frozen.get(name) if is_made(toolchain) else ()
         yield Action(
             step="toolchain",
             run=toolchain_step.run,
             subject=name,
             out=f"build/toolchain/{name}",
-            params=params,
+            params=toolchain_step.Params(
+                toolchain=name,
+                mlc=name in mlc,
+                spec=spec(toolchain) if is_made(toolchain) else None,
+                lock=None if pinned is None else tuple(pinned),
+            ),
             tools=tools,
             outputs=("probe.json",) if name == "current" else ("freeze.txt", "probe.json"),
             memory=COMPILE_MEMORY // 2,
@@ -91,15 +88,14 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action[
             continue
         # A file of the user's is not pinned: its digest is in the key.
         local = model.weights["kind"] == "path"
-        params = {"model": model.model, "source": dict(model.weights)}
         yield Action(
             step="weights",
             run=weights_step.run,
             link_outputs=True,
             subject=model.model,
             out=f"build/weights/{model.model}",
-            params=params if local else {**params, "lock": lock.get(model.model)},
-            files={"path": model.weights["path"]} if local else {},
+            params=weights_step.Params(model.model, model.weights, None if local else lock.get(model.model)),
+            files={roles.PATH: model.weights["path"]} if local else {},
             doc=f"fetch and check the weights of {model.model}",
             where=model.weights_where,
         )
@@ -117,13 +113,8 @@ def parameter_actions(matrix: Matrix) -> Iterator[Action[Any]]:
                 link_outputs=True,
                 subject=model.subject,
                 out=f"build/params/{model.subject}",
-                params={
-                    "model": model.as_params(),
-                    "source": model.source.as_params(),
-                    "compiler": model.compiler,
-                    "toolchain": toolchain,
-                },
-                files=files_of("source", model.source),
+                params=params_step.Params(model.ref(), model.source.ref(), toolchain),
+                files=files_of(roles.SOURCE, model.source),
                 upstream=_upstream(model, toolchain),
                 memory=COMPILE_MEMORY,
                 doc=f"write the parameters of {model.subject} as a tensor cache",
@@ -148,8 +139,8 @@ def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterato
             run=run,
             subject=model.subject,
             out=f"build/{step}/{model.subject}",
-            params={"options": _chosen(model, (*_CONVERSION, *options)), "toolchain": toolchain},
-            upstream={"toolchain": Upstream(f"toolchain:{toolchain}"), "weights": weights},
+            params=Conversion(_chosen(model, (*_CONVERSION, *options)), toolchain),
+            upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"), roles.WEIGHTS: weights},
             outputs=(CHAT_CONFIG,) if step == "gen_config" else (),
             memory=COMPILE_MEMORY,
             doc=f"mlc_llm {step} for {model.subject}, once for all backends",
@@ -180,19 +171,15 @@ def compile_actions(matrix: Matrix) -> Iterator[Action[Any]]:
     for cell in _interleave(matrix.cells):
         model, backend = cell.model, cell.backend
         files, upstream, source = _compiled_from(matrix, cell)
+        run, params = _compiler(cell, source)
         objects = () if model.compiler == "prebuilt" else (f"{model.prefix}lib0.o", f"{model.prefix}devc.o")
         yield Action(
             step="compile",
-            run=COMPILERS[model.compiler],
+            run=run,
             subject=cell.subject,
             out=f"build/compile/{cell.subject}",
-            params={
-                "model": model.as_params(),
-                "source": source,
-                "compiler": model.compiler,
-                "toolchain": cell.toolchain,
-                "backend": backend.as_params(),
-            },
+            params=params,
+            proven_by=f"verify:{backend.name}",
             files=files,
             upstream=upstream,
             tools=(metal_tool(backend.platform),) if objects and backend.kernels == "metallib" else (),
@@ -203,13 +190,13 @@ def compile_actions(matrix: Matrix) -> Iterator[Action[Any]]:
         )
 
 
-def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str, Upstream], dict[str, Json]]:
-    """Files, edges and SOURCE of a compile."""
-    model, source = cell.model, dict(cell.model.source.as_params())
+def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str, Upstream], SourceRef]:
+    """Files, edges and source of a compile."""
+    model, source = cell.model, cell.model.source
     if model.compiler == "relax":
-        return files_of("source", model.source), _upstream(model, cell.toolchain, only=model.config), source
+        return files_of(roles.SOURCE, source), _upstream(model, cell.toolchain, only=model.config), source.ref()
     if model.compiler == "prebuilt":
-        found = model.source.prebuilt_for(cell.backend.name)
+        found = source.prebuilt_for(cell.backend.name)
         if found is None:
             raise MatrixError(
                 f"model {model.model!r} has no prebuilt file for backend {cell.backend.name!r}",
@@ -217,18 +204,31 @@ def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str
                 hint=f"add it to `prebuilt:` as `{cell.backend.name}: path/to/file.tar`, or exclude this combination",
             )
         path, sha256 = found
-        return {"source": path}, {}, source if sha256 is None else {**source, "sha256": sha256}
+        return {roles.SOURCE: path}, {}, source.ref(sha256)
     config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
-    edges = {"toolchain": Upstream(f"toolchain:{cell.toolchain}"), "config": Upstream(config, only=(CHAT_CONFIG,))}
-    return {}, edges, source
+    edges = {
+        roles.TOOLCHAIN: Upstream(f"toolchain:{cell.toolchain}"),
+        roles.CONFIG: Upstream(config, only=(CHAT_CONFIG,)),
+    }
+    return {}, edges, source.ref()
 
 
 def _upstream(model: ModelVariant, toolchain: str, only: tuple[str, ...] = ()) -> dict[str, Upstream]:
     """What reading a model's source needs: the probed toolchain, and its weights or just their config files."""
-    edges = {"toolchain": Upstream(f"toolchain:{toolchain}")}
+    edges = {roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")}
     if model.weights is not None:
-        edges["config" if only else "weights"] = Upstream(f"weights:{model.model}", only=only)
+        edges[roles.CONFIG if only else roles.WEIGHTS] = Upstream(f"weights:{model.model}", only=only)
     return edges
+
+
+def _compiler(cell: Cell, source: SourceRef) -> tuple[Run[Any], Any]:
+    """The step that compiles a cell, and what it is given: a module a compiler, so that none recompiles another's."""
+    model, toolchain, backend = cell.model.ref(), cell.toolchain, cell.backend
+    if cell.model.compiler == "mlc":
+        return compile_mlc.run, compile_mlc.Params(model, source, toolchain, backend)
+    if cell.model.compiler == "prebuilt":
+        return compile_prebuilt.run, compile_prebuilt.Params(model, source, toolchain, backend)
+    return compile_relax.run, compile_relax.Params(model, source, toolchain, backend)
 
 
 def _homes(matrix: Matrix) -> dict[str, str]:

@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from pipeline.action import Action, Json, Upstream
+from pipeline import roles
+from pipeline.action import Action, Upstream
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product, Runtime
 from pipeline.native.settings import tools
 from pipeline.steps import runtime as runtime_step
 from pipeline.steps import wasm, wasm_runtime
 
 from .apps import library_file
-
-SOURCE = "checkout:runtime"
-"""The tool that stands for the checkout (see `run.native_tools`)."""
 
 BUILD_MEMORY = 1500 << 20
 """A few C++ compilers at once, at a first guess."""
@@ -38,7 +37,7 @@ def upstream_of(matrix: Matrix, backend: str) -> dict[str, Upstream]:
     runtime = matrix.runtime
     if runtime is None or backend not in runtime.backends or _format(matrix, backend) == "wasm":
         return {}
-    return {"runtime": Upstream(f"runtime:{backend}")}
+    return {roles.RUNTIME: Upstream(f"runtime:{backend}")}
 
 
 def upstream_of_product(matrix: Matrix, product: Product) -> dict[str, Upstream]:
@@ -46,28 +45,31 @@ def upstream_of_product(matrix: Matrix, product: Product) -> dict[str, Upstream]
     edges: dict[str, Upstream] = {}
     for name in product.backends:
         if matrix.runtime is not None and name in matrix.runtime.backends:
-            step = "wasm" if _format(matrix, name) == "wasm" else "runtime"
-            edges[f"{step}:{name}"] = Upstream(f"{step}:{name}")
+            if _format(matrix, name) == "wasm":
+                edges[roles.modules(name)] = Upstream(f"wasm:{name}")
+            else:
+                edges[roles.runtime(name)] = Upstream(f"runtime:{name}")
     return edges
 
 
 def _runtime(backend: Backend, runtime: Runtime) -> Action[Any]:
     archives = runtime.prebuilt.get(backend.name)
-    params: dict[str, Json] = {
-        "backend": _identity(backend),
-        "libraries": list(runtime.libraries) if archives is None else [],
-        "options": dict(runtime.options) if archives is None else {},
-        "prebuilt": None if archives is None else [sha256 for _, sha256 in archives],
-    }
+    built = archives is None
+    params = runtime_step.Params(
+        replace(backend, kernels=None),  # where the kernels of models are compiled changes no runtime
+        runtime.libraries if built else (),
+        runtime.options if built else {},
+        None if archives is None else tuple(sha256 for _, sha256 in archives),
+    )
     return Action(
         step="runtime",
         run=runtime_step.run,
         subject=backend.name,
         out=f"build/runtime/{backend.name}",
         params=params,
-        files={f"prebuilt:{number}": path for number, (path, _) in enumerate(archives or ())},
-        tools=(SOURCE, *tools(backend.as_params())) if archives is None else (),
-        memory=BUILD_MEMORY if archives is None else 0,
+        files={roles.prebuilt(number): path for number, (path, _) in enumerate(archives or ())},
+        tools=(roles.CHECKOUT, *tools(backend)) if built else (),
+        memory=BUILD_MEMORY if built else 0,
         doc=f"the TVM runtime for {backend.name} as static libraries",
         where=runtime.where,
     )
@@ -79,17 +81,12 @@ def _wasm_runtime(backend: Backend) -> Action[Any]:
         run=wasm_runtime.run,
         subject=backend.name,
         out=f"build/wasm_runtime/{backend.name}",
-        params={"backend": _identity(backend)},
-        tools=(SOURCE, "emcc"),
+        params=wasm_runtime.Params(replace(backend, kernels=None)),
+        tools=(roles.CHECKOUT, "emcc"),
         memory=BUILD_MEMORY,
         doc=f"the TVM runtime for {backend.name} as wasm objects",
         where=backend.where,
     )
-
-
-def _identity(backend: Backend) -> dict[str, Json]:
-    """A backend as far as a runtime depends on it: where its models' kernels are compiled is not part of that."""
-    return {name: value for name, value in backend.as_params().items() if name != "kernels"}
 
 
 def _modules(matrix: Matrix) -> Iterator[Action[Any]]:
@@ -98,19 +95,19 @@ def _modules(matrix: Matrix) -> Iterator[Action[Any]]:
         if runtime is None or backend.format != "wasm" or backend.name not in runtime.backends:
             continue
         models = [cell.model for cell in matrix.cells if cell.backend.name == backend.name]
-        named = [{**model.as_params(), "file": module_file(matrix, model, backend)} for model in models]
+        files = {model.subject: module_file(matrix, model, backend) for model in models}
         yield Action(
             step="wasm",
             run=wasm.run,
             subject=backend.name,
             out=f"build/wasm/{backend.name}",
-            params={"backend": backend.as_params(), "models": named},
+            params=wasm.Params(backend, files),
             upstream={
-                "archive": Upstream(f"archive:{backend.name}"),
-                "runtime": Upstream(f"wasm_runtime:{backend.name}"),
+                roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
+                roles.RUNTIME: Upstream(f"wasm_runtime:{backend.name}"),
             },
             tools=("emcc",),
-            outputs=(*(str(model["file"]) for model in named), "wasm.json"),
+            outputs=(*files.values(), "wasm.json"),
             doc=f"each model of {backend.name} as a module for pages",
             where=backend.where,
         )

@@ -84,7 +84,9 @@ def check_constructors(
             f"control did not bite: without any flag {bare.constructors} of {whole.constructors} constructors are left"
         )
         return failed(name, saw, _CONTROL.format(linker.tool.path)), whole.info
-    return proven(name, f"linked by {linker.tool.path.name}, {count}; control bites (0 without the flags)"), whole.info
+    return proven(
+        name, f"linked by {linker.tool.path.name}, {count}; negative control passed (0 without the flags)"
+    ), whole.info
 
 
 _REFUSED = "read the linker's message above; the command line is in the log"

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.action import Json
+from pipeline.action import Tool
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.symbols import c_name
+from pipeline.documents.link_json import LinkedArchive, LinkedLibrary
 from pipeline.errors import SlipwayError
 
 from .closure import wanted_symbols
@@ -32,36 +33,36 @@ _AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}; a template of your own mu
 def check_runtime(
     product: str,
     folder: Path,
-    part: Mapping[str, Json],
+    archive: LinkedArchive,
     libraries: Sequence[Library],
     *,
-    tools: Mapping[str, Json],
+    tools: Mapping[str, Tool | None],
     scratch: Path,
     log: Path,
 ) -> Iterator[Check]:
-    """Check the runtime of one part of a kit, for each of its architectures.
+    """Check the runtime beside one archive of a kit, for each of its architectures.
 
     Args:
         product: its name.
         folder: the kit.
-        part: an entry of `parts` in `link.json`.
-        libraries: the models' archives of the part.
+        archive: one of the kit's.
+        libraries: the models' archives in it.
         tools: linkers by name.
         scratch: a directory for what is linked.
         log: gets the command lines.
     """
-    listed_ = part.get("runtime") or []
+    listed_ = archive.runtime
     if not listed_:
         return
     problems = [problem for one in listed_ if (problem := _file_problem(folder, one))]
-    name = f"runtime of {part['name']}"
+    name = f"runtime of {archive.name}"
     if problems:
         yield failed(name, listed(problems), _AGAIN.format(product))
         return
-    words = [*part["linker_words"], *(word for one in listed_ for word in one["linker_words"])]
+    words = [*archive.linker_flags, *(flag for one in listed_ for flag in one.linker_flags)]
     for library in libraries:
-        shipped = replace(library, path=folder / part["archive"])
-        members = [info for one in listed_ for info in _members(folder / one["archive"], library)]
+        shipped = replace(library, path=folder / archive.archive)
+        members = [info for one in listed_ for info in _members(folder / one.archive, library)]
         found = _linked(shipped, members, words, tools=tools, scratch=scratch, log=log, cwd=folder)
         yield replace(found, name=f"runtime for {library.backend.name}")
 
@@ -81,12 +82,12 @@ def runtime_words(words: Sequence[str], archives: Sequence[Path]) -> tuple[list[
     return models, runtime
 
 
-def _file_problem(folder: Path, one: Mapping[str, Json]) -> str | None:
-    path = folder / one["archive"]
+def _file_problem(folder: Path, one: LinkedLibrary) -> str | None:
+    path = folder / one.archive
     if not path.is_file():
-        return f"{one['archive']} is not there"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != one["sha256"]:
-        return f"{one['archive']} is not what link.json says of it (sha256)"
+        return f"{one.archive} is not there"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
+        return f"{one.archive} is not what link.json says of it (sha256)"
     return None
 
 
@@ -105,7 +106,7 @@ def _linked(
     members: Sequence[ObjectInfo],
     words: Sequence[str],
     *,
-    tools: Mapping[str, Json],
+    tools: Mapping[str, Tool | None],
     scratch: Path,
     log: Path,
     cwd: Path,

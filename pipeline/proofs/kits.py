@@ -7,15 +7,16 @@ settings, never from the code that wrote them: a slip in a template, ours or a u
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.action import Json, Tool
+from pipeline.action import Tool
+from pipeline.documents.link_json import LinkedArchive, read_link_json
 from pipeline.errors import FormatError
+from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
 from .constructors import check_constructors
@@ -25,11 +26,8 @@ from .members import check_pages
 from .report import Check, counted, failed, listed, not_proven, proven
 from .subject import Library, same_architecture
 from .system_symbols import system_symbols
-from .xcconfig import Settings, linker_words
+from .xcconfig import Settings, linker_flags
 from .xcframework import FrameworkSlice
-
-_SDKS = {"ios": "iphoneos", "ios-simulator": "iphonesimulator", "maccatalyst": "macosx", "macos": "macosx"}
-"""Our platform -> the SDK whose conditions hold in an Xcode settings file."""
 
 _STRIP = {"STRIP_STYLE": "non-global", "STRIP_INSTALLED_PRODUCT": "NO"}
 """Settings without which an archived app loses the symbols that its checks look for."""
@@ -61,49 +59,49 @@ class Kit:
     log: Path
 
 
-def check_archives(kit: Kit) -> tuple[Check, list[Mapping[str, Json]]]:
+def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
     """`link.json` names an archive for every backend, and it is the proven one, to the byte where it is not fat.
 
     Returns:
-        The finding, and the parts of `link.json`.
+        The finding, and what `link.json` has of each.
     """
     again = _AGAIN.format(kit.product)
     try:
-        parts = json.loads((kit.folder / "link.json").read_text(encoding="utf-8"))["parts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return failed("archives", f"link.json cannot be read: {error}", again), []
+        archives = read_link_json(kit.folder).archives
+    except (OSError, FormatError) as error:
+        return failed("archives", f"link.json cannot be read: {error}", again), ()
     problems = []
-    for part in parts:
-        data = path.read_bytes() if (path := kit.folder / part["archive"]).is_file() else None
+    for archive in archives:
+        data = path.read_bytes() if (path := kit.folder / archive.archive).is_file() else None
         if data is None:
-            problems.append(f"{part['archive']} is not there")
-        elif hashlib.sha256(data).hexdigest() != part["sha256"] or len(data) != part["size"]:
-            problems.append(f"{part['archive']} is not what link.json says of it (size, sha256)")
-        elif len(part["backends"]) == 1 and data not in [one.path.read_bytes() for one in _of_part(kit, part)]:
-            problems.append(f"{part['archive']} is not the archive of {part['backends'][0]['name']} that was proven")
-    named = {backend["name"] for part in parts for backend in part["backends"]}
-    problems += [f"{one.backend.name} is in no part" for one in kit.libraries if one.backend.name not in named]
+            problems.append(f"{archive.archive} is not there")
+        elif hashlib.sha256(data).hexdigest() != archive.sha256 or len(data) != archive.size:
+            problems.append(f"{archive.archive} is not what link.json says of it (size, sha256)")
+        elif len(archive.backends) == 1 and data not in [one.path.read_bytes() for one in _of_archive(kit, archive)]:
+            problems.append(f"{archive.archive} is not the archive of {archive.backends[0].name} that was proven")
+    named = {backend.name for archive in archives for backend in archive.backends}
+    problems += [f"{one.backend.name} is in no archive of it" for one in kit.libraries if one.backend.name not in named]
     if problems:
-        return failed("archives", listed(problems), again), parts
-    return proven("archives", f"{counted(len(parts), 'archive')}, the very bytes that were proven"), parts
+        return failed("archives", listed(problems), again), archives
+    return proven("archives", f"{counted(len(archives), 'archive')}, the very bytes that were proven"), archives
 
 
-def check_link_json(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[Check]:
-    """The linker words of `link.json` keep every model alive, for every part and architecture."""
-    for part in parts:
-        for library in _of_part(kit, part):
-            shipped = replace(library, path=kit.folder / part["archive"])
-            yield from _try(kit, f"link.json for {library.backend.name}", shipped, tuple(part["linker_words"]))
+def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
+    """The linker words of `link.json` keep every model alive, for every archive and architecture."""
+    for archive in archives:
+        for library in _of_archive(kit, archive):
+            shipped = replace(library, path=kit.folder / archive.archive)
+            yield from _try(kit, f"link.json for {library.backend.name}", shipped, archive.linker_flags)
 
 
-def check_runtimes(kit: Kit, parts: Sequence[Mapping[str, Json]]) -> Iterator[Check]:
-    """The runtime that the kit brings along, for every part and architecture."""
-    for part in parts:
+def check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
+    """The runtime that the kit brings along, for every archive and architecture."""
+    for archive in archives:
         yield from check_runtime(
             kit.product,
             kit.folder,
-            part,
-            _of_part(kit, part),
+            archive,
+            _of_archive(kit, archive),
             tools=kit.tools,
             scratch=kit.scratch,
             log=kit.log,
@@ -150,11 +148,11 @@ class _Target:
 
 def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Library) -> _Target:
     platform = library.backend.platform
-    build = {"sdk": f"{_SDKS[platform]}99.0", "arch": library.backend.arch, "config": "Release"}
+    build = {"sdk": f"{SDKS[platform]}99.0", "arch": library.backend.arch, "config": "Release"}
     given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if platform == "maccatalyst" else "NO"}
     shipped = replace(library, path=kit.folder / f"{kit.product}.xcframework" / piece.path)
     beside = [path for path in kit.folder.glob("*.xcframework/*/*.a") if path.parts[-3] != f"{kit.product}.xcframework"]
-    words, runtime = runtime_words(linker_words(settings.words("OTHER_LDFLAGS", build, given)), beside)
+    words, runtime = runtime_words(linker_flags(settings.words("OTHER_LDFLAGS", build, given)), beside)
     return _Target(
         library=shipped,
         words=tuple(words),
@@ -165,9 +163,9 @@ def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Librar
 
 def _runtime_of(kit: Kit, shipped: Library) -> list[str]:
     """The linker words of the runtime that goes with a slice's archive, by `link.json`."""
-    parts = json.loads((kit.folder / "link.json").read_text(encoding="utf-8"))["parts"]
-    of_slice: Mapping[str, Json] = next((part for part in parts if kit.folder / part["archive"] == shipped.path), {})
-    return [word for one in of_slice.get("runtime") or [] for word in one["linker_words"]]
+    archives = read_link_json(kit.folder).archives
+    of_slice = next((one for one in archives if kit.folder / one.archive == shipped.path), None)
+    return [flag for one in (of_slice.runtime if of_slice is not None else ()) for flag in one.linker_flags]
 
 
 def check_podspec(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
@@ -176,7 +174,7 @@ def check_podspec(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]
     if not file.is_file():
         yield failed("podspec", f"{file.name} is not there", _AGAIN.format(kit.product))
         return
-    flags = linker_words(_POD_FLAG.findall(file.read_text(encoding="utf-8")))
+    flags = linker_flags(_POD_FLAG.findall(file.read_text(encoding="utf-8")))
     for piece, library in _in_slices(kit, slices):
         shipped = kit.folder / f"{kit.product}.xcframework" / piece.path
         words = (*flags, str(shipped))
@@ -209,8 +207,8 @@ def _try(kit: Kit, name: str, library: Library, words: tuple[str, ...]) -> Itera
         yield replace(check_pages(linked), name=f"pages of {name}")
 
 
-def _of_part(kit: Kit, part: Mapping[str, Json]) -> list[Library]:
-    """The proven archives that went into a part."""
-    names = {backend["name"] for backend in part["backends"]}
+def _of_archive(kit: Kit, archive: LinkedArchive) -> list[Library]:
+    """The proven archives that went into a archive."""
+    names = {backend.name for backend in archive.backends}
     found = [library for library in kit.libraries if library.backend.name in names]
-    return [one for one in found if any(same_architecture(one.backend.arch, arch) for arch in part["architectures"])]
+    return [one for one in found if any(same_architecture(one.backend.arch, arch) for arch in archive.architectures)]

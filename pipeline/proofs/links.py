@@ -19,9 +19,11 @@ from pipeline.action import Tool
 from pipeline.binary.symbols import symbol_name
 from pipeline.binary.tbd import write_tbd
 from pipeline.kits import link_flags
+from pipeline.matrix.cells import Backend
+from pipeline.platforms import APPLE, ELF_EMULATIONS, architecture
 from pipeline.process import run
 
-from .subject import Backend, architecture, same_architecture
+from .subject import same_architecture
 
 _LLD = "install lld (Debian, Ubuntu: apt-get install lld; Fedora: dnf install lld; macOS: {})"
 
@@ -31,13 +33,6 @@ LINKER_HINTS = {
     "wasm-ld": _LLD.format("brew install lld"),
     "cc": "install a C compiler (Debian, Ubuntu: apt-get install gcc; Fedora: dnf install gcc), or lld",
 }
-
-_MACHO_PLATFORMS = {"ios": "ios", "ios-simulator": "ios-simulator", "maccatalyst": "mac-catalyst", "macos": "macos"}
-"""Our names -> those of `-platform_version`; `maccatalyst` would be "malformed platform" there."""
-
-
-_EMULATIONS = {"aarch64": "aarch64linux", "x86_64": "elf_x86_64", "armv7": "armelf_linux_eabi", "i686": "elf_i386"}
-"""Architecture -> what `-m` calls it. lld 14 does not look into archives to find out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +154,7 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         stub = out.with_suffix(".tbd")
         stub.write_text(stub_text(backend, offered), encoding="utf-8")
         version = backend.deployment_target or "0"
-        where = ["-arch", backend.arch, "-platform_version", _MACHO_PLATFORMS[backend.platform], version, version]
+        where = ["-arch", backend.arch, "-platform_version", APPLE[backend.platform].linker, version, version]
         if linker.driver:  # Apple's compiler, for the Mac it runs on
             where = ["-arch", backend.arch, f"-mmacosx-version-min={version}"]
         start = ["-dynamiclib" if linker.driver else "-dylib", *where, *linker.words(["-dead_strip"])]
@@ -170,7 +165,7 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         # Without the start files of the C library, every constructor in the result is one of ours.
         start = ["-shared", "-nostartfiles"]
     else:
-        emulation = _EMULATIONS.get(architecture(backend.arch))
+        emulation = ELF_EMULATIONS.get(architecture(backend.arch))
         start = ["-shared", *(["-m", emulation] if emulation else [])]
     return [*start, *linker.words(["--gc-sections"]), "-o", str(out)]
 

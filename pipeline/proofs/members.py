@@ -1,9 +1,6 @@
 """Is every object of an archive for the system it is meant for, and is every model whole in it?
 
 `pipeline.steps.verify` calls both checks on a `Library`. Only reads what `pipeline.binary` saw; links nothing.
-
-Linkers are too lax to ask: `ld64.lld` takes device objects into a simulator's library and objects without any platform
-anywhere, and a minimum version that is too new is a warning. Xcode refuses them later, on somebody else's machine.
 """
 
 from __future__ import annotations
@@ -12,65 +9,27 @@ from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
+from pipeline.binary.conformance import hint as hint_for
+from pipeline.binary.conformance import mismatch
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS, ModelSymbols, c_name, find_models
 from pipeline.errors import FormatError
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE
 
 from .report import Check, counted, failed, listed, proven
-from .subject import Library, same_architecture
+from .subject import Library
 
 
 def check_members(library: Library) -> Check:
     """Format, architecture, platform and minimum OS of every member equal the backend's."""
     backend = library.backend
-    wrong = [f"{member.name} {problem}" for member in library.members if (problem := _misfit(member, library))]
+    wrong = [f"{member.name} {problem}" for member in library.members if (problem := mismatch(member, backend))]
     if not library.members:
         return failed("members", f"{library.path.name} is empty", "rebuild the archive: doit archive:" + backend.name)
     if wrong:
-        return failed("members", listed(wrong), _member_hint(library))
+        return failed("members", listed(wrong), hint_for(backend, backend.triple))
     system = f", {backend.platform} {backend.deployment_target}" if backend.format == "macho" else ""
     return proven("members", f"{len(library.members)} objects, all {backend.format} {backend.arch}{system}")
-
-
-def _misfit(member: ObjectInfo, library: Library) -> str | None:
-    """What is wrong with a member, or None."""
-    backend = library.backend
-    problem = None
-    if member.kind != "object":
-        problem = f"is a linked {member.kind}, not an object"
-    elif member.format != backend.format:
-        problem = f"is {member.format}, not {backend.format}"
-    elif not same_architecture(member.arch, backend.arch):
-        problem = f"is for {member.arch}, not {backend.arch}"
-    elif backend.format != "macho":
-        pass  # The other formats have no word for the system they are for.
-    elif member.platform is None:
-        problem = "names no platform (no LC_BUILD_VERSION)"
-    elif member.platform != backend.platform:
-        problem = f"is for {member.platform}, not {backend.platform}"
-    elif _version(member.minimum_os) != _version(backend.deployment_target):
-        problem = f"needs {member.platform} {member.minimum_os}, not {backend.deployment_target}"
-    return problem
-
-
-def _member_hint(library: Library) -> str:
-    if library.backend.format == "macho":
-        return (
-            f"give backend {library.backend.name} a triple that carries its version (arm64-apple-ios14.0, "
-            "…-simulator, …-macabi) and a prebuilt model objects of that very system"
-        )
-    return (
-        f"compile for backend {library.backend.name}'s own triple; a prebuilt model must bring objects of that system"
-    )
-
-
-def _version(text: str | None) -> tuple[int, ...]:
-    """`14` and `14.0.0` are one version."""
-    numbers = [int(part) for part in (text or "0").split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def check_symbols(library: Library) -> Check:

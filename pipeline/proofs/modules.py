@@ -7,12 +7,11 @@ what the modules are, and the modules themselves what they ask for. Must not kno
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.binary.objects import read_object
+from pipeline.documents.link_json import LinkedModule, read_link_json
 from pipeline.errors import FormatError
 from pipeline.native.wasm_imports import missing
 
@@ -37,10 +36,10 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
     again = _AGAIN.format(product)
     present = {f"{FOLDER}/{path.name}" for path in folder.glob(f"{FOLDER}/*.wasm")}
     try:
-        described = json.loads((folder / "link.json").read_text(encoding="utf-8")).get("modules", [])
+        described = read_link_json(folder).modules
         problems = [what for one in described if (what := _differs(folder, one))]
-        problems += [f"{name} is not in link.json" for name in sorted(present - {one["file"] for one in described})]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problems += [f"{name} is not in link.json" for name in sorted(present - {one.file for one in described})]
+    except (OSError, FormatError) as error:
         yield failed("modules", f"link.json cannot be read: {error}", again)
         return
     if not described and not present:
@@ -52,31 +51,31 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
     yield _check_imports(folder, described, product)
 
 
-def _differs(folder: Path, described: Mapping[str, Json]) -> str | None:
+def _differs(folder: Path, described: LinkedModule) -> str | None:
     """How a module differs from what link.json says of it."""
-    path, name = folder / described["file"], described["file"]
+    path, name = folder / described.file, described.file
     if not path.is_file():
         return f"{name} is not there"
     data = path.read_bytes()
-    if len(data) != described["size"]:
-        return f"{name} has {len(data)} bytes, and {described['size']} in link.json"
-    if hashlib.sha256(data).hexdigest() != described["sha256"]:
+    if len(data) != described.size:
+        return f"{name} has {len(data)} bytes, and {described.size} in link.json"
+    if hashlib.sha256(data).hexdigest() != described.sha256:
         return f"{name} is not what link.json says of it (sha256)"
     return None
 
 
-def _check_imports(folder: Path, described: Sequence[Mapping[str, Json]], product: str) -> Check:
+def _check_imports(folder: Path, described: Sequence[LinkedModule], product: str) -> Check:
     """Whether every function that the modules leave to the page is one that a page has."""
     name, total, problems = "imports of modules", 0, []
-    backends = sorted({one["backend"] for one in described})
+    backends = sorted({one.backend for one in described})
     again = " && ".join(f"doit forget wasm:{backend} && doit wasm:{backend}" for backend in backends)
     hint = f"{again}; the checkout in `runtime.source` must be of the TVM that compiled the models"
     for one in described:
         try:
-            module = read_object((folder / one["file"]).read_bytes(), one["file"])
+            module = read_object((folder / one.file).read_bytes(), one.file)
         except FormatError as error:
-            return failed(name, f"{one['file']} cannot be read: {error}", _AGAIN.format(product))
+            return failed(name, f"{one.file} cannot be read: {error}", _AGAIN.format(product))
         total += sum(wanted.kind == "function" for wanted in module.imports)
         if nowhere := [wanted.name for wanted in missing(module)]:
-            problems.append(f"{one['file']} asks for {listed(nowhere)}, which no page has")
+            problems.append(f"{one.file} asks for {listed(nowhere)}, which no page has")
     return failed(name, listed(problems), hint) if problems else proven(name, f"{total} functions, all of the page")

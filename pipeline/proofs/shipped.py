@@ -6,15 +6,13 @@ own runtime, which is a different one: a checkout here, a wheel there, and two v
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.symbols import GENERATIONS, REGISTRATIONS, c_name
+from pipeline.documents.runtime import read_runtime_json
 
 from .closure import wanted_symbols
 from .report import Check, failed, listed, proven
@@ -43,11 +41,11 @@ def read_shipped(folder: Path) -> Shipped:
     Raises:
         FormatError: one of them is malformed.
     """
-    listed_ = json.loads((folder / "runtime.json").read_text(encoding="utf-8"))["libraries"]
+    listed_ = read_runtime_json(folder).libraries
     names: set[str] = set()
     for one in listed_:
-        names |= _defined(folder / one["file"], one)
-    return Shipped(tuple(one["name"] for one in listed_), frozenset(names))
+        names |= _defined(folder / one.file, one.name)
+    return Shipped(tuple(one.name for one in listed_), frozenset(names))
 
 
 def check_shipped(library: Library, shipped: Shipped) -> Check:
@@ -79,11 +77,11 @@ def _generations(registration: str) -> str:
     return "TVM of " + " or ".join(one.name for one in GENERATIONS if registration in one.registrations)
 
 
-def _defined(path: Path, about: Mapping[str, Json]) -> set[str]:
+def _defined(path: Path, name: str) -> set[str]:
     found: set[str] = set()
     for member in read_archive(path.read_bytes(), path.name):
         if is_object(member.data):
-            info = read_object(member.data, f"{about['name']}({member.name})")
+            info = read_object(member.data, f"{name}({member.name})")
             found.update(c_name(symbol.name, info.format) for symbol in info.defined)
     return found
 

@@ -5,40 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.binary.ar import read_archive
-from pipeline.binary.object_info import Format, ObjectInfo
+from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-
-_ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64", "wasm32": "wasm"}
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """Where a library is to run; the fields of targets.yaml's backend that an artifact can contradict.
-
-    Attributes:
-        name: as in targets.yaml.
-        arch: `arm64`, `x86_64`, `aarch64` or `wasm32`; `same_architecture` knows which of them are one.
-        platform: `ios`, `ios-simulator`, `maccatalyst`, `macos`, `linux`, `android` or `wasm`.
-        deployment_target: the oldest system, e.g. `14.0`; None where the platform has no such thing.
-        format: of its objects.
-    """
-
-    name: str
-    arch: str
-    platform: str
-    deployment_target: str | None
-    format: Format
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Json]) -> Backend:
-        """Take what is needed from a BACKEND of an action's parameters."""
-        return cls(**{name: params[name] for name in ("name", "arch", "platform", "deployment_target", "format")})
+from pipeline.documents.archive import ArchivedModel
+from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.platforms import architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +58,11 @@ def read_library(path: Path, backend: Backend, models: Sequence[Model]) -> Libra
     return Library(path, backend, tuple(models), members)
 
 
-def models_from(params: Sequence[Mapping[str, Json]]) -> tuple[Model, ...]:
-    """Take what is needed from the MODELs of an action's parameters or of `archive.json`."""
-    return tuple(Model(model["subject"], model["prefix"]) for model in params)
+def models_of(found: Iterable[ModelRef | ArchivedModel]) -> tuple[Model, ...]:
+    """What proofs need to know of models."""
+    return tuple(Model(model.subject, model.prefix) for model in found)
 
 
 def same_architecture(one: str, other: str) -> bool:
-    """Whether two spellings name one architecture: Apple says arm64 where the others say aarch64."""
+    """Whether two spellings name one architecture."""
     return architecture(one) == architecture(other)
-
-
-def architecture(name: str) -> str:
-    """One spelling for each architecture."""
-    return _ARCHITECTURES.get(name.lower(), name.lower())

@@ -94,7 +94,7 @@ class Settings:
         return max(enumerate(matching), key=lambda pair: (len(pair[1].conditions), pair[0]))[1].value
 
 
-def linker_words(words: list[str]) -> list[str]:
+def linker_flags(words: list[str]) -> list[str]:
     """What a compiler driver hands to the linker of its flags: `-Wl,a,b` and `-Xlinker a` unpacked, the rest as it is.
 
     Frameworks and libraries of the system are left out, as there is no SDK to find them in; a stub stands for them.

@@ -18,16 +18,12 @@ from pipeline.action import Json
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
+from pipeline.platforms import APPLE
 
 from .report import Check, counted, failed, listed, proven
 from .subject import Library
 
-_PLATFORMS = {
-    ("ios", None): "ios",
-    ("ios", "simulator"): "ios-simulator",
-    ("ios", "maccatalyst"): "maccatalyst",
-    ("macos", None): "macos",
-}
+_PLATFORMS = {(apple.supported, apple.variant): name for name, apple in APPLE.items()}
 """SupportedPlatform and SupportedPlatformVariant -> our word for both."""
 
 _REQUIRED = ("LibraryIdentifier", "LibraryPath", "SupportedArchitectures", "SupportedPlatform")
@@ -126,7 +122,7 @@ def check_plist(bundle: Path, product: str) -> tuple[Check, list[FrameworkSlice]
 
 def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Library], product: str) -> Check:
     """Every slice holds, byte for byte, the archives of its backends, and objects of one platform only."""
-    problems, left = [], {(library.backend.platform, library.backend.arch): library for library in libraries}
+    problems, left = [], {(str(one.backend.platform), one.backend.arch): one for one in libraries}
     for piece in slices:
         data = (bundle / piece.path).read_bytes()
         thins = {thin.arch: thin.data for thin in fat.read_fat(data, str(piece.path))} if fat.is_fat(data) else None

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.compilers import mlc_metadata
 from pipeline.compilers.mlc_memory import memory
 from pipeline.errors import StepError
+from pipeline.files import files_below
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
 
 from .bundle import link
-from .folders import files
 
 CHAT_CONFIG = "mlc-chat-config.json"
 NATIVE = "bundle/mlc-app-config.json"
@@ -33,7 +35,45 @@ RESOLVED = "resolve/main/"
 """WebLLM adds this to the address of a model that has nothing of the kind in it, so it is a directory of ours too."""
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class AppModel:
+    """A model that apps find by a record.
+
+    Attributes:
+        subject: of the variant.
+        model_id: the app's name for it.
+        bundle_weight: whether its weights are shipped.
+        url: where the weights are otherwise; None where they are only here.
+        estimated_vram_bytes: as the user says; None: measured.
+        model_lib: of a native product: what the runtime finds the library by.
+        file: of a web product: the module's name.
+        quantization: of a web product, where the user says so.
+        overrides: of a web product: settings of the model.
+        low_resource_required: of a web product.
+    """
+
+    subject: str
+    model_id: str
+    bundle_weight: bool
+    url: str | None = None
+    estimated_vram_bytes: int | None = None
+    model_lib: str | None = None
+    file: str | None = None
+    quantization: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    low_resource_required: bool | None = None
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: the kind of product, where pages get it, and the models with a record."""
+
+    kind: str
+    base_url: str | None
+    models: tuple[AppModel, ...]
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write the records.
 
     Returns:
@@ -43,23 +83,23 @@ def run(job: Job[Any]) -> dict[str, Json]:
     Raises:
         StepError: nobody says how much memory a model takes, or its config cannot be read.
     """
-    web = job.params["kind"] == "web"
+    web = job.params.kind == "web"
     records, needs = [], {}
-    for model in job.params["models"]:
-        subject = model["subject"]
+    for model in job.params.models:
+        subject = model.subject
         needs[subject] = measured(job, subject)
-        given = model["estimated_vram_bytes"]
+        given = model.estimated_vram_bytes
         total = given if given is not None else _total(subject, needs[subject])
         records.append(_web(job, model, total) if web else _native(job, model, total))
     # As `mlc_llm package` writes it: two spaces, a line feed at the end.
     job.write(WEB if web else NATIVE, json.dumps({"model_list": records}, indent=2, ensure_ascii=False) + "\n")
-    bundled = [model["subject"] for model in job.params["models"] if model["bundle_weight"]]
+    bundled = [model.subject for model in job.params.models if model.bundle_weight]
     return {"models": len(records), "memory": needs, "bundled": bundled}
 
 
-def measured(job: Job[Any], subject: str) -> dict[str, Json] | None:
+def measured(job: Job[Params], subject: str) -> dict[str, Json] | None:
     """Bytes that a model takes, by kind; None where its library says nothing of it."""
-    objects = (path.read_bytes() for _, path in files(job.inputs[f"objects:{subject}"]))
+    objects = (path.read_bytes() for _, path in files_below(job.inputs[roles.objects(subject)]))
     metadata = mlc_metadata.read(objects)
     if metadata is None:
         return None
@@ -76,56 +116,56 @@ def _total(subject: str, need: Mapping[str, Json] | None) -> int:
     return sum(value or 0 for value in need.values())
 
 
-def _native(job: Job[Any], model: Mapping[str, Json], total: int) -> dict[str, Json]:
-    record = {"model_id": model["model_id"], "model_lib": model["model_lib"]}
-    if model["bundle_weight"]:
-        _ship(job, model["subject"], job.out / "bundle" / model["model_id"])
+def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
+    record: dict[str, Json] = {"model_id": model.model_id, "model_lib": model.model_lib}
+    if model.bundle_weight:
+        _ship(job, model.subject, job.out / "bundle" / model.model_id)
     # MLC's Android app wants a URL whether or not somebody puts the weights on the phone (`mlc_llm package` writes it).
-    if model["bundle_weight"] and not (job.params["kind"] == "android" and model["url"]):
-        record["model_path"] = model["model_id"]
+    if model.bundle_weight and not (job.params.kind == "android" and model.url):
+        record["model_path"] = model.model_id
     else:
-        record["model_url"] = model["url"]
+        record["model_url"] = model.url
     return {**record, "estimated_vram_bytes": total}
 
 
-def _web(job: Job[Any], model: Mapping[str, Json], total: int) -> dict[str, Json]:
-    base, place = job.params["base_url"] or "", f"models/{model['model_id']}/{RESOLVED}"
-    if model["bundle_weight"]:
-        _ship(job, model["subject"], job.out / place)
-    chat, config = _chat(job, model["subject"]), job.inputs[f"config:{model['subject']}"]
+def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
+    base, place = job.params.base_url or "", f"models/{model.model_id}/{RESOLVED}"
+    if model.bundle_weight:
+        _ship(job, model.subject, job.out / place)
+    chat, config = _chat(job, model.subject), job.inputs[roles.of(roles.CONFIG, model.subject)]
     names = [name for name in TOKENIZERS if name in chat.get("tokenizer_files", ()) and (config / name).is_file()]
     return webllm.record(
-        model=f"{base}{place}" if model["bundle_weight"] else model["url"],
-        model_id=model["model_id"],
-        model_lib=f"{base}{FOLDER}/{model['file']}",
-        quantization=model["quantization"] or chat.get("quantization"),
-        overrides=model["overrides"],
+        model=f"{base}{place}" if model.bundle_weight else str(model.url),
+        model_id=model.model_id,
+        model_lib=f"{base}{FOLDER}/{model.file}",
+        quantization=model.quantization or chat.get("quantization"),
+        overrides=model.overrides,
         vram_bytes=total,
-        low_resource=model["low_resource_required"],
+        low_resource=model.low_resource_required,
         integrity=webllm.integrity(
             config / CHAT_CONFIG,
-            job.inputs[f"module:{model['subject']}"] / model["file"],
+            job.inputs[roles.module(model.subject)] / str(model.file),
             {name: config / name for name in names},
         ),
     )
 
 
-def _ship(job: Job[Any], subject: str, folder: Path) -> None:
-    for name, path in files(job.inputs[f"bundle:{subject}"]):
+def _ship(job: Job[Params], subject: str, folder: Path) -> None:
+    for name, path in files_below(job.inputs[roles.bundle(subject)]):
         link(path, folder / name)
 
 
-def _chat(job: Job[Any], subject: str) -> Mapping[str, Json]:
-    path = job.inputs[f"config:{subject}"] / CHAT_CONFIG
+def _chat(job: Job[Params], subject: str) -> Mapping[str, Json]:
+    path = job.inputs[roles.of(roles.CONFIG, subject)] / CHAT_CONFIG
     try:
         chat = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         raise StepError(
             f"the weights of {subject} have no {CHAT_CONFIG}",
             hint="name weights in MLC's form; or give it `conv_template` and `quantization`, and they are converted",
-        ) from None
+        ) from error
     except ValueError as bad:
-        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON: {bad}", hint="convert the weights again") from None
+        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON: {bad}", hint="convert the weights again") from bad
     if not isinstance(chat, dict):
         raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON object", hint="convert the weights again")
     return chat

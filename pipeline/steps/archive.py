@@ -7,31 +7,40 @@ device, are refused here, where the model and the backend can still be named. Mu
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, write_archive
+from pipeline.binary.conformance import hint, mismatch
 from pipeline.binary.merge import Merged, ModelObjects, merge_objects
 from pipeline.binary.objects import ObjectInfo, read_object
 from pipeline.binary.symbols import ModelSymbols, c_name, find_models
+from pipeline.documents.archive import NAME, Archive, ArchivedModel
+from pipeline.documents.codec import dumps
+from pipeline.documents.functions import read_functions
 from pipeline.errors import StepError
+from pipeline.files import files_below, sha256_bytes
 from pipeline.kits import link_flags
-from pipeline.kits.slices import version
-
-from .folders import files
+from pipeline.matrix.cells import Backend, ModelRef
 
 ROLE = "objects:"
 """Roles of the inputs are `objects:<subject of the model>`."""
 
-_SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64"}
-"""Mach-O says arm64 where ELF says aarch64: one spelling to compare by."""
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: name of the library, its backend, and the models in it."""
+
+    library: str
+    backend: Backend
+    models: tuple[ModelRef, ...]
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write `lib<library>.a` and `archive.json`.
 
     Members are in the order of the models' subjects, so that moving lines in targets.yaml changes nothing.
@@ -40,83 +49,64 @@ def run(job: Job[Any]) -> dict[str, Json]:
         StepError: an object that is not for this backend, or a model without its blob.
         FormatError: two models collide, or an object is malformed.
     """
-    backend = job.params["backend"]
-    models = sorted(job.params["models"], key=lambda model: str(model["subject"]))
-    groups = [read_compiled(model, job.inputs[ROLE + model["subject"]]) for model in models]
+    backend = job.params.backend
+    models = sorted(job.params.models, key=lambda model: model.subject)
+    groups = [read_compiled(model, job.inputs[roles.objects(model.subject)]) for model in models]
     for group in groups:
         check_objects(group, backend)
     merged = merge_objects(groups)
     found = {model.prefix: model for model in find_models(merged.infos)}
     for group in groups:
         check_blob(group, found)
-    library = f"lib{job.params['library']}.a"
+    library = f"lib{job.params.library}.a"
     data = write_archive(merged.members, merged.flavour, library)
     (job.out / library).write_bytes(data)
-    signatures = {model["subject"]: _functions(job.inputs[ROLE + model["subject"]]) for model in models}
-    document = {
-        "library": library,
-        "backend": backend,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "size": len(data),
-        "models": [describe(model, merged, found[model["prefix"]], signatures[model["subject"]]) for model in models],
-        "undefined": undefined(merged.infos),
-    }
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    job.write("archive.json", text)
+    signatures = {model.subject: read_functions(job.inputs[roles.objects(model.subject)]) for model in models}
+    document = Archive(
+        library=library,
+        backend=backend,
+        sha256=sha256_bytes(data),
+        size=len(data),
+        models=tuple(describe(model, merged, found[model.prefix], signatures[model.subject]) for model in models),
+        undefined=undefined(merged.infos),
+    )
+    job.write(NAME, dumps(document))
     return {"bytes": len(data), "members": len(merged.members), "models": len(models)}
 
 
-def read_compiled(model: Mapping[str, Json], folder: Path) -> ModelObjects:
+def read_compiled(model: ModelRef, folder: Path) -> ModelObjects:
     """Read the objects that a compile left in `folder`.
 
     Raises:
         StepError: no object at all, or AppleDouble files (`._*`), which macOS's tar makes of extended attributes.
     """
-    objects = tuple(Member(name, path.read_bytes()) for name, path in files(folder) if name.endswith(".o"))
+    objects = tuple(Member(name, path.read_bytes()) for name, path in files_below(folder) if name.endswith(".o"))
     for member in objects:
         if member.name.rpartition("/")[2].startswith("._"):
             raise StepError(
-                f"{member.name} of {model['subject']} is an AppleDouble file: macOS made it of extended attributes",
+                f"{member.name} of {model.subject} is an AppleDouble file: macOS made it of extended attributes",
                 hint="pack the objects again with COPYFILE_DISABLE=1 in the environment, then rebuild the model",
             )
     if not objects:
         raise StepError(
-            f"the compile of {model['subject']} left no object",
+            f"the compile of {model.subject} left no object",
             hint="a prebuilt model needs its two objects (files that end in .o)",
         )
-    return ModelObjects(model["subject"], model["prefix"], objects)
+    return ModelObjects(model.subject, model.prefix, objects)
 
 
-def check_objects(group: ModelObjects, backend: Mapping[str, Json]) -> None:
+def check_objects(group: ModelObjects, backend: Backend) -> None:
     """Every object must be for this very backend.
-
-    Linkers do not ask: `ld64.lld` takes device objects into a simulator's library and objects without a platform
-    anywhere, and only warns of a minimum version that is too new. Xcode refuses them later, on somebody else's machine.
 
     Raises:
         StepError: naming the member, what it is and what it should be.
     """
     for member in group.objects:
-        problem = misfit(read_object(member.data, f"{member.name} of {group.model}"), backend)
+        problem = mismatch(read_object(member.data, f"{member.name} of {group.model}"), backend)
         if problem:
-            raise StepError(f"backend {backend['name']}: {member.name} of {group.model} {problem}", hint=_hint(backend))
-
-
-def misfit(info: ObjectInfo, backend: Mapping[str, Json]) -> str | None:
-    """What keeps an object out of this backend's archive, as the end of a sentence; None when it fits."""
-    checks: list[tuple[str, Json, Json]] = [
-        ("of kind", info.kind, "object"),
-        ("of format", info.format, backend["format"]),
-        ("for architecture", _spelling(info.arch), _spelling(backend["arch"])),
-    ]
-    if info.format == "macho":
-        if info.platform is None:
-            return f"names no platform (it has no LC_BUILD_VERSION), and should name {backend['platform']}"
-        checks.append(("for platform", info.platform, backend["platform"]))
-        checks.append(("for systems from", _system(info.minimum_os), _system(backend["deployment_target"])))
-    return next(
-        (f"is {what} {saw}, and should be {what} {wanted}" for what, saw, wanted in checks if saw != wanted), None
-    )
+            raise StepError(
+                f"backend {backend.name}: {member.name} of {group.model} {problem}", hint=hint(backend, backend.triple)
+            )
 
 
 def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
@@ -141,46 +131,25 @@ def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
         )
 
 
-def describe(model: Mapping[str, Json], merged: Merged, found: ModelSymbols, functions: Json) -> Json:
-    """A model's entry in `archive.json`. Symbols are spelt as in C, without the underscore of Mach-O."""
-    return {
-        **model,
-        "members": list(merged.by_model[model["subject"]]),
-        "library_bin": link_flags.library_bin(model["prefix"]),
-        "generation": found.generation.name,
-        "registration": found.registration,
-        "functions": functions,
-    }
+def describe(model: ModelRef, merged: Merged, found: ModelSymbols, functions: tuple[Any, ...]) -> ArchivedModel:
+    """A model's entry in `archive.json`."""
+    return ArchivedModel(
+        model=model.model,
+        variant=model.variant,
+        subject=model.subject,
+        prefix=model.prefix,
+        options=model.options,
+        members=tuple(merged.by_model[model.subject]),
+        library_bin=link_flags.library_bin(model.prefix),
+        generation=found.generation.name,
+        registration=found.registration,
+        functions=functions,
+    )
 
 
-def undefined(infos: Iterable[ObjectInfo]) -> list[str]:
+def undefined(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:
     """C names that the archive needs and does not have, sorted: the runtime and the system must."""
     infos = tuple(infos)
     defined = {c_name(symbol.name, info.format) for info in infos for symbol in info.defined}
     wanted = {c_name(symbol.name, info.format) for info in infos for symbol in info.undefined}
-    return sorted(wanted - defined)
-
-
-def _functions(folder: Path) -> Json:
-    return json.loads((folder / "functions.json").read_text(encoding="utf-8"))["functions"]
-
-
-def _spelling(arch: str) -> str:
-    return _SPELLINGS.get(arch.lower(), arch.lower())
-
-
-def _system(text: str | None) -> str | None:
-    """A version as people write it, with two numbers at least: `14`, `14.0` and `14.0.0` are equal."""
-    if text is None:
-        return None
-    numbers = [*version(text), 0, 0]
-    return ".".join(str(number) for number in numbers[: max(2, len(numbers) - 2)])
-
-
-def _hint(backend: Mapping[str, Json]) -> str:
-    if backend["format"] == "macho":
-        return (
-            f"its triple is {backend['triple']}, which must carry the deployment target (arm64-apple-ios14.0, "
-            "…-simulator, …-macabi); a prebuilt model must bring objects for that very system"
-        )
-    return f"compile for its triple, {backend['triple']}; a prebuilt model must bring objects for it"
+    return tuple(sorted(wanted - defined))

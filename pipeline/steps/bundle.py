@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.errors import StepError
+from pipeline.files import files_below, sha256_path
+from pipeline.matrix.cells import ModelRef
 
-from .folders import files, sha256
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: the model, and patterns of the files that an app needs of its weights."""
+
+    model: ModelRef
+    files: tuple[str, ...]
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+def run(job: Job[Params]) -> dict[str, Json]:
     """Link the parameters, and those files of the weights that match a pattern, into one directory.
 
     A pattern that matches nothing is fine, since one list serves many kinds of tokenizer; an empty bundle is not.
@@ -26,26 +35,26 @@ def run(job: Job[Any]) -> dict[str, Json]:
     Raises:
         StepError: nothing to ship, or the two sources hold different files of one name.
     """
-    patterns = list(job.params["files"])
+    patterns = job.params.files
     chosen: dict[str, Path] = {}
-    if "params" in job.inputs:
-        chosen.update(files(job.inputs["params"]))
+    if roles.PARAMS in job.inputs:
+        chosen.update(files_below(job.inputs[roles.PARAMS]))
     matched: set[str] = set()
-    if "weights" in job.inputs:
-        for name, path in files(job.inputs["weights"]):
+    if roles.WEIGHTS in job.inputs:
+        for name, path in files_below(job.inputs[roles.WEIGHTS]):
             hits = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
             if not hits:
                 continue
             matched.update(hits)
             other = chosen.setdefault(name, path)
-            if other is not path and sha256(other) != sha256(path):
+            if other is not path and sha256_path(other) != sha256_path(path):
                 raise StepError(
-                    f"{name} is in the parameters and in the weights of {job.params['model']['subject']}, and differs",
+                    f"{name} is in the parameters and in the weights of {job.params.model.subject}, and differs",
                     hint=f"narrow the patterns of its bundle ({', '.join(hits)}) so that {name} is taken once",
                 )
     if not chosen:
         raise StepError(
-            f"nothing to bundle for {job.params['model']['subject']}: it has no parameters, and none of its files "
+            f"nothing to bundle for {job.params.model.subject}: it has no parameters, and none of its files "
             f"matches {', '.join(patterns) or 'the empty list of patterns'}",
             hint="name the files an app needs in the model's `bundle`",
         )

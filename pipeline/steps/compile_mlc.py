@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from pipeline.action import Job, Json
 from pipeline.compilers.mlc_refusals import missing, unknown_architecture
 from pipeline.compilers.shaders import shaders
+from pipeline.documents.codec import encode
+from pipeline.documents.probe import MlcProbe, Probe, read_probe
 from pipeline.errors import StepError
+from pipeline.matrix.cells import Backend, ModelRef, SourceRef
 
 CONFIG = "mlc-chat-config.json"
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given."""
+
+    model: ModelRef
+    source: SourceRef
+    toolchain: str
+    backend: Backend
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write the objects and `functions.json`.
 
     Returns:
@@ -30,53 +44,52 @@ def run(job: Job[Any]) -> dict[str, Json]:
         CompilerCrash: mlc_llm died of it.
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
-    worker = job.services.worker(job.params["toolchain"])
+    worker = job.services.worker(job.params.toolchain)
     return cast("dict[str, Json]", worker.call("pipeline.compilers.mlc:compile_model", arguments(job), log=job.log))
 
 
-def arguments(job: Job[Any]) -> dict[str, Json]:
+def arguments(job: Job[Params]) -> dict[str, Json]:
     """The arguments of `pipeline.compilers.mlc:compile_model`.
 
     Raises:
         StepError: the weights are not converted, or the toolchain does not know the model.
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
-    model, backend, name = job.params["model"], job.params["backend"], job.params["toolchain"]
+    model, backend, name = job.params.model, job.params.backend, job.params.toolchain
     config = job.inputs["config"] / CONFIG
-    chat = _read(config, str(model["model"]))
-    found = mlc_of(job.inputs["toolchain"], name)
-    model_type = str(model["options"].get("model_type", chat.get("model_type")))
-    if found["architectures"] is not None and model_type not in found["architectures"]:
-        raise unknown_architecture(model_type, name, found["architectures"])
-    quantization = model["options"].get("quantization", chat.get("quantization"))
-    if found["quantizations"] is not None and quantization not in found["quantizations"]:
+    chat = _read(config, model.model)
+    probe = read_probe(job.inputs["toolchain"])
+    found = mlc_of(probe, name)
+    model_type = str(model.options.get("model_type", chat.get("model_type")))
+    if found.architectures is not None and model_type not in found.architectures:
+        raise unknown_architecture(model_type, name, found.architectures)
+    quantization = model.options.get("quantization", chat.get("quantization"))
+    if found.quantizations is not None and quantization not in found.quantizations:
         raise StepError(
-            f"toolchain {name} does not know the quantization {quantization!r} of {model['model']}",
-            hint=f"use weights in one that it knows: {', '.join(found['quantizations'])}",
+            f"toolchain {name} does not know the quantization {quantization!r} of {model.model}",
+            hint=f"use weights in one that it knows: {', '.join(found.quantizations)}",
         )
     return {
-        "kind": found["kind"],
+        "kind": found.kind,
         "config": str(config),
-        "model": dict(model),
-        "backend": dict(backend),
-        "metal_simdgroup": found["metal_simdgroup"],
-        "shaders": shaders(job),
+        "model": encode(model),
+        "backend": encode(backend),
+        "metal_simdgroup": probe.metal_simdgroup,
+        "shaders": shaders(job, backend),
         "out": str(job.out),
         "log": str(job.log),
     }
 
 
-def mlc_of(toolchain: Path, name: str) -> Mapping[str, Json]:
-    """What probe.json says of the toolchain's mlc_llm, and of its Metal rule.
+def mlc_of(probe: Probe, name: str) -> MlcProbe:
+    """What a toolchain's probe says of its mlc_llm.
 
     Raises:
         ToolMissing: there is none.
     """
-    probe: Mapping[str, Json] = json.loads((toolchain / "probe.json").read_text(encoding="utf-8"))
-    found: Mapping[str, Json] | None = probe.get("mlc")
-    if found is None:
+    if probe.mlc is None:
         raise missing(f"toolchain {name}")
-    return {**found, "metal_simdgroup": bool(probe.get("metal_simdgroup"))}
+    return probe.mlc
 
 
 def _read(config: Path, model: str) -> Mapping[str, Json]:

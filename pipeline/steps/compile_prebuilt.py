@@ -7,8 +7,8 @@ the backend and have the model's prefix is asked by `archive`, of all objects al
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, read_archive
@@ -16,18 +16,29 @@ from pipeline.binary.objects import is_object
 from pipeline.binary.tar_members import read_tar
 from pipeline.compilers import mlc_metadata
 from pipeline.errors import StepError
+from pipeline.matrix.cells import Backend, ModelRef, SourceRef
 
 _ARCHIVE = b"!<arch>\n"
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given."""
+
+    model: ModelRef
+    source: SourceRef
+    toolchain: str
+    backend: Backend
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write the objects, and `functions.json` with what they say about their functions.
 
     Raises:
         StepError: the file is not the one that is pinned, or holds no object.
         FormatError: it is malformed.
     """
-    path, wanted = job.inputs["source"], job.params["source"].get("sha256")
+    path, wanted = job.inputs["source"], job.params.source.sha256
     data = path.read_bytes()
     got = hashlib.sha256(data).hexdigest()
     if wanted is not None and got != wanted:
@@ -36,7 +47,7 @@ def run(job: Job[Any]) -> dict[str, Json]:
             where=path,
             hint="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
         )
-    prefix = str(job.params["model"]["prefix"])
+    prefix = job.params.model.prefix
     objects = _objects(path, data)
     if not objects:
         hint = "give the tar that mlc_llm or TVM wrote, an archive (.a), or an object (.o)"

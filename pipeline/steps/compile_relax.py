@@ -6,13 +6,16 @@ host only (a phone, its simulator, two kinds of Catalyst) ask for the same first
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from pipeline.action import READS, Job, Json, Stage
+from pipeline import roles
+from pipeline.action import Job, Json, Stage
 from pipeline.compilers.shaders import shaders
+from pipeline.documents.codec import encode
+from pipeline.documents.probe import read_probe
+from pipeline.matrix.cells import Backend, ModelRef, SourceRef
 
 HOST_BLIND = frozenset({"metal"})
 """Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.
@@ -21,7 +24,17 @@ A CPU is its own host. dlight schedules OpenCL otherwise where the host is Andro
 """
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given."""
+
+    model: ModelRef
+    source: SourceRef
+    toolchain: str
+    backend: Backend
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write the objects and `functions.json`.
 
     Returns:
@@ -34,27 +47,27 @@ def run(job: Job[Any]) -> dict[str, Json]:
         CompilerCrash: the compiler died of it.
         ToolMissing: this machine has no Metal compiler where one is asked for.
     """
-    backend = job.params["backend"]
-    worker = job.services.worker(job.params["toolchain"])
+    backend = job.params.backend
+    worker = job.services.worker(job.params.toolchain)
     stage = Stage("pipeline.compilers.relax:lower", lowering(job))
-    arguments: dict[str, Json] = {"triple": backend["triple"], "out": str(job.out)}
-    compiled_here = shaders(job)
+    arguments: dict[str, Json] = {"triple": backend.triple, "out": str(job.out)}
+    compiled_here = shaders(job, backend)
     if compiled_here is not None:
         arguments["shaders"] = compiled_here
     facts = worker.call("pipeline.compilers.relax:codegen", arguments, log=job.log, after=stage)
     return cast("dict[str, Json]", facts)
 
 
-def lowering(job: Job[Any]) -> dict[str, Json]:
+def lowering(job: Job[Params]) -> dict[str, Json]:
     """Return the arguments of the shared part: equal for backends that differ in their host only."""
-    backend, source, config = job.params["backend"], job.inputs["source"], job.inputs.get("config")
-    device = dict(backend["device"])
+    backend, source, config = job.params.backend, job.inputs["source"], job.inputs.get("config")
+    device = dict(backend.device)
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}
     code = source if source.is_dir() else source.parent
     return {
-        "model": dict(job.params["model"]),
-        "source": dict(job.params["source"]),
+        "model": encode(job.params.model),
+        "source": encode(job.params.source),
         "path": str(source),
         "config": None if files is None else {name: str(path) for name, path in files.items()},
         "seen": [
@@ -63,8 +76,8 @@ def lowering(job: Job[Any]) -> dict[str, Json]:
             if path.exists()
         ],
         "device": device,
-        "triple": None if device["kind"] in HOST_BLIND else backend["triple"],
-        "metal_simdgroup": device["kind"] == "metal" and _probe(job.inputs["toolchain"])["metal_simdgroup"],
+        "triple": None if device["kind"] in HOST_BLIND else backend.triple,
+        "metal_simdgroup": device["kind"] == "metal" and read_probe(job.inputs["toolchain"]).metal_simdgroup,
     }
 
 
@@ -72,9 +85,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _read_besides(job: Job[Any]) -> list[Path]:
+def _read_besides(job: Job[Params]) -> list[Path]:
     """What the recipe says that it reads; of a directory everything."""
-    named = [path for role, path in job.inputs.items() if role.startswith(f"source{READS}")]
+    named = roles.read_by(roles.SOURCE, job.inputs)
     return [file for path in named for file in ([path] if path.is_file() else _files(path))]
 
 
@@ -82,7 +95,3 @@ def _stamp(path: Path) -> list[Json]:
     """Tell a file from what it was before it was edited."""
     stat = path.stat()
     return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
-
-
-def _probe(toolchain: Path) -> Mapping[str, Json]:
-    return cast("Mapping[str, Json]", json.loads((toolchain / "probe.json").read_text(encoding="utf-8")))

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pipeline.action import Job, Json
-from pipeline.compilers.raw_checkpoint import convert
+from pipeline.compilers.raw_checkpoint import Conversion, convert
 
 FUNCTION = "pipeline.compilers.mlc_convert:convert_weight"
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+def run(job: Job[Conversion]) -> dict[str, Json]:
     """Run `mlc_llm convert_weight`.
 
     Returns:

@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
+from pipeline import roles
 from pipeline.action import Job, Json
+from pipeline.documents.codec import dumps
+from pipeline.documents.link_json import NAME
 from pipeline.kits.kit import Kit, read_kit
-from pipeline.kits.link_json import link_document
+from pipeline.kits.link_json import link_json
 from pipeline.kits.render import Templates
-from pipeline.kits.slices import Slice, version
+from pipeline.kits.slices import Slice
+from pipeline.matrix.cells import Backend
+from pipeline.platforms import version
 
 from .bundle import link
 
@@ -49,17 +53,37 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Kind of product -> (file of the kit, template)."""
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
+
+    Attributes:
+        product: its name.
+        library: name of the library.
+        kind: of the product.
+        backends: in it.
+        overrides: whether the user has templates.
+    """
+
+    product: str
+    library: str
+    kind: str
+    backends: tuple[Backend, ...]
+    overrides: bool = False
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write the archives (an xcframework's have a step of their own), modules, the files of `FILES`, and `link.json`.
 
     Raises:
         StepError: backends that do not go together in one product, or a mistake in a template of the user.
     """
-    kit = read_kit(job.params, job.inputs)
-    templates = Templates(job.inputs.get("templates"))
+    params = job.params
+    kit = read_kit(params.product, params.library, params.kind, params.backends, job.inputs)
+    templates = Templates(job.inputs.get(roles.TEMPLATES))
     if kit.kind != "xcframework":
-        for part in kit.parts:
-            for path, data in ((part.path, part.data), *((one.path, one.data) for one in part.runtime)):
+        for archive in kit.archives:
+            for path, data in ((archive.path, archive.data), *((one.path, one.data) for one in archive.runtime)):
                 (job.out / path).parent.mkdir(parents=True, exist_ok=True)
                 (job.out / path).write_bytes(data)
     for module in kit.modules:
@@ -67,18 +91,18 @@ def run(job: Job[Any]) -> dict[str, Json]:
     values = context(kit)
     for pattern, template in FILES[kit.kind]:
         job.write(pattern.format(product=kit.product), templates.render(template, values))
-    text = json.dumps(link_document(kit), indent=1, ensure_ascii=False) + "\n"
-    job.write("link.json", text)
-    return {"files": len(FILES[kit.kind]) + 1, "models": len(kit.models), "parts": len(kit.parts)}
+    job.write(NAME, dumps(link_json(kit)))
+    return {"files": len(FILES[kit.kind]) + 1, "models": len(kit.models), "archives": len(kit.archives)}
 
 
 def context(kit: Kit) -> dict[str, Json]:
     """The variables of every template.
 
     Returns:
-        `product`, `kind`, `library` and `archive` (names); `models` (see `KitModel`) and `parts` (see `Part`);
-        `everywhere`, the subjects of the models that all parts hold; `system_libraries` and `frameworks` of all parts;
-        `sdks` and `minimums` (of an xcframework: slices by SDK of Xcode, and the oldest system of each platform);
+        `product`, `kind`, `library` and `archive` (names); `models` (see `KitModel`) and `archives` (`KitArchive`);
+        `common_models`, the subjects of the models that all archives hold; `system_libraries` and `frameworks` of all
+        archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
+        each platform);
         `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
     """
     return {
@@ -87,35 +111,35 @@ def context(kit: Kit) -> dict[str, Json]:
         "library": kit.library,
         "archive": kit.archive,
         "models": kit.models,
-        "parts": kit.parts,
-        "everywhere": kit.everywhere,
+        "archives": kit.archives,
+        "common_models": kit.common_models,
         "system_libraries": kit.system_libraries,
         "frameworks": kit.frameworks,
         "sdks": _sdks(kit),
-        "minimums": _minimums(kit.slices),
-        "abis": [part.directory.removeprefix("lib/") for part in kit.parts] if kit.kind == "android" else [],
-        "runtime": any(part.runtime for part in kit.parts),
-        "opencl": any(backend["device"]["kind"] == "opencl" for backend in kit.backends),
+        "deployment_targets": _deployment_targets(kit.slices),
+        "abis": [archive.directory.removeprefix("lib/") for archive in kit.archives] if kit.kind == "android" else [],
+        "runtime": any(archive.runtime for archive in kit.archives),
+        "opencl": any(backend.device["kind"] == "opencl" for backend in kit.backends),
     }
 
 
 def _sdks(kit: Kit) -> list[Json]:
     """The SDKs of Xcode, and the slices each may want: one, or two where an SDK builds for Catalyst and for the Mac."""
     found: dict[str, list[Json]] = {}
-    for piece, part in zip(kit.slices, kit.parts, strict=False):
+    for piece, archive in zip(kit.slices, kit.archives, strict=False):
         one = {
             "identifier": piece.identifier,
             "platform": piece.platform,
-            "backends": [thin.backend for thin in piece.thins],
-            "frameworks": part.frameworks,
-            "system_libraries": part.system_libraries,
-            "runtime": part.runtime,
+            "backends": [one.backend for one in piece.archs],
+            "frameworks": archive.frameworks,
+            "system_libraries": archive.system_libraries,
+            "runtime": archive.runtime,
         }
         found.setdefault(piece.sdk, []).append(one)
     return [{"name": name, "slices": found[name]} for name in sorted(found)]
 
 
-def _minimums(pieces: tuple[Slice, ...]) -> list[Json]:
+def _deployment_targets(pieces: tuple[Slice, ...]) -> list[Json]:
     """The oldest system an app may ask for: device and simulator are one system to package managers."""
     oldest: dict[str, str] = {}
     for piece in pieces:

@@ -5,12 +5,24 @@ The work is done in the toolchain's worker by `pipeline.compilers.parameters`.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 from pipeline.action import Job, Json
+from pipeline.documents.codec import encode
+from pipeline.matrix.cells import ModelRef, SourceRef
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given."""
+
+    model: ModelRef
+    source: SourceRef
+    toolchain: str
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write `params_shard_N.bin` and `tensor-cache.json`.
 
     Returns:
@@ -22,11 +34,11 @@ def run(job: Job[Any]) -> dict[str, Json]:
     """
     weights = job.inputs.get("weights")
     arguments = {
-        "model": dict(job.params["model"]),
-        "source": dict(job.params["source"]),
+        "model": encode(job.params.model),
+        "source": encode(job.params.source),
         "path": str(job.inputs["source"]),
         "weights": str(weights) if weights else None,
         "out": str(job.out),
     }
-    worker = job.services.worker(job.params["toolchain"])
+    worker = job.services.worker(job.params.toolchain)
     return cast("dict[str, Json]", worker.call("pipeline.compilers.parameters:write", arguments, log=job.log))

@@ -7,14 +7,17 @@ links to its files. `run` calls it; `verify` holds models against the result, an
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
+from pipeline import roles
 from pipeline.action import Job, Json
+from pipeline.documents.codec import dumps
+from pipeline.documents.runtime import RUNTIME_NAME, RuntimeManifest
 from pipeline.errors import StepError, ToolMissing
+from pipeline.files import sha256_path
+from pipeline.matrix.cells import Backend
 from pipeline.native import settings
 from pipeline.native.cmake import Build
 from pipeline.native.collect import Library, from_archive, from_objects
@@ -23,16 +26,25 @@ from pipeline.native.source_tree import SourceTree, mirror, read_tree
 from pipeline.platforms import SDKS, sdk_tool
 from pipeline.process import run as run_program
 
-from .folders import sha256
 
-SOURCE = "checkout:runtime"
-"""The tool that stands for the checkout: its path is the directory, its version the digest of what is in it."""
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
 
-PREBUILT = "prebuilt:"
-"""Roles of the inputs are `prebuilt:<number>`, in the order of `params["prebuilt"]`."""
+    Attributes:
+        backend: without `kernels`, which no runtime depends on.
+        libraries: targets of CMake; none means those that an app links.
+        options: further variables for CMake.
+        prebuilt: what each archive that was built elsewhere must hash to (None: not pinned); None for a build.
+    """
+
+    backend: Backend
+    libraries: tuple[str, ...]
+    options: Mapping[str, str]
+    prebuilt: tuple[str | None, ...] | None
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write the archives and `runtime.json`.
 
     Returns:
@@ -43,20 +55,15 @@ def run(job: Job[Any]) -> dict[str, Json]:
         ToolMissing: this machine cannot build for the backend.
     """
     facts: dict[str, Json] = {}
-    if job.params["prebuilt"] is not None:
-        libraries = _prebuilt(job)
+    if job.params.prebuilt is not None:
+        libraries = _prebuilt(job, job.params.prebuilt)
         project = None
     else:
         project, libraries, facts = _built(job)
     for library in libraries:
         (job.out / library.file).write_bytes(library.data)
-    document = {
-        "backend": job.params["backend"],
-        "project": project,
-        "libraries": [library.document() for library in libraries],
-    }
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    job.write("runtime.json", text)
+    document = RuntimeManifest(job.params.backend, project, tuple(library.entry() for library in libraries))
+    job.write(RUNTIME_NAME, dumps(document))
     return {
         **facts,
         "libraries": [library.name for library in libraries],
@@ -64,11 +71,11 @@ def run(job: Job[Any]) -> dict[str, Json]:
     }
 
 
-def _prebuilt(job: Job[Any]) -> list[Library]:
+def _prebuilt(job: Job[Params], pins: tuple[str | None, ...]) -> list[Library]:
     libraries = []
-    for number, pinned in enumerate(job.params["prebuilt"]):
-        path = job.inputs[f"{PREBUILT}{number}"]
-        digest = sha256(path)
+    for number, pinned in enumerate(pins):
+        path = job.inputs[roles.prebuilt(number)]
+        digest = sha256_path(path)
         if pinned is not None and digest != pinned:
             raise StepError(
                 f"it has the SHA-256 {digest}, and targets.yaml says {pinned}",
@@ -77,23 +84,23 @@ def _prebuilt(job: Job[Any]) -> list[Library]:
             )
         if not (path.name.startswith("lib") and path.suffix == ".a"):
             raise StepError("it is not called lib<name>.a", where=path, hint="give the static libraries, one file each")
-        libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params["backend"]))
+        libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params.backend))
     twins = [one.name for n, one in enumerate(libraries) if one.name in {other.name for other in libraries[:n]}]
     if twins:
         raise StepError(f"two of the prebuilt archives are called lib{twins[0]}.a", hint="name each once")
     return libraries
 
 
-def _built(job: Job[Any]) -> tuple[str, list[Library], dict[str, Json]]:
-    backend = job.params["backend"]
-    checkout = job.tools.get(SOURCE)
+def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, Json]]:
+    backend = job.params.backend
+    checkout = job.tools.get(roles.CHECKOUT)
     if checkout is None:
         raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
     cmake = job.tools.get("cmake")
     if cmake is None:
         raise ToolMissing("the runtime is built by CMake, which is not installed", hint="pip install cmake")
     sdk_path = _sdk_path(job)
-    home = job.cache_dir("cmake", backend["name"])
+    home = job.cache_dir("cmake", backend.name)
     tree = read_tree(checkout.path)
     if tree.version != checkout.version:
         raise StepError("the checkout changed a moment ago", where=tree.root, hint="run doit again")
@@ -103,39 +110,39 @@ def _built(job: Job[Any]) -> tuple[str, list[Library], dict[str, Json]]:
     values = {
         **settings.settings(backend, job.tools, source=source, sdk_path=sdk_path),
         **settings.flags(backend, renamed={home / "build": "build", source: "source"}, sdk_path=sdk_path),
-        **job.params["options"],
+        **job.params.options,
         **settings.launcher(shutil.which("ccache")),  # no tool of the key: it changes nothing but the time it takes
     }
-    build.configure(values, {name: tool.version for name, tool in job.tools.items() if tool and name != SOURCE})
+    build.configure(values, {name: tool.version for name, tool in job.tools.items() if tool and name != roles.CHECKOUT})
     project, targets = build.describe()
-    device = backend["device"]["kind"]
-    chosen = wanted(project, targets, device=device, asked=job.params["libraries"], folder=build.folder)
+    device = backend.device["kind"]
+    chosen = wanted(project, targets, device=device, asked=list(job.params.libraries), folder=build.folder)
     build.build(dict.fromkeys(target for library in chosen for target in library.targets))
     _check_untouched(tree)
     libraries = [_collected(library, backend) for library in chosen]
     return project, libraries, {"project": project, "sources": len(tree.files)}
 
 
-def _collected(library: Wanted, backend: Mapping[str, Json]) -> Library:
+def _collected(library: Wanted, backend: Backend) -> Library:
     if library.archive is not None:
         return from_archive(library.name, library.archive, backend)
     return from_objects(library.name, library.objects, backend)
 
 
-def _sdk_path(job: Job[Any]) -> str | None:
+def _sdk_path(job: Job[Params]) -> str | None:
     """The directory of an Apple platform's SDK; None for any other platform.
 
     Raises:
         ToolMissing: there is no Xcode.
     """
-    backend = job.params["backend"]
-    platform = backend["platform"]
+    backend = job.params.backend
+    platform = backend.platform
     if platform not in SDKS:
         return None
     tool = job.tools.get(sdk_tool(platform))
     if tool is None:
         raise ToolMissing(
-            f"the runtime of backend {backend['name']} is built with Xcode's {SDKS[platform]} SDK, which this machine "
+            f"the runtime of backend {backend.name} is built with Xcode's {SDKS[platform]} SDK, which this machine "
             "does not have",
             hint="build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
         )
@@ -163,10 +170,3 @@ def _check_untouched(tree: SourceTree) -> None:
 def _listed(paths: Iterable[str]) -> str:
     first, *more = list(paths)
     return f"{first} and {len(more)} more" if more else first
-
-
-def linked_libraries(folder: Path) -> list[dict[str, Json]]:
-    """The `libraries` of a `runtime.json`."""
-    document = json.loads((folder / "runtime.json").read_text(encoding="utf-8"))
-    libraries: list[dict[str, Json]] = document["libraries"]
-    return libraries

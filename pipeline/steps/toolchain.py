@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipeline.action import Job, Json, Worker
 from pipeline.compilers.mlc_refusals import missing
@@ -28,7 +28,24 @@ COMPILE_CPU = 60.0
 """CPU seconds the smallest compile may take before it counts as hanging, which a bad fork can do."""
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
+
+    Attributes:
+        toolchain: its name; `current` is the Python that runs us.
+        mlc: whether mlc_llm must be there, and be usable.
+        spec: how the environment is made, where that is ours to do; see `toolchains.spec`.
+        lock: the exact requirements that slipway.lock pins.
+    """
+
+    toolchain: str
+    mlc: bool = False
+    spec: Mapping[str, Json] | None = None
+    lock: tuple[str, ...] | None = field(kw_only=True)
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write `probe.json`, and `freeze.txt` for a toolchain that is not the Python that runs us.
 
     Returns:
@@ -38,20 +55,20 @@ def run(job: Job[Any]) -> dict[str, Json]:
         StepError: its TVM does not work, or is put together from two versions.
         ToolMissing: there is no TVM, or no such environment.
     """
-    name = job.params["toolchain"]
-    found = probe(partial(_worker, job, name), name, job.log, mlc=bool(job.params.get("mlc")))
+    name = job.params.toolchain
+    found = probe(partial(_worker, job, name), name, job.log, mlc=job.params.mlc)
     worker = job.services.worker(name, fresh=not found["fork"])
     job.write("probe.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     if name == "current":
         return found
     installed: list[str] = worker.call("pipeline.compilers.mlc_probe:installed", {}, log=job.log)
-    pinned = job.params.get("lock")
-    frozen = installed if pinned is None else pinned
+    pinned = job.params.lock
+    frozen = installed if pinned is None else list(pinned)
     job.write("freeze.txt", "".join(f"{line}\n" for line in frozen))
-    return {**found, "lock": frozen} if "spec" in job.params else found
+    return {**found, "lock": frozen} if job.params.spec is not None else found
 
 
-def _worker(job: Job[Any], name: str, fresh: bool) -> Worker:
+def _worker(job: Job[Params], name: str, fresh: bool) -> Worker:
     return job.services.worker(name, fresh=fresh)
 
 

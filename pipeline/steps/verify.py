@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
+from pipeline.documents.archive import read_archive_json
+from pipeline.documents.codec import encode
+from pipeline.documents.report import NAME
 from pipeline.errors import StepError
+from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.host import Trial, check_numbers, link_runnable
@@ -30,18 +34,46 @@ from pipeline.proofs.kits import (
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
-from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, settle, write_report
+from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, report_text, settle
 from pipeline.proofs.shipped import check_shipped, read_shipped
-from pipeline.proofs.subject import Backend, Library, Model, models_from, read_library
+from pipeline.proofs.subject import Library, Model, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
-
-ROLE = "archive:"
-"""Roles of a product's inputs are `archive:<backend>`."""
 
 FIND_RUNTIME = "pipeline.proofs.runtime:find"
 RUN_CHECKS = "pipeline.compilers.session:run_checks"
 """What workers run. Named here, as the key of an action follows such names in the step's own module only."""
+
+
+@dataclass(frozen=True)
+class BackendProof:
+    """What is to be proven of a backend's archive.
+
+    Attributes:
+        backend: it is for.
+        models: that it must hold.
+        library: its name.
+        toolchain: whose runtime it is held against.
+        host: whether it can run here.
+        checks: subject -> name of the function that compares numbers.
+    """
+
+    backend: Backend
+    models: tuple[ModelRef, ...]
+    library: str
+    toolchain: str = "current"
+    host: bool = False
+    checks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProductProof:
+    """What is to be proven of a product: its name, kind, name of the library, and the backends in it."""
+
+    product: str
+    product_kind: str
+    library: str
+    backends: tuple[Backend, ...]
 
 
 def run(job: Job[Any]) -> dict[str, Json]:
@@ -55,12 +87,14 @@ def run(job: Job[Any]) -> dict[str, Json]:
         VerifyError: a check failed, or could not be made where that is an error. All of the report is in the log then.
         FormatError: an archive that cannot be read at all.
     """
-    backend = job.params["kind"] == "backend"
-    subject = job.params["backend"]["name"] if backend else job.params["product"]
-    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as scratch:
-        found = (prove_backend if backend else prove_product)(job, Path(scratch).resolve())
+    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
+        scratch = Path(folder).resolve()
+        if isinstance(job.params, BackendProof):
+            subject, found = job.params.backend.name, prove_backend(job, scratch)
+        else:
+            subject, found = job.params.product, prove_product(job, scratch)
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
-    write_report(job.out / "report.json", subject, found.checks, found.summary)
+    job.write(NAME, report_text(subject, found.checks, found.summary))
     return facts(found.checks, found.summary, found.models)
 
 
@@ -73,19 +107,18 @@ class Findings:
     models: Mapping[str, str] = field(default_factory=dict)
 
 
-def prove_backend(job: Job[Any], scratch: Path) -> Findings:
+def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     """Ask everything about the archive of a backend: members, symbols, closure, links, and on the host its numbers."""
-    params, folder = job.params, job.inputs["archive"]
-    backend = Backend.from_params(params["backend"])
-    library = read_library(folder / f"lib{params['library']}.a", backend, models_from(params["models"]))
-    worker = job.services.worker(params.get("toolchain", "current"))
+    params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
+    library = read_library(folder / f"lib{params.library}.a", backend, models_of(params.models))
+    worker = job.services.worker(params.toolchain)
     runtime: dict[str, str] = worker.call(FIND_RUNTIME, {}, log=job.log)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
-    if "runtime" in job.inputs:
-        checks.append(check_shipped(library, read_shipped(job.inputs["runtime"])))
+    if roles.RUNTIME in job.inputs:
+        checks.append(check_shipped(library, read_shipped(job.inputs[roles.RUNTIME])))
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
     summary = linked.summary
-    if params["host"]:
+    if params.host:
         numbers = _prove_numbers(job, library, runtime, scratch, summary)
         return Findings(checks + numbers.checks, numbers.summary, numbers.models)
     if linked.proven:
@@ -100,7 +133,7 @@ class _Links:
     proven: bool
 
 
-def _prove_links(job: Job[Any], library: Library, runtime: Mapping[str, str], scratch: Path) -> _Links:
+def _prove_links(job: Job[BackendProof], library: Library, runtime: Mapping[str, str], scratch: Path) -> _Links:
     backend, name = library.backend, "constructors"
     linker = linker_for(backend, job.tools)
     if linker is None:
@@ -126,11 +159,11 @@ def _prove_links(job: Job[Any], library: Library, runtime: Mapping[str, str], sc
 
 def _linked(models: int) -> str:
     count = CONSTRUCTORS_PER_MODEL * models
-    return f"linked, {count}/{count} constructors; control bites"
+    return f"linked, {count}/{count} constructors; negative control passed"
 
 
 def _prove_numbers(
-    job: Job[Any], library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
+    job: Job[BackendProof], library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
 ) -> Findings:
     """Link for real, run every model, compare."""
     compiler = job.tools.get("cc")
@@ -147,7 +180,7 @@ def _prove_numbers(
         wrong = failed("numbers", f"it does not link with the runtime: {error.what}", error.hint or "see the log")
         return Findings([wrong], "failed")
     trials = [_trial(job, model) for model in library.models]
-    worker = job.services.worker(job.params.get("toolchain", "current"))
+    worker = job.services.worker(job.params.toolchain)
     checks, worst = check_numbers(shared, trials, worker, function=RUN_CHECKS, log=job.log)
     if not worst:
         return Findings(checks, f"{summary}; not run")
@@ -155,18 +188,17 @@ def _prove_numbers(
     return Findings(checks, f"run: max error {max(worst.values()):.1e}; {summary}", models)
 
 
-def _trial(job: Job[Any], model: Model) -> Trial:
+def _trial(job: Job[BackendProof], model: Model) -> Trial:
     """What `run_checks` needs to know of a model."""
     params, inputs = job.params, job.inputs
-    check = params["checks"].get(model.subject)
+    check = params.checks.get(model.subject)
     if check is None:
         return Trial(model, None)
-    described = json.loads((inputs["archive"] / "archive.json").read_text(encoding="utf-8"))["models"]
-    functions = next(one["functions"] for one in described if one["subject"] == model.subject)
-    given = {role: inputs.get(f"{role}:{model.subject}") for role in ("params", "weights", "source", "check")}
+    functions = read_archive_json(inputs[roles.ARCHIVE]).model(model.subject).functions
+    given = {role: inputs.get(roles.of(role, model.subject)) for role in ("params", "weights", "source", "check")}
     arguments: dict[str, Json] = {
-        "model": next(one for one in params["models"] if one["subject"] == model.subject),
-        "functions": functions,
+        "model": encode(next(one for one in params.models if one.subject == model.subject)),
+        "functions": list(functions),
         "parameters": str(given["params"]) if given["params"] else None,
         "weights": str(given["weights"]) if given["weights"] else None,
         "recipe": str(given["check"] or given["source"]),
@@ -175,19 +207,19 @@ def _trial(job: Job[Any], model: Model) -> Trial:
     return Trial(model, arguments)
 
 
-def prove_product(job: Job[Any], scratch: Path) -> Findings:
+def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
     """Ask everything about what an app is given: the bytes in it, its rules, and its own flags."""
-    product, kind = job.params["product"], job.params["product_kind"]
-    libraries = tuple(_product_library(job, backend) for backend in job.params["backends"])
+    product, kind = job.params.product, job.params.product_kind
+    libraries = tuple(_product_library(job, backend) for backend in job.params.backends)
     folder = _as_shipped(job, product, scratch)
     kit = Kit(product, folder, libraries, job.tools, scratch, job.log)
-    check, parts = check_archives(kit)
-    checks = [check, *check_link_json(kit, parts), *check_runtimes(kit, parts), *check_modules(folder, product)]
+    check, archives = check_archives(kit)
+    checks = [check, *check_link_json(kit, archives), *check_runtimes(kit, archives), *check_modules(folder, product)]
     if kind == "xcframework":
         bundle = folder / f"{product}.xcframework"
         check, slices = check_plist(bundle, product)
         checks += [check, check_slices(bundle, slices, list(libraries), product)]
-        for beside in sorted({one["name"] for part in parts for one in part.get("runtime") or []}):
+        for beside in sorted({one.name for archive in archives for one in archive.runtime}):
             check, _ = check_plist(folder / f"{beside}.xcframework", product)
             checks.append(replace(check, name=f"Info.plist of {beside}"))
         checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
@@ -197,20 +229,20 @@ def prove_product(job: Job[Any], scratch: Path) -> Findings:
         return Findings(checks, open_summary(open_[0]))
     links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
     seen = f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags"
-    return Findings(checks, f"{seen}, controls bite")
+    return Findings(checks, f"{seen}, negative controls passed")
 
 
-def _product_library(job: Job[Any], params: Mapping[str, Json]) -> Library:
-    folder = job.inputs[ROLE + params["name"]]
-    described = json.loads((folder / "archive.json").read_text(encoding="utf-8"))
-    return read_library(folder / described["library"], Backend.from_params(params), models_from(described["models"]))
+def _product_library(job: Job[ProductProof], backend: Backend) -> Library:
+    folder = job.inputs[roles.archive(backend.name)]
+    described = read_archive_json(folder)
+    return read_library(folder / described.library, backend, models_of(described.models))
 
 
-def _as_shipped(job: Job[Any], product: str, scratch: Path) -> Path:
+def _as_shipped(job: Job[ProductProof], product: str, scratch: Path) -> Path:
     """The product's folder as under `dist/`, where several actions put their outputs side by side."""
     folder = scratch / product
     folder.mkdir()
-    for role in ("kit", "xcframework"):
+    for role in (roles.KIT, roles.XCFRAMEWORK):
         for path in sorted(job.inputs[role].iterdir()) if role in job.inputs else ():
             link = folder / path.name
             if not link.exists():

@@ -6,19 +6,23 @@ pass: see `native.wasm_imports`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import GENERATIONS, ModelSymbols, find_models
+from pipeline.documents.archive import read_archive_json
+from pipeline.documents.codec import dumps
+from pipeline.documents.runtime import MODULES_NAME, ModuleFile, Modules, read_web_runtime
 from pipeline.errors import StepError
+from pipeline.files import sha256_bytes
+from pipeline.matrix.cells import Backend
 from pipeline.native.emcc import Emscripten
 from pipeline.native.wasm_imports import askers, missing
 
@@ -27,7 +31,15 @@ from .wasm_runtime import find_emscripten
 _FUNCTION = "__tvm_ffi_"
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: its backend, and the file name of each model's module by subject."""
+
+    backend: Backend
+    models: Mapping[str, str]
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write one module a model, under the name that `params["models"]` says, and `wasm.json`.
 
     Returns:
@@ -37,31 +49,29 @@ def run(job: Job[Any]) -> dict[str, Json]:
         StepError: a model does not link, or asks for a function that nobody has.
         ToolMissing: there is no emscripten.
     """
-    emscripten = find_emscripten(job)
-    folder = job.inputs["archive"]
-    described = json.loads((folder / "archive.json").read_text(encoding="utf-8"))
-    members = {member.name: member for member in read_archive((folder / described["library"]).read_bytes())}
-    runtime = [job.inputs["runtime"] / one["file"] for one in _listed(job.inputs["runtime"])]
+    emscripten = find_emscripten(job, job.params.backend)
+    folder = job.inputs[roles.ARCHIVE]
+    described = read_archive_json(folder)
+    members = {member.name: member for member in read_archive((folder / described.library).read_bytes())}
+    runtime = [job.inputs[roles.RUNTIME] / one.file for one in read_web_runtime(job.inputs[roles.RUNTIME]).objects]
     modules = []
     with tempfile.TemporaryDirectory(prefix="slipway-wasm-") as scratch:
-        for model in job.params["models"]:
-            own = next(one for one in described["models"] if one["subject"] == model["subject"])
-            objects = [members[name] for name in own["members"]]
-            out = job.out / model["file"]
-            link(emscripten, objects, runtime, out, scratch=Path(scratch), prefix=own["prefix"])
-            data = out.read_bytes()
-            modules.append(
-                {
-                    "subject": model["subject"],
-                    "file": out.name,
-                    "size": len(data),
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                }
+        for subject, file in job.params.models.items():
+            own = described.model(subject)
+            out = job.out / file
+            link(
+                emscripten,
+                [members[name] for name in own.members],
+                runtime,
+                out,
+                scratch=Path(scratch),
+                prefix=own.prefix,
             )
-            job.services.progress(len(modules), len(job.params["models"]), "modules")
-    text = json.dumps({"backend": job.params["backend"], "modules": modules}, indent=1) + "\n"
-    job.write("wasm.json", text)
-    return {"modules": len(modules), "bytes": sum(int(str(one["size"])) for one in modules)}
+            data = out.read_bytes()
+            modules.append(ModuleFile(subject, file, len(data), sha256_bytes(data)))
+            job.services.progress(len(modules), len(job.params.models), "modules")
+    job.write(MODULES_NAME, dumps(Modules(job.params.backend, tuple(modules))))
+    return {"modules": len(modules), "bytes": sum(one.size for one in modules)}
 
 
 def link(
@@ -134,9 +144,3 @@ def without_prefix(model: ModelSymbols) -> str:
         "}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _listed(folder: Path) -> list[Mapping[str, Json]]:
-    document = json.loads((folder / "runtime.json").read_text(encoding="utf-8"))
-    listed: list[Mapping[str, Json]] = document["objects"]
-    return listed

@@ -6,19 +6,21 @@ checkout is one of mlc_llm. The step `wasm` links them with a model. The checkou
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
+from pipeline.documents.codec import dumps
+from pipeline.documents.runtime import RUNTIME_NAME, ObjectFile, WebRuntimeManifest
 from pipeline.errors import StepError, ToolMissing
+from pipeline.files import sha256_path
+from pipeline.matrix.cells import Backend
 from pipeline.native.emcc import Emscripten
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
-
-from .folders import sha256
-from .runtime import SOURCE
 
 OF_TVM = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
 OF_MLC = "mlc_wasm_runtime"
@@ -38,7 +40,15 @@ EMSCRIPTEN = (
 )
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: its backend, and further flags for emcc."""
+
+    backend: Backend
+    flags: tuple[str, ...] = ()
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write one object a source, and `runtime.json`.
 
     Returns:
@@ -48,12 +58,12 @@ def run(job: Job[Any]) -> dict[str, Json]:
         StepError: the checkout has no web runtime, or it does not compile.
         ToolMissing: there is no emscripten.
     """
-    emscripten = find_emscripten(job)
-    checkout = job.tools.get(SOURCE)
+    emscripten = find_emscripten(job, job.params.backend)
+    checkout = job.tools.get(roles.CHECKOUT)
     if checkout is None:
         raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
     tree = read_tree(checkout.path)
-    home = job.cache_dir("emcc", job.params["backend"]["name"])
+    home = job.cache_dir("emcc", job.params.backend.name)
     shown = home / "source"
     mirror(tree, shown)
     sources, includes = layout(tree, shown)
@@ -62,21 +72,20 @@ def run(job: Job[Any]) -> dict[str, Json]:
         includes=includes,
         folder=home / "objects",
         blobs={shown / path: blob for path, (_, blob) in tree.files.items()},
-        flags=[f"-ffile-prefix-map={shown}=source", *job.params.get("flags", ())],
+        flags=[f"-ffile-prefix-map={shown}=source", *job.params.flags],
         jobs=os.cpu_count() or 1,
     )
     for name, made in objects.items():
         (job.out / f"{name}.o").write_bytes(made.read_bytes())
-    listed: list[dict[str, Json]] = [
-        {"file": f"{name}.o", "sha256": sha256(job.out / f"{name}.o"), "size": (job.out / f"{name}.o").stat().st_size}
+    listed = tuple(
+        ObjectFile(f"{name}.o", sha256_path(job.out / f"{name}.o"), (job.out / f"{name}.o").stat().st_size)
         for name in objects
-    ]
-    text = json.dumps({"backend": job.params["backend"], "objects": listed}, indent=1) + "\n"
-    job.write("runtime.json", text)
-    return {"objects": list(objects), "bytes": sum(one["size"] for one in listed), "emcc": emscripten.version}
+    )
+    job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(job.params.backend, listed)))
+    return {"objects": list(objects), "bytes": sum(one.size for one in listed), "emcc": emscripten.version}
 
 
-def find_emscripten(job: Job[Any]) -> Emscripten:
+def find_emscripten(job: Job[Any], backend: Backend) -> Emscripten:
     """The job's emcc.
 
     Raises:
@@ -85,7 +94,7 @@ def find_emscripten(job: Job[Any]) -> Emscripten:
     tool = job.tools.get("emcc")
     if tool is None:
         raise ToolMissing(
-            f"backend {job.params['backend']['name']} is linked with emscripten, which is not installed",
+            f"backend {backend.name} is linked with emscripten, which is not installed",
             hint=EMSCRIPTEN,
         )
     return Emscripten(tool.path, tool.version, job.log)

@@ -5,16 +5,31 @@ Run by `pipeline.engine`; translates between a job and `pipeline.weights`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.weights.fetch import fetch, kind_of
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
-    """Fill `job.out` with the weights of one model.
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
 
-    Parameters: `{"model", "source", "lock": entry of slipway.lock or null}`; input `path` for a source of that kind.
+    Attributes:
+        model: its name.
+        source: its `weights` in targets.yaml.
+        lock: its entry of slipway.lock; None on first sight.
+    """
+
+    model: str
+    source: Mapping[str, Json]
+    lock: Mapping[str, Json] | None
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
+    """Fill `job.out` with the weights of one model.
 
     Returns:
         Facts: `kind`, `resolved` (commit or version), `files` (how many), `bytes`, and `lock`: the entry of
@@ -26,16 +41,16 @@ def run(job: Job[Any]) -> dict[str, Json]:
         StoreError: the disk is full or closed.
         ToolMissing: pip or huggingface_hub is not there.
     """
-    source = job.params["source"]
+    source = job.params.source
 
     def report(done: float, total: float | None) -> None:
         job.services.progress(done, total, "bytes")
 
     entry = fetch(
-        job.params["model"],
+        job.params.model,
         source,
-        locked=job.params.get("lock"),
-        path=job.inputs.get("path"),
+        locked=job.params.lock,
+        path=job.inputs.get(roles.PATH),
         out=job.out,
         log=job.log,
         progress=report,

@@ -10,29 +10,37 @@ from __future__ import annotations
 
 import plistlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
+from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
 from pipeline.errors import StepError
+from pipeline.files import sha256_path
 from pipeline.kits.runtime import RuntimeLibrary, read_runtime, same_names
-from pipeline.kits.slices import Slice, Thin, slices
+from pipeline.kits.slices import ArchSlice, Slice, library_name, library_path, slices
 from pipeline.kits.zip import write_zip
-
-from .folders import sha256
-
-ROLE = "archive:"
-"""Roles of the inputs are `archive:<backend>`."""
+from pipeline.matrix.cells import Backend
+from pipeline.platforms import architecture
 
 FORMAT_VERSION = "1.0"
 """`XCFrameworkFormatVersion`; 1.1 would say that a library has mergeable metadata, and archives have none."""
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: the product, the name of the library, and the backends in it."""
+
+    product: str
+    library: str
+    backends: tuple[Backend, ...]
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
     """Write `<name>.xcframework/`, `<name>.xcframework.zip` and `<name>.xcframework.zip.checksum` for each library.
 
     The product gives the framework its name, which SwiftPM wants to be that of the binary target. The checksum is what
@@ -45,10 +53,10 @@ def run(job: Job[Any]) -> dict[str, Json]:
     Returns:
         Facts: `slices`, and `bytes` and `checksum` of the models; `runtime`, the other libraries.
     """
-    product, backends = job.params["product"], job.params["backends"]
-    archive = f"lib{job.params['library']}.a"
-    data = {backend["name"]: (job.inputs[ROLE + backend["name"]] / archive).read_bytes() for backend in backends}
-    found = slices(observe(backend, data[backend["name"]]) for backend in backends)
+    product, backends = job.params.product, job.params.backends
+    archive = f"lib{job.params.library}.a"
+    data = {one.name: (job.inputs[roles.archive(one.name)] / archive).read_bytes() for one in backends}
+    found = slices(arch_slice(backend, data[backend.name]) for backend in backends)
     libraries = {product: {piece.identifier: join(piece, data) for piece in found}}
     for piece in found:
         for one in runtime_of(product, piece, job.inputs):
@@ -77,7 +85,7 @@ def _write(out: Path, name: str, found: tuple[Slice, ...], data: Mapping[str, by
     (bundle / "Info.plist").write_bytes(info_plist(found, library_name(name)))
     packed = out / f"{bundle.name}.zip"
     write_zip(packed, bundle)
-    checksum = sha256(packed)
+    checksum = sha256_path(packed)
     (out / f"{packed.name}.checksum").write_text(f"{checksum}\n", encoding="ascii")
     return checksum
 
@@ -88,56 +96,46 @@ def runtime_of(product: str, piece: Slice, inputs: Mapping[str, Path]) -> tuple[
     Raises:
         StepError: the backends of the slice do not have the same, or one is called like the product.
     """
-    thins = {thin.backend: read_runtime(inputs, thin.backend) for thin in piece.thins}
+    runtimes = {one.backend: read_runtime(inputs, one.backend) for one in piece.archs}
     found = []
-    for name in same_names(piece.identifier, thins):
+    for name in same_names(piece.identifier, runtimes):
         if name == product:
             raise StepError(
                 f"product {product} has the name of a library of the runtime, and Xcode would mix up lib{name}.a",
                 hint="give the product another name",
             )
-        data = join(piece, {backend: libraries[name].data for backend, libraries in thins.items()})
-        first = thins[piece.thins[0].backend][name]
+        data = join(piece, {backend: libraries[name].data for backend, libraries in runtimes.items()})
+        first = runtimes[piece.archs[0].backend][name]
         found.append(replace(first, path=library_path(name, piece), data=data))
     return tuple(found)
 
 
-def observe(backend: Mapping[str, Json], data: bytes) -> Thin:
-    """Read from the objects of an archive what it is for, and hold it against what targets.yaml says.
+def arch_slice(backend: Backend, data: bytes) -> ArchSlice:
+    """What the archive of a backend is for, seen from its objects.
 
-    As `xcodebuild` does: members without a platform are let pass when another member names one.
+    As for `xcodebuild`, members without a platform pass when another member names one.
 
     Raises:
-        StepError: no platform or more than one, several architectures, or not what the backend is said to be.
+        StepError: it is not what the backend is said to be.
     """
-    name = backend["name"]
+    name = backend.name
+    again = f"check the triple of {name}, then: doit forget archive:{name} && doit archive:{name}"
     infos = [
         read_object(member.data, f"{name}({member.name})") for member in read_archive(data, f"the archive of {name}")
     ]
-    platforms = sorted({info.platform for info in infos if info.platform is not None})
-    architectures = sorted({info.arch for info in infos})
-    again = f"rebuild it: doit forget archive:{name} && doit archive:{name}"
-    if len(platforms) != 1:
-        what = "no member names its platform" if not platforms else f"its members are for {' and '.join(platforms)}"
-        raise StepError(
-            f"the archive of {name} can not be a slice: {what}", hint=f"check the triple of {name}, then {again}"
-        )
-    if len(architectures) != 1:
-        raise StepError(f"the archive of {name} mixes {' and '.join(architectures)}", hint=again)
-    seen, said = (platforms[0], architectures[0]), (backend["platform"], backend["arch"])
-    if seen != said:
-        raise StepError(
-            f"the archive of {name} is for {' '.join(seen)}, and {name} is said to be {' '.join(said)}",
-            hint=f"check the triple of {name} in targets.yaml, then {again}",
-        )
-    return Thin(name, platforms[0], architectures[0], backend["deployment_target"])
+    if not any(info.platform for info in infos):
+        raise StepError(f"the archive of {name} can not be a slice: no member names its platform", hint=again)
+    for info in infos:
+        if problem := mismatch(info, backend, older=True):
+            raise StepError(f"the archive of {name} can not be a slice: {info.name} {problem}", hint=again)
+    return ArchSlice(name, backend.platform, architecture(backend.arch), backend.deployment_target)
 
 
 def join(piece: Slice, data: Mapping[str, bytes]) -> bytes:
     """The library of a slice: the archive of its only backend, or a fat file of all."""
-    if len(piece.thins) == 1:
-        return data[piece.thins[0].backend]
-    return fat.write_fat((fat.Slice(thin.arch, data[thin.backend]) for thin in piece.thins), piece.identifier)
+    if len(piece.archs) == 1:
+        return data[piece.archs[0].backend]
+    return fat.write_fat((fat.Slice(one.arch, data[one.backend]) for one in piece.archs), piece.identifier)
 
 
 def info_plist(found: tuple[Slice, ...], library: str) -> bytes:
@@ -163,17 +161,3 @@ def info_plist(found: tuple[Slice, ...], library: str) -> bytes:
         "XCFrameworkFormatVersion": FORMAT_VERSION,
     }
     return plistlib.dumps(document, sort_keys=True)
-
-
-def library_name(product: str) -> str:
-    """The name of the library, the same in every slice (CocoaPods refuses others) and another in every product.
-
-    Xcode copies the libraries of all xcframeworks of an app into one directory, so it is the product's name and not
-    that of the archives.
-    """
-    return f"lib{product}.a"
-
-
-def library_path(name: str, piece: Slice) -> str:
-    """Where a slice's library is, relative to the product's directory; the models' is called like the product."""
-    return f"{name}.xcframework/{piece.identifier}/{library_name(name)}"

@@ -69,7 +69,7 @@ def test_a_runtime_is_built_shipped_and_held_against_the_models(native, checkout
     assert {one["name"] for one in part["runtime"]} == {"tvm_runtime", "tvm_ffi_static"}
     program = native.write("program.c", "int main(void) { return 0; }\n")
     words = [
-        word for words in (part["linker_words"], *(one["linker_words"] for one in part["runtime"])) for word in words
+        word for words in (part["linker_flags"], *(one["linker_flags"] for one in part["runtime"])) for word in words
     ]
     flags = [f"-Wl,{word}" if word.startswith("-") else word for word in _joined(words)]
     kit = native.path("dist/native")

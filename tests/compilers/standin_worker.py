@@ -14,10 +14,14 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline import errors
 from pipeline.action import Job, Stage
+from pipeline.documents.codec import decode
+from pipeline.steps import compile_relax, toolchain
+from pipeline.steps import params as params_step
 
 
 class StandInWorker:
@@ -45,10 +49,19 @@ class StandInServices:
         pass
 
 
+def typed(params):
+    """The parameters of the step that has all of these; those of another job as they are."""
+    if not isinstance(params, Mapping):
+        return params
+    if "backend" in params:
+        return decode(compile_relax.Params, params, "params")
+    return decode(params_step.Params if "model" in params else toolchain.Params, {"lock": None, **params}, "params")
+
+
 def make_job(tmp_path: Path, params, inputs, worker, name="job", *, fresh=None) -> Job:
     out = tmp_path / name
     out.mkdir()
-    return Job(params, inputs, {}, out, tmp_path / f"{name}.log", StandInServices(worker, fresh))
+    return Job(typed(params), inputs, {}, out, tmp_path / f"{name}.log", StandInServices(worker, fresh))
 
 
 def run_forked(calls, log: Path, cpu_limit: float | None = None):

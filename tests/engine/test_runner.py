@@ -11,7 +11,6 @@ from doit.action import PythonAction
 from doit.control import TaskControl
 from doit.exceptions import InvalidTask
 from doit.task import Stream, Task
-
 from pipeline.doit_plugin.dispatch import HOLD, Dispatcher
 from pipeline.doit_plugin.runner import PATIENCE, Threads, Turns
 

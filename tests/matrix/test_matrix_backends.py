@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError
 from pipeline.matrix.backends import resolve
 from pipeline.matrix.cells import Backend
@@ -63,7 +64,7 @@ def test_every_preset_stands_alone(preset, arch):
     assert "{" not in made.triple
     assert made.format == ("macho" if apple else "wasm" if made.platform == "wasm" else "elf")
     assert (made.deployment_target is not None) == apple
-    assert set(made.as_params()) == {
+    assert set(encode(made)) == {
         "name",
         "device",
         "triple",

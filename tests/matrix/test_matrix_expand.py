@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.documents.codec import encode
 from pipeline.matrix import load
 from pipeline.matrix.fields import check_prefix
 from pipeline.matrix.models import default_prefix
@@ -80,17 +81,16 @@ def test_what_plan_reads_of_a_model(good, expand):
     text = text.replace("{dtype: float32}", "{dtype: float32, system_lib_prefix: sentences_, overrides: {b: 2}}")
     text = text.replace("  minilm:\n", "  minilm:\n    weights: {package: gt, version: '1.0', subdir: a/b}\n")
     f32, f16 = expand(text).models[:2]
-    assert f32.as_params() == {
+    assert encode(f32.ref()) == {
         "model": "minilm",
         "variant": "f32",
-        "subject": "minilm-f32",
         "prefix": "sentences_",
         "options": {"depth": 2, "dtype": "float32", "overrides": {"a": 1, "b": 2}},
     }
     assert f16.options == {"depth": 2, "dtype": "float16", "overrides": {"a": 1, "b": 1}}
     assert f16.prefix == "minilm_f16_"
     assert (f32.compiler, f32.source.path) == ("relax", "recipe.py")
-    assert f32.source.as_params() == {"kind": "factory", "function": "build"}
+    assert encode(f32.source.ref()) == {"kind": "factory", "function": "build"}
     assert f32.check is not None
     assert (f32.check.path, f32.check.function) == ("recipe.py", "check")
     assert f32.weights == {"kind": "package", "package": "gt", "version": "1.0", "subdir": "a/b"}
@@ -111,7 +111,7 @@ def test_other_sources_than_a_factory(source, compiler, kind, good, expand):
     text = good.replace("factory: recipe.py:build\n    variants:\n      q4: {}", source.replace("FILE", "recipe.py"))
     model = expand(text).models[-1]
     assert (model.subject, model.prefix, model.compiler) == ("decoder-default", "decoder_default_", compiler)
-    assert model.source.as_params() == {"kind": kind}
+    assert encode(model.source.ref()) == {"kind": kind}
     assert model.source.path == ("" if compiler == "mlc" else "recipe.py")
     assert model.weights == ({"kind": "path", "path": "recipe.py"} if compiler == "mlc" else None)
 

@@ -15,9 +15,11 @@ import standin_checkout
 import standin_xcode
 from standin_checkout import checksum, mlc, tvm
 
+from pipeline import roles
 from pipeline.action import Job, Tool
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
+from pipeline.documents.codec import decode
 from pipeline.errors import StepError, ToolMissing
 from pipeline.native import settings
 from pipeline.native.source_tree import read_tree
@@ -78,7 +80,7 @@ class Bench:
         out.mkdir()
         tools = dict(self.tools)
         if checkout is not None:
-            tools[runtime.SOURCE] = Tool(runtime.SOURCE, checkout, read_tree(checkout).version)
+            tools[roles.CHECKOUT] = Tool(roles.CHECKOUT, checkout, read_tree(checkout).version)
         params = {
             "backend": target or backend(),
             "libraries": list(libraries),
@@ -87,7 +89,7 @@ class Bench:
         }
         inputs = {f"prebuilt:{n}": path for n, path in enumerate(prebuilt or [])}
         log = self.root / "build/log" / f"{self.jobs}.log"
-        return runtime.run(Job(params, inputs, tools, out, log, None)), out
+        return runtime.run(Job(decode(runtime.Params, params, "params"), inputs, tools, out, log, None)), out
 
 
 @pytest.fixture

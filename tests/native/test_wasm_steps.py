@@ -10,13 +10,15 @@ import standin_checkout
 import standin_web
 from standin_web import BACKEND, visit
 
+from pipeline import roles
 from pipeline.action import Job, Tool
 from pipeline.binary.object_info import ObjectInfo, WasmImport
 from pipeline.binary.objects import read_object
+from pipeline.documents.codec import decode
 from pipeline.errors import StepError, ToolMissing
 from pipeline.native.source_tree import read_tree
 from pipeline.native.wasm_imports import missing
-from pipeline.steps import runtime, wasm, wasm_runtime
+from pipeline.steps import wasm, wasm_runtime
 
 pytestmark = pytest.mark.slow
 
@@ -45,16 +47,18 @@ class Bench:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
         found = {"emcc": self.emcc, **(tools or {})}
-        return Job({"backend": BACKEND, **params}, inputs or {}, found, out, log, Services())
+        step = wasm if "models" in params else wasm_runtime
+        asked = decode(step.Params, {"backend": BACKEND, **params}, "params")
+        return Job(asked, inputs or {}, found, out, log, Services())
 
     def runtime(self, checkout: Path) -> Path:
-        source = Tool(runtime.SOURCE, checkout, read_tree(checkout).version)
-        job = self.job({}, tools={runtime.SOURCE: source})
+        source = Tool(roles.CHECKOUT, checkout, read_tree(checkout).version)
+        job = self.job({}, tools={roles.CHECKOUT: source})
         self.facts = wasm_runtime.run(job)
         return job.out
 
     def link(self, archive: Path, made: Path) -> Path:
-        job = self.job({"models": [MODEL]}, {"archive": archive, "runtime": made})
+        job = self.job({"models": {MODEL["subject"]: MODEL["file"]}}, {"archive": archive, "runtime": made})
         self.facts = wasm.run(job)
         return job.out / MODEL["file"]
 

@@ -16,7 +16,9 @@ import pipeline
 from pipeline.action import Job, Tool
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.tar_members import read_tar
+from pipeline.documents.codec import decode
 from pipeline.proofs.subject import Backend, Library, read_library
+from pipeline.steps import verify
 from pipeline.worker.worker import ForkWorker
 
 
@@ -119,6 +121,8 @@ def job(tmp_path, worker):
     ) -> Job:
         out = tmp_path / f"out-{next(count)}"
         out.mkdir()
-        return Job(params, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
+        kind = verify.BackendProof if params["kind"] == "backend" else verify.ProductProof
+        asked = decode(kind, dict(params), "params")
+        return Job(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
 
     return make

@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 
-from pipeline.proofs.subject import Backend, Model
+from pipeline.documents.codec import decode
+from pipeline.matrix.cells import Backend
+from pipeline.proofs.subject import Model
 
 MACHINE = platform.machine()
 
@@ -50,7 +52,7 @@ def backend_params(name: str, **changes) -> dict:
 
 
 def backend(name: str, **changes) -> Backend:
-    return Backend.from_params(backend_params(name, **changes))
+    return decode(Backend, backend_params(name, **changes), "backend")
 
 
 def models(prefixes: Iterable[str]) -> tuple[Model, ...]:

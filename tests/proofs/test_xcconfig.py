@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import FormatError
-from pipeline.proofs.xcconfig import Settings, linker_words
+from pipeline.proofs.xcconfig import Settings, linker_flags
 
 PHONE = {"sdk": "iphoneos18.0", "arch": "arm64", "config": "Release"}
 MAC = {**PHONE, "sdk": "macosx15.0"}
@@ -64,4 +64,4 @@ def test_a_line_that_is_no_setting_is_named():
 
 def test_only_the_linkers_words_are_left():
     words = ["-Wl,-u,_a", "-Xlinker", "-x", "-force_load", "m.a", "-framework", "Metal", "-lz", "-Wl,-export_dynamic"]
-    assert linker_words(words) == ["-u", "_a", "-x", "-force_load", "m.a", "-export_dynamic"]
+    assert linker_flags(words) == ["-u", "_a", "-x", "-force_load", "m.a", "-export_dynamic"]

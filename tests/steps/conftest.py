@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from standin_models import FUNCTIONS, compile_model
 
 from pipeline.action import Job
 from pipeline.binary.tar_members import read_tar
-from pipeline.steps import archive, linkkit, xcframework
+from pipeline.documents.codec import decode
+from pipeline.steps import app_config, archive, bundle, linkkit, manifest, xcframework
 
 
 class StandInServices:
@@ -28,6 +30,26 @@ class StandInServices:
         assert 0 <= done <= total
 
 
+def typed(params: Mapping, inputs: Mapping[str, Path]):
+    """The parameters of the one step that has all of these."""
+    if "products" in params:
+        roles = [role for role in inputs if not role.startswith("verify:")]
+        params = {**params, "places": {role: place_of(role) for role in roles}}
+    steps = (app_config, archive, bundle, manifest, linkkit, xcframework)
+    (fits,) = [step for step in steps if {one.name for one in fields(step.Params)} >= params.keys() >= required(step)]
+    return decode(fits.Params, dict(params), "params")
+
+
+def required(step) -> set[str]:
+    return {one.name for one in fields(step.Params) if one.default is MISSING}
+
+
+def place_of(action: str) -> str:
+    """Where an action's outputs are in `dist/`."""
+    step, _, subject = action.partition(":")
+    return f"bundle/{subject}/" if step == "bundle" else f"{subject}/"
+
+
 @pytest.fixture
 def job(tmp_path):
     """Make a job: `job(params, {role: path})`. Each has a scratch directory of its own."""
@@ -37,7 +59,7 @@ def job(tmp_path):
         out = tmp_path / f"out{len(made)}"
         out.mkdir()
         made.append(out)
-        return Job(params, inputs, {}, out, tmp_path / "log.txt", StandInServices())
+        return Job(typed(params, inputs), inputs, {}, out, tmp_path / "log.txt", StandInServices())
 
     return make
 

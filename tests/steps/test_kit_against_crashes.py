@@ -15,7 +15,7 @@ from standin_kits import CATALYST_ARM, CATALYST_X86, IOS
 from standin_models import model
 
 from pipeline.native.libraries import REGISTERING
-from pipeline.proofs.xcconfig import Settings, linker_words
+from pipeline.proofs.xcconfig import Settings, linker_flags
 from pipeline.steps import linkkit
 
 PREFIX = "qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2_"
@@ -61,7 +61,7 @@ def words_of(kit: Path, sdk: str, config: str, more: str = "") -> list[str]:
     """What the linker is told for an SDK, in a configuration."""
     settings = Settings((kit / "eison.xcconfig").read_text() + more, "eison.xcconfig")
     given = {"SRCROOT": "/app", "IS_MACCATALYST": "YES" if sdk.startswith("macosx") else "NO"}
-    return linker_words(settings.words("OTHER_LDFLAGS", build_of(sdk, config), given))
+    return linker_flags(settings.words("OTHER_LDFLAGS", build_of(sdk, config), given))
 
 
 def has(words: list[str], *wanted: str) -> bool:

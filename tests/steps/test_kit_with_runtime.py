@@ -70,7 +70,7 @@ def kit(job, build_archive, runtime, tmp_path):
 def test_link_json_says_what_is_linked_and_in_which_order(kit):
     part = json.loads((kit / "link.json").read_text())["parts"][0]
     assert [one["name"] for one in part["runtime"]] == list(SOURCES)
-    words = {one["name"]: one["linker_words"] for one in part["runtime"]}
+    words = {one["name"]: one["linker_flags"] for one in part["runtime"]}
     assert words["tvm_runtime"] == ["--whole-archive", "host/libtvm_runtime.a", "--no-whole-archive"]
     assert words["tokenizers_cpp"] == ["host/libtokenizers_cpp.a"]
     assert {"stdc++", "pthread", "dl"} <= set(part["system_libraries"])

@@ -27,7 +27,7 @@ from standin_kits import (
 )
 from standin_models import find_tool, run_tool
 
-from pipeline.proofs.xcconfig import Settings, linker_words
+from pipeline.proofs.xcconfig import Settings, linker_flags
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_xcode_settings_keep_both_objects_of_every_model(make_kit, tmp_path,
     assert settings.value("STRIP_STYLE", build, given) == "non-global"
     assert settings.value("STRIP_INSTALLED_PRODUCT", build, given) == "NO"
 
-    flags = linker_words(words)
+    flags = linker_flags(words)
     version = target["deployment_target"]
     frame = ["-dylib", "-arch", target["arch"], "-platform_version", platform, version, version, "-dead_strip"]
     stub = runtime_stub(tmp_path, target)

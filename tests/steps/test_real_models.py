@@ -78,7 +78,7 @@ def test_the_web_kit_is_an_archive_wasm_ld_takes_whole(job, archives, tmp_path):
     assert sum(read_object(member.data, member.name).constructors for member in members) == 4
     out = tmp_path / "models.wasm"
     frame = ["--no-entry", "--allow-undefined", "--export=__wasm_call_ctors", "--gc-sections"]
-    run_tool("wasm-ld", *frame, *part["linker_words"], "-o", out, cwd=work.out)
+    run_tool("wasm-ld", *frame, *part["linker_flags"], "-o", out, cwd=work.out)
     assert b"tiny_model_a_" in out.read_bytes()
     run_tool("wasm-ld", *frame, part["archive"], "-o", out, cwd=work.out)
     assert b"tiny_model_a_" not in out.read_bytes()  # the control: a plain link has no model in it

@@ -34,7 +34,12 @@ def job(tmp_path: Path, name: str, **params: object) -> Job:
     out.mkdir()
     inputs = {"path": tmp_path / "mine"} if "path" in params["source"] else {}  # type: ignore[operator]
     return Job(
-        params={"model": "m", **params}, inputs=inputs, tools={}, out=out, log=tmp_path / "log", services=Watching()
+        params=weights.Params("m", **params),
+        inputs=inputs,
+        tools={},
+        out=out,
+        log=tmp_path / "log",
+        services=Watching(),
     )
 
 

@@ -1,0 +1,77 @@
+"""`archive.json`, beside each static archive: which models are in it. `archive` writes it, kits and proofs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.matrix.cells import Backend
+
+from .codec import load
+
+NAME = "archive.json"
+
+
+@dataclass(frozen=True)
+class ArchivedModel:
+    """A model in an archive. Symbols are spelt as in C, without the underscore of Mach-O.
+
+    Attributes:
+        model: name of the model.
+        variant: name of the variant.
+        subject: `model-variant`.
+        prefix: what the runtime finds it by.
+        options: of the variant.
+        members: names of its objects in the archive.
+        library_bin: the symbol of its blob.
+        generation: of TVM's C interface that it was compiled for.
+        registration: the function that its constructors call; None where no symbol tells.
+        functions: name, arguments and results of each; see `documents.functions`.
+    """
+
+    model: str
+    variant: str
+    subject: str
+    prefix: str
+    options: Mapping[str, Any]
+    members: tuple[str, ...]
+    library_bin: str
+    generation: str
+    registration: str | None
+    functions: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A static archive.
+
+    Attributes:
+        library: its file name.
+        backend: what it is for.
+        sha256: of the file.
+        size: of the file, in bytes.
+        models: what is in it, sorted by subject.
+        undefined: C names that it needs from the runtime and the system, sorted.
+    """
+
+    library: str
+    backend: Backend
+    sha256: str
+    size: int
+    models: tuple[ArchivedModel, ...]
+    undefined: tuple[str, ...]
+
+    def model(self, subject: str) -> ArchivedModel:
+        """The model of that subject, which must be in it."""
+        return next(one for one in self.models if one.subject == subject)
+
+
+def read_archive_json(folder: Path) -> Archive:
+    """The description in the output directory of an `archive` action.
+
+    Raises:
+        FormatError: it is none.
+    """
+    return load(Archive, folder / NAME)

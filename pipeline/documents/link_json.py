@@ -1,0 +1,150 @@
+"""`link.json`: everything a kit's other files say, for programs. `linkkit` writes it, the proofs of a product read it.
+
+A superset of the `system_lib_metadata.json` that projects around TVM and Rust pass about by hand: `archive`,
+`prefix_base`, `prefixes` and `target` mean the same here. Paths are relative to the kit; symbols are spelt as in C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .codec import load
+
+NAME = "link.json"
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Abi:
+    """Of TVM's C interface: its generation, and the function that constructors call."""
+
+    generation: str
+    registration: str | None
+
+
+@dataclass(frozen=True)
+class LinkedModel:
+    """A model of a kit.
+
+    Attributes:
+        model: its name.
+        variant: its name.
+        options: of the variant.
+        prefix: what the runtime finds it by.
+        library_bin: the symbol of its blob.
+        keep_symbols: to name with `-u`, so that both of its objects are linked.
+        abi: see `Abi`.
+        functions: name, arguments and results of each.
+    """
+
+    model: str
+    variant: str
+    options: Mapping[str, Any]
+    prefix: str
+    library_bin: str
+    keep_symbols: tuple[str, ...]
+    abi: Abi
+    functions: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class LinkedBackend:
+    """A backend in an archive; the fields are those of `matrix.cells.Backend`."""
+
+    name: str
+    triple: str
+    arch: str
+    platform: str
+    deployment_target: str | None
+    device: Mapping[str, Any]
+    kernels: Literal["source", "metallib"] | None = None
+
+
+@dataclass(frozen=True)
+class LinkedLibrary:
+    """A library of the runtime, with the flags for the linker that take it."""
+
+    name: str
+    archive: str
+    size: int
+    sha256: str
+    linker_flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LinkedArchive:
+    """One archive of a kit, and what it is for.
+
+    Attributes:
+        name: of its directory: a backend, an ABI or the identifier of a slice.
+        archive: its path.
+        size: in bytes.
+        sha256: of the file.
+        format: of the objects.
+        platform: they run on.
+        architectures: in it; more than one in a fat file.
+        backends: in it.
+        models: subjects.
+        functions: of models whose functions differ from those under `models`.
+        system_libraries: to link beside it.
+        frameworks: to link beside it.
+        linker_flags: that keep its models alive.
+        runtime: libraries that the kit brings along.
+    """
+
+    name: str
+    archive: str
+    size: int
+    sha256: str
+    format: str
+    platform: str
+    architectures: tuple[str, ...]
+    backends: tuple[LinkedBackend, ...]
+    models: tuple[str, ...]
+    functions: Mapping[str, Any]
+    system_libraries: tuple[str, ...]
+    frameworks: tuple[str, ...]
+    linker_flags: tuple[str, ...]
+    runtime: tuple[LinkedLibrary, ...]
+
+
+@dataclass(frozen=True)
+class LinkedModule:
+    """A model as a module for pages."""
+
+    model: str
+    backend: str
+    file: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LinkJson:
+    """The whole document. `target` is the kind of device, and null when the archives differ in it."""
+
+    schema: int
+    product: str
+    kind: str
+    archive: str
+    prefix_base: str
+    prefixes: Mapping[str, str]
+    models: Mapping[str, LinkedModel]
+    system_libraries: tuple[str, ...]
+    frameworks: tuple[str, ...]
+    archives: tuple[LinkedArchive, ...]
+    modules: tuple[LinkedModule, ...]
+    target: str | None
+
+
+def read_link_json(kit: Path) -> LinkJson:
+    """The document in a kit's directory.
+
+    Raises:
+        FormatError: it is none.
+        OSError: it cannot be read.
+    """
+    return load(LinkJson, kit / NAME)

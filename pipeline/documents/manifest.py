@@ -1,0 +1,44 @@
+"""`dist/manifest.json`: size and SHA-256 of every file in `dist/`, and what each proof came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NAME = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ManifestProduct:
+    """A product of targets.yaml: its name, kind, and the names of its backends."""
+
+    name: str
+    kind: str
+    backends: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The line that a `verify` came to."""
+
+    subject: str
+    proven: str
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """A file of `dist/`; its path is relative to that."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole document; files are sorted by path."""
+
+    schema: int
+    products: tuple[ManifestProduct, ...]
+    proofs: tuple[Proof, ...]
+    files: tuple[ManifestFile, ...]

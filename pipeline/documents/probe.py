@@ -1,0 +1,67 @@
+"""`probe.json`: what a toolchain is and can do. The `toolchain` step writes it, compiles and proofs read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .codec import load
+
+NAME = "probe.json"
+
+
+@dataclass(frozen=True)
+class MlcProbe:
+    """What there is of mlc_llm in a toolchain.
+
+    Attributes:
+        kind: `package`, `program` or `path`: how it is called.
+        version: of the package; else the digest of the program's file.
+        commit: it was built from, where it says so.
+        architectures: model types it knows; None where it cannot be asked.
+        quantizations: likewise.
+        error: why it cannot be imported, if it cannot.
+    """
+
+    kind: str
+    version: str
+    commit: str | None
+    architectures: tuple[str, ...] | None
+    quantizations: tuple[str, ...] | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A toolchain.
+
+    Attributes:
+        python: version of its interpreter.
+        tvm: version of TVM's Python package.
+        tvm_library: version of its C++ library, where that says so.
+        tvm_ffi: version of apache-tvm-ffi.
+        mlc_llm: version of mlc_llm, or None.
+        codegens: kinds of device it generates code for.
+        fork: whether its calls may be forks of one interpreter.
+        metal_simdgroup: whether dlight's simdgroup rule works.
+        mlc: see `MlcProbe`.
+    """
+
+    python: str
+    tvm: str
+    tvm_library: str | None
+    tvm_ffi: str
+    mlc_llm: str | None
+    codegens: tuple[str, ...]
+    fork: bool
+    metal_simdgroup: bool
+    mlc: MlcProbe | None = None
+
+
+def read_probe(toolchain: Path) -> Probe:
+    """The probe in the output directory of a `toolchain` action.
+
+    Raises:
+        FormatError: it is none.
+    """
+    return load(Probe, toolchain / NAME)
