@@ -106,7 +106,7 @@ def _known(session: Session, product: str) -> list[Action[Any]]:
 
 def _fitting(actions: list[Action[Any]], kinds: frozenset[Kind]) -> list[Action[Any]]:
     """Those for the kind of app that a list is for; native ones where it does not tell."""
-    web = [action for action in actions if action.params["kind"] == "web"]
+    web = [action for action in actions if action.params.kind == "web"]
     native = [action for action in actions if action not in web]
     return (web if kinds == {"web"} else native) or actions
 

@@ -26,9 +26,10 @@ from pipeline.doit_plugin import noop as snapshot
 from pipeline.errors import SlipwayError
 
 from .base import ERROR, JSON, flag, value
+from .friendly import Friendly
 
 
-class VerifyApp(Command):  # type: ignore[misc]
+class VerifyApp(Friendly, Command):  # type: ignore[misc]
     """check that a shipped app holds its models"""  # noqa: D415 - doit prints this as it is
 
     name = "verify-app"
