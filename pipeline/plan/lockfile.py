@@ -211,7 +211,7 @@ class _Checker:
             raise self._wrong(
                 ("version",),
                 f"is of version {version}, and this Slipway knows {VERSION}",
-                hint="upgrade Slipway: pip install --upgrade slipway",
+                hint="upgrade Slipway: pip install --upgrade slipway-tvm",
             )
         self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
         self._mapping(("weights",), document["weights"])
