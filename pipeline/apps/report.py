@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.action import Json
 from pipeline.errors import SlipwayError
+from pipeline.reports import tables
 
 from .evidence import Evidence
 from .verdicts import ModelVerdict, Report
@@ -86,12 +87,12 @@ def _evidence(found: Evidence | None) -> dict[str, Json]:
     }
 
 
-def text(report: Report) -> str:
-    """The report as a table, with what is wrong and its hints below."""
-    return "\n".join(_lines(report)) + "\n"
+def text(report: Report, width: int | None = None) -> str:
+    """The report as a table, with what is wrong and its hints below. `width` is that of the terminal, if any."""
+    return "\n".join(_lines(report, width)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: Report, width: int | None) -> Iterator[str]:
     contents = report.contents
     systems = Counter(f"{image.platform or image.format} {image.arch}" for image in contents.images)
     yield f"{contents.name}: {contents.kind}, {', '.join(f'{n} x {name}' for name, n in systems.items())}"
@@ -99,7 +100,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     if report.models:
         header = ("MODEL", "FOR", "STATE", "SYMBOL", "BLOB", "FUNCTIONS", "IN")
-        yield from _table([header, *(_row(model) for model in report.models)])
+        yield from tables.lines([header, *(_row(model) for model in report.models)], width=width)
         yield ""
     elif not report.sources:
         yield "no model of TVM is in it; say which ought to be, with --models, --config or --link"
@@ -140,9 +141,3 @@ def _alike(models: Sequence[ModelVerdict]) -> dict[tuple[str, str], list[ModelVe
         if model.hint:
             alike.setdefault((f"{model.state}: {model.saw}", model.hint), []).append(model)
     return alike
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
