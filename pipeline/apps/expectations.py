@@ -135,7 +135,7 @@ def models_of_targets(path: Path) -> list[Expected]:
         MatrixError: the file is wrong.
         DownloadError: a name is not pinned, and what it follows from cannot be had.
     """
-    from pipeline.matrix import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
+    from pipeline.matrix.load import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
     from pipeline.plan.library_names import Place, named  # noqa: PLC0415
     from pipeline.plan.lockfile import read_lock  # noqa: PLC0415
 

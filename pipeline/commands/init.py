@@ -35,7 +35,7 @@ next:{cd}
 then make targets.yaml and recipes/ your own. Commit everything but build/ and dist/."""
 
 NO_COMPILER = """
-TVM, the compiler, is not installed in this Python yet: pip install 'slipway[tvm]'"""
+TVM, the compiler, is not installed in this Python yet: pip install 'slipway-tvm[tvm]'"""
 
 
 class Init(Friendly, Command):  # type: ignore[misc]
