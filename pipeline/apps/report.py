@@ -13,7 +13,7 @@ from pipeline.action import Json
 from pipeline.errors import SlipwayError
 from pipeline.reports import tables
 
-from .evidence import Evidence
+from .findings import Finding
 from .verdicts import ModelVerdict, Report
 
 SCHEMA = 1
@@ -38,7 +38,7 @@ def document(report: Report) -> dict[str, Json]:
                 "state": model.state,
                 "saw": model.saw,
                 "hint": model.hint,
-                "evidence": _evidence(model.evidence),
+                "evidence": _finding(model.finding),
             }
             for model in report.models
         ],
@@ -46,7 +46,7 @@ def document(report: Report) -> dict[str, Json]:
             {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "hint": check.hint}
             for check in report.checks
         ],
-        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_evidence(found)} for found in report.found],
+        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_finding(found)} for found in report.found],
         "images": [
             {
                 "path": image.path,
@@ -68,7 +68,7 @@ def error_document(error: SlipwayError) -> dict[str, Json]:
     return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "hint": error.hint}}
 
 
-def _evidence(found: Evidence | None) -> dict[str, Json]:
+def _finding(found: Finding | None) -> dict[str, Json]:
     if found is None:
         return {
             "image": None, "generation": None, "symbol_table": False, "exports": False, "blob_constructor": False,
@@ -122,7 +122,7 @@ def _lines(report: Report, width: int | None) -> Iterator[str]:
 
 
 def _row(model: ModelVerdict) -> tuple[str, ...]:
-    found = model.evidence
+    found = model.finding
     if found is None:
         return model.prefix, _system(model), model.state, "-", "-", "-", "-"
     symbol = "yes" if found.listed else "exports" if found.exported else "no"
