@@ -13,11 +13,11 @@ from fault_graph import TRACEBACK, Background, Graph
 INTERMEDIATE, FINAL = "build/out/compile-m1-b0", "build/out/pack-b0"
 
 
-@pytest.fixture(params=["with the snapshot", "without it"])
+@pytest.fixture(params=["with the stamp", "without it"])
 def either(request, built_graph) -> Graph:
-    """The built graph; the short way out must not see less than the long one."""
+    """The built graph; the no-op stamp must not see less than the long way."""
     if request.param == "without it":
-        shutil.rmtree(built_graph.path("build/snapshot"))
+        shutil.rmtree(built_graph.path("build/stamp"))
     return built_graph
 
 
@@ -69,7 +69,7 @@ def test_an_intermediate_spoilt_and_its_source_changed(either):
 
 
 def test_a_changed_parameter_of_an_action(either):
-    either.edit("dodo.py", 'params={"line"', 'params={"optimise": subject == "compile-m1-b0", "line"')
+    either.edit("dodo.py", 'step.Params(subject', 'step.Params(subject, optimise=subject == "compile-m1-b0"')
     assert len(either.ok().built) == len(either.expected())
     either.edit("dodo.py", '"optimise": subject', '"optimise": "O3" if subject')
     either.edit("dodo.py", '== "compile-m1-b0"', '== "compile-m1-b0" else False')
