@@ -57,8 +57,8 @@ def dot(engine: Engine, listed: Sequence[Forecast]) -> Iterator[str]:
     yield '  node [shape=box, style="rounded,filled", fontname="sans-serif", fontsize=11];'
     yield '  edge [color="#555555"];'
     for item in listed:
-        step, _, subject = item.name.partition(":")
-        label = _quoted(f"{step}\n{subject}")
+        action = engine.actions[item.name]
+        label = _quoted(f"{action.step}\n{action.subject}")
         yield f'  {_quoted(item.name)} [label={label}, fillcolor="{COLOURS[item.state][0]}"];'
     for upstream, name in _edges(engine, listed):
         yield f"  {_quoted(upstream)} -> {_quoted(name)};"
@@ -76,8 +76,8 @@ def mermaid(engine: Engine, listed: Sequence[Forecast]) -> Iterator[str]:
     numbers = {item.name: f"t{i}" for i, item in enumerate(listed)}
     yield "flowchart LR"
     for item in listed:
-        step, _, subject = item.name.partition(":")
-        yield f'  {numbers[item.name]}["{_entities(step)}<br/>{_entities(subject)}"]:::{item.state}'
+        action = engine.actions[item.name]
+        yield f'  {numbers[item.name]}["{_entities(action.step)}<br/>{_entities(action.subject)}"]:::{item.state}'
     for upstream, name in _edges(engine, listed):
         yield f"  {numbers[upstream]} --> {numbers[name]}"
     yield '  subgraph legend["a run would find"]'

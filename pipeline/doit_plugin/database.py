@@ -119,7 +119,7 @@ class WorkspaceDB:
     @cached_property
     def _groups(self) -> frozenset[str]:
         """The tasks that only have others below them: `compile`."""
-        return frozenset(name.partition(":")[0] for name in self._names)
+        return frozenset(action.step for action in self._engine.actions.values())
 
 
 @contextmanager

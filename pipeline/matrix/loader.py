@@ -65,7 +65,7 @@ def _refuse_newer(document: Document) -> None:
         raise MatrixError(
             f"this targets.yaml is version {version}, this Slipway understands {VERSION}",
             where=document.at(["version"]),
-            hint="upgrade with pip install -U slipway",
+            hint="upgrade with pip install -U slipway-tvm",
         )
 
 

@@ -90,19 +90,6 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
         archives |= upstream_of_product(matrix, product)
         of_xcframework = product.kind == "xcframework"
         framework = {roles.XCFRAMEWORK: Upstream(f"xcframework:{product.name}")} if of_xcframework else {}
-        yield Action(
-            step="linkkit",
-            run=linkkit.run,
-            subject=product.name,
-            out=f"dist/{product.name}",
-            params=linkkit.Params(product.name, matrix.name, product.kind, backends, product.templates is not None),
-            files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
-            upstream={**archives, **framework},
-            shares_out=True,
-            outputs=("link.json",),
-            doc=f"what an app needs to link {product.name}",
-            where=product.where,
-        )
         if of_xcframework:
             yield Action(
                 step="xcframework",
@@ -112,9 +99,24 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
                 params=xcframework.Params(product.name, matrix.name, backends),
                 upstream=archives,
                 shares_out=True,
+                proven_by=f"verify:{product.name}",
                 doc=f"{product.name}.xcframework and its zip",
                 where=product.where,
             )
+        yield Action(
+            step="linkkit",
+            run=linkkit.run,
+            subject=product.name,
+            out=f"dist/{product.name}",
+            params=linkkit.Params(product.name, matrix.name, product.kind, backends, product.templates is not None),
+            files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
+            upstream={**archives, **framework},
+            shares_out=True,
+            proven_by=f"verify:{product.name}",
+            outputs=("link.json",),
+            doc=f"what an app needs to link {product.name}",
+            where=product.where,
+        )
 
 
 def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:

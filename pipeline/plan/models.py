@@ -179,6 +179,7 @@ def compile_actions(matrix: Matrix) -> Iterator[Action[Any]]:
             subject=cell.subject,
             out=f"build/compile/{cell.subject}",
             params=params,
+            proven_by=f"verify:{backend.name}",
             files=files,
             upstream=upstream,
             tools=(metal_tool(backend.platform),) if objects and backend.kernels == "metallib" else (),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pipeline.action import Action
 from pipeline.engine.engine import Engine
 
 from .events import size
@@ -28,16 +29,15 @@ MANY = 200
 def rows(engine: Engine) -> Iterator[Row]:
     """Cells first, products after them, in the order of the matrix; what was never built is left out."""
     names = list(engine.actions if len(engine.actions) <= MANY else engine.outcomes)
-    for name in names:
-        step, _, subject = name.partition(":")
-        if step == "compile":
-            backend = subject.partition("@")[2].partition("+")[0]
-            yield from _row(engine, subject, [name], f"verify:{backend}", subject.partition("@")[0])
-    for name in names:
-        step, _, subject = name.partition(":")
-        if step == "linkkit":
-            makers = [other for other in (name, f"xcframework:{subject}") if other in engine.actions]
-            yield from _row(engine, f"{engine.actions[name].out}/", makers, f"verify:{subject}")
+    listed = [action for name in names if (action := engine.actions[name]).proven_by]
+    products: dict[str, list[Action[Any]]] = {}
+    for action in listed:
+        if action.shares_out:
+            products.setdefault(action.out, []).append(action)
+        else:
+            yield from _row(engine, action.subject, [action], action.params.model.subject)
+    for out, makers in products.items():
+        yield from _row(engine, f"{out}/", makers)
 
 
 def table(engine: Engine) -> str:
@@ -52,13 +52,13 @@ def table(engine: Engine) -> str:
     return "\n".join(lines)
 
 
-def _row(engine: Engine, what: str, makers: Sequence[str], proof: str, model: str | None = None) -> Iterator[Row]:
-    entries = [entry for name in makers if (entry := engine.workspace.get(name)) is not None]
+def _row(engine: Engine, what: str, makers: Sequence[Action[Any]], model: str | None = None) -> Iterator[Row]:
+    entries = [entry for maker in makers if (entry := engine.workspace.get(maker.name)) is not None]
     if not entries:
         return
     total = sum(output.size for entry in entries for output in entry.outputs.values())
     seconds = sum(entry.seconds for entry in entries)
-    yield Row(what, total, seconds, _proven(engine, proof, model))
+    yield Row(what, total, seconds, _proven(engine, makers[0].proven_by, model))
 
 
 def _proven(engine: Engine, proof: str, model: str | None) -> str:

@@ -122,7 +122,7 @@ def stats(store: Store) -> Stats:
         blobs=len(sizes),
         bytes=sum(sizes),
         record_bytes=store.records.size(),
-        by_step=dict(sorted(Counter(record.name.partition(":")[0] for record in records).items())),
+        by_step=dict(sorted(Counter(str(record.fields.get("step")) for record in records).items())),
         oldest=min((record.started for record in records), default=None),
         seconds=sum(record.seconds for record in records),
     )

@@ -149,7 +149,7 @@ class Server(Door):
         text = os.pread(self._said.fileno(), 1 << 20, 0).decode(errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
         if status == forkserver.CANNOT_IMPORT and lines:
-            hint = f"install what is missing: {self._python} -m pip install 'slipway[tvm]'"
+            hint = f"install what is missing: {self._python} -m pip install 'slipway-tvm[tvm]'"
             return ToolMissing(lines[-1], hint=hint)
         how = f"died of {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
         return CompilerCrash("\n    ".join([f"the interpreter {self._python} {how}", *lines[:8]]))

@@ -227,7 +227,7 @@ l_n: .asciz "tiny_model_a___tvm_ffi__library_bin"
 def test_a_kits_link_json_names_the_archive_to_load(linker, tmp_path, verify):
     link = linker()
     part = {"platform": "ios", "archive": "models.xcframework/ios-arm64/libmodels.a", "models": ["tiny-a"]}
-    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "parts": [part]}
+    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "archives": [part]}
     expected = models_of_link(json.dumps(kit).encode(), "link.json")
     path = write_ipa(tmp_path / "Chat.ipa", app(link.link(force_load=False, runtime=link.runtime())))
     (model,) = verify(path, expected).models
@@ -238,7 +238,7 @@ def test_a_kits_link_json_names_the_archive_to_load(linker, tmp_path, verify):
 def test_a_kit_without_a_part_for_the_apps_platform(linker, tmp_path, verify):
     link = linker("ios-simulator")
     part = {"platform": "ios", "archive": "ios-arm64/libmodels.a", "models": ["tiny-a"]}
-    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "parts": [part]}
+    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "archives": [part]}
     path = write_folder(tmp_path, app(link.link(runtime=link.runtime()), platform="ios-simulator"))
     report = verify(path, models_of_link(json.dumps(kit).encode(), "link.json"))
     assert "link.json has no model for ios-simulator, only for ios" in wrong(report)["platform"].saw

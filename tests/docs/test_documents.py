@@ -16,7 +16,8 @@ from pipeline.steps.linkkit import FILES
 
 PAGES = pages()
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-TASKS = {"toolchain:current", "manifest:dist"}
+OWN_TASKS = frozenset({"lint", "imports", "types", "docs", "tests"})
+"""Of the dodo.py of this repository."""
 
 
 def page_at(name: str) -> Page:
@@ -60,7 +61,7 @@ def wrong_with(words: list[str]) -> str | None:
     after_option = {words[i + 1] for i, word in enumerate(words[:-1]) if word in {"-n", "-o", "-f"}}
     for word in given:
         step, colon, subject = word.partition(":")
-        is_task = step in GROUPS and bool(subject) == bool(colon)
+        is_task = (step in GROUPS and bool(subject) == bool(colon)) or word in OWN_TASKS
         is_placeholder = word.isupper() or word.startswith("[")
         if not (is_task or is_placeholder or "/" in word or word in after_option):
             return f"{word} is neither a command nor a task"
@@ -101,6 +102,53 @@ def test_commands_of_doit_exist(page):
 )
 def test_the_test_of_commands_tells_right_from_wrong(line, fine):
     assert (wrong_with(line.split()) is None) is fine
+
+
+TEXTS = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "pipeline/**/*.py",
+        "pipeline/starter/**/*",
+        ".github/**/*",
+        ".ci/*",
+        "pyproject.toml",
+    )
+    for path in ROOT.glob(pattern)
+    if path.is_file() and path.suffix != ".pyc"
+)
+OTHER_PROGRAM = re.compile(
+    r"(?:pip3?|pipx|uv|uvx)\b[^\n`]*?\b(?:install|add|run|tool)\b[^\n`]*?[\s'\"]slipway(?![-\w/])|[\s'\"]slipway\["
+)
+"""An installation by the name that somebody else's program has on the index."""
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("pip install slipway", True),
+        ("pip install -U slipway", True),
+        ("python -m pip install 'slipway[tvm]'", True),
+        ("uv tool install slipway", True),
+        ("pip install 'slipway-tvm[tvm]'", False),
+        ("pip install '/path/to/slipway[tvm]'", False),
+        ("pip install slipway-tvm", False),
+    ],
+)
+def test_the_test_of_the_name_tells_right_from_wrong(text, wrong):
+    assert bool(OTHER_PROGRAM.search(text)) is wrong
+
+
+def test_nothing_tells_people_to_install_another_program():
+    found = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in TEXTS
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if OTHER_PROGRAM.search(line)
+    }
+    assert len(TEXTS) > 200
+    assert found == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {cls.get_name() for cls in DoitMain.DOIT_CMDS}))
