@@ -9,9 +9,15 @@ from pipeline.action import Job
 
 @dataclass(frozen=True)
 class Params:
-    """The name of the output, which is also its last line."""
+    """Of a task.
+
+    Attributes:
+        name: of the output; also its last line.
+        note: nothing but a part of the key.
+    """
 
     name: str
+    note: str = ""
 
 
 def run(job: Job[Params]) -> None:

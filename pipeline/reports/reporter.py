@@ -11,14 +11,15 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
-from doit.exceptions import InvalidTask
+from doit.exceptions import InvalidTask, UnmetDependency
 
 from pipeline.doit_plugin.session import Session, current
+from pipeline.doit_plugin.tasks import Failed
 from pipeline.engine.status import Outcome
 from pipeline.errors import SlipwayError
 
 from .events import Counts, Watcher
-from .failures import Failures, shortened
+from .failures import Failure, Failures, shortened
 from .outlet import Outlet
 from .plain import Plain
 from .summary import table
@@ -102,15 +103,18 @@ class Reporter:
         with self._lock:
             if self._over:
                 return
-            if type(fail).__name__ == "UnmetDependency":
+            if isinstance(fail, UnmetDependency):
                 if task.actions:  # else it is the name of a group
                     self._failures.block(task.name, fail.message.split())
                 return
             self._counts.failed += 1
             self._trace.ended(task.name, "failed")
-            own = task.name not in self._session.engine.actions
-            message = fail.get_msg().rstrip() + (_printed(task) if own else "")
-            self._watcher.failed(task.name, self._failures.add(task.name, message))
+            if isinstance(fail, Failed):
+                failure = Failure.of(fail.error)
+            else:
+                own = task.name not in self._session.engine.actions
+                failure = Failure(fail.get_msg().rstrip() + (_printed(task) if own else ""))
+            self._watcher.failed(task.name, self._failures.add(task.name, failure))
 
     def skip_uptodate(self, task: Any) -> None:
         """A task is fresh."""

@@ -10,7 +10,6 @@ from scale_steps import join
 
 from pipeline.action import Job
 
-
 Params = join.Params
 
 
