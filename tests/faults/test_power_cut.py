@@ -11,12 +11,14 @@ import re
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from fault_graph import TRACEBACK, Background, Graph, graph_project, recorded
+from projects import Project, tiny_project
 
 GOING_DOWN = 0x8004587D
 """`FS_IOC_SHUTDOWN`, in the kernel's older headers `XFS_IOC_GOINGDOWN`."""
@@ -44,7 +46,14 @@ class Disk:
         self._run("mount", "-o", "loop", self._image, self.path)
 
     def unmount(self) -> None:
-        self._run("umount", self.path)
+        """Lazily, since a worker that is just being killed may have files open there; then wait for the loop device."""
+        self._run("umount", "-l", self.path)
+        deadline = time.monotonic() + 10
+        while str(self._image) in self._loops() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _loops(self) -> str:
+        return subprocess.run(["losetup", "-a"], check=False, capture_output=True, text=True).stdout
 
     def cut_power(self) -> None:
         folder = os.open(self.path, os.O_RDONLY)
@@ -129,3 +138,38 @@ def test_right_after_the_end(disk, graph):
     assert not again.built
     assert graph.is_right()
     assert graph.ok().idle
+
+
+@pytest.fixture
+def real(disk: Disk, tmp_path: Path) -> Project:
+    """The tiny model on that disk; its download cache is elsewhere."""
+    tiny_project(disk.path / "project")
+    os.sync()
+    (tmp_path / "real").symlink_to(disk.path / "project")
+    return Project(tmp_path / "real", {"SLIPWAY_CACHE": str(tmp_path / "cache")})
+
+
+@pytest.mark.tvm
+@pytest.mark.parametrize("seconds", [1.0, 2.5, 5.0])
+def test_in_a_build_of_a_real_model(disk, real, built, seconds):
+    run = Background(real, "-n", "2")
+    time.sleep(seconds)
+    disk.cut_power()
+    with suppress(ProcessLookupError):
+        run.kill()
+    disk.unmount()
+    disk.mount()
+    assert TRACEBACK not in real.ok().output
+    assert real.products() == built.products()
+    assert real.ok().idle
+
+
+@pytest.mark.tvm
+def test_right_after_a_build_of_a_real_model(disk, real, built):
+    real.ok()
+    disk.cut_power()
+    disk.unmount()
+    disk.mount()
+    assert TRACEBACK not in real.ok().output
+    assert real.products() == built.products()
+    assert real.ok().idle
