@@ -86,7 +86,7 @@ class WorkspaceDB:
                 os.replace(self._others.name, self.name)  # noqa: PTH105
             except OSError as error:
                 hint = "make it writable, or name another file as `dep_file` in DOIT_CONFIG"
-                raise StoreError(f"cannot be written: {error.strerror}", where=self.name, hint=hint) from None
+                raise StoreError(f"cannot be written: {error.strerror}", where=self.name, hint=hint) from error
 
     @cached_property
     def _others(self) -> Any:
@@ -132,4 +132,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except SlipwayError as error:
-        raise InvalidTask(str(error)) from None
+        raise InvalidTask(str(error)) from error
