@@ -1,4 +1,4 @@
-"""A report as text and as JSON; `commands.verify_app` prints one of the two.
+"""What verify-app found, as text and as JSON; `commands.verify_app` prints one of the two.
 
 docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes when a reader of it would break.
 """
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from pipeline.action import Json
+from pipeline.apps.findings import Finding
+from pipeline.apps.verdicts import ModelVerdict, Report
 from pipeline.errors import SlipwayError
-from pipeline.reports import tables
 
-from .findings import Finding
-from .verdicts import ModelVerdict, Report
+from . import tables
 
 SCHEMA = 1
 
