@@ -18,7 +18,7 @@ from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
 from pipeline.proofs.subject import Backend, Library, read_library
-from pipeline.steps import verify
+from pipeline.steps import linkkit, verify, xcframework
 from pipeline.worker.worker import ForkWorker
 
 
@@ -121,7 +121,12 @@ def job(tmp_path, worker):
     ) -> Job:
         out = tmp_path / f"out-{next(count)}"
         out.mkdir()
-        kind = verify.BackendProof if params["kind"] == "backend" else verify.ProductProof
+        if "product_kind" in params:
+            kind = verify.ProductProof
+        elif params.get("kind") == "backend":
+            kind = verify.BackendProof
+        else:
+            kind = linkkit.Params if "kind" in params else xcframework.Params
         asked = decode(kind, dict(params), "params")
         return Job(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
 

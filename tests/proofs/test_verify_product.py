@@ -29,15 +29,16 @@ def product(job, tvm_archives, tools):
             described = [backend_params(name) for name in backends]
             params = {"product": "models", "library": "models", "kind": kind, "backends": described, "overrides": False}
             self.archives = {f"archive:{name}": tvm_archives[name] for name in backends}
-            made = job(params, {**self.archives, **(beside or {})}, {})
-            linkkit.run(made)
-            self.folder, self.inputs = made.out, {"kit": made.out, **self.archives}
+            framework = {}
             if kind == "xcframework":
-                made = job(params, self.archives, {})
+                made = job({"product": "models", "library": "models", "backends": described}, self.archives, {})
                 xcframework.run(made)
                 self.framework = made.out
-                self.inputs["xcframework"] = made.out
+                framework = {"xcframework": made.out}
                 self.bundle = made.out / "models.xcframework"
+            made = job(params, {**self.archives, **framework, **(beside or {})}, {})
+            linkkit.run(made)
+            self.folder, self.inputs = made.out, {"kit": made.out, **self.archives, **framework}
             common = {"kind": "product", "product": "models", "product_kind": kind, "library": "models"}
             self.params = {**common, "backends": described}
 
