@@ -56,7 +56,7 @@ def test_products_that_may_not_be_written(humble):
         humble.edit("targets.yaml", *STALE)
         forbid(humble.path("dist"))
         told = refused(humble, "-c")
-        assert "✗ linkkit:kit\ndist/kit/" in told
+        assert "✗ xcframework:kit\ndist/kit/" in told
         assert ": cannot write an output: permission denied\n  hint: make it writable for you\n" in told
         assert "compile:tiny-f32@ios-arm64: built" in told
         allow(humble.root)
