@@ -72,7 +72,7 @@ def test_a_tree_that_may_not_be_written(humble):
         )
         assert "14 tasks: 14 not started\n" in told
         workspace = (
-            "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
+            "ERROR: build/workspace-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
         )
         assert workspace in refused(humble, "forget", "archive:host")
         assert workspace in refused(humble, "ignore", "archive:host")

@@ -65,7 +65,7 @@ def test_a_runtime_is_built_shipped_and_held_against_the_models(native, checkout
     assert found["runtime"]["state"] == "proven"
     assert native.ok().idle
 
-    part = native.json("dist/native/link.json")["parts"][0]
+    part = native.json("dist/native/link.json")["slices"][0]
     assert {one["name"] for one in part["runtime"]} == {"tvm_runtime", "tvm_ffi_static"}
     program = native.write("program.c", "int main(void) { return 0; }\n")
     words = [
