@@ -242,7 +242,7 @@ def write_atomic(
         mode: permissions, less the umask; None keeps those of the file that is there.
         through: directory for the temporary file, where a killed process leaves it in nobody's way; the file's own
             directory is used where that one cannot be.
-        durable: return when the content is on the disk.
+        durable: return when the file is on the disk, under its name.
     """
     folder = Path(path).parent
     data = data.encode() if isinstance(data, str) else data
@@ -263,6 +263,17 @@ def _write_and_rename(path: str, data: bytes, mode: int | None, temporary: str, 
     except OSError:
         Path(temporary).unlink()
         raise
+    if durable:
+        _sync_folder(Path(path).parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until the names in a directory are on the disk: a rename alone is lost with the power."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def rename(old: str, new: str) -> None:

@@ -24,6 +24,7 @@ from pipeline.apps.verdicts import judge
 from pipeline.documents import untrusted
 from pipeline.doit_plugin import noop as snapshot
 from pipeline.errors import SlipwayError
+from pipeline.reports.tables import terminal_width
 
 from .base import ERROR, JSON, flag, value
 from .friendly import Friendly
@@ -76,7 +77,7 @@ class VerifyApp(Friendly, Command):  # type: ignore[misc]
         if opt_values["json"]:
             _print_json(report.document(found))
         else:
-            sys.stdout.write(report.text(found))
+            sys.stdout.write(report.text(found, terminal_width() if sys.stdout.isatty() else None))
         return 0 if found.ok else 1
 
 

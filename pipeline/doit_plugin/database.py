@@ -133,4 +133,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except SlipwayError as error:
-        raise InvalidTask(str(error)) from None
+        raise InvalidTask(str(error)) from error

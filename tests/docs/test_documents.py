@@ -201,3 +201,13 @@ def test_every_dependency_is_explained():
     text = page_at("docs/explanation/dependencies.md").text
     assert "doit" in packages
     assert [name for name in packages if f"`{name}`" not in text] == []
+
+
+def test_quirks_have_ids_of_their_own_and_those_named_in_the_code_exist():
+    rows = re.findall(r"^\| ([A-Z]+-\d+) \| .+ \| .+ \| .+ \|$", page_at("docs/quirks.md").text, re.MULTILINE)
+    assert len(rows) > 70
+    assert len(set(rows)) == len(rows)
+    sources = [path for folder in ("pipeline", "templates", "tests", "recipes") for path in (ROOT / folder).rglob("*")]
+    texts = [path.read_text(encoding="utf-8") for path in sources if path.suffix in {".py", ".j2", ".yaml"}]
+    named = {name for text in texts for name in re.findall(r"\bquirks? ([A-Z]+-\d+)", text)}
+    assert named - set(rows) == set()

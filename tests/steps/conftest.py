@@ -128,14 +128,15 @@ def make_kit(job, build_archive, tmp_path):
         inputs = {f"archive:{b['name']}": build_archive(b, per_backend.get(b["name"], MODELS)) for b in backends}
         params = {"product": product, "library": "models", "kind": kind, "backends": backends, "overrides": False}
         more = {"templates": templates} if templates else {}
-        made = job(params, {**inputs, **more})
-        linkkit.run(made)
         folder = tmp_path / "my kits" / product
-        shutil.copytree(made.out, folder, dirs_exist_ok=True)
         if kind == "xcframework":
             packed = job({"product": product, "library": "models", "backends": backends}, inputs)
             xcframework.run(packed)
             shutil.copytree(packed.out, folder, dirs_exist_ok=True)
+            more["xcframework"] = packed.out
+        made = job(params, {**inputs, **more})
+        linkkit.run(made)
+        shutil.copytree(made.out, folder, dirs_exist_ok=True)
         return folder
 
     return run

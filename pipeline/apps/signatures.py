@@ -1,6 +1,6 @@
-"""The traces that models and the runtime leave in machine code: in symbol tables, and in data that outlives a strip.
+"""The signatures that models and the runtime leave in machine code: symbols, and data that outlives a strip.
 
-`images` collects them from each binary; `evidence` says what they prove of one model. What there is to find was seen in
+`images` collects them from each binary; `findings` says what they prove of one model. What there is to find was seen in
 objects that TVM compiled:
 
 * The constructor of the functions' object registers the context and each function by name, so the C strings
@@ -51,7 +51,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class Signatures:
     """What was found in one binary.
 
     Attributes:
@@ -75,8 +75,8 @@ class Traces:
         return bool(self.blob_names or self.contexts or self.functions)
 
 
-def find_traces(sections: Iterable[LoadedSection]) -> Traces:
-    """Collect the traces in a binary's loaded sections."""
+def find_signatures(sections: Iterable[LoadedSection]) -> Signatures:
+    """Collect the signatures in a binary's loaded sections."""
     blob_names: list[tuple[str, Generation]] = []
     contexts: set[tuple[str, Generation]] = set()
     functions: set[str] = set()
@@ -99,7 +99,7 @@ def find_traces(sections: Iterable[LoadedSection]) -> Traces:
             if name and not name.startswith("_") and not (at and data[at - 1] in _IDENTIFIER):
                 functions.add(name)
         blobs += _blobs(data)
-    return Traces(
+    return Signatures(
         tuple(blob_names),
         frozenset(contexts),
         frozenset(functions),
