@@ -455,7 +455,7 @@ def test_no_password_is_ever_told(url, monkeypatch):
 
 def test_a_token_that_no_header_can_carry_is_refused_without_being_told():
     with pytest.raises(StoreError, match="SLIPWAY_REMOTE_TOKEN") as caught:
-        Remote("http://host/c", [].append, token="SECRET\nmore")
+        Remote("http://host/c", [].append, token="SECRET\nmore")  # noqa: S106
     assert "SECRET" not in str(caught.value)
 
 
@@ -464,20 +464,23 @@ def test_a_token_that_no_header_can_carry_is_refused_without_being_told():
 )
 def test_a_server_that_drips_is_given_up(machine, start):
     """One byte, or one more `100 Continue`, now and then: no single read is too slow."""
+    over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip():
-            with contextlib.suppress(OSError):
-                line, _ = server.accept()
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
                 line.recv(9999)
                 line.sendall(start)
-                while True:
+                while not over.wait(0.05):
                     line.sendall(b"x" if start else b"HTTP/1.1 100 Continue\r\n\r\n")
-                    time.sleep(0.05)
 
-        threading.Thread(target=drip, daemon=True).start()
+        thread = threading.Thread(target=drip)
+        thread.start()
         store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=replace(QUICK, grace=0.5))
         began = time.monotonic()
         assert store.lookup(KEY) is None
         assert time.monotonic() - began < 5
         assert "too slow" in store.notes[0]
+        over.set()
+        thread.join()
