@@ -16,8 +16,7 @@ from pathlib import Path
 from pipeline.action import Json
 from pipeline.errors import MatrixError, Position
 from pipeline.files import unsafe_path, write_atomic
-from pipeline.store.os_errors import disk_errors
-from pipeline.weights.cache import DownloadCache
+from pipeline.weights.cache import DownloadCache, disk_errors
 from pipeline.weights.entry import identity
 
 VERSION = 1
