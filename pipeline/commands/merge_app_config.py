@@ -7,7 +7,6 @@ done.
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,11 +130,8 @@ def replace(path: Path, data: bytes) -> None:
     Raises:
         SlipwayError: it cannot be written.
     """
-    real = path.resolve()
     try:
-        mode = stat.S_IMODE(real.stat().st_mode)
-        write_atomic(real, data, mode, durable=True)
-        real.chmod(mode)  # the umask may have taken something away
+        write_atomic(path.resolve(), data, None, durable=True)
     except OSError as error:
         hint = "make its directory writable"
         raise SlipwayError(f"cannot be written: {error.strerror}", where=path, hint=hint) from error

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import SlipwayError, StepError
+from pipeline.files import sha256_bytes
 from pipeline.process import run
 
 _LOOK_ONLY: dict[str, str | None] = {
@@ -54,7 +55,7 @@ class SourceTree(NamedTuple):
     def digest(self) -> str:
         """SHA-256 over paths, modes and contents."""
         text = json.dumps(sorted(self.files.items()), ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return sha256_bytes(text.encode("utf-8", "surrogatepass"))
 
     @property
     def version(self) -> str:

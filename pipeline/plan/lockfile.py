@@ -143,8 +143,7 @@ def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
         if path.is_file() and after == before:
             return
         with disk_errors(path):
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-            write_atomic(path, render(after.entries, after.toolchains, after.model_libs), mode, durable=True)
+            write_atomic(path, render(after.entries, after.toolchains, after.model_libs), None, durable=True)
 
 
 def render(

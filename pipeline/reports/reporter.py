@@ -14,12 +14,13 @@ from typing import Any, TextIO
 from doit.exceptions import InvalidTask, UnmetDependency
 
 from pipeline.doit_plugin.session import Session, current
+from pipeline.doit_plugin.tasks import Failed
 from pipeline.engine.status import Outcome
 from pipeline.errors import SlipwayError
 from pipeline.proofs.report import counted
 
 from .events import Counts, Watcher
-from .failures import Failures, shortened
+from .failures import Failure, Failures, shortened
 from .plain import Plain
 from .stream import BrokenPipeSafeStream
 from .summary import table
@@ -110,11 +111,12 @@ class Reporter:
                 return
             self._counts.failed += 1
             self._trace.ended(task.name, "failed")
-            own = task.name not in self._session.engine.actions
-            message = fail.get_msg().rstrip() + (_printed(task) if own else "")
-            error = getattr(fail, "error", None)
-            cause = SlipwayError.__str__(error) if isinstance(error, SlipwayError) else message  # without its log
-            self._watcher.failed(task.name, self._failures.add(task.name, message, cause))
+            if isinstance(fail, Failed):
+                failure = Failure.of(fail.error)
+            else:
+                own = task.name not in self._session.engine.actions
+                failure = Failure(fail.get_msg().rstrip() + (_printed(task) if own else ""))
+            self._watcher.failed(task.name, self._failures.add(task.name, failure))
 
     def skip_uptodate(self, task: Any) -> None:
         """A task is fresh."""

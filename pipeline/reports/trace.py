@@ -6,10 +6,10 @@ that file: it may be deleted, and one that is damaged counts as none.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ class Trace:
         if not self._spans:
             return
         document = {"format": FORMAT, "start": self._start, "end": time.time(), "spans": self._spans}
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             write_atomic(root / PLACE, json.dumps(document))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
-from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, described_model, models
+from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, backend_params, described_model, models
 from standins import StandIn, program
 
 import pipeline
@@ -83,7 +83,14 @@ def tvm_archives(tvm_objects, tmp_path_factory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(name)
         flavour = "darwin" if name in BACKENDS and BACKENDS[name][4] == "macho" else "gnu"
         (folder / "libmodels.a").write_bytes(write_archive(members, flavour))
-        described = {"library": "libmodels.a", "models": [described_model(prefix) for prefix in TVM_MODELS]}
+        described = {
+            "library": "libmodels.a",
+            "backend": backend_params(name if name in BACKENDS else "ios-arm64"),
+            "sha256": "",
+            "size": 0,
+            "models": [described_model(prefix) for prefix in TVM_MODELS],
+            "undefined": [],
+        }
         (folder / "archive.json").write_text(json.dumps(described))
         made[name] = folder
     return made
