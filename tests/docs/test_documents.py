@@ -10,6 +10,7 @@ import pytest
 from document_pages import ROOT, Page, pages
 from doit.doit_cmd import DoitMain
 
+from pipeline.commands.init import NEXT
 from pipeline.doit_plugin.tasks import GROUPS
 from pipeline.kits.escaping import FILTERS
 from pipeline.steps.linkkit import FILES
@@ -181,6 +182,10 @@ def test_every_page_is_in_the_index():
     assert [
         page.name for page in PAGES if page.name.startswith("docs/") and page.path not in {*linked, index.path}
     ] == []
+
+
+def test_the_tutorial_shows_what_init_prints():
+    assert NEXT.format(cd="").strip() in page_at("docs/tutorial.md").text
 
 
 def test_every_step_has_its_row():
