@@ -46,7 +46,9 @@ def task_lint() -> dict[str, Any]:
 
 def task_imports() -> dict[str, Any]:
     """check that imports run downwards (import-linter)"""
-    lint_imports = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+    lint_imports = (
+        "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+    )
     return {
         "actions": [[sys.executable, "-c", lint_imports]],
         "file_dep": ["pyproject.toml", *files("pipeline")],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import Position
+from .files import Digest, digest_path
 
 Json = Any
 """What `json` can carry: None, bool, int, float, str, list, dict with str keys."""
@@ -172,6 +173,8 @@ class Job(Generic[P]):
         out: a directory, empty at first. Everything a step leaves in it is output, and nothing elsewhere is.
         log: the file for what tools print; kept with the result.
         services: see `Services`.
+        digests: role -> relative path -> SHA-256, of the outputs of upstream actions that are inputs.
+        adopted: relative path -> file and digest, of outputs that were given to `adopt`.
         cache: the directory for what tools keep between runs. A step gives the same outputs whatever is in it.
     """
 
@@ -182,6 +185,8 @@ class Job(Generic[P]):
     log: Path
     services: Services
     cache: Path = Path("build/cache")
+    digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    adopted: dict[str, tuple[Path, Digest]] = field(default_factory=dict)
 
     def write(self, path: str, content: str | bytes) -> None:
         """Write an output.
@@ -193,6 +198,30 @@ class Job(Generic[P]):
         file = self.out / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def digest_of(self, role: str, path: str) -> Digest:
+        """The digest of a file of an input directory: from the key, which has it; else the file is read.
+
+        Args:
+            role: of the input.
+            path: relative to its directory.
+        """
+        file = self.inputs[role] / path
+        sha256 = self.digests.get(role, {}).get(path)
+        return digest_path(file) if sha256 is None else Digest(sha256, file.stat().st_size)
+
+    def adopt(self, path: str, file: Path, digest: Digest) -> None:
+        """Make an output of a file whose digest is known: it is not read again.
+
+        A file in `out` at this very path is moved into the store; any other stays where it is, and the store links to
+        it where it can, so that it lies on the disk once. It must not be written to any more.
+
+        Args:
+            path: relative to `out`.
+            file: the content; an input, perhaps.
+            digest: of the content.
+        """
+        self.adopted[path] = (file, digest)
 
     def cache_dir(self, *names: str) -> Path:
         """A directory below `cache`, made where it is not there."""

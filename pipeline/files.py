@@ -15,13 +15,16 @@ import shutil
 import sys
 import time
 import zlib
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 CHUNK_BYTES = 1 << 20
 
 STALE_SECONDS = 24 * 3600
 """Age after which a temporary file belongs to a process that was killed."""
+
+NAME_BYTES, PATH_BYTES = 255, 4000
+"""What Linux and macOS bear of a name and, less the directory it is in, of a path."""
 
 _TEMPORARY = ".slipway-tmp"
 
@@ -33,6 +36,9 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 
 _TRY_BESIDE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a temporary file elsewhere may run into that one in the target's own directory does not."""
+
+CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of Slipway.\n"
+"""See https://bford.info/cachedir/"""
 
 # States
 
@@ -73,6 +79,13 @@ def stamp(target: int | str | Path) -> None:
 # Digests
 
 
+class Digest(NamedTuple):
+    """SHA-256 in lower-case hex, and size in bytes, of a content."""
+
+    sha256: str
+    size: int
+
+
 def sha256_bytes(data: bytes) -> str:
     """SHA-256 in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
@@ -96,12 +109,56 @@ def sha256_path(path: str | Path) -> str:
         return sha256_file(file)
 
 
+def digest_path(path: str | Path) -> Digest:
+    """Digest of a file's content, which is read once.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb", buffering=0) as file:
+        return Digest(sha256_file(file), file.tell())
+
+
+def copy_hashed(source: BinaryIO, target: BinaryIO) -> Digest:
+    """Copy what is left to read of one file to another, hashing it on the way."""
+    digest, size = hashlib.sha256(), 0
+    while block := source.read(CHUNK_BYTES):
+        target.write(block)
+        digest.update(block)
+        size += len(block)
+    return Digest(digest.hexdigest(), size)
+
+
 # Names
 
 
 def is_safe_relative(path: str) -> bool:
-    """Whether a relative posix path stays below the directory it is joined to, and is written canonically."""
-    return bool(path) and "\0" not in path and not any(part in {"", ".", ".."} for part in path.split("/"))
+    """Whether a relative posix path stays below the directory it is joined to, is canonical, and can be a file's."""
+    if not path or "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+        return False
+    if len(path) < NAME_BYTES and path.isascii():
+        return True
+    try:
+        data = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return len(data) <= PATH_BYTES and all(len(part) <= NAME_BYTES for part in data.split(b"/"))
+
+
+def unsafe_path(path: str) -> str | None:
+    """Why a relative path of an archive, a server or a lock must not be used, or None when it may.
+
+    Backslashes and drive letters are refused on every system: an archive must mean the same everywhere.
+    """
+    if not path or "\0" in path:
+        return "is empty or has a NUL character"
+    if "\\" in path or ":" in path.split("/", 1)[0]:
+        return "has a backslash or a drive letter"
+    if path.startswith("/"):
+        return "is absolute"
+    if not is_safe_relative(path) or str(PurePosixPath(path)) != path:
+        return "leaves its directory, is too long or is not in its plain form"
+    return None
 
 
 def stays_inside(name: str, target: str) -> bool:
@@ -125,7 +182,8 @@ def sweep(*folders: str | Path) -> None:
         with contextlib.suppress(OSError):
             for path in Path(folder).iterdir():
                 with contextlib.suppress(OSError):
-                    if path.name.endswith(_TEMPORARY) and path.lstat().st_mtime < time.time() - STALE_SECONDS:
+                    # The ctime: a hard link has the mtime of what it is a link to.
+                    if path.name.endswith(_TEMPORARY) and path.lstat().st_ctime < time.time() - STALE_SECONDS:
                         path.unlink()
 
 
@@ -169,19 +227,20 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
 
 
 def write_atomic(
-    path: str | Path, data: bytes, mode: int = 0o644, *, through: str | Path | None = None, durable: bool = False
+    path: str | Path, data: bytes | str, mode: int = 0o644, *, through: str | Path | None = None, durable: bool = False
 ) -> None:
     """Replace a file in one step, making its directory if need be.
 
     Args:
         path: the file.
-        data: its content.
+        data: its content; text becomes UTF-8.
         mode: permissions, less the umask.
         through: directory for the temporary file, where a killed process leaves it in nobody's way; the file's own
             directory is used where that one cannot be.
         durable: return when the content is on the disk.
     """
     folder = Path(path).parent
+    data = data.encode() if isinstance(data, str) else data
     try:
         _write_and_rename(str(path), data, mode, temporary_in(through or folder), durable=durable)
     except OSError as error:
@@ -212,6 +271,14 @@ def finish(path: str, mode: int) -> None:
     """Give a file of ours its permissions and its stamp."""
     Path(path).chmod(mode)
     stamp(path)
+
+
+def tag_cache(folder: str | Path) -> None:
+    """Mark a directory as one that backups may leave out. Failing to is no error."""
+    tag = Path(folder, "CACHEDIR.TAG")
+    with contextlib.suppress(OSError):
+        if not tag.exists():
+            write_atomic(tag, CACHEDIR_TAG)
 
 
 # Sealed files: our own state, with a checksum
@@ -262,7 +329,7 @@ def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -
     try:
         if reflink(source, temporary):
             finish(temporary, mode)
-        elif not link or mode & 0o111 or not _hard_link(source, temporary):
+        elif not link or mode & 0o111 or not hard_link(source, temporary):
             shutil.copyfile(source, temporary, follow_symlinks=False)
             finish(temporary, mode)
         rename(temporary, target)
@@ -299,7 +366,8 @@ def _clone(source: str, target: str) -> bool:
     return True
 
 
-def _hard_link(source: str, target: str) -> bool:
+def hard_link(source: str, target: str) -> bool:
+    """Make `target`, which must not exist, a hard link to `source`; False where that cannot be."""
     try:
         Path(target).hardlink_to(source)
     except OSError as error:

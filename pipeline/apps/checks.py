@@ -1,10 +1,11 @@
 """What must hold for an app as a whole: its binaries are for its system, and its runtime is one its models can use.
 
-`verdicts.judge` calls `check_app`. Must not know which models are expected, only which are there.
+`verdicts.judge` calls `check_app`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,15 +14,15 @@ from pipeline.binary.symbols import GENERATIONS, Generation
 
 from . import hints
 from .contents import Claim, Contents, claim_on
-from .evidence import Evidence
-from .traces import LOADERS, VM_KINDS
+from .findings import Finding
+from .signatures import LOADERS, VM_KINDS
 
 CheckState = Literal["ok", "wrong", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckVerdict:
-    """A question about the app as a whole or one image: `platform`, `runtime` or `registration`."""
+    """A question about the app or one image: `platform`, `runtime`, `registration`, `list` or `page-size`."""
 
     check: str
     state: CheckState
@@ -30,9 +31,59 @@ class CheckVerdict:
     hint: str | None = None
 
 
-def check_app(contents: Contents, found: Sequence[Evidence]) -> list[CheckVerdict]:
+def check_app(contents: Contents, found: Sequence[Finding]) -> list[CheckVerdict]:
     """Every check, on the app and the models that were found in it."""
-    return [*_platforms(contents), *_registrations(contents, found), *_runtime(contents, found)]
+    return [
+        *_lists(contents),
+        *_platforms(contents),
+        *_registrations(contents, found),
+        *_runtime(contents, found),
+        *_runtimes(contents),
+        *_page_size(contents),
+    ]
+
+
+def _lists(contents: Contents) -> Iterator[CheckVerdict]:
+    """The app can read the lists of models that it ships."""
+    for error in contents.bad_lists:
+        yield CheckVerdict("list", "wrong", str(error.where), error.what, error.hint)
+
+
+def _runtimes(contents: Contents) -> Iterator[CheckVerdict]:
+    """One process has one runtime: what registers with the second one is not found by the first."""
+    processes: dict[tuple[str, str | None, str], list[str]] = {}
+    for image in contents.images:
+        is_other_program = image.kind == "executable" and bool(contents.programs - {image.path})
+        if image.linked and not is_other_program and any(name.endswith(VM_KINDS) for name in image.signatures.loaders):
+            found = _SEPARATE.match(image.path)
+            process = image.arch, image.platform, found[0] if found else ""
+            processes.setdefault(process, []).append(image.path)
+    for (arch, _, _), paths in processes.items():
+        if len(paths) > 1:
+            saw = f"for {arch}, {' and '.join(paths)} hold a TVM runtime each"
+            yield CheckVerdict("runtime", "wrong", paths[-1], saw, hints.one_runtime())
+
+
+_SEPARATE = re.compile(r".*(?:\.appex|standalones/[^/]+\.apk)/|.*/(?:Watch|PlugIns)/[^/]+\.app/")
+"""Part of an app that is a process of its own, or installed in place of another."""
+
+PAGE = 16384
+"""Bytes of a memory page on newer Android devices."""
+
+_WIDE = re.compile(r"(?:^|/)lib/(?:arm64-v8a|x86_64)/[^/]+\.so$")
+
+
+def _page_size(contents: Contents) -> Iterator[CheckVerdict]:
+    """Android maps 64-bit libraries in pages of 16 KiB, out of the package where they are not compressed."""
+    for image in contents.images:
+        if image.format != "elf" or image.kind != "dylib" or not _WIDE.search(image.path):
+            continue
+        if image.load_alignment is not None and image.load_alignment < PAGE:
+            saw = f"its segments are aligned to {image.load_alignment} bytes, Android's new pages have {PAGE}"
+            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.page_size())
+        if image.stored_at is not None and image.stored_at % PAGE:
+            saw = f"lies uncompressed in the package, and not at a multiple of {PAGE} bytes"
+            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.zip_alignment())
 
 
 def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
@@ -57,10 +108,10 @@ def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
         yield CheckVerdict("platform", "ok", claim.root, f"{count} slices for {platform}, as {claim.says} says")
 
 
-def _registrations(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
+def _registrations(contents: Contents, found: Sequence[Finding]) -> Iterator[CheckVerdict]:
     """The function by which models register comes from somewhere: this is where generations of TVM fail to meet."""
     offered = frozenset().union(*(image.exported | image.listed for image in contents.images))
-    families = frozenset().union(*(image.traces.families for image in contents.images))
+    families = frozenset().union(*(image.signatures.families for image in contents.images))
     runtimes = sorted({name for g in GENERATIONS for name in g.registrations if name in offered})
     for image in {id(e.image): e.image for e in found}.values():
         for name in sorted(image.registrations - offered):
@@ -88,41 +139,41 @@ def _since(registration: str) -> str:
     return names.get(registration, "TVM since 2025-08-20")
 
 
-def _runtime(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
+def _runtime(contents: Contents, found: Sequence[Finding]) -> Iterator[CheckVerdict]:
     """There is a loader for every kind of module in the models."""
     images = [image for image in contents.images if image.linked]
-    loaders = frozenset().union(*(image.traces.loaders for image in images))
-    families = frozenset().union(*(image.traces.families for image in images))
-    linked = [evidence for evidence in found if evidence.image.linked and evidence.blob]
+    loaders = frozenset().union(*(image.signatures.loaders for image in images))
+    families = frozenset().union(*(image.signatures.families for image in images))
+    linked = [finding for finding in found if finding.image.linked and finding.blob]
     if not linked:
         return
-    kinds: dict[str, Evidence] = {}
-    for evidence in linked:
-        for kind in evidence.kinds or (_virtual_machine(evidence, loaders),):
-            kinds.setdefault(kind, evidence)
+    kinds: dict[str, Finding] = {}
+    for finding in linked:
+        for kind in finding.kinds or (_virtual_machine(finding, loaders),):
+            kinds.setdefault(kind, finding)
     missing = {kind: e for kind, e in kinds.items() if not any(f + kind in loaders for f in _families(e.generation))}
     if not missing:
         yield CheckVerdict("runtime", "ok", contents.name, f"has loaders for {', '.join(sorted(kinds))}")
-    for kind, evidence in missing.items():
-        yield _no_loader(contents, kind, evidence, loaders, families)
+    for kind, finding in missing.items():
+        yield _no_loader(contents, kind, finding, loaders, families)
 
 
-def _virtual_machine(evidence: Evidence, loaders: frozenset[str]) -> str:
+def _virtual_machine(finding: Finding, loaders: frozenset[str]) -> str:
     """The first module of a blob whose header cannot be read: the virtual machine, as this runtime calls it."""
-    families = _families(evidence.generation)
+    families = _families(finding.generation)
     return next((kind for kind in VM_KINDS for family in families if family + kind in loaders), VM_KINDS[-1])
 
 
 def _no_loader(
-    contents: Contents, kind: str, evidence: Evidence, loaders: frozenset[str], families: frozenset[str]
+    contents: Contents, kind: str, finding: Finding, loaders: frozenset[str], families: frozenset[str]
 ) -> CheckVerdict:
-    image = evidence.image
+    image = finding.image
     macho = image.format == "macho"
-    wanted = _families(evidence.generation)[0] + kind
+    wanted = _families(finding.generation)[0] + kind
     others = sorted(name for name in loaders if name.endswith(f"{kind}") or name.rpartition("_")[2] in VM_KINDS)
-    if families and not families & set(_families(evidence.generation)):
-        model = _age(_families(evidence.generation))
-        saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {evidence.prefix} of {model}"
+    if families and not families & set(_families(finding.generation)):
+        model = _age(_families(finding.generation))
+        saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {finding.prefix} of {model}"
         return CheckVerdict("runtime", "wrong", image.path, saw, hints.rebuild_together())
     if not contents.complete:
         hint = "give the whole app, or the library together with the runtime it loads"

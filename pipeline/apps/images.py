@@ -1,4 +1,4 @@
-"""One binary of an app, read: which system it is for, what it shows to `nm` and `dlsym`, and its traces of models.
+"""One binary of an app, read: which system it is for, what it shows to `nm` and `dlsym`, and its signatures of models.
 
 `contents` calls `read_images` on every file of machine code. A fat file is one image a slice; a static archive is one
 image, as if all of its members were loaded. The bytes are not kept.
@@ -18,7 +18,7 @@ from pipeline.binary.sections import loaded_sections
 from pipeline.binary.symbols import REGISTRATIONS, c_name
 from pipeline.errors import FormatError
 
-from .traces import Traces, find_traces
+from .signatures import Signatures, find_signatures
 
 ImageKind = Literal["executable", "dylib", "object", "archive"]
 
@@ -41,7 +41,9 @@ class Image:
         registrations: C names of registration functions (of any generation) that must come from another image.
         needed: libraries it loads.
         encrypted: by the App Store; its constants cannot be read.
-        traces: of models and of the runtime.
+        load_alignment: see `ObjectInfo`.
+        stored_at: see `containers.File`.
+        signatures: of models and of the runtime.
     """
 
     path: str
@@ -57,7 +59,9 @@ class Image:
     registrations: frozenset[str]
     needed: tuple[str, ...]
     encrypted: bool
-    traces: Traces = field(repr=False)
+    signatures: Signatures = field(repr=False)
+    load_alignment: int | None = None
+    stored_at: int | None = None
 
     @property
     def linked(self) -> bool:
@@ -70,22 +74,23 @@ def looks_like_code(head: bytes) -> bool:
     return is_object(head) or fat.is_fat(head) or head.startswith(ar.MAGIC)
 
 
-def read_images(data: bytes, path: str) -> list[Image]:
+def read_images(data: bytes, path: str, stored_at: int | None = None) -> list[Image]:
     """Read a file of machine code: one image for each processor.
 
     Args:
         data: the whole file.
         path: its path inside the app.
+        stored_at: see `containers.File`.
 
     Raises:
         FormatError: it is malformed, or of a format that no app for a phone or a desktop has.
     """
     if fat.is_fat(data):
         return [_image(piece.data, path, f"{path} ({piece.arch})") for piece in fat.read_fat(data, path)]
-    return [_image(data, path, path)]
+    return [_image(data, path, path, stored_at)]
 
 
-def _image(data: bytes, path: str, name: str) -> Image:
+def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> Image:
     if data.startswith(ar.MAGIC):
         return _archive(data, path, name)
     info = read_object(data, name)
@@ -111,7 +116,9 @@ def _image(data: bytes, path: str, name: str) -> Image:
         registrations=_registrations([info]),
         needed=info.needed,
         encrypted=info.format == "macho" and macho.is_encrypted(data, name),
-        traces=find_traces(loaded_sections(data, name)),
+        signatures=find_signatures(loaded_sections(data, name)),
+        load_alignment=info.load_alignment,
+        stored_at=stored_at,
     )
 
 
@@ -143,7 +150,7 @@ def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageK
         registrations=_registrations(infos),
         needed=(),
         encrypted=False,
-        traces=find_traces(loaded),
+        signatures=find_signatures(loaded),
     )
 
 

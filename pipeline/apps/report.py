@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.action import Json
 from pipeline.errors import SlipwayError
+from pipeline.reports import tables
 
-from .evidence import Evidence
+from .findings import Finding
 from .verdicts import ModelVerdict, Report
 
 SCHEMA = 1
@@ -37,7 +38,7 @@ def document(report: Report) -> dict[str, Json]:
                 "state": model.state,
                 "saw": model.saw,
                 "hint": model.hint,
-                "evidence": _evidence(model.evidence),
+                "evidence": _finding(model.finding),
             }
             for model in report.models
         ],
@@ -45,7 +46,7 @@ def document(report: Report) -> dict[str, Json]:
             {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "hint": check.hint}
             for check in report.checks
         ],
-        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_evidence(found)} for found in report.found],
+        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_finding(found)} for found in report.found],
         "images": [
             {
                 "path": image.path,
@@ -67,7 +68,7 @@ def error_document(error: SlipwayError) -> dict[str, Json]:
     return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "hint": error.hint}}
 
 
-def _evidence(found: Evidence | None) -> dict[str, Json]:
+def _finding(found: Finding | None) -> dict[str, Json]:
     if found is None:
         return {
             "image": None, "generation": None, "symbol_table": False, "exports": False, "blob_constructor": False,
@@ -86,12 +87,12 @@ def _evidence(found: Evidence | None) -> dict[str, Json]:
     }
 
 
-def text(report: Report) -> str:
-    """The report as a table, with what is wrong and its hints below."""
-    return "\n".join(_lines(report)) + "\n"
+def text(report: Report, width: int | None = None) -> str:
+    """The report as a table, with what is wrong and its hints below. `width` is that of the terminal, if any."""
+    return "\n".join(_lines(report, width)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: Report, width: int | None) -> Iterator[str]:
     contents = report.contents
     systems = Counter(f"{image.platform or image.format} {image.arch}" for image in contents.images)
     yield f"{contents.name}: {contents.kind}, {', '.join(f'{n} x {name}' for name, n in systems.items())}"
@@ -99,7 +100,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     if report.models:
         header = ("MODEL", "FOR", "STATE", "SYMBOL", "BLOB", "FUNCTIONS", "IN")
-        yield from _table([header, *(_row(model) for model in report.models)])
+        yield from tables.lines([header, *(_row(model) for model in report.models)], width=width)
         yield ""
     elif not report.sources:
         yield "no model of TVM is in it; say which ought to be, with --models, --config or --link"
@@ -121,7 +122,7 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _row(model: ModelVerdict) -> tuple[str, ...]:
-    found = model.evidence
+    found = model.finding
     if found is None:
         return model.prefix, _system(model), model.state, "-", "-", "-", "-"
     symbol = "yes" if found.listed else "exports" if found.exported else "no"
@@ -140,9 +141,3 @@ def _alike(models: Sequence[ModelVerdict]) -> dict[tuple[str, str], list[ModelVe
         if model.hint:
             alike.setdefault((f"{model.state}: {model.saw}", model.hint), []).append(model)
     return alike
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -13,8 +13,11 @@ import sys
 from typing import Any, NoReturn
 
 from doit.cmd_run import Run as DoitRun
+from doit.cmdparse import CmdParseError
 
 from pipeline.doit_plugin import noop
+
+from .friendly import Friendly
 
 STRICT = {
     "section": "slipway",
@@ -47,7 +50,7 @@ DEBUG = {
 }
 
 
-class Run(DoitRun):  # type: ignore[misc]
+class Run(Friendly, DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
     name = "run"
@@ -68,6 +71,8 @@ class Run(DoitRun):  # type: ignore[misc]
         from pipeline.doit_plugin.options import set_options  # noqa: PLC0415 - a no-op does not come here
         from pipeline.engine.options import Options  # noqa: PLC0415
 
+        if params["num_process"] < 0:
+            raise CmdParseError(f"-n takes a number of processes, 0 or more, not {params['num_process']}")
         set_options(Options(params["strict"], params["store_only"], params["always"], params["debug"]))
         try:
             return super().execute(params, args)

@@ -31,7 +31,7 @@ def write(
         out: an existing directory.
 
     Returns:
-        `{"tensors", "bytes", "shards"}`: counts.
+        `{"tensors", "bytes", "shards", "digests"}`: see `tensor_cache.write`.
 
     Raises:
         StepError: the source or one of its parameters cannot be read.

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from pipeline.action import Json
 from pipeline.errors import FormatError
+from pipeline.files import sha256_bytes
 
 INDEX = "tensor-cache.json"
 SHARD_BYTES = 32 << 20
@@ -42,7 +43,7 @@ def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: i
         shard_bytes: size that a shard does not exceed, unless one tensor alone does.
 
     Returns:
-        `{"tensors", "bytes", "shards"}`: counts.
+        `{"tensors", "bytes", "shards", "digests"}`: counts, and file name -> SHA-256.
 
     Raises:
         FormatError: two tensors have the same name, or one is of a dtype the format does not know.
@@ -60,8 +61,10 @@ def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: i
     total = sum(shard.size for shard in shards)
     metadata = {"ParamSize": len(names), "ParamBytes": total}
     document = {"metadata": metadata, "records": [shard.record() for shard in shards]}
-    (directory / INDEX).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return {"tensors": len(names), "bytes": total, "shards": len(shards)}
+    index = (json.dumps(document, indent=1) + "\n").encode()
+    (directory / INDEX).write_bytes(index)
+    digests = {shard.path.name: shard.sha256.hexdigest() for shard in shards} | {INDEX: sha256_bytes(index)}
+    return {"tensors": len(names), "bytes": total, "shards": len(shards), "digests": digests}
 
 
 def read(directory: Path) -> dict[str, npt.NDArray[Any]]:
@@ -89,12 +92,14 @@ class _Shard:
         self.records: list[dict[str, Json]] = []
         # MD5 is the format's own check against damage, not ours against malice: the manifest has SHA-256.
         self.digest = hashlib.md5(usedforsecurity=False)
+        self.sha256 = hashlib.sha256()
 
     def append(self, name: str, array: npt.NDArray[Any]) -> None:
         data = array.reshape(-1).view(np.uint8).data
         with self.path.open("ab") as file:
             file.write(data)
         self.digest.update(data)
+        self.sha256.update(data)
         self.records.append(
             {
                 "name": name,

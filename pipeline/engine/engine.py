@@ -160,7 +160,7 @@ class Engine:
                 fields = self.inputs.key_fields(action)
             key = keys.digest(fields)
             if not self._options.always and not (entry is not None and entry.forgotten):
-                found = self.store.lookup(key)
+                found = self.store.lookup(key, action.outputs)
                 if found is not None and not (self._options.strict and self._leaves_open(found.record)):
                     try:
                         self._place(action, found.record, entry)
@@ -193,7 +193,8 @@ class Engine:
             changed = self.inputs.states(action) != before or self.inputs.files(action) != fields["files"]
             if changed or not self._upstream_held_still(action):
                 return None
-            result = self.store.commit(self._result(action, key, fields, made), made.files, log=made.log)
+            draft = self._result(action, key, fields, made)
+            result = self.store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
             self._place(action, result, entry)
         finally:
             self.executor.clear_away(made.out)

@@ -8,12 +8,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.action import LOGS, Action, Job, Json, Services, Tool, Worker
 from pipeline.errors import StepError
+from pipeline.files import Digest
 from pipeline.store.stat_cache import walk
 from pipeline.worker.usage import Usage, measure
 
@@ -75,10 +76,12 @@ class ResolvedInputs:
     Attributes:
         paths: role -> file or directory.
         shown: role -> the only files of that directory that the step may see; roles that are missing here see all.
+        digests: role -> relative path -> SHA-256, of what is read of upstream actions.
     """
 
     paths: Mapping[str, Path]
     shown: Mapping[str, Iterable[str]]
+    digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class ExecutionResult:
         started: unix seconds.
         seconds: how long it took by the clock.
         usage: what its workers cost.
+        known: relative path -> digest of files in `out` that the step has hashed.
+        linked: relative path -> file elsewhere that is an output, and its digest.
     """
 
     out: Path
@@ -102,6 +107,8 @@ class ExecutionResult:
     started: float
     seconds: float
     usage: Usage
+    known: Mapping[str, Digest]
+    linked: Mapping[str, tuple[Path, Digest]]
 
 
 class Executor:
@@ -152,6 +159,7 @@ class Executor:
                 log=log_file,
                 services=JobServices(action.name, self._workers, self.progress, strict=self._strict),
                 cache=self._root / CACHE,
+                digests=inputs.digests,
             )
             with self._admission(memory), measure() as usage:
                 log.debug("%s: running %s", action.name, action.module)
@@ -159,13 +167,18 @@ class Executor:
                 facts = action.run(job) or {}
                 seconds = time.monotonic() - clock
             files = {name: f"{out}/{name}" for name in sorted(walk(str(out)))}
-            missing = [name for name in action.outputs if name not in files or not Path(files[name]).is_file()]
+            known = {name: digest for name, (file, digest) in job.adopted.items() if files.get(name) == str(file)}
+            linked = {name: found for name, found in job.adopted.items() if name not in known}
+            made = files | {name: str(file) for name, (file, _) in linked.items()}
+            missing = [name for name in action.outputs if name not in made or not Path(made[name]).is_file()]
             if missing:
                 raise StepError(f"{action.name} did not write {', '.join(missing)}", log=log_file)  # noqa: TRY301
+            if twice := linked.keys() & files.keys():
+                raise StepError(f"{action.name} made {min(twice)} twice", log=log_file)  # noqa: TRY301
         except BaseException:
             self.clear_away(out)
             raise
-        return ExecutionResult(out, files, log_file, facts, started, seconds, usage)
+        return ExecutionResult(out, files, log_file, facts, started, seconds, usage, known, linked)
 
     def log_of(self, action: Action[Any]) -> Path:
         """Where what an action's tools print is, or would be."""

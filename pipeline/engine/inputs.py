@@ -125,13 +125,14 @@ class Inputs:
     def resolve(self, action: Action[Any]) -> ResolvedInputs:
         """Paths for the step. Of a narrowed edge, or a directory of several actions, it sees just the edge's files."""
         paths = {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
-        shown = {}
+        digests, shown = {}, {}
         for role, edge in action.upstream.items():
             other = self.actions[edge.action]
             paths[role] = Path(self._base, other.out)
+            digests[role] = self.upstream(edge)
             if edge.only or other.shares_out:
-                shown[role] = self.upstream(edge)
-        return ResolvedInputs(paths, shown)
+                shown[role] = digests[role]
+        return ResolvedInputs(paths, shown, digests)
 
     def at(self, path: str) -> str:
         """The absolute path of an input."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.action import Action, Json, Upstream
 from pipeline.documents.codec import encode
+from pipeline.http import without_secrets
 from pipeline.store.stat_cache import canonical
 
 SCHEMA = 1
@@ -48,7 +49,7 @@ def document(
         schema=SCHEMA,
         step=action.step,
         code=code,
-        params=encode(action.params),
+        params=without_secrets(encode(action.params)),
         files=dict(files),
         upstream=dict(upstream),
         tools=dict(tools),

@@ -178,14 +178,16 @@ def _fetched_config(model: ModelVariant, pinned: Json | None, place: Place) -> b
         out.mkdir()
         source = {**(model.weights or {}), "files": [CONFIG]}
         try:
-            fetch(model.model, source, locked=locked, path=None, out=out, log=scratch / "log", progress=lambda *_: None)
+            fetched = fetch(
+                model.model, source, locked=locked, path=None, out=out, log=scratch / "log", progress=lambda *_: None
+            )
         except DownloadError as bad:
             raise DownloadError(
                 f"the name of {model.subject} follows from {CONFIG} of its weights, which cannot be had: {bad.what}",
                 where=bad.where,
                 hint=f"{bad.hint}; or say the name yourself: give the variant a `model_lib`",
             ) from None
-        return (out / CONFIG).read_bytes()
+        return fetched.files[CONFIG].read_bytes()
 
 
 def _not_converted(model: ModelVariant) -> MatrixError:

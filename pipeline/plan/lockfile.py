@@ -8,18 +8,17 @@ half. It must not know how anything is downloaded, and imports nothing heavy: ev
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import MatrixError, Position
+from pipeline.files import unsafe_path, write_atomic
+from pipeline.store.os_errors import disk_errors
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.entry import identity
-from pipeline.weights.files import disk_errors, unsafe_path
 
 VERSION = 1
 """Version of the file's format."""
@@ -66,9 +65,11 @@ def read_lock(path: Path) -> Lock:
     except FileNotFoundError:
         return Lock({})
     except UnicodeDecodeError as problem:
-        raise MatrixError(f"is not UTF-8 text: {problem.reason}", where=path, hint=_HINT) from None
+        raise MatrixError(f"is not UTF-8 text: {problem.reason}", where=path, hint=_HINT) from problem
     except OSError as problem:
-        raise MatrixError(f"cannot be read: {problem.strerror}", where=path, hint="make it a readable file") from None
+        raise MatrixError(
+            f"cannot be read: {problem.strerror}", where=path, hint="make it a readable file"
+        ) from problem
     try:
         document = json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as problem:
@@ -77,13 +78,13 @@ def read_lock(path: Path) -> Lock:
             "has an unresolved merge conflict" if conflict else f"is not valid JSON (cut off?): {problem.msg}",
             where=Position(str(path), problem.lineno, problem.colno),
             hint="keep the entries of both sides, then run doit" if conflict else _HINT,
-        ) from None
+        ) from problem
     except _DuplicateKeyError as problem:
         # The second of the two is the later one, and most likely the one that should not be there.
         number = max((n for n, line in enumerate(text.splitlines(), 1) if json.dumps(problem.key) in line), default=1)
         raise MatrixError(
             f"the key {problem.key!r} is there twice", where=Position(str(path), number, 1), hint=_HINT
-        ) from None
+        ) from problem
     return _Checker(path, text).lock(document)
 
 
@@ -134,7 +135,8 @@ def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
         if path.is_file() and after == before:
             return
         with disk_errors(path):
-            _replace(path, render(after.entries, after.toolchains, after.model_libs))
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+            write_atomic(path, render(after.entries, after.toolchains, after.model_libs), mode, durable=True)
 
 
 def render(
@@ -176,22 +178,6 @@ def _joined(indent: str, items: Sequence[list[str]]) -> list[str]:
         comma = "," if i + 1 < len(items) else ""
         lines += [indent + line for line in [*item[:-1], item[-1] + comma]]
     return lines
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; this one is committed and read by others.
-        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 class _DuplicateKeyError(ValueError):

@@ -43,9 +43,6 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line."""
 
-    def flush(self) -> None:
-        """Have everything seen that was told so far."""
-
     def end(self) -> None:
         """No more events."""
 

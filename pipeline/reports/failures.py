@@ -1,7 +1,6 @@
 """What went wrong in a run, as text for its end: one cause once, however many tasks met it, in paths one can click.
 
-The reporter collects failures here and the watchers say their headlines at once. It knows the shape that
-`errors.SlipwayError` gives a message (what, then a hint and a log on lines of their own), and nothing of doit.
+The reporter collects failures here; the watchers say their headlines at once.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ SHOWN = 6
 LONGEST = 200
 """Characters of a headline; the end of the run has all of them."""
 
-LOG = "\n  log: "
-
 
 class Failures:
     """The failures of one run.
@@ -29,11 +26,19 @@ class Failures:
     def __init__(self, here: str) -> None:
         self.here = here
         self.messages: dict[str, str] = {}
+        self._causes: dict[str, list[str]] = {}
         self._blocked: dict[str, list[str]] = {}
 
-    def add(self, name: str, message: str) -> str:
-        """Note a failure; return its headline, for the moment it happens."""
+    def add(self, name: str, message: str, cause: str | None = None) -> str:
+        """Note a failure; return its headline, for the moment it happens.
+
+        Args:
+            name: the task.
+            message: all that is said of it.
+            cause: what other tasks that failed alike share with it; the message, where left out.
+        """
         self.messages[name] = shortened(message.strip(), self.here)
+        self._causes.setdefault(message if cause is None else cause, []).append(name)
         line = self.messages[name].partition("\n")[0]
         return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
@@ -47,10 +52,7 @@ class Failures:
 
     def __iter__(self) -> Iterator[str]:
         """A paragraph for each cause, in the order they were met."""
-        causes: dict[str, list[str]] = {}
-        for name, message in self.messages.items():
-            causes.setdefault(message.partition(LOG)[0], []).append(name)
-        for names in causes.values():
+        for names in self._causes.values():
             shown = names if len(names) <= SHOWN else names[: SHOWN - 1]
             lines = [f"✗ {name}" for name in shown]
             if len(shown) < len(names):

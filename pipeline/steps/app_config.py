@@ -22,8 +22,6 @@ from pipeline.files import files_below
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
 
-from .bundle import link
-
 CHAT_CONFIG = "mlc-chat-config.json"
 NATIVE = "bundle/mlc-app-config.json"
 WEB = "webllm-model-list.json"
@@ -151,8 +149,9 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
 
 
 def _ship(job: Job[Params], subject: str, folder: Path) -> None:
-    for name, path in files_below(job.inputs[roles.bundle(subject)]):
-        link(path, folder / name)
+    role = roles.bundle(subject)
+    for name, path in files_below(job.inputs[role]):
+        job.adopt((folder / name).relative_to(job.out).as_posix(), path, job.digest_of(role, name))
 
 
 def _chat(job: Job[Params], subject: str) -> Mapping[str, Json]:

@@ -1,21 +1,18 @@
 """Step `bundle`: what a model needs beside its library at run time, in one directory an app can ship.
 
-`run` calls it for each model variant: the tensor cache, and the tokenizer and configuration files of its weights.
-Nothing is copied where a hard link will do: parameters are gigabytes. Must not know what the files mean.
+The engine runs it for each model variant: the tensor cache, and the tokenizer and configuration files of its weights.
+Nothing is copied or read: parameters are gigabytes, and their digests are in the key.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.errors import StepError
-from pipeline.files import files_below, sha256_path
+from pipeline.files import files_below
 from pipeline.matrix.cells import ModelRef
 
 
@@ -28,7 +25,7 @@ class Params:
 
 
 def run(job: Job[Params]) -> dict[str, Json]:
-    """Link the parameters, and those files of the weights that match a pattern, into one directory.
+    """Put the parameters, and those files of the weights that match a pattern, into one directory.
 
     A pattern that matches nothing is fine, since one list serves many kinds of tokenizer; an empty bundle is not.
 
@@ -36,18 +33,18 @@ def run(job: Job[Params]) -> dict[str, Json]:
         StepError: nothing to ship, or the two sources hold different files of one name.
     """
     patterns = job.params.files
-    chosen: dict[str, Path] = {}
+    chosen: dict[str, str] = {}
     if roles.PARAMS in job.inputs:
-        chosen.update(files_below(job.inputs[roles.PARAMS]))
+        chosen.update((name, roles.PARAMS) for name, _ in files_below(job.inputs[roles.PARAMS]))
     matched: set[str] = set()
     if roles.WEIGHTS in job.inputs:
-        for name, path in files_below(job.inputs[roles.WEIGHTS]):
+        for name, _ in files_below(job.inputs[roles.WEIGHTS]):
             hits = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
             if not hits:
                 continue
             matched.update(hits)
-            other = chosen.setdefault(name, path)
-            if other is not path and sha256_path(other) != sha256_path(path):
+            other = chosen.setdefault(name, roles.WEIGHTS)
+            if other != roles.WEIGHTS and job.digest_of(other, name) != job.digest_of(roles.WEIGHTS, name):
                 raise StepError(
                     f"{name} is in the parameters and in the weights of {job.params.model.subject}, and differs",
                     hint=f"narrow the patterns of its bundle ({', '.join(hits)}) so that {name} is taken once",
@@ -58,18 +55,9 @@ def run(job: Job[Params]) -> dict[str, Json]:
             f"matches {', '.join(patterns) or 'the empty list of patterns'}",
             hint="name the files an app needs in the model's `bundle`",
         )
-    copied = sum(not link(path, job.out / name) for name, path in chosen.items())
-    size = sum(path.stat().st_size for path in chosen.values())
-    return {"files": len(chosen), "bytes": size, "copied": copied, "unmatched": sorted(set(patterns) - matched)}
-
-
-def link(source: Path, target: Path) -> bool:
-    """Make `target` the same file as `source`, or a copy where the file system can not; return whether it is a link."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    real = source.resolve()  # a hard link to a symbolic link would be a symbolic link
-    try:
-        os.link(real, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(real, target)
-        return False
-    return True
+    size = 0
+    for name, role in chosen.items():
+        digest = job.digest_of(role, name)
+        job.adopt(name, job.inputs[role] / name, digest)
+        size += digest.size
+    return {"files": len(chosen), "bytes": size, "unmatched": sorted(set(patterns) - matched)}

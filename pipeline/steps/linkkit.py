@@ -13,14 +13,13 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
+from pipeline.files import digest_path
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import link_json
 from pipeline.kits.render import Templates
 from pipeline.kits.slices import Slice
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import version
-
-from .bundle import link
 
 SHARED_HEADER = ("include/{product}.h", "models.h")
 
@@ -87,7 +86,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
                 (job.out / path).parent.mkdir(parents=True, exist_ok=True)
                 (job.out / path).write_bytes(data)
     for module in kit.modules:
-        link(module.source, job.out / module.path)
+        job.adopt(module.path, module.source, digest_path(module.source))
     values = context(kit)
     for pattern, template in FILES[kit.kind]:
         job.write(pattern.format(product=kit.product), templates.render(template, values))

@@ -15,7 +15,7 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
 from pipeline.documents.report import read_report
 from pipeline.errors import StepError
-from pipeline.files import files_below, sha256_path
+from pipeline.files import files_below
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ def run(job: Job[Params]) -> dict[str, Json]:
     entries: dict[str, ManifestFile] = {}
     owners: dict[str, str] = {}
     for done, (role, start) in enumerate(sorted(job.params.places.items())):
-        for name, path in files_below(job.inputs[role]):
+        for name, _ in files_below(job.inputs[role]):
             place = start + name
             if place == NAME:
                 continue
-            entry = ManifestFile(place, path.stat().st_size, sha256_path(path))
+            digest = job.digest_of(role, name)
+            entry = ManifestFile(place, digest.size, digest.sha256)
             if entries.setdefault(place, entry) != entry:
                 raise StepError(
                     f"{owners[place]} and {role} both write dist/{place}, and not the same bytes",

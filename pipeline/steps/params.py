@@ -10,6 +10,7 @@ from typing import cast
 
 from pipeline.action import Job, Json
 from pipeline.documents.codec import encode
+from pipeline.files import Digest
 from pipeline.matrix.cells import ModelRef, SourceRef
 
 
@@ -41,4 +42,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
         "out": str(job.out),
     }
     worker = job.services.worker(job.params.toolchain)
-    return cast("dict[str, Json]", worker.call("pipeline.compilers.parameters:write", arguments, log=job.log))
+    facts = cast("dict[str, Json]", worker.call("pipeline.compilers.parameters:write", arguments, log=job.log))
+    for name, sha256 in facts.pop("digests").items():
+        job.adopt(name, job.out / name, Digest(sha256, (job.out / name).stat().st_size))
+    return facts

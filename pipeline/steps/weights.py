@@ -29,7 +29,7 @@ class Params:
 
 
 def run(job: Job[Params]) -> dict[str, Json]:
-    """Fill `job.out` with the weights of one model.
+    """Have the weights of one model as outputs.
 
     Returns:
         Facts: `kind`, `resolved` (commit or version), `files` (how many), `bytes`, and `lock`: the entry of
@@ -46,7 +46,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
     def report(done: float, total: float | None) -> None:
         job.services.progress(done, total, "bytes")
 
-    entry = fetch(
+    fetched = fetch(
         job.params.model,
         source,
         locked=job.params.lock,
@@ -55,6 +55,9 @@ def run(job: Job[Params]) -> dict[str, Json]:
         log=job.log,
         progress=report,
     )
+    entry = fetched.entry
+    for path, file in fetched.files.items():
+        job.adopt(path, file, entry.files[path])
     size = sum(digest.size for digest in entry.files.values())
     report(size, size)
     kind = kind_of(source)

@@ -17,13 +17,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from pipeline.errors import StoreError
 from pipeline.files import (
     RACY_NS,
+    Digest,
+    copy_hashed,
     finish,
+    hard_link,
     read_file,
+    reflink,
     rename,
     sha256_bytes,
     sha256_path,
@@ -39,13 +43,6 @@ from .stat_cache import StatCache
 HASHED_BYTES = 1 << 16
 COPIED_BYTES = 1 << 20
 EMPTY = sha256_bytes(b"")
-
-
-class Digest(NamedTuple):
-    """Name and size of a blob."""
-
-    sha256: str
-    size: int
 
 
 class Cas:
@@ -89,6 +86,8 @@ class Cas:
                 raise StoreError(
                     "is not a regular file, so it cannot be an output", where=name, hint="write a file in its place"
                 )
+            if known is not None and found.st_size != known.size:
+                raise StoreError("is not what its step said of it", where=name, hint="run doit again")
             digest = known or Digest(self._hash(name), found.st_size)
             if digest.size > COPIED_BYTES and self.check(*digest):  # the links to it stay
                 return digest
@@ -100,6 +99,35 @@ class Cas:
             return self._publish(temporary, digest)
         except OSError as error:
             raise store_error(error, "store an output", error.filename or name) from error
+
+    def link(self, path: StrPath, digest: Digest) -> None:
+        """Take in a file of which the digest is known: it is not read, and stays where it is.
+
+        The blob shares its blocks (a reflink, else a hard link), so that weights lie on the disk once. Where the blob
+        is there already, the file is not even looked at.
+
+        Raises:
+            StoreError: it is not a regular file of that size, or the store cannot be written.
+        """
+        if self.check(*digest):
+            return
+        name, temporary = os.fspath(path), self.temporary()
+        try:
+            found = os.lstat(name)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != digest.size:
+                raise StoreError("changed while it was being stored", where=name, hint="run doit again")
+            Path(self.part).mkdir(parents=True, exist_ok=True)
+            ours = found.st_uid == os.geteuid()  # else its mode is not ours to change
+            if not reflink(name, temporary) and not (ours and hard_link(name, temporary)):
+                with Path(name).open("rb") as old, Path(temporary).open("xb") as new:
+                    if copy_hashed(old, new) != digest:
+                        raise StoreError("changed while it was being stored", where=name, hint="run doit again")
+            self._publish(temporary, digest)
+        except OSError as error:
+            raise store_error(error, "store an output", error.filename or name) from error
+        finally:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
 
     def put_bytes(self, data: bytes) -> Digest:
         """Take in a blob from memory.
@@ -128,11 +156,15 @@ class Cas:
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Whether a blob (of that size) seems to be there; `check` knows for sure."""
+        found = self.size(sha256)
+        return found >= 0 and (size is None or found == size)
+
+    def size(self, sha256: str) -> int:
+        """Bytes of a blob; -1 when it is not there."""
         try:
-            found = os.stat(self.path(sha256)).st_size  # noqa: PTH116 - for every blob of a plan
+            return os.stat(self.path(sha256)).st_size  # noqa: PTH116 - for every blob of a plan
         except OSError:
-            return False
-        return size is None or found == size
+            return -1
 
     def check(self, sha256: str, size: int | None = None) -> bool:
         """Whether a blob is there and is what its name says. A damaged one is reported and removed.
@@ -289,6 +321,8 @@ class Cas:
             rename(name, temporary)
         except OSError:
             share(name, temporary, 0o444, link=False)
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
 
     def _publish(self, temporary: str, digest: Digest) -> Digest:
         """Give a finished file its name."""

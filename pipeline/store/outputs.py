@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import StoreError
-from pipeline.files import is_safe_relative, look, rename, sha256_bytes, state_of, stays_inside, temporary_in
+from pipeline.files import Digest, is_safe_relative, look, rename, sha256_bytes, state_of, stays_inside, temporary_in
 
 from .action_result import FILE, INLINED_BYTES, INLINED_TOTAL_BYTES, LINK, PROGRAM, ActionResult, Output
-from .cas import HASHED_BYTES, Cas, Digest
+from .cas import HASHED_BYTES, Cas
 from .os_errors import store_error
 from .stat_cache import StatCache
 
@@ -43,10 +43,7 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
     Raises:
         StoreError: it cannot be an output, is still being written, or the store cannot be written.
     """
-    if not is_safe_relative(path):
-        raise StoreError(
-            "an output needs a relative path without '..'", where=path, hint="correct the step that wrote it"
-        )
+    _demand_safe(path)
     try:
         found = os.lstat(file)
         if stat.S_ISLNK(found.st_mode):
@@ -64,6 +61,26 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
     if len(data) != found.st_size:
         raise StoreError("is still being written", where=file, hint="run doit again")
     return _inline(data, mode, inlined)
+
+
+def ingest_link(path: str, file: str, blobs: Cas, digest: Digest) -> Output:
+    """Take in a file that stays where it is, of which the digest is known.
+
+    Raises:
+        StoreError: it is no file of that size, or the store cannot be written.
+    """
+    _demand_safe(path)
+    blobs.link(os.path.realpath(file), digest)
+    return Output(*digest)
+
+
+def _demand_safe(path: str) -> None:
+    if not is_safe_relative(path):
+        raise StoreError(
+            "an output needs a relative path without '..', no longer than file systems bear",
+            where=path,
+            hint="correct the step that wrote it",
+        )
 
 
 def ingest_log(file: str, inlined: dict[str, bytes], blobs: Cas) -> str | None:

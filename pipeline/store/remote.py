@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from pipeline.errors import StoreError
 from pipeline.files import CHUNK_BYTES, write_new
+from pipeline.http import BUSY, Meter, Patience, TooSlow, redact, split_login, supervised
 
 from .action_result import ActionResult, decode, key_of, pack, unpack
 from .cas import EMPTY
@@ -31,13 +32,11 @@ from .os_errors import Note, store_error
 if TYPE_CHECKING:
     import httpx
 
-CONNECT, SILENCE = 5.0, 30.0
-"""Seconds to wait for a connection, and for the next bytes of a reply."""
-ATTEMPTS = 3
-PAUSE = 0.25
-"""Seconds before the second attempt; doubled before each further one."""
+PATIENCE = Patience(attempts=3, first_wait=0.25, longest_wait=2.0, connect=5.0, read=30.0, grace=60.0, floor=4 << 10)
+"""A cache that is slow is worth less than what it saves."""
+
 RECORD_LIMIT = 64 << 20
-"""Bytes above which a reply is no record of ours."""
+"""Bytes above which a reply is no result of ours."""
 
 ASKED_FIRST = 1 << 16
 """Bytes above which it is asked whether a blob is there before it is sent."""
@@ -45,8 +44,6 @@ ASKED_FIRST = 1 << 16
 _OK = 200
 _MISS = {204, 404, 410}
 _STORED = {200, 201, 202, 204}
-_BUSY = {408, 425, 429, 500, 502, 503, 504}
-
 
 _REFUSALS = {
     401: "status 401: set SLIPWAY_REMOTE_TOKEN, or SLIPWAY_REMOTE_USER and SLIPWAY_REMOTE_PASSWORD",
@@ -57,6 +54,10 @@ _REFUSALS = {
 }
 
 T = TypeVar("T")
+
+
+class _Busy(Exception):
+    """A reply after which the same request may succeed."""
 
 
 class _Trouble(Exception):
@@ -73,11 +74,10 @@ class Remote:
         token: for `Authorization: Bearer`.
         user: for basic authentication, with `password`; else from the URL, else from ~/.netrc.
         password: see `user`.
-        pause: see `PAUSE`.
-        silence: see `SILENCE`.
+        patience: how long to try.
 
     Raises:
-        StoreError: the URL is not one of http or https.
+        StoreError: the URL is not one of http or https, or the token cannot be sent.
     """
 
     def __init__(
@@ -89,23 +89,28 @@ class Remote:
         token: str | None = None,
         user: str | None = None,
         password: str | None = None,
-        pause: float = PAUSE,
-        silence: float = SILENCE,
+        patience: Patience = PATIENCE,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts, login = split_login(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its text quotes the URL, password and all
+            usable = False
+        if not usable:
             raise StoreError(
                 "SLIPWAY_REMOTE is not a URL of http or https", hint="e.g. https://cache.example.org/slipway"
             )
+        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+            raise StoreError(
+                "SLIPWAY_REMOTE_TOKEN has a space, a line feed or another odd character", hint="correct it"
+            )
         self.write = write
-        self.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+        self.url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+        self._host = parts.hostname or ""
         self._note = note
         self._token = token
-        self._login = (user, password or "") if user else None
-        if not self._login and parts.username:
-            self._login = (unquote(parts.username), unquote(parts.password or ""))
-        self._pause = pause
-        self._silence = silence
+        self._login = (user, password or "") if user else login
+        self._patience = patience
         self._given_up = False
         self._sent: set[str] = set()
         self._client: httpx.Client | None = None
@@ -175,11 +180,11 @@ class Remote:
             with self._lock:
                 first, self._given_up = not self._given_up, True
             if first:
-                self._note(f"remote store {self.url}: {trouble}; going on without it")
+                self._note(f"remote store {self.url}: {self._hidden(str(trouble))}; going on without it")
             return otherwise
 
     def _record(self, key: str) -> ActionResult | None:
-        body = self._send("GET", f"ac/{key}", lambda reply: _body(reply, RECORD_LIMIT))
+        body = self._send("GET", f"ac/{key}", lambda reply, meter: _body(reply, RECORD_LIMIT, meter))
         if body is None:
             return None
         encoded = unpack(body)
@@ -193,7 +198,7 @@ class Remote:
         if sha256 == EMPTY:  # servers treat it specially, each in its own way
             write_new(target, b"", 0o444)
             return True
-        return self._send("GET", f"cas/{sha256}", lambda reply: _save(reply, sha256, size, target))
+        return self._send("GET", f"cas/{sha256}", lambda reply, meter: _save(reply, sha256, size, target, meter))
 
     def _publish(self, record: ActionResult, path_of: Callable[[str], str]) -> bool:
         wanted = {sha256 for sha256 in record.blobs() if sha256 != EMPTY}
@@ -216,7 +221,7 @@ class Remote:
         """Send something; when the remote does not take it, nothing more is sent, but reading goes on."""
         if not self.write:
             return False
-        status = self._send("PUT", path, lambda reply: reply.status_code, body)
+        status = self._send("PUT", path, lambda reply, _: reply.status_code, body)
         if status in _STORED:
             return True
         why = _REFUSALS.get(status, f"status {status}")
@@ -226,36 +231,65 @@ class Remote:
             self._note(f"remote store {self.url} does not take what is sent to it ({why}); nothing more is sent")
         return False
 
-    def _send(self, method: str, path: str, take: Callable[[httpx.Response], T], body: Path | bytes | None = None) -> T:
-        """Make a request, `ATTEMPTS` times if the remote is busy or the line bad, and give the reply to `take`."""
-        import httpx  # noqa: PLC0415 - 80 ms that only who has a remote should pay
+    def _send(
+        self, method: str, path: str, take: Callable[[httpx.Response, Meter], T], body: Path | bytes | None = None
+    ) -> T:
+        """Make a request, some times if the remote is busy or the line bad, and give the reply to `take`."""
+        import httpx  # noqa: PLC0415 - 80 ms that only a remote store is worth
 
-        client = self._connected()
+        size = 0 if body is None else body.stat().st_size if isinstance(body, Path) else len(body)
+        # What is sent counts when the reply comes: until then a server that takes it slowly is given its time.
+        patience = replace(self._patience, grace=self._patience.grace + size / self._patience.floor)
         why = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(self._pause * 2 ** (attempt - 1))
+        for attempt in range(1, self._patience.attempts + 1):
+            if attempt > 1:
+                time.sleep(self._patience.pause(attempt - 1))
+            last = method == "PUT" and attempt == self._patience.attempts
             try:
-                with contextlib.ExitStack() as stack:
-                    content = stack.enter_context(body.open("rb")) if isinstance(body, Path) else body
-                    length = (
-                        os.fstat(content.fileno()).st_size if isinstance(content, io.IOBase) else len(content or b"")
-                    )
-                    headers = {} if content is None else {"Content-Length": str(length)}
-                    url = f"{self.url}/{path}"
-                    reply = stack.enter_context(client.stream(method, url, content=content, headers=headers))
-                    if reply.status_code not in _BUSY:
-                        if reply.status_code in {401, 403} and method != "PUT":
-                            raise _Trouble(f"it wants other credentials (status {reply.status_code})")
-                        return take(reply)
-                    why = f"it answers with status {reply.status_code}"
-                    if method == "PUT" and attempt == ATTEMPTS - 1:
-                        return take(reply)
+                return supervised(lambda meter: self._ask((method, path), body, take, meter, last=last), patience)  # noqa: B023
+            except _Busy as busy:
+                why = str(busy)
+            except TooSlow as error:
+                raise _Trouble(f"it is too slow ({error})") from error
             except httpx.TransportError as error:
                 why = f"it cannot be reached ({type(error).__name__}: {error})"
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise _Trouble(f"{type(error).__name__}: {error}") from error
         raise _Trouble(why)
+
+    def _ask(
+        self,
+        request: tuple[str, str],
+        body: Path | bytes | None,
+        take: Callable[[httpx.Response, Meter], T],
+        meter: Meter,
+        *,
+        last: bool,
+    ) -> T:
+        """One attempt at a request, (method, path)."""
+        method, path = request
+        with contextlib.ExitStack() as stack:
+            headers: dict[str, str] = {}
+            content: Iterator[bytes] | None = None
+            if isinstance(body, Path):
+                file = stack.enter_context(body.open("rb"))
+                headers, content = {"Content-Length": str(os.fstat(file.fileno()).st_size)}, meter.reading(file)
+            elif body is not None:
+                headers, content = {"Content-Length": str(len(body))}, iter((body,))
+            reply = stack.enter_context(
+                self._connected().stream(method, f"{self.url}/{path}", content=content, headers=headers)
+            )
+            if reply.status_code in BUSY and not last:
+                raise _Busy(f"it answers with status {reply.status_code}")
+            if reply.status_code in {401, 403} and method != "PUT":
+                raise _Trouble(f"it wants other credentials (status {reply.status_code})")
+            return take(reply, meter)
+
+    def _hidden(self, text: str) -> str:
+        """A text of a library without what opens the door."""
+        for secret in (self._token, self._login[1] if self._login else None):
+            text = text.replace(secret, "***") if secret else text
+        return redact(text)
 
     def _connected(self) -> httpx.Client:
         import httpx  # noqa: PLC0415
@@ -263,14 +297,14 @@ class Remote:
         with self._lock:
             if self._client is None:
                 headers = {"User-Agent": "slipway", "Accept-Encoding": "identity"}
-                login = self._login or _from_netrc(urlsplit(self.url).hostname or "")
+                login = self._login or _from_netrc(self._host)
                 if self._token:
                     headers["Authorization"] = f"Bearer {self._token}"
                 try:
                     self._client = httpx.Client(
                         auth=httpx.BasicAuth(*login) if login and not self._token else None,
                         headers=headers,
-                        timeout=httpx.Timeout(self._silence, connect=CONNECT),
+                        timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
                         follow_redirects=False,  # credentials go where the user said, and nowhere else
                     )
                 except (OSError, ValueError, ImportError) as error:  # certificates or proxies of the environment
@@ -278,7 +312,7 @@ class Remote:
             return self._client
 
 
-def _is_there(reply: httpx.Response) -> bool:
+def _is_there(reply: httpx.Response, _: Meter | None = None) -> bool:
     """Whether a reply is a hit (True) or a miss (False); anything else is trouble."""
     if reply.status_code in _MISS:
         return False
@@ -287,18 +321,25 @@ def _is_there(reply: httpx.Response) -> bool:
     return True
 
 
-def _body(reply: httpx.Response, limit: int) -> bytes | None:
+def _blocks(reply: httpx.Response, meter: Meter) -> Iterator[bytes]:
+    """The body of a reply, as it was asked for: one that has to be decoded may decode to anything."""
+    if reply.headers.get("content-encoding", "identity") != "identity":
+        raise _Trouble("it sends another encoding than it was asked for")
+    return meter.counted(reply.iter_raw(CHUNK_BYTES))
+
+
+def _body(reply: httpx.Response, limit: int, meter: Meter) -> bytes | None:
     if not _is_there(reply):
         return None
     body = bytearray()
-    for part in reply.iter_bytes(CHUNK_BYTES):
+    for part in _blocks(reply, meter):
         body += part
         if len(body) > limit:
             raise _Trouble("its reply does not end")
     return bytes(body)
 
 
-def _save(reply: httpx.Response, sha256: str, size: int, target: str) -> bool:
+def _save(reply: httpx.Response, sha256: str, size: int, target: str, meter: Meter) -> bool:
     """Write the body of a reply to a file while its digest is made; no more than it should have."""
     if not _is_there(reply):
         return False
@@ -307,7 +348,7 @@ def _save(reply: httpx.Response, sha256: str, size: int, target: str) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            for part in reply.iter_bytes(CHUNK_BYTES):
+            for part in _blocks(reply, meter):
                 digest.update(part)
                 received += len(part)
                 if received > size:
@@ -315,10 +356,11 @@ def _save(reply: httpx.Response, sha256: str, size: int, target: str) -> bool:
                 file.write(part)
         if received == size and digest.hexdigest() == sha256:
             return True
-        path.unlink()
     except OSError as error:
-        path.unlink(missing_ok=True)
         raise store_error(error, "store a download", path) from error
+    finally:
+        if not (received == size and digest.hexdigest() == sha256):
+            path.unlink(missing_ok=True)
     raise _Trouble(f"its blob {sha256[:12]}… is not what it should be")
 
 

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import StoreError
+from pipeline.files import Digest, stays_inside, tag_cache
 
 from . import outputs
 from .action_cache import ActionCache
-from .action_result import ActionResult, Output
-from .cas import Cas, Digest
+from .action_result import LINK, ActionResult, Output
+from .cas import Cas
 from .os_errors import Note, StrPath, store_error
 from .stat_cache import StatCache, walk
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 How = Literal["restored", "fetched"]
 VERSION = "v2"
 """Directory of this layout; what other versions of Slipway have beside it is left alone."""
-
-CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of Slipway.\n"
-"""See https://bford.info/cachedir/"""
 
 UPLOADS = 4
 
@@ -95,26 +93,56 @@ class Store:
         """
         return self.records.get(key)
 
-    def lookup(self, key: str) -> Found | None:
+    def lookup(self, key: str, declared: Iterable[str] = ()) -> Found | None:
         """The record of a key, with every blob it names in this store, fetched if need be; None when that cannot be.
+
+        Args:
+            key: of the action.
+            declared: outputs that the action has in any case; a result without them is dropped.
 
         Raises:
             StoreError: the store cannot be read, or what was fetched cannot be written.
         """
         self._share()
-        record = self.records.get(key)
-        if record is not None and all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
+        record, how = self.records.get(key), "restored"
+        if record is None:
+            if self.remote is None or self.read_only or (record := self.remote.record(key)) is None:
+                return None
+            how = "fetched"
+        if missing := set(declared) - record.outputs.keys():
+            self._drop(record, f"has no {min(missing)}")
+            return None
+        if not all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
+            if self.remote is None or self.read_only or not self._fetch(record):
+                return None
+            how = "fetched"
+        if (path := self.leads_outside(record)) is not None:
+            self._drop(record, f"has a symlink that leads outside, {path}")
+            return None
+        if how == "restored":
             self.records.touch(key)
             return Found(record, "restored")
-        if self.remote is None or self.read_only:
-            return None
-        if record is not None:
-            return Found(record, "fetched") if self._fetch(record) else None
-        record = self.remote.record(key)
-        if record is None or not self._fetch(record):
-            return None
         self.records.put(record)
         return Found(record, "fetched")
+
+    def leads_outside(self, record: ActionResult) -> str | None:
+        """The first symlink of a result that leads outside its outputs; None when there is none.
+
+        Raises:
+            StoreError: a blob cannot be read.
+        """
+        for path, output in record.outputs.items():
+            if output.mode == LINK:
+                data = record.small.get(output.sha256)
+                if not stays_inside(path, os.fsdecode(self.blobs.read(output.sha256) if data is None else data)):
+                    return path
+        return None
+
+    def _drop(self, record: ActionResult, why: str) -> None:
+        """Do without a result that is sound and yet not right: another machine has made it up."""
+        self.note(f"the stored result of {record.name} {why}; it is not used")
+        if not self.read_only:
+            self.records.remove(record.key)
 
     def state(self, key: str) -> Literal["local", "remote", "miss"]:
         """Where a key would be found, at a glance and without fetching anything: for plans, not for decisions."""
@@ -130,6 +158,7 @@ class Store:
         *,
         log: StrPath | None = None,
         known: Mapping[str, Digest] | None = None,
+        linked: Mapping[str, tuple[StrPath, Digest]] | None = None,
     ) -> ActionResult:
         """Take in what an action made. When this returns, its work survives whatever happens to this process.
 
@@ -139,6 +168,8 @@ class Store:
                 to places inside; executable bits are kept, other modes are not.
             log: what the action's tools printed; left where it is.
             known: relative path -> digest of files that whoever wrote them has hashed.
+            linked: relative path -> a file elsewhere, which stays there and shares its content with the store, and its
+                digest.
 
         Returns:
             The complete result.
@@ -160,6 +191,8 @@ class Store:
             path: outputs.ingest(path, os.fspath(file), inlined, self.blobs, known=digests.get(path))
             for path, file in files.items()
         }
+        for path, (file, digest) in (linked or {}).items():
+            taken[path] = outputs.ingest_link(path, os.fspath(file), self.blobs, digest)
         printed = None if log is None else outputs.ingest_log(os.fspath(log), inlined, self.blobs)
         complete = replace(record, outputs=taken, small=inlined, log=printed)
         self.blobs.flush()
@@ -232,10 +265,10 @@ class Store:
             raise StoreError("the store is read-only", where=self.root, hint="make it writable for you")
         try:
             fcntl.flock(self._shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             # A failed conversion may have lost the shared lock as well.
             fcntl.flock(self._shared, fcntl.LOCK_SH)
-            raise StoreError("another doit is using the store", where=self.root, hint="wait for it to end") from None
+            raise StoreError("another doit is using the store", where=self.root, hint="wait for it to end") from error
 
     def close(self) -> None:
         """Finish uploads, write down what was learnt, let go of all files."""
@@ -282,9 +315,7 @@ class Store:
             try:
                 if create:
                     Path(self.root).mkdir(parents=True, exist_ok=True)
-                    tag = Path(self.top, "CACHEDIR.TAG")
-                    if not tag.exists():
-                        tag.write_text(CACHEDIR_TAG)
+                    tag_cache(self.top)
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if self.read_only else os.O_CREAT), 0o644)
                 fcntl.flock(fd, fcntl.LOCK_SH)
             except OSError as error:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.files import sha256_path
+from pipeline.files import copy_hashed
 
 from .action_result import ActionResult, key_of
-from .cas import Digest
-from .os_errors import StrPath, store_error
+from .os_errors import BlobMissing, StrPath, store_error
 from .store import VERSION, Store
 
 
@@ -78,10 +76,8 @@ def transfer(source: Store, target: Store, keys: Iterable[str] | None = None) ->
             known += 1
             continue
         try:
-            if key_of(record.fields) != key:
-                refused.append((record.name, "its key is not that of its fields"))
-                continue
-            size += sum(_blob(source, target, sha256) for sha256 in _wanted(record))
+            _demand_right(source, record)
+            size += sum(_blob(source, target, *one) for one in sorted(record.blobs().items()))
         except _Unfit as error:
             refused.append((record.name, str(error)))
             continue
@@ -93,7 +89,21 @@ def transfer(source: Store, target: Store, keys: Iterable[str] | None = None) ->
 
 
 class _Unfit(Exception):
-    """A blob that cannot be taken over."""
+    """A result or a blob that cannot be taken over."""
+
+
+def _demand_right(source: Store, record: ActionResult) -> None:
+    try:
+        right = key_of(record.fields) == record.key
+        outside = source.leads_outside(record)
+    except BlobMissing as error:
+        raise _Unfit(error.what) from error
+    except (TypeError, ValueError):
+        right, outside = False, None
+    if not right:
+        raise _Unfit("its key is not that of its fields")
+    if outside is not None:
+        raise _Unfit(f"its symlink {outside} leads outside")
 
 
 def _is_complete(store: Store, key: str) -> bool:
@@ -101,28 +111,25 @@ def _is_complete(store: Store, key: str) -> bool:
     return record is not None and all(store.blobs.check(sha256, size) for sha256, size in record.blobs().items())
 
 
-def _wanted(record: ActionResult) -> list[str]:
-    return sorted(record.blobs())
-
-
-def _blob(source: Store, target: Store, sha256: str) -> int:
+def _blob(source: Store, target: Store, sha256: str, size: int) -> int:
     """Take over a blob; give its size, 0 where the target has it."""
-    if target.blobs.check(sha256):
+    if target.blobs.check(sha256, size):
         return 0
     path, temporary = source.blobs.path(sha256), target.blobs.temporary()
     try:
         Path(temporary).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, temporary)
-        found, size = sha256_path(temporary), Path(temporary).stat().st_size
-    except FileNotFoundError as error:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as old, Path(temporary).open("xb") as new:  # noqa: PTH123
+            found = copy_hashed(old, new)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise _Unfit(f"the blob {sha256[:12]}… is missing") from error
     except OSError as error:
         raise store_error(error, "copy a blob", error.filename or path) from error
-    if found != sha256:
+    if found != (sha256, size):
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise _Unfit(f"the blob {sha256[:12]}… is damaged")
-    target.blobs.adopt(temporary, Digest(sha256, size))
+    target.blobs.adopt(temporary, found)
     return size
 
 
@@ -130,4 +137,4 @@ def _log(source: Store, target: Store, record: ActionResult) -> None:
     """Take over what the action's tools printed, if it is there: nothing depends on it."""
     if record.log is not None and record.log not in record.small:
         with contextlib.suppress(_Unfit):
-            _blob(source, target, record.log)
+            _blob(source, target, record.log, source.blobs.size(record.log))

@@ -24,7 +24,7 @@ from .os_errors import Note, StrPath
 from .stat_cache import canonical
 
 FORMAT = 1
-SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, entry BLOB) WITHOUT ROWID"
+SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID"
 _HINT = "make it writable for you, or remove it: the store restores what it knew"
 
 
@@ -88,8 +88,9 @@ class Workspace:
                 self._close()
                 return
             try:
-                self._entries = dict(self._connected().execute("SELECT name, entry FROM entries"))
-            except sqlite3.DatabaseError as error:
+                rows = self._connected().execute("SELECT name, entry FROM entries").fetchall()
+                self._entries = {name.decode("utf-8", "surrogatepass"): entry for name, entry in rows}
+            except (sqlite3.DatabaseError, AttributeError, UnicodeDecodeError) as error:
                 if isinstance(error, sqlite3.OperationalError) and not os.access(self.path, os.R_OK):
                     raise self._error("cannot be read", error) from error
                 self._start_over()
@@ -107,7 +108,7 @@ class Workspace:
         """
         self._write(
             "INSERT INTO entries VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET entry = excluded.entry",
-            (name, _encode(name, entry)),
+            (_utf8(name), _encode(name, entry)),
         )
         self._entries[name] = entry
 
@@ -117,7 +118,7 @@ class Workspace:
         Raises:
             StoreError: it could not be written.
         """
-        self._write("DELETE FROM entries WHERE name = ?", (name,))
+        self._write("DELETE FROM entries WHERE name = ?", (_utf8(name),))
         self._entries.pop(name, None)
 
     def forget(self, name: str) -> None:
@@ -171,15 +172,15 @@ class Workspace:
 
     def _connected(self) -> sqlite3.Connection:
         """The table, made if need be. The log in front of it (WAL) makes a set cheap, and a kill harmless."""
+        if self._table is not None and not Path(self.path).exists():  # deleted under us
+            self._close()
         if self._table is None:
             table = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=60)
             try:
                 if os.access(self.path, os.W_OK):
                     table.execute("PRAGMA journal_mode = WAL")
                     table.execute("PRAGMA synchronous = NORMAL")
-                    table.execute(
-                        "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, entry BLOB) WITHOUT ROWID"
-                    )
+                    table.execute(SCHEMA)
             except sqlite3.Error:
                 table.close()
                 raise
@@ -207,7 +208,8 @@ class Workspace:
 
 def workspaces(build: Path, note: Note) -> Iterator[Workspace]:
     """The workspaces of all matrix files of a tree."""
-    return (Workspace(path, note) for path in sorted(build.glob("workspace-*")) if path.suffix not in {"-wal", "-shm"})
+    tables = (path for path in sorted(build.glob("workspace-*")) if not path.name.endswith(("-wal", "-shm")))
+    return (Workspace(path, note) for path in tables)
 
 
 def _encode(name: str, entry: Entry) -> bytes:
@@ -229,4 +231,9 @@ def _decode(name: str, data: bytes) -> Entry | None:
 
 
 def _checksum(name: str, body: bytes) -> bytes:
-    return zlib.crc32(body, zlib.crc32(name.encode("utf-8", "surrogatepass"))).to_bytes(4, "little")
+    return zlib.crc32(body, zlib.crc32(_utf8(name))).to_bytes(4, "little")
+
+
+def _utf8(name: str) -> bytes:
+    """A name as the table has it; file names that are not UTF-8 arrive as lone surrogates."""
+    return name.encode("utf-8", "surrogatepass")

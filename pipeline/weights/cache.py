@@ -5,8 +5,8 @@
     <root>/locks/           one small file per thing that two processes must not do at once
     <root>/tmp/             scratch directories of running requests
 
-Deleting any of it, at any time nothing runs, costs only time. Repositories of the Hugging Face hub stay in the hub's
-own cache, where other programs find them too. Called by `fetch` and the sources beside it; knows nothing of them.
+Deleting any of it, at any time nothing runs, costs only time. The store links to the blobs, so that weights lie on the
+disk once. Repositories of the Hugging Face hub stay in the hub's own cache, where other programs find them too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import FileDigest, digest_file, disk_errors, place
+from pipeline.files import Digest, sha256_path
+from pipeline.store.os_errors import disk_errors
 
 _ABANDONED = 2 * 24 * 3600.0
 """Seconds after which a scratch directory must be the remains of a killed process."""
@@ -47,11 +48,12 @@ class DownloadCache:
         """Where the file of that digest is, or would be."""
         return self.root / "blobs" / sha256[:2] / sha256
 
-    def adopt(self, path: Path, digest: FileDigest) -> Path:
+    def adopt(self, path: Path, digest: Digest) -> Path:
         """Move a finished file in, under its digest (which the caller has just computed), and return its new place."""
         blob = self.blob(digest.sha256)
         blob.parent.mkdir(parents=True, exist_ok=True)
         path.replace(blob)  # also over one that is there: the new one is known to be intact
+        blob.chmod(0o444)
         return blob
 
     def intact(self, sha256: str) -> bool:
@@ -62,21 +64,19 @@ class DownloadCache:
         blob = self.blob(sha256)
         if not blob.is_file():
             return False
-        if digest_file(blob).sha256 == sha256:
+        if sha256_path(blob) == sha256:
             return True
         blob.unlink()
         return False
 
-    def restore(self, files: Mapping[str, FileDigest], out: Path) -> bool:
-        """Put files in place when all of them are here and intact; say whether it was done."""
+    def held(self, files: Mapping[str, Digest]) -> dict[str, Path] | None:
+        """Where these files are, when all of them are here and intact."""
         digests = {digest.sha256 for digest in files.values()}
         if not all(self.blob(sha256).is_file() for sha256 in digests):
-            return False  # no need to read the others
+            return None  # no need to read the others
         if sum(self.intact(sha256) for sha256 in digests) < len(digests):  # all are looked at, all bad ones go
-            return False
-        for path, digest in files.items():
-            place(self.blob(digest.sha256), out / path, share=True)
-        return True
+            return None
+        return {path: self.blob(digest.sha256) for path, digest in files.items()}
 
     def partial(self, url: str) -> Path:
         """The directory for the half-done download of a URL (redacted: a new signature resumes the old download)."""

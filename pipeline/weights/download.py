@@ -1,13 +1,13 @@
 """One file over HTTP, with patience: resumes where it stopped, tries again with growing pauses, and proves the size.
 
 Called by the `url` source. What has arrived is kept beside the validator the server gave for it, so that a later run
-resumes only if the file behind the URL is still the same (`If-Range`). It must not know what the file is for.
+resumes only if the file behind the URL is still the same (`If-Range`). What arrives is hashed on its way.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,36 +20,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import DownloadError, StoreError
+from pipeline.files import CHUNK_BYTES, Digest, digest_path
+from pipeline.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
+from pipeline.store.os_errors import disk_errors
 
-from .files import digest_file, disk_errors
-from .redact import redact, redact_url
 from .request import Progress
 
 if TYPE_CHECKING:
     import httpx
 
-_TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADWAY = 1 << 20
 """An attempt that brought this many bytes is no failed attempt: a long file over a bad line arrives in the end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to try. Times are seconds.
-
-    Attributes:
-        attempts: how often in a row nothing may come of it.
-        first_wait: the pause after the first failure; each further one is twice as long, give or take a half.
-        longest_wait: no pause is longer, whatever a server asks for.
-        connect: limit for making a connection.
-        read: limit for a silence while data should come.
-    """
-
-    attempts: int = 5
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
-    connect: float = 15.0
-    read: float = 60.0
 
 
 class _AgainError(Exception):
@@ -69,8 +50,8 @@ def download(
     progress: Progress,
     patience: Patience,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Get a URL into a file.
+) -> Digest:
+    """Get a URL into a file; gives the digest of what came.
 
     Args:
         url: http or https; user information in it is used and never shown.
@@ -88,13 +69,14 @@ def download(
     part = _Part(state, redact_url(url))
     with disk_errors(state), _client(url, patience) as client:
         state.mkdir(parents=True, exist_ok=True)
-        transfer = _Transfer(client, url, part, progress)
+        transfer = _Transfer(client, url, part, progress, patience)
         in_pieces = _complete(transfer, patience, sleep)
-        if sha256 is not None and in_pieces and digest_file(part.data).sha256 != sha256:
+        if sha256 is not None and in_pieces and transfer.digest().sha256 != sha256:
             # An old piece may be at fault (a server that lies about its validator): once more, from the start.
             part.drop()
             _complete(transfer, patience, sleep)
-        if sha256 is not None and (got := digest_file(part.data)).sha256 != sha256:
+        got = transfer.digest()
+        if sha256 is not None and got.sha256 != sha256:
             part.drop()
             raise DownloadError(
                 f"is not what was promised: expected sha256 {sha256}, got {got.sha256} ({got.size} bytes)",
@@ -104,6 +86,7 @@ def download(
             )
         part.data.replace(target)
         shutil.rmtree(state, ignore_errors=True)
+        return got
 
 
 def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], None]) -> bool:
@@ -122,9 +105,8 @@ def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], 
                     f"could not be downloaded in {failures} attempts: {problem}",
                     where=part.where,
                     hint="check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit again",
-                ) from None
-            pause = patience.first_wait * 2 ** (failures - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (not a secret)
-            sleep(min(patience.longest_wait, max(pause, problem.wait or 0)))
+                ) from problem
+            sleep(patience.pause(failures, problem.wait))
         else:
             return pieces > 1
 
@@ -162,14 +144,23 @@ class _Part:
         self.data.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
 class _Transfer:
-    """What stays the same from attempt to attempt."""
+    """What stays the same from attempt to attempt, and the digest of what has come so far."""
 
-    client: httpx.Client
-    url: str
-    part: _Part
-    progress: Progress
+    def __init__(self, client: httpx.Client, url: str, part: _Part, progress: Progress, patience: Patience) -> None:
+        self.client = client
+        self.url = url
+        self.part = part
+        self.progress = progress
+        self.patience = patience
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    def digest(self) -> Digest:
+        """Of what has come; it is read again only where it came before this process did."""
+        if self._hashed == self.part.size:
+            return Digest(self._hash.hexdigest(), self._hashed)
+        return digest_path(self.part.data)
 
     def attempt(self) -> None:
         """Ask once and append what comes.
@@ -178,6 +169,12 @@ class _Transfer:
             _AgainError: it is worth another try.
             DownloadError: it is not.
         """
+        try:
+            supervised(self._ask, self.patience)
+        except TooSlow as error:
+            raise _AgainError(f"the server is too slow: {error}") from error
+
+    def _ask(self, meter: Meter) -> None:
         validator = self.part.validator()
         offset = self.part.size if validator else 0
         headers = {"Accept-Encoding": "identity"}
@@ -195,23 +192,36 @@ class _Transfer:
             elif not response.headers.get("content-range", "").startswith(f"bytes {offset}-"):
                 self.part.drop()
                 raise _AgainError("the server resumed at another place")
-            self._receive(response, offset)
+            self._receive(response, offset, meter)
 
-    def _receive(self, response: httpx.Response, offset: int) -> None:
+    def _receive(self, response: httpx.Response, offset: int, meter: Meter) -> None:
         encoded = response.headers.get("content-encoding", "identity") != "identity"
         length = response.headers.get("content-length", "")
         total = offset + int(length) if length.isdecimal() and not encoded else None
         self.part.start(offset, None if encoded else _validator_of(response))
         if total is not None:
             _require_space(self.part.state, total - offset)
+        self._resume_hash(offset)
         self.progress(offset, total)
         with self.part.data.open("ab") as file:
-            for block in response.iter_bytes() if encoded else response.iter_raw():
+            for block in meter.counted(response.iter_bytes() if encoded else response.iter_raw()):
                 file.write(block)
+                self._hash.update(block)
+                self._hashed += len(block)
                 offset += len(block)
                 self.progress(offset, total)
         if total is not None and offset != total:
             raise _AgainError(f"the connection ended after {offset} of {total} bytes")
+
+    def _resume_hash(self, offset: int) -> None:
+        """Have hashed just what is there."""
+        if offset == self._hashed:
+            return
+        self._hash, self._hashed = hashlib.sha256(), offset
+        if offset:
+            with self.part.data.open("rb") as file:
+                while block := file.read(CHUNK_BYTES):
+                    self._hash.update(block)
 
 
 def _require_space(directory: Path, wanted: int) -> None:
@@ -235,7 +245,7 @@ def _validator_of(response: httpx.Response) -> str | None:
 
 def _refuse(response: httpx.Response, where: str) -> None:
     status = response.status_code
-    if status in _TRY_AGAIN:
+    if status in BUSY:
         asked = response.headers.get("retry-after", "")
         raise _AgainError(f"HTTP status {status}", float(asked) if asked.isdecimal() else None)
     if response.is_success:
@@ -266,12 +276,12 @@ def _transport(where: str) -> Iterator[None]:
                 f"the server's certificate is not trusted: {text}",
                 where=where,
                 hint="set SSL_CERT_FILE to the certificates of your organisation",
-            ) from None
+            ) from problem
         if isinstance(problem, httpx.UnsupportedProtocol):
-            raise DownloadError(text, where=where, hint="use an http or https URL") from None
-        raise _AgainError(text) from None
+            raise DownloadError(text, where=where, hint="use an http or https URL") from problem
+        raise _AgainError(text) from problem
     except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.DecodingError) as problem:
-        raise DownloadError(redact(str(problem)), where=where, hint="check `url` in targets.yaml") from None
+        raise DownloadError(redact(str(problem)), where=where, hint="check `url` in targets.yaml") from problem
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""What `slipway.lock` holds about one model's weights, as a value, and the rule by which it is compared.
-
-Used by `lock` (the file), `fetch` (the check) and `request`. It must not know how anything is downloaded.
-"""
+"""What `slipway.lock` holds about one model's weights, as a value, and the rule by which it is compared."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.action import Json
-
-from .files import FileDigest
-from .redact import redact_url
+from pipeline.files import Digest
+from pipeline.http import redact_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +22,12 @@ class Entry:
 
     source: Mapping[str, Json]
     resolved: str
-    files: Mapping[str, FileDigest]
+    files: Mapping[str, Digest]
 
     @staticmethod
     def from_json(value: Json) -> Entry:
         """Rebuild an entry from `to_json`; `pipeline.plan.lockfile` has validated what comes from a file."""
-        files = {path: FileDigest(size=item["size"], sha256=item["sha256"]) for path, item in value["files"].items()}
+        files = {path: Digest(item["sha256"], item["size"]) for path, item in value["files"].items()}
         return Entry(source=value["source"], resolved=value["resolved"], files=files)
 
     def to_json(self) -> Json:
@@ -60,7 +56,7 @@ def identity(source: Mapping[str, Json]) -> dict[str, Json]:
     return kept
 
 
-def differences(expected: Mapping[str, FileDigest], got: Mapping[str, FileDigest]) -> list[str]:
+def differences(expected: Mapping[str, Digest], got: Mapping[str, Digest]) -> list[str]:
     """One sentence for each file that is missing, not expected, or of other content; empty when all is as locked."""
     found = [
         f"{path} is missing (expected sha256 {expected[path].sha256}, {expected[path].size} bytes)"

@@ -1,22 +1,24 @@
-"""Fetching: the cache if it has everything, else the source; then hash, compare with the lock, put in place.
+"""Fetching: the cache if it has everything, else the source; then compare with the lock, and keep.
 
-Called by `pipeline.steps.weights` and `pipeline.weights.resolve`. A file that is not what the lock (or the server)
-promises never reaches the output or the cache. What each source does is its own module's business.
+Called by `pipeline.steps.weights`. A file that is not what the lock (or the server) promises never reaches the output
+or the cache. Every file is read for hashing once: while it arrives, or else here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import DownloadError
+from pipeline.files import Digest, copy_hashed, digest_path, reflink, unsafe_path
+from pipeline.http import redact_url
+from pipeline.store.os_errors import disk_errors
 
 from . import hub, local, package, url
 from .cache import DownloadCache
 from .entry import Entry, differences, identity
-from .files import FileDigest, digest_file, disk_errors, place, unsafe_path
-from .redact import redact_url
 from .request import Arrived, Progress, Request
 
 _SOURCES: dict[str, tuple[str, Callable[[Request], Arrived]]] = {
@@ -27,6 +29,19 @@ _SOURCES: dict[str, tuple[str, Callable[[Request], Arrived]]] = {
 }
 _SHOWN = 4
 """How many differing files a message lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The weights of a model.
+
+    Attributes:
+        entry: what to lock them by.
+        files: path in the result -> file on this machine, which must not be written to.
+    """
+
+    entry: Entry
+    files: Mapping[str, Path]
 
 
 def kind_of(source: Mapping[str, Json]) -> str:
@@ -51,21 +66,18 @@ def fetch(
     log: Path,
     progress: Progress,
     cache: DownloadCache | None = None,
-) -> Entry:
-    """Put the weights of a model into a directory.
+) -> Fetched:
+    """Have the weights of a model on this machine.
 
     Args:
         model: name in targets.yaml.
         source: its `weights:`.
         locked: its entry in `slipway.lock`; None on first sight.
         path: the user's file or directory, for a source of kind `path`.
-        out: an empty directory.
+        out: an empty directory, for files that have to be copied.
         log: file for what tools print.
         progress: told the bytes.
         cache: the download cache, if not the user's.
-
-    Returns:
-        What is now in `out`: the entry to lock it by.
 
     Raises:
         DownloadError: it cannot be had, or is not what the lock promises.
@@ -76,49 +88,56 @@ def fetch(
     pin = Entry.from_json(locked) if locked is not None and kind != "path" else None
     cache = cache or DownloadCache.default()
     with disk_errors(cache.root):
-        if pin is not None and cache.restore(pin.files, out):
-            return pin
+        if pin is not None and (held := cache.held(pin.files)) is not None:
+            return Fetched(pin, held)
         with cache.scratch() as scratch:
             request = Request(
                 model=model, source=source, locked=pin, local=path, cache=cache, scratch=scratch, log=log,
                 progress=progress,
             )  # fmt: skip
             arrived = _SOURCES[kind][1](request)
-            files = _deliver(arrived, request, out, _where(kind, source))
-    return Entry(source=identity(source), resolved=arrived.resolved, files=files)
+            digests, files = _keep(arrived, request, out, _where(kind, source))
+    return Fetched(Entry(identity(source), arrived.resolved, digests), files)
 
 
-def _deliver(arrived: Arrived, request: Request, out: Path, where: str) -> dict[str, FileDigest]:
-    """Hash what arrived, refuse it if it is not what was promised, and put it in place."""
-    digests: dict[str, FileDigest] = {}
+def _keep(arrived: Arrived, request: Request, out: Path, where: str) -> tuple[dict[str, Digest], dict[str, Path]]:
+    """Refuse what arrived if it is not what was promised, and bring it to where it stays."""
+    digests, files = dict(arrived.digests), dict(arrived.files)
     for path, file in sorted(arrived.files.items()):
         problem = unsafe_path(path)
         if problem:
             raise DownloadError(f"the file name {path!r} {problem}", where=where, hint="do not use this source")
-        if arrived.ours:
-            digests[path] = digest_file(file)
-        else:  # it may change under us, so what counts is the copy
+        if arrived.keep == "copy":  # it may change under us, so what counts is the copy
+            files[path] = out / path
             with disk_errors(out):
-                place(file, out / path, share=False)
-            digests[path] = digest_file(out / path)
+                digests[path] = _copied(file, out / path)
+        elif path not in digests:
+            digests[path] = digest_path(file)
     _compare(request, arrived, digests, where)
     _compare_promised(arrived, digests, where)
-    if arrived.ours:
-        for path, digest in digests.items():
-            blob = request.cache.adopt(arrived.files[path], digest)
-            with disk_errors(out):
-                place(blob, out / path, share=True)
-    return digests
+    if arrived.keep == "move":
+        files = {path: request.cache.adopt(file, digests[path]) for path, file in files.items()}
+    return digests, files
 
 
-def _compare(request: Request, arrived: Arrived, got: Mapping[str, FileDigest], where: str) -> None:
+def _copied(source: Path, target: Path) -> Digest:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if reflink(str(source), str(target)):
+        return digest_path(target)
+    with source.open("rb") as old, target.open("xb") as new:
+        return copy_hashed(old, new)
+
+
+def _compare(request: Request, arrived: Arrived, got: Mapping[str, Digest], where: str) -> None:
     if request.locked is None:
         return
     found = differences(request.locked.files, got)
     if found:
         here = [str(arrived.files[p]) for p, d in request.locked.files.items() if p in got and got[p] != d]
         copies = (
-            f". If only the copy on this machine is wrong, delete {' '.join(here)}" if here and not arrived.ours else ""
+            f". If only the copy on this machine is wrong, delete {' '.join(here)}"
+            if here and arrived.keep != "move"
+            else ""
         )
         more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         raise DownloadError(
@@ -131,7 +150,7 @@ def _compare(request: Request, arrived: Arrived, got: Mapping[str, FileDigest], 
         )
 
 
-def _compare_promised(arrived: Arrived, got: Mapping[str, FileDigest], where: str) -> None:
+def _compare_promised(arrived: Arrived, got: Mapping[str, Digest], where: str) -> None:
     for path, promise in arrived.promised.items():
         have = got[path]
         if have.size != promise.size or (promise.sha256 or have.sha256) != have.sha256:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
+from pipeline.http import redact
 from pipeline.process import run
 
 from . import hub_child
 from .choose import choose
 from .entry import Entry
-from .redact import redact
 from .request import Arrived, Progress, Promise, Request
 
 _LOOK_EVERY = 0.3
@@ -66,7 +66,7 @@ def fetch(request: Request) -> Arrived:
     if wrong:
         files |= _get(request, repo, wanted, wrong, force=True, where=where)
     arrived = {path: files[name] for name, path in wanted.names.items()}
-    return Arrived(resolved=wanted.commit, files=arrived, ours=False, promised=wanted.promised)
+    return Arrived(resolved=wanted.commit, files=arrived, keep="link", promised=wanted.promised)
 
 
 def _pinned(request: Request, locked: Entry) -> _Wanted:
@@ -119,10 +119,10 @@ def _ask(request: Request, what: str, arguments: Mapping[str, Json], where: str)
         log.write(f"$ huggingface_hub: {what} {where}\n{redact(done.output)}")
     try:
         result = json.loads(answer.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         raise DownloadError(
             f"the download process ended with status {done.status} and no answer", where=where, log=request.log
-        ) from None
+        ) from error
     if "error" in result:
         raise _failure(result["error"], redact(result["text"]), where, request.log)
     return result

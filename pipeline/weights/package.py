@@ -14,10 +14,10 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
+from pipeline.http import redact
 from pipeline.process import run
 
 from .choose import choose, nearest
-from .redact import redact
 from .request import Arrived, Request
 from .safe_extract import extract
 
@@ -47,7 +47,7 @@ def fetch(request: Request) -> Arrived:
     try:
         version = str(parse_wheel_filename(wheel.name)[1])
     except (InvalidWheelFilename, InvalidVersion) as problem:
-        raise DownloadError(f"pip brought {wheel.name}, which is no wheel: {problem}", where=where) from None
+        raise DownloadError(f"pip brought {wheel.name}, which is no wheel: {problem}", where=where) from problem
     source = request.source
 
     def wanted_members(names: list[str]) -> dict[str, str]:
@@ -55,9 +55,9 @@ def fetch(request: Request) -> Arrived:
         payload = [name for name in names if not name.split("/", 1)[0].endswith((".dist-info", ".data"))]
         return choose(payload, subdir=source.get("subdir"), patterns=source.get("files") or (), where=where)
 
-    files = extract(wheel, request.scratch / "members", wanted_members, where=where)
-    wheel.unlink()
-    return Arrived(resolved=version, files=files, ours=True)
+    digests = extract(wheel, request.scratch / "members", wanted_members, where=where)
+    files = {path: request.scratch / "members" / path for path in digests}
+    return Arrived(resolved=version, files=files, keep="move", digests=digests)
 
 
 def _asked_for(request: Request) -> tuple[str, str | None]:
@@ -71,10 +71,10 @@ def _asked_for(request: Request) -> tuple[str, str | None]:
         return package, None
     try:
         return package, str(Version(str(wanted)))
-    except InvalidVersion:
+    except InvalidVersion as problem:
         raise DownloadError(
             f"{wanted!r} is not a version", where=f"package {package}", hint="correct `version` in targets.yaml"
-        ) from None
+        ) from problem
 
 
 def _download(request: Request, package: str, version: str | None, where: str) -> Path:

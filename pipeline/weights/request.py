@@ -1,7 +1,7 @@
 """The two values between `fetch` and a source: what is asked for, and what arrived.
 
-Every source module has one function, `fetch(request) -> Arrived`. A source only gets files onto this machine: hashing,
-comparing with the lock, caching and putting them in place are the same for all and live in `pipeline.weights.fetch`.
+Every source module has one function, `fetch(request) -> Arrived`. A source gets files onto this machine, hashing
+them on the way where it can; comparing with the lock and caching are the same for all and live in `fetch`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pipeline.action import Json
+from pipeline.files import Digest
 
 from .cache import DownloadCache
 from .entry import Entry
@@ -59,12 +61,15 @@ class Arrived:
     Attributes:
         resolved: the exact thing behind the name: a commit, a version, or "" where there is no such notion.
         files: path in the result -> file on this machine.
-        ours: the files were made for this request, so they may be moved. Otherwise they belong to the user or to
-            another program's cache, and are copied.
+        keep: what becomes of the files. `move`: they were made for this request, and go into the cache. `link`: they
+            are in another program's cache, which never edits them: they stay, and the store links to them. `copy`:
+            they belong to the user, who may edit them.
+        digests: of files that were hashed while they arrived.
         promised: what the server said of them; checked like the lock.
     """
 
     resolved: str
     files: Mapping[str, Path]
-    ours: bool
+    keep: Literal["move", "link", "copy"]
+    digests: Mapping[str, Digest] = field(default_factory=dict)
     promised: Mapping[str, Promise] = field(default_factory=dict)

@@ -7,7 +7,6 @@ paths, `..`, duplicates and size bombs are refused by name. Called by the `packa
 from __future__ import annotations
 
 import lzma
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -16,11 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from pipeline.errors import DownloadError
-
-from .files import unsafe_path
+from pipeline.files import Digest, copy_hashed, unsafe_path
 
 SUFFIXES = (".zip", ".whl", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Names that mean an archive this module can read."""
@@ -49,7 +47,7 @@ class _Reader(Protocol):
     def members(self) -> Iterator[_Member]:
         """All members in archive order."""
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> BinaryIO:
         """The content of a member that is a file."""
 
 
@@ -68,8 +66,8 @@ class _Zip:
             else:
                 yield _Member(info.filename, 0, "a symbolic link" if kind == stat.S_IFLNK else "a special file")
 
-    def open(self, name: str) -> IO[bytes]:
-        return self._archive.open(name)
+    def open(self, name: str) -> BinaryIO:
+        return cast("BinaryIO", self._archive.open(name))
 
 
 class _Tar:
@@ -89,11 +87,11 @@ class _Tar:
                 link = info.issym() or info.islnk()
                 yield _Member(name, 0, "a link" if link else "a special file")
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> BinaryIO:
         opened = self._archive.extractfile(self._infos[name])
         if opened is None:  # cannot be: only regular files are remembered
             raise KeyError(name)
-        return opened
+        return cast("BinaryIO", opened)
 
 
 def is_archive(name: str) -> bool:
@@ -101,7 +99,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[str, Path]:
+def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[str, Digest]:
     """Extract the chosen files.
 
     Args:
@@ -111,7 +109,7 @@ def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[st
         where: what the archive is, for messages.
 
     Returns:
-        path below `into` -> the extracted file.
+        path below `into` -> digest of the file that is there now.
 
     Raises:
         DownloadError: not an archive, damaged, or with members that must not be trusted. Files already extracted
@@ -121,7 +119,7 @@ def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[st
         members = _surveyed(reader, archive.stat().st_size, where)
         chosen = choose([name for name, member in members.items() if member.kind == "file"])
         _refuse_special(members, chosen, where)
-        extracted: dict[str, Path] = {}
+        extracted: dict[str, Digest] = {}
         for name in (name for name in members if name in chosen):  # in archive order: a tar is not read twice
             path = chosen[name]
             problem = unsafe_path(name) or unsafe_path(path)
@@ -132,8 +130,7 @@ def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[st
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with reader.open(name) as source, target.open("xb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-            extracted[path] = target
+                extracted[path] = copy_hashed(source, file)
     return extracted
 
 

@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.action import Json
 from pipeline.errors import DownloadError
+from pipeline.files import Digest, unsafe_path
+from pipeline.http import Patience, redact_url
 
 from .choose import choose
-from .download import Patience, download
-from .files import place, unsafe_path
-from .redact import redact_url
+from .download import download
 from .request import Arrived, Request
 from .safe_extract import extract, is_archive
 
@@ -33,7 +33,7 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
     where = redact_url(url)
     parts = _parts(url, where)
     if parts.endswith("/"):
-        return Arrived("", _each(request, url, where, patience), ours=True)
+        return _each(request, url, where, patience)
     name = PurePosixPath(unquote(parts)).name
     unpack = is_archive(name) and request.source.get("extract") is not False
     if not unpack and (request.source.get("files") or request.source.get("subdir")):
@@ -44,18 +44,17 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
         )
     locked = request.locked.files if request.locked and not unpack else {}
     promised = request.source.get("sha256") or (locked[name].sha256 if name in locked else None)
-    file = request.scratch / "file"
-    _one(request, url, file, promised, patience)
+    file, digest = _one(request, url, request.scratch / "file", promised, patience)
     if not unpack:
-        return Arrived("", {name: file}, ours=True)
+        return Arrived("", {name: file}, keep="move", digests={name: digest})
     source = request.source
 
     def wanted(names: list[str]) -> Mapping[str, str]:
         return choose(names, subdir=source.get("subdir"), patterns=source.get("files") or (), where=where)
 
-    files = extract(file, request.scratch / "members", wanted, where=where)
-    file.unlink()
-    return Arrived("", files, ours=True)
+    digests = extract(file, request.scratch / "members", wanted, where=where)
+    files = {path: request.scratch / "members" / path for path in digests}
+    return Arrived("", files, keep="move", digests=digests)
 
 
 def _parts(url: str, where: str) -> str:
@@ -74,7 +73,7 @@ def _parts(url: str, where: str) -> str:
     return parts.path
 
 
-def _each(request: Request, base: str, where: str, patience: Patience) -> dict[str, Path]:
+def _each(request: Request, base: str, where: str, patience: Patience) -> Arrived:
     names: list[Json] = list(request.source.get("files") or ())
     if not names or request.source.get("sha256"):
         raise DownloadError(
@@ -83,6 +82,7 @@ def _each(request: Request, base: str, where: str, patience: Patience) -> dict[s
             hint="list the names to download below it in `files` in targets.yaml (slipway.lock holds their digests)",
         )
     got: dict[str, Path] = {}
+    digests: dict[str, Digest] = {}
     address, question, query = base.partition("?")
     sizes = {path: digest.size for path, digest in request.locked.files.items()} if request.locked else {}
     done = 0
@@ -98,19 +98,20 @@ def _each(request: Request, base: str, where: str, patience: Patience) -> dict[s
             request.progress(before + now, sum(sizes.values()) or None)
 
         here = replace(request, progress=report)
-        _one(here, f"{address}{quote(name)}{question}{query}", file, sha256, patience)
-        done += file.stat().st_size
-        got[name] = file
-    return got
+        below = f"{address}{quote(name)}{question}{query}"
+        got[name], digests[name] = _one(here, below, file, sha256, patience)
+        done += digests[name].size
+    return Arrived("", got, keep="move", digests=digests)
 
 
-def _one(request: Request, url: str, file: Path, sha256: str | None, patience: Patience) -> None:
+def _one(request: Request, url: str, file: Path, sha256: str | None, patience: Patience) -> tuple[Path, Digest]:
     """Download one URL, alone among processes; not at all when the cache has the promised content."""
     if sha256 and request.cache.intact(sha256):
-        place(request.cache.blob(sha256), file, share=True)
-        return
+        blob = request.cache.blob(sha256)
+        return blob, Digest(sha256, blob.stat().st_size)
     shown = redact_url(url)
     with request.cache.alone(f"url {shown}"):
-        download(
+        digest = download(
             url, file, state=request.cache.partial(shown), sha256=sha256, progress=request.progress, patience=patience
         )
+    return file, digest

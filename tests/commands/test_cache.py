@@ -11,7 +11,7 @@ pytestmark = pytest.mark.tvm
 
 
 def largest_blob(project):
-    return max(project.path("build/store/cas").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+    return max(project.path("build/store/v2/cas").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
 
 
 def test_stats(built):

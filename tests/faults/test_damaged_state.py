@@ -73,7 +73,7 @@ def test_all_files_of_state_at_once(built: Project, damage):
 def blob_of(project: Project, output: str) -> str:
     """The file in the store that an output came from."""
     content = project.path(output).read_bytes()
-    for path in project.path("build/store/cas").rglob("*"):
+    for path in project.path("build/store/v2/cas").rglob("*"):
         if path.is_file() and path.read_bytes() == content:
             return str(path)
     raise AssertionError(output)

@@ -10,7 +10,8 @@ from pipeline.reports.failures import Failures, shortened
 def test_one_cause_is_told_once_however_many_tasks_met_it():
     failures = Failures("/home/me/app")
     for cell in ("compile:m-f32@a", "compile:m-f32@b"):
-        failures.add(cell, f"recipe.py:3: build raised\n  hint: correct it\n  log: /home/me/app/build/log/{cell}.log")
+        cause = "recipe.py:3: build raised\n  hint: correct it"
+        failures.add(cell, f"{cause}\n  log: /home/me/app/build/log/{cell}.log", cause)
     (paragraph,) = failures
     assert paragraph.splitlines() == [
         "✗ compile:m-f32@a",

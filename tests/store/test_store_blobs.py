@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from store_actions import BIG, MIDDLE, SOME
 
+from pipeline import files
 from pipeline.errors import StoreError
-from pipeline.store import links
 from pipeline.store.cas import Cas
 from pipeline.store.os_errors import BlobMissing
 
@@ -43,48 +43,53 @@ def path_of(blobs, stored):
 
 
 @pytest.mark.parametrize("data", [b"", b"x", SOME, MIDDLE, BIG], ids=["empty", "byte", "some", "middle", "big"])
-@pytest.mark.parametrize("move", [True, False])
-def test_what_goes_in_comes_out(blobs, tmp_path, data, move):
+def test_what_goes_in_comes_out(blobs, tmp_path, data):
     path = scratch(tmp_path, data)
-    stored = blobs.put(path, move=move)
+    stored = blobs.put(path)
     assert stored == (sha(data), len(data))
-    assert path.exists() is not move
+    assert not path.exists()
     assert blobs.check(*stored)
     assert blobs.read(stored.sha256) == data
     with blobs.open(stored.sha256) as file:
         assert file.read() == data
     assert stat.S_IMODE(path_of(blobs, stored).stat().st_mode) == 0o444
-    blobs.materialise(stored.sha256, tmp_path / "new" / "out")
+    blobs.materialise(stored, str(tmp_path / "new" / "out"))
     assert (tmp_path / "new" / "out").read_bytes() == data
 
 
 def test_moving_copies_nothing(blobs, tmp_path):
     path = scratch(tmp_path, BIG)
     number = inode(path)
-    assert inode(blobs.path(blobs.put(path, move=True).sha256)) == number
+    assert inode(blobs.path(blobs.put(path).sha256)) == number
 
 
 def test_the_same_bytes_are_kept_once_and_links_to_them_stay_links(blobs, tmp_path):
-    first = blobs.put(scratch(tmp_path, BIG), move=True)
-    blobs.materialise(first.sha256, tmp_path / "out")
-    assert blobs.put(scratch(tmp_path, BIG), move=True) == first
+    first = blobs.put(scratch(tmp_path, BIG))
+    blobs.materialise(first, str(tmp_path / "out"))
+    assert blobs.put(scratch(tmp_path, BIG)) == first
     assert inode(tmp_path / "out") == inode(blobs.path(first.sha256))
     assert [name for name, _ in blobs.all()] == [first.sha256]
 
 
-def test_a_link_to_a_blob_is_taken_in_without_a_copy(blobs, tmp_path):
-    stored = blobs.put(scratch(tmp_path, BIG), move=True)
-    number = inode(blobs.path(stored.sha256))
-    os.link(blobs.path(stored.sha256), tmp_path / "bundle")
-    assert blobs.put(tmp_path / "bundle", move=True) == stored
-    assert not (tmp_path / "bundle").exists()
-    assert inode(blobs.path(stored.sha256)) == number
+def test_a_file_whose_digest_is_known_is_not_read_and_shares_its_inode(blobs, tmp_path, monkeypatch):
+    kept, digest = scratch(tmp_path, BIG, "cached"), files.Digest(sha(BIG), len(BIG))
+    monkeypatch.setattr(blobs, "_hash", pytest.fail)
+    blobs.link(kept, digest)
+    shared = inode(kept) == inode(blobs.path(digest.sha256))
+    assert shared or files.reflink(str(kept), str(tmp_path / "r"))
+    blobs.materialise(digest, str(tmp_path / "out"), link=True)
+    assert blobs.check(*digest)
+    moved = scratch(tmp_path, MIDDLE)
+    assert blobs.put(moved, known=files.Digest(sha(MIDDLE), len(MIDDLE))).sha256 == sha(MIDDLE)
+    assert list((tmp_path / "store" / "part").iterdir()) == []
+    with pytest.raises(StoreError, match="changed"):
+        blobs.link(scratch(tmp_path, SOME), files.Digest(sha(b"x"), 1))
 
 
 def test_a_file_that_has_other_names_is_not_moved_into_the_store(blobs, tmp_path):
     path = scratch(tmp_path, MIDDLE)
     os.link(path, tmp_path / "somebody elses")
-    stored = blobs.put(path, move=True)
+    stored = blobs.put(path)
     (tmp_path / "somebody elses").write_bytes(b"edited")
     assert blobs.read(stored.sha256) == MIDDLE
 
@@ -92,14 +97,14 @@ def test_a_file_that_has_other_names_is_not_moved_into_the_store(blobs, tmp_path
 def test_small_files_are_copies_large_ones_links_and_programs_are_programs(blobs, tmp_path):
     small, large = blobs.put(scratch(tmp_path, SOME)), blobs.put(scratch(tmp_path, BIG))
     out = tmp_path / "out"
-    blobs.materialise(small.sha256, out)
+    blobs.materialise(small, str(out))
     assert inode(out) != inode(blobs.path(small.sha256))
     assert out.stat().st_mode & 0o777 == 0o644
-    blobs.materialise(small.sha256, out, link=True)
+    blobs.materialise(small, str(out), link=True)
     assert inode(out) == inode(blobs.path(small.sha256))
-    blobs.materialise(large.sha256, out)
-    assert inode(out) == inode(blobs.path(large.sha256)) or links.reflink(blobs.path(large.sha256), str(tmp_path / "r"))
-    blobs.materialise(large.sha256, out, 0o755)
+    blobs.materialise(large, str(out))
+    assert inode(out) == inode(blobs.path(large.sha256)) or files.reflink(blobs.path(large.sha256), str(tmp_path / "r"))
+    blobs.materialise(large, str(out), 0o755)
     assert out.stat().st_mode & 0o777 == 0o755
     assert out.read_bytes() == BIG
     assert stat.S_IMODE(path_of(blobs, large).stat().st_mode) == 0o444
@@ -108,14 +113,14 @@ def test_small_files_are_copies_large_ones_links_and_programs_are_programs(blobs
 def test_a_link_over_itself_leaves_no_litter(blobs, tmp_path):
     stored = blobs.put(scratch(tmp_path, BIG))
     for _ in range(2):
-        blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+        blobs.materialise(stored, str(tmp_path / "out"), link=True)
     assert list((tmp_path / "store" / "part").iterdir()) == []
     assert (tmp_path / "out").read_bytes() == BIG
 
 
 def test_an_edit_through_a_hard_link_is_noticed(blobs, tmp_path, notes):
     stored = blobs.put(scratch(tmp_path, BIG))
-    blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    blobs.materialise(stored, str(tmp_path / "out"), link=True)
     assert blobs.check(*stored)
     with (tmp_path / "out").open("r+b") as file:
         file.write(b"edited")
@@ -123,14 +128,14 @@ def test_an_edit_through_a_hard_link_is_noticed(blobs, tmp_path, notes):
     assert len(notes) == 1
     assert not blobs.has(stored.sha256)
     with pytest.raises(BlobMissing, match="missing or damaged"):
-        blobs.materialise(stored.sha256, tmp_path / "again")
+        blobs.materialise(stored, str(tmp_path / "again"))
     blobs.put(scratch(tmp_path, BIG))
     assert blobs.check(*stored)
 
 
 def test_a_blob_known_by_heart_is_not_read(blobs, tmp_path, monkeypatch):
     stored = blobs.put(scratch(tmp_path, BIG))
-    blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    blobs.materialise(stored, str(tmp_path / "out"), link=True)
     blobs.close()
     later = Cas(tmp_path / "store", pytest.fail)
     monkeypatch.setattr(later, "_hash", pytest.fail)
@@ -173,10 +178,9 @@ def test_only_regular_files_are_taken(blobs, tmp_path, kind):
 
 
 def test_a_reflink_that_cannot_be_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(links, "_clone", lambda *_: False)
-    monkeypatch.setattr(links, "_refusing", set())
+    monkeypatch.setattr(files, "_clone", lambda *_: False)
     source = scratch(tmp_path, b"x")
-    assert not links.reflink(str(source), str(tmp_path / "copy"))
+    assert not files.reflink(str(source), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 
 
@@ -185,10 +189,9 @@ def test_a_reflink_is_preferred_to_a_link(blobs, tmp_path, monkeypatch):
         Path(target).write_bytes(Path(source).read_bytes())
         return True
 
-    monkeypatch.setattr(links, "_clone", clone)
-    monkeypatch.setattr(links, "_refusing", set())
+    monkeypatch.setattr(files, "_clone", clone)
     stored = blobs.put(scratch(tmp_path, BIG))
-    blobs.materialise(stored.sha256, tmp_path / "out", link=True)
+    blobs.materialise(stored, str(tmp_path / "out"), link=True)
     assert inode(tmp_path / "out") != inode(blobs.path(stored.sha256))
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
 
@@ -198,14 +201,14 @@ def test_another_file_system_gets_a_copy(blobs, tmp_path, data):
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system to write to")
-    stored = blobs.put(scratch(tmp_path, data), move=True)
+    stored = blobs.put(scratch(tmp_path, data))
     target = shared / f"slipway-test-{os.getpid()}" / "out"
     try:
-        blobs.materialise(stored.sha256, target, link=True)
+        blobs.materialise(stored, str(target), link=True)
         assert target.read_bytes() == data
         assert list(target.parent.iterdir()) == [target]
-        assert blobs.put(target, move=True) == stored
-        assert not target.exists()
+        assert blobs.put(target) == stored
+        target.unlink(missing_ok=True)
     finally:
         target.parent.rmdir()
 

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from pipeline.errors import StoreError
+from pipeline.files import RACY_NS, look, stamp
 from pipeline.store import stat_cache as module
 from pipeline.store.action_result import key_of
-from pipeline.store.stat_cache import StatCache, canonical, stamp
+from pipeline.store.stat_cache import StatCache, canonical
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -18,13 +19,13 @@ HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 def reads(monkeypatch):
     """How often files are opened to be hashed."""
     opened = []
-    real = module._opener
-    monkeypatch.setattr(module, "_opener", lambda path, flags: (opened.append(path), real(path, flags))[1])
+    real = module._open_now
+    monkeypatch.setattr(module, "_open_now", lambda path, flags: (opened.append(path), real(path, flags))[1])
     return opened
 
 
 def settle():
-    time.sleep(module.RACY / 1e9 * 1.5)
+    time.sleep(RACY_NS / 1e9 * 1.5)
 
 
 def hello(tmp_path, content=b"hello"):
@@ -135,7 +136,7 @@ def test_what_is_known_is_saved_again_with_what_has_changed(tmp_path, reads):
 def test_our_own_stamped_file_can_be_remembered_at_once_and_an_edit_is_noticed(tmp_path, reads):
     path, stat_cache = hello(tmp_path), StatCache()
     stamp(path)
-    stat_cache.remember(str(path), path.stat(), HELLO)
+    stat_cache.remember(str(path), look(path), HELLO)
     assert stat_cache.digest(path) == HELLO
     assert reads == []
     with path.open("r+b") as file:  # in place, same size, within the same tick
@@ -206,7 +207,7 @@ def test_a_fifo_is_neither_waited_for_nor_hashed(tmp_path):
 
 def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
     path = hello(tmp_path)
-    real = module._opener
+    real = module._open_now
 
     def grow(name, flags):
         descriptor = real(name, flags)
@@ -215,9 +216,9 @@ def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
         return descriptor
 
     states = iter(range(100))
-    real_identity = module._identity
-    monkeypatch.setattr(module, "_opener", grow)
-    monkeypatch.setattr(module, "_identity", lambda state: (*real_identity(state)[:3], next(states)))
+    real_state = module.state_of
+    monkeypatch.setattr(module, "_open_now", grow)
+    monkeypatch.setattr(module, "state_of", lambda found: (*real_state(found)[:3], next(states)))
     with pytest.raises(StoreError, match="keeps changing"):
         StatCache().file(path)
 

@@ -58,9 +58,9 @@ campaign = st.lists(st.tuples(fractions, damages, st.booleans()), min_size=1, ma
 def template():
     """A sound store with a tree that holds its outputs, as a closed run leaves them."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=PLACE) as name:
-        patch.setattr(blobs, "CHEAP", CHEAP)
-        patch.setattr(outputs, "CHEAP", CHEAP)
-        patch.setattr(blobs, "COPIED", COPIED)
+        patch.setattr(blobs, "HASHED_BYTES", CHEAP)
+        patch.setattr(outputs, "HASHED_BYTES", CHEAP)
+        patch.setattr(blobs, "COPIED_BYTES", COPIED)
         root = Path(name) / "project"
         yield root, fill(root)
 
@@ -69,7 +69,7 @@ def fill(root):
     store, stat_cache, workspace = (
         Store(root / "store", sync=False),
         StatCache(root / "memo"),
-        Workspace(root / "ledger"),
+        Workspace(root / "workspace"),
     )
     records = {name: finish(store, root / "scratch", name, files) for name, files in ACTIONS.items()}
     for name, record in records.items():
@@ -136,7 +136,7 @@ def a_build(root, records):
     store, stat_cache, workspace = (
         Store(root / "store", sync=False),
         StatCache(root / "memo"),
-        Workspace(root / "ledger"),
+        Workspace(root / "workspace"),
     )
     for name, files in ACTIONS.items():
         out, key = folder(root, name), records[name].key
@@ -171,7 +171,7 @@ def run_campaign(template, plan, below):
 
 @given(plan=campaign)
 @QUICK
-def test_a_damaged_store_ledger_memo_or_tree(template, plan):
+def test_a_damaged_store_workspace_memo_or_tree(template, plan):
     run_campaign(template, plan, ".")
 
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
 from pipeline.store.action_result import ActionResult, decode, encode, pack, unpack
-from pipeline.store.remote import Remote
+from pipeline.store.remote import PATIENCE, Remote
 from pipeline.store.store import Store
 
 FILES = {"lib/m.o": SOME, "t.txt": b"small", "big.bin": BIG, "empty": b""}
 KEY = key_for("compile:m@host")
+QUICK = replace(PATIENCE, first_wait=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +42,9 @@ def machine(tmp_path):
     """A store of its own on a machine of its own, with a remote; `machine(url, write=True)`."""
     opened = []
 
-    def make(url, **options):
+    def make(url, *, patience=QUICK, **options):
         store = Store(tmp_path / f"machine{len(opened)}")
-        store.remote = Remote(url, store.note, pause=0.01, **options)
+        store.remote = Remote(url, store.note, patience=patience, **options)
         opened.append(store)
         return store
 
@@ -78,7 +80,7 @@ def test_a_second_machine_fetches_what_the_first_one_built(nginx, uploaded, mach
     assert contents(tree) == FILES
     assert second.lookup(KEY).how == "restored"
     assert second.notes == []
-    third = Store(second.root)
+    third = Store(second.top)
     assert third.lookup(KEY) == (uploaded, "restored")
     third.close()
 
@@ -319,7 +321,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(machine):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        store = machine(f"http://127.0.0.1:{silent.getsockname()[1]}", silence=0.1)
+        store = machine(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=replace(QUICK, read=0.1))
         began = time.monotonic()
         assert store.lookup(KEY) is None
         assert time.monotonic() - began < 5
@@ -348,8 +350,8 @@ def test_a_record_whose_fields_do_not_make_its_key_is_refused(stand_in, machine)
 def test_a_record_with_numbers_that_are_none_is_refused(stand_in, machine, odd):
     fields = {"schema": odd}
     key = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-    body = json.dumps({**json.loads(encode(ActionResult(key=key, name="a:b")))["record"], "fields": fields}).encode()
-    whole = b'{"digest":"%b","record":%b}' % (hashlib.sha256(body).hexdigest().encode(), body)
+    body = json.dumps({**json.loads(encode(ActionResult(key=key, name="a:b")))["result"], "fields": fields}).encode()
+    whole = b'{"digest":"%b","result":%b}' % (hashlib.sha256(body).hexdigest().encode(), body)
     stand_in.answers, stand_in.body = [200], b"\x2a" + varint(len(whole)) + whole
     store = machine(stand_in.url)
     assert unpack(stand_in.body) == whole

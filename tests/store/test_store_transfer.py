@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from store_actions import BIG, MIDDLE, SOME, contents
 
 from pipeline.errors import StoreError
+from pipeline.store.action_result import LINK, ActionResult, Output, key_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.transfer import open_source, transfer
@@ -95,7 +98,7 @@ def test_a_damaged_blob_keeps_its_record_behind(store, other, build, damage):
 
 def test_a_record_under_a_key_that_is_not_its_own_stays_behind(store, other, build):
     made = build("compile:a@host", {"a.o": SOME})
-    store.records.put(made._replace(key="a" * 64))
+    store.records.put(replace(made, key="a" * 64))
     done = transfer(store, other)
     assert done.records == 1
     assert done.refused == (("compile:a@host", "its key is not that of its fields"),)
@@ -103,15 +106,15 @@ def test_a_record_under_a_key_that_is_not_its_own_stays_behind(store, other, bui
 
 
 def test_a_damaged_record_is_noted_and_the_rest_comes_over(store, other, build, tmp_path):
-    build("compile:a@host", {"a.o": SOME})
+    bad = build("compile:a@host", {"a.o": SOME})
     build("compile:b@host", {"b.o": SOME[::-1]})
     store.close()
-    journal = Path(store.root, "records")
-    data = bytearray(journal.read_bytes())
+    path = Path(store.records.path(bad.key))
+    data = bytearray(path.read_bytes())
     data[300] ^= 1
-    journal.write_bytes(data)
+    path.write_bytes(data)
     notes: list[str] = []
-    source = open_source(store.root, notes)
+    source = open_source(store.top, notes)
     assert transfer(source, other).records == 1
     assert len(notes) == 1
     assert "damaged" in notes[0]
@@ -123,19 +126,50 @@ def test_the_source_is_never_changed(store, other, build):
     blob = Path(store.root, "cas", made.outputs["a.o"].sha256[:2], made.outputs["a.o"].sha256)
     blob.chmod(0o644)
     blob.write_bytes(b"damaged")
-    before = contents(Path(store.root))
-    source = open_source(store.root, [])
+    before = contents(Path(store.top))
+    source = open_source(store.top, [])
     transfer(source, other)
     source.close()
-    assert contents(Path(store.root)) == before
+    assert contents(Path(store.top)) == before
 
 
 def test_an_empty_store_is_a_store(store, other, tmp_path):
     assert transfer(store, other).records == 0
     other.close()
-    assert transfer(open_source(other.root, []), store).records == 0
+    assert transfer(open_source(other.top, []), store).records == 0
 
 
 def test_any_other_directory_is_none(tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
         open_source(tmp_path, [])
+
+
+@pytest.mark.parametrize("target", ["/etc", "../../out"])
+def test_a_symlink_that_leads_outside_stays_behind(store, other, tmp_path, target):
+    data = target.encode()
+    fields = {"schema": 1, "target": target}
+    outputs = {"lib": Output(hashlib.sha256(data).hexdigest(), len(data), LINK)}
+    small = {outputs["lib"].sha256: data}
+    store.hold()
+    store.records.put(ActionResult(key_of(fields), "evil:x", fields, outputs, small=small))
+    done = transfer(store, other)
+    assert [(name, why) for name, why in done.refused if "leads outside" in why] == list(done.refused) != []
+    assert not other.records.has(key_of(fields))
+    assert store.lookup(key_of(fields)) is None, "nor is it used where it lies"
+    assert "leads outside" in store.notes[0]
+
+
+@pytest.mark.parametrize("path", ["a/" + "x" * 300, "\ud800", "x/" * 2500 + "y"])
+def test_names_that_no_file_can_have_are_refused(store, other, path):
+    fields = {"schema": 1}
+    store.hold()
+    store.records.put(ActionResult(key_of(fields), "evil:x", fields, {path: Output("b" * 64, 1)}))
+    assert transfer(store, other).records == 0
+
+
+def test_a_result_without_the_outputs_of_its_action_is_not_used(store, build):
+    made = build("compile:a@host", {"a.o": SOME})
+    assert store.lookup(made.key, ["a.o"]) is not None
+    assert store.lookup(made.key, ["a.o", "functions.json"]) is None
+    assert store.notes == ["the stored result of compile:a@host has no functions.json; it is not used"]
+    assert store.lookup(made.key) is None

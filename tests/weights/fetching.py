@@ -30,11 +30,11 @@ class Fetcher:
         self.runs += 1
         out = self.root / f"out{self.runs}"
         out.mkdir()
-        entry = fetch(
+        fetched = fetch(
             "m", source, locked=locked, path=path, out=out, log=self.log,
             progress=lambda done, total: self.progress.append((done, total)),
         )  # fmt: skip
-        return entry.to_json(), contents(out)
+        return fetched.entry.to_json(), {path: file.read_bytes() for path, file in fetched.files.items()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

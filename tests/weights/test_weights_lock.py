@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fetching import Fetcher
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import DownloadError, MatrixError, Position, StoreError
+from pipeline.errors import MatrixError, Position, StoreError
 from pipeline.plan.lockfile import Lock, read_lock, render, write_lock_entry
 from pipeline.weights.entry import identity
-from pipeline.weights.resolve import resolve_missing
 
 SOURCE = {"package": "p", "version": "1.0"}
 ENTRY = {"source": SOURCE, "resolved": "1.0", "files": {"a/w.bin": {"size": 3, "sha256": "0" * 64}}}
@@ -160,27 +158,3 @@ def test_a_new_signature_is_the_same_source() -> None:
     two = identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=3"})
     assert one == two
     assert one != identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=4"})
-
-
-def test_missing_entries_are_resolved_and_others_left_alone(
-    path: Path, wheels: Callable[..., Path], get: Fetcher, tmp_path: Path
-) -> None:
-    wheels("1.0", {"p/w.bin": b"1"}, name="p")
-    sources = {"m": {**SOURCE, "subdir": "p"}, "mine": {"path": "anywhere"}}
-    seen: list[str] = []
-    done = resolve_missing(sources, path, lambda model, *_: seen.append(model))
-    assert set(done) == {"m"} == set(seen)
-    assert get(sources["m"], locked=read_lock(path).entry_for("m", sources["m"]))[1] == {"w.bin": b"1"}
-    wheels("1.0", {"p/w.bin": b"other"}, name="p")
-    assert resolve_missing(sources, path, lambda *_: None) == {}
-    again = resolve_missing(sources, path, lambda *_: None, refresh=["m"])
-    assert again["m"]["files"]["w.bin"]["size"] == len(b"other")
-    assert read_lock(path).entries == again
-
-
-def test_a_source_that_fails_leaves_the_lock_as_it_was(path: Path, wheels: Callable[..., Path]) -> None:
-    write_lock_entry(path, "old", ENTRY)
-    before = path.read_bytes()
-    with pytest.raises(DownloadError):
-        resolve_missing({"m": SOURCE}, path, lambda *_: None)
-    assert path.read_bytes() == before

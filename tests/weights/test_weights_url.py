@@ -14,9 +14,10 @@ from fetching import Fetcher, zip_of
 from stand_in_web import Fault, StandInServer
 
 from pipeline.errors import DownloadError, StoreError
+from pipeline.http import Patience
 from pipeline.weights import download as downloading
 from pipeline.weights.cache import DownloadCache
-from pipeline.weights.download import Patience, download
+from pipeline.weights.download import download
 
 BODY = os.urandom(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()

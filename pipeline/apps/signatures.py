@@ -1,6 +1,6 @@
-"""The traces that models and the runtime leave in machine code: in symbol tables, and in data that outlives a strip.
+"""The signatures that models and the runtime leave in machine code: symbols, and data that outlives a strip.
 
-`images` collects them from each binary; `evidence` says what they prove of one model. What there is to find was seen in
+`images` collects them from each binary; `findings` says what they prove of one model. What there is to find was seen in
 objects that TVM compiled:
 
 * The constructor of the functions' object registers the context and each function by name, so the C strings
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from pipeline.binary.object_info import LoadedSection
 from pipeline.binary.symbols import GENERATIONS, Generation
+from pipeline.errors import FormatError
 
 FUNCTION = "__tvm_ffi_"
 """What the C name of every compiled function begins with."""
@@ -35,6 +36,7 @@ VM_KINDS = ("relax.VMExecutable", "relax.Executable")
 _IDENTIFIER = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _LONGEST = 512
 _MOST_MODULES = 64
+_MOST_NAMES = 200_000
 _WORD = struct.Struct("<Q")
 
 
@@ -49,7 +51,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class Signatures:
     """What was found in one binary.
 
     Attributes:
@@ -73,8 +75,8 @@ class Traces:
         return bool(self.blob_names or self.contexts or self.functions)
 
 
-def find_traces(sections: Iterable[LoadedSection]) -> Traces:
-    """Collect the traces in a binary's loaded sections."""
+def find_signatures(sections: Iterable[LoadedSection]) -> Signatures:
+    """Collect the signatures in a binary's loaded sections."""
     blob_names: list[tuple[str, Generation]] = []
     contexts: set[tuple[str, Generation]] = set()
     functions: set[str] = set()
@@ -97,7 +99,7 @@ def find_traces(sections: Iterable[LoadedSection]) -> Traces:
             if name and not name.startswith("_") and not (at and data[at - 1] in _IDENTIFIER):
                 functions.add(name)
         blobs += _blobs(data)
-    return Traces(
+    return Signatures(
         tuple(blob_names),
         frozenset(contexts),
         frozenset(functions),
@@ -108,10 +110,12 @@ def find_traces(sections: Iterable[LoadedSection]) -> Traces:
 
 
 def _every(data: bytes, pattern: bytes) -> Iterator[int]:
-    at = data.find(pattern)
+    at, found = data.find(pattern), 0
     while at >= 0:
         yield at
-        at = data.find(pattern, at + 1)
+        at, found = data.find(pattern, at + 1), found + 1
+        if found > _MOST_NAMES:
+            raise FormatError(f"mentions {pattern.decode(errors='replace')} more than {_MOST_NAMES} times")
 
 
 def _names_before(data: bytes, suffix: str) -> Iterator[str]:

@@ -1,0 +1,176 @@
+"""HTTP as the weights and the remote store speak it: when to try again, how long to wait, what must not be shown.
+
+httpx is imported with the first request.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+T = TypeVar("T")
+
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
+
+CHUNK_BYTES = 1 << 20
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )[A-Za-z0-9+/=]{4,}")
+_SECRET_NAME = re.compile(
+    # The signed URLs of Amazon, Google, CloudFront and Azure, and what people call their own.
+    r"token|key|sig|secret|pass|auth|cred|session|policy|jwt|x-amz-|x-goog-|^(se|sp|st|sv|sr|spr)$|expires",
+    re.IGNORECASE,
+)
+_SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SLIPWAY_REMOTE_TOKEN", "SLIPWAY_REMOTE_PASSWORD")
+_HIDDEN = "***"
+
+
+# Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to try. Times are seconds.
+
+    Attributes:
+        attempts: how often in a row nothing may come of it.
+        first_wait: the pause after the first failure; each further one is twice as long, give or take a half.
+        longest_wait: no pause is longer, whatever a server asks for.
+        connect: limit for making a connection.
+        read: limit for a silence while data should come.
+        grace: how long a request may take before its throughput counts.
+        floor: bytes a second below which a request is given up.
+    """
+
+    attempts: int = 5
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    connect: float = 15.0
+    read: float = 60.0
+    grace: float = 60.0
+    floor: int = 1 << 10
+
+    def pause(self, failures: int, asked: float | None = None) -> float:
+        """Seconds to wait after so many failures in a row; `asked` is what the server wants."""
+        grown = self.first_wait * 2 ** (failures - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (not a secret)
+        return float(min(self.longest_wait, max(grown, asked or 0)))
+
+
+class TooSlow(Exception):
+    """A request that brought too little in its time."""
+
+
+class Meter:
+    """Counts the bytes of one request."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.stopped = False
+
+    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass on blocks that arrive, until the request is given up."""
+        for block in blocks:
+            if self.stopped:
+                raise TooSlow
+            self.bytes += len(block)
+            yield block
+
+    def reading(self, file: IO[bytes]) -> Iterator[bytes]:
+        """The content of a file that is sent."""
+        while block := file.read(CHUNK_BYTES):
+            yield block
+            self.bytes += len(block)
+
+
+def supervised(work: Callable[[Meter], T], patience: Patience) -> T:
+    """Make a request, bounded as a whole: a server that drips, or never ends its headers, is not waited for.
+
+    The request runs in a daemon thread, since a read that still gets a byte now and then cannot be interrupted; what
+    it brings after its time is dropped.
+
+    Raises:
+        TooSlow: after `grace` seconds it brought less than `floor` bytes a second.
+    """
+    meter, done, outcome = Meter(), threading.Event(), _Outcome()
+
+    def run() -> None:
+        try:
+            outcome.value = work(meter)
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            outcome.error = error
+        finally:
+            done.set()
+
+    began = time.monotonic()
+    threading.Thread(target=run, name="request", daemon=True).start()
+    while not done.wait(min(1.0, patience.grace)):
+        taken = time.monotonic() - began
+        if taken > patience.grace + meter.bytes / patience.floor:
+            meter.stopped = True
+            raise TooSlow(f"{meter.bytes} bytes in {taken:.0f} s")
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value  # type: ignore[no-any-return] # what `work` returned
+
+
+class _Outcome:
+    value: Any = None
+    error: BaseException | None = None
+
+
+# Secrets
+
+
+def split_login(url: str) -> tuple[SplitResult, tuple[str, str] | None]:
+    """A URL without its user information, and that: people write passwords with `/`, `?`, `#` and `@` in them.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    scheme, colon, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    if not colon or not at:
+        return urlsplit(url), None
+    user, _, password = login.partition(":")
+    return urlsplit(f"{scheme}://{place}"), (unquote(user), unquote(password))
+
+
+def redact_url(url: str) -> str:
+    """The URL without user information and fragment, and with the values of secret-looking query fields hidden."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a bad port is found only when it is asked for
+    except ValueError:
+        return "(a malformed URL)"
+    fields = []
+    for item in parts.query.split("&") if parts.query else []:
+        name, equals, _value = item.partition("=")
+        fields.append(f"{name}={_HIDDEN}" if equals and _SECRET_NAME.search(unquote(name)) else item)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(fields), ""))
+
+
+def redact(text: str) -> str:
+    """The text with every URL redacted, and every token of the hub or of the environment hidden."""
+    for name in _SECRET_VARIABLES:
+        value = os.environ.get(name, "")
+        for spelling in (value, value.strip(), repr(value)[1:-1], value.strip().partition("\n")[0]):
+            if spelling.strip():
+                text = text.replace(spelling, _HIDDEN)
+    return _TOKEN.sub(_HIDDEN, _URL.sub(lambda found: redact_url(found.group()), text))
+
+
+def without_secrets(value: Any) -> Any:
+    """JSON in which every text that is a URL is redacted: what identifies bytes stays, what opens the door goes."""
+    if isinstance(value, dict):
+        return {name: without_secrets(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(inner) for inner in value]
+    return redact_url(value) if isinstance(value, str) and _URL.fullmatch(value) else value
