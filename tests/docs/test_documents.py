@@ -184,6 +184,17 @@ def test_every_page_is_in_the_index():
     ] == []
 
 
+def test_the_design_names_files_that_exist_and_every_folder():
+    page = page_at("docs/design.md")
+    named = set(re.findall(r"`([\w./-]+(?:/|\.py|\.yaml|\.toml))`", page.prose)) - {"build/", "dist/"}
+    homes = (ROOT, ROOT / "pipeline")
+    assert len(named) > 50
+    assert [name for name in named if not any((home / name).exists() for home in homes)] == []
+    folders = {f"{path.name}/" for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert folders - named == set()
+    assert page.text.count("\n") <= 150
+
+
 def test_the_tutorial_shows_what_init_prints():
     assert NEXT.format(cd="").strip() in page_at("docs/tutorial.md").text
 
