@@ -1,7 +1,7 @@
 """Step `linkkit`: the files with which an app links the models of a product and does not lose them.
 
-`run` calls it with the archive of every backend of the product. Which file comes from which template is the table
-`FILES`; what the templates may use is `context`. Must not know how archives are made.
+The engine runs it with the archive of every backend of the product. Which file comes from which template is the table
+`FILES`; what the templates may use is `context`.
 """
 
 from __future__ import annotations
