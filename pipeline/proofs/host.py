@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json, Worker
+from pipeline.action import Json, Worker, WorkerFunction
 from pipeline.errors import SlipwayError
 from pipeline.process import run
 
@@ -63,7 +63,7 @@ def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str]
 
 
 def check_numbers(
-    library: Path, trials: Sequence[Trial], worker: Worker, *, function: str, log: Path
+    library: Path, trials: Sequence[Trial], worker: Worker, *, function: WorkerFunction, log: Path
 ) -> tuple[list[Check], dict[str, float]]:
     """Run every model that has a check, each in a child of its own.
 
@@ -71,7 +71,7 @@ def check_numbers(
         library: of `link_runnable`.
         trials: the models of the library.
         worker: of the toolchain whose runtime the library was linked with.
-        function: what the worker runs, "module:name": `run_checks` of `pipeline.compilers.session`.
+        function: what the worker runs: `run_checks` of `pipeline.compilers.session`.
         log: gets what the models print.
 
     Returns:

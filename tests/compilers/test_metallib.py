@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import standin_xcode
 from compiled_models import TINY, Compiled, model
-from standin_worker import make_job, run_forked
+from standin_worker import PROBE, make_job, run_forked
 
 from pipeline import platforms as apple
 from pipeline.action import Tool
@@ -119,7 +119,7 @@ def test_metal_is_told_the_declared_system(platform, version, target):
 
 
 def metallib_job(tmp_path, worker, tools, *, name="job", platform="ios", version="14.0"):
-    (tmp_path / "probe.json").write_text(json.dumps({"metal_simdgroup": False}))
+    (tmp_path / "probe.json").write_text(json.dumps(PROBE))
     triples = {"ios": "arm64-apple-ios{}", "ios-simulator": "arm64-apple-ios{}-simulator"}
     backend = {
         "name": name,
