@@ -87,7 +87,7 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
         """Run in threads, whatever `-P` says: the engine is one for all tasks, and heavy work has its own processes."""
         if "pipeline.dodo" in sys.modules:
             given["par_type"] = "thread"
-        return super()._execute(**given)  # noqa: SLF001 - the seam that doit has
+        return super()._execute(**given)
 
 
 def _die() -> NoReturn:
