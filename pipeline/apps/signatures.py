@@ -23,11 +23,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.binary.object_info import LoadedSection
-from pipeline.binary.symbols import GENERATIONS, Generation
+from pipeline.binary.symbols import FUNCTION_PREFIX, GENERATIONS, Generation
 from pipeline.errors import FormatError
 
-FUNCTION = "__tvm_ffi_"
-"""What the C name of every compiled function begins with."""
 LOADERS = ("ffi.Module.load_from_bytes.", "runtime.module.loadbinary_")
 """What the name of a loader begins with, followed by the kind of the module: today, and up to TVM 0.20."""
 VM_KINDS = ("relax.VMExecutable", "relax.Executable")
@@ -94,8 +92,8 @@ def find_signatures(sections: Iterable[LoadedSection]) -> Signatures:
         for generation in GENERATIONS:
             blob_names += [(text, generation) for text in _names_before(data, generation.blob_suffix)]
             contexts.update((text, generation) for text in _names_before(data, generation.context_suffix))
-        for at in _every(data, FUNCTION.encode()):
-            name = _identifier_after(data, at + len(FUNCTION))
+        for at in _every(data, FUNCTION_PREFIX.encode()):
+            name = _identifier_after(data, at + len(FUNCTION_PREFIX))
             if name and not name.startswith("_") and not (at and data[at - 1] in _IDENTIFIER):
                 functions.add(name)
         blobs += _blobs(data)

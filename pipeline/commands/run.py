@@ -82,7 +82,7 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
                 raise  # the project of somebody else, and what doit does then
             _die()
 
-    @functools.wraps(DoitRun._execute)
+    @functools.wraps(DoitRun._execute)  # noqa: SLF001 - the seam that doit has
     def _execute(self, **given: Any) -> Any:
         """Run in threads, whatever `-P` says: the engine is one for all tasks, and heavy work has its own processes."""
         if "pipeline.dodo" in sys.modules:

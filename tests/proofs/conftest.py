@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from placed_job import PlacedJob
 from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, backend_params, described_model, models
 from standins import StandIn, program
 
@@ -135,6 +136,6 @@ def job(tmp_path, worker):
         else:
             kind = linkkit.Params if "kind" in params else xcframework.Params
         asked = decode(kind, dict(params), "params")
-        return Job(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
+        return PlacedJob(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
 
     return make

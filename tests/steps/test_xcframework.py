@@ -129,7 +129,7 @@ def test_an_archive_of_two_platforms_is_refused(pack, build_archive, tmp_path):
             shutil.copy(path, mixed / f"{one['name']}-{path.name}")
     objects = sorted(path.name for path in mixed.glob("*.o"))
     run_tool("llvm-ar", "--format=darwin", "rcsD", "libmodels.a", *objects, cwd=mixed)
-    with pytest.raises(StepError, match="can not be a slice: .* is for platform ios-simulator, and should be for ios"):
+    with pytest.raises(StepError, match=r"can not be a slice: .* is for platform ios-simulator, and should be for ios"):
         pack([IOS], archives={"archive:ios-arm64": mixed})
 
 
