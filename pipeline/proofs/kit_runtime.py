@@ -68,7 +68,7 @@ def check_runtime(
 
 
 def runtime_words(words: Sequence[str], archives: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Part linker words into those of the models and those of the runtime's archives (with their `-force_load`)."""
+    """Split linker flags into those of the models and those of the runtime's archives (with their `-force_load`)."""
     named = {str(path) for path in archives}
     models: list[str] = []
     runtime: list[str] = []

@@ -87,7 +87,7 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
 
 
 def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
-    """The linker words of `link.json` keep every model alive, for every archive and architecture."""
+    """The linker flags of `link.json` keep every model alive, for every archive and architecture."""
     for archive in archives:
         for library in _of_archive(kit, archive):
             shipped = replace(library, path=kit.folder / archive.archive)
@@ -162,7 +162,7 @@ def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Librar
 
 
 def _runtime_of(kit: Kit, shipped: Library) -> list[str]:
-    """The linker words of the runtime that goes with a slice's archive, by `link.json`."""
+    """The linker flags of the runtime that goes with a slice's archive, by `link.json`."""
     archives = read_link_json(kit.folder).archives
     of_slice = next((one for one in archives if kit.folder / one.archive == shipped.path), None)
     return [flag for one in (of_slice.runtime if of_slice is not None else ()) for flag in one.linker_flags]
