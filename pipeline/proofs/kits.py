@@ -6,7 +6,6 @@ settings, never from the code that wrote them: a slip in a template, ours or a u
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from pipeline.action import Tool
 from pipeline.documents.link_json import LinkedArchive, read_link_json
 from pipeline.errors import FormatError
+from pipeline.files import sha256_bytes
 from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
@@ -75,7 +75,7 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
         data = path.read_bytes() if (path := kit.folder / archive.archive).is_file() else None
         if data is None:
             problems.append(f"{archive.archive} is not there")
-        elif hashlib.sha256(data).hexdigest() != archive.sha256 or len(data) != archive.size:
+        elif sha256_bytes(data) != archive.sha256 or len(data) != archive.size:
             problems.append(f"{archive.archive} is not what link.json says of it (size, sha256)")
         elif len(archive.backends) == 1 and data not in [one.path.read_bytes() for one in _of_archive(kit, archive)]:
             problems.append(f"{archive.archive} is not the archive of {archive.backends[0].name} that was proven")
