@@ -24,7 +24,7 @@ from .images import Image
 
 ModelState = Literal["alive", "stripped", "half", "not-linked", "wrong-name", "unreadable"]
 """`stripped`: registers itself, and no name of it is left to find it by. `half`: one of its two constructors is gone.
-`wrong-name`: the app asks for a name that is not there, and another model is there that nobody asks for."""
+`wrong-name`: the app asks for a name that is not there, and a model is there that is not expected."""
 
 _SIMILAR, _SAME_KIND = 0.6, 0.8
 """How alike two names are that may be meant for each other: the whole of them, and without MLC's digest at the end."""
@@ -47,7 +47,7 @@ class ModelVerdict:
         platform: see `Image`; None for ELF.
         state: see `ModelState`.
         finding: what was found of it, in the image where most was found.
-        saw: for people.
+        saw: what was found, as a sentence.
         hint: None where it is alive.
     """
 
@@ -101,7 +101,7 @@ def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: b
         for processor in _processors(contents)
         if model.is_for(processor.image.platforms or _guessed(processor.image))
     ]
-    checks = [*_for_nobody(expected, wanted, platforms), *check_app(contents, found)]
+    checks = [*_for_other_systems(expected, wanted, platforms), *check_app(contents, found)]
     sources = tuple(dict.fromkeys(model.source for model in (*expected, *contents.config)))
     return Report(contents, sources, tuple(models), tuple(checks), found)
 
@@ -260,7 +260,7 @@ def _unreadable(image: Image) -> tuple[ModelState, str, str]:
     return "unreadable", f"{image.path} is encrypted: its constants cannot be read", hints.not_encrypted()
 
 
-def _for_nobody(
+def _for_other_systems(
     expected: Sequence[Expected], wanted: Sequence[Expected], platforms: frozenset[str]
 ) -> Iterator[CheckVerdict]:
     """A build that has models, and none for this system."""

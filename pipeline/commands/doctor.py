@@ -125,7 +125,7 @@ def _has_rust(root: Path, source: str | None) -> bool:
 
 
 def _told(need: needs.Need) -> str:
-    """What is missing, for people."""
+    """What is missing, as text."""
     verb = "need" if need.made.endswith("s of") else "needs"
     return f"{need.made} {', '.join(need.backends)} {verb} {need.tool}\n  hint: {need.hint}"
 
@@ -192,7 +192,7 @@ def _broken(name: str, known: Broken) -> str:
 
 
 def lines(found: Diagnosis) -> Iterator[str]:
-    """The diagnosis for people."""
+    """The diagnosis as text."""
     yield f"Slipway {__version__}, doit {'.'.join(map(str, DOIT))}, in {sys.prefix}"
     for name, known in found.toolchains.items():
         yield from _described(name, known)

@@ -7,6 +7,7 @@ Most calls have nothing to do, so nothing may be imported here that doit has not
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -80,6 +81,13 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
             if "pipeline.dodo" not in sys.modules:
                 raise  # the project of somebody else, and what doit does then
             _die()
+
+    @functools.wraps(DoitRun._execute)  # noqa: SLF001 - the seam that doit has
+    def _execute(self, **given: Any) -> Any:
+        """Run in threads, whatever `-P` says: the engine is one for all tasks, and heavy work has its own processes."""
+        if "pipeline.dodo" in sys.modules:
+            given["par_type"] = "thread"
+        return super()._execute(**given)
 
 
 def _die() -> NoReturn:

@@ -16,7 +16,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from pipeline.apps import expectations, report
+from pipeline.apps import expectations
 from pipeline.apps.containers import SUPPORTED, open_container
 from pipeline.apps.contents import read_contents
 from pipeline.apps.expectations import Expected
@@ -24,6 +24,7 @@ from pipeline.apps.verdicts import judge
 from pipeline.documents import untrusted
 from pipeline.doit_plugin import noop as snapshot
 from pipeline.errors import SlipwayError
+from pipeline.reports import app_report as report
 from pipeline.reports.tables import terminal_width
 
 from .base import ERROR, JSON, flag, value

@@ -61,14 +61,14 @@ class Shaders:
         triple: `air64-apple-ios14.0`: without it, the oldest system would be that of the SDK.
         language: `ios-metal2.3`.
         version: what compiler and SDK say they are.
-        stat_cache: directory of what was compiled before.
+        cache: directory of what was compiled before.
     """
 
     sdk: str
     triple: str
     language: str
     version: str
-    stat_cache: str
+    cache: str
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Compiler:
     def _obtain(self, source: str) -> bytes:
         """The metallib of a kernel, compiled by one process only, however many ask."""
         digest = self.shaders.digest(source)
-        path = Path(self.shaders.stat_cache, digest[:2], digest)
+        path = Path(self.shaders.cache, digest[:2], digest)
         known = _read(path)
         if known is not None:
             return known

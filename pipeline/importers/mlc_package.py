@@ -70,7 +70,7 @@ class Variant:
 
 @dataclass
 class Model:
-    """A model: one source of weights, compiled, or linked from what somebody else compiled."""
+    """A model: one source of weights, compiled here or prebuilt."""
 
     name: str
     weights: Mapping[str, Any]

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.action import Json
+from pipeline.documents import untrusted
 from pipeline.errors import MatrixError, Position
 from pipeline.files import unsafe_path, write_atomic
-from pipeline.store.os_errors import disk_errors
-from pipeline.weights.cache import DownloadCache
+from pipeline.weights.cache import DownloadCache, disk_errors
 from pipeline.weights.entry import identity
 
 VERSION = 1
@@ -61,9 +61,9 @@ def read_lock(path: Path) -> Lock:
         MatrixError: it is malformed, truncated, or of a newer version. The position is that of the fault.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Lock({})
+        if not path.exists():
+            return Lock({})
+        text = untrusted.read(path, error=MatrixError).decode()
     except UnicodeDecodeError as problem:
         raise MatrixError(f"is not UTF-8 text: {problem.reason}", where=path, hint=_HINT) from problem
     except OSError as problem:
@@ -71,7 +71,10 @@ def read_lock(path: Path) -> Lock:
             f"cannot be read: {problem.strerror}", where=path, hint="make it a readable file"
         ) from problem
     try:
-        document = json.loads(text, object_pairs_hook=_without_duplicates)
+        document = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_int=untrusted.whole, parse_float=untrusted.real
+        )
+        untrusted.check(document)
     except json.JSONDecodeError as problem:
         conflict = any(line.startswith(_CONFLICT) for line in text.splitlines()[problem.lineno - 1 : problem.lineno])
         raise MatrixError(
@@ -79,6 +82,10 @@ def read_lock(path: Path) -> Lock:
             where=Position(str(path), problem.lineno, problem.colno),
             hint="keep the entries of both sides, then run doit" if conflict else _HINT,
         ) from problem
+    except RecursionError as problem:
+        raise MatrixError("is nested too deeply", where=path, hint=_HINT) from problem
+    except untrusted.Refused as problem:
+        raise MatrixError(f"cannot be used: {problem}", where=path, hint=_HINT) from problem
     except _DuplicateKeyError as problem:
         # The second of the two is the later one, and most likely the one that should not be there.
         number = max((n for n, line in enumerate(text.splitlines(), 1) if json.dumps(problem.key) in line), default=1)

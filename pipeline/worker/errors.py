@@ -54,8 +54,11 @@ def rebuild(failure: Json, log: Path | None = None) -> SlipwayError:
     kind = _TREE.get(failure["type"], StepError)
     where = failure["where"]
     where = Position(**where) if isinstance(where, dict) else where
-    named = Path(failure["log"]) if failure["log"] else log
-    return kind(failure["what"], where=where, hint=failure["hint"], log=named)
+    if failure["log"]:
+        log = Path(failure["log"])
+    elif not issubclass(kind, StepError):
+        log = None
+    return kind(failure["what"], where=where, hint=failure["hint"], log=log)
 
 
 def _place(error: BaseException) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from app_builders import MODELS, OLD_LOADER, app, fat, write_folder, write_ipa, write_pkg
 
 from pipeline.apps.expectations import models_of_config, models_of_link
-from pipeline.apps.report import text
+from pipeline.reports.app_report import text
 
 pytestmark = pytest.mark.tvm
 

@@ -12,7 +12,6 @@ from app_builders import MODELS, app, write_ipa, write_pkg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.apps import report
 from pipeline.apps.containers import open_container
 from pipeline.apps.contents import read_contents
 from pipeline.apps.expectations import models_named
@@ -24,6 +23,7 @@ from pipeline.errors import SlipwayError
 from pipeline.importers.mlc_package import merge as merge_configs
 from pipeline.importers.mlc_package import read
 from pipeline.importers.package_yaml import Systems, render
+from pipeline.reports import app_report as report
 
 pytestmark = pytest.mark.slow
 

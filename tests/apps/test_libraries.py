@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from app_builders import MODELS, fat, program, write_folder
 
-from pipeline.apps.report import text
 from pipeline.binary.ar import Member, write_archive
+from pipeline.reports.app_report import text
 
 pytestmark = pytest.mark.tvm
 

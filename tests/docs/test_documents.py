@@ -10,6 +10,7 @@ import pytest
 from document_pages import ROOT, Page, pages
 from doit.doit_cmd import DoitMain
 
+from pipeline.commands.init import NEXT
 from pipeline.doit_plugin.tasks import GROUPS
 from pipeline.kits.escaping import FILTERS
 from pipeline.steps.linkkit import FILES
@@ -181,6 +182,21 @@ def test_every_page_is_in_the_index():
     assert [
         page.name for page in PAGES if page.name.startswith("docs/") and page.path not in {*linked, index.path}
     ] == []
+
+
+def test_the_design_names_files_that_exist_and_every_folder():
+    page = page_at("docs/design.md")
+    named = set(re.findall(r"`([\w./-]+(?:/|\.py|\.yaml|\.toml))`", page.prose)) - {"build/", "dist/"}
+    homes = (ROOT, ROOT / "pipeline")
+    assert len(named) > 50
+    assert [name for name in named if not any((home / name).exists() for home in homes)] == []
+    folders = {f"{path.name}/" for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert folders - named == set()
+    assert page.text.count("\n") <= 150
+
+
+def test_the_tutorial_shows_what_init_prints():
+    assert NEXT.format(cd="").strip() in page_at("docs/tutorial.md").text
 
 
 def test_every_step_has_its_row():

@@ -1,20 +1,20 @@
-"""A report as text for people and as JSON for programs.
+"""What verify-app found, as text and as JSON; `commands.verify_app` prints one of the two.
 
-`pipeline.commands.verify_app` prints one of the two. docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes
-when a reader of it would break.
+docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes when a reader of it would break.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from pipeline.action import Json
+from pipeline.apps.findings import Finding
+from pipeline.apps.verdicts import ModelVerdict, Report
 from pipeline.errors import SlipwayError
-from pipeline.reports import tables
 
-from .findings import Finding
-from .verdicts import ModelVerdict, Report
+from . import tables
 
 SCHEMA = 1
 
@@ -28,38 +28,20 @@ def document(report: Report) -> dict[str, Json]:
         "kind": contents.kind,
         "ok": report.ok,
         "expected_from": list(report.sources),
-        "models": [
-            {
-                "model": model.model,
-                "prefix": model.prefix,
-                "source": model.source,
-                "arch": model.arch,
-                "platform": model.platform,
-                "state": model.state,
-                "saw": model.saw,
-                "hint": model.hint,
-                "evidence": _finding(model.finding),
-            }
-            for model in report.models
-        ],
-        "checks": [
-            {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "hint": check.hint}
-            for check in report.checks
-        ],
+        "models": [{**_picked(model, _OF_MODEL), "evidence": _finding(model.finding)} for model in report.models],
+        "checks": [asdict(check) for check in report.checks],
         "found": [{"prefix": found.prefix, "arch": found.image.arch, **_finding(found)} for found in report.found],
-        "images": [
-            {
-                "path": image.path,
-                "arch": image.arch,
-                "kind": image.kind,
-                "platform": image.platform,
-                "minimum_os": image.minimum_os,
-                "constructors": image.constructors,
-            }
-            for image in contents.images
-        ],
+        "images": [_picked(image, _OF_IMAGE) for image in contents.images],
         "notes": list(contents.notes),
     }
+
+
+_OF_MODEL = ("model", "prefix", "source", "arch", "platform", "state", "saw", "hint")
+_OF_IMAGE = ("path", "arch", "kind", "platform", "minimum_os", "constructors")
+
+
+def _picked(value: object, fields: Sequence[str]) -> dict[str, Json]:
+    return {field: getattr(value, field) for field in fields}
 
 
 def error_document(error: SlipwayError) -> dict[str, Json]:
