@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.action import Json, Worker, WorkerFunction
+from pipeline.documents.codec import decode
 from pipeline.errors import SlipwayError
 from pipeline.process import run
 
@@ -38,6 +39,27 @@ class Trial:
 
     model: Model
     arguments: Mapping[str, Json] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compilers.session.run_checks` says of one comparison.
+
+    Attributes:
+        name: of the output.
+        elements: how many were compared.
+        atol: the error that is allowed.
+        max_abs_error: the largest; None where there was nothing to measure.
+        passed: whether it is allowed.
+        problem: why nothing was measured.
+    """
+
+    name: str
+    elements: int
+    atol: float
+    max_abs_error: float | None
+    passed: bool
+    problem: str | None
 
 
 def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str], out: Path, *, log: Path) -> Path:
@@ -85,32 +107,33 @@ def check_numbers(
             checks.append(not_proven(name, "recipe has no check", "name a `check` for the model in targets.yaml"))
             continue
         try:
-            results = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
+            said = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
         except SlipwayError as error:
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
             checks.append(failed(name, saw, error.hint or "see the log"))
             continue
-        errors = [result["max_abs_error"] for result in results if result["max_abs_error"] is not None]
+        results: tuple[Comparison, ...] = decode(tuple[Comparison, ...], said, function)
+        errors = [result.max_abs_error for result in results if result.max_abs_error is not None]
         if errors:
             worst[trial.model.subject] = max(errors)
         checks.append(_judge(name, results))
     return checks, worst
 
 
-def _judge(name: str, results: Sequence[Mapping[str, Json]]) -> Check:
+def _judge(name: str, results: Sequence[Comparison]) -> Check:
     """One finding of all comparisons of a model."""
-    if wrong := [_describe(result) for result in results if not result["passed"]]:
+    if wrong := [_describe(result) for result in results if not result.passed]:
         return failed(name, f"{len(wrong)} of {len(results)} comparisons differ: {listed(wrong, 3)}", _WRONG_NUMBERS)
     if not results:
         return not_proven(name, "the check compared nothing", "yield at least one Comparison in the recipe's check")
-    worst = max(results, key=lambda result: result["max_abs_error"] / (result["atol"] or math.ulp(0.0)))
-    elements = sum(result["elements"] for result in results)
+    worst = max(results, key=lambda result: (result.max_abs_error or 0.0) / (result.atol or math.ulp(0.0)))
+    elements = sum(result.elements for result in results)
     return proven(
         name, f"{counted(len(results), 'comparison')} of {counted(elements, 'element')}, worst {_describe(worst)}"
     )
 
 
-def _describe(result: Mapping[str, Json]) -> str:
-    if result["problem"]:
-        return f"{result['name']}: {result['problem']}"
-    return f"{result['name']}: max abs error {result['max_abs_error']:.1e}, tolerance {result['atol']:.1e}"
+def _describe(result: Comparison) -> str:
+    if result.problem or result.max_abs_error is None:
+        return f"{result.name}: {result.problem}"
+    return f"{result.name}: max abs error {result.max_abs_error:.1e}, tolerance {result.atol:.1e}"

@@ -16,8 +16,8 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import read_archive_json
-from pipeline.documents.codec import encode
-from pipeline.documents.report import NAME
+from pipeline.documents.codec import dumps, encode
+from pipeline.documents.report import NAME, Check, Report
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
@@ -34,7 +34,7 @@ from pipeline.proofs.kits import (
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
-from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, report_text, settle
+from pipeline.proofs.report import counted, facts, failed, not_proven, open_summary, settle
 from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.shipped import check_shipped, read_shipped
 from pipeline.proofs.subject import Library, Model, models_of, read_library
@@ -91,7 +91,7 @@ def run(job: Job[Any]) -> dict[str, Json]:
         else:
             subject, found = job.params.product, prove_product(job, scratch)
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
-    job.write(NAME, report_text(subject, found.checks, found.summary))
+    job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
     return facts(found.checks, found.summary, found.models)
 
 

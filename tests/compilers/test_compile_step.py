@@ -126,7 +126,7 @@ def test_a_model_without_weights_has_no_config(tmp_path, inputs):
 
 
 def test_params_passes_on_the_weights(tmp_path, inputs):
-    worker = RecordingWorker({"write": {"tensors": 3}})
+    worker = RecordingWorker({"write": {"tensors": 3, "digests": {}}})
     parameters = {"model": MODEL, "source": {"kind": "onnx"}, "toolchain": "current"}
     job = make_job(tmp_path, parameters, {**inputs, "weights": tmp_path / "weights"}, worker)
     assert params.run(job) == {"tensors": 3}
