@@ -107,7 +107,7 @@ class Linker:
         return path
 
     def runtime(self, *, registration: str = "TVMFFIEnvModRegisterSystemLibSymbol", loader: str = NEW_LOADER) -> Path:
-        """The stand-in for the runtime, as an archive."""
+        """The fake of the runtime, as an archive."""
         section = "__DATA,__mod_init_func,mod_init_funcs"
         source = RUNTIME.format(registration=registration, loader=loader, load=LOADS[self.arch], section=section)
         path = self._new("a")

@@ -287,7 +287,7 @@ _older_model___tvm_dev_mblob: .quad 8, 0
 
 
 def test_5_an_old_model_beside_a_new_runtime(linker, tmp_path, verify):
-    """The model is a stand-in: objects with the names that TVM 0.18 gave them."""
+    """The model is a fake: objects with the names that TVM 0.18 gave them."""
     link = linker()
     image = link.link(
         link.assemble(OLD_MODEL), "-undefined", "dynamic_lookup", models=[], force_load=False, runtime=link.runtime()

@@ -1,14 +1,14 @@
 """A product for Apple's platforms that brings the runtime along: an xcframework a library, and settings that link all.
 
-The runtime is a stand-in, assembled here; the models, archives, fat files and links are real.
+The runtime is a fake, assembled here; the models, archives, fat files and links are real.
 """
 
 from __future__ import annotations
 
 import plistlib
 
+import fake_apple_runtime
 import pytest
-import standin_apple_runtime
 
 from pipeline.binary import fat
 from pipeline.proofs.xcconfig import Settings
@@ -40,11 +40,11 @@ runtime:
 def apple(project):
     """The project with prebuilt archives of every backend; `without` leaves functions out of one's."""
 
-    def make(functions=standin_apple_runtime.FUNCTIONS, lacking=()):
+    def make(functions=fake_apple_runtime.FUNCTIONS, lacking=()):
         backends, prebuilt = [], []
         for name, (preset, platform, arch, version) in BACKENDS.items():
             backends.append(f"  {name}: {{preset: {preset}, arch: {arch}}}")
-            files = standin_apple_runtime.write(project.path(f"libs/{name}"), platform, arch, version, functions)
+            files = fake_apple_runtime.write(project.path(f"libs/{name}"), platform, arch, version, functions)
             if name in lacking:
                 files = files[:-1]
             paths = ", ".join(path.relative_to(project.root).as_posix() for path in files)
@@ -106,7 +106,7 @@ def test_settings_that_forget_the_runtime_are_caught(apple):
 
 
 def test_a_runtime_that_lacks_what_models_call_is_caught(apple):
-    functions = tuple(name for name in standin_apple_runtime.FUNCTIONS if name != "TVMFFIFunctionCall")
+    functions = tuple(name for name in fake_apple_runtime.FUNCTIONS if name != "TVMFFIFunctionCall")
     run = apple(functions).doit()
     assert run.status != 0
     assert "TVMFFIFunctionCall is in none of libtvm_runtime, libtvm_ffi_static, libtokenizers_cpp" in run.output

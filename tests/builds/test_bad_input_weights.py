@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 from bad_input import nothing_lost, refused
+from fake_web import FakeServer, Fault
 from projects import TINY, Project, tiny_project
-from stand_in_web import Fault, StandInServer
 
 LOCAL = "weights: {path: weights}"
 NOBODY = "http://127.0.0.1:9"
@@ -28,15 +28,15 @@ def packed(more: bytes = b"") -> bytes:
 
 
 @pytest.fixture
-def web() -> Iterator[StandInServer]:
-    with StandInServer() as server:
+def web() -> Iterator[FakeServer]:
+    with FakeServer() as server:
         server.files["/weights.zip"] = packed()
         yield server
 
 
 @pytest.fixture
-def online(project: Project, web: StandInServer) -> Project:
-    """A project whose weights come from the stand-in server, fetched and pinned."""
+def online(project: Project, web: FakeServer) -> Project:
+    """A project whose weights come from the fake server, fetched and pinned."""
     project.edit("targets.yaml", LOCAL, f"weights: {{url: '{web.url}/weights.zip'}}")
     project.ok("weights:tiny")
     return project
@@ -156,7 +156,7 @@ def out_of_reach(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str
     One run for four models: being patient takes its time.
     """
     project = tiny_project(tmp_path_factory.mktemp("offline") / "project")
-    with StandInServer() as web:
+    with FakeServer() as web:
         web.files["/weights.zip"] = packed()
         web.faults["/weights.zip"] = [Fault(cut=100), *[Fault(cut=0)] * 4]
         url = f"{web.url}/weights.zip"

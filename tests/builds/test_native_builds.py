@@ -1,4 +1,4 @@
-"""Runtimes from a checkout and kernels compiled by Xcode's stand-in, in a project built by the real `doit`."""
+"""Runtimes from a checkout and kernels compiled by Xcode's fake, in a project built by the real `doit`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 
+import fake_checkout
+import fake_xcode
 import pytest
-import standin_checkout
-import standin_xcode
 
 pytestmark = [
     pytest.mark.tvm,
@@ -45,7 +45,7 @@ products:
 
 @pytest.fixture
 def checkout(tmp_path):
-    return standin_checkout.tvm(tmp_path / "tvm")
+    return fake_checkout.tvm(tmp_path / "tvm")
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def native(project, checkout):
 
 
 def test_a_runtime_is_built_shipped_and_held_against_the_models(native, checkout):
-    before = standin_checkout.checksum(checkout)
+    before = fake_checkout.checksum(checkout)
     first = native.ok()
     assert "runtime:host" in first.built
-    assert standin_checkout.checksum(checkout) == before
+    assert fake_checkout.checksum(checkout) == before
     report = native.json("build/verify/host/report.json")
     found = {check["name"]: check for check in report["checks"]}
     assert found["runtime"]["state"] == "proven"
@@ -93,7 +93,7 @@ def test_an_edit_of_the_checkout_is_noticed_and_its_commit_changes_nothing(nativ
     source.write_text(f"{source.read_text()}int more;\n")
     assert native.ok().built >= {"runtime:host", "linkkit:native"}
     assert native.ok().idle
-    standin_checkout.commit(checkout)
+    fake_checkout.commit(checkout)
     assert native.ok().idle
     (checkout / "src/new.c").write_text("int not_compiled;\n")
     assert native.ok().built == {"runtime:host"}
@@ -127,7 +127,7 @@ def test_a_checkout_that_is_not_there_is_an_error_of_the_matrix(native):
 class TestKernels:
     @pytest.fixture
     def xcode(self, tmp_path, project):
-        made = standin_xcode.install(tmp_path / "stand-in xcode")
+        made = fake_xcode.install(tmp_path / "fake xcode")
         project.write("targets.yaml", APPLE)
         project.env["PATH"] = f"{made.bin}{os.pathsep}{os.environ['PATH']}"
         return made
@@ -148,7 +148,7 @@ class TestKernels:
         project.ok()
         xcode.forget()
         xcode.set("version", "32024.1")
-        # Where Xcode itself is new, its files are; the stand-in's program must be, too.
+        # Where Xcode itself is new, its files are; the fake's program must be, too.
         os.utime(xcode.bin / "xcrun")
         built = project.ok().built
         assert {name for name in built if name.startswith("compile:")} == {

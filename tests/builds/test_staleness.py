@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from standin_wheels import wheel
+from fake_wheels import wheel
 
 pytestmark = pytest.mark.tvm
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_web import FakeServer
 from projects import TINY, Project
-from stand_in_web import StandInServer
 
 SIZE = 16 << 20
 LARGE = os.urandom(SIZE)
@@ -36,8 +36,8 @@ atexit.register(lambda: open(os.environ["HASHED"], "a").write(f"{_bytes[0]}\\n")
 
 
 @pytest.fixture
-def web() -> Iterator[StandInServer]:
-    with StandInServer() as server:
+def web() -> Iterator[FakeServer]:
+    with FakeServer() as server:
         yield server
 
 
@@ -76,7 +76,7 @@ def has_reflinks(folder: Path) -> bool:
 
 
 def test_downloaded_weights_are_one_file_and_read_once(
-    project: Project, web: StandInServer, hashed: Callable[[], int], tmp_path: Path
+    project: Project, web: FakeServer, hashed: Callable[[], int], tmp_path: Path
 ) -> None:
     names = ["large.bin", *(path.name for path in (TINY / "weights").iterdir())]
     web.files |= {f"/w/{path.name}": path.read_bytes() for path in (TINY / "weights").iterdir()}
@@ -100,7 +100,7 @@ def test_downloaded_weights_are_one_file_and_read_once(
 
 
 def test_an_edit_through_a_link_is_noticed_everywhere(
-    project: Project, web: StandInServer, hashed: Callable[[], int]
+    project: Project, web: FakeServer, hashed: Callable[[], int]
 ) -> None:
     web.files |= {f"/w/{path.name}": path.read_bytes() for path in (TINY / "weights").iterdir()}
     web.files["/w/large.bin"] = LARGE

@@ -1,4 +1,4 @@
-"""The script of the Mac job, against a stand-in for Xcode: the real one only runs on a Mac."""
+"""The script of the Mac job, against a fake of Xcode: the real one only runs on a Mac."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / ".github/scripts/check_with_xcode.py"
 
-STANDIN_XCODEBUILD = """#!{python}
+FAKE_XCODEBUILD = """#!{python}
 import pathlib, plistlib, sys
 words = sys.argv[1:]
 libraries = [pathlib.Path(b) for a, b in zip(words, words[1:]) if a == "-library"]
@@ -27,7 +27,7 @@ out.mkdir()
 (out / "Info.plist").write_bytes(plistlib.dumps(ours))
 """
 
-STANDIN_LOG = """#!{python}
+FAKE_LOG = """#!{python}
 import sys
 open({log!r}, "a").write(" ".join(sys.argv) + "\\n")
 sys.exit({status})
@@ -36,7 +36,7 @@ sys.exit({status})
 
 @pytest.fixture
 def mac(tmp_path):
-    """A kit in dist/, and a PATH with stand-ins; returns a function that runs the script."""
+    """A kit in dist/, and a PATH with fakes; returns a function that runs the script."""
     kit = tmp_path / "dist/kit"
     slices = [("ios-arm64", "ios", None), ("ios-arm64_x86_64-simulator", "ios", "simulator")]
     entries = []
@@ -56,11 +56,11 @@ def mac(tmp_path):
     programs.mkdir()
 
     def check(change: str = "pass", **status: int) -> tuple[int, str, str]:
-        standins = {"xcodebuild": STANDIN_XCODEBUILD.format(python=sys.executable, change=change)}
+        fakes = {"xcodebuild": FAKE_XCODEBUILD.format(python=sys.executable, change=change)}
         for name in ("xcrun", "doit"):
             log = str(tmp_path / "log")
-            standins[name] = STANDIN_LOG.format(python=sys.executable, log=log, status=status.get(name, 0))
-        for name, text in standins.items():
+            fakes[name] = FAKE_LOG.format(python=sys.executable, log=log, status=status.get(name, 0))
+        for name, text in fakes.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
         done = subprocess.run(

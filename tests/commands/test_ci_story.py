@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
+from fake_runner import Result, Runner, workflow
 from projects import Project, clone
-from standin_runner import Result, Runner, workflow
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 

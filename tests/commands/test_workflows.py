@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from standin_runner import WORKFLOWS, workflow
+from fake_runner import WORKFLOWS, workflow
 
 NAMES = sorted(path.name for path in WORKFLOWS.glob("*.yml"))
 

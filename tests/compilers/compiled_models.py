@@ -8,7 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+<<<<<<< HEAD
 from standin_worker import PROBE, StandInWorker, make_job
+=======
+from fake_worker import FakeWorker, make_job
+>>>>>>> w-f
 
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step
@@ -29,11 +33,11 @@ def model(name, variant, options=None):
 
 
 class Compiled:
-    """One model, compiled by the steps themselves on a stand-in worker."""
+    """One model, compiled by the steps themselves on a fake worker."""
 
     def __init__(self, folder: Path, recipe: Path, described: dict, *, weights: Path | None = None, kind="factory"):
         self.folder, self.recipe, self.model, self.weights = folder, recipe, described, weights
-        self.worker = StandInWorker()
+        self.worker = FakeWorker()
         self.source = {"kind": kind, "function": "build"} if kind == "factory" else {"kind": kind}
         self.toolchain = folder / "toolchain"
         self.toolchain.mkdir()

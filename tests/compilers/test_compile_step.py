@@ -6,7 +6,11 @@ import json
 import os
 
 import pytest
+<<<<<<< HEAD
 from standin_worker import PROBE, make_job
+=======
+from fake_worker import make_job
+>>>>>>> w-f
 
 from pipeline.errors import CompilerCrash, StepError
 from pipeline.steps import compile_relax as compile_step
@@ -22,7 +26,7 @@ APPLE = {
 
 
 class RecordingWorker:
-    """A stand-in that answers from a table and remembers what it was asked."""
+    """A fake that answers from a table and remembers what it was asked."""
 
     def __init__(self, answers):
         self.answers, self.calls = answers, []

@@ -6,10 +6,14 @@ import json
 import os
 from pathlib import Path
 
+import fake_xcode
 import pytest
-import standin_xcode
 from compiled_models import TINY, Compiled, model
+<<<<<<< HEAD
 from standin_worker import PROBE, make_job, run_forked
+=======
+from fake_worker import make_job, run_forked
+>>>>>>> w-f
 
 from pipeline import platforms as apple
 from pipeline.action import Tool
@@ -22,7 +26,7 @@ SOURCES = [f"kernel void k{n}() {{}}" for n in range(4)]
 
 @pytest.fixture
 def xcode(tmp_path, monkeypatch):
-    made = standin_xcode.install(tmp_path / "stand-in xcode")
+    made = fake_xcode.install(tmp_path / "fake xcode")
     monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
     return made
 
@@ -161,7 +165,7 @@ class TestWithTvm:
 
     def run(self, compiled, tmp_path, name, **changes):
         platform = changes.get("platform", "ios")
-        tool = Tool(apple.metal_tool(platform), Path("xcrun"), "stand-in 1")
+        tool = Tool(apple.metal_tool(platform), Path("xcrun"), "fake 1")
         job = metallib_job(tmp_path, compiled.worker, {tool.name: tool}, name=name, **changes)
         facts = compile_step.run(job)
         return facts, job.out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from compiled_models import TINY, Compiled, model
-from standin_worker import run_forked
+from fake_worker import run_forked
 
 from pipeline.errors import StepError
 

@@ -74,7 +74,7 @@ def test_equal_tensors_give_equal_files(tmp_path):
     assert files[0] == files[1] == files[2]
 
 
-class StandInTensor:
+class FakeTensor:
     """Speaks no DLPack for its dtype, as TVM's bfloat16 tensors do not."""
 
     def __dlpack__(self, **_options):
@@ -88,7 +88,7 @@ class StandInTensor:
 
 
 def test_a_tensor_without_dlpack_is_asked_for_numpy(tmp_path):
-    tensor_cache.write([("x", StandInTensor())], tmp_path)
+    tensor_cache.write([("x", FakeTensor())], tmp_path)
     assert tensor_cache.read(tmp_path)["x"].dtype == ml_dtypes.bfloat16
 
 

@@ -10,7 +10,7 @@ GIB = 1 << 30
 
 
 def machine(tmp_path, *, meminfo="MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n", group="0::/\n", limits=()):
-    """A stand-in for /proc and /sys/fs/cgroup."""
+    """A fake of /proc and /sys/fs/cgroup."""
     proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
     (proc / "self").mkdir(parents=True)
     (proc / "meminfo").write_text(meminfo)

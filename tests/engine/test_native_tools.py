@@ -6,16 +6,16 @@ import os
 import sys
 from pathlib import Path
 
+import fake_checkout
+import fake_xcode
 import pytest
-import standin_checkout
-import standin_xcode
 
 from pipeline.engine.tools import Finder
 
 
 @pytest.fixture
 def xcode(tmp_path, monkeypatch):
-    made = standin_xcode.install(tmp_path / "xcode")
+    made = fake_xcode.install(tmp_path / "xcode")
     monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}/usr/bin")
     return made
 
@@ -32,8 +32,8 @@ def no_ndk(monkeypatch):
 
 
 def test_a_compiler_says_what_it_is_and_for_which_sdk(xcode, finder):
-    assert finder.find("metal:iphoneos").version == "Stand-in metal version 32023.155, iphoneos 18.0"
-    assert finder.find("sdk:macosx").version == "Stand-in clang version 1600.0, macosx 18.0"
+    assert finder.find("metal:iphoneos").version == "Fake metal version 32023.155, iphoneos 18.0"
+    assert finder.find("sdk:macosx").version == "Fake clang version 1600.0, macosx 18.0"
     assert finder.find("metal:iphoneos").path == xcode.bin / "xcrun"
 
 
@@ -73,7 +73,7 @@ def test_the_newest_ndk_of_the_sdk_unless_a_variable_names_one(finder, tmp_path,
 
 def test_a_checkout_is_what_is_in_it(finder, tmp_path):
     assert finder.find("checkout:runtime") is None
-    checkout = standin_checkout.tvm(tmp_path / "tvm")
+    checkout = fake_checkout.tvm(tmp_path / "tvm")
     found = finder.find("checkout:runtime")
     assert found.path == checkout
     assert str(tmp_path) not in found.version

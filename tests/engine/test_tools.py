@@ -1,4 +1,4 @@
-"""Programs are stand-ins: scripts on a PATH of their own that count how often they are started."""
+"""Programs are fakes: scripts on a PATH of their own that count how often they are started."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def finder(tmp_path):
     return Finder(tmp_path / "build" / "tools.json")
 
 
-def standin(path, *, says="version 1", flag="--version", status=0):
+def fake(path, *, says="version 1", flag="--version", status=0):
     """A program that answers one flag, and writes down that it ran."""
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def starts(path):
 
 
 def test_a_program_is_found_with_the_first_line_that_says_anything(folder, finder):
-    path = standin(folder / "cargo", says="\\n  cargo 1.80.0 (abc)  \\nmore")
+    path = fake(folder / "cargo", says="\\n  cargo 1.80.0 (abc)  \\nmore")
     assert finder.find("cargo") == Tool("cargo", path, "cargo 1.80.0 (abc)")
 
 
@@ -52,42 +52,42 @@ def test_a_program_that_is_not_there_is_none(folder, finder):
 
 
 def test_the_unversioned_name_is_best_then_the_newest(folder, finder):
-    old, new = standin(folder / "ld64.lld-15"), standin(folder / "ld64.lld-19")
+    old, new = fake(folder / "ld64.lld-15"), fake(folder / "ld64.lld-19")
     assert finder.find("ld64.lld") == Tool("ld64.lld", new, "version 1")
-    plain = standin(folder / "ld64.lld")
+    plain = fake(folder / "ld64.lld")
     assert finder.find("ld64.lld").path == plain
     assert starts(old) == 0
 
 
 def test_a_candidate_that_fails_is_passed_over_and_asked_again_next_time(folder, finder):
-    broken = standin(folder / "cc", status=1, says="you have not agreed to the licence")
-    good = standin(folder / "clang", says="clang 19")
+    broken = fake(folder / "cc", status=1, says="you have not agreed to the licence")
+    good = fake(folder / "clang", says="clang 19")
     assert finder.find("cc") == Tool("cc", good, "clang 19")
     finder.find("cc")
     assert starts(broken) == 2
 
 
 def test_no_program_is_started_while_its_file_stays_the_same(folder, tmp_path, finder):
-    path = standin(folder / "cmake")
+    path = fake(folder / "cmake")
     for memory in (finder, finder, Finder(tmp_path / "build" / "tools.json")):
         assert memory.find("cmake").version == "version 1"
     assert starts(path) == 1
 
 
 def test_a_replaced_program_is_asked_again_even_when_size_and_time_are_kept(folder, finder):
-    path = standin(folder / "cmake", says="version 1")
+    path = fake(folder / "cmake", says="version 1")
     before = path.stat()
     finder.find("cmake")
     path.rename(folder / "kept")  # keeps the inode in use
-    standin(path, says="version 2")
+    fake(path, says="version 2")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
     assert finder.find("cmake").version == "version 2"
 
 
 def test_a_link_is_followed_to_the_program(folder, finder):
-    standin(folder / "gcc-12", says="gcc 12")
-    thirteen = standin(folder / "gcc-13", says="gcc 13")
+    fake(folder / "gcc-12", says="gcc 12")
+    thirteen = fake(folder / "gcc-13", says="gcc 13")
     (folder / "cc").symlink_to("gcc-12")
     assert finder.find("cc").version == "gcc 12"
     (folder / "cc").unlink()
@@ -97,7 +97,7 @@ def test_a_link_is_followed_to_the_program(folder, finder):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"x": 3}', "\ud800"])
 def test_a_damaged_memo_is_made_anew(folder, tmp_path, finder, text):
-    standin(folder / "cmake")
+    fake(folder / "cmake")
     memo = tmp_path / "build" / "tools.json"
     memo.parent.mkdir()
     memo.write_bytes(text.encode(errors="surrogatepass"))
@@ -106,7 +106,7 @@ def test_a_damaged_memo_is_made_anew(folder, tmp_path, finder, text):
 
 
 def test_a_memo_that_lost_a_bit_is_made_anew(folder, tmp_path, finder):
-    standin(folder / "cmake")
+    fake(folder / "cmake")
     assert finder.find("cmake").version == "version 1"
     memo = tmp_path / "build" / "tools.json"
     memo.write_text(memo.read_text().replace("version 1", "version 9"))
@@ -114,13 +114,13 @@ def test_a_memo_that_lost_a_bit_is_made_anew(folder, tmp_path, finder):
 
 
 def test_a_memo_that_cannot_be_written_stops_nothing(folder, tmp_path):
-    standin(folder / "cmake")
+    fake(folder / "cmake")
     (tmp_path / "file").touch()
     assert Finder(tmp_path / "file" / "tools.json").find("cmake").version == "version 1"
 
 
 def test_some_programs_have_flags_of_their_own(folder, finder):
-    standin(folder / "xcodebuild", flag="-version", says="Xcode 16.2\\nBuild version 16C5032a")
+    fake(folder / "xcodebuild", flag="-version", says="Xcode 16.2\\nBuild version 16C5032a")
     assert finder.find("xcodebuild").version == "Xcode 16.2"
 
 
@@ -129,8 +129,8 @@ def test_on_a_mac_xcodes_linker_will_do_and_xcrun_is_asked_once_per_xcode(folder
     developer = tmp_path / "Xcode.app" / "Contents" / "Developer"
     developer.mkdir(parents=True)
     monkeypatch.setenv("DEVELOPER_DIR", str(developer))
-    linker = standin(developer / "Toolchains" / "ld", flag="-v", says="@(#)PROGRAM:ld PROJECT:ld-1115.7.3")
-    xcrun = standin(folder / "xcrun", flag="--find", says=linker)
+    linker = fake(developer / "Toolchains" / "ld", flag="-v", says="@(#)PROGRAM:ld PROJECT:ld-1115.7.3")
+    xcrun = fake(folder / "xcrun", flag="--find", says=linker)
     for _ in range(2):
         assert finder.find("ld64.lld") == Tool("ld64.lld", linker, "@(#)PROGRAM:ld PROJECT:ld-1115.7.3")
     assert starts(xcrun) == 1
@@ -141,7 +141,7 @@ def test_on_a_mac_xcodes_linker_will_do_and_xcrun_is_asked_once_per_xcode(folder
 
 
 def test_what_to_watch_is_the_program_and_where_a_better_one_could_appear(folder, tmp_path, finder):
-    later = standin(tmp_path / "later" / "gcc")
+    later = fake(tmp_path / "later" / "gcc")
     assert finder.watch_paths("cc") == [later, folder, tmp_path / "later"]
     assert finder.watch_paths("cargo") == [folder, tmp_path / "later"]
 

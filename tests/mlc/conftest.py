@@ -1,4 +1,4 @@
-"""A project with the stand-in for mlc_llm, built once; see `mlc_projects`."""
+"""A project with the fake of mlc_llm, built once; see `mlc_projects`."""
 
 from __future__ import annotations
 

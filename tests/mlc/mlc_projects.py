@@ -1,4 +1,4 @@
-"""What the tests of `mlc` share: an environment with the stand-in for mlc_llm, and a project that compiles with it."""
+"""What the tests of `mlc` share: an environment with the fake of mlc_llm, and a project that compiles with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from projects import DODO, Project
 
-STANDIN = Path(__file__).with_name("standin_mlc_llm.py")
+FAKE = Path(__file__).with_name("fake_mlc_llm.py")
 
 CHAT = {
     "version": "0.1.0", "model_type": "llama", "quantization": "q0f32", "vocab_size": 64, "context_window_size": 128,
@@ -51,14 +51,14 @@ products:
 
 
 def environment(folder: Path) -> Path:
-    """A virtual environment that sees the packages of this one and has the stand-in as its program `mlc_llm`."""
+    """A virtual environment that sees the packages of this one and has the fake as its program `mlc_llm`."""
     venv.create(folder, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     (packages / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     program = folder / "bin" / "mlc_llm"
-    shutil.copy(STANDIN, folder / "bin" / "standin.py")
+    shutil.copy(FAKE, folder / "bin" / "fake.py")
     # A line of `#!` holds no more than 127 bytes, and tests run in deep folders.
-    program.write_text('#!/bin/sh\nhere=$(dirname "$0")\nexec "$here/python" "$here/standin.py" "$@"\n')
+    program.write_text('#!/bin/sh\nhere=$(dirname "$0")\nexec "$here/python" "$here/fake.py" "$@"\n')
     program.chmod(0o755)
     assert (folder / "bin" / "python").resolve() == Path(sys.executable).resolve()
     return folder

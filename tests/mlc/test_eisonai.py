@@ -1,6 +1,6 @@
 """`examples/eisonai` is the whole build of an app: it plans without a network, and builds.
 
-Built with stand-ins for what is not here: the hub, the packages of mlc_llm, the web runtime's sources, and the Apple
+Built with fakes of what is not here: the hub, the packages of mlc_llm, the web runtime's sources, and the Apple
 runtimes, which take Xcode. Two lines of the example are changed for that; the rest is as it is.
 """
 
@@ -13,13 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_apple_runtime
+import fake_web_runtime
 import pytest
-import standin_apple_runtime
-import standin_web_runtime
-from mlc_projects import CHAT, STANDIN
+from fake_web import FakeHub, FakeServer
+from fake_wheels import wheel
+from mlc_projects import CHAT, FAKE
 from projects import Project
-from stand_in_web import StandInHub, StandInServer
-from standin_wheels import wheel
 from test_mlc_names import OVERRIDES, SMALL, named
 
 from pipeline.binary.objects import read_object
@@ -46,7 +46,7 @@ def copied(tmp_path) -> Project:
     """The example as it is, in a place where no network can be reached."""
     root = tmp_path / "EisonAI"
     shutil.copytree(EXAMPLE, root)
-    checkout = standin_web_runtime.write(tmp_path / "mlc-llm")
+    checkout = fake_web_runtime.write(tmp_path / "mlc-llm")
     return Project(root, {"MLC_LLM_SOURCE_DIR": str(checkout), "HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path / "hf")})
 
 
@@ -80,13 +80,13 @@ def packages(folder: Path) -> None:
     """The two packages of the notes: one shows the TVM of this Python, the other brings a program `mlc_llm`."""
     import sysconfig
 
-    shown = {"standin_tvm.pth": f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"}
+    shown = {"fake_tvm.pth": f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"}
     wheel(folder, "mlc-ai-nightly-cpu", "0.20.dev1", shown)
-    program = {"mlc_llm_nightly_cpu-0.20.dev1.data/scripts/mlc_llm": f"#!python\n{STANDIN.read_text()}"}
+    program = {"mlc_llm_nightly_cpu-0.20.dev1.data/scripts/mlc_llm": f"#!python\n{FAKE.read_text()}"}
     wheel(folder, "mlc-llm-nightly-cpu", "0.20.dev1", program)
 
 
-def hub(server: StandInServer) -> StandInHub:
+def hub(server: FakeServer) -> FakeHub:
     files = {
         "mlc-chat-config.json": json.dumps(CONFIG).encode(),
         "tokenizer.json": b"{}\n",
@@ -94,7 +94,7 @@ def hub(server: StandInServer) -> StandInHub:
         "tensor-cache.json": b'{"metadata": {}, "records": []}',
         "README.md": b"of no use to an app",
     }
-    return StandInHub(server, repo=f"mlc-ai/{MODEL}", files=files, large={"params_shard_0.bin"})
+    return FakeHub(server, repo=f"mlc-ai/{MODEL}", files=files, large={"params_shard_0.bin"})
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def built(tmp_path_factory) -> Project:
     root = home / "EisonAI"
     shutil.copytree(EXAMPLE, root)
     packages(root / "wheels")
-    archives = {name: standin_apple_runtime.write(root / "libs" / name, *place) for name, place in PLACES.items()}
+    archives = {name: fake_apple_runtime.write(root / "libs" / name, *place) for name, place in PLACES.items()}
     prebuilt = {name: [str(path.relative_to(root)) for path in paths] for name, paths in archives.items()}
     text = (root / "targets.yaml").read_text()
     for old, new in (
@@ -116,10 +116,10 @@ def built(tmp_path_factory) -> Project:
         assert text.count(old) == 1
         text = text.replace(old, new)
     (root / "targets.yaml").write_text(text)
-    checkout = standin_web_runtime.write(home / "mlc-llm")
+    checkout = fake_web_runtime.write(home / "mlc-llm")
     environment = {"MLC_LLM_SOURCE_DIR": str(checkout), "PIP_NO_INDEX": "1", "HF_HOME": str(home / "hf")}
     project = Project(root, environment)
-    with StandInServer() as server:
+    with FakeServer() as server:
         hub(server)
         project.ok(env={"HF_ENDPOINT": server.url}, timeout=900)
     project.env["HF_ENDPOINT"] = NOWHERE

@@ -99,7 +99,7 @@ def test_variables_of_the_environment_reach_neither_mlc_llm_nor_the_key(mlc_buil
     stray = {"MLC_MACABI_ARCH": "x86_64", "MLC_LLM_HOME": "/nowhere", "MLC_JIT_POLICY": "REDO", "TVM_HOME": "/nowhere"}
     assert mlc_built.ok(env=stray).idle
     mlc_built.edit("targets.yaml", "context_window_size: 64", "context_window_size: 32")
-    mlc_built.ok(env=stray)  # the stand-in refuses what it should not see
+    mlc_built.ok(env=stray)  # the fake refuses what it should not see
 
 
 def test_a_pinned_name_is_used_everywhere(mlc_built):

@@ -1,4 +1,4 @@
-"""The driver around the real mlc_llm's own command, tried on a stand-in package with the same names in it."""
+"""The driver around the real mlc_llm's own command, tried on a fake package with the same names in it."""
 
 from __future__ import annotations
 
@@ -112,15 +112,15 @@ def compiling(shaders):
 
 
 class Command:
-    """The driver, run on the stand-in package; `report` is what it left."""
+    """The driver, run on the fake package; `report` is what it left."""
 
     def __init__(self, folder: Path, **changes):
-        for name, text in {**PACKAGE, "standin_metallib.py": METALLIB}.items():
+        for name, text in {**PACKAGE, "fake_metallib.py": METALLIB}.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.words = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"]
-        report, metallib = folder / "report.json", str(folder / "standin_metallib.py")
+        report, metallib = folder / "report.json", str(folder / "fake_metallib.py")
         told = settings(report=str(report), metallib=metallib, metal_simdgroup=True, shaders=None) | changes
         self.done = subprocess.run(
             [sys.executable, mlc_driver.__file__, json.dumps(told), *self.words],

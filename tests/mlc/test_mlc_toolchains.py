@@ -8,14 +8,14 @@ import subprocess
 import sys
 
 import pytest
-from mlc_projects import STANDIN, TARGETS, converted
+from fake_wheels import compiler_wheel
+from mlc_projects import FAKE, TARGETS, converted
 from projects import DODO, Project, clone
-from standin_wheels import compiler_wheel
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
 MADE = (
-    TARGETS.replace("mlc: {path: ../env}", "mlc: {requirements: [standin-compiler], find_links: [wheels]}")
+    TARGETS.replace("mlc: {path: ../env}", "mlc: {requirements: [fake-compiler], find_links: [wheels]}")
     .replace("[ios, catalyst-arm64, catalyst-x86_64, adreno, web]\nproducts", "[ios, web]\nproducts")
     .split("products:")[0]
 )
@@ -28,7 +28,7 @@ def made_once(tmp_path_factory) -> Project:
     """A project whose toolchain is made from a wheel, built; the index has nothing."""
     root = tmp_path_factory.mktemp("made") / "project"
     root.mkdir()
-    compiler_wheel(root / "wheels", "1.0", STANDIN.read_text())
+    compiler_wheel(root / "wheels", "1.0", FAKE.read_text())
     (root / "dodo.py").write_text(DODO)
     (root / "targets.yaml").write_text(MADE)
     converted(root / "weights")
@@ -47,10 +47,10 @@ def made(made_once, tmp_path) -> Project:
 
 def test_what_it_was_made_of_is_pinned_and_probed(made_once):
     lock = made_once.json("slipway.lock")
-    assert lock["toolchains"]["mlc"]["spec"]["requirements"] == ["standin-compiler"]
+    assert lock["toolchains"]["mlc"]["spec"]["requirements"] == ["fake-compiler"]
     (frozen,) = lock["toolchains"]["mlc"]["frozen"].values()
-    assert frozen == ["standin-compiler==1.0"]
-    assert made_once.path("build/toolchain/mlc/freeze.txt").read_text() == "standin-compiler==1.0\n"
+    assert frozen == ["fake-compiler==1.0"]
+    assert made_once.path("build/toolchain/mlc/freeze.txt").read_text() == "fake-compiler==1.0\n"
     probe = made_once.json("build/toolchain/mlc/probe.json")
     assert probe["tvm"] == probe["tvm_library"]
     assert probe["mlc"]["kind"] == "program"
@@ -68,25 +68,25 @@ def test_an_environment_that_is_gone_is_missed_only_when_it_is_needed(made):
 
 
 def test_another_machine_gets_the_same(made, tmp_path):
-    compiler_wheel(made.path("wheels"), "1.1", STANDIN.read_text())
+    compiler_wheel(made.path("wheels"), "1.1", FAKE.read_text())
     other = clone(made, tmp_path / "other")
     other.ok("toolchain:mlc")
-    assert other.path("build/toolchain/mlc/freeze.txt").read_text() == "standin-compiler==1.0\n"
+    assert other.path("build/toolchain/mlc/freeze.txt").read_text() == "fake-compiler==1.0\n"
 
 
 def test_a_new_version_recompiles_its_cells_and_nothing_else(made):
-    compiler_wheel(made.path("wheels"), "1.1", STANDIN.read_text())
+    compiler_wheel(made.path("wheels"), "1.1", FAKE.read_text())
     lock = made.json("slipway.lock")
     del lock["toolchains"]
     made.write("slipway.lock", json.dumps(lock))
     run = made.ok()
     assert {name for name in run.built if not name.startswith("verify:")} == {"toolchain:mlc", IOS, WEB}
-    assert made.path("build/toolchain/mlc/freeze.txt").read_text() == "standin-compiler==1.1\n"
+    assert made.path("build/toolchain/mlc/freeze.txt").read_text() == "fake-compiler==1.1\n"
     assert made.ok().idle
 
 
 def test_a_requirement_that_cannot_be_had(made):
-    made.edit("targets.yaml", "requirements: [standin-compiler]", "requirements: [standin-compiler, not-there]")
+    made.edit("targets.yaml", "requirements: [fake-compiler]", "requirements: [fake-compiler, not-there]")
     run = made.doit()
     assert run.status != 0
     assert "not-there" in run.output
@@ -96,11 +96,11 @@ def test_a_requirement_that_cannot_be_had(made):
 
 def test_two_toolchains_serve_one_matrix(made):
     shutil.copytree(made.path("weights"), made.path("weights2"))
-    compiler_wheel(made.path("wheels"), "2.0", STANDIN.read_text())
+    compiler_wheel(made.path("wheels"), "2.0", FAKE.read_text())
     made.edit(
         "targets.yaml",
         "toolchains:\n",
-        "toolchains:\n  new: {requirements: [standin-compiler==2.0], find_links: [wheels]}\n",
+        "toolchains:\n  new: {requirements: [fake-compiler==2.0], find_links: [wheels]}\n",
     )
     made.edit(
         "targets.yaml",
@@ -122,7 +122,7 @@ def test_two_toolchains_serve_one_matrix(made):
 
 
 def test_a_toolchain_without_mlc_says_what_to_do(made):
-    made.edit("targets.yaml", "mlc: {requirements: [standin-compiler], find_links: [wheels]}", "mlc: {path: plain}")
+    made.edit("targets.yaml", "mlc: {requirements: [fake-compiler], find_links: [wheels]}", "mlc: {path: plain}")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.path("plain")], check=True)
     run = made.doit("toolchain:mlc")
     assert run.status != 0
@@ -131,8 +131,8 @@ def test_a_toolchain_without_mlc_says_what_to_do(made):
 
 def test_a_tvm_of_two_versions_is_refused(made):
     wrong = "import tvm; tvm.__version__ = '0.1.0'\n"
-    compiler_wheel(made.path("wheels"), "3.0", STANDIN.read_text())
-    made.edit("targets.yaml", "requirements: [standin-compiler]", "requirements: [standin-compiler==3.0]")
+    compiler_wheel(made.path("wheels"), "3.0", FAKE.read_text())
+    made.edit("targets.yaml", "requirements: [fake-compiler]", "requirements: [fake-compiler==3.0]")
     made.ok("toolchain:mlc")
     (packages,) = made.path("build/toolchains").glob("mlc-*/lib/python*/site-packages")
     found = [path for path in packages.parents if path.name.startswith("mlc-")]

@@ -1,6 +1,6 @@
 """The real mlc_llm, where there is one: MLC_TEST_ENVIRONMENT names an environment, MLC_LLM_SOURCE_DIR a checkout.
 
-A small Qwen3 and a small Llama are compiled for the backends of an app with a web page. Only the weights are stand-ins,
+A small Qwen3 and a small Llama are compiled for the backends of an app with a web page. Only the weights are fakes,
 and no library is made of them.
 """
 

@@ -1,4 +1,4 @@
-"""The step `runtime`: real builds of stand-in checkouts, here and for another processor; archives from elsewhere."""
+"""The step `runtime`: real builds of fake checkouts, here and for another processor; archives from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_checkout
+import fake_xcode
 import pytest
-import standin_checkout
-import standin_xcode
-from standin_checkout import checksum, mlc, tvm
+from fake_checkout import checksum, mlc, tvm
 
 from pipeline import roles
 from pipeline.action import Job, Tool
@@ -160,7 +160,7 @@ class TestBuilt:
     def test_what_did_not_change_is_not_compiled_again(self, bench, tmp_path):
         checkout = tvm(tmp_path / "tvm")
         _, first = bench.run(checkout)
-        (checkout / "src/module.c").write_text(standin_checkout.SOURCES_TVM["src/module.c"] + "int more;\n")
+        (checkout / "src/module.c").write_text(fake_checkout.SOURCES_TVM["src/module.c"] + "int more;\n")
         _, second = bench.run(checkout)
         assert "Building C object" in bench.log
         assert "ffi/env.c.o" not in bench.log.replace("-o CMakeFiles", "")
@@ -325,7 +325,7 @@ class TestElsewhere:
         assert "-isystem /sdk/System/iOSSupport/usr/include" in words
 
     def test_catalyst_with_mlc_tells_its_rust_part_too(self, tmp_path):
-        standin_checkout.write(tmp_path, {"3rdparty/tokenizers-cpp/sentencepiece/cmake/ios.toolchain.cmake": "\n"})
+        fake_checkout.write(tmp_path, {"3rdparty/tokenizers-cpp/sentencepiece/cmake/ios.toolchain.cmake": "\n"})
         target = backend("catalyst", "maccatalyst", "arm64", "metal", "18.0")
         values = settings.settings(target, {}, source=tmp_path, sdk_path="/sdk")
         assert (values["PLATFORM"], values["DEPLOYMENT_TARGET"]) == ("MAC_CATALYST_ARM64", "18.0")
@@ -347,7 +347,7 @@ class TestElsewhere:
 
 
 def test_xcode_says_where_its_sdk_is(tmp_path):
-    xcode = standin_xcode.install(tmp_path / "xcode")
+    xcode = fake_xcode.install(tmp_path / "xcode")
     said = subprocess.run(
         [xcode.bin / "xcrun", "-sdk", "macosx", "--show-sdk-path"], check=True, capture_output=True, text=True
     ).stdout

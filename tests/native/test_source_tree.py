@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+import fake_checkout
 import pytest
-import standin_checkout
-from standin_checkout import commit, git, mlc, tvm
+from fake_checkout import commit, git, mlc, tvm
 
 from pipeline.errors import StepError
 from pipeline.native.source_tree import mirror, read_tree
@@ -56,9 +56,9 @@ def test_what_git_ignores_does_not_count(checkout):
 
 def test_looking_changes_nothing(checkout):
     (checkout / "cpp/engine.c").write_text("int changed;\n")
-    before = standin_checkout.checksum(checkout)
+    before = fake_checkout.checksum(checkout)
     read_tree(checkout)
-    assert standin_checkout.checksum(checkout) == before
+    assert fake_checkout.checksum(checkout) == before
 
 
 def test_a_folder_without_git_has_the_same_digest(checkout, tmp_path):
@@ -73,12 +73,12 @@ def test_a_folder_without_git_has_the_same_digest(checkout, tmp_path):
 
 def test_a_directory_inside_a_repository(tmp_path):
     whole = tmp_path / "whole"
-    standin_checkout.write(whole / "vendored/tvm", standin_checkout.SOURCES_TVM)
-    standin_checkout.write(whole, {"other.c": "int other;\n"})
+    fake_checkout.write(whole / "vendored/tvm", fake_checkout.SOURCES_TVM)
+    fake_checkout.write(whole, {"other.c": "int other;\n"})
     commit(whole)
     inner = whole / "vendored/tvm"
     before = read_tree(inner)
-    assert set(before.files) == set(standin_checkout.SOURCES_TVM)
+    assert set(before.files) == set(fake_checkout.SOURCES_TVM)
     (whole / "other.c").write_text("int changed;\n")
     assert read_tree(inner) == before
     (inner / "src/module.c").write_text("int changed;\n")

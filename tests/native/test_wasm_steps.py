@@ -1,14 +1,14 @@
-"""The steps `wasm_runtime` and `wasm`: a stand-in runtime and model, compiled and linked by emscripten, run in Node."""
+"""The steps `wasm_runtime` and `wasm`: a fake runtime and model, compiled and linked by emscripten, run in Node."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import fake_checkout
+import fake_wasm
 import pytest
-import standin_checkout
-import standin_web
-from standin_web import BACKEND, visit
+from fake_wasm import BACKEND, visit
 
 from pipeline import roles
 from pipeline.action import Job, Tool
@@ -33,7 +33,7 @@ class Services:
 class Bench:
     def __init__(self, root: Path) -> None:
         self.root, self.jobs = root, 0
-        self.emcc = Tool("emcc", Path(standin_web.emcc()), "1")
+        self.emcc = Tool("emcc", Path(fake_wasm.emcc()), "1")
 
     @property
     def log(self) -> str:
@@ -70,15 +70,15 @@ def bench(tmp_path):
 
 @pytest.fixture
 def checkout(tmp_path):
-    return standin_web.checkout(tmp_path / "tvm")
+    return fake_wasm.checkout(tmp_path / "tvm")
 
 
 def test_a_model_becomes_a_module_that_a_page_can_load(bench, checkout, tmp_path):
-    before = standin_checkout.checksum(checkout)
+    before = fake_checkout.checksum(checkout)
     made = bench.runtime(checkout)
-    assert standin_checkout.checksum(checkout) == before
+    assert fake_checkout.checksum(checkout) == before
     assert bench.facts["objects"] == ["wasm_runtime", "tvmjs_support", "webgpu_runtime"]
-    module = bench.link(standin_web.archive(tmp_path / "archive", "tiny_f32_"), made)
+    module = bench.link(fake_wasm.archive(tmp_path / "archive", "tiny_f32_"), made)
     seen = visit(module)
     # Once under its prefix, and once as the only model of the page.
     assert seen["found"] == {
@@ -96,7 +96,7 @@ def test_a_model_becomes_a_module_that_a_page_can_load(bench, checkout, tmp_path
 
 def test_a_function_that_nobody_has_does_not_pass(bench, checkout, tmp_path):
     made = bench.runtime(checkout)
-    broken = standin_web.archive(
+    broken = fake_wasm.archive(
         tmp_path / "archive", "tiny_f32_", call="TVMBackendAllocWorkspace(1)", more="int TVMBackendAllocWorkspace(int);"
     )
     with pytest.raises(StepError, match=r"TVMBackendAllocWorkspace \(asked for by tiny_f32_lib0\.o\)") as caught:
@@ -120,17 +120,17 @@ def test_only_what_an_edit_touched_is_compiled_again(bench, checkout):
 
 def test_equal_sources_give_equal_objects_anywhere(bench, checkout, tmp_path):
     first = bench.runtime(checkout)
-    second = Bench(tmp_path / "another place").runtime(standin_web.checkout(tmp_path / "another checkout"))
+    second = Bench(tmp_path / "another place").runtime(fake_wasm.checkout(tmp_path / "another checkout"))
     assert (first / "wasm_runtime.o").read_bytes() == (second / "wasm_runtime.o").read_bytes()
 
 
 def test_a_checkout_of_mlc_llm_has_its_own_part(bench, tmp_path):
-    upstream = standin_web.checkout(tmp_path / "tvm")
+    upstream = fake_wasm.checkout(tmp_path / "tvm")
     mlc = tmp_path / "mlc"
-    standin_checkout.commit(
-        standin_checkout.write(mlc, {"web/emcc/mlc_wasm_runtime.cc": "#include <part.h>\n", "cpp/part.h": "\n"})
+    fake_checkout.commit(
+        fake_checkout.write(mlc, {"web/emcc/mlc_wasm_runtime.cc": "#include <part.h>\n", "cpp/part.h": "\n"})
     )
-    standin_checkout.git(mlc, "submodule", "--quiet", "add", str(upstream), "3rdparty/tvm")
+    fake_checkout.git(mlc, "submodule", "--quiet", "add", str(upstream), "3rdparty/tvm")
     bench.runtime(mlc)
     assert bench.facts["objects"] == ["wasm_runtime", "tvmjs_support", "webgpu_runtime", "mlc_wasm_runtime"]
 
@@ -143,7 +143,7 @@ def test_a_header_that_is_missing_is_named(bench, checkout):
 
 
 def test_a_checkout_of_something_else(bench, tmp_path):
-    other = standin_checkout.commit(standin_checkout.write(tmp_path / "other", {"readme": "\n"}))
+    other = fake_checkout.commit(fake_checkout.write(tmp_path / "other", {"readme": "\n"}))
     with pytest.raises(StepError, match=r"no web/emcc/wasm_runtime\.cc"):
         bench.runtime(other)
 
@@ -190,6 +190,6 @@ class TestImports:
 
 
 def test_read_object_is_what_decides(bench, checkout, tmp_path):
-    module = bench.link(standin_web.archive(tmp_path / "archive", "tiny_f32_"), bench.runtime(checkout))
+    module = bench.link(fake_wasm.archive(tmp_path / "archive", "tiny_f32_"), bench.runtime(checkout))
     names = {one.name for one in read_object(module.read_bytes(), module.name).imports if one.module == "env"}
     assert "TVMFFIWasmSafeCall" in names

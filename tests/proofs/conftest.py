@@ -1,4 +1,4 @@
-"""Archives of stand-in models, archives that TVM compiled, the linkers of this machine, and jobs for the step."""
+"""Archives of fake models, archives that TVM compiled, the linkers of this machine, and jobs for the step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from fakes import Fake, program
 from placed_job import PlacedJob
 from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, backend_params, described_model, models
-from standins import StandIn, program
 
 import pipeline
 from pipeline.action import Job, Tool
@@ -32,26 +32,26 @@ def tools() -> dict[str, Tool | None]:
 
 @pytest.fixture
 def library(tmp_path):
-    """Build an archive: `library([StandIn(...)], backend)`; members can be dropped or added, the models be others."""
+    """Build an archive: `library([Fake(...)], backend)`; members can be dropped or added, the models be others."""
 
     def build(
-        standins: Iterable[StandIn],
+        fakes: Iterable[Fake],
         target: Backend,
         *,
         drop: tuple[str, ...] = (),
         add: Mapping[str, bytes] | None = None,
         expect: Iterable[str] | None = None,
     ) -> Library:
-        standins = list(standins)
+        fakes = list(fakes)
         data: dict[str, bytes] = {}
-        for number, standin in enumerate(standins):
-            files = standin.objects(tmp_path / f"standin-{number}")
+        for number, fake in enumerate(fakes):
+            files = fake.objects(tmp_path / f"fake-{number}")
             data |= {name: path.read_bytes() for name, path in files.items() if name not in drop}
         data |= add or {}
         path = tmp_path / "libmodels.a"
         flavour = "darwin" if target.format == "macho" else "gnu"
         path.write_bytes(write_archive([Member(name, body) for name, body in data.items()], flavour))
-        prefixes = expect if expect is not None else [standin.prefix for standin in standins]
+        prefixes = expect if expect is not None else [fake.prefix for fake in fakes]
         return read_library(path, target, models(prefixes))
 
     return build
@@ -105,7 +105,7 @@ def worker():
     warm.close()
 
 
-class StandInServices:
+class FakeServices:
     """Services of a run that nobody watches."""
 
     def __init__(self, worker, *, strict):
@@ -136,6 +136,6 @@ def job(tmp_path, worker):
         else:
             kind = linkkit.Params if "kind" in params else xcframework.Params
         asked = decode(kind, dict(params), "params")
-        return PlacedJob(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
+        return PlacedJob(asked, inputs, tools, out, tmp_path / "log.txt", FakeServices(worker, strict=strict))
 
     return make

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from fakes import REGISTER, Fake, program
 from proof_subjects import BACKENDS, TVM_MODELS, backend, models
-from standins import REGISTER, StandIn, program
 
 from pipeline.errors import FormatError
 from pipeline.proofs import runtime
@@ -19,7 +19,7 @@ HOST = backend("host")
 
 
 @pytest.fixture
-def standin_runtime(tmp_path):
+def fake_runtime(tmp_path):
     """Two shared libraries that export what they are told."""
 
     def build(**exports: tuple[str, ...]) -> dict[str, str]:
@@ -34,15 +34,15 @@ def standin_runtime(tmp_path):
     return build
 
 
-def test_everything_is_somewhere(library, standin_runtime):
-    lib = library([StandIn("first_model_", calls="expf")], HOST)
-    check = check_closure(lib, standin_runtime(tvm_runtime=(), tvm_ffi=(REGISTER,)))
+def test_everything_is_somewhere(library, fake_runtime):
+    lib = library([Fake("first_model_", calls="expf")], HOST)
+    check = check_closure(lib, fake_runtime(tvm_runtime=(), tvm_ffi=(REGISTER,)))
     assert (check.state, check.saw) == ("proven", "2 undefined symbols: 1 in the TVM runtime, 1 in the system")
 
 
-def test_a_symbol_that_is_nowhere_is_named_with_its_model(library, standin_runtime):
-    lib = library([StandIn("first_model_"), StandIn("other_model_", calls="my_kernel")], HOST)
-    check = check_closure(lib, standin_runtime(tvm_runtime=(), tvm_ffi=(REGISTER,)))
+def test_a_symbol_that_is_nowhere_is_named_with_its_model(library, fake_runtime):
+    lib = library([Fake("first_model_"), Fake("other_model_", calls="my_kernel")], HOST)
+    check = check_closure(lib, fake_runtime(tvm_runtime=(), tvm_ffi=(REGISTER,)))
     assert check.state == "failed"
     assert check.saw == "my_kernel is nowhere (model other-model asks)"
     assert "system_libraries" in check.hint
@@ -56,9 +56,9 @@ def test_a_symbol_that_is_nowhere_is_named_with_its_model(library, standin_runti
         ("TVMFFIEnvModRegisterSystemLibSymbol", "libtvm_ffi has it"),
     ],
 )
-def test_another_generation_of_tvm_is_recognised(library, standin_runtime, asked, hint):
-    lib = library([StandIn("first_model_", register=asked)], HOST)
-    check = check_closure(lib, standin_runtime(tvm_runtime=(), tvm_ffi=("TVMFFISomethingElse",)))
+def test_another_generation_of_tvm_is_recognised(library, fake_runtime, asked, hint):
+    lib = library([Fake("first_model_", register=asked)], HOST)
+    check = check_closure(lib, fake_runtime(tvm_runtime=(), tvm_ffi=("TVMFFISomethingElse",)))
     assert check.state == "failed"
     assert asked in check.saw
     assert hint in check.saw
@@ -66,14 +66,14 @@ def test_another_generation_of_tvm_is_recognised(library, standin_runtime, asked
 
 
 def test_without_a_runtime_nothing_is_proven(library):
-    check = check_closure(library([StandIn("first_model_")], HOST), {})
+    check = check_closure(library([Fake("first_model_")], HOST), {})
     assert check.state == "not proven"
     assert "no libtvm_ffi and no libtvm_runtime" in check.saw
 
 
 def test_what_is_missing_is_offered_to_the_links_all_the_same(library):
     """Else one missing symbol would be two failures."""
-    lib = library([StandIn("first_model_", calls="my_kernel")], HOST)
+    lib = library([Fake("first_model_", calls="my_kernel")], HOST)
     assert {"my_kernel", "expf", REGISTER} <= offered_symbols(lib, {REGISTER})
     assert set(wanted_symbols(lib)) == {"my_kernel", REGISTER}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+from fakes import REGISTER, Fake
 from proof_subjects import BACKENDS, TVM_MODELS, backend, models
-from standins import REGISTER, StandIn
 
 from pipeline.action import Tool
 from pipeline.kits.link_flags import exported_symbols_list, keep, version_script
@@ -17,8 +17,8 @@ from pipeline.proofs.subject import read_library
 from pipeline.proofs.system_symbols import system_symbols
 
 OFFERED = {REGISTER}
-PAIR = (StandIn("first_model_"), StandIn("other_model_"))
-IOS_PAIR = (StandIn("first_model_", "ios"), StandIn("other_model_", "ios"))
+PAIR = (Fake("first_model_"), Fake("other_model_"))
+IOS_PAIR = (Fake("first_model_", "ios"), Fake("other_model_", "ios"))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_whole_models_survive_and_the_control_bites(library, prove, pair, name, 
 @pytest.mark.parametrize("name", ["host", "ios-arm64"])
 def test_a_lost_constructor_is_seen_and_the_model_named(library, prove, name, half):
     system = "linux" if name == "host" else "ios"
-    lib = library([StandIn("first_model_", system, without=(half,)), StandIn("other_model_", system)], backend(name))
+    lib = library([Fake("first_model_", system, without=(half,)), Fake("other_model_", system)], backend(name))
     check, _ = prove(lib)
     assert check.state == "failed"
     assert check.saw.startswith("3/4 constructors with the flags: ")
@@ -94,26 +94,26 @@ def test_a_version_script_alone_keeps_nothing(library, prove):
 
 
 def test_a_reference_to_nowhere_is_refused_by_the_strict_stub(library, prove):
-    check, _ = prove(library([StandIn("first_model_", "ios", calls="nowhere")], backend("ios-arm64")))
+    check, _ = prove(library([Fake("first_model_", "ios", calls="nowhere")], backend("ios-arm64")))
     assert check.state == "failed"
     assert "_nowhere" in check.saw
 
 
 def test_a_control_that_does_not_bite_fails(library, prove, tools, tmp_path):
     """Some linkers take the flags and do as they like, such as one that always loads everything."""
-    standin = tmp_path / "ld64.lld"
-    standin.write_text(
+    fake = tmp_path / "ld64.lld"
+    fake.write_text(
         f"#!{sys.executable}\n"
         "import os, sys\n"
         "words = [word for word in sys.argv[1:] if word not in ('-force_load', '-dead_strip')]\n"
         f"os.execv({str(tools['ld64.lld'].path)!r}, ['ld64.lld', '-all_load', *words])\n"
     )
-    standin.chmod(0o755)
+    fake.chmod(0o755)
     lib = library(IOS_PAIR, backend("ios-arm64"))
-    check, _ = prove(lib, tools={"ld64.lld": Tool("ld64.lld", standin, "stand-in LLD")})
+    check, _ = prove(lib, tools={"ld64.lld": Tool("ld64.lld", fake, "fake LLD")})
     assert check.state == "failed"
     assert check.saw == "control did not bite: without any flag 4 of 4 constructors are left"
-    assert str(standin) in check.hint
+    assert str(fake) in check.hint
 
 
 @pytest.mark.tvm

@@ -61,7 +61,7 @@ def test_an_elf_linker_is_told_the_architecture(tmp_path):
     told = tmp_path / "ld.lld"
     told.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.words"\n')
     told.chmod(0o755)
-    linker = Linker(Tool("ld.lld", told, "stand-in LLD"))
+    linker = Linker(Tool("ld.lld", told, "fake LLD"))
     flags = full_flags(backend("android-arm64"), Path("x.a"), ["first_model_"])
     link(linker, backend("android-arm64"), flags, tmp_path / "out.so", offered=(), log=tmp_path / "log")
     words = (tmp_path / "ld.lld.words").read_text().splitlines()

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fakes import REGISTER, Fake, program
 from proof_subjects import backend, backend_params
-from standins import REGISTER, StandIn, program
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.proofs.shipped import check_shipped, read_shipped
@@ -41,14 +41,14 @@ def runtime(tmp_path):
 
 def test_everything_is_there(library, runtime):
     shipped = read_shipped(runtime(tvm_runtime=("anything",), tvm_ffi_static=(REGISTER,)))
-    check = check_shipped(library([StandIn("first_model_", calls="expf")], HOST), shipped)
+    check = check_shipped(library([Fake("first_model_", calls="expf")], HOST), shipped)
     assert check.state == "proven"
     assert check.saw == "1 of 2 undefined symbols are in libtvm_runtime, libtvm_ffi_static; 1 in the system"
 
 
 def test_a_library_that_was_left_out(library, runtime):
     shipped = read_shipped(runtime(tvm_runtime=(REGISTER,)))
-    check = check_shipped(library([StandIn("first_model_", calls="my_kernel")], HOST), shipped)
+    check = check_shipped(library([Fake("first_model_", calls="my_kernel")], HOST), shipped)
     assert check.state == "failed"
     assert "my_kernel is in none of libtvm_runtime" in check.saw
     assert "libraries:" in check.hint
@@ -63,7 +63,7 @@ def test_a_library_that_was_left_out(library, runtime):
 )
 def test_two_generations_met(library, runtime, models, offered, names):
     shipped = read_shipped(runtime(tvm_runtime=(offered,)))
-    check = check_shipped(library([StandIn("first_model_", register=models)], HOST), shipped)
+    check = check_shipped(library([Fake("first_model_", register=models)], HOST), shipped)
     assert check.state == "failed"
     assert "another generation of TVM" in check.saw
     asked, _, has = check.saw.partition("and the runtime")
@@ -75,5 +75,5 @@ def test_two_generations_met(library, runtime, models, offered, names):
 
 
 def test_a_runtime_that_registers_nothing(library, runtime):
-    check = check_shipped(library([StandIn("first_model_")], HOST), read_shipped(runtime(tokenizers=("encode",))))
+    check = check_shipped(library([Fake("first_model_")], HOST), read_shipped(runtime(tokenizers=("encode",))))
     assert "has no function of the kind" in check.saw

@@ -1,4 +1,4 @@
-"""Jobs for the steps, and archives made by the archive step of stand-in models."""
+"""Jobs for the steps, and archives made by the archive step of fake models."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
+from fake_kits import MODELS
+from fake_models import FUNCTIONS, compile_model
 from placed_job import PlacedJob
-from standin_kits import MODELS
-from standin_models import FUNCTIONS, compile_model
 
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
 from pipeline.steps import app_config, archive, bundle, linkkit, manifest, xcframework
 
 
-class StandInServices:
+class FakeServices:
     """Services of a run that nobody watches."""
 
     def worker(self, toolchain, **_fresh):
@@ -59,14 +59,14 @@ def job(tmp_path):
         out = tmp_path / f"out{len(made)}"
         out.mkdir()
         made.append(out)
-        return PlacedJob(typed(params, inputs), inputs, {}, out, tmp_path / "log.txt", StandInServices())
+        return PlacedJob(typed(params, inputs), inputs, {}, out, tmp_path / "log.txt", FakeServices())
 
     return make
 
 
 @pytest.fixture
 def build_archive(job, tmp_path):
-    """Compile stand-in models for a backend and run the archive step on them; return its directory."""
+    """Compile fake models for a backend and run the archive step on them; return its directory."""
 
     def build(target: dict, models: list[dict], library: str = "models") -> Path:
         inputs = {

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from standin_models import FUNCTIONS, backend, compile_model, find_tool, model, run_tool
+from fake_models import FUNCTIONS, backend, compile_model, find_tool, model, run_tool
 
 from pipeline.binary.ar import read_archive
 from pipeline.errors import FormatError, StepError

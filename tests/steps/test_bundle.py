@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from standin_models import model
+from fake_models import model
 
 from pipeline.errors import StepError
 from pipeline.steps import bundle

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fake_apple_runtime
 import pytest
-import standin_apple_runtime
-from standin_kits import CATALYST_ARM, CATALYST_X86, IOS, library_file
-from standin_models import model
+from fake_kits import CATALYST_ARM, CATALYST_X86, IOS, library_file
+from fake_models import model
 
 from pipeline.native.libraries import REGISTERING
 from pipeline.proofs.xcconfig import Settings, linker_flags
@@ -32,7 +32,7 @@ def runtime(tmp_path):
     def make(backend):
         folder = tmp_path / "runtime" / backend["name"]
         system = backend["platform"], backend["arch"], backend["deployment_target"]
-        archives = standin_apple_runtime.write(folder, *system)
+        archives = fake_apple_runtime.write(folder, *system)
         names = [path.stem.removeprefix("lib") for path in archives]
         listed = [library_file(name, whole=name in REGISTERING) for name in names]
         (folder / "runtime.json").write_text(json.dumps({"backend": backend, "libraries": listed}))

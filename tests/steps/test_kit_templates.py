@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from standin_kits import IOS
+from fake_kits import IOS
 
 from pipeline.errors import StepError
 

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 
 import pytest
-from standin_kits import HOST, MODELS, REGISTERED, library_file
-from standin_models import run_tool
+from fake_kits import HOST, MODELS, REGISTERED, library_file
+from fake_models import run_tool
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.objects import read_object

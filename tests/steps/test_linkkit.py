@@ -7,8 +7,8 @@ import re
 import shutil
 
 import pytest
-from standin_kits import ANDROID, BINS, CATALYST_ARM, CATALYST_X86, HOST, IOS, LINUX_ARM, MODELS, PREFIXES, SIMULATOR
-from standin_models import FUNCTIONS, backend, run_tool
+from fake_kits import ANDROID, BINS, CATALYST_ARM, CATALYST_X86, HOST, IOS, LINUX_ARM, MODELS, PREFIXES, SIMULATOR
+from fake_models import FUNCTIONS, backend, run_tool
 
 from pipeline.errors import StepError
 

@@ -12,19 +12,19 @@ import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
-from standin_kits import (
+from fake_kits import (
     ANDROID,
     BINS,
+    FAKE_RUNTIME,
     HOST,
     LINUX_ARM,
     MODELS,
     PREFIXES,
     REGISTERED,
-    STAND_IN_RUNTIME,
     balanced,
     linked,
 )
-from standin_models import backend, find_tool, run_tool
+from fake_models import backend, find_tool, run_tool
 
 from pipeline.binary.objects import read_object
 
@@ -46,7 +46,7 @@ def build_with_cmake(folder, kit, prelude="", *options):
     folder.mkdir()
     (folder / "CMakeLists.txt").write_text(CMAKE_PROJECT.format(prelude=prelude, kit=kit))
     (folder / "main.c").write_text(
-        f"#include <models.h>\n{STAND_IN_RUNTIME}int main(void) {{ return !models_tiny_bert_f32_PREFIX[0]; }}\n"
+        f"#include <models.h>\n{FAKE_RUNTIME}int main(void) {{ return !models_tiny_bert_f32_PREFIX[0]; }}\n"
     )
     (folder / "lib.c").write_text("int helper_of_the_app(void) { return 3; }\n")
     said = run_tool("cmake", "-S", folder, "-B", folder / "build", *options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from standin_kits import HOST, LINUX_ARM, PREFIXES, REGISTERED
-from standin_models import find_tool, run_tool
+from fake_kits import HOST, LINUX_ARM, PREFIXES, REGISTERED
+from fake_models import find_tool, run_tool
 
 RUST_MAIN = """
 use std::ffi::{c_char, c_int, c_void, CStr};

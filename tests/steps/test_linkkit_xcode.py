@@ -10,10 +10,11 @@ import shlex
 import subprocess
 
 import pytest
-from standin_kits import (
+from fake_kits import (
     BINS,
     CATALYST_ARM,
     CATALYST_X86,
+    FAKE_RUNTIME,
     HOST,
     IOS,
     MAC,
@@ -21,11 +22,10 @@ from standin_kits import (
     PREFIXES,
     REGISTERED,
     SIMULATOR,
-    STAND_IN_RUNTIME,
     balanced,
     linked,
 )
-from standin_models import find_tool, run_tool
+from fake_models import find_tool, run_tool
 
 from pipeline.proofs.xcconfig import Settings, linker_flags
 
@@ -115,7 +115,7 @@ def test_the_keep_file_pulls_both_objects_of_every_model_from_a_plain_archive(ma
     # The file is plain C without a word of Apple's: linked against ELF archives of the same models, it runs here.
     keep = make_kit("xcframework", [IOS]) / "Sources/modelsKit/models_keep.m"
     archive = build_archive(HOST, MODELS) / "libmodels.a"
-    (tmp_path / "main.c").write_text(STAND_IN_RUNTIME + "int main(void) { return 0; }\n")
+    (tmp_path / "main.c").write_text(FAKE_RUNTIME + "int main(void) { return 0; }\n")
     common = ["cc", "-O2", "-Wall", "-Werror", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"]
     main = [tmp_path / "main.c", "-x", "c"]
 

@@ -8,9 +8,9 @@ import sys
 import xml.etree.ElementTree as ET
 
 import pytest
+from fake_models import run_tool
 from hypothesis import given
 from hypothesis import strategies as st
-from standin_models import run_tool
 
 from pipeline.kits import escaping as quoting
 

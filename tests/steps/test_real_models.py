@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from standin_models import backend, model, run_tool
+from fake_models import backend, model, run_tool
 
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object

@@ -8,7 +8,7 @@ import shutil
 import zipfile
 
 import pytest
-from standin_models import backend, model, run_tool
+from fake_models import backend, model, run_tool
 
 from pipeline.binary.ar import read_archive
 from pipeline.binary.fat import read_fat

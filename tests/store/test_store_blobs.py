@@ -185,7 +185,7 @@ def test_a_reflink_that_cannot_be_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_reflink_is_preferred_to_a_link(blobs, tmp_path, monkeypatch):
-    def clone(source, target):  # stand-in for a file system that has them
+    def clone(source, target):  # fake of a file system that has them
         Path(target).write_bytes(Path(source).read_bytes())
         return True
 

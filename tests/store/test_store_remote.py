@@ -261,10 +261,10 @@ def test_a_blob_too_large_for_the_server_is_told(nginx, machine, tmp_path):
     assert not (nginx.data / "ac" / KEY).exists()
 
 
-# A stand-in server, for what nginx does not do on request
+# A fake server, for what nginx does not do on request
 
 
-class StandIn(http.server.BaseHTTPRequestHandler):
+class Fake(http.server.BaseHTTPRequestHandler):
     answers: list[int]
     body = b""
 
@@ -283,8 +283,8 @@ class StandIn(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def stand_in():
-    handler = type("Handler", (StandIn,), {"answers": [404]})
+def fake():
+    handler = type("Handler", (Fake,), {"answers": [404]})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         handler.url = f"http://127.0.0.1:{server.server_port}"
@@ -293,28 +293,28 @@ def stand_in():
 
 
 @pytest.mark.parametrize("status", [404, 204, 410])
-def test_these_are_misses(stand_in, machine, status):
-    stand_in.answers = [status]
-    store = machine(stand_in.url)
+def test_these_are_misses(fake, machine, status):
+    fake.answers = [status]
+    store = machine(fake.url)
     assert store.lookup(KEY) is None
     assert store.notes == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 500, 503])
-def test_these_are_trouble(stand_in, machine, status):
-    stand_in.answers = [status]
-    store = machine(stand_in.url)
+def test_these_are_trouble(fake, machine, status):
+    fake.answers = [status]
+    store = machine(fake.url)
     assert store.lookup(KEY) is None
     assert len(store.notes) == 1
     assert str(status) in store.notes[0]
 
 
-def test_a_busy_server_is_asked_again(stand_in, machine):
-    stand_in.answers = [503, 429, 404]
-    store = machine(stand_in.url)
+def test_a_busy_server_is_asked_again(fake, machine):
+    fake.answers = [503, 429, 404]
+    store = machine(fake.url)
     assert store.lookup(KEY) is None
     assert store.notes == []
-    assert stand_in.answers == [404]
+    assert fake.answers == [404]
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(machine):
@@ -328,33 +328,33 @@ def test_a_server_that_says_nothing_is_not_waited_for(machine):
     assert len(store.notes) == 1
 
 
-def test_a_reply_without_end_is_cut_off(stand_in, machine, monkeypatch):
+def test_a_reply_without_end_is_cut_off(fake, machine, monkeypatch):
     monkeypatch.setattr("pipeline.store.remote.RECORD_LIMIT", 1000)
-    stand_in.answers, stand_in.body = [200], b"x" * 5_000_000
-    store = machine(stand_in.url)
+    fake.answers, fake.body = [200], b"x" * 5_000_000
+    store = machine(fake.url)
     assert store.lookup(KEY) is None
     assert "does not end" in store.notes[0]
 
 
-def test_a_record_whose_fields_do_not_make_its_key_is_refused(stand_in, machine):
-    stand_in.answers, stand_in.body = (
+def test_a_record_whose_fields_do_not_make_its_key_is_refused(fake, machine):
+    fake.answers, fake.body = (
         [200],
         pack(ActionResult(key=KEY, name="compile:m@host", fields={"schema": "forged"})),
     )
-    store = machine(stand_in.url)
+    store = machine(fake.url)
     assert store.lookup(KEY) is None
     assert "is not what it should be" in store.notes[0]
 
 
 @pytest.mark.parametrize("odd", [float("inf"), float("nan")])
-def test_a_record_with_numbers_that_are_none_is_refused(stand_in, machine, odd):
+def test_a_record_with_numbers_that_are_none_is_refused(fake, machine, odd):
     fields = {"schema": odd}
     key = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
     body = json.dumps({**json.loads(encode(ActionResult(key=key, name="a:b")))["result"], "fields": fields}).encode()
     whole = b'{"digest":"%b","result":%b}' % (hashlib.sha256(body).hexdigest().encode(), body)
-    stand_in.answers, stand_in.body = [200], b"\x2a" + varint(len(whole)) + whole
-    store = machine(stand_in.url)
-    assert unpack(stand_in.body) == whole
+    fake.answers, fake.body = [200], b"\x2a" + varint(len(whole)) + whole
+    store = machine(fake.url)
+    assert unpack(fake.body) == whole
     assert store.lookup(key) is None
     assert "is not what it should be" in store.notes[0]
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from standin_wheels import wheel
+from fake_wheels import wheel
 
 from pipeline.engine.tools import Finder
 from pipeline.errors import Position, StepError, ToolMissing
@@ -182,8 +182,8 @@ sys.exit(subprocess.run([python, "-m", "pip", words[1], *rest]).returncode)
 """
 
 
-def stand_in_uv(desk, monkeypatch) -> Path:
-    """A stand-in for uv that has pip do what it is told; returns the file in which it keeps what that was."""
+def fake_uv(desk, monkeypatch) -> Path:
+    """A fake of uv that has pip do what it is told; returns the file in which it keeps what that was."""
     log, program = desk / "uv.log", desk / "programs" / "uv"
     program.parent.mkdir()
     program.write_text(UV.format(python=sys.executable, log=str(log)))
@@ -193,7 +193,7 @@ def stand_in_uv(desk, monkeypatch) -> Path:
 
 
 def test_uv_is_taken_where_it_is_and_would_look_in_the_same_places(desk, monkeypatch):
-    log = stand_in_uv(desk, monkeypatch)
+    log = fake_uv(desk, monkeypatch)
     monkeypatch.setenv("UV_INDEX_URL", "http://127.0.0.1:1/simple")
     assert Made(desk, frozen=("a==1.0",)).version() == "1.0"
     words = log.read_text()
@@ -202,7 +202,7 @@ def test_uv_is_taken_where_it_is_and_would_look_in_the_same_places(desk, monkeyp
 
 
 def test_an_index_that_only_pip_knows_is_not_passed_by(desk, monkeypatch):
-    log = stand_in_uv(desk, monkeypatch)  # PIP_NO_INDEX is a setting that uv does not read
+    log = fake_uv(desk, monkeypatch)  # PIP_NO_INDEX is a setting that uv does not read
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     made = Made(desk, frozen=("a==1.0",))

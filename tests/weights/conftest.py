@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from fake_web import FakeHub, FakeServer
 from fetching import Fetcher, zip_of
-from stand_in_web import StandInHub, StandInServer
 
 from pipeline.weights.cache import DownloadCache
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this user's caches, settings and proxies, and no network but the stand-ins."""
+    """Nothing of this user's caches, settings and proxies, and no network but the fakes."""
     monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -26,15 +26,15 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[StandInServer]:
-    with StandInServer() as running:
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
         yield running
 
 
 @pytest.fixture
-def hub(server: StandInServer, monkeypatch: pytest.MonkeyPatch) -> StandInHub:
+def hub(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    return StandInHub(
+    return FakeHub(
         server, files={"config.json": b"{}", "model.bin": b"weights" * 9, "a/b.txt": b"b"}, large={"model.bin"}
     )
 

@@ -1,4 +1,4 @@
-"""Repositories of the hub, through the real library and a stand-in for the hub on this machine."""
+"""Repositories of the hub, through the real library and a fake of the hub on this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from fake_web import FakeHub, FakeServer
 from fetching import Fetcher
-from stand_in_web import StandInHub, StandInServer
 
 from pipeline.errors import DownloadError, StoreError
 from pipeline.weights import hub as hub_source
@@ -17,7 +17,7 @@ from pipeline.weights import hub as hub_source
 SOURCE = {"kind": "hf", "hf": "org/tiny", "revision": "main"}
 
 
-def test_a_branch_becomes_a_commit_and_files(hub: StandInHub, get: Fetcher, tmp_path: Path) -> None:
+def test_a_branch_becomes_a_commit_and_files(hub: FakeHub, get: Fetcher, tmp_path: Path) -> None:
     entry, files = get(SOURCE)
     assert files == hub.files
     assert entry["resolved"] == hub.commit
@@ -25,7 +25,7 @@ def test_a_branch_becomes_a_commit_and_files(hub: StandInHub, get: Fetcher, tmp_
     assert list((tmp_path / "hf").rglob("model.bin")), "it is in the hub's own cache, for other programs"
 
 
-def test_a_locked_source_stays_at_its_commit_without_the_network(hub: StandInHub, get: Fetcher) -> None:
+def test_a_locked_source_stays_at_its_commit_without_the_network(hub: FakeHub, get: Fetcher) -> None:
     entry, files = get(SOURCE)
     hub.commit, hub.files = "b" * 40, {"config.json": b"moved on"}
     asked = len(hub.server.requests)
@@ -33,7 +33,7 @@ def test_a_locked_source_stays_at_its_commit_without_the_network(hub: StandInHub
     assert len(hub.server.requests) == asked
 
 
-def test_chosen_files_only(hub: StandInHub, get: Fetcher) -> None:
+def test_chosen_files_only(hub: FakeHub, get: Fetcher) -> None:
     assert set(get({**SOURCE, "files": ["*.json", "a/*"]})[1]) == {"config.json", "a/b.txt"}
     with pytest.raises(DownloadError, match=r"did you mean 'model.bin'\?"):
         get({**SOURCE, "files": ["models.bin"]})
@@ -44,7 +44,7 @@ def test_chosen_files_only(hub: StandInHub, get: Fetcher) -> None:
 
 
 def test_the_token_is_sent_to_the_hub_and_shown_to_nobody(
-    hub: StandInHub, get: Fetcher, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, get: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_topsecretvalue")
     get(SOURCE)
@@ -64,7 +64,7 @@ def test_the_token_is_sent_to_the_hub_and_shown_to_nobody(
         ((500, ""), "an error of its own", "wait a little"),
     ],
 )
-def test_a_refusal(hub: StandInHub, get: Fetcher, error: tuple[int, str], what: str, hint: str) -> None:
+def test_a_refusal(hub: FakeHub, get: Fetcher, error: tuple[int, str], what: str, hint: str) -> None:
     hub.error = error
     with pytest.raises(DownloadError, match=what) as caught:
         get(SOURCE)
@@ -72,7 +72,7 @@ def test_a_refusal(hub: StandInHub, get: Fetcher, error: tuple[int, str], what: 
     assert "org/tiny@main" in str(caught.value)
 
 
-def test_access_that_was_withdrawn_after_locking(hub: StandInHub, get: Fetcher, tmp_path: Path) -> None:
+def test_access_that_was_withdrawn_after_locking(hub: FakeHub, get: Fetcher, tmp_path: Path) -> None:
     entry, _ = get(SOURCE)
     shutil.rmtree(tmp_path / "hf")
     hub.error = (403, "GatedRepo")
@@ -81,14 +81,14 @@ def test_access_that_was_withdrawn_after_locking(hub: StandInHub, get: Fetcher, 
 
 
 def test_no_network(get: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    with StandInServer() as gone:
+    with FakeServer() as gone:
         monkeypatch.setenv("HF_ENDPOINT", gone.url)
     with pytest.raises(DownloadError, match="could not be reached") as caught:
         get(SOURCE)
     assert "HF_ENDPOINT" in str(caught.value)
 
 
-def test_offline(hub: StandInHub, get: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline(hub: FakeHub, get: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry, files = get(SOURCE)
     asked = len(hub.server.requests)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -101,13 +101,13 @@ def test_offline(hub: StandInHub, get: Fetcher, tmp_path: Path, monkeypatch: pyt
     assert len(hub.server.requests) == asked
 
 
-def test_a_file_that_was_cut_in_the_hubs_cache_is_fetched_again(hub: StandInHub, get: Fetcher, tmp_path: Path) -> None:
+def test_a_file_that_was_cut_in_the_hubs_cache_is_fetched_again(hub: FakeHub, get: Fetcher, tmp_path: Path) -> None:
     entry, files = get(SOURCE)
     next((tmp_path / "hf").rglob("model.bin")).resolve().write_bytes(b"cut")
     assert get(SOURCE, locked=entry) == (entry, files)
 
 
-def test_a_file_that_was_edited_in_the_hubs_cache_is_refused(hub: StandInHub, get: Fetcher, tmp_path: Path) -> None:
+def test_a_file_that_was_edited_in_the_hubs_cache_is_refused(hub: FakeHub, get: Fetcher, tmp_path: Path) -> None:
     entry, _ = get(SOURCE)
     blob = next((tmp_path / "hf").rglob("model.bin")).resolve()
     blob.write_bytes(b"X" * len(hub.files["model.bin"]))
@@ -116,26 +116,26 @@ def test_a_file_that_was_edited_in_the_hubs_cache_is_refused(hub: StandInHub, ge
     assert str(blob) in str(caught.value)
 
 
-def test_what_the_hub_promises_is_checked_on_first_sight(hub: StandInHub, get: Fetcher) -> None:
+def test_what_the_hub_promises_is_checked_on_first_sight(hub: FakeHub, get: Fetcher) -> None:
     hub.digests["model.bin"] = "0" * 64
     with pytest.raises(DownloadError):
         get(SOURCE)
 
 
-def test_a_file_name_from_the_hub_cannot_leave_the_directory(hub: StandInHub, get: Fetcher, tmp_path: Path) -> None:
+def test_a_file_name_from_the_hub_cannot_leave_the_directory(hub: FakeHub, get: Fetcher, tmp_path: Path) -> None:
     hub.files["../../evil"] = b"!"
     with pytest.raises(DownloadError):
         get(SOURCE)
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_a_bad_name(hub: StandInHub, get: Fetcher) -> None:
+def test_a_bad_name(hub: FakeHub, get: Fetcher) -> None:
     with pytest.raises(DownloadError, match="no name of a repository"):
         get({**SOURCE, "hf": "not a/na/me"})
 
 
 def test_a_cache_of_the_hub_that_cannot_be_written(
-    hub: StandInHub, get: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, get: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file"))
@@ -143,7 +143,7 @@ def test_a_cache_of_the_hub_that_cannot_be_written(
         get(SOURCE)
 
 
-def test_a_child_that_dies_without_an_answer(hub: StandInHub, get: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_dies_without_an_answer(hub: FakeHub, get: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(DownloadError, match="ended with status 1 and no answer"):
         get(SOURCE)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_web import FakeHub, FakeServer
 from fetching import contents
-from stand_in_web import StandInHub, StandInServer
 
 from pipeline import files
 from pipeline.store.action_result import ActionResult, key_of
@@ -46,11 +46,9 @@ def test_a_package(tmp_path: Path, wheels: Callable[..., Path]) -> None:
         assert blob.stat().st_nlink == 3
 
 
-def test_the_cache_of_the_hub_shares_too(
-    tmp_path: Path, server: StandInServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_of_the_hub_shares_too(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    StandInHub(server, files={"w.bin": LARGE, "config.json": b"{}"}, large={"w.bin"})
+    FakeHub(server, files={"w.bin": LARGE, "config.json": b"{}"}, large={"w.bin"})
     got = get(tmp_path, {"hf": "org/tiny"})
     blob = placed(tmp_path, got, tmp_path / "tree")
     assert (tmp_path / "tree" / "w.bin").read_bytes() == LARGE

@@ -10,8 +10,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from fake_web import FakeServer, Fault
 from fetching import Fetcher, zip_of
-from stand_in_web import Fault, StandInServer
 
 from pipeline.errors import DownloadError, StoreError
 from pipeline.transport.http import Patience
@@ -25,7 +25,7 @@ QUICK = Patience(attempts=3, first_wait=0.0, connect=2.0, read=2.0)
 
 
 def try_download(
-    server: StandInServer, tmp_path: Path, *, sha256: str | None = None, waits: list[float] | None = None
+    server: FakeServer, tmp_path: Path, *, sha256: str | None = None, waits: list[float] | None = None
 ) -> bytes:
     target = tmp_path / "target"
     download(
@@ -35,7 +35,7 @@ def try_download(
     return target.read_bytes()
 
 
-def test_a_file_is_downloaded_locked_and_then_taken_from_the_cache(server: StandInServer, get: Fetcher) -> None:
+def test_a_file_is_downloaded_locked_and_then_taken_from_the_cache(server: FakeServer, get: Fetcher) -> None:
     server.files["/m.bin"] = BODY
     source = {"kind": "url", "url": f"{server.url}/m.bin"}
     entry, files = get(source)
@@ -48,7 +48,7 @@ def test_a_file_is_downloaded_locked_and_then_taken_from_the_cache(server: Stand
     assert len(server.requests) == asked
 
 
-def test_a_cut_connection_is_resumed_where_it_ended(server: StandInServer, tmp_path: Path) -> None:
+def test_a_cut_connection_is_resumed_where_it_ended(server: FakeServer, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     server.faults["/m.bin"] = [Fault(cut=100_000), Fault(cut=50_000)]
     assert try_download(server, tmp_path, sha256=SHA256) == BODY
@@ -56,7 +56,7 @@ def test_a_cut_connection_is_resumed_where_it_ended(server: StandInServer, tmp_p
     assert ranges == [None, "bytes=100000-", "bytes=150000-"]
 
 
-def test_a_download_that_never_ends_whole_fails_and_keeps_what_came(server: StandInServer, tmp_path: Path) -> None:
+def test_a_download_that_never_ends_whole_fails_and_keeps_what_came(server: FakeServer, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     server.faults["/m.bin"] = [Fault(cut=1000)] * QUICK.attempts
     with pytest.raises(DownloadError, match="in 3 attempts") as caught:
@@ -67,7 +67,7 @@ def test_a_download_that_never_ends_whole_fails_and_keeps_what_came(server: Stan
     assert server.gets("/m.bin")[-1].headers["range"] == "bytes=3000-"
 
 
-def test_a_file_that_changed_meanwhile_is_not_glued_to_its_old_half(server: StandInServer, tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_not_glued_to_its_old_half(server: FakeServer, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     server.faults["/m.bin"] = [Fault(cut=1000)] * QUICK.attempts
     with pytest.raises(DownloadError):
@@ -77,7 +77,7 @@ def test_a_file_that_changed_meanwhile_is_not_glued_to_its_old_half(server: Stan
 
 
 @pytest.mark.parametrize("missing", ["validators", "ranges", "lengths"])
-def test_a_server_without(server: StandInServer, tmp_path: Path, missing: str) -> None:
+def test_a_server_without(server: FakeServer, tmp_path: Path, missing: str) -> None:
     setattr(server, missing, False)
     server.files["/m.bin"] = BODY
     if missing != "lengths":  # without a length nobody can tell that something is missing
@@ -85,7 +85,7 @@ def test_a_server_without(server: StandInServer, tmp_path: Path, missing: str) -
     assert try_download(server, tmp_path) == BODY
 
 
-def test_a_whole_part_left_by_a_killed_run_is_recognised(server: StandInServer, tmp_path: Path) -> None:
+def test_a_whole_part_left_by_a_killed_run_is_recognised(server: FakeServer, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "part").write_bytes(BODY)
@@ -94,7 +94,7 @@ def test_a_whole_part_left_by_a_killed_run_is_recognised(server: StandInServer, 
     assert len(server.requests) == 1
 
 
-def test_a_spoilt_half_is_thrown_away_when_the_sum_shows_it(server: StandInServer, tmp_path: Path) -> None:
+def test_a_spoilt_half_is_thrown_away_when_the_sum_shows_it(server: FakeServer, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "part").write_bytes(b"x" * 1000)
@@ -102,7 +102,7 @@ def test_a_spoilt_half_is_thrown_away_when_the_sum_shows_it(server: StandInServe
     assert try_download(server, tmp_path, sha256=SHA256) == BODY
 
 
-def test_a_busy_server_is_asked_again_after_the_pause_it_wants(server: StandInServer, tmp_path: Path) -> None:
+def test_a_busy_server_is_asked_again_after_the_pause_it_wants(server: FakeServer, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     server.faults["/m.bin"] = [Fault(status=503), Fault(status=429, headers={"Retry-After": "7"})]
     waits: list[float] = []
@@ -110,7 +110,7 @@ def test_a_busy_server_is_asked_again_after_the_pause_it_wants(server: StandInSe
     assert waits == [0.0, 7.0]
 
 
-def test_pauses_grow_and_vary(server: StandInServer, tmp_path: Path) -> None:
+def test_pauses_grow_and_vary(server: FakeServer, tmp_path: Path) -> None:
     server.faults["/m.bin"] = [Fault(status=500)] * 9
     waits: list[float] = []
     patience = Patience(attempts=5, first_wait=1.0, longest_wait=6.0)
@@ -124,7 +124,7 @@ def test_pauses_grow_and_vary(server: StandInServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "hint"), [(404, "does not have it"), (401, "netrc"), (403, "netrc")])
-def test_a_refusal_is_final_and_says_what_to_do(server: StandInServer, tmp_path: Path, status: int, hint: str) -> None:
+def test_a_refusal_is_final_and_says_what_to_do(server: FakeServer, tmp_path: Path, status: int, hint: str) -> None:
     server.faults["/m.bin"] = [Fault(status=status)]
     with pytest.raises(DownloadError, match=f"HTTP status {status}") as caught:
         try_download(server, tmp_path)
@@ -133,7 +133,7 @@ def test_a_refusal_is_final_and_says_what_to_do(server: StandInServer, tmp_path:
 
 
 def test_no_network(tmp_path: Path, get: Fetcher) -> None:
-    with StandInServer() as gone:
+    with FakeServer() as gone:
         url = f"{gone.url}/m.bin"
     with pytest.raises(DownloadError, match="in 3 attempts") as caught:
         download(
@@ -143,7 +143,7 @@ def test_no_network(tmp_path: Path, get: Fetcher) -> None:
     assert "HTTPS_PROXY" in str(caught.value)
 
 
-def test_other_content_than_promised_is_refused_and_nothing_is_kept(server: StandInServer, get: Fetcher) -> None:
+def test_other_content_than_promised_is_refused_and_nothing_is_kept(server: FakeServer, get: Fetcher) -> None:
     server.files["/m.bin"] = BODY
     source = {"url": f"{server.url}/m.bin"}
     entry, _ = get(source)
@@ -159,7 +159,7 @@ def test_other_content_than_promised_is_refused_and_nothing_is_kept(server: Stan
     assert get(source, locked=entry)[1] == {"m.bin": BODY}
 
 
-def test_a_promise_in_the_matrix_is_checked_on_first_sight(server: StandInServer, get: Fetcher) -> None:
+def test_a_promise_in_the_matrix_is_checked_on_first_sight(server: FakeServer, get: Fetcher) -> None:
     server.files["/m.bin"] = BODY
     with pytest.raises(DownloadError, match="correct `sha256`"):
         get({"url": f"{server.url}/m.bin", "sha256": "0" * 64})
@@ -169,7 +169,7 @@ def test_a_promise_in_the_matrix_is_checked_on_first_sight(server: StandInServer
     assert len(server.requests) == asked, "the same content needs no second download, wherever it comes from"
 
 
-def test_a_spoilt_file_in_the_cache_is_fetched_again(server: StandInServer, get: Fetcher) -> None:
+def test_a_spoilt_file_in_the_cache_is_fetched_again(server: FakeServer, get: Fetcher) -> None:
     server.files["/m.bin"] = BODY
     source = {"url": f"{server.url}/m.bin"}
     entry, _ = get(source)
@@ -178,13 +178,13 @@ def test_a_spoilt_file_in_the_cache_is_fetched_again(server: StandInServer, get:
     assert get(source, locked=entry)[1] == {"m.bin": BODY}
 
 
-def test_redirects_are_followed(server: StandInServer, get: Fetcher) -> None:
+def test_redirects_are_followed(server: FakeServer, get: Fetcher) -> None:
     server.files["/storage/x"] = BODY
     server.redirects["/m.bin"] = "/storage/x"
     assert get({"url": f"{server.url}/m.bin"})[1] == {"m.bin": BODY}
 
 
-def test_secrets_of_a_url_are_used_and_never_shown(server: StandInServer, get: Fetcher, tmp_path: Path) -> None:
+def test_secrets_of_a_url_are_used_and_never_shown(server: FakeServer, get: Fetcher, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     base = server.url.replace("//", "//user:hunter2@")
     source = {"url": f"{base}/m.bin?sig=topsecret&part=1"}
@@ -199,7 +199,7 @@ def test_secrets_of_a_url_are_used_and_never_shown(server: StandInServer, get: F
     assert not [text for text in everything if "hunter2" in text or "topsecret" in text]
 
 
-def test_a_login_comes_from_netrc(server: StandInServer, get: Fetcher, tmp_path: Path) -> None:
+def test_a_login_comes_from_netrc(server: FakeServer, get: Fetcher, tmp_path: Path) -> None:
     server.files["/m.bin"] = BODY
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".netrc").write_text("machine 127.0.0.1 login me password pw\n")
@@ -209,7 +209,7 @@ def test_a_login_comes_from_netrc(server: StandInServer, get: Fetcher, tmp_path:
 
 
 def test_too_little_space_is_told_before_the_download(
-    server: StandInServer, get: Fetcher, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, get: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files["/m.bin"] = BODY
     usage = shutil.disk_usage(".")._replace(free=1000)
@@ -219,7 +219,7 @@ def test_too_little_space_is_told_before_the_download(
 
 
 def test_a_disk_that_gets_full_keeps_what_came(
-    server: StandInServer, get: Fetcher, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, get: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files["/m.bin"] = BODY
     real = Path.open
@@ -242,7 +242,7 @@ def test_a_cache_that_cannot_be_made(get: Fetcher, tmp_path: Path, monkeypatch: 
         get({"url": "http://127.0.0.1:1/m.bin"})
 
 
-def test_an_archive_is_extracted_by_choice(server: StandInServer, get: Fetcher) -> None:
+def test_an_archive_is_extracted_by_choice(server: FakeServer, get: Fetcher) -> None:
     server.files["/m.zip"] = zip_of({"top/model/config.json": b"{}", "top/model/w.bin": b"w", "top/README": b"r"})
     url = f"{server.url}/m.zip"
     assert get({"url": url, "subdir": "top/model"})[1] == {"config.json": b"{}", "w.bin": b"w"}
@@ -255,7 +255,7 @@ def test_an_archive_is_extracted_by_choice(server: StandInServer, get: Fetcher) 
     assert len(server.requests) == asked
 
 
-def test_a_tar_is_extracted_too(server: StandInServer, get: Fetcher) -> None:
+def test_a_tar_is_extracted_too(server: FakeServer, get: Fetcher) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         info = tarfile.TarInfo("./model/w.bin")
@@ -265,7 +265,7 @@ def test_a_tar_is_extracted_too(server: StandInServer, get: Fetcher) -> None:
     assert get({"url": f"{server.url}/m.tar.gz", "subdir": "model"})[1] == {"w.bin": BODY}
 
 
-def test_several_names_below_a_url(server: StandInServer, get: Fetcher) -> None:
+def test_several_names_below_a_url(server: FakeServer, get: Fetcher) -> None:
     server.files |= {"/m/config.json": b"{}", "/m/a/w 1.bin": BODY}
     source = {"url": f"{server.url}/m/", "files": ["config.json", "a/w 1.bin"]}
     entry, files = get(source)

@@ -21,7 +21,7 @@ from pipeline.errors import CompilerCrash, MatrixError, Position, StepError, Too
 from pipeline.worker.worker import ForkWorker, FreshWorker, measure
 
 HERE = Path(__file__).parent
-TOOL = "standin_toolchain"
+TOOL = "fake_toolchain"
 
 
 @pytest.fixture(scope="module", params=[ForkWorker, FreshWorker])
@@ -185,7 +185,7 @@ def test_every_other_way_to_fail_is_told(worker, log, name, message):
 def test_death_by_a_signal_is_a_crash_that_names_it(worker, log, name):
     with pytest.raises(CompilerCrash) as caught:
         call(worker, "die", log=log, number=int(signal.Signals[name]))
-    assert f"standin_toolchain:die died of {name}" in str(caught.value)
+    assert f"fake_toolchain:die died of {name}" in str(caught.value)
     assert str(log) in str(caught.value)
     assert ("out of memory" in str(caught.value)) == (name == "SIGKILL")
     assert call(worker, "add", log=log, a=1, b=1) == 2
@@ -258,7 +258,7 @@ def test_a_stage_that_fails_fails_every_caller_with_the_same_message(worker, tmp
     with ThreadPoolExecutor(4) as pool:
         messages = set(pool.map(failure, logs))
     assert len(messages) == 1
-    assert "standin_toolchain:lower" in (text := messages.pop()) or kind is VerifyError
+    assert "fake_toolchain:lower" in (text := messages.pop()) or kind is VerifyError
     assert message in text
     assert all("lowering 7" in log.read_text() for log in logs)
 
@@ -365,7 +365,7 @@ def test_a_call_under_way_learns_that_the_server_was_killed(fork_worker, log, tm
         busy = pool.submit(call, fork_worker, "sleep_with_children", log=log, folder=str(tmp_path))
         *_, server = sleepers(tmp_path)
         os.kill(server, signal.SIGKILL)
-        with pytest.raises(CompilerCrash, match="interpreter ended while standin_toolchain:sleep_with_children ran"):
+        with pytest.raises(CompilerCrash, match="interpreter ended while fake_toolchain:sleep_with_children ran"):
             busy.result(timeout=10)
 
 
@@ -444,8 +444,13 @@ kind, here, folder, after = sys.argv[1:]
 sys.path.insert(0, here)
 import standin_toolchain
 worker = getattr(worker, kind)(path=[Path(here)])
+<<<<<<< HEAD
 stage = Stage(standin_toolchain.lower, {"trace": folder + "/trace", "n": 1}) if after == "after" else None
 name = standin_toolchain.sleep_after if stage else standin_toolchain.sleep_with_children
+=======
+stage = Stage("fake_toolchain:lower", {"trace": folder + "/trace", "n": 1}) if after == "after" else None
+name = "fake_toolchain:sleep_after" if stage else "fake_toolchain:sleep_with_children"
+>>>>>>> w-f
 ask = lambda: worker.call(name, {"folder": folder}, log=Path(folder, "log"), after=stage)
 threading.Thread(target=ask, daemon=True).start()
 threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Stand-ins for servers on the network: a web server with faults on order, and a hub of models on top of it."""
+"""Fakes of servers on the network: a web server with faults on order, and a hub of models on top of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Fault:
     cut: int | None = None
 
 
-class StandInServer(ThreadingHTTPServer):
+class FakeServer(ThreadingHTTPServer):
     """Serves `files` with ranges and validators; `faults` are used up one a GET of that path."""
 
     daemon_threads = True
@@ -72,7 +72,7 @@ class StandInServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: StandInServer
+    server: FakeServer
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
@@ -127,10 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @dataclass
-class StandInHub:
+class FakeHub:
     """Speaks as much of the hub's protocol as its library asks for: what a revision is, and its files."""
 
-    server: StandInServer
+    server: FakeServer
     repo: str = "org/tiny"
     commit: str = "a" * 40
     branch: str = "main"

@@ -31,12 +31,12 @@ def wheel(folder: Path, name: str, version: str, files: Mapping[str, str] | None
 
 
 def compiler_wheel(folder: Path, version: str, program: str) -> Path:
-    """A stand-in for a compiler's wheel: it shows the packages of this Python, and brings a program `mlc_llm`."""
+    """A fake of a compiler's wheel: it shows the packages of this Python, and brings a program `mlc_llm`."""
     files = {
-        "standin_compiler.pth": f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n",
-        f"standin_compiler-{version}.data/scripts/mlc_llm": f"#!python\n{program}\n# {version}\n",
+        "fake_compiler.pth": f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n",
+        f"fake_compiler-{version}.data/scripts/mlc_llm": f"#!python\n{program}\n# {version}\n",
     }
-    return wheel(folder, "standin-compiler", version, files)
+    return wheel(folder, "fake-compiler", version, files)
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A stand-in for the compile worker: every call in a forked child of the test's process, which has TVM imported.
+"""A fake of the compile worker: every call in a forked child of the test's process, which has TVM imported.
 
 It keeps the worker's promises that the steps rely on (JSON in and out, a stage computed once and forked, errors
 rebuilt, output in the log) and none about speed or cleaning up.
@@ -24,7 +24,7 @@ from pipeline.steps import compile_relax, toolchain
 from pipeline.steps import params as params_step
 
 
-class StandInWorker:
+class FakeWorker:
     """See the module. `stages` are those asked for; equal ones count once."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class StandInWorker:
         return run_forked([*calls, (function, arguments)], log, cpu_limit)
 
 
-class StandInServices:
+class FakeServices:
     def __init__(self, worker, fresh) -> None:
         self._worker, self._fresh = worker, fresh
 
@@ -85,7 +85,7 @@ def typed(params):
 def make_job(tmp_path: Path, params, inputs, worker, name="job", *, fresh=None) -> Job:
     out = tmp_path / name
     out.mkdir()
-    return Job(typed(params), inputs, {}, out, tmp_path / f"{name}.log", StandInServices(worker, fresh))
+    return Job(typed(params), inputs, {}, out, tmp_path / f"{name}.log", FakeServices(worker, fresh))
 
 
 def run_forked(calls, log: Path, cpu_limit: float | None = None):

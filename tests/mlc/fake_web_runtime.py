@@ -1,4 +1,4 @@
-"""A stand-in for the web runtime in a checkout of mlc_llm: what TVM's wasm objects ask for, and nothing behind it."""
+"""A fake of the web runtime in a checkout of mlc_llm: what TVM's wasm objects ask for, and nothing behind it."""
 
 from __future__ import annotations
 

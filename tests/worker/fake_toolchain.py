@@ -1,4 +1,4 @@
-"""A stand-in for the modules of a toolchain: functions that a worker calls in its children."""
+"""A fake of the modules of a toolchain: functions that a worker calls in its children."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Stand-in archives of the runtime for Apple's platforms, assembled here: they offer what models call, and register.
+"""Fake archives of the runtime for Apple's platforms, assembled here: they offer what models call, and register.
 
 `libtvm_runtime.a` has a loader in a constructor that nothing refers to, and needs C++ of the system;
 `libtvm_ffi_static.a` has the C functions; `libtokenizers_cpp.a` is one that nothing must be force-loaded of.

@@ -1,4 +1,4 @@
-"""Stand-in models: two real objects each, assembled or compiled here, with the symbols and constructors of TVM's.
+"""Fake models: two real objects each, assembled or compiled here, with the symbols and constructors of TVM's.
 
 Each registers itself as TVM's do, so links of them can be inspected, and run, without TVM.
 """

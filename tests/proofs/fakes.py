@@ -1,4 +1,4 @@
-"""Stand-in models: two real objects each, with the symbols and the constructors of a TVM model, and one thing wrong.
+"""Fake models: two real objects each, with the symbols and the constructors of a TVM model, and one thing wrong.
 
 `linux` ones are C for this machine's processor, `ios` ones arm64 assembly. As TVM's, each constructor refers to what it
 registers, so that a linker that drops dead code has the same reasons to keep or drop it.
@@ -72,7 +72,7 @@ MACHO_CONSTRUCTOR = """
 
 
 @dataclass(frozen=True)
-class StandIn:
+class Fake:
     """What to make: `calls` is an undefined symbol that is referred to, `without` the halves that register nothing.
 
     The version of the build is a directive of the assembler; ELF has none.

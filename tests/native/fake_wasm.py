@@ -1,4 +1,4 @@
-"""A stand-in for the web runtime of TVM, and for a model: a few lines of C++ each, really compiled by emscripten."""
+"""A fake of the web runtime of TVM, and for a model: a few lines of C++ each, really compiled by emscripten."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import fake_checkout
 import pytest
-import standin_checkout
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.documents.archive import Archive, ArchivedModel
@@ -118,7 +118,7 @@ def emcc() -> str:
 
 
 def checkout(folder: Path) -> Path:
-    return standin_checkout.commit(standin_checkout.write(folder, SOURCES))
+    return fake_checkout.commit(fake_checkout.write(folder, SOURCES))
 
 
 def archive(folder: Path, prefix: str, *, call: str = "42", more: str = "") -> Path:

@@ -1,4 +1,4 @@
-"""Stand-in checkouts of TVM and mlc_llm: CMake projects of a few lines with the targets of the real ones, really built.
+"""Fake checkouts of TVM and mlc_llm: CMake projects of a few lines with the targets of the real ones, really built.
 
 The runtime registers a loader in a constructor that nothing refers to, and has the C functions that models call.
 """
@@ -95,7 +95,7 @@ add_dependencies(mlc_llm_static tokenizers_cpp sentencepiece-static tokenizers_c
 
 
 def git(folder: Path, *words: str) -> str:
-    identity = ["-c", "user.name=Stand-in", "-c", "user.email=stand-in@example.com", "-c", "protocol.file.allow=always"]
+    identity = ["-c", "user.name=Fake", "-c", "user.email=fake@example.com", "-c", "protocol.file.allow=always"]
     return subprocess.run(
         ["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True, timeout=60
     ).stdout

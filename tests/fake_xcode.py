@@ -1,4 +1,4 @@
-"""A stand-in for Xcode's command line: an `xcrun` on PATH that checks what it is asked and marks what it writes.
+"""A fake of Xcode's command line: an `xcrun` on PATH that checks what it is asked and marks what it writes.
 
 Its metallib is `MTLB`, the SDK, the flags and the digest of the source. It appends one line to `calls` when a compile
 begins and one when it ends, so tests can count compiles and see how many ran at once.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = '''#!{python}
-"""Stand-in for xcrun."""
+"""Fake of xcrun."""
 import hashlib, json, os, sys, time
 
 FOLDER = {folder!r}
@@ -23,7 +23,7 @@ def note(**what):
         file.write(json.dumps(what) + "\\n")
 
 def refuse(text):
-    print("stand-in xcrun: error: " + text)
+    print("fake xcrun: error: " + text)
     raise SystemExit(64)
 
 def setting(name):
@@ -38,13 +38,13 @@ if words == ["--show-sdk-version"]:
 elif words == ["--show-sdk-path"]:
     print(os.path.join(FOLDER, sdk + ".sdk"))
 elif words == ["clang", "--version"]:
-    print("Stand-in clang version " + (setting("version") or "1600.0"))
+    print("Fake clang version " + (setting("version") or "1600.0"))
 elif setting("no-metal"):
     print("error: cannot execute tool 'metal' due to missing Metal Toolchain; use: xcodebuild -downloadComponent "
           "MetalToolchain")
     raise SystemExit(1)
 elif words == ["metal", "--version"]:
-    print("Stand-in metal version " + (setting("version") or "32023.155"))
+    print("Fake metal version " + (setting("version") or "32023.155"))
 elif words[0] == "metal":
     name, *rest = words
     system = SDKS[sdk]
@@ -75,8 +75,8 @@ else:
 
 
 @dataclass(frozen=True)
-class StandInXcode:
-    """Where the stand-in is, and what it was asked so far."""
+class FakeXcode:
+    """Where the fake is, and what it was asked so far."""
 
     folder: Path
 
@@ -111,9 +111,9 @@ class StandInXcode:
         (self.folder / "calls").unlink(missing_ok=True)
 
 
-def install(folder: Path) -> StandInXcode:
-    """Write the stand-in below a folder; put its `bin` first on PATH to use it."""
-    xcode = StandInXcode(folder)
+def install(folder: Path) -> FakeXcode:
+    """Write the fake below a folder; put its `bin` first on PATH to use it."""
+    xcode = FakeXcode(folder)
     xcode.bin.mkdir(parents=True)
     program = xcode.bin / "xcrun"
     program.write_text(PROGRAM.format(python=sys.executable, folder=str(folder)))

@@ -1,4 +1,4 @@
-"""A stand-in for the program `mlc_llm`: strict about what it is told and by whom, real in what it makes.
+"""A fake of the program `mlc_llm`: strict about what it is told and by whom, real in what it makes.
 
 It takes the words that the tests know Slipway to use and no others, refuses an environment variable that could steer
 the real one unless it is among those that Slipway sets, and compiles a small model with TVM, for the device and the
@@ -74,7 +74,7 @@ def compile_model(words) -> None:
     assert os.environ.get("MLC_MACABI_ARCH") == (arch if told.device == "macabi" else None)
     assert told.output.suffix == ".tar"
     overrides = dict(word.split("=") for word in (told.overrides or "").split(";") if word)
-    print(f"stand-in: {told.device} {told.host} {told.system_lib_prefix} {told.overrides} {told.opt}")
+    print(f"fake: {told.device} {told.host} {told.system_lib_prefix} {told.overrides} {told.opt}")
     metadata = {
         "model_type": model_type,
         "quantization": told.quantization or config["quantization"],

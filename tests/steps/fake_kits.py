@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from standin_models import backend, model
+from fake_models import backend, model
 
 from pipeline.binary.objects import read_object
 
@@ -21,7 +21,7 @@ BINS = ["tiny_bert_f32___tvm_ffi__library_bin", "tiny_llama_q4f16_1___tvm_ffi__l
 PREFIXES = ["tiny_bert_f32_", "tiny_llama_q4f16_1_"]
 
 
-STAND_IN_RUNTIME = """
+FAKE_RUNTIME = """
 #include <stdio.h>
 int TVMFFIEnvModRegisterSystemLibSymbol(const char *name, void *symbol) { puts(name); return symbol == 0; }
 """

@@ -1,4 +1,4 @@
-"""A stand-in for GitHub's runners: enough of them to run the scripts of our workflows, each job in a fresh clone.
+"""A fake of GitHub's runners: enough of them to run the scripts of our workflows, each job in a fresh clone.
 
 Steps run in order with bash as GitHub calls it. Checkout is the clone, what a step with the id `install` does is there
 already, caches and artifacts are directories. As with the real ones, a file comes out of an artifact with another mode
