@@ -1,10 +1,11 @@
 """What must hold for an app as a whole: its binaries are for its system, and its runtime is one its models can use.
 
-`verdicts.judge` calls `check_app`. Must not know which models are expected, only which are there.
+`verdicts.judge` calls `check_app`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +22,7 @@ CheckState = Literal["ok", "wrong", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class CheckVerdict:
-    """A question about the app as a whole or one image: `platform`, `runtime` or `registration`."""
+    """A question about the app or one image: `platform`, `runtime`, `registration`, `list` or `page-size`."""
 
     check: str
     state: CheckState
@@ -32,7 +33,57 @@ class CheckVerdict:
 
 def check_app(contents: Contents, found: Sequence[Evidence]) -> list[CheckVerdict]:
     """Every check, on the app and the models that were found in it."""
-    return [*_platforms(contents), *_registrations(contents, found), *_runtime(contents, found)]
+    return [
+        *_lists(contents),
+        *_platforms(contents),
+        *_registrations(contents, found),
+        *_runtime(contents, found),
+        *_runtimes(contents),
+        *_page_size(contents),
+    ]
+
+
+def _lists(contents: Contents) -> Iterator[CheckVerdict]:
+    """The app can read the lists of models that it ships."""
+    for error in contents.bad_lists:
+        yield CheckVerdict("list", "wrong", str(error.where), error.what, error.hint)
+
+
+def _runtimes(contents: Contents) -> Iterator[CheckVerdict]:
+    """One process has one runtime: what registers with the second one is not found by the first."""
+    processes: dict[tuple[str, str | None, str], list[str]] = {}
+    for image in contents.images:
+        is_other_program = image.kind == "executable" and bool(contents.programs - {image.path})
+        if image.linked and not is_other_program and any(name.endswith(VM_KINDS) for name in image.traces.loaders):
+            found = _SEPARATE.match(image.path)
+            process = image.arch, image.platform, found[0] if found else ""
+            processes.setdefault(process, []).append(image.path)
+    for (arch, _, _), paths in processes.items():
+        if len(paths) > 1:
+            saw = f"for {arch}, {' and '.join(paths)} hold a TVM runtime each"
+            yield CheckVerdict("runtime", "wrong", paths[-1], saw, hints.one_runtime())
+
+
+_SEPARATE = re.compile(r".*(?:\.appex|standalones/[^/]+\.apk)/|.*/(?:Watch|PlugIns)/[^/]+\.app/")
+"""Part of an app that is a process of its own, or installed in place of another."""
+
+PAGE = 16384
+"""Bytes of a memory page on newer Android devices."""
+
+_WIDE = re.compile(r"(?:^|/)lib/(?:arm64-v8a|x86_64)/[^/]+\.so$")
+
+
+def _page_size(contents: Contents) -> Iterator[CheckVerdict]:
+    """Android maps 64-bit libraries in pages of 16 KiB, out of the package where they are not compressed."""
+    for image in contents.images:
+        if image.format != "elf" or image.kind != "dylib" or not _WIDE.search(image.path):
+            continue
+        if image.load_alignment is not None and image.load_alignment < PAGE:
+            saw = f"its segments are aligned to {image.load_alignment} bytes, Android's new pages have {PAGE}"
+            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.page_size())
+        if image.stored_at is not None and image.stored_at % PAGE:
+            saw = f"lies uncompressed in the package, and not at a multiple of {PAGE} bytes"
+            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.zip_alignment())
 
 
 def _platforms(contents: Contents) -> Iterator[CheckVerdict]:

@@ -1,14 +1,18 @@
 """The files of an app, whatever it is packed in: a folder, a zip (`.ipa`, `.apk`), an installer package, a lone binary.
 
 `contents` iterates over them. Nothing is extracted: a file's bytes are read into memory when asked for, and sizes are
-believed only up to a limit. Must not know what is in the files.
+believed only up to a limit. A package inside a zip (the `.ipa` of a CI artifact, the `.apk`s of an `.apks`) is opened.
 """
 
 from __future__ import annotations
 
 import lzma
 import os
+import re
+import shutil
 import stat
+import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,22 +20,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO
 
+from pipeline.documents import untrusted
 from pipeline.errors import FormatError, SlipwayError
 
 from . import installer
 
 HEAD = 8
 """Bytes of `File.head`: enough to tell every format apart."""
-LARGEST = 4 << 30
+LARGEST = 1 << 30
 """Bytes of the largest file that is read."""
+_ALWAYS_FINE, _RATIO = 256 << 20, 200
+"""A file of a zip may unpack to 256 MiB, or to 200 times its size."""
 _MOST_FILES = 500_000
+_DEEPEST = 3
+"""Packages within packages: an `.apk` in the `.apks` in a zip."""
+_LOCAL_HEADER = struct.Struct("<26x2H")
 
 FOLDERS = {".app", ".appex", ".framework", ".xcarchive", ".xcframework"}
-ZIPS = {".ipa", ".apk", ".aab", ".zip"}
+ZIPS = {".ipa", ".apk", ".aab", ".apks", ".zip"}
 _IGNORED = {"dSYMs", "BCSymbolMaps", "_CodeSignature", "__MACOSX"}
 """Folders without code that runs; a dSYM even holds a Mach-O file of each image."""
-SUPPORTED = ".ipa, .app, .xcarchive, .pkg, .framework, .xcframework, .apk, .aab, .zip, .a, .dylib, .so or an executable"
+SUPPORTED = (
+    ".ipa, .app, .xcarchive, .pkg, .framework, .xcframework, .apk, .aab, .apks, .zip, .a, .dylib, .so or an executable"
+)
+_LIBRARY = re.compile(r"(?:^|/)lib/[^/]+/[^/]+\.so$")
 _AGAIN = "export the app again"
 
 
@@ -44,12 +58,14 @@ class File:
         size: in bytes, as the container says.
         head: its first `HEAD` bytes.
         load: reads all of it; only while this file is the one the iteration is at.
+        stored_at: of a shared library that lies uncompressed in an `.apk`: where its bytes begin in that.
     """
 
     path: str
     size: int
     head: bytes = field(repr=False)
     load: Callable[[], bytes] = field(repr=False)
+    stored_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,7 @@ class Container:
         elif self.kind == "binary":
             found = iter([_on_disk(self.path, self.path.name)])
         else:
-            found = _zip(self.path)
+            found = _zip(self.path, self.path)
         for number, file in enumerate(found):
             if number >= _MOST_FILES:
                 raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, hint=_AGAIN)
@@ -90,12 +106,7 @@ def open_container(path: Path) -> Container:
         if suffix not in FOLDERS:
             raise SlipwayError("is a folder, and none of an app", where=path, hint=f"give {SUPPORTED}")
         return Container(path, suffix[1:])
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except OSError as error:
-        hint = "give the path of an app or a library"
-        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
+    head = untrusted.head(path, HEAD)
     if head.startswith(b"PK"):
         return Container(path, suffix[1:] if suffix in ZIPS else "zip")
     if head.startswith(installer.MAGIC):
@@ -136,18 +147,44 @@ def _on_disk(path: Path, name: str) -> File:
     return File(name, path.stat().st_size, head, _complaining(path, path.read_bytes))
 
 
-def _zip(path: Path) -> Iterator[File]:
-    with _complaints(path), zipfile.ZipFile(path) as archive:
+def _zip(source: Path | IO[bytes], path: Path, prefix: str = "", depth: int = 1) -> Iterator[File]:
+    with _complaints(path), zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if info.is_dir() or kind not in {0, stat.S_IFREG} or is_ignored(info.filename):
                 continue
+            name = prefix + info.filename
             if info.flag_bits & 1:
-                raise FormatError(f"{info.filename} is encrypted", where=path, hint="give the app without a password")
+                raise FormatError(f"{name} is encrypted", where=path, hint="give the app without a password")
             # A zip's reader stops at the declared size, so a bomb has to declare itself.
+            if info.file_size > max(_ALWAYS_FINE, _RATIO * info.compress_size):
+                raise FormatError(f"{name} unpacks to {info.file_size} bytes: a bomb", where=path, hint=_AGAIN)
             with archive.open(info) as file:
                 head = file.read(HEAD)
-            yield File(info.filename, info.file_size, head, _complaining(path, partial(archive.read, info)))
+            if head.startswith(b"PK") and PurePosixPath(info.filename).suffix.lower() in ZIPS:
+                yield from _nested(archive, info, path, name, depth)
+            else:
+                load = _complaining(path, partial(archive.read, info))
+                yield File(name, info.file_size, head, load, _stored_at(archive, info))
+
+
+def _nested(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, name: str, depth: int) -> Iterator[File]:
+    """The files of a package inside a zip, which is copied out, since a zip is read from its end."""
+    if depth == _DEEPEST or info.file_size > LARGEST:
+        raise FormatError(f"{name} is nested too deeply, or too large", where=path, hint="give it by itself")
+    with tempfile.TemporaryFile() as copy:
+        with archive.open(info) as file:
+            shutil.copyfileobj(file, copy)
+        yield from _zip(copy, path, f"{name}/", depth + 1)
+
+
+def _stored_at(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int | None:
+    """Where a library that is not compressed begins, for Android maps it from there."""
+    if info.compress_type != zipfile.ZIP_STORED or not _LIBRARY.search(info.filename) or archive.fp is None:
+        return None
+    archive.fp.seek(info.header_offset)
+    name, extra = _LOCAL_HEADER.unpack(archive.fp.read(_LOCAL_HEADER.size))
+    return int(info.header_offset + _LOCAL_HEADER.size + name + extra)
 
 
 def _package(path: Path) -> Iterator[File]:
@@ -180,10 +217,13 @@ def _complaints(path: Path) -> Iterator[None]:
     except (
         OSError,
         EOFError,
+        LookupError,
         ValueError,
         NotImplementedError,
+        RuntimeError,
+        struct.error,
         zipfile.BadZipFile,
         zlib.error,
         lzma.LZMAError,
     ) as broken:
-        raise FormatError(f"cannot be read, it is damaged or incomplete: {broken}", where=path, hint=_AGAIN) from None
+        raise FormatError(f"cannot be read, it is damaged or incomplete: {broken}", where=path, hint=_AGAIN) from broken

@@ -1,17 +1,17 @@
 """What of an app matters: its binaries, what its property lists say it is for, and the model lists it ships.
 
-`pipeline.commands.verify_app` calls `read_contents`; `verdicts` judges the result. Must not know what is expected.
+`pipeline.commands.verify_app` calls `read_contents`; `verdicts` judges the result.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import plistlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from xml.parsers.expat import ExpatError
+from typing import Any
 
-from pipeline.action import Json
 from pipeline.errors import FormatError, SlipwayError
 
 from .containers import Container, File, read_limited
@@ -20,6 +20,7 @@ from .images import Image, looks_like_code, read_images
 
 CONFIG = "mlc-app-config.json"
 _LARGEST_TEXT = 64 << 20
+_LARGEST_PLIST = 4 << 20
 
 _SYSTEMS = {
     "iphoneos": frozenset({"ios"}),
@@ -68,7 +69,8 @@ class Contents:
         programs: paths of the images that are started as the app itself (not those of its extensions).
         claims: of property lists, the innermost folders last.
         config: models that the lists inside the app ask for.
-        notes: files that look like code and could not be read, with the reason.
+        notes: files that look like code and could not be read, with the reason, and what was left out.
+        bad_lists: lists of models that the app itself cannot read.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Contents:
     claims: tuple[Claim, ...]
     config: tuple[Expected, ...]
     notes: tuple[str, ...]
+    bad_lists: tuple[SlipwayError, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -85,52 +88,109 @@ class Contents:
         if self.kind == "binary":
             loaded = [library for image in self.images if image.path in self.programs for library in image.needed]
             return bool(self.programs) and all(_is_systems(library) for library in loaded)
-        return bool(self.programs) or self.kind in {"apk", "aab"}
+        return bool(self.programs) or self.kind in {"apk", "aab", "apks"}
 
 
-def read_contents(container: Container) -> Contents:
+@dataclass
+class _Reading:
+    """What has been found so far in the files of a container."""
+
+    container: Container
+    images: list[Image] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    config: list[Expected] = field(default_factory=list)
+    executables: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    bad_lists: list[SlipwayError] = field(default_factory=list)
+
+    def take(self, file: File) -> None:
+        """Read one file, where it is of any interest."""
+        name = PurePosixPath(file.path).name
+        if name == "Info.plist":
+            self._take_property_list(file)
+        elif name == CONFIG:
+            try:
+                data = read_limited(file, file.path, _LARGEST_TEXT)
+                self.config += models_of_config(data, file.path, self.notes)
+            except SlipwayError as error:
+                self.bad_lists.append(error)
+        elif self.container.kind == "binary" or (looks_like_code(file.head) and self._runs(file)):
+            try:
+                self.images += read_images(read_limited(file, self.container.path), file.path, file.stored_at)
+            except FormatError as error:
+                if self.container.kind == "binary":
+                    raise
+                self.notes.append(_one_line(error))
+
+    def _take_property_list(self, file: File) -> None:
+        for root, plist in _property_list(file, self.notes):
+            self.claims += _claims(root, plist)
+            executable = plist.get("CFBundleExecutable")
+            if isinstance(executable, str):
+                self.executables |= {f"{root}/{executable}", f"{root}/Contents/MacOS/{executable}"}
+
+    def _runs(self, file: File) -> bool:
+        """Whether code is where it can run: a static archive only as what a framework or a slice is made of."""
+        if not file.head.startswith(b"!<arch>"):
+            return True
+        folder = PurePosixPath(file.path).parent
+        if self.container.kind == "xcframework" and len(folder.parts) == _SLICE_DEPTH:
+            return True
+        if folder.parent.name == "Versions":
+            folder = folder.parent.parent
+        is_frameworks = folder.suffix == ".framework" and folder.stem == PurePosixPath(file.path).name
+        return self.container.kind in {"framework", "xcframework"} and is_frameworks
+
+
+_SLICE_DEPTH = 2
+"""`m.xcframework/ios-arm64`: the folder of a slice."""
+
+
+def read_contents(container: Container, exclude: Sequence[str] = ()) -> Contents:
     """Read the binaries and the lists of an app.
+
+    Args:
+        container: the app.
+        exclude: patterns of paths in it, and of models in its lists, that are somebody else's business.
 
     Raises:
         FormatError: it is damaged, or holds no binary that can be read.
     """
-    images: list[Image] = []
-    claims: list[Claim] = []
-    config: list[Expected] = []
-    executables: set[str] = set()
-    notes: list[str] = []
-    archives = container.kind in {"framework", "xcframework"}  # elsewhere an archive is no code that runs
+    reading = _Reading(container)
+    left_out: dict[str, int] = dict.fromkeys(exclude, 0)
     for file in container.files():
-        name = PurePosixPath(file.path).name
-        if name == "Info.plist":
-            for root, plist in _property_list(file, notes):
-                claims += _claims(root, plist)
-                if executable := plist.get("CFBundleExecutable"):
-                    executables |= {f"{root}/{executable}", f"{root}/Contents/MacOS/{executable}"}
-        elif name == CONFIG:
-            config += _shipped_config(file, notes)
-        elif container.kind == "binary" or (
-            looks_like_code(file.head) and (archives or not file.head.startswith(b"!<arch>"))
-        ):
-            try:
-                images += read_images(read_limited(file, container.path), file.path)
-            except FormatError as error:
-                if container.kind == "binary":
-                    raise
-                notes.append(str(error).replace("\n ", ";"))
+        if not _is_excluded((file.path, PurePosixPath(file.path).name), left_out):
+            reading.take(file)
+    config = [one for one in reading.config if not _is_excluded((one.name, one.asked or one.name), left_out)]
+    reading.notes += (f"--exclude {pattern}: {count} left out" for pattern, count in left_out.items())
+    images = reading.images
     if not images:
-        said = f" ({'; '.join(notes)})" if notes else ""
+        said = f" ({'; '.join(reading.notes)})" if reading.notes else ""
         hint = "give an app, or a library that a compiler or a linker wrote"
         raise FormatError(f"holds no binary that can be read{said}", where=container.path, hint=hint)
     return Contents(
         name=container.path.name,
         kind=container.kind,
         images=tuple(images),
-        programs=_programs(images, executables),
-        claims=tuple(sorted(claims, key=lambda claim: len(claim.root))),
+        programs=_programs(images, reading.executables),
+        claims=tuple(sorted(reading.claims, key=lambda claim: len(claim.root))),
         config=tuple(config),
-        notes=tuple(notes),
+        notes=tuple(reading.notes),
+        bad_lists=tuple(reading.bad_lists),
     )
+
+
+def _is_excluded(names: Sequence[str], patterns: dict[str, int]) -> bool:
+    """Whether a pattern matches one of the names of something; counts it for that pattern."""
+    for pattern in patterns:
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            patterns[pattern] += 1
+            return True
+    return False
+
+
+def _one_line(error: SlipwayError) -> str:
+    return str(error).replace("\n ", ";")
 
 
 def _is_systems(library: str) -> bool:
@@ -144,7 +204,7 @@ def claim_on(image: Image, claims: tuple[Claim, ...]) -> Claim | None:
     return inside[-1] if inside else None
 
 
-def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[str, Json]]]:
+def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(the bundle's folder, its property list)."""
     path = PurePosixPath(file.path).parent
     if path.name == "Resources":  # of a framework for the Mac: X.framework/Versions/A/Resources
@@ -152,35 +212,29 @@ def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[
     elif path.name == "Contents":
         path = path.parent
     try:
-        plist = plistlib.loads(read_limited(file, file.path, _LARGEST_TEXT))
-    except (plistlib.InvalidFileException, ExpatError, ValueError, OverflowError, RecursionError) as broken:
-        notes.append(f"{file.path}: is no property list: {broken}")
+        plist = plistlib.loads(read_limited(file, file.path, _LARGEST_PLIST))
+    except Exception as broken:  # noqa: BLE001 - plistlib raises whatever it trips over in a malformed file
+        notes.append(f"{file.path}: is not a property list: {_one_line(FormatError(str(broken)))}")
         return
     if isinstance(plist, dict):
         yield path.as_posix(), plist
 
 
-def _claims(root: str, plist: Mapping[str, Json]) -> Iterator[Claim]:
-    for library in plist.get("AvailableLibraries") or ():
-        variant = library.get("SupportedPlatformVariant", "")
-        if platform := _SLICES.get((library.get("SupportedPlatform", ""), variant)):
-            identifier = library.get("LibraryIdentifier", "")
+def _claims(root: str, plist: Mapping[str, Any]) -> Iterator[Claim]:
+    libraries = plist.get("AvailableLibraries")
+    for library in libraries if isinstance(libraries, list) else ():
+        keys = ("SupportedPlatform", "SupportedPlatformVariant", "LibraryIdentifier")
+        words = [library.get(key, "") if isinstance(library, dict) else None for key in keys]
+        system, variant, identifier = (word if isinstance(word, str) else "?" for word in words)
+        if platform := _SLICES.get((system, variant)):
             yield Claim(f"{root}/{identifier}", f"LibraryIdentifier {identifier}", frozenset({platform}))
     for key in ("CFBundleSupportedPlatforms", "DTPlatformName"):
         value = plist.get(key)
-        names = [str(name) for name in (value if isinstance(value, list) else [value] if value else [])]
+        names = [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
         known = [_SYSTEMS[name.lower()] for name in names if name.lower() in _SYSTEMS]
         if known:
             yield Claim(root, f"{key} {' '.join(names)}", frozenset().union(*known))
             return
-
-
-def _shipped_config(file: File, notes: list[str]) -> list[Expected]:
-    try:
-        return models_of_config(read_limited(file, file.path, _LARGEST_TEXT), file.path)
-    except SlipwayError as error:
-        notes.append(str(error).replace("\n ", ";"))
-        return []
 
 
 def _programs(images: list[Image], executables: set[str]) -> frozenset[str]:

@@ -78,14 +78,13 @@ def models_in(image: Image, expected: Iterable[str] = ()) -> dict[str, Evidence]
     known = certain_prefixes(image) | frozenset(expected)
     blobs: set[tuple[str, Generation]] = set()
     for text, generation in image.traces.blob_names:
-        prefix = max((p for p in known if text.endswith(p)), key=len, default=None)
-        # Nobody knows it: the whole word is the best guess, without the kind that ends a blob's list of modules.
+        prefix = next((text[at:] for at in range(len(text)) if text[at:] in known), None)
+        # Else the whole word is the best guess, without the kind that ends a blob's list of modules.
         blobs.add((prefix or text.removeprefix("_lib"), generation))
     known |= {prefix for prefix, _ in blobs}
-    by_length = sorted(known, key=len, reverse=True)
     functions: dict[str, int] = {}
     for name in image.traces.functions:
-        if owner := next((prefix for prefix in by_length if name.startswith(prefix)), None):
+        if owner := next((name[:end] for end in range(len(name), 0, -1) if name[:end] in known), None):
             functions[owner] = functions.get(owner, 0) + 1
     made = (_evidence(image, prefix, blobs, functions.get(prefix, 0)) for prefix in sorted(known))
     return {found.prefix: found for found in made if found.visible or found.blob or found.host}

@@ -1,18 +1,22 @@
 """Which models ought to be in an app: from the command line, an `mlc-app-config.json`, our `link.json` or targets.yaml.
 
-`pipeline.commands.verify_app` asks for one of them, `contents` for those that the app itself ships. Must not know how
-they are looked for.
+`pipeline.commands.verify_app` asks for one of them, `contents` for those that the app itself ships.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.action import Json
+from pipeline.documents import untrusted
 from pipeline.errors import SlipwayError
+
+MOST_RECORDS = 2000
+"""Records of one list; WebLLM's own, which is the longest, has 150."""
+
+_CONFIG_HINT = "give the mlc-app-config.json that the app ships"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +57,37 @@ def models_named(text: str) -> list[Expected]:
     return [Expected(name, _spellings(name), "--models", asked=name) for name in names]
 
 
-def models_of_config(data: bytes, where: str) -> list[Expected]:
+def models_of_config(data: bytes, where: str, notes: list[str] | None = None) -> list[Expected]:
     """From an `mlc-app-config.json`: the `model_lib` of every record.
 
     MLC asks the runtime for it with every `-` replaced and one `_` at the end.
 
+    Args:
+        data: the file.
+        where: how errors name it.
+        notes: takes what is said of records without a `model_lib`, which are another engine's; None refuses them.
+
     Raises:
         SlipwayError: it is no such file.
     """
-    document = _json(data, where, "give the mlc-app-config.json that the app ships")
+    document = untrusted.parse(data, where)
     records = document.get("model_list") if isinstance(document, dict) else None
     if not isinstance(records, list):
-        raise SlipwayError("has no model_list", where=where, hint="give the mlc-app-config.json that the app ships")
+        raise SlipwayError("has no model_list", where=where, hint=_CONFIG_HINT)
+    if len(records) > MOST_RECORDS:
+        raise SlipwayError(f"has {len(records)} records, more than {MOST_RECORDS}", where=where, hint=_CONFIG_HINT)
     found: list[Expected] = []
-    for number, record in enumerate(records):
+    for number, record in enumerate(records, 1):
         library = record.get("model_lib") if isinstance(record, dict) else None
-        if not isinstance(library, str) or not library:
+        if isinstance(library, str) and library:
+            name = record.get("model_id") or library
+            found.append(Expected(str(name), (_system_library(library),), where, asked=library))
+            continue
+        lacking = f"record {number} of model_list has no model_lib"
+        if notes is None:
             hint = "copy model_lib from the mlc-app-config.json that the build wrote"
-            raise SlipwayError(f"record {number + 1} of model_list has no model_lib", where=where, hint=hint)
-        name = record.get("model_id") or library
-        found.append(Expected(str(name), (_system_library(library),), where, asked=library))
+            raise SlipwayError(lacking, where=where, hint=hint)
+        notes.append(f"{where}: {lacking}, so no library is expected for it")
     return found
 
 
@@ -83,7 +98,7 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
         SlipwayError: it is no such file.
     """
     hint = "give dist/<product>/link.json"
-    document = _json(data, where, hint)
+    document = untrusted.parse(data, where)
     try:
         return [
             Expected(
@@ -95,8 +110,8 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
             )
             for subject, prefix in document["prefixes"].items()
         ]
-    except (KeyError, TypeError, AttributeError):
-        raise SlipwayError("is not written by Slipway, or by a newer one", where=where, hint=hint) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SlipwayError("is not written by Slipway, or by a newer one", where=where, hint=hint) from error
 
 
 def models_of_targets(path: Path) -> list[Expected]:
@@ -123,18 +138,6 @@ def models_of_targets(path: Path) -> list[Expected]:
     ]
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file that the user named.
-
-    Raises:
-        SlipwayError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from None
-
-
 def _spellings(name: str) -> tuple[str, ...]:
     """As a prefix, and as a `model_lib`."""
     return tuple(dict.fromkeys((_system_library(name), name) if not name.endswith("_") else (name,)))
@@ -146,10 +149,3 @@ def _system_library(name: str) -> str:
 
 def _parts(document: Mapping[str, Json], subject: str) -> Sequence[Mapping[str, Json]]:
     return [part for part in document["parts"] if subject in part["models"]]
-
-
-def _json(data: bytes, where: str, hint: str) -> Json:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as broken:
-        raise SlipwayError(f"is no JSON: {broken}", where=where, hint=hint) from None

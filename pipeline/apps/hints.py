@@ -116,6 +116,27 @@ def right_slice(platforms: Sequence[str]) -> str:
     )
 
 
+def one_runtime() -> str:
+    """Two runtimes in one process."""
+    return (
+        "ship one of them: leave the runtime out of the kit (empty its runtime variable), or the other library out of "
+        "the app; if they never meet, leave one out here with --exclude"
+    )
+
+
+def page_size() -> str:
+    """A library for pages of 4 KiB."""
+    return (
+        "link it with -Wl,-z,max-page-size=16384 (what NDK r28 does by itself), or update the library it comes from, "
+        "or leave out one that is not yours with --exclude"
+    )
+
+
+def zip_alignment() -> str:
+    """A library at an odd place of an .apk."""
+    return "align the package: zipalign -P 16 (Android Gradle plugin 8.5.1 does it), or compress its libraries"
+
+
 def not_encrypted() -> str:
     """The App Store has encrypted the binary."""
     return "check the app that you export (fastlane, Xcode), not one that came back from the App Store"

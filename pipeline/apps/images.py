@@ -41,6 +41,8 @@ class Image:
         registrations: C names of registration functions (of any generation) that must come from another image.
         needed: libraries it loads.
         encrypted: by the App Store; its constants cannot be read.
+        load_alignment: see `ObjectInfo`.
+        stored_at: see `containers.File`.
         traces: of models and of the runtime.
     """
 
@@ -58,6 +60,8 @@ class Image:
     needed: tuple[str, ...]
     encrypted: bool
     traces: Traces = field(repr=False)
+    load_alignment: int | None = None
+    stored_at: int | None = None
 
     @property
     def linked(self) -> bool:
@@ -70,22 +74,23 @@ def looks_like_code(head: bytes) -> bool:
     return is_object(head) or fat.is_fat(head) or head.startswith(ar.MAGIC)
 
 
-def read_images(data: bytes, path: str) -> list[Image]:
+def read_images(data: bytes, path: str, stored_at: int | None = None) -> list[Image]:
     """Read a file of machine code: one image for each processor.
 
     Args:
         data: the whole file.
         path: its path inside the app.
+        stored_at: see `containers.File`.
 
     Raises:
         FormatError: it is malformed, or of a format that no app for a phone or a desktop has.
     """
     if fat.is_fat(data):
         return [_image(piece.data, path, f"{path} ({piece.arch})") for piece in fat.read_fat(data, path)]
-    return [_image(data, path, path)]
+    return [_image(data, path, path, stored_at)]
 
 
-def _image(data: bytes, path: str, name: str) -> Image:
+def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> Image:
     if data.startswith(ar.MAGIC):
         return _archive(data, path, name)
     info = read_object(data, name)
@@ -112,6 +117,8 @@ def _image(data: bytes, path: str, name: str) -> Image:
         needed=info.needed,
         encrypted=info.format == "macho" and macho.is_encrypted(data, name),
         traces=find_traces(loaded_sections(data, name)),
+        load_alignment=info.load_alignment,
+        stored_at=stored_at,
     )
 
 

@@ -29,6 +29,8 @@ _ALWAYS_FINE, _RATIO = 1 << 30, 200
 """A payload may unpack to 1 GiB, or to 200 times its size."""
 _ODC, _NEWC = b"070707", (b"070701", b"070702")
 _NAME_LIMIT = 1 << 14
+_DEEPEST = 200
+"""Elements within elements of a table of contents: two for each folder of a path."""
 _REGULAR, _TYPE = 0o100000, 0o170000
 _AGAIN = "export the package again"
 _UNSUPPORTED = "expand it on a Mac (pkgutil --expand-full) and give the .app"
@@ -116,6 +118,8 @@ def _parse(toc: bytes) -> list[Entry]:
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         steps.append(tag)
+        if len(steps) > _DEEPEST:
+            raise ValueError("it is nested too deeply")
         text.clear()
         if tag == "file":
             files.append({})

@@ -1,35 +1,87 @@
-"""Puts records of models into a file of an app's own, by `model_id`, and leaves everything else in it as it is.
+"""Merging of our records of models, by `model_id`, into an app's own list; `commands.merge_app_config` calls it.
 
-`pipeline.commands.merge_app_config` calls `merge`. The files are `mlc-app-config.json` of MLC's apps and lists in the
-form of WebLLM's `model_list`. Works on text: no file is read or written.
+The lists are `mlc-app-config.json` of MLC's apps and `model_list` of WebLLM. No file is read or written.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from pipeline.action import Json
+from pipeline.documents import untrusted
 from pipeline.errors import SlipwayError
-
-from .json_text import Edit, Member, Span, applied, elements, indent_of, members, newline, parse, step_of
 
 LIST = "model_list"
 KEY = "model_id"
+MOST_RECORDS = 10_000
 
-_PLACES = ("model_path", "model_url")
-"""Fields that say where weights are. What an app says of that is its own decision, and stays."""
+Record = Mapping[str, Any]
+Kind = Literal["native", "web"]
+
+_OLD = ("local_id", "model_lib_url", "model_libs")
+"""Fields of lists of 2023 and 2024, which today's apps do not read."""
+
+_OF_THE_APP = ("model", "model_path", "model_url", "estimated_vram_bytes")
+"""Fields that are the app's own decision where it has made one: where weights are, and how much memory to ask for."""
+
+_PLACES = ("model", "model_path", "model_url")
+"""Those of which an app has one."""
+
+_OURS = ("overrides", "required_features", "vram_required_MB", "low_resource_required", "integrity")
+"""Fields of WebLLM's records that follow from the build: one that the build no longer gives is removed."""
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """A field of a record that gets another value; None stands for none."""
+
+    name: str
+    old: Any
+    new: Any
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to one record: `added`, or fields of it, each with its old value and its new one."""
+    """What was done to one record: `added`, or some of its `fields`; `kept` are fields left as the app has them."""
 
     model_id: str
     added: bool
-    fields: Mapping[str, tuple[Json, Json]]
+    fields: tuple[FieldChange, ...] = ()
     kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AppList:
+    """An app's file.
+
+    Attributes:
+        where: how errors name it.
+        document: all of it.
+        records: its list of models.
+        style: how it is formatted, as arguments of `json.dumps`.
+        newline: how its lines end.
+        tail: white space behind the document.
+    """
+
+    where: str
+    document: dict[str, Any]
+    records: list[dict[str, Any]]
+    style: Mapping[str, Any] = field(default_factory=dict)
+    newline: str = "\n"
+    tail: str = ""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What kind of app its records are for; empty where they do not tell."""
+        return frozenset(kind for record in self.records if (kind := kind_of(record)) is not None)
+
+    def text(self, records: Sequence[Record]) -> str:
+        """The file with other records, formatted as it was."""
+        document = {**self.document, LIST: list(records)}
+        return json.dumps(document, ensure_ascii=False, **self.style).replace("\n", self.newline) + self.tail
 
 
 @dataclass(frozen=True)
@@ -41,11 +93,65 @@ class Merged:
     unchanged: tuple[str, ...]
 
 
-def merge(text: str, records: Sequence[Mapping[str, Json]], where: str) -> Merged:
+def kind_of(record: Record) -> Kind | None:
+    """Whether a record is for MLC's native apps or for WebLLM; None where it does not tell."""
+    library = record.get("model_lib")
+    if "model" in record or (isinstance(library, str) and library.endswith(".wasm")):
+        return "web"
+    if any(key in record for key in ("model_path", "model_url", "estimated_vram_bytes")):
+        return "native"
+    return None
+
+
+def read_list(text: str, where: str) -> AppList:
+    """Read an app's file.
+
+    Args:
+        text: the file, without a byte order mark.
+        where: how errors name it.
+
+    Raises:
+        SlipwayError: it is not JSON with a list of models, has one twice, or has the form of 2023 and 2024.
+    """
+    document = untrusted.parse(text.encode(), where)
+    records = document.get(LIST) if isinstance(document, dict) else None
+    if not isinstance(records, list):
+        hint = f'name the app\'s own list of models; an empty one is {{"{LIST}": []}}'
+        raise SlipwayError(f"has no `{LIST}`", where=where, hint=hint)
+    if len(records) > MOST_RECORDS:
+        raise SlipwayError(f"has {len(records)} records", where=where, hint=f"an app's list has up to {MOST_RECORDS}")
+    old = next((key for key in _OLD for one in (document, *records) if isinstance(one, dict) and key in one), None)
+    if old is not None:
+        raise SlipwayError(
+            f"is a list of models in the form of 2023 and 2024: it has `{old}`, which today's apps do not read",
+            where=where,
+            hint="give each record `model_id` and `model_lib` (and `model` or `model_url`), as the app's present "
+            f"version of MLC or WebLLM wants them, and remove `{old}`",
+        )
+    names: set[str] = set()
+    for number, record in enumerate(records, 1):
+        name = record.get(KEY) if isinstance(record, dict) else None
+        if not isinstance(name, str):
+            raise SlipwayError(f"record {number} of {LIST} has no {KEY}", where=where, hint="give it one")
+        if name in names:
+            raise SlipwayError(f"{LIST} has {name} twice", where=where, hint="remove one of its records")
+        names.add(name)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return AppList(where, document, records, _style(text), newline, text[len(text.rstrip()) :])
+
+
+def _style(text: str) -> dict[str, Any]:
+    """How a text is formatted: the indentation of its first line that has one, or none and compact or not."""
+    if found := re.search(r"\n([ \t]+)\S", text):
+        return {"indent": found[1]}
+    return {"separators": (",", ":")} if re.search(r'":\S', text) and '": ' not in text else {}
+
+
+def merge(text: str, records: Sequence[Record], where: str) -> Merged:
     """Merge records into a text.
 
-    A record that is there gets our values for our fields; fields of its own stay, and so does its word on where its
-    weights are. One that is not there is put at the end of the list, formatted like the others.
+    A record that is there gets our values; fields of its own stay, and so does what is the app's to decide. One that is
+    missing is put at the end of the list.
 
     Args:
         text: the app's file, without a byte order mark.
@@ -53,128 +159,61 @@ def merge(text: str, records: Sequence[Mapping[str, Json]], where: str) -> Merge
         where: how errors name the file.
 
     Raises:
-        SlipwayError: the text is no JSON with such a list, or has a model twice.
+        SlipwayError: see `read_list`; or the list is for another kind of app than our records.
     """
-    listed = _list(text, parse(text, where), where)
-    there = _by_id(text, listed, where)
-    edits: list[Edit] = []
+    app = read_list(text, where)
+    _check_kind(app, records)
+    mine = {str(record[KEY]): record for record in records}
     changes: list[Change] = []
-    new: list[Mapping[str, Json]] = []
     unchanged: list[str] = []
-    for record in records:
-        name = str(record[KEY])
-        if name not in there:
-            new.append(record)
-            changes.append(Change(name, added=True, fields={}))
-            continue
-        change, needed = _updated(text, there[name], record)
-        edits += needed
-        if change.fields:
+    result: list[Record] = []
+    for there in app.records:
+        name = there[KEY]
+        merged, change = _updated(there, mine.pop(name)) if name in mine else (there, None)
+        result.append(merged)
+        if change is not None and change.fields:
             changes.append(change)
-        else:
+        elif change is not None:
             unchanged.append(name)
-    if new:
-        edits.append(_appended(text, listed, new))
-    return Merged(applied(text, edits), tuple(changes), tuple(unchanged))
+    result += mine.values()
+    changes += (Change(name, added=True) for name in mine)
+    return Merged(app.text(result) if changes else text, tuple(changes), tuple(unchanged))
 
 
-def _list(text: str, whole: Span, where: str) -> Span:
-    found = [m.value for m in members(text, whole) if m.key == LIST] if isinstance(whole.value, dict) else []
-    if len(found) != 1 or not isinstance(found[0].value, list):
-        raise SlipwayError(
-            f"has no `{LIST}`",
-            where=where,
-            hint=f'name the app\'s own list of models; an empty one is {{"{LIST}": []}}',
-        )
-    return found[0]
+def _check_kind(app: AppList, records: Iterable[Record]) -> None:
+    there = {record[KEY]: kind_of(record) for record in app.records}
+    what = {"web": "WebLLM", "native": "native apps"}
+    for record in records:
+        kind = kind_of(record)
+        theirs = app.kinds if there.get(record[KEY]) is None else {there[record[KEY]]}
+        if kind is not None and theirs and kind not in theirs:
+            (other,) = {"web", "native"} - {kind}
+            raise SlipwayError(
+                f"is a list for {what[other]}, and the record of {record[KEY]} is for {what[kind]}",
+                where=app.where,
+                hint=f"name a product for {what[other]} (--product NAME), or the list of the other app",
+            )
 
 
-def _by_id(text: str, listed: Span, where: str) -> dict[str, Span]:
-    there: dict[str, Span] = {}
-    for number, one in enumerate(elements(text, listed), 1):
-        name = one.value.get(KEY) if isinstance(one.value, dict) else None
-        if not isinstance(name, str):
-            raise SlipwayError(f"record {number} of {LIST} has no {KEY}", where=where, hint="give it one")
-        if name in there:
-            raise SlipwayError(f"{LIST} has {name} twice", where=where, hint="remove one of its records")
-        there[name] = one
-    return there
-
-
-def _updated(text: str, there: Span, record: Mapping[str, Json]) -> tuple[Change, list[Edit]]:
-    """What must be edited in a record that is there."""
-    own = {member.key: member for member in members(text, there)}
-    place = next((key for key in _PLACES if key in own), None)
-    edits: list[Edit] = []
-    fields: dict[str, tuple[Json, Json]] = {}
-    absent: dict[str, Json] = {}
-    kept = []
-    for key, value in record.items():
-        if key in own and (key not in _PLACES or place == key) and _same(own[key].value.value, value):
+def _updated(there: Record, ours: Record) -> tuple[Record, Change]:
+    """A record with our values, and what changed."""
+    result = dict(there)
+    fields: list[FieldChange] = []
+    kept: list[str] = []
+    has_place = any(key in there for key in _PLACES)
+    for key, value in ours.items():
+        if key in there and _same(there[key], value):
             continue
-        if key in _PLACES and place is not None:
-            kept.append(place)
-        elif key in own:
-            fields[key] = (own[key].value.value, value)
-            edits.append(_replaced(text, own[key], value))
-        else:
-            fields[key] = (None, value)
-            absent[key] = value
-    if absent:
-        edits.append(_extended(text, members(text, there)[-1], absent))
-    return Change(str(record[KEY]), added=False, fields=fields, kept=tuple(kept)), edits
+        if key in _OF_THE_APP and (key in there or (key in _PLACES and has_place)):
+            kept += [own for own in (_PLACES if key in _PLACES else (key,)) if own in there and own not in kept]
+            continue
+        fields.append(FieldChange(key, there.get(key), value))
+        result[key] = value
+    gone = [key for key in _OURS if key in there and key not in ours] if kind_of(ours) == "web" else []
+    fields += [FieldChange(key, result.pop(key), None) for key in gone]
+    return result, Change(str(ours[KEY]), False, tuple(fields), tuple(kept))
 
 
-def _same(old: Json, new: Json) -> bool:
+def _same(old: Any, new: Any) -> bool:
     """Equality of JSON, in which `true` is not 1."""
     return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
-
-
-def _replaced(text: str, member: Member, value: Json) -> Edit:
-    span = member.value
-    indent = indent_of(text, member.start) if isinstance(span.value, dict | list) and "\n" in _of(text, span) else None
-    return Edit(span.start, span.end, _written(value, text, indent))
-
-
-def _extended(text: str, last: Member, absent: Mapping[str, Json]) -> Edit:
-    """Members put behind the last one of a record, each in a line of its own where that one is."""
-    indent = indent_of(text, last.start)
-    gap = ", " if indent is None else f",{newline(text)}{indent}"
-    words = [f"{json.dumps(key)}: {_written(value, text, indent)}" for key, value in absent.items()]
-    return Edit(last.value.end, last.value.end, "".join(f"{gap}{word}" for word in words))
-
-
-def _appended(text: str, listed: Span, new: Iterable[Mapping[str, Json]]) -> Edit:
-    """Records put behind the last one of the list."""
-    there = elements(text, listed)
-    end = newline(text)
-    if there:
-        indent = indent_of(text, there[-1].start)
-        compact = "\n" not in _of(text, there[-1])
-        gap = ", " if indent is None else f",{end}{indent}"
-        margin = _line_indent(text, there[-1].end) if indent is None else indent
-        words = [_written(record, text, None if compact else margin) for record in new]
-        return Edit(there[-1].end, there[-1].end, "".join(f"{gap}{word}" for word in words))
-    if "\n" not in text.rstrip():
-        return Edit(listed.start, listed.end, json.dumps(list(new), ensure_ascii=False))
-    outer = _line_indent(text, listed.start)
-    inner = outer + step_of(text)
-    words = [f"{end}{inner}{_written(record, text, inner)}" for record in new]
-    return Edit(listed.start, listed.end, f"[{','.join(words)}{end}{outer}]")
-
-
-def _written(value: Json, text: str, indent: str | None) -> str:
-    """A value as text: on one line, or over several of which all but the first begin with `indent`."""
-    if indent is None:
-        return json.dumps(value, ensure_ascii=False)
-    lines = json.dumps(value, ensure_ascii=False, indent=step_of(text)).split("\n")
-    return (newline(text) + indent).join(lines)
-
-
-def _of(text: str, span: Span) -> str:
-    return text[span.start : span.end]
-
-
-def _line_indent(text: str, at: int) -> str:
-    line = text[text.rfind("\n", 0, at) + 1 : at]
-    return line[: len(line) - len(line.lstrip(" \t"))]

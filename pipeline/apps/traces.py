@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from pipeline.binary.object_info import LoadedSection
 from pipeline.binary.symbols import GENERATIONS, Generation
+from pipeline.errors import FormatError
 
 FUNCTION = "__tvm_ffi_"
 """What the C name of every compiled function begins with."""
@@ -35,6 +36,7 @@ VM_KINDS = ("relax.VMExecutable", "relax.Executable")
 _IDENTIFIER = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _LONGEST = 512
 _MOST_MODULES = 64
+_MOST_NAMES = 200_000
 _WORD = struct.Struct("<Q")
 
 
@@ -108,10 +110,12 @@ def find_traces(sections: Iterable[LoadedSection]) -> Traces:
 
 
 def _every(data: bytes, pattern: bytes) -> Iterator[int]:
-    at = data.find(pattern)
+    at, found = data.find(pattern), 0
     while at >= 0:
         yield at
-        at = data.find(pattern, at + 1)
+        at, found = data.find(pattern, at + 1), found + 1
+        if found > _MOST_NAMES:
+            raise FormatError(f"mentions {pattern.decode(errors='replace')} more than {_MOST_NAMES} times")
 
 
 def _names_before(data: bytes, suffix: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
@@ -27,6 +28,9 @@ ModelState = Literal["alive", "stripped", "half", "not-linked", "wrong-name", "u
 
 _SIMILAR, _SAME_KIND = 0.6, 0.8
 """How alike two names are that may be meant for each other: the whole of them, and without MLC's digest at the end."""
+
+_MOST_NAMED = 50
+"""Models that are there and not expected, of which a message names this many."""
 
 _DIGEST = re.compile(r"_[0-9a-f]{32}_?$")
 
@@ -88,16 +92,15 @@ def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: b
     prefixes = frozenset(prefix for model in wanted for prefix in model.prefixes)
     by_image = [models_in(image, prefixes) for image in contents.images]
     found = tuple(evidence for models in by_image for evidence in models.values())
+    if not expected and not contents.config:  # what is there must at least be whole, and there for every processor
+        wanted = [Expected(name, (name,), "found") for name in dict.fromkeys(evidence.prefix for evidence in found)]
     sought = _Sought(contents, found, wanted)
-    slots = _slots(contents, found)
     models = [
         sought.verdict(model, slot, allow_stripped)
         for model in wanted
-        for slot in slots
+        for slot in _slots(contents)
         if model.is_for(slot.image.platforms or _guessed(slot.image))
     ]
-    if not wanted:  # nothing to compare with: what is there must at least be whole
-        models = [sought.whole(evidence, allow_stripped) for evidence in found]
     checks = [*_for_nobody(expected, wanted, platforms), *check_app(contents, found)]
     sources = tuple(dict.fromkeys(model.source for model in (*expected, *contents.config)))
     return Report(contents, sources, tuple(models), tuple(checks), found)
@@ -135,16 +138,15 @@ class _Slot:
         return image.arch == self.arch and (self.in_app or image.platform == self.platform)
 
 
-def _slots(contents: Contents, found: Sequence[Evidence]) -> list[_Slot]:
+def _slots(contents: Contents) -> list[_Slot]:
     programs = [image for image in contents.images if image.path in contents.programs]
-    images = programs or [evidence.image for evidence in found] or contents.images
     slots: dict[tuple[str, str | None], _Slot] = {}
-    for image in images:
+    for image in programs or contents.images:
         slots.setdefault((image.arch, image.platform), _Slot(image.arch, image.platform, bool(programs), image))
     return list(slots.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Sought:
     """What is there and what is wanted, for deciding about one model."""
 
@@ -152,24 +154,30 @@ class _Sought:
     found: tuple[Evidence, ...]
     wanted: Sequence[Expected]
 
+    @cached_property
+    def by_prefix(self) -> dict[str, list[Evidence]]:
+        """What was found of each model."""
+        found: dict[str, list[Evidence]] = {}
+        for evidence in self.found:
+            found.setdefault(evidence.prefix, []).append(evidence)
+        return found
+
+    @cached_property
+    def unclaimed(self) -> list[Evidence]:
+        """What was found, and is not expected."""
+        claimed = {prefix for model in self.wanted for prefix in model.prefixes}
+        return [evidence for evidence in self.found if evidence.prefix not in claimed]
+
     def verdict(self, model: Expected, slot: _Slot, allow_stripped: bool) -> ModelVerdict:
         """Decide about one expected model on one processor."""
-        here = [e for e in self.found if e.prefix in model.prefixes and slot.has(e.image)]
-        best = max(here, key=lambda evidence: evidence.rank, default=None)
+        found = (evidence for prefix in model.prefixes for evidence in self.by_prefix.get(prefix, ()))
+        best = max((one for one in found if slot.has(one.image)), key=lambda one: one.rank, default=None)
         prefix = best.prefix if best else model.prefixes[0]
         if best is not None:
             state, saw, hint = _about(best, self._table(best.image), model, allow_stripped=allow_stripped)
         else:
             state, saw, hint = self._missing(model, slot)
         return ModelVerdict(model.name, prefix, model.source, slot.arch, slot.platform, state, best, saw, hint)
-
-    def whole(self, evidence: Evidence, allow_stripped: bool) -> ModelVerdict:
-        """Decide about a model that is there and that nobody asked for."""
-        model = Expected(evidence.prefix, (evidence.prefix,), "found")
-        table = self._table(evidence.image)
-        state, saw, hint = _about(evidence, table, model, allow_stripped=allow_stripped)
-        where = evidence.image.arch, evidence.image.platform
-        return ModelVerdict(evidence.prefix, evidence.prefix, "found", *where, state, evidence, saw, hint)
 
     def _table(self, image: Image) -> tuple[int | None, int]:
         """(entries of an image's start-up table, those its models need)."""
@@ -180,8 +188,7 @@ class _Sought:
         image = slot.image
         if image.encrypted:
             return _unreadable(image)
-        claimed = {prefix for other in self.wanted for prefix in other.prefixes}
-        others = sorted({e.prefix for e in self.found if slot.has(e.image) and e.prefix not in claimed})
+        others = sorted({evidence.prefix for evidence in self.unclaimed if slot.has(evidence.image)})[:_MOST_NAMED]
         listed = ", ".join(other.removesuffix("_") for other in others)
         nearest = nearest_name(model.prefixes[0], others)
         nothing = "neither its constructors nor its symbols are there"
@@ -191,7 +198,7 @@ class _Sought:
             return "wrong-name", saw, hints.rename(name, model.source)
         if others and model.asked is None:
             return "not-linked", f"{nothing}; other models are: {listed}", hints.same_build()
-        saw = f"{nothing}; models that are there and nobody asks for: {listed}" if others else nothing
+        saw = f"{nothing}; models that are there and not expected: {listed}" if others else nothing
         if not image.linked:
             return "not-linked", saw, hints.rebuild_archive()
         archive = model.archives.get(image.platform or "")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from doit.cmd_base import Command
 
-from pipeline.errors import SlipwayError
+from pipeline.errors import MatrixError, SlipwayError
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, render
 from pipeline.store.os_errors import store_error
@@ -64,16 +66,42 @@ def _convert(params: Mapping[str, Any], args: list[str]) -> int:
         source=bool(params["source"]),
         runtime=not params["no_runtime"],
     )
-    models = merge(record for name in args for record in read(Path(name), base))
+    if output is not None and output.exists():
+        raise SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")
+    models = merge(record for name in args for record in read(Path(name), base, _note))
     text = render(models, [Path(name).name for name in args], systems)
+    _check(text, base)
     if output is None:
         sys.stdout.write(text)
         return 0
-    if output.exists():
-        raise SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise store_error(error, "write the matrix", output) from error
     sys.stdout.write(f"written: {output}\n")
     return 0
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
+
+
+def _check(text: str, base: Path) -> None:
+    """Read what is to be written into a directory the way `doit` will.
+
+    Raises:
+        MatrixError: it would be refused.
+    """
+    from pipeline.matrix.expand import expand, without_checkouts  # noqa: PLC0415 - YAML and pydantic come with it
+    from pipeline.matrix.loader import read as read_matrix  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "targets.yaml")
+        path.write_text(text, encoding="utf-8")
+        try:
+            targets, document = read_matrix(path)
+            expand(without_checkouts(targets), document, base / "targets.yaml")
+        except MatrixError as error:
+            what = str(error).replace(f"{folder}{os.sep}", "")
+            hint = "correct the config; nothing was written"
+            raise MatrixError(f"the targets.yaml made of it would be refused\n{what}", hint=hint) from error

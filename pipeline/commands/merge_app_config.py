@@ -1,8 +1,7 @@
 """`doit merge-app-config APP_FILE`: put the records of this build into an app's own list of models.
 
-The records are those that `app_config:<product>` wrote; `pipeline.apps.merge_records` does the merging. Here is the
-command line, which records are meant, and the file. Exit status 0 when the file says what the build says (now), 1 when
-a dry run found that it does not, 3 when it cannot be done.
+Exit status 0 when the file says what the build says (now), 1 when a dry run found that it does not, 3 when it cannot be
+done.
 """
 
 from __future__ import annotations
@@ -15,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.action import Action, Json
-from pipeline.apps.merge_records import KEY, LIST, Change, Merged, merge
+from pipeline.apps.merge_records import KEY, LIST, Change, Kind, Merged, Record, merge, read_list
+from pipeline.documents import untrusted
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, shown
-
-_MARK = b"\xef\xbb\xbf"
-"""What some editors put before UTF-8."""
 
 
 class MergeAppConfig(ProjectCommand):
@@ -34,7 +31,8 @@ class MergeAppConfig(ProjectCommand):
     doc_usage = "APP_FILE [--product NAME] [--dry-run]"
     doc_description = (
         "APP_FILE is the app's mlc-app-config.json, or a list of models for WebLLM. A record with the model_id of one "
-        "of ours gets our values; one that is missing is added at the end; nothing else in the file changes. Exit "
+        "of ours gets our values, except where its weights are and how much memory it asks for; one that is missing is "
+        "added at the end. Everything else in the file stays. Exit "
         "status: 0 the file is as it should be, 1 a dry run found that it is not, 3 it cannot be done."
     )
     cmd_options = (
@@ -50,7 +48,10 @@ class MergeAppConfig(ProjectCommand):
                 f"merge-app-config takes one APP_FILE, not {len(args)}", hint="name the app's mlc-app-config.json"
             )
         path = Path(args[0])
-        records = records_of(session, params["product"])
+        actions = _known(session, params["product"])
+        if not params["product"] and path.is_file():
+            actions = _fitting(actions, read_list(read_text(path)[1], args[0]).kinds)
+        records = records_of(session, actions)
         mark, text = read_text(path)
         merged = merge(text, records, args[0])
         dry = bool(params["dry_run"])
@@ -64,15 +65,15 @@ class MergeAppConfig(ProjectCommand):
         return 1 if merged.changes and dry else 0
 
 
-def records_of(session: Session, product: str) -> list[Mapping[str, Json]]:
-    """The records of the product, or of all native ones where none is named.
+def records_of(session: Session, actions: Sequence[Action[Any]]) -> list[Record]:
+    """The records that some actions wrote.
 
     Raises:
-        SlipwayError: there are none, they are not built, or two products have different ones for a model.
+        SlipwayError: they are not built, or two products have different ones for a model.
     """
-    records: dict[str, Mapping[str, Json]] = {}
+    records: dict[str, Record] = {}
     owners: dict[str, str] = {}
-    for action in _chosen(session, product):
+    for action in actions:
         if not session.engine.status(action.name).fresh:
             raise SlipwayError(
                 f"the records of {action.subject} are not up to date", hint=f"build them first: doit {action.name}"
@@ -89,19 +90,25 @@ def records_of(session: Session, product: str) -> list[Mapping[str, Json]]:
     return list(records.values())
 
 
-def _chosen(session: Session, product: str) -> list[Action[Any]]:
+def _known(session: Session, product: str) -> list[Action[Any]]:
+    """The actions that write records: that of a product, or where none is named, all."""
     every = [action for action in session.engine.actions.values() if action.step == "app_config"]
-    native = [action for action in every if action.params["kind"] != "web"]
-    chosen = [action for action in every if action.subject == product] if product else native or every
-    if chosen:
+    if chosen := [action for action in every if product in {"", action.subject}]:
         return chosen
-    known = ", ".join(action.subject for action in every)
-    if product and every:
+    if every:
+        known = ", ".join(action.subject for action in every)
         raise SlipwayError(f"there is no product {product!r} with records", hint=f"name one of: {known}")
     raise SlipwayError(
         f"no product of {session.targets.name} has records for apps",
         hint="they are written for models of compiler mlc, and for prebuilt ones with a `model_id`",
     )
+
+
+def _fitting(actions: list[Action[Any]], kinds: frozenset[Kind]) -> list[Action[Any]]:
+    """Those for the kind of app that a list is for; native ones where it does not tell."""
+    web = [action for action in actions if action.params["kind"] == "web"]
+    native = [action for action in actions if action not in web]
+    return (web if kinds == {"web"} else native) or actions
 
 
 def read_text(path: Path) -> tuple[bytes, str]:
@@ -110,15 +117,12 @@ def read_text(path: Path) -> tuple[bytes, str]:
     Raises:
         SlipwayError: it cannot be read, or is no UTF-8.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SlipwayError(f"cannot be read: {error.strerror}", where=path, hint="check the path") from None
-    mark = _MARK if data.startswith(_MARK) else b""
+    data = untrusted.read(path)
+    mark = untrusted.MARK if data.startswith(untrusted.MARK) else b""
     try:
         return mark, data[len(mark) :].decode()
-    except UnicodeDecodeError:
-        raise SlipwayError("is not UTF-8 text", where=path, hint="save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise SlipwayError("is not UTF-8 text", where=path, hint="save it as UTF-8") from error
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -142,7 +146,7 @@ def replace(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         hint = "make its directory writable"
-        raise SlipwayError(f"cannot be written: {error.strerror}", where=path, hint=hint) from None
+        raise SlipwayError(f"cannot be written: {error.strerror}", where=path, hint=hint) from error
 
 
 def _lines(path: str, merged: Merged, *, dry: bool) -> Iterator[str]:
@@ -158,8 +162,8 @@ def _lines(path: str, merged: Merged, *, dry: bool) -> Iterator[str]:
 def _change(change: Change) -> Iterator[str]:
     if change.added:
         yield f"  {change.model_id}: added"
-    for field, (old, new) in change.fields.items():
-        yield f"  {change.model_id}: {field}: {shown(old)} → {shown(new)}"
+    for one in change.fields:
+        yield f"  {change.model_id}: {one.name}: {shown(one.old)} → {shown(one.new)}"
     for field in change.kept:
         yield f"  {change.model_id}: {field} stays as the app has it"
 
@@ -171,7 +175,7 @@ def _document(path: str, merged: Merged, *, written: bool) -> Json:
         "changed": [
             {
                 "model_id": one.model_id,
-                "fields": {key: {"old": old, "new": new} for key, (old, new) in one.fields.items()},
+                "fields": {field.name: {"old": field.old, "new": field.new} for field in one.fields},
             }
             for one in merged.changes
             if not one.added

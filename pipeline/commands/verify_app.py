@@ -21,6 +21,7 @@ from pipeline.apps.containers import SUPPORTED, open_container
 from pipeline.apps.contents import read_contents
 from pipeline.apps.expectations import Expected
 from pipeline.apps.verdicts import judge
+from pipeline.documents import untrusted
 from pipeline.doit_plugin import noop as snapshot
 from pipeline.errors import SlipwayError
 
@@ -42,6 +43,11 @@ class VerifyApp(Command):  # type: ignore[misc]
         value("models", "prefixes (or values of model_lib) that must be there, with commas between them"),
         value("config", "an mlc-app-config.json: the model_lib of each record must be there"),
         value("link", "a link.json of a kit: its models must be there"),
+        {
+            **value("exclude", "leave out files and models of lists that match the pattern: not ours"),
+            "type": list,
+            "default": [],
+        },
         flag("allow-stripped", "a model without any symbol left counts as alive when it registers"),
         JSON,
     )
@@ -58,7 +64,7 @@ class VerifyApp(Command):  # type: ignore[misc]
         """Check, print, and return the exit status."""
         try:
             expected = expected_models(opt_values)
-            contents = read_contents(open_container(_only_path(pos_args)))
+            contents = read_contents(open_container(_only_path(pos_args)), opt_values["exclude"])
         except SlipwayError as error:
             if opt_values["json"]:
                 _print_json(report.error_document(error))
@@ -91,9 +97,9 @@ def expected_models(options: Mapping[str, Any]) -> list[Expected]:
     if options["models"]:
         return expectations.models_named(options["models"])
     if options["config"]:
-        return expectations.models_of_config(expectations.read_file(Path(options["config"])), options["config"])
+        return expectations.models_of_config(untrusted.read(Path(options["config"])), options["config"])
     if options["link"]:
-        return expectations.models_of_link(expectations.read_file(Path(options["link"])), options["link"])
+        return expectations.models_of_link(untrusted.read(Path(options["link"])), options["link"])
     targets = Path(snapshot.targets_path(sys.argv[1:]))
     return expectations.models_of_targets(targets) if targets.is_file() else []
 

@@ -1,28 +1,43 @@
-"""Reads `mlc-package-config.json`, the input of `mlc_llm package`, and says the same as targets.yaml.
+"""Reader of `mlc-package-config.json`, the input of `mlc_llm package`; `commands.import_config` calls it.
 
-`commands.import_config` calls `read` and `merge`; `package_yaml` writes the file. Such a config is for one device;
-several become one matrix, in which a model that is built alike for two devices is one variant. Nothing is fetched here.
+Such a config is for one device; several become one matrix, in which a model that is built alike for two devices is one
+variant. `package_yaml` writes the file. What targets.yaml has no place for is left out with a note.
 """
 
 from __future__ import annotations
 
-import json
+import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pipeline.action import Json
-from pipeline.errors import MatrixError, Position
+from pipeline.compilers.mlc_names import OVERRIDES
+from pipeline.documents import untrusted
+from pipeline.errors import MatrixError
 
 DEVICES = ("iphone", "macabi", "android")
 
 _QUANTIZATION = re.compile(r"-((?:q\d(?:b?f\d+)(?:_\d|_ft|_autoawq)?)|(?:e\dm\d_\w+)|(?:fp8_\w+))$")
 """A quantization of mlc_llm at the end of a model's id."""
 
-_KEYS = {"model", "model_id", "estimated_vram_bytes", "bundle_weight", "overrides", "model_lib"}
+_LIBRARIES = "model_lib_path_for_prepare_libs"
+_TOP = ("device", "model_list", _LIBRARIES)
+_KEYS = ("model", "model_id", "estimated_vram_bytes", "bundle_weight", "overrides", "model_lib")
+_OVERRIDES = (*OVERRIDES, "opt")
 _HINT = "compare with https://llm.mlc.ai/docs/compilation/package_libraries_and_weights.html"
+_MISSPELT = 0.8
+"""How alike an unknown key is to a known one that was probably meant."""
+
+_HUB = re.compile(r"HF://([^/]+/[^/]+?)/?|https://huggingface\.co/([^/]+/[^/]+?)/?")
+"""The addresses of a repository that mlc_llm takes."""
+_PAGE = re.compile(r"(?i:hf:/*|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)([^/]+/[^/?#]+)(?:[/?#].*)?")
+"""Other addresses of one, as browsers and other tools have them."""
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/].*|.*\\.*")
+
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -38,9 +53,9 @@ class Record:
     """
 
     device: str
-    weights: Mapping[str, Json]
+    weights: Mapping[str, Any]
     model_id: str
-    options: Mapping[str, Json]
+    options: Mapping[str, Any]
     prebuilt: str | None
 
 
@@ -49,7 +64,7 @@ class Variant:
     """A variant of a model, and the devices it is built for."""
 
     name: str
-    options: Mapping[str, Json]
+    options: Mapping[str, Any]
     devices: list[str] = field(default_factory=list)
 
 
@@ -58,79 +73,145 @@ class Model:
     """A model: one source of weights, compiled, or linked from what somebody else compiled."""
 
     name: str
-    weights: Mapping[str, Json]
+    weights: Mapping[str, Any]
     prebuilt: dict[str, str]
     variants: list[Variant] = field(default_factory=list)
 
 
-def read(path: Path, base: Path) -> list[Record]:
+def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
     """Read a package config.
 
     Args:
         path: the file.
         base: the directory that paths in targets.yaml will be relative to.
+        note: told what is left out.
 
     Raises:
-        MatrixError: it cannot be read, or says something that `mlc_llm package` would refuse.
+        MatrixError: it cannot be read, or says something that `mlc_llm package` would refuse or ignore by mistake.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as bad:
-        raise MatrixError(f"cannot be read: {bad.strerror}", where=path, hint="name a package config") from None
-    except UnicodeDecodeError:
-        raise MatrixError("is not UTF-8 text", where=path, hint="save it as UTF-8") from None
-    except json.JSONDecodeError as bad:
-        where = Position(str(path), bad.lineno, bad.colno)
-        raise MatrixError(f"is no JSON: {bad.msg}", where=where, hint="correct it") from None
-    if not isinstance(document, dict) or document.get("device") not in DEVICES:
+    data = untrusted.read(path, error=MatrixError)
+    if data.startswith(untrusted.MARK):
+        note(f"{path}: it begins with a byte order mark, which mlc_llm refuses: save it as UTF-8 without one")
+    document = untrusted.parse(data, str(path), MatrixError)
+    device = document.get("device") if isinstance(document, dict) else None
+    if device not in DEVICES:
         raise MatrixError(f"has no `device` out of {', '.join(DEVICES)}", where=path, hint=_HINT)
-    entries, libraries = document.get("model_list", []), document.get("model_lib_path_for_prepare_libs", {})
+    _leave_out(document, _TOP, str(path), note)
+    entries, libraries = document.get("model_list"), document.get(_LIBRARIES, {})
     if not isinstance(entries, list) or not entries:
         raise MatrixError("has no `model_list`", where=path, hint=_HINT)
-    if not isinstance(libraries, dict):
-        raise MatrixError("`model_lib_path_for_prepare_libs` is no mapping", where=path, hint=_HINT)
+    if not isinstance(libraries, dict) or not all(isinstance(library, str) for library in libraries.values()):
+        raise MatrixError(f"`{_LIBRARIES}` is not a mapping of names to files", where=path, hint=_HINT)
     place = os.path.relpath(path.absolute().parent, base.absolute())
-    return [_record(entry, f"{path}: model_list[{i}]", document["device"], libraries, place)
-            for i, entry in enumerate(entries)]  # fmt: skip
+    reader = _Reader(device, libraries, place, path.parent, note)
+    records = [reader.record(entry, f"{path}: model_list[{i}]") for i, entry in enumerate(entries)]
+    named = {record.options.get("model_lib") for record in records}
+    for name in libraries.keys() - named:
+        note(f"{path}: the library `{name}` is left out: no entry of `model_list` has it as its `model_lib`")
+    return records
 
 
-def _record(entry: Json, where: str, device: str, libraries: Mapping[str, Json], place: str) -> Record:
-    wanted: dict[str, type] = {"model": str, "model_id": str, "estimated_vram_bytes": int}
-    if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in wanted.items()):
-        raise MatrixError("needs `model`, `model_id` and `estimated_vram_bytes`", where=where, hint=_HINT)
-    strange = sorted(set(entry) - _KEYS)
-    if strange:
-        raise MatrixError(f"mlc_llm knows no `{strange[0]}` here", where=where, hint="remove it")
-    overrides = dict(entry.get("overrides") or {})
-    options: dict[str, Json] = {"model_id": entry["model_id"], "estimated_vram_bytes": entry["estimated_vram_bytes"]}
-    if entry.get("bundle_weight"):
-        options["bundle_weight"] = True
-    if (opt := overrides.pop("opt", None)) is not None:
-        options["opt"] = opt
-    if overrides:
-        options["overrides"] = overrides
-    model_lib = entry.get("model_lib")
-    if model_lib is not None:
-        options["model_lib"] = model_lib
-    library = libraries.get(model_lib) if model_lib is not None else None
-    return Record(
-        device=device,
-        weights=_weights(entry["model"], where, place),
-        model_id=entry["model_id"],
-        options=options,
-        prebuilt=None if library is None else _inside(place, str(library)),
+def _leave_out(found: Mapping[str, Any], known: Collection[str], where: str, note: Note) -> dict[str, Any]:
+    """What is known of a mapping. A key that looks like a misspelt one is refused, any other is left out.
+
+    Raises:
+        MatrixError: a key is misspelt.
+    """
+    for key in sorted(set(found) - set(known)):
+        if nearest := next(iter(difflib.get_close_matches(key, set(known) - set(found), 1, _MISSPELT)), None):
+            what = f"mlc_llm knows no `{key}` here and ignores it"
+            raise MatrixError(what, where=where, hint=f"write `{nearest}`, or remove it")
+        note(f"{where}: `{key}` is left out: mlc_llm ignores it")
+    return {key: value for key, value in found.items() if key in known}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What the entries of one config share."""
+
+    device: str
+    libraries: Mapping[str, str]
+    place: str
+    folder: Path
+    note: Note
+
+    def record(self, entry: Any, where: str) -> Record:
+        """Read one entry of `model_list`."""
+        if not isinstance(entry, dict) or not {"model", "model_id", "estimated_vram_bytes"} <= set(entry):
+            raise MatrixError("needs `model`, `model_id` and `estimated_vram_bytes`", where=where, hint=_HINT)
+        entry = _leave_out(entry, _KEYS, where, self.note)
+        for key, kind, wanted in _TYPES:
+            if entry.get(key) is not None and not isinstance(entry[key], kind):
+                raise MatrixError(f"`{key}` is not {wanted}", where=where, hint=_HINT)
+        overrides = _leave_out(entry.get("overrides") or {}, _OVERRIDES, f"{where}: overrides", self.note)
+        options: dict[str, Any] = {"model_id": entry["model_id"]}
+        options |= self._memory(entry["estimated_vram_bytes"], where)
+        if entry.get("bundle_weight"):
+            options["bundle_weight"] = True
+        if (opt := overrides.pop("opt", None)) is not None:
+            options["opt"] = opt
+        if overrides:
+            options["overrides"] = overrides
+        library = self.libraries.get(entry.get("model_lib") or "")
+        if entry.get("model_lib") is not None:
+            options["model_lib"] = _plain_model_lib(entry["model_lib"], where, prebuilt=library is not None)
+        return Record(
+            device=self.device,
+            weights=self._weights(entry["model"], where),
+            model_id=entry["model_id"],
+            options=options,
+            prebuilt=None if library is None else _inside(self.place, library),
+        )
+
+    def _memory(self, said: Any, where: str) -> dict[str, int]:
+        whole = int(said) if isinstance(said, float) and said.is_integer() else said
+        if isinstance(whole, bool) or not isinstance(whole, int):
+            raise MatrixError("`estimated_vram_bytes` is not a number of bytes", where=where, hint=_HINT)
+        if whole > 0:
+            return {"estimated_vram_bytes": whole}
+        self.note(f"{where}: `estimated_vram_bytes: {whole}` is left out: it is computed from the library")
+        return {}
+
+    def _weights(self, model: str, where: str) -> dict[str, Any]:
+        """Where the weights are; mlc_llm always takes the default branch."""
+        if repository := _HUB.fullmatch(model):
+            return {"hf": repository[1] or repository[2], "revision": "main"}
+        if page := _PAGE.fullmatch(model):
+            what = f"`{model}` is an address that mlc_llm does not take"
+            raise MatrixError(what, where=where, hint=f"write HF://{page[1]}")
+        if "://" in model:
+            hint = "put the weights on the hub, or download them and name the directory"
+            raise MatrixError(f"`{model}` is neither a repository of the hub nor a directory", where=where, hint=hint)
+        if _WINDOWS.fullmatch(model):
+            what = f"`{model}` is a path of Windows, which means nothing on other machines"
+            raise MatrixError(what, where=where, hint="write a path relative to the config, with `/`")
+        if not (self.folder / model).is_dir():
+            is_repository = re.fullmatch(r"[\w.-]+/[\w.-]+", model)
+            hint = f"a repository of the hub is written HF://{model}" if is_repository else "correct the path"
+            raise MatrixError(f"there is no directory `{model}`", where=where, hint=hint)
+        return {"path": _inside(self.place, model)}
+
+
+_TYPES: tuple[tuple[str, type, str], ...] = (
+    ("model", str, "text"),
+    ("model_id", str, "text"),
+    ("bundle_weight", bool, "true or false"),
+    ("overrides", dict, "a mapping"),
+    ("model_lib", str, "text"),
+)
+
+
+def _plain_model_lib(name: str, where: str, *, prebuilt: bool) -> str:
+    """A `model_lib`, which becomes part of the names of C symbols."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+        return name
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    hint = f"write {plain if plain[:1].isalpha() else f'lib_{plain}'}"
+    raise MatrixError(
+        f"`model_lib: {name}` cannot be part of a C symbol: use letters, digits, `_` and `-`",
+        where=where,
+        hint=f"{hint}, and compile the library again under that name" if prebuilt else hint,
     )
-
-
-def _weights(model: str, where: str, place: str) -> dict[str, Json]:
-    """Where the weights are; mlc_llm always takes the default branch."""
-    repository = re.fullmatch(r"(?:HF://|https://huggingface\.co/)([^/]+/[^/]+?)/?", model)
-    if repository:
-        return {"hf": repository[1], "revision": "main"}
-    if "://" in model:
-        hint = "put the weights on the hub, or download them and name the directory"
-        raise MatrixError(f"`{model}` is neither a repository of the hub nor a directory", where=where, hint=hint)
-    return {"path": _inside(place, model)}
 
 
 def _inside(place: str, path: str) -> str:

@@ -1,6 +1,6 @@
-"""Writes a targets.yaml for models that came from package configs of `mlc_llm`, with comments for who edits it next.
+"""Writer of a targets.yaml for models that came from package configs of `mlc_llm`; `commands.import_config` calls it.
 
-`commands.import_config` calls `render`. Every scalar that YAML could take for something else is in quotes.
+Every scalar that YAML could take for something else is in quotes.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from pipeline.action import Json
+from typing import Any
 
 from .mlc_package import Model
 
@@ -53,7 +52,7 @@ def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) ->
     """The text of a targets.yaml.
 
     Args:
-        models: what to build; see `package_config.merge`.
+        models: what to build; see `mlc_package.merge`.
         sources: names of the files it comes from, for the first comment.
         systems: what those files do not say.
     """
@@ -142,7 +141,7 @@ def _products(devices: Sequence[str], systems: Systems) -> Iterator[str]:
         yield f"  android: {flow({'kind': 'android', 'backends': list(backends_of('android', systems))})}"
 
 
-def flow(value: Json) -> str:
+def flow(value: Any) -> str:
     """A value in YAML's flow style, on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
@@ -151,7 +150,7 @@ def flow(value: Json) -> str:
     return scalar(value)
 
 
-def scalar(value: Json) -> str:
+def scalar(value: Any) -> str:
     """A scalar; text that YAML could take for something else is in quotes, which JSON's are."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS and not value[0].isdigit():
         return value

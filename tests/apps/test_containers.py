@@ -130,7 +130,7 @@ def test_a_binary_that_cannot_be_read_is_a_note_where_others_can(good_program, t
     contents = read_contents(open_container(write_ipa(tmp_path / "Chat.ipa", files)))
     assert len(contents.images) == 1
     assert any("Wrist.app/Wrist" in note and "32-bit" in note for note in contents.notes)
-    assert any("broken/Info.plist: is no property list" in note for note in contents.notes)
+    assert any("broken/Info.plist: is not a property list" in note for note in contents.notes)
 
 
 def test_the_innermost_property_list_speaks_for_a_binary(good_program, tmp_path):

@@ -40,8 +40,8 @@ def test_a_model_lib_becomes_the_prefix_that_mlc_asks_the_runtime_for():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "has no model_list"),
         ('{"model_list": {}}', "has no model_list"),
         ('{"model_list": [{"model_lib": "a"}, {"model_id": "x"}]}', "record 2 of model_list has no model_lib"),
@@ -51,7 +51,7 @@ def test_a_model_lib_becomes_the_prefix_that_mlc_asks_the_runtime_for():
 def test_a_config_that_is_none(text, message):
     with pytest.raises(SlipwayError, match=message) as caught:
         models_of_config(text.encode(), "c.json")
-    assert str(caught.value).startswith("c.json: ")
+    assert str(caught.value).startswith("c.json:")
     assert caught.value.hint
 
 

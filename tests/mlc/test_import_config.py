@@ -181,7 +181,7 @@ def test_paths_stay_where_they_point(tmp_path):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "has no `device`"),
         ('{"device": "webgpu", "model_list": [1]}', "has no `device` out of iphone, macabi, android"),
         ('{"device": "iphone"}', "has no `model_list`"),
@@ -247,6 +247,108 @@ def test_the_command(tmp_path):
     wrong = subprocess.run([DOIT, "import", "none.json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert wrong.returncode == 3
     assert "Traceback" not in wrong.stderr
+
+
+def run_import(folder, config, *words):
+    """The command's run for a config, given as a value or as bytes."""
+    data = config if isinstance(config, bytes) else json.dumps(config).encode()
+    (folder / "c.json").write_bytes(data)
+    command = [DOIT, "import", "c.json", "-o", "targets.yaml", "--no-runtime", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def phone(*records, **more):
+    return {"device": "iphone", "model_list": list(records), **more}
+
+
+@pytest.mark.parametrize(
+    ("config", "note", "gone"),
+    [
+        (phone(hub("a-q4f16_1-MLC", 0)), "estimated_vram_bytes: 0` is left out", "estimated_vram_bytes"),
+        (phone(hub("a-q4f16_1-MLC", -1)), "estimated_vram_bytes: -1` is left out", "estimated_vram_bytes"),
+        (
+            phone(hub("a-q4f16_1-MLC", overrides={"prefill_chunk_size": 8, "max_num_sequence": 1})),
+            "overrides: `max_num_sequence` is left out: mlc_llm ignores it",
+            "max_num_sequence",
+        ),
+        (phone(hub("a-q4f16_1-MLC", group="g", bytes=1, supports_vision=False)), "`group` is left out", "group"),
+        (phone(hub("a-q4f16_1-MLC"), comment="mine"), "`comment` is left out", "mine"),
+        (
+            phone(hub("a-q4f16_1-MLC"), model_lib_path_for_prepare_libs={"other_library": "x.tar"}),
+            "the library `other_library` is left out: no entry",
+            "x.tar",
+        ),
+        (b"\xef\xbb\xbf" + json.dumps(phone(hub("a-MLC"))).encode(), "byte order mark", "\ufeff"),
+        (phone(hub("a-q4f16_1-MLC", 3e9)), "", "3000000000.0"),
+    ],
+)
+def test_what_is_left_out_is_said(tmp_path, config, note, gone):
+    done = run_import(tmp_path, config)
+    assert done.returncode == 0, done.stderr
+    assert note in done.stderr
+    assert gone not in (tmp_path / "targets.yaml").read_text()
+    assert load(tmp_path / "targets.yaml").cells
+
+
+@pytest.mark.parametrize(
+    ("config", "what", "hint"),
+    [
+        (
+            phone(hub("a"), **{"model_lib_path-for-prepare-libs": {}}),
+            "`model_lib_path-for-prepare-libs`",
+            "write `model_lib_path_for_prepare_libs`",
+        ),
+        (phone(hub("a", overrides={"prefil_chunk_size": 1})), "knows no `prefil_chunk_size`", "prefill_chunk_size"),
+        (phone(hub("a", model_lib="qwen2_0.5b_q4f16_1")), "cannot be part of a C symbol", "write qwen2_0_5b_q4f16_1"),
+        (
+            phone(hub("a", model_lib="a.b_library"), model_lib_path_for_prepare_libs={"a.b_library": "x.tar"}),
+            "cannot be part of a C symbol",
+            "compile the library again",
+        ),
+        (b'{"device": "iphone", // mine\n}', "is not JSON", "neither comments nor trailing commas"),
+        (b'{"device": "iphone",\n}', "c.json:2:1: is not JSON", "neither comments nor trailing commas"),
+        (phone({**hub("a"), "model": "C:/models/a"}), "a path of Windows", "relative to the config"),
+        (phone({**hub("a"), "model": "hf://mlc-ai/a"}), "does not take", "write HF://mlc-ai/a"),
+        (phone({**hub("a"), "model": "https://hf.co/mlc-ai/a"}), "does not take", "write HF://mlc-ai/a"),
+        (
+            phone({**hub("a"), "model": "https://huggingface.co/mlc-ai/a/tree/main"}),
+            "does not take",
+            "write HF://mlc-ai/a\n",
+        ),
+        (phone({**hub("a"), "model": "https://www.huggingface.co/mlc-ai/a"}), "does not take", "write HF://mlc-ai/a"),
+        (phone(hub("a", overrides=[1])), "`overrides` is not a mapping", "compare"),
+        (phone(hub("a", overrides={"prefill_chunk_size": "many"})), "would be refused", "nothing was written"),
+        (phone(hub("a", bundle_weight="yes")), "`bundle_weight` is not true or false", "compare"),
+        (phone(hub("a", model_lib=7)), "`model_lib` is not text", "compare"),
+        (phone(hub("a", True)), "not a number of bytes", "compare"),
+        (phone(hub("a"), model_lib_path_for_prepare_libs={"a": 1}), "not a mapping of names to files", "compare"),
+        (phone(hub("a", model_id="../../x")), "would be refused", "leave out `/`"),
+        (phone(hub("a", model_lib="short")), "would be refused", "7 or more"),
+        (phone({**hub("a"), "model": "mlc-ai/a-MLC"}), "there is no directory", "written HF://mlc-ai/a-MLC"),
+        (
+            phone(hub("a", model_lib="library_a"), model_lib_path_for_prepare_libs={"library_a": "x.tar"}),
+            "would be refused",
+            "nothing was written",
+        ),
+        (b'{"device": "iphone", "x": ' + b"[" * 99999 + b"]" * 99999 + b"}", "nested too deeply", "correct it"),
+        (b'{"device": "iphone", "x": 1' + b"0" * 5000 + b"}", "5001 digits", "correct it"),
+        (b'{"device": "\\ud800"}', "surrogate", "correct it"),
+        (b'{"device": "iphone\xff"}', "is not UTF-8", "save it as UTF-8"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_refused_before_anything_is_written(tmp_path, config, what, hint):
+    done = run_import(tmp_path, config)
+    assert done.returncode == 3
+    assert what in done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "targets.yaml").exists()
+
+
+def test_a_device_is_no_config():
+    done = subprocess.run([DOIT, "import", "/dev/zero"], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 3
+    assert "/dev/zero: is not a regular file" in done.stderr
 
 
 def test_backends_of_every_device_are_there():

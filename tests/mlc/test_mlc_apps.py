@@ -17,7 +17,10 @@ RECORDS = "dist/apple/bundle/mlc-app-config.json"
 APP = """\
 {
     "model_list": [
-        {"model_id": "theirs", "model_lib":   "theirs_x"},
+        {
+            "model_id": "theirs",
+            "model_lib": "theirs_x"
+        },
         {
             "model_lib": "llama_q0f32_of_last_week",
             "model_id": "small-q0f32",
@@ -83,8 +86,8 @@ def test_records_go_into_the_file_of_an_app_and_the_rest_of_it_stays(mlc_built):
     run = mlc_built.ok("merge-app-config", "App/mlc-app-config.json")
     assert f'small-q0f32: model_lib: "llama_q0f32_of_last_week" → "{record["model_lib"]}"' in run.output
     assert "model_path stays as the app has it" in run.output
-    more = f',\n            "estimated_vram_bytes": {record["estimated_vram_bytes"]}\n        }}'
-    expected = APP.replace("llama_q0f32_of_last_week", record["model_lib"]).replace("\n        }", more)
+    more = f'"Small",\n            "estimated_vram_bytes": {record["estimated_vram_bytes"]}'
+    expected = APP.replace("llama_q0f32_of_last_week", record["model_lib"]).replace('"Small"', more)
     assert app.read_text() == expected
     assert app.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in app.parent.iterdir()] == ["mlc-app-config.json"]
@@ -121,7 +124,7 @@ def test_records_that_are_not_of_today_are_not_given_to_an_app(mlc_built):
         ([], "", "takes one APP_FILE, not 0"),
         (["nowhere.json"], "", "nowhere.json: cannot be read: No such file"),
         (["app.json", "--product", "web"], "", "no product 'web' with records\n  hint: name one of: apple"),
-        (["app.json"], '{"model_list": [\n  1\n  2]}', "app.json:3:3: is no JSON"),
+        (["app.json"], '{"model_list": [\n  1\n  2]}', "app.json:3:3: is not JSON"),
         (["app.json"], '{"models": []}', "app.json: has no `model_list`"),
     ],
 )

@@ -1,0 +1,128 @@
+"""JSON of strangers, read within bounds of size, depth and length: importers, merging and verify-app call it.
+
+What comes out can be walked by recursion, written again, and printed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.errors import FormatError, Position, SlipwayError
+
+LARGEST_BYTES = 64 << 20
+DEEPEST = 64
+LONGEST_NUMBER = 400
+"""Characters; the longest that a double needs are about 330."""
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark that some editors put before UTF-8."""
+
+_SYNTAX = "correct it; JSON has neither comments nor trailing commas"
+
+
+class _Refused(ValueError):
+    """What JSON allows and nothing here accepts."""
+
+
+def read(path: Path, limit: int = LARGEST_BYTES, error: type[SlipwayError] = FormatError) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        SlipwayError: it cannot be read, is a device or a pipe, or is larger than `limit`.
+    """
+    data = head(path, limit + 1, error)
+    if len(data) > limit:
+        raise error(f"is larger than {limit >> 20} MiB", where=path, hint="check that it is the right file")
+    return data
+
+
+def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> bytes:
+    """The first bytes of a regular file.
+
+    Raises:
+        SlipwayError: it cannot be read, or is a device or a pipe.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise error("is not a regular file", where=path, hint="give the path of a file")
+            return file.read(count)
+    except IsADirectoryError as bad:
+        raise error("is a folder", where=path, hint="give the path of a file") from bad
+    except (OSError, ValueError) as bad:  # ValueError: a null byte in the path
+        what = bad.strerror if isinstance(bad, OSError) else str(bad)
+        raise error(f"cannot be read: {what}", where=path, hint="check the path") from bad
+
+
+def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> Any:
+    """The value of a JSON text in UTF-8; a byte order mark before it is skipped.
+
+    Raises:
+        SlipwayError: it is not JSON, names a key twice, or exceeds a bound.
+    """
+    try:
+        text = data.removeprefix(MARK).decode()
+    except UnicodeDecodeError as bad:
+        raise error("is not UTF-8 text", where=where, hint="save it as UTF-8") from bad
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_no_constant
+        )
+        _check(value)
+    except json.JSONDecodeError as bad:
+        raise error(f"is not JSON: {bad.msg}", where=Position(where, bad.lineno, bad.colno), hint=_SYNTAX) from bad
+    except _Refused as bad:
+        raise error(f"is not JSON that can be used: {bad}", where=where, hint="correct it") from bad
+    except RecursionError as bad:
+        raise error("is not JSON that can be used: it is nested too deeply", where=where, hint="correct it") from bad
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Refused(f"the key {twice[:80]!r} is there twice in one object")
+    return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise _Refused(f"a number has {len(text)} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    number = float(text) if len(text) <= LONGEST_NUMBER else math.inf
+    if not math.isfinite(number):
+        raise _Refused(f"the number {text[:20]}… is too large")
+    return number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _Refused(f"{name} is not a number of JSON")
+
+
+def _check(value: Any) -> None:
+    """Bound the depth, and refuse text that cannot be written as UTF-8."""
+    todo = [(value, 1)]
+    while todo:
+        one, depth = todo.pop()
+        if depth > DEEPEST:
+            raise _Refused("it is nested too deeply")
+        if isinstance(one, str):
+            try:
+                one.encode()
+            except UnicodeEncodeError as bad:
+                raise _Refused("a text holds half of a surrogate pair") from bad
+        elif isinstance(one, dict):
+            todo += ((key, depth + 1) for key in one)
+            todo += ((inner, depth + 1) for inner in one.values())
+        elif isinstance(one, list):
+            todo += ((inner, depth + 1) for inner in one)
