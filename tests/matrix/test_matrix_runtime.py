@@ -106,7 +106,7 @@ def test_prebuilt_archives_stand_for_a_build(expand, project, checkout):
         ("runtime: {source: $TVM_SOURCE_DIR}", "the variable TVM_SOURCE_DIR is not set"),
         ("runtime: {source: tvm, backends: [ois]}", "no cell is compiled for backend `ois`"),
         ("runtime: {source: tvm, backends: [ios]}", "product apple has a runtime for some of its backends"),
-        ("runtime: {prebuilt: {ios: [libtvm_runtime.a]}}", "nobody says where the runtime of sim, web comes from"),
+        ("runtime: {prebuilt: {ios: [libtvm_runtime.a]}}", "nothing says where the runtime of sim, web comes from"),
         ("runtime: {source: tvm, prebuilt: {ois: [libtvm_runtime.a]}}", "unknown backend `ois`"),
         ("runtime: {source: tvm, prebuilt: {web: [libtvm_runtime.a]}}", "a runtime for wasm is not an archive"),
         ("runtime: {source: tvm, prebuilt: {ios: [nothing.a]}}", "there is no file `nothing.a`"),
