@@ -50,7 +50,7 @@ if job is not None:
 
 def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """(subject, arguments of the compiler) of every cell of a project whose weights are there."""
-    from pipeline.matrix import load
+    from pipeline.matrix.load import load
     from pipeline.steps.compile_relax import HOST_BLIND
 
     for cell in load(built / "targets.yaml").cells:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -12,11 +12,12 @@ from scale_steps import join as step
 from pipeline.action import Action, Upstream
 from pipeline.dodo import DOIT_CONFIG, task_slipway  # noqa: F401 - doit looks for them here
 from pipeline.doit_plugin import session
+from pipeline.project import Project
 
 
-def plan(opened: session.Session) -> Iterator[Action]:
+def plan(project: Project) -> Iterator[Action[step.Params]]:
     """M weights, M x B compiles, B archives, B flags, B / 2 packs."""
-    size = json.loads(opened.targets.read_text())
+    size = json.loads(project.targets.read_text())
     models = [f"m{i}" for i in range(size["models"])]
     backends = [f"b{i}" for i in range(size["backends"])]
     for m in models:
@@ -32,14 +33,14 @@ def plan(opened: session.Session) -> Iterator[Action]:
         yield join(f"pack-{one}", [f"archive-{one}", f"archive-{two}"])
 
 
-def join(subject, upstream=(), files=None):
+def join(subject: str, upstream: Sequence[str] = (), files: Mapping[str, str] | None = None) -> Action[step.Params]:
     """One task. Its output is `build/out/<subject>`, in one directory with all others, as those of the peers are."""
     return Action(
         step="join",
         run=step.run,
         subject=subject,
         out="build/out",
-        params={"line": f"{subject}\n"},
+        params=step.Params(subject),
         files=files or {},
         upstream={name: Upstream(f"join:{name}") for name in upstream},
         outputs=(subject,),

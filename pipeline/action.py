@@ -1,7 +1,6 @@
-"""The values that travel from plan to tasks to run to steps, and the seams between them.
+"""The values that travel from plan to engine to steps, and the seams between them.
 
-`plan` makes `Action`s, `run` turns one into a `Job` and hands it to a step, the step writes files. Nothing here does
-any work, and nothing here may import another module of the project but `errors`.
+`plan` makes `Action`s, `engine` turns one into a `Job` and hands it to a step, the step writes files.
 """
 
 from __future__ import annotations

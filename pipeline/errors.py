@@ -1,7 +1,7 @@
 """Every error a user can meet, in one small tree.
 
 Each says what is wrong, where, and what to do about it; the commands print `str(error)` and no traceback. Anything that
-reaches the user and is not one of these is a bug of ours. This module imports nothing of the project.
+reaches the user and is not one of these is a bug of ours.
 """
 
 from __future__ import annotations
@@ -28,31 +28,8 @@ class SlipwayError(Exception):
         what: one sentence, no full stop needed, naming the thing that is wrong.
         where: the place: a `Position`, a file, or a URL.
         hint: what the reader should do next.
+        log: file with what tools printed.
     """
-
-    def __init__(self, what: str, *, where: Position | Path | str | None = None, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.hint = hint
-
-    @property
-    def headline(self) -> str:
-        """Where and what, in one line."""
-        what = self.what.partition("\n")[0]
-        return f"{self.where}: {what}" if self.where is not None else what
-
-    def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where is not None else self.what
-        return f"{head}\n  hint: {self.hint}" if self.hint else head
-
-
-class MatrixError(SlipwayError):
-    """targets.yaml (or the lock beside it) is wrong."""
-
-
-class StepError(SlipwayError):
-    """An action failed. `log` is the file with what its tools printed."""
 
     def __init__(
         self,
@@ -62,12 +39,34 @@ class StepError(SlipwayError):
         hint: str | None = None,
         log: Path | None = None,
     ) -> None:
-        super().__init__(what, where=where, hint=hint)
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
         self.log = log
 
+    @property
+    def headline(self) -> str:
+        """Where and what, in one line."""
+        what = self.what.partition("\n")[0]
+        return f"{self.where}: {what}" if self.where is not None else what
+
+    @property
+    def cause(self) -> str:
+        """Where, what and hint: the same for all tasks that met the same thing, whatever their logs."""
+        head = f"{self.where}: {self.what}" if self.where is not None else self.what
+        return f"{head}\n  hint: {self.hint}" if self.hint else head
+
     def __str__(self) -> str:
-        text = super().__str__()
-        return f"{text}\n  log: {self.log}" if self.log else text
+        return f"{self.cause}\n  log: {self.log}" if self.log else self.cause
+
+
+class MatrixError(SlipwayError):
+    """targets.yaml (or the lock beside it) is wrong."""
+
+
+class StepError(SlipwayError):
+    """An action failed."""
 
 
 class CompilerCrash(StepError):

@@ -227,17 +227,22 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
 
 
 def write_atomic(
-    path: str | Path, data: bytes | str, mode: int = 0o644, *, through: str | Path | None = None, durable: bool = False
+    path: str | Path,
+    data: bytes | str,
+    mode: int | None = 0o644,
+    *,
+    through: str | Path | None = None,
+    durable: bool = False,
 ) -> None:
     """Replace a file in one step, making its directory if need be.
 
     Args:
         path: the file.
         data: its content; text becomes UTF-8.
-        mode: permissions, less the umask.
+        mode: permissions, less the umask; None keeps those of the file that is there.
         through: directory for the temporary file, where a killed process leaves it in nobody's way; the file's own
             directory is used where that one cannot be.
-        durable: return when the content is on the disk.
+        durable: return when the file is on the disk, under its name.
     """
     folder = Path(path).parent
     data = data.encode() if isinstance(data, str) else data
@@ -249,13 +254,26 @@ def write_atomic(
         _write_and_rename(str(path), data, mode, temporary_in(folder), durable=durable)
 
 
-def _write_and_rename(path: str, data: bytes, mode: int, temporary: str, *, durable: bool) -> None:
-    write_new(temporary, data, mode, durable=durable)
+def _write_and_rename(path: str, data: bytes, mode: int | None, temporary: str, *, durable: bool) -> None:
+    write_new(temporary, data, 0o644 if mode is None else mode, durable=durable)
     try:
+        if mode is None and Path(path).exists():
+            Path(temporary).chmod(Path(path).stat().st_mode & 0o7777)
         rename(temporary, path)
     except OSError:
         Path(temporary).unlink()
         raise
+    if durable:
+        _sync_folder(Path(path).parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until the names in a directory are on the disk: a rename alone is lost with the power."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def rename(old: str, new: str) -> None:

@@ -167,6 +167,11 @@ def redact(text: str) -> str:
     return _TOKEN.sub(_HIDDEN, _URL.sub(lambda found: redact_url(found.group()), text))
 
 
+def redact_variable(name: str, value: str) -> str:
+    """The value of an environment variable as a log may show it: nothing of one whose name says that it is a secret."""
+    return _HIDDEN if _SECRET_NAME.search(name) else redact(value)
+
+
 def without_secrets(value: Any) -> Any:
     """JSON in which every text that is a URL is redacted: what identifies bytes stays, what opens the door goes."""
     if isinstance(value, dict):

@@ -1,11 +1,12 @@
-"""The one gateway for running other programs.
+"""The one gateway for running other programs, without a shell; steps, toolchains and commands call `run`.
 
-Every subprocess of the project goes through `run`: no shell, a log that says what was run and with which differences of
-environment, and errors that carry the last lines of what the program said.
+A log says what was run and with which differences of environment, secrets removed; an error carries the last lines of
+what the program said.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import StepError, ToolMissing
+from .http import redact, redact_variable
+
+_log = logging.getLogger(__name__)
 
 
 class Finished(NamedTuple):
@@ -54,25 +58,34 @@ def run(
             environment.pop(name, None)
         else:
             environment[name] = value
-    changes = [f"{n}={shlex.quote(v)}" if v is not None else f"-u {n}" for n, v in sorted((env or {}).items())]
-    line = " ".join([*(["env", *changes] if changes else []), shlex.join(words)])
+    line = command_line(words, env or {})
+    _log.debug("in %s: %s", cwd or ".", line)
     try:
         done = subprocess.run(
             words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, timeout=timeout, check=False,
         )  # fmt: skip
-    except FileNotFoundError:
-        raise ToolMissing(f"{words[0]} is not installed", hint=f"install it, or put it on PATH: {words[0]}") from None
+    except FileNotFoundError as error:
+        raise ToolMissing(f"{words[0]} is not installed", hint=f"install it, or put it on PATH: {words[0]}") from error
     except subprocess.TimeoutExpired as late:
         text = (late.output or b"").decode(errors="replace")
         _append(log, line, text)
-        raise StepError(f"{words[0]} did not end within {timeout:g} s", log=log) from None
+        raise StepError(f"{words[0]} did not end within {timeout:g} s", log=log) from late
     text = done.stdout.decode(errors="replace")
     _append(log, line, text)
     if check and done.returncode != 0:
         tail = "\n    ".join(text.strip().splitlines()[-8:])
         raise StepError(f"{words[0]} ended with status {done.returncode}:\n    {tail}", log=log)
     return Finished(words, done.returncode, text)
+
+
+def command_line(words: Sequence[str], env: Mapping[str, str | None]) -> str:
+    """A command with its changes to the environment as one could type it in a shell, but for secrets."""
+    changes = [
+        f"-u {name}" if value is None else f"{name}={shlex.quote(redact_variable(name, value))}"
+        for name, value in sorted(env.items())
+    ]
+    return " ".join([*(["env", *changes] if changes else []), redact(shlex.join(words))])
 
 
 def _append(log: Path | None, line: str, text: str) -> None:

@@ -46,7 +46,7 @@ class Project:
         Raises:
             MatrixError: the file is missing or wrong.
         """
-        from .matrix import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
+        from .matrix.load import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
         from .plan.library_names import Place, config_of, named  # noqa: PLC0415
         from .plan.lockfile import read_lock  # noqa: PLC0415
 

@@ -1,26 +1,27 @@
-"""Writes its inputs, one after the other, into one file."""
+"""Writes its inputs, one after the other, into one file: what a peer does with `cat`."""
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 
 from pipeline.action import Job
 
 
-def run(job: Job) -> None:
-    """Like `cat` of the inputs, each a file that is named as its role or that itself, and a line at the end.
+@dataclass(frozen=True)
+class Params:
+    """Of a task.
 
-    With as little of Python as can be, as in the peers' graphs: it is the tools that are compared.
+    Attributes:
+        name: of the output; also its last line.
+        note: nothing but a part of the key.
     """
-    data = b"".join([read(path if role == "source" else f"{path}/{role}") for role, path in job.inputs.paths.items()])
-    job.write(job.params["line"][:-1], data + job.params["line"].encode())
+
+    name: str
+    note: str = ""
 
 
-def read(name: str) -> bytes:
-    fd = os.open(name, os.O_RDONLY)
-    data = os.read(fd, 65536)
-    if len(data) == 65536:
-        while more := os.read(fd, 65536):
-            data += more
-    os.close(fd)
-    return data
+def run(job: Job[Params]) -> None:
+    """Write the inputs, each a file or the file in a directory that is named as its role, and a line at the end."""
+    name = job.params.name
+    data = [(path if role == "source" else path / role).read_bytes() for role, path in job.inputs.items()]
+    job.write(name, b"".join([*data, f"{name}\n".encode()]))

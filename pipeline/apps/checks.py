@@ -14,8 +14,8 @@ from pipeline.binary.symbols import GENERATIONS, Generation
 
 from . import hints
 from .contents import Claim, Contents, claim_on
-from .evidence import Evidence
-from .traces import LOADERS, VM_KINDS
+from .findings import Finding
+from .signatures import LOADERS, VM_KINDS
 
 CheckState = Literal["ok", "wrong", "unknown"]
 
@@ -31,7 +31,7 @@ class CheckVerdict:
     hint: str | None = None
 
 
-def check_app(contents: Contents, found: Sequence[Evidence]) -> list[CheckVerdict]:
+def check_app(contents: Contents, found: Sequence[Finding]) -> list[CheckVerdict]:
     """Every check, on the app and the models that were found in it."""
     return [
         *_lists(contents),
@@ -54,7 +54,7 @@ def _runtimes(contents: Contents) -> Iterator[CheckVerdict]:
     processes: dict[tuple[str, str | None, str], list[str]] = {}
     for image in contents.images:
         is_other_program = image.kind == "executable" and bool(contents.programs - {image.path})
-        if image.linked and not is_other_program and any(name.endswith(VM_KINDS) for name in image.traces.loaders):
+        if image.linked and not is_other_program and any(name.endswith(VM_KINDS) for name in image.signatures.loaders):
             found = _SEPARATE.match(image.path)
             process = image.arch, image.platform, found[0] if found else ""
             processes.setdefault(process, []).append(image.path)
@@ -108,10 +108,10 @@ def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
         yield CheckVerdict("platform", "ok", claim.root, f"{count} slices for {platform}, as {claim.says} says")
 
 
-def _registrations(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
+def _registrations(contents: Contents, found: Sequence[Finding]) -> Iterator[CheckVerdict]:
     """The function by which models register comes from somewhere: this is where generations of TVM fail to meet."""
     offered = frozenset().union(*(image.exported | image.listed for image in contents.images))
-    families = frozenset().union(*(image.traces.families for image in contents.images))
+    families = frozenset().union(*(image.signatures.families for image in contents.images))
     runtimes = sorted({name for g in GENERATIONS for name in g.registrations if name in offered})
     for image in {id(e.image): e.image for e in found}.values():
         for name in sorted(image.registrations - offered):
@@ -139,41 +139,41 @@ def _since(registration: str) -> str:
     return names.get(registration, "TVM since 2025-08-20")
 
 
-def _runtime(contents: Contents, found: Sequence[Evidence]) -> Iterator[CheckVerdict]:
+def _runtime(contents: Contents, found: Sequence[Finding]) -> Iterator[CheckVerdict]:
     """There is a loader for every kind of module in the models."""
     images = [image for image in contents.images if image.linked]
-    loaders = frozenset().union(*(image.traces.loaders for image in images))
-    families = frozenset().union(*(image.traces.families for image in images))
-    linked = [evidence for evidence in found if evidence.image.linked and evidence.blob]
+    loaders = frozenset().union(*(image.signatures.loaders for image in images))
+    families = frozenset().union(*(image.signatures.families for image in images))
+    linked = [finding for finding in found if finding.image.linked and finding.blob]
     if not linked:
         return
-    kinds: dict[str, Evidence] = {}
-    for evidence in linked:
-        for kind in evidence.kinds or (_virtual_machine(evidence, loaders),):
-            kinds.setdefault(kind, evidence)
+    kinds: dict[str, Finding] = {}
+    for finding in linked:
+        for kind in finding.kinds or (_virtual_machine(finding, loaders),):
+            kinds.setdefault(kind, finding)
     missing = {kind: e for kind, e in kinds.items() if not any(f + kind in loaders for f in _families(e.generation))}
     if not missing:
         yield CheckVerdict("runtime", "ok", contents.name, f"has loaders for {', '.join(sorted(kinds))}")
-    for kind, evidence in missing.items():
-        yield _no_loader(contents, kind, evidence, loaders, families)
+    for kind, finding in missing.items():
+        yield _no_loader(contents, kind, finding, loaders, families)
 
 
-def _virtual_machine(evidence: Evidence, loaders: frozenset[str]) -> str:
+def _virtual_machine(finding: Finding, loaders: frozenset[str]) -> str:
     """The first module of a blob whose header cannot be read: the virtual machine, as this runtime calls it."""
-    families = _families(evidence.generation)
+    families = _families(finding.generation)
     return next((kind for kind in VM_KINDS for family in families if family + kind in loaders), VM_KINDS[-1])
 
 
 def _no_loader(
-    contents: Contents, kind: str, evidence: Evidence, loaders: frozenset[str], families: frozenset[str]
+    contents: Contents, kind: str, finding: Finding, loaders: frozenset[str], families: frozenset[str]
 ) -> CheckVerdict:
-    image = evidence.image
+    image = finding.image
     macho = image.format == "macho"
-    wanted = _families(evidence.generation)[0] + kind
+    wanted = _families(finding.generation)[0] + kind
     others = sorted(name for name in loaders if name.endswith(f"{kind}") or name.rpartition("_")[2] in VM_KINDS)
-    if families and not families & set(_families(evidence.generation)):
-        model = _age(_families(evidence.generation))
-        saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {evidence.prefix} of {model}"
+    if families and not families & set(_families(finding.generation)):
+        model = _age(_families(finding.generation))
+        saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {finding.prefix} of {model}"
         return CheckVerdict("runtime", "wrong", image.path, saw, hints.rebuild_together())
     if not contents.complete:
         hint = "give the whole app, or the library together with the runtime it loads"

@@ -49,7 +49,7 @@ class Claim:
 
     Attributes:
         root: the folder it speaks for.
-        says: its own words, for people.
+        says: its own words.
         platforms: what LC_BUILD_VERSION of a binary there may name.
     """
 
@@ -151,7 +151,7 @@ def read_contents(container: Container, exclude: Sequence[str] = ()) -> Contents
 
     Args:
         container: the app.
-        exclude: patterns of paths in it, and of models in its lists, that are somebody else's business.
+        exclude: patterns of paths in it and of models in its lists; what matches is left out.
 
     Raises:
         FormatError: it is damaged, or holds no binary that can be read.

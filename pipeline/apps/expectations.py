@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.documents import untrusted
-from pipeline.errors import SlipwayError
+from pipeline.documents.codec import decode
+from pipeline.errors import FormatError, SlipwayError
 
 MOST_RECORDS = 2000
 """Records of one list; WebLLM's own, which is the longest, has 150."""
@@ -25,11 +25,11 @@ class Expected:
 
     Attributes:
         name: what people call it.
-        prefixes: `system_lib_prefix`es it may have, the likely one first; more than one where somebody may have left
+        prefixes: `system_lib_prefix`es it may have, the likely one first; more than one where a user may have left
             the last underscore out.
         asked: the value that was written, where it was written by hand (`model_lib`); None for what a build wrote.
         source: where it was written.
-        platforms: those it is built for; None where nobody says.
+        platforms: those it is built for; None where it is not known.
         archives: platform -> archive to force-load there, as link.json says.
     """
 
@@ -91,27 +91,39 @@ def models_of_config(data: bytes, where: str, notes: list[str] | None = None) ->
     return found
 
 
+@dataclass(frozen=True)
+class _Archive:
+    """What matters here of `documents.link_json.LinkedArchive`."""
+
+    platform: str
+    archive: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Kit:
+    """What matters here of `documents.link_json.LinkJson`."""
+
+    prefixes: Mapping[str, str]
+    archives: tuple[_Archive, ...]
+
+
 def models_of_link(data: bytes, where: str) -> list[Expected]:
-    """From a kit's link.json: its models, the platforms of the parts they are in, and the archives to load.
+    """From a kit's link.json: its models, the platforms of the archives they are in, and the archives to load.
 
     Raises:
         SlipwayError: it is no such file.
     """
-    hint = "give dist/<product>/link.json"
-    document = untrusted.parse(data, where)
     try:
-        return [
-            Expected(
-                subject,
-                (prefix,),
-                where,
-                platforms=frozenset(part["platform"] for part in _parts(document, subject)),
-                archives={part["platform"]: part["archive"] for part in _parts(document, subject)},
-            )
-            for subject, prefix in document["prefixes"].items()
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SlipwayError("is not written by Slipway, or by a newer one", where=where, hint=hint) from error
+        kit: _Kit = decode(_Kit, untrusted.parse(data, where), where)
+    except FormatError as error:
+        what = f"is not written by this version of Slipway: {error.what}"
+        raise SlipwayError(what, where=error.where, hint="give dist/<product>/link.json") from error
+    found: list[Expected] = []
+    for subject, prefix in kit.prefixes.items():
+        archives = {one.platform: one.archive for one in kit.archives if subject in one.models}
+        found.append(Expected(subject, (prefix,), where, platforms=frozenset(archives), archives=archives))
+    return found
 
 
 def models_of_targets(path: Path) -> list[Expected]:
@@ -123,7 +135,7 @@ def models_of_targets(path: Path) -> list[Expected]:
         MatrixError: the file is wrong.
         DownloadError: a name is not pinned, and what it follows from cannot be had.
     """
-    from pipeline.matrix import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
+    from pipeline.matrix.load import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
     from pipeline.plan.library_names import Place, named  # noqa: PLC0415
     from pipeline.plan.lockfile import read_lock  # noqa: PLC0415
 
@@ -145,7 +157,3 @@ def _spellings(name: str) -> tuple[str, ...]:
 
 def _system_library(name: str) -> str:
     return name.removeprefix("system://").replace("-", "_") + "_"
-
-
-def _parts(document: Mapping[str, Json], subject: str) -> Sequence[Mapping[str, Json]]:
-    return [part for part in document["parts"] if subject in part["models"]]

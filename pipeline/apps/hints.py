@@ -1,7 +1,7 @@
 """What to do about each way a shipped app can lose a model: the flags and the settings, by the system it is for.
 
 `verdicts` takes its sentences from here; docs/how-to/verify-app.md and docs/troubleshooting.md explain them. A hint
-names what to set and where; it must not repeat what was seen.
+names what to set and where.
 """
 
 from __future__ import annotations

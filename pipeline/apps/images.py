@@ -1,4 +1,4 @@
-"""One binary of an app, read: which system it is for, what it shows to `nm` and `dlsym`, and its traces of models.
+"""One binary of an app, read: which system it is for, what it shows to `nm` and `dlsym`, and its signatures of models.
 
 `contents` calls `read_images` on every file of machine code. A fat file is one image a slice; a static archive is one
 image, as if all of its members were loaded. The bytes are not kept.
@@ -18,7 +18,7 @@ from pipeline.binary.sections import loaded_sections
 from pipeline.binary.symbols import REGISTRATIONS, c_name
 from pipeline.errors import FormatError
 
-from .traces import Traces, find_traces
+from .signatures import Signatures, find_signatures
 
 ImageKind = Literal["executable", "dylib", "object", "archive"]
 
@@ -43,7 +43,7 @@ class Image:
         encrypted: by the App Store; its constants cannot be read.
         load_alignment: see `ObjectInfo`.
         stored_at: see `containers.File`.
-        traces: of models and of the runtime.
+        signatures: of models and of the runtime.
     """
 
     path: str
@@ -59,7 +59,7 @@ class Image:
     registrations: frozenset[str]
     needed: tuple[str, ...]
     encrypted: bool
-    traces: Traces = field(repr=False)
+    signatures: Signatures = field(repr=False)
     load_alignment: int | None = None
     stored_at: int | None = None
 
@@ -116,7 +116,7 @@ def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> I
         registrations=_registrations([info]),
         needed=info.needed,
         encrypted=info.format == "macho" and macho.is_encrypted(data, name),
-        traces=find_traces(loaded_sections(data, name)),
+        signatures=find_signatures(loaded_sections(data, name)),
         load_alignment=info.load_alignment,
         stored_at=stored_at,
     )
@@ -150,7 +150,7 @@ def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageK
         registrations=_registrations(infos),
         needed=(),
         encrypted=False,
-        traces=find_traces(loaded),
+        signatures=find_signatures(loaded),
     )
 
 

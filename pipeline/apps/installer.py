@@ -101,7 +101,7 @@ def read_toc(file: IO[bytes], where: Path) -> list[Entry]:
         toc = zlib.decompressobj().decompress(_exactly(file, packed), _LARGEST_TOC)
         entries = _parse(toc)
     except (EOFError, zlib.error, expat.ExpatError, ValueError) as broken:
-        raise FormatError(f"its table of contents is damaged: {broken}", where=where, hint=_AGAIN) from None
+        raise FormatError(f"its table of contents is damaged: {broken}", where=where, hint=_AGAIN) from broken
     heap = header_size + packed
     for entry in entries:
         if entry.offset < 0 or entry.length < 0 or heap + entry.offset + entry.length > end:

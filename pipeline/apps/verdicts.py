@@ -18,13 +18,13 @@ from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
 from . import hints
 from .checks import CheckVerdict, check_app
 from .contents import Contents
-from .evidence import Evidence, models_in
 from .expectations import Expected
+from .findings import Finding, models_in
 from .images import Image
 
 ModelState = Literal["alive", "stripped", "half", "not-linked", "wrong-name", "unreadable"]
 """`stripped`: registers itself, and no name of it is left to find it by. `half`: one of its two constructors is gone.
-`wrong-name`: the app asks for a name that is not there, and another model is there that nobody asks for."""
+`wrong-name`: the app asks for a name that is not there, and a model is there that is not expected."""
 
 _SIMILAR, _SAME_KIND = 0.6, 0.8
 """How alike two names are that may be meant for each other: the whole of them, and without MLC's digest at the end."""
@@ -46,8 +46,8 @@ class ModelVerdict:
         arch: the processor.
         platform: see `Image`; None for ELF.
         state: see `ModelState`.
-        evidence: what was found of it, in the image where most was found.
-        saw: for people.
+        finding: what was found of it, in the image where most was found.
+        saw: what was found, as a sentence.
         hint: None where it is alive.
     """
 
@@ -57,7 +57,7 @@ class ModelVerdict:
     arch: str
     platform: str | None
     state: ModelState
-    evidence: Evidence | None
+    finding: Finding | None
     saw: str
     hint: str | None = None
 
@@ -70,7 +70,7 @@ class Report:
     sources: tuple[str, ...]
     models: tuple[ModelVerdict, ...]
     checks: tuple[CheckVerdict, ...]
-    found: tuple[Evidence, ...]
+    found: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
@@ -91,17 +91,17 @@ def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: b
     wanted = _merged([model for model in (*expected, *contents.config) if model.is_for(platforms)])
     prefixes = frozenset(prefix for model in wanted for prefix in model.prefixes)
     by_image = [models_in(image, prefixes) for image in contents.images]
-    found = tuple(evidence for models in by_image for evidence in models.values())
+    found = tuple(finding for models in by_image for finding in models.values())
     if not expected and not contents.config:  # what is there must at least be whole, and there for every processor
-        wanted = [Expected(name, (name,), "found") for name in dict.fromkeys(evidence.prefix for evidence in found)]
-    sought = _Sought(contents, found, wanted)
+        wanted = [Expected(name, (name,), "found") for name in dict.fromkeys(finding.prefix for finding in found)]
+    comparison = _Comparison(contents, found, wanted)
     models = [
-        sought.verdict(model, slot, allow_stripped)
+        comparison.verdict(model, processor, allow_stripped)
         for model in wanted
-        for slot in _slots(contents)
-        if model.is_for(slot.image.platforms or _guessed(slot.image))
+        for processor in _processors(contents)
+        if model.is_for(processor.image.platforms or _guessed(processor.image))
     ]
-    checks = [*_for_nobody(expected, wanted, platforms), *check_app(contents, found)]
+    checks = [*_for_other_systems(expected, wanted, platforms), *check_app(contents, found)]
     sources = tuple(dict.fromkeys(model.source for model in (*expected, *contents.config)))
     return Report(contents, sources, tuple(models), tuple(checks), found)
 
@@ -121,7 +121,7 @@ def _merged(models: Iterable[Expected]) -> list[Expected]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _Processor:
     """What models must be there for. `image` stands for it where nothing of a model is found.
 
     In an app it is a processor of the program; where models are in a library of the wrong platform, that is for the
@@ -138,57 +138,61 @@ class _Slot:
         return image.arch == self.arch and (self.in_app or image.platform == self.platform)
 
 
-def _slots(contents: Contents) -> list[_Slot]:
+def _processors(contents: Contents) -> list[_Processor]:
     programs = [image for image in contents.images if image.path in contents.programs]
-    slots: dict[tuple[str, str | None], _Slot] = {}
+    processors: dict[tuple[str, str | None], _Processor] = {}
     for image in programs or contents.images:
-        slots.setdefault((image.arch, image.platform), _Slot(image.arch, image.platform, bool(programs), image))
-    return list(slots.values())
+        processors.setdefault(
+            (image.arch, image.platform), _Processor(image.arch, image.platform, bool(programs), image)
+        )
+    return list(processors.values())
 
 
 @dataclass(frozen=True)
-class _Sought:
+class _Comparison:
     """What is there and what is wanted, for deciding about one model."""
 
     contents: Contents
-    found: tuple[Evidence, ...]
+    found: tuple[Finding, ...]
     wanted: Sequence[Expected]
 
     @cached_property
-    def by_prefix(self) -> dict[str, list[Evidence]]:
+    def by_prefix(self) -> dict[str, list[Finding]]:
         """What was found of each model."""
-        found: dict[str, list[Evidence]] = {}
-        for evidence in self.found:
-            found.setdefault(evidence.prefix, []).append(evidence)
+        found: dict[str, list[Finding]] = {}
+        for finding in self.found:
+            found.setdefault(finding.prefix, []).append(finding)
         return found
 
     @cached_property
-    def unclaimed(self) -> list[Evidence]:
+    def unclaimed(self) -> list[Finding]:
         """What was found, and is not expected."""
         claimed = {prefix for model in self.wanted for prefix in model.prefixes}
-        return [evidence for evidence in self.found if evidence.prefix not in claimed]
+        return [finding for finding in self.found if finding.prefix not in claimed]
 
-    def verdict(self, model: Expected, slot: _Slot, allow_stripped: bool) -> ModelVerdict:
+    def verdict(self, model: Expected, processor: _Processor, allow_stripped: bool) -> ModelVerdict:
         """Decide about one expected model on one processor."""
-        found = (evidence for prefix in model.prefixes for evidence in self.by_prefix.get(prefix, ()))
-        best = max((one for one in found if slot.has(one.image)), key=lambda one: one.rank, default=None)
+        found = (finding for prefix in model.prefixes for finding in self.by_prefix.get(prefix, ()))
+        best = max((one for one in found if processor.has(one.image)), key=lambda one: one.rank, default=None)
         prefix = best.prefix if best else model.prefixes[0]
         if best is not None:
             state, saw, hint = _about(best, self._table(best.image), model, allow_stripped=allow_stripped)
         else:
-            state, saw, hint = self._missing(model, slot)
-        return ModelVerdict(model.name, prefix, model.source, slot.arch, slot.platform, state, best, saw, hint)
+            state, saw, hint = self._missing(model, processor)
+        return ModelVerdict(
+            model.name, prefix, model.source, processor.arch, processor.platform, state, best, saw, hint
+        )
 
     def _table(self, image: Image) -> tuple[int | None, int]:
         """(entries of an image's start-up table, those its models need)."""
-        registering = sum(evidence.registers for evidence in self.found if evidence.image is image)
+        registering = sum(finding.registers for finding in self.found if finding.image is image)
         return image.constructors, CONSTRUCTORS_PER_MODEL * registering
 
-    def _missing(self, model: Expected, slot: _Slot) -> tuple[ModelState, str, str]:
-        image = slot.image
+    def _missing(self, model: Expected, processor: _Processor) -> tuple[ModelState, str, str]:
+        image = processor.image
         if image.encrypted:
             return _unreadable(image)
-        others = sorted({evidence.prefix for evidence in self.unclaimed if slot.has(evidence.image)})[:_MOST_NAMED]
+        others = sorted({finding.prefix for finding in self.unclaimed if processor.has(finding.image)})[:_MOST_NAMED]
         listed = ", ".join(other.removesuffix("_") for other in others)
         nearest = nearest_name(model.prefixes[0], others)
         nothing = "neither its constructors nor its symbols are there"
@@ -218,37 +222,37 @@ def nearest_name(asked: str, others: Sequence[str]) -> str | None:
 
 
 def _about(
-    evidence: Evidence, table: tuple[int | None, int], model: Expected, *, allow_stripped: bool
+    finding: Finding, table: tuple[int | None, int], model: Expected, *, allow_stripped: bool
 ) -> tuple[ModelState, str, str | None]:
     """(state, what was seen, hint) of a model of which something is there."""
-    image = evidence.image
+    image = finding.image
     macho = image.format == "macho"
     archive = model.archives.get(image.platform or "")
     entries, needed = table
-    if not evidence.registers:
+    if not finding.registers:
         if image.encrypted:
             return _unreadable(image)
-        hint = hints.whole_model(evidence.prefix, image.platform, archive, macho=macho)
-        return "half", _half(evidence), hint if image.linked else hints.rebuild_archive()
+        hint = hints.whole_model(finding.prefix, image.platform, archive, macho=macho)
+        return "half", _half(finding), hint if image.linked else hints.rebuild_archive()
     if entries is not None and entries < needed:
         saw = f"the start-up table has {entries} entries, the models need {needed}"
         return "half", saw, hints.start_up_table()
-    count = f"both constructors, {evidence.functions} functions"
-    if evidence.visible:
-        if not evidence.listed:
+    count = f"both constructors, {finding.functions} functions"
+    if finding.visible:
+        if not finding.listed:
             count += "; stripped from the symbol table (nm does not list it), dlsym finds it"
         return "alive", count, None
     if allow_stripped:
         return "alive", f"{count}; registers itself, no symbol is left", None
     saw = f"{count}: the runtime finds it, but its symbol is in neither the symbol table (nm) nor the exports (dlsym)"
-    return "stripped", saw, hints.keep_symbols(evidence.prefix, evidence.generation or GENERATIONS[0], macho=macho)
+    return "stripped", saw, hints.keep_symbols(finding.prefix, finding.generation or GENERATIONS[0], macho=macho)
 
 
-def _half(evidence: Evidence) -> str:
-    if evidence.blob:
+def _half(finding: Finding) -> str:
+    if finding.blob:
         return "the blob registers itself, the constructor of the functions is gone"
-    if evidence.host:
-        return f"{evidence.functions} functions register themselves, the constructor of the blob is gone"
+    if finding.host:
+        return f"{finding.functions} functions register themselves, the constructor of the blob is gone"
     return "its symbol is there, and neither of its constructors"
 
 
@@ -256,7 +260,7 @@ def _unreadable(image: Image) -> tuple[ModelState, str, str]:
     return "unreadable", f"{image.path} is encrypted: its constants cannot be read", hints.not_encrypted()
 
 
-def _for_nobody(
+def _for_other_systems(
     expected: Sequence[Expected], wanted: Sequence[Expected], platforms: frozenset[str]
 ) -> Iterator[CheckVerdict]:
     """A build that has models, and none for this system."""

@@ -1,7 +1,6 @@
 """Reads an object, a library or a program of any format: the door to `macho`, `elf` and `wasm`.
 
-Whoever has bytes and wants to know what they are asks here. Archives and fat files hold objects and are none: `ar` and
-`fat` open those.
+Steps, proofs and `apps` call `read_object`. Archives and fat files are opened by `ar` and `fat`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ A model compiled with `system_lib=True` and a prefix is two objects. The host ob
 the *blob* (bytecode, device kernels, constants) under `<prefix><suffix>`. Each has one constructor, which hands its
 part to the runtime through a registration function. Both names changed over TVM's history, and a model links only with
 a runtime of its generation; `GENERATIONS` is that history, from the git log of TVM's `codegen_blob.cc` and
-`codegen_cpu.cc`. `verify`, `archive` and the link kits ask here; nobody else may know these names, nor that Mach-O puts
-an underscore before every C name.
+`codegen_cpu.cc`. `verify`, `archive` and the link kits ask here.
 """
 
 from __future__ import annotations
@@ -56,7 +55,9 @@ GENERATIONS = (
 
 REGISTRATIONS = frozenset(name for generation in GENERATIONS for name in generation.registrations)
 
-_FUNCTION_PREFIX = "__tvm_ffi_"
+FUNCTION_PREFIX = "__tvm_ffi_"
+"""What the C name of every compiled function begins with, before the prefix of its model."""
+
 _MACHO_UNDERSCORE = "_"
 
 
@@ -96,11 +97,6 @@ def symbol_name(name: str, format_: Format) -> str:
 def library_bin(prefix: str, format_: Format, generation: Generation = GENERATIONS[0]) -> str:
     """The blob's symbol of a model, as objects of a format spell it."""
     return symbol_name(prefix + generation.blob_suffix, format_)
-
-
-def function_symbol(prefix: str, function: str, format_: Format) -> str:
-    """The symbol of one function of a model, as objects of a format spell it (2025-06 and later)."""
-    return symbol_name(_FUNCTION_PREFIX + prefix + function, format_)
 
 
 def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
@@ -171,7 +167,7 @@ def _functions(info: ObjectInfo, generations: Mapping[str, Generation]) -> Itera
     by_length = sorted(candidates, key=len, reverse=True)
     own = contexts.keys() | {prefix + generation.blob_suffix for prefix, generation in generations.items()}
     for name in names - own:
-        bare = name.removeprefix(_FUNCTION_PREFIX)
+        bare = name.removeprefix(FUNCTION_PREFIX)
         prefix = next((p for p in by_length if bare.startswith(p)), None)
         # Older generations put nothing but the model's prefix before a function's name.
         if prefix is not None and (bare != name or _is_bare_function(name.removeprefix(prefix), generations[prefix])):

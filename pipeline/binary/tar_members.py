@@ -46,7 +46,7 @@ def read_tar(data: bytes, where: str = "tar", *, limit: int = 8 << 30) -> tuple[
                     raise FormatError(f"has two files called {member.name}", where=where, hint=_REBUILD)
                 members[member.name] = member
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as broken:
-        raise FormatError(f"is no whole tar file: {broken}", where=where, hint=_REBUILD) from None
+        raise FormatError(f"is no whole tar file: {broken}", where=where, hint=_REBUILD) from broken
     return tuple(members[name] for name in sorted(members))
 
 
@@ -55,7 +55,7 @@ def _unzipped(data: bytes, where: str, limit: int) -> bytes:
     try:
         tar = unzip.decompress(data, limit + 1)
     except zlib.error as broken:
-        raise FormatError(f"is no whole gzip file: {broken}", where=where, hint=_REBUILD) from None
+        raise FormatError(f"is no whole gzip file: {broken}", where=where, hint=_REBUILD) from broken
     if len(tar) > limit:
         raise FormatError(f"is larger than {limit} bytes unzipped", where=where, hint=TOO_LARGE_HINT)
     if not unzip.eof:

@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from doit.cmd_base import DoitCmdBase
+from doit.exceptions import InvalidDodoFile
 
 from pipeline.action import Json
 from pipeline.doit_plugin.options import set_options
 from pipeline.doit_plugin.session import Session, current
 from pipeline.engine.options import Options
 from pipeline.errors import SlipwayError
+
+from .friendly import Friendly, missing_project
 
 Option = dict[str, Any]
 """What doit wants to know of a command line option: see doit's `CmdOption`."""
@@ -49,7 +52,7 @@ JSON = flag("json", "print JSON, for programs")
 DEBUG = flag("debug", "log each decision, command and store access, and show tracebacks") | {"env_var": "SLIPWAY_DEBUG"}
 
 
-class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
+class ProjectCommand(Friendly, DoitCmdBase):  # type: ignore[misc]
     """A command about the project of the dodo.py in this directory. Subclasses implement `answer`."""
 
     base_options: tuple[Option, ...] = (DEBUG,)
@@ -63,6 +66,8 @@ class ProjectCommand(DoitCmdBase):  # type: ignore[misc]
 
         def work() -> int:
             set_options(Options(debug=params["debug"]))
+            if word := missing_project(params):
+                raise InvalidDodoFile(word)
             self.loader.setup(params)
             params.update_defaults(self.loader.load_doit_config())
             session = current()

@@ -35,7 +35,7 @@ GROUPS: Mapping[str, Callable[[Cell], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cells for one job. `seconds` is what they took when they were last built; what nobody knows counts as a mean."""
+    """Cells for one job. `seconds` is what they took when last built; where unknown, the mean counts."""
 
     name: str
     cells: tuple[Cell, ...]

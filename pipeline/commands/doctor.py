@@ -11,13 +11,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from doit.cmd_base import Command
+from doit.version import VERSION as DOIT
 
+from pipeline import __version__
 from pipeline.action import Json, Worker
+from pipeline.documents.codec import decode
+from pipeline.documents.probe import Probe, read_probe
 from pipeline.doit_plugin import noop as snapshot
 from pipeline.doit_plugin.options import options
 from pipeline.doit_plugin.session import Session
@@ -28,8 +32,28 @@ from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look
 
 from .base import JSON, reporting
+from .friendly import Friendly
 
 WIDTH = 18
+NO_MATRIX = "there is no targets.yaml here, so nothing is known to be needed: doit init makes one"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A toolchain that does not work."""
+
+    error: str
+    hint: str | None
+
+
+@dataclass(frozen=True)
+class Unmade:
+    """A toolchain that is not made yet; `unmade` says how."""
+
+    unmade: str
+
+
+Toolchain = Probe | Broken | Unmade
 
 
 @dataclass(frozen=True)
@@ -37,17 +61,19 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        toolchains: name -> what `probe.json` says, or `{"error", "hint"}`, or `{"unmade": how it is made}`.
+        toolchains: name -> what is known of it.
         findings: programs and kits.
         needed: what the matrix needs here and has not.
+        matrix: whether there is one.
     """
 
-    toolchains: Mapping[str, Mapping[str, Json]]
+    toolchains: Mapping[str, Toolchain]
     findings: list[Finding] = field(default_factory=list)
     needed: list[str] = field(default_factory=list)
+    matrix: bool = False
 
 
-class Doctor(Command):  # type: ignore[misc]
+class Doctor(Friendly, Command):  # type: ignore[misc]
     """look at this machine"""  # noqa: D415 - doit prints this as it is
 
     name = "doctor"
@@ -90,7 +116,7 @@ def examine(targets: Path) -> Diagnosis:
     findings = look(session.finder.find)
     rust = matrix.runtime is not None and _has_rust(session.root, matrix.runtime.source)
     tools = needs.missing(session.engine.actions.values(), session.finder.find, rust=rust)
-    return Diagnosis(found, findings, [*_needed(matrix, found), *map(_told, tools)])
+    return Diagnosis(found, findings, [*_needed(matrix, found), *map(_told, tools)], True)
 
 
 def _has_rust(root: Path, source: str | None) -> bool:
@@ -99,7 +125,7 @@ def _has_rust(root: Path, source: str | None) -> bool:
 
 
 def _told(need: needs.Need) -> str:
-    """What is missing, for people."""
+    """What is missing, as text."""
     verb = "need" if need.made.endswith("s of") else "needs"
     return f"{need.made} {', '.join(need.backends)} {verb} {need.tool}\n  hint: {need.hint}"
 
@@ -113,45 +139,43 @@ def _without_matrix(folder: Path) -> Diagnosis:
     return Diagnosis({"current": found}, look(Finder(folder / "tools.json").find))
 
 
-def _toolchain(session: Session, name: str) -> Mapping[str, Json]:
+def _toolchain(session: Session, name: str) -> Toolchain:
     """What is known of a toolchain, from its last probe where that still holds."""
     action = session.engine.actions[f"toolchain:{name}"]
     if session.engine.status(action.name).fresh:
-        text = (session.root / action.out / "probe.json").read_text(encoding="utf-8")
-        known: Mapping[str, Json] = json.loads(text)
-        return known
+        return read_probe(session.root / action.out)
     environment = session.project.environment(name)
     if environment.kind == "made" and not environment.usable:
-        return {"unmade": f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}"}
+        return Unmade(f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             session.worker(name)  # makes the environment
         except SlipwayError as error:
-            return {"error": error.what, "hint": error.hint}
+            return Broken(error.what, error.hint)
 
         def worker(fresh: bool) -> Worker:
             return session.worker(name, fresh=fresh)
 
-        return _probed(worker, name, Path(folder) / "log", mlc=bool(action.params.get("mlc")))
+        return _probed(worker, name, Path(folder) / "log", mlc=action.params.mlc)
 
 
-def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Mapping[str, Json]:
+def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Toolchain:
     try:
-        return probe(workers, name, log, mlc=mlc)
+        found: Probe = decode(Probe, probe(workers, name, log, mlc=mlc), name)
     except SlipwayError as error:
-        return {"error": error.what, "hint": error.hint}
+        return Broken(error.what, error.hint)
+    return found
 
 
-def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
+def _needed(matrix: Matrix, toolchains: Mapping[str, Toolchain]) -> Iterator[str]:
     """What is wrong with the toolchains of the matrix."""
     for name, found in toolchains.items():
-        if "error" in found:
+        if isinstance(found, Broken):
             yield _broken(name, found)
     lacking: dict[tuple[str, str], list[str]] = {}
     for cell in matrix.cells:
-        codegens = toolchains.get(cell.toolchain, {}).get("codegens")
-        kind = str(cell.backend.device["kind"])
-        if cell.model.compiler != "prebuilt" and codegens is not None and kind not in codegens:
+        known, kind = toolchains.get(cell.toolchain), str(cell.backend.device["kind"])
+        if cell.model.compiler != "prebuilt" and isinstance(known, Probe) and kind not in known.codegens:
             backends = lacking.setdefault((cell.toolchain, kind), [])
             if cell.backend.name not in backends:
                 backends.append(cell.backend.name)
@@ -162,13 +186,14 @@ def _needed(matrix: Matrix, toolchains: Mapping[str, Mapping[str, Json]]) -> Ite
         )
 
 
-def _broken(name: str, known: Mapping[str, Json]) -> str:
+def _broken(name: str, known: Broken) -> str:
     """A toolchain that does not work, named once."""
-    return f"toolchain {name}: {str(known['error']).removeprefix(f'toolchain {name}: ')}\n  hint: {known['hint']}"
+    return f"toolchain {name}: {known.error.removeprefix(f'toolchain {name}: ')}\n  hint: {known.hint}"
 
 
 def lines(found: Diagnosis) -> Iterator[str]:
-    """The diagnosis for people."""
+    """The diagnosis as text."""
+    yield f"Slipway {__version__}, doit {'.'.join(map(str, DOIT))}, in {sys.prefix}"
     for name, known in found.toolchains.items():
         yield from _described(name, known)
     yield ""
@@ -183,36 +208,36 @@ def lines(found: Diagnosis) -> Iterator[str]:
         yield "needed for the matrix, and not here:"
         yield from found.needed
     else:
-        yield "everything that the matrix needs is here"
+        yield "everything that the matrix needs is here" if found.matrix else NO_MATRIX
 
 
-def _described(name: str, known: Mapping[str, Json]) -> Iterator[str]:
-    if "error" in known:
+def _described(name: str, known: Toolchain) -> Iterator[str]:
+    if isinstance(known, Broken):
         yield _broken(name, known)
         return
-    if "unmade" in known:
-        yield f"toolchain {name}: not made yet; {known['unmade']}"
+    if isinstance(known, Unmade):
+        yield f"toolchain {name}: not made yet; {known.unmade}"
         return
     yield f"toolchain {name}"
-    yield f"  Python {known['python']}, TVM {known['tvm']}, tvm-ffi {known['tvm_ffi']}"
-    yield f"  generates code for {', '.join(known['codegens'])}"
-    simdgroup = "works" if known["metal_simdgroup"] else "fails; matrix products for Metal get the generic schedule"
+    yield f"  Python {known.python}, TVM {known.tvm}, tvm-ffi {known.tvm_ffi}"
+    yield f"  generates code for {', '.join(known.codegens)}"
+    simdgroup = "works" if known.metal_simdgroup else "fails; matrix products for Metal get the generic schedule"
     yield f"  Metal's simdgroup rule {simdgroup}"
-    mlc = known.get("mlc")
+    mlc = known.mlc
     if mlc is None:
         yield "  no mlc_llm"
-    elif mlc["error"] is not None:
-        yield f"  mlc_llm {mlc['version']}, which cannot be imported: {mlc['error']}"
+    elif mlc.error is not None:
+        yield f"  mlc_llm {mlc.version}, which cannot be imported: {mlc.error}"
     else:
-        commit = f" ({mlc['commit'][:12]})" if mlc["commit"] else ""
-        knows = f", {len(mlc['architectures'])} architectures" if mlc["architectures"] is not None else ""
-        yield f"  mlc_llm {mlc['version']}{commit}{knows}"
+        commit = f" ({mlc.commit[:12]})" if mlc.commit else ""
+        knows = f", {len(mlc.architectures)} architectures" if mlc.architectures is not None else ""
+        yield f"  mlc_llm {mlc.version}{commit}{knows}"
 
 
 def as_json(found: Diagnosis) -> Json:
     """The diagnosis for programs."""
     return {
-        "toolchains": {name: dict(known) for name, known in found.toolchains.items()},
+        "toolchains": {name: asdict(known) for name, known in found.toolchains.items()},
         "tools": {
             one.help.name: {
                 "title": one.help.title,

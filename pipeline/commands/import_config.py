@@ -17,11 +17,12 @@ from pipeline.importers.package_yaml import Systems, render
 from pipeline.store.os_errors import store_error
 
 from .base import flag, options_first, reporting, value
+from .friendly import Friendly
 
 ARCHS = ("arm64", "x86_64")
 
 
-class ImportConfig(Command):  # type: ignore[misc]
+class ImportConfig(Friendly, Command):  # type: ignore[misc]
     """take over package configs of mlc_llm"""  # noqa: D415 - doit prints this as it is
 
     name = "import"

@@ -13,6 +13,7 @@ from pipeline.errors import SlipwayError
 from pipeline.store.os_errors import store_error
 
 from .base import flag, reporting
+from .friendly import Friendly
 
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 SCHEMA_SOURCE = Path(__file__).resolve().parent.parent / "matrix" / "targets.schema.json"
@@ -34,10 +35,10 @@ next:{cd}
 then make targets.yaml and recipes/ your own. Commit everything but build/ and dist/."""
 
 NO_COMPILER = """
-TVM, the compiler, is not installed in this Python yet: pip install 'slipway[tvm]'"""
+TVM, the compiler, is not installed in this Python yet: pip install 'slipway-tvm[tvm]'"""
 
 
-class Init(Command):  # type: ignore[misc]
+class Init(Friendly, Command):  # type: ignore[misc]
     """start a project"""  # noqa: D415 - doit prints this as it is
 
     name = "init"

@@ -7,8 +7,6 @@ done.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from pipeline.apps.merge_records import KEY, LIST, Change, Kind, Merged, Record,
 from pipeline.documents import untrusted
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
+from pipeline.files import write_atomic
 
 from .base import JSON, ProjectCommand, flag, value
 from .wording import count, shown
@@ -106,7 +105,7 @@ def _known(session: Session, product: str) -> list[Action[Any]]:
 
 def _fitting(actions: list[Action[Any]], kinds: frozenset[Kind]) -> list[Action[Any]]:
     """Those for the kind of app that a list is for; native ones where it does not tell."""
-    web = [action for action in actions if action.params["kind"] == "web"]
+    web = [action for action in actions if action.params.kind == "web"]
     native = [action for action in actions if action not in web]
     return (web if kinds == {"web"} else native) or actions
 
@@ -131,19 +130,8 @@ def replace(path: Path, data: bytes) -> None:
     Raises:
         SlipwayError: it cannot be written.
     """
-    real = path.resolve()
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{real.name}.", dir=real.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(real.stat().st_mode & 0o7777)
-            Path(temporary).replace(real)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomic(path.resolve(), data, None, durable=True)
     except OSError as error:
         hint = "make its directory writable"
         raise SlipwayError(f"cannot be written: {error.strerror}", where=path, hint=hint) from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +104,13 @@ def _record_of(engine: Engine, span: Span) -> dict[str, Json]:
 
 def _lines(timings: Timings, path: Sequence[Span]) -> Iterator[str]:
     figures = _figures(timings, path)
-    wall, work, jobs = figures["wall_seconds"], figures["work_seconds"], figures["jobs"]
-    hows = [f"{n} {how}" for how, n in figures["tasks"].items()]
-    yield f"{duration(wall)} by the clock, {duration(work)} of work: {', '.join(hows)}"
+    wall, length = figures.wall_seconds, figures.critical_seconds
+    hows = [f"{n} {how}" for how, n in figures.tasks.items()]
+    yield f"{duration(wall)} by the clock, {duration(figures.work_seconds)} of work: {', '.join(hows)}"
     yield (
-        f"up to {jobs} at a time on {count(figures['processors'], 'processor')}: "
-        f"{figures['efficiency']:.0%} of that time was used"
+        f"up to {figures.jobs} at a time on {count(figures.processors, 'processor')}: "
+        f"{figures.efficiency:.0%} of that time was used"
     )
-    length = figures["critical_seconds"]
     yield f"critical path: {duration(length)}, {length / wall if wall else 1:.0%} of the run"
     small = [span for span in path if span.seconds < SHARE * length]
     for span in path:
@@ -123,27 +124,37 @@ def _lines(timings: Timings, path: Sequence[Span]) -> Iterator[str]:
         yield from (f"  {duration(span.seconds):>9}  {span.name} ({span.how})" for span in off)
 
 
-def _figures(timings: Timings, path: Sequence[Span]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Figures:
+    """A run in numbers, as `--json` prints them. `tasks`: how a task ended -> how many did."""
+
+    wall_seconds: float
+    work_seconds: float
+    jobs: int
+    processors: int
+    efficiency: float
+    critical_seconds: float
+    tasks: Mapping[str, int]
+
+
+def _figures(timings: Timings, path: Sequence[Span]) -> Figures:
     wall = max(0.0, timings.end - timings.start)
     work = sum(span.seconds for span in timings.spans)
     jobs = max(1, len(lanes(timings.spans)))
-    tasks: dict[str, int] = {}
-    for span in timings.spans:
-        tasks[span.how] = tasks.get(span.how, 0) + 1
-    return {
-        "wall_seconds": wall,
-        "work_seconds": work,
-        "jobs": jobs,
-        "processors": os.cpu_count() or 1,
-        "efficiency": min(1.0, work / (wall * jobs)) if wall else 1.0,
-        "critical_seconds": sum(span.seconds for span in path),
-        "tasks": dict(sorted(tasks.items())),
-    }
+    return Figures(
+        wall_seconds=wall,
+        work_seconds=work,
+        jobs=jobs,
+        processors=os.cpu_count() or 1,
+        efficiency=min(1.0, work / (wall * jobs)) if wall else 1.0,
+        critical_seconds=sum(span.seconds for span in path),
+        tasks=dict(sorted(Counter(span.how for span in timings.spans).items())),
+    )
 
 
 def _document(timings: Timings, path: Sequence[Span], target: Path) -> Json:
     steps = [{"name": span.name, "how": span.how, "seconds": span.seconds} for span in path]
-    return {**_figures(timings, path), "critical_path": steps, "trace": str(target)}
+    return {**asdict(_figures(timings, path)), "critical_path": steps, "trace": str(target)}
 
 
 def _upstream(engine: Engine) -> dict[str, list[str]]:

@@ -7,14 +7,18 @@ Most calls have nothing to do, so nothing may be imported here that doit has not
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
 from typing import Any, NoReturn
 
 from doit.cmd_run import Run as DoitRun
+from doit.cmdparse import CmdParseError
 
 from pipeline.doit_plugin import noop
+
+from .friendly import Friendly
 
 STRICT = {
     "section": "slipway",
@@ -47,7 +51,7 @@ DEBUG = {
 }
 
 
-class Run(DoitRun):  # type: ignore[misc]
+class Run(Friendly, DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
     name = "run"
@@ -68,6 +72,8 @@ class Run(DoitRun):  # type: ignore[misc]
         from pipeline.doit_plugin.options import set_options  # noqa: PLC0415 - a no-op does not come here
         from pipeline.engine.options import Options  # noqa: PLC0415
 
+        if params["num_process"] < 0:
+            raise CmdParseError(f"-n takes a number of processes, 0 or more, not {params['num_process']}")
         set_options(Options(params["strict"], params["store_only"], params["always"], params["debug"]))
         try:
             return super().execute(params, args)
@@ -75,6 +81,13 @@ class Run(DoitRun):  # type: ignore[misc]
             if "pipeline.dodo" not in sys.modules:
                 raise  # the project of somebody else, and what doit does then
             _die()
+
+    @functools.wraps(DoitRun._execute)  # noqa: SLF001 - the seam that doit has
+    def _execute(self, **given: Any) -> Any:
+        """Run in threads, whatever `-P` says: the engine is one for all tasks, and heavy work has its own processes."""
+        if "pipeline.dodo" in sys.modules:
+            given["par_type"] = "thread"
+        return super()._execute(**given)
 
 
 def _die() -> NoReturn:

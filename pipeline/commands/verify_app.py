@@ -16,7 +16,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from pipeline.apps import expectations, report
+from pipeline.apps import expectations
 from pipeline.apps.containers import SUPPORTED, open_container
 from pipeline.apps.contents import read_contents
 from pipeline.apps.expectations import Expected
@@ -24,11 +24,14 @@ from pipeline.apps.verdicts import judge
 from pipeline.documents import untrusted
 from pipeline.doit_plugin import noop as snapshot
 from pipeline.errors import SlipwayError
+from pipeline.reports import app_report as report
+from pipeline.reports.tables import terminal_width
 
 from .base import ERROR, JSON, flag, value
+from .friendly import Friendly
 
 
-class VerifyApp(Command):  # type: ignore[misc]
+class VerifyApp(Friendly, Command):  # type: ignore[misc]
     """check that a shipped app holds its models"""  # noqa: D415 - doit prints this as it is
 
     name = "verify-app"
@@ -75,7 +78,7 @@ class VerifyApp(Command):  # type: ignore[misc]
         if opt_values["json"]:
             _print_json(report.document(found))
         else:
-            sys.stdout.write(report.text(found))
+            sys.stdout.write(report.text(found, terminal_width() if sys.stdout.isatty() else None))
         return 0 if found.ok else 1
 
 

@@ -7,6 +7,9 @@ import re
 
 from pipeline.action import Json
 from pipeline.errors import SlipwayError
+from pipeline.proofs.report import counted
+
+count = counted
 
 SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -73,8 +76,3 @@ def shown(value: Json) -> str:
 def short(digest: str) -> str:
     """The beginning of a digest."""
     return f"{digest[:SHOWN]}…"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 task`, `3 tasks`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import sha256_bytes, write_atomic
+
 CALLBACK = "tvm_callback_metal_compile"
 """The function TVM's code generator calls with the source of a kernel and its target; it returns a metallib."""
 
@@ -59,14 +61,14 @@ class Shaders:
         triple: `air64-apple-ios14.0`: without it, the oldest system would be that of the SDK.
         language: `ios-metal2.3`.
         version: what compiler and SDK say they are.
-        stat_cache: directory of what was compiled before.
+        cache: directory of what was compiled before.
     """
 
     sdk: str
     triple: str
     language: str
     version: str
-    stat_cache: str
+    cache: str
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ class Shaders:
     def digest(self, source: str) -> str:
         """What a kernel is kept under: SHA-256 of source, flags, SDK and compiler."""
         text = json.dumps([self.sdk, self.flags, self.version, source], ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256_bytes(text.encode())
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Compiler:
     def _obtain(self, source: str) -> bytes:
         """The metallib of a kernel, compiled by one process only, however many ask."""
         digest = self.shaders.digest(source)
-        path = Path(self.shaders.stat_cache, digest[:2], digest)
+        path = Path(self.shaders.cache, digest[:2], digest)
         known = _read(path)
         if known is not None:
             return known
@@ -231,6 +233,4 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(hashlib.sha256(data).digest() + data)
-    temporary.replace(path)
+    write_atomic(path, hashlib.sha256(data).digest() + data)

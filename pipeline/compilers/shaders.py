@@ -37,5 +37,5 @@ def shaders(job: Job[Any], backend: Backend) -> dict[str, Json] | None:
         "triple": triple,
         "language": language,
         "version": tool.version,
-        "memo": str(job.cache_dir("metallib")),
+        "cache": str(job.cache_dir("metallib")),
     }

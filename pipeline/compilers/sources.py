@@ -137,7 +137,7 @@ def _optional(package: str, path: Path) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        hint = f"in the toolchain's environment: pip install 'slipway[{package}]'"
+        hint = f"in the toolchain's environment: pip install 'slipway-tvm[{package}]'"
         raise ToolMissing(f"reading this model needs {package}: {error}", where=path, hint=hint) from None
 
 

@@ -24,7 +24,7 @@ MARK = b"\xef\xbb\xbf"
 _SYNTAX = "correct it; JSON has neither comments nor trailing commas"
 
 
-class _Refused(ValueError):
+class Refused(ValueError):
     """What JSON allows and nothing here accepts; `token` is the text it was found by."""
 
     def __init__(self, what: str, token: str = "") -> None:
@@ -57,7 +57,7 @@ def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> byt
                 raise error("is not a regular file", where=path, hint="give the path of a file")
             return file.read(count)
     except IsADirectoryError as bad:
-        raise error("is a folder", where=path, hint="give the path of a file") from bad
+        raise error("cannot be read: it is a folder", where=path, hint="give the path of a file") from bad
     except (OSError, ValueError) as bad:  # ValueError: a null byte in the path
         what = bad.strerror if isinstance(bad, OSError) else str(bad)
         raise error(f"cannot be read: {what}", where=path, hint="check the path") from bad
@@ -75,12 +75,12 @@ def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> A
         raise error("is not UTF-8 text", where=where, hint="save it as UTF-8") from bad
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_no_constant
+            text, object_pairs_hook=_object, parse_int=whole, parse_float=real, parse_constant=_no_constant
         )
-        _check(value)
+        check(value)
     except json.JSONDecodeError as bad:
         raise error(f"is not JSON: {bad.msg}", where=Position(where, bad.lineno, bad.colno), hint=_SYNTAX) from bad
-    except _Refused as bad:
+    except Refused as bad:
         place = max(0, text.rfind(bad.token))  # of two equal keys, the later one should not be there
         position = Position(where, text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place))
         raise error(
@@ -96,39 +96,41 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Refused(f"the key {twice[:80]!r} is there twice in one object", json.dumps(twice))
+        raise Refused(f"the key {twice[:80]!r} is there twice in one object", json.dumps(twice))
     return found
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """A whole number, for `json.loads`."""
     if len(text) > LONGEST_NUMBER:
-        raise _Refused(f"a number has {len(text)} digits", text)
+        raise Refused(f"a number has {len(text)} digits", text)
     return int(text)
 
 
-def _real(text: str) -> float:
+def real(text: str) -> float:
+    """A number with a fraction or an exponent, for `json.loads`."""
     number = float(text) if len(text) <= LONGEST_NUMBER else math.inf
     if not math.isfinite(number):
-        raise _Refused(f"the number {text[:20]}… is too large", text)
+        raise Refused(f"the number {text[:20]}… is too large", text)
     return number
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise _Refused(f"{name} is not a number of JSON", name)
+    raise Refused(f"{name} is not a number of JSON", name)
 
 
-def _check(value: Any) -> None:
+def check(value: Any) -> None:
     """Bound the depth, and refuse text that cannot be written as UTF-8."""
     todo = [(value, 1)]
     while todo:
         one, depth = todo.pop()
         if depth > DEEPEST:
-            raise _Refused("it is nested too deeply")
+            raise Refused("it is nested too deeply")
         if isinstance(one, str):
             try:
                 one.encode()
             except UnicodeEncodeError as bad:
-                raise _Refused("a text holds half of a surrogate pair") from bad
+                raise Refused("a text holds half of a surrogate pair") from bad
         elif isinstance(one, dict):
             todo += ((key, depth + 1) for key in one)
             todo += ((inner, depth + 1) for inner in one.values())

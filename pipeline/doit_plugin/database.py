@@ -77,16 +77,17 @@ class WorkspaceDB:
         if not self._changed:
             return
         from pipeline.errors import StoreError  # noqa: PLC0415 - see the module's paragraph
+        from pipeline.files import temporary_in  # noqa: PLC0415
 
         with _told():
             try:
                 os.makedirs(os.path.dirname(self.name) or ".", exist_ok=True)  # noqa: PTH103, PTH120 - doit's is text
-                self._others.name = f"{self.name}.{os.getpid()}"
+                self._others.name = temporary_in(os.path.dirname(self.name) or ".")  # noqa: PTH120
                 self._others.dump()
                 os.replace(self._others.name, self.name)  # noqa: PTH105
             except OSError as error:
                 hint = "make it writable, or name another file as `dep_file` in DOIT_CONFIG"
-                raise StoreError(f"cannot be written: {error.strerror}", where=self.name, hint=hint) from None
+                raise StoreError(f"cannot be written: {error.strerror}", where=self.name, hint=hint) from error
 
     @cached_property
     def _others(self) -> Any:
@@ -132,4 +133,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except SlipwayError as error:
-        raise InvalidTask(str(error)) from None
+        raise InvalidTask(str(error)) from error

@@ -129,7 +129,7 @@ class Session:
         self.engine.reconsider()
         noop.drop(str(self.targets))
         self.engine.executor.clear()
-        sweep(str(self.root / "build"), self._store.blobs.part)
+        sweep(self.root / "build", noop.path_of(str(self.targets)).parent, self._store.blobs.part)
         self._begun = time.time_ns()
         self._states |= _states(self.engine.inputs.all_files())
         for name, removed in prune(self.engine):

@@ -94,12 +94,15 @@ class Failed(TaskFailed):  # type: ignore[misc]
     """An action failed with an error meant for users.
 
     Attributes:
-        error: it, with the place in the matrix file that asked for the action where it knew no other.
+        error: it, with the place in the matrix file that asked for the action: as its own where it knew no other, else
+            in its hint.
     """
 
     def __init__(self, error: SlipwayError, action: Action[Any]) -> None:
-        if action.where is not None:
-            error.where = error.where or action.where
+        if error.where is None:
+            error.where = action.where
+        elif error.hint and action.where is not None:
+            error.hint = error.hint.replace("targets.yaml", str(action.where), 1)
         super().__init__(str(error), report=True)
         self.error = error
         log.debug("%s failed", action.name, exc_info=error)

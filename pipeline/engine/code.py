@@ -21,8 +21,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 DATA = {"pipeline.steps.linkkit": "templates"}
 """Directories of data that belong to a step's code."""
 
-SHARED = frozenset({"pipeline.errors", "pipeline.action", "pipeline.process", "pipeline"})
-"""The seams: how errors are worded and values are carried changes no output."""
+SHARED = frozenset({
+    "pipeline", "pipeline.action", "pipeline.errors", "pipeline.process", "pipeline.store", "pipeline.store.os_errors",
+})  # fmt: skip
+"""How errors are worded and values are carried changes no output."""
 
 
 @cache

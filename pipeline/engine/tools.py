@@ -7,7 +7,6 @@ to do starts no program at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline import process
 from pipeline.action import Json, Tool
 from pipeline.errors import SlipwayError
+from pipeline.files import sha256_bytes, write_atomic
 from pipeline.process import state_of
 
 from . import native_tools
@@ -174,14 +174,11 @@ def _load(path: Path) -> dict[str, str]:
 
 
 def _save(path: Path, said: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"digest": _digest(said), "said": said}, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_atomic(path, json.dumps({"digest": _digest(said), "said": said}, indent=1))
 
 
 def _digest(said: Json) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return sha256_bytes(json.dumps(said, sort_keys=True).encode())
 
 
 def _xcode() -> list[Json]:

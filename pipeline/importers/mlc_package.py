@@ -70,7 +70,7 @@ class Variant:
 
 @dataclass
 class Model:
-    """A model: one source of weights, compiled, or linked from what somebody else compiled."""
+    """A model: one source of weights, compiled here or prebuilt."""
 
     name: str
     weights: Mapping[str, Any]
@@ -185,7 +185,7 @@ class _Reader:
         if _WINDOWS.fullmatch(model):
             what = f"`{model}` is a path of Windows, which means nothing on other machines"
             raise MatrixError(what, where=where, hint="write a path relative to the config, with `/`")
-        if not (self.folder / model).is_dir():
+        if not os.path.isdir(self.folder / model):  # noqa: PTH112 - pathlib raises for a name that is too long
             is_repository = re.fullmatch(r"[\w.-]+/[\w.-]+", model)
             hint = f"a repository of the hub is written HF://{model}" if is_repository else "correct the path"
             raise MatrixError(f"there is no directory `{model}`", where=where, hint=hint)

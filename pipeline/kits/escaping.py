@@ -1,8 +1,7 @@
 """Text as a literal of the language it is pasted into: one function a language, each a filter of the templates.
 
-`kit_templates` registers them by the names in `FILTERS`. A value comes from targets.yaml or a path and may hold spaces,
-quotes, backslashes and dollars; what a language cannot carry at all is refused with a `ValueError`. Knows languages
-only.
+`render` registers them by the names in `FILTERS`. A value comes from targets.yaml or a path and may hold spaces,
+quotes, backslashes and dollars; what a language cannot carry at all is refused with a `ValueError`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which linker flags keep a model alive, as plain data.
 
 The kits print these flags for the users and the proofs link with the same ones, so that what is proven is what is
-shipped. Knows symbols and flags; must not know which linkers are installed, what is done with the text, or templates.
+shipped.
 
 A model is two objects, and nothing an app writes refers to either: each registers itself in a constructor of its own.
 One holds the compiled functions and `<prefix>__tvm_ffi__library_ctx`, the other the blob

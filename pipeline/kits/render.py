@@ -1,6 +1,6 @@
 """Renders the templates of link kits, ours or the user's, and turns a mistake in one into an error that shows the line.
 
-`linkkit` calls `Templates.render`. Must not know what a kit is: it gets names and values.
+`linkkit` calls `Templates.render` with names and values.
 """
 
 from __future__ import annotations
@@ -66,22 +66,22 @@ class Templates:
         except jinja2.UndefinedError as error:
             raise StepError(
                 error.message or "undefined", where=self._where(file, error), hint=_hint(error, values)
-            ) from None
+            ) from error
         except jinja2.TemplateSyntaxError as error:
             where = f"{error.filename or self._path(file)}:{error.lineno}"
-            raise StepError(error.message or "no template", where=where, hint="correct the template") from None
+            raise StepError(error.message or "no template", where=where, hint="correct the template") from error
         except jinja2.TemplateNotFound as error:
             raise StepError(
                 f"it includes {error.name}, which does not exist",
                 where=self._where(file, error),
                 hint=f"put {error.name} beside it",
-            ) from None
+            ) from error
         except (jinja2.TemplateError, *_MISTAKES) as error:
             raise StepError(
                 f"{type(error).__name__}: {error}",
                 where=self._where(file, error),
                 hint="correct the template",
-            ) from None
+            ) from error
 
     def _path(self, file: str) -> Path:
         mine = self._overrides / file if self._overrides is not None else None

@@ -1,6 +1,6 @@
 """What a kit brings along besides models: the runtime's static libraries, or modules for pages that are linked with it.
 
-`kits` reads both here, `xcframework` packs the libraries. Must not know how either was built.
+`kit` reads both here, `xcframework` packs the libraries.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Module:
 
 
 def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeLibrary]:
-    """The runtime of one backend by name, in link order; paths are file names, to be placed by whoever asks."""
+    """The runtime of one backend by name, in link order; paths are file names, to be placed by the caller."""
     folder = inputs.get(roles.runtime(backend))
     if folder is None:
         return {}

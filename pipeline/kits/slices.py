@@ -1,7 +1,6 @@
 """Which archives share one slice of an xcframework, and what the slice is called.
 
-`xcframework` packs slices and `linkkit` writes flags that point into them; both ask here, so the two can not disagree.
-Knows Apple's naming rules only: no files, no templates.
+`xcframework` packs slices and `linkkit` writes flags that point into them; both ask here, so they can not disagree.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What WebLLM calls a model's library, and what it wants to know of a model: one record of its `model_list`.
 
-`plan_apps` asks for the name of the file before anything is compiled, the step `app_config` for the record. The form of
-a record is WebLLM's `ModelRecord`, the names are those of its published libraries. Facts only: no file is read.
+`plan.apps` asks for the name of the file before anything is compiled, the step `app_config` for the record. The form of
+a record is WebLLM's `ModelRecord`, the names are those of its published libraries.
 """
 
 from __future__ import annotations

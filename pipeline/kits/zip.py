@@ -1,7 +1,7 @@
 """Writes zip files whose bytes depend on nothing but the names, modes and contents of what is in them.
 
 `xcframework` calls it: SwiftPM pins a binary target by the SHA-256 of its zip, so the zip of an unchanged product must
-not change. Must not know what it packs.
+not change.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def read(path: Path) -> tuple[Targets, Document]:
         raise MatrixError(
             f"this targets.yaml is version {version}, this Slipway understands {VERSION}",
             where=document.at(["version"]),
-            hint="upgrade with pip install -U slipway",
+            hint="upgrade with pip install -U slipway-tvm",
         )
     problems = Diagnostics(document)
     targets = validate(Targets, document.value, problems)

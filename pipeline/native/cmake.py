@@ -1,7 +1,7 @@
 """Drives CMake: configure a project in a folder of its own, ask which targets it has, build some of them.
 
 The step `runtime` calls it. Everything that decides what comes out is on the command line; nothing is inherited from
-the caller's environment. Which project, and which settings, is not known here.
+the caller's environment.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Puts the static libraries of a runtime in order: checked against the backend, written with the same bytes each time.
 
-The step `runtime` calls it with what CMake made, or with archives that somebody else built. Knows archives and
-objects; must not know CMake.
+The step `runtime` calls it with what CMake made, or with archives that somebody else built.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Drives emscripten: C++ sources to wasm objects, objects to a module.
 
 The steps `wasm_runtime` and `wasm` call it. An object is compiled again only when a file it was made of has changed;
-emscripten's own cache of system libraries stays where emscripten keeps it. Which sources, is not known here.
+emscripten's own cache of system libraries stays where emscripten keeps it.
 """
 
 from __future__ import annotations

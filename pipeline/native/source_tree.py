@@ -2,7 +2,7 @@
 
 For a git checkout that is what git would show: tracked files as they are now and new ones that are not ignored, of it
 and of its submodules. What is ignored (a `build/` of yesterday, a `config.cmake` of somebody's own) is neither in the
-digest nor in the `mirror` that is built from, so it can not change a result unseen. `run.tools` asks for the digest,
+digest nor in the `mirror` that is built from, so it can not change a result unseen. `engine.tools` asks for the digest,
 the step `runtime` for the files. Nothing in the checkout is ever written.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import SlipwayError, StepError
+from pipeline.files import sha256_bytes
 from pipeline.process import run
 
 _LOOK_ONLY: dict[str, str | None] = {
@@ -54,7 +55,7 @@ class SourceTree(NamedTuple):
     def digest(self) -> str:
         """SHA-256 over paths, modes and contents."""
         text = json.dumps(sorted(self.files.items()), ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return sha256_bytes(text.encode("utf-8", "surrogatepass"))
 
     @property
     def version(self) -> str:

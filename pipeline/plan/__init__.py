@@ -90,6 +90,19 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
         archives |= upstream_of_product(matrix, product)
         of_xcframework = product.kind == "xcframework"
         framework = {roles.XCFRAMEWORK: Upstream(f"xcframework:{product.name}")} if of_xcframework else {}
+        if of_xcframework:
+            yield Action(
+                step="xcframework",
+                run=xcframework.run,
+                subject=product.name,
+                out=f"dist/{product.name}",
+                params=xcframework.Params(product.name, matrix.name, backends),
+                upstream=archives,
+                shares_out=True,
+                proven_by=f"verify:{product.name}",
+                doc=f"{product.name}.xcframework and its zip",
+                where=product.where,
+            )
         yield Action(
             step="linkkit",
             run=linkkit.run,
@@ -104,19 +117,6 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
             doc=f"what an app needs to link {product.name}",
             where=product.where,
         )
-        if of_xcframework:
-            yield Action(
-                step="xcframework",
-                run=xcframework.run,
-                subject=product.name,
-                out=f"dist/{product.name}",
-                params=xcframework.Params(product.name, matrix.name, backends),
-                upstream=archives,
-                shares_out=True,
-                proven_by=f"verify:{product.name}",
-                doc=f"{product.name}.xcframework and its zip",
-                where=product.where,
-            )
 
 
 def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:

@@ -17,8 +17,7 @@ from pipeline.action import Json
 from pipeline.documents import untrusted
 from pipeline.errors import MatrixError, Position
 from pipeline.files import unsafe_path, write_atomic
-from pipeline.store.os_errors import disk_errors
-from pipeline.weights.cache import DownloadCache
+from pipeline.weights.cache import DownloadCache, disk_errors
 from pipeline.weights.entry import identity
 
 VERSION = 1
@@ -133,8 +132,7 @@ def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
         if path.is_file() and after == before:
             return
         with disk_errors(path):
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-            write_atomic(path, render(after.entries, after.toolchains, after.model_libs), mode, durable=True)
+            write_atomic(path, render(after.entries, after.toolchains, after.model_libs), None, durable=True)
 
 
 def render(
@@ -194,7 +192,7 @@ class _Checker:
             raise self._wrong(
                 ("version",),
                 f"is of version {version}, and this Slipway knows {VERSION}",
-                hint="upgrade Slipway: pip install --upgrade slipway",
+                hint="upgrade Slipway: pip install --upgrade slipway-tvm",
             )
         self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
         self._mapping(("weights",), document["weights"])

@@ -1,8 +1,8 @@
 """Does every model survive a link that removes dead code, and do the flags deserve the credit?
 
 Called by `pipeline.steps.verify` for a backend and by `kits` for a product. Links twice: with the flags under test,
-where both constructors of every model must be left, and without any, where none may be. A control that does not bite
-says that the link proves nothing: some linkers accept the flags and ignore them.
+where both constructors of every model must be left, and without any, where none may be. A negative
+control that fails says that the link proves nothing: some linkers accept the flags and ignore them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from pathlib import Path
 
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, c_name
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, FUNCTION_PREFIX, c_name
 from pipeline.errors import SlipwayError
 from pipeline.kits import link_flags
 
 from .links import Flags, Linker, link, no_flags
 from .report import Check, failed, listed, proven
 from .subject import Library
-
-_FUNCTION = "__tvm_ffi_"
-"""Prefix of the C name of every compiled function, and of the string under which its constructor registers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,7 @@ def _functions(library: Library) -> dict[str, list[str]]:
     for member in library.members:
         for symbol in member.defined:
             name = c_name(symbol.name, member.format)
-            if name.startswith(_FUNCTION) and (model := library.model_of(name)):
+            if name.startswith(FUNCTION_PREFIX) and (model := library.model_of(name)):
                 found.setdefault(model.subject, []).append(name)
     return found
 

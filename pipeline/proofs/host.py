@@ -2,7 +2,7 @@
 
 Called by `pipeline.steps.verify` for the host's backend. Links a real shared library against the toolchain's runtime,
 as an app would, and asks a worker's child to load it and run the recipes' checks there: a model that crashes takes the
-child along and nothing else. Must not know what a check computes.
+child along and nothing else.
 """
 
 from __future__ import annotations

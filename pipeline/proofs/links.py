@@ -1,7 +1,7 @@
 """Link an archive as an app would, and once more as an app that forgot the flags would.
 
-Called by `constructors`, `host` and `kits`. Knows the command lines of the linkers and which one this machine has
-for a backend; must not know what is looked for in the linked file.
+Called by `constructors`, `host` and `kits`: the command lines of the linkers, and which one this machine has for a
+backend.
 
 The Mach-O links need no SDK: a text stub (`.tbd`) stands for the system and the runtime. It is strict: a linker that
 is told to look undefined symbols up at run time would also accept an `-u` or an exported name that is not there.

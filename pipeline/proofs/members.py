@@ -1,6 +1,6 @@
 """Is every object of an archive for the system it is meant for, and is every model whole in it?
 
-`pipeline.steps.verify` calls both checks on a `Library`. Only reads what `pipeline.binary` saw; links nothing.
+`pipeline.steps.verify` calls the checks on a `Library`, whose members `pipeline.binary` has read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Are the modules for pages in a kit those that were linked, and does a page have all that they ask for?
 
 Called by `pipeline.steps.verify` for a product that brings modules along. Reads the finished kit only: `link.json` says
-what the modules are, and the modules themselves what they ask for. Must not know who linked them.
+what the modules are, and the modules themselves what they ask for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What a proof found, and how a list of findings becomes a report or an error.
 
 Every module of this package makes `Check`s; `pipeline.steps.verify` collects them and asks here what they add up to.
-Must not know how anything is checked.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is being proven: a static archive, read once, beside what targets.yaml promised about it.
 
-`pipeline.steps.verify` makes one `Library` and every check reads it. Must not know checks or linkers.
+`pipeline.steps.verify` makes one `Library` and every check reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.binary.ar import read_archive
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
+from pipeline.binary.symbols import FUNCTION_PREFIX
 from pipeline.documents.archive import ArchivedModel
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.platforms import architecture
@@ -41,7 +42,7 @@ class Library:
 
     def model_of(self, symbol: str) -> Model | None:
         """The model that a C symbol or a member name belongs to, by its prefix; the longest prefix wins."""
-        bare = symbol.removeprefix("__tvm_ffi_")
+        bare = symbol.removeprefix(FUNCTION_PREFIX)
         owners = [model for model in self.models if bare.startswith(model.prefix)]
         return max(owners, key=lambda model: len(model.prefix), default=None)
 

@@ -2,7 +2,7 @@
 
 Compiled models call mathematics, memory functions, and helpers that the compiler itself invents. The lists are short
 on purpose: a symbol that is not here and not in the runtime is worth a human's look before an app's link fails.
-Called by `closure`; must not know archives or linkers.
+Called by `closure`.
 
 Sources: C99 §7.12 (mathematics) and §7.21 (strings); LLVM's runtime library calls (`RuntimeLibcalls.def`) as
 implemented by compiler-rt and libgcc; Apple's libSystem exports. All are C names, without Mach-O's underscore.

@@ -2,7 +2,7 @@
 
 `kits` asks it which flags a target gets for one SDK, so that the link that is tried is the one a user's Xcode will make
 and not the one we meant to write. Knows Apple's syntax ("Adding a build configuration file to your project"): comments,
-`[sdk=…]`, `[arch=…]` and `[config=…]` conditions, `$(NAME)`, `$(NAME:default=…)`. Must not know what they are for.
+`[sdk=…]`, `[arch=…]` and `[config=…]` conditions, `$(NAME)`, `$(NAME:default=…)`.
 """
 
 from __future__ import annotations

@@ -43,15 +43,12 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line."""
 
-    def flush(self) -> None:
-        """Have everything seen that was told so far."""
-
     def end(self) -> None:
         """No more events."""
 
 
 def size(count: float) -> str:
-    """Bytes for people: 1.5 MB. Decimal, as download sizes are."""
+    """A number of bytes as text: 1.5 MB. Decimal, as download sizes are."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:  # noqa: PLR2004 - decimal units
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -60,7 +57,7 @@ def size(count: float) -> str:
 
 
 def amount(done: float, total: float | None, unit: str) -> str:
-    """Progress for people: `33.0 of 83.5 MB`, `3 of 8 files`."""
+    """Progress as text: `33.0 of 83.5 MB`, `3 of 8 files`."""
     if unit == "bytes":
         return f"{size(done)} of {size(total)}" if total else size(done)
     return f"{done:g} of {total:g} {unit}" if total else f"{done:g} {unit}"

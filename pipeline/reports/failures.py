@@ -1,13 +1,15 @@
 """What went wrong in a run, as text for its end: one cause once, however many tasks met it, in paths one can click.
 
-The reporter collects failures here and the watchers say their headlines at once. It knows the shape that
-`errors.SlipwayError` gives a message (what, then a hint and a log on lines of their own), and nothing of doit.
+The reporter collects failures here; the watchers show their headlines at once.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import SlipwayError
 
 SHOWN = 6
 """Tasks named for one cause; of more than this only the number is said."""
@@ -15,7 +17,23 @@ SHOWN = 6
 LONGEST = 200
 """Characters of a headline; the end of the run has all of them."""
 
-LOG = "\n  log: "
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed.
+
+    Attributes:
+        cause: what is wrong, where, and what to do about it.
+        log: the file with what the task's tools printed.
+    """
+
+    cause: str
+    log: str | None = None
+
+    @classmethod
+    def of(cls, error: SlipwayError) -> Failure:
+        """The failure that an error meant for users is."""
+        return cls(error.cause, str(error.log) if error.log else None)
 
 
 class Failures:
@@ -23,18 +41,17 @@ class Failures:
 
     Attributes:
         here: the directory the user is in; paths below it are shown relative to it.
-        messages: task -> what is wrong.
     """
 
     def __init__(self, here: str) -> None:
         self.here = here
-        self.messages: dict[str, str] = {}
+        self._failed: dict[str, Failure] = {}
         self._blocked: dict[str, list[str]] = {}
 
-    def add(self, name: str, message: str) -> str:
+    def add(self, name: str, failure: Failure) -> str:
         """Note a failure; return its headline, for the moment it happens."""
-        self.messages[name] = shortened(message.strip(), self.here)
-        line = self.messages[name].partition("\n")[0]
+        self._failed[name] = failure
+        line = shortened(failure.cause.strip(), self.here).partition("\n")[0]
         return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
     def block(self, name: str, causes: list[str]) -> None:
@@ -43,23 +60,28 @@ class Failures:
             self._blocked.setdefault(cause, []).append(name)
 
     def __bool__(self) -> bool:
-        return bool(self.messages)
+        return bool(self._failed)
 
     def __iter__(self) -> Iterator[str]:
         """A paragraph for each cause, in the order they were met."""
         causes: dict[str, list[str]] = {}
-        for name, message in self.messages.items():
-            causes.setdefault(message.partition(LOG)[0], []).append(name)
-        for names in causes.values():
-            shown = names if len(names) <= SHOWN else names[: SHOWN - 1]
-            lines = [f"✗ {name}" for name in shown]
-            if len(shown) < len(names):
-                lines.append(f"✗ and {len(names) - len(shown)} more, for the same reason")
-            lines.append(self.messages[names[0]])
-            behind = len(self._behind(names))
-            if behind:
-                lines.append(f"  {behind} more {'task waits' if behind == 1 else 'tasks wait'} for this")
-            yield "\n".join(lines)
+        for name, failure in self._failed.items():
+            causes.setdefault(failure.cause.strip(), []).append(name)
+        for cause, names in causes.items():
+            yield shortened("\n".join(self._paragraph(cause, names)), self.here)
+
+    def _paragraph(self, cause: str, names: list[str]) -> Iterator[str]:
+        shown = names if len(names) <= SHOWN else names[: SHOWN - 1]
+        yield from (f"✗ {name}" for name in shown)
+        if len(shown) < len(names):
+            yield f"✗ and {len(names) - len(shown)} more, for the same reason"
+        yield cause
+        log = self._failed[names[0]].log
+        if log is not None:
+            yield f"  log: {log}"
+        behind = len(self._behind(names))
+        if behind:
+            yield f"  {behind} more {'task waits' if behind == 1 else 'tasks wait'} for this"
 
     def _behind(self, names: list[str]) -> set[str]:
         """The tasks that wait for some that failed, directly or not."""

@@ -56,9 +56,6 @@ class Live:
         """A line above the board."""
         self._console.print(Text(text, style="dim"))
 
-    def flush(self) -> None:
-        """The board shows everything as it comes."""
-
     def end(self) -> None:
         """Take the board down; what was printed above it stays."""
         self._live.stop()

@@ -7,7 +7,7 @@ import time
 from pipeline.engine.status import Outcome
 
 from .events import Counts, amount
-from .outlet import Outlet
+from .stream import BrokenPipeSafeStream
 
 EVERY = 5.0
 """Seconds between two progress lines of one task."""
@@ -16,7 +16,7 @@ EVERY = 5.0
 class Plain:
     """See `events.Watcher`."""
 
-    def __init__(self, stream: Outlet) -> None:
+    def __init__(self, stream: BrokenPipeSafeStream) -> None:
         self._stream = stream
         self._counts = Counts()
         self._said: dict[str, float] = {}
@@ -48,19 +48,11 @@ class Plain:
     def note(self, text: str) -> None:
         """One line, without the counter."""
         self._stream.write(f"{text}\n")
-        self.flush()
-
-    def flush(self) -> None:
-        """Have everything seen."""
         self._stream.flush()
 
     def end(self) -> None:
         """Nothing is left open."""
 
     def _line(self, text: str) -> None:
-        self._write(text)
-        self.flush()
-
-    def _write(self, text: str) -> None:
         width = len(str(self._counts.total))
-        self._stream.write(f"[{self._counts.done:>{width}}/{self._counts.total}] {text}\n")
+        self.note(f"[{self._counts.done:>{width}}/{self._counts.total}] {text}")

@@ -11,17 +11,20 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
-from doit.exceptions import InvalidTask
+from doit.exceptions import InvalidTask, UnmetDependency
 
 from pipeline.doit_plugin.session import Session, current
+from pipeline.doit_plugin.tasks import Failed
 from pipeline.engine.status import Outcome
 from pipeline.errors import SlipwayError
+from pipeline.proofs.report import counted
 
 from .events import Counts, Watcher
-from .failures import Failures, shortened
-from .outlet import Outlet
+from .failures import Failure, Failures, shortened
 from .plain import Plain
+from .stream import BrokenPipeSafeStream
 from .summary import table
+from .tables import terminal_width
 from .trace import Trace
 
 LAST = 20
@@ -35,7 +38,7 @@ class Reporter:
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:  # noqa: ARG002 - doit's signature
         self._terminal = outstream if outstream.isatty() else None
-        self._stream = Outlet(outstream)
+        self._stream = BrokenPipeSafeStream(outstream)
         self._lock = threading.Lock()
         self._counts = Counts()
         self._errors: list[str] = []
@@ -102,15 +105,18 @@ class Reporter:
         with self._lock:
             if self._over:
                 return
-            if type(fail).__name__ == "UnmetDependency":
+            if isinstance(fail, UnmetDependency):
                 if task.actions:  # else it is the name of a group
                     self._failures.block(task.name, fail.message.split())
                 return
             self._counts.failed += 1
             self._trace.ended(task.name, "failed")
-            own = task.name not in self._session.engine.actions
-            message = fail.get_msg().rstrip() + (_printed(task) if own else "")
-            self._watcher.failed(task.name, self._failures.add(task.name, message))
+            if isinstance(fail, Failed):
+                failure = Failure.of(fail.error)
+            else:
+                own = task.name not in self._session.engine.actions
+                failure = Failure(fail.get_msg().rstrip() + (_printed(task) if own else ""))
+            self._watcher.failed(task.name, self._failures.add(task.name, failure))
 
     def skip_uptodate(self, task: Any) -> None:
         """A task is fresh."""
@@ -141,7 +147,9 @@ class Reporter:
             self._over = True  # an interrupted run leaves threads behind, and what befalls them is no news
         self._watcher.end()
         complete = not self._failures and not self._errors
-        if (self._counts.built or self._counts.restored) and (rows := table(self._session.engine)):
+        if (self._counts.built or self._counts.restored) and (
+            rows := table(self._session.engine, terminal_width() if self._terminal else None)
+        ):
             self._write(rows)
         self._write(self._said())
         for paragraph in self._failures:
@@ -151,14 +159,14 @@ class Reporter:
         self._trace.save(self._session.root)
         counts = self._counts
         all_fresh = complete and self._everything and counts.failed == 0 and counts.done == counts.total
-        said = f"{counts.total} tasks, all fresh: nothing to do.\n"
+        said = f"{counted(counts.total, 'task')}, all fresh: nothing to do.\n"
         self._session.end(all_fresh=all_fresh, said=said, interrupted=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _said(self) -> str:
         counts = self._counts
-        tasks = "task" if counts.total == 1 else "tasks"
+        tasks = counted(counts.total, "task")
         if counts.fresh == counts.total:
-            return f"{counts.total} {tasks}, all fresh: nothing to do."
+            return f"{tasks}, all fresh: nothing to do."
         parts = [
             ("fresh", counts.fresh),
             ("built", counts.built),
@@ -168,7 +176,7 @@ class Reporter:
             ("ignored", counts.ignored),
             ("not started", counts.total - counts.done - counts.ignored),
         ]
-        return f"{counts.total} {tasks}: " + ", ".join(f"{n} {what}" for what, n in parts if n)
+        return f"{tasks}: " + ", ".join(f"{n} {what}" for what, n in parts if n)
 
     def _progress(self, name: str, done: float, total: float | None, unit: str) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.action import Action
 from pipeline.engine.engine import Engine
 
+from . import tables
 from .events import size
 
 HEAD = ("what", "size", "seconds", "proven")
@@ -40,16 +41,10 @@ def rows(engine: Engine) -> Iterator[Row]:
         yield from _row(engine, f"{out}/", makers)
 
 
-def table(engine: Engine) -> str:
-    """The rows as aligned text, which reads the same on a terminal and in a CI log; empty when there are none."""
+def table(engine: Engine, width: int | None = None) -> str:
+    """The rows as aligned text; empty when there are none. `width` is that of the terminal, where it goes to one."""
     listed = [(row.what, size(row.bytes), f"{row.seconds:.1f}", row.proven) for row in rows(engine)]
-    if not listed:
-        return ""
-    cells = [HEAD, *listed]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
-    lines = [_aligned(line, widths) for line in cells]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
 def _row(engine: Engine, what: str, makers: Sequence[Action[Any]], model: str | None = None) -> Iterator[Row]:
@@ -68,8 +63,3 @@ def _proven(engine: Engine, proof: str, model: str | None) -> str:
         return "not proven"
     by_model = record.facts.get("models", {})
     return str(by_model.get(model) or record.facts.get("proven", ""))
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    what, volume, seconds, proven = line
-    return f"{what:<{widths[0]}}  {volume:>{widths[1]}}  {seconds:>{widths[2]}}  {proven}".rstrip()

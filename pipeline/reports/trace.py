@@ -7,11 +7,13 @@ that file: it may be deleted, and one that is damaged counts as none.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from pipeline.files import write_atomic
 
 FORMAT = 2
 PLACE = "build/last-run.json"
@@ -80,13 +82,8 @@ class Trace:
         if not self._spans:
             return
         document = {"format": FORMAT, "start": self._start, "end": time.time(), "spans": self._spans}
-        target = root / PLACE
-        temporary = target.with_name(f"{target.name}.{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(document), encoding="utf-8")
-            temporary.replace(target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            write_atomic(root / PLACE, json.dumps(document))
 
 
 def load(root: Path) -> Timings | None:

@@ -2,7 +2,7 @@
 
 For MLC's apps that is `bundle/mlc-app-config.json`, with a directory beside it for each model whose weights are
 shipped: what `mlc_llm package` leaves in `dist/bundle`. For WebLLM it is `webllm-model-list.json`. Weights are hard
-links, so that native apps and pages share one copy. `run` calls it; how a model was compiled it must not know.
+links, so that native apps and pages share one copy. The engine runs it for each product.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Step `archive`: the objects of all models of one backend become one static archive.
 
-`run` calls it with the outputs of every compile of the backend. `pipeline.binary` merges and writes, so no `ar` is
+The engine runs it with the outputs of every compile of the backend. `pipeline.binary` merges and writes, so no `ar` is
 needed and equal objects give equal bytes on every host. Objects that would only fail in an app's link, or on a user's
-device, are refused here, where the model and the backend can still be named. Must not know how a model was compiled.
+device, are refused here, where the model and the backend can still be named.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Step `linkkit`: the files with which an app links the models of a product and does not lose them.
 
-`run` calls it with the archive of every backend of the product. Which file comes from which template is the table
-`FILES`; what the templates may use is `context`. Must not know how archives are made.
+The engine runs it with the archive of every backend of the product. Which file comes from which template is the table
+`FILES`; what the templates may use is `context`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
-from pipeline.files import digest_path
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import link_json
 from pipeline.kits.render import Templates
@@ -86,7 +85,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
                 (job.out / path).parent.mkdir(parents=True, exist_ok=True)
                 (job.out / path).write_bytes(data)
     for module in kit.modules:
-        job.adopt(module.path, module.source, digest_path(module.source))
+        job.adopt(module.path, module.source, job.digest_of(roles.modules(module.backend), module.source.name))
     values = context(kit)
     for pattern, template in FILES[kit.kind]:
         job.write(pattern.format(product=kit.product), templates.render(template, values))

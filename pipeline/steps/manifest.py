@@ -1,7 +1,7 @@
 """Step `manifest`: the list of everything that is shipped, with sizes and digests, and what was proven of it.
 
-`run` calls it last, when all of `dist/` is there and every proof is made: where one fails there is no manifest. A
-receiver can check a copy of `dist/` against it with no tool of ours. Must not know what the files are.
+The engine runs it last, when all of `dist/` is there and every proof is made: where one fails there is no manifest. A
+receiver can check a copy of `dist/` against it with no tool of ours.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Built by CMake from a checkout, in a folder of the backend's own that is kept, so that a changed source file costs one
 compile; or taken from archives that somebody else built. The checkout itself is only read: what is built is a mirror of
-links to its files. `run` calls it; `verify` holds models against the result, and kits ship it.
+links to its files. The engine runs it; `verify` holds models against the result, and kits ship it.
 """
 
 from __future__ import annotations

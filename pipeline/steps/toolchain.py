@@ -105,7 +105,7 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Jso
         compiles = works("compiles", COMPILE_CPU)
     found["fork"] = fork
     if not compiles:
-        hint = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway[tvm]'"
+        hint = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway-tvm[tvm]'"
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
         raise StepError(what, hint=hint, log=log)
     found["metal_simdgroup"] = "metal" in found["codegens"] and works("metal_simdgroup", SIMDGROUP_CPU)

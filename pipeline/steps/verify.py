@@ -1,6 +1,6 @@
 """Step `verify`: proves an archive, or a product made of archives, and says what was seen.
 
-`run` calls it after `archive`, `linkkit` and `xcframework`. It chooses the questions; each is asked by a module of
+The engine runs it after `archive`, `linkkit` and `xcframework`. It chooses the questions; each is asked by a module of
 `pipeline.proofs`. A wrong answer raises, an answer this machine cannot give is said aloud (and raises when strict).
 """
 

@@ -1,7 +1,7 @@
 """Step `wasm`: each model of a backend, linked with the runtime into one `.wasm`, as WebLLM and web-runtime load it.
 
-`run` calls it with the archive of the backend and the objects of `wasm_runtime`. A function that neither has must not
-pass: see `native.wasm_imports`.
+The engine runs it with the archive of the backend and the objects of `wasm_runtime`. A function that neither has must
+not pass: see `native.wasm_imports`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.action import Job, Json
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import GENERATIONS, ModelSymbols, find_models
+from pipeline.binary.symbols import FUNCTION_PREFIX, GENERATIONS, ModelSymbols, find_models
 from pipeline.documents.archive import read_archive_json
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import MODULES_NAME, ModuleFile, Modules, read_web_runtime
@@ -27,8 +27,6 @@ from pipeline.native.emcc import Emscripten
 from pipeline.native.wasm_imports import askers, missing
 
 from .wasm_runtime import find_emscripten
-
-_FUNCTION = "__tvm_ffi_"
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def without_prefix(model: ModelSymbols) -> str:
     """
     generation = GENERATIONS[0]
     blob, context = model.prefix + generation.blob_suffix, model.prefix + generation.context_suffix
-    functions = [f"{_FUNCTION}{model.prefix}{name}" for name in model.functions]
+    functions = [f"{FUNCTION_PREFIX}{model.prefix}{name}" for name in model.functions]
     lines = [
         'extern "C" {',
         "int TVMFFIEnvModRegisterSystemLibSymbol(const char *name, void *symbol);",
@@ -138,7 +136,7 @@ def without_prefix(model: ModelSymbols) -> str:
         f'  TVMFFIEnvModRegisterSystemLibSymbol("{generation.blob_suffix}", (void *){blob});',
         f'  TVMFFIEnvModRegisterSystemLibSymbol("{generation.context_suffix}", (void *)&{context});',
         *(
-            f'  TVMFFIEnvModRegisterSystemLibSymbol("{_FUNCTION}{name}", (void *){symbol});'
+            f'  TVMFFIEnvModRegisterSystemLibSymbol("{FUNCTION_PREFIX}{name}", (void *){symbol});'
             for name, symbol in zip(model.functions, functions, strict=True)
         ),
         "}",

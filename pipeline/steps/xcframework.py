@@ -1,7 +1,7 @@
 """Step `xcframework`: the archives of several Apple backends become one `.xcframework`, and a zip of it for SwiftPM.
 
-`run` calls it with the archive of every backend of a product, and with its runtime where the product brings one: each
-library of that becomes an `.xcframework` of its own. No Xcode is needed: an xcframework is a directory with a
+The engine runs it with the archive of every backend of a product, and with its runtime where the product brings one:
+each library of that becomes an `.xcframework` of its own. No Xcode is needed: an xcframework is a directory with a
 property list, and its rules are those of Apple's own reader (`XCFramework.swift` in swiftlang/swift-build). What
 `xcodebuild -create-xcframework` refuses is refused here, for the same reasons.
 """

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from pipeline.errors import StoreError
 
@@ -59,25 +58,3 @@ def store_error(error: OSError, doing: str, path: StrPath | None = None) -> Stor
         hint += ", or point SLIPWAY_STORE at a directory that is"
     where = path if path is not None else error.filename
     return StoreError(f"cannot {doing}: {said}", where=os.fsdecode(where) if where is not None else None, hint=hint)
-
-
-@contextmanager
-def disk_errors(where: StrPath) -> Iterator[None]:
-    """Turn what a full or closed disk says while weights are fetched into a `StoreError` with place and hint."""
-    try:
-        yield
-    except OSError as error:
-        place = os.fsdecode(error.filename or where)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StoreError(
-                "no space left while writing weights",
-                where=place,
-                hint="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
-            ) from error
-        if error.errno in {*_REFUSED, errno.ENOTDIR}:
-            raise StoreError(
-                f"cannot be used: {error.strerror}",
-                where=place,
-                hint="make it readable and writable, or set SLIPWAY_CACHE to a directory that is",
-            ) from error
-        raise

@@ -314,6 +314,8 @@ class Store:
             path = f"{self.root}/lock"
             try:
                 if create:
+                    if not Path(self.root).is_dir() and Path(self.top, "records").is_file():
+                        self.note(f"{self.top} has results of an earlier version, which are not read: delete them")
                     Path(self.root).mkdir(parents=True, exist_ok=True)
                     tag_cache(self.top)
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if self.read_only else os.O_CREAT), 0o644)

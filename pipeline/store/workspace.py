@@ -8,24 +8,28 @@ is safe, because outputs are always compared with the digests of the entry that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.errors import StoreError
 
 from .action_result import Output
-from .os_errors import Note, StrPath
+from .os_errors import Note, StrPath, store_error
 from .stat_cache import canonical
 
 FORMAT = 1
 SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID"
-_HINT = "make it writable for you, or remove it: the store restores what it knew"
+FULL_DISK_BYTES = 1 << 20
+"""Free bytes below which an error of SQLite, which has no better word for it, is reported as a full disk."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,8 @@ class Workspace:
                 self._close()
                 return
             try:
-                rows = self._connected().execute("SELECT name, entry FROM entries").fetchall()
-                self._entries = {name.decode("utf-8", "surrogatepass"): entry for name, entry in rows}
-            except (sqlite3.DatabaseError, AttributeError, UnicodeDecodeError) as error:
-                if isinstance(error, sqlite3.OperationalError) and not os.access(self.path, os.R_OK):
-                    raise self._error("cannot be read", error) from error
+                self._entries = self._rows()
+            except (sqlite3.DatabaseError, AttributeError, UnicodeDecodeError):
                 self._start_over()
 
     def get(self, name: str) -> Entry | None:
@@ -156,6 +157,22 @@ class Workspace:
             found = self._entries[name] = decoded
         return found
 
+    def _rows(self) -> dict[str, Entry | bytes]:
+        """All entries; where nothing can be written, not even SQLite's files beside the table, from the table alone."""
+        query = "SELECT name, entry FROM entries"
+        try:
+            rows = self._connected().execute(query).fetchall()
+        except sqlite3.OperationalError as error:
+            if self._obstacle() is None:
+                raise
+            try:
+                uri = f"file:{quote(self.path)}?immutable=1"
+                with contextlib.closing(sqlite3.connect(uri, uri=True)) as table:
+                    rows = table.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                raise self._error("read", error) from error
+        return {name.decode("utf-8", "surrogatepass"): entry for name, entry in rows}
+
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._lock:
             try:
@@ -168,7 +185,7 @@ class Workspace:
                     self._start_over()
                     self._connected().execute(statement, values)
             except (sqlite3.Error, OSError) as error:
-                raise self._error("cannot be written", error) from error
+                raise self._error("write", error) from error
 
     def _connected(self) -> sqlite3.Connection:
         """The table, made if need be. The log in front of it (WAL) makes a set cheap, and a kill harmless."""
@@ -202,8 +219,18 @@ class Workspace:
                 self._table.close()
             self._table = None
 
-    def _error(self, what: str, error: Exception) -> StoreError:
-        return StoreError(f"{what}: {error}", where=self.path, hint=_HINT)
+    def _error(self, doing: str, error: Exception) -> StoreError:
+        number = self._obstacle()
+        if number is not None:
+            error = OSError(number, os.strerror(number))
+        return store_error(error if isinstance(error, OSError) else OSError(str(error)), doing, self.path)
+
+    def _obstacle(self) -> int | None:
+        """What the operating system has against writing, which SQLite does not hand on: an error number."""
+        folder = Path(self.path).parent
+        if not all(os.access(path, os.R_OK | os.W_OK) for path in (folder, self.path) if Path(path).exists()):
+            return errno.EACCES
+        return errno.ENOSPC if folder.exists() and shutil.disk_usage(folder).free < FULL_DISK_BYTES else None
 
 
 def workspaces(build: Path, note: Note) -> Iterator[Workspace]:

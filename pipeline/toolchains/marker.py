@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import write_atomic
+
 NAME = "slipway-toolchain.json"
 
 
@@ -24,6 +26,4 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def write(folder: Path, marker: dict[str, Any]) -> None:
     """Declare an environment whole, atomically."""
-    temporary = folder / f".{NAME}"
-    temporary.write_text(json.dumps(marker, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(folder / NAME)
+    write_atomic(folder / NAME, json.dumps(marker, indent=1, sort_keys=True) + "\n")

@@ -72,7 +72,7 @@ def missing(actions: Iterable[Action[Any]], find: Callable[[str], Tool | None], 
         for name in _needed(action, rust=rust):
             if find(name) is None:
                 backends = found.setdefault((_STEPS[action.step], name.partition(":")[0]), [])
-                backend = str(action.params["backend"]["name"])
+                backend = str(action.params.backend.name)
                 if backend not in backends:
                     backends.append(backend)
     return [Need(made, tuple(backends), *_TOOLS[name]) for (made, name), backends in found.items()]
@@ -82,5 +82,5 @@ def _needed(action: Action[Any], *, rust: bool) -> Iterator[str]:
     if action.step not in _STEPS:
         return
     yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS)
-    if rust and action.step == "runtime" and action.params["prebuilt"] is None:
+    if rust and action.step == "runtime" and action.params.prebuilt is None:
         yield "cargo"

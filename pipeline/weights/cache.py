@@ -11,6 +11,7 @@ disk once. Repositories of the Hugging Face hub stay in the hub's own cache, whe
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -21,8 +22,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import StoreError
 from pipeline.files import Digest, sha256_path
-from pipeline.store.os_errors import disk_errors
 
 _ABANDONED = 2 * 24 * 3600.0
 """Seconds after which a scratch directory must be the remains of a killed process."""
@@ -112,3 +113,25 @@ class DownloadCache:
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn what a full or closed disk says into a `StoreError` with place and hint."""
+    try:
+        yield
+    except OSError as error:
+        place = os.fsdecode(error.filename or where)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreError(
+                "no space left while writing weights",
+                where=place,
+                hint="free some space, or move the downloads: set SLIPWAY_CACHE to a directory on a larger disk",
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+            raise StoreError(
+                f"cannot be used: {error.strerror}",
+                where=place,
+                hint="make it readable and writable, or set SLIPWAY_CACHE to a directory that is",
+            ) from error
+        raise

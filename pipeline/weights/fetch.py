@@ -14,10 +14,9 @@ from pipeline.action import Json
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, copy_hashed, digest_path, reflink, unsafe_path
 from pipeline.http import redact_url
-from pipeline.store.os_errors import disk_errors
 
 from . import hub, local, package, url
-from .cache import DownloadCache
+from .cache import DownloadCache, disk_errors
 from .entry import Entry, differences, identity
 from .request import Arrived, Progress, Request
 

@@ -1,12 +1,12 @@
-"""The other end of a fork server: starts it, asks it for children and stages, and puts their deaths into words.
+"""The client of the zygotes: starts one, asks it for children and stages, and reports how they died.
 
-`worker` is the only caller; `forkserver` describes the protocol. Everything here may be used from any thread. What
-the called functions mean is not known here.
+`worker` calls it, from any thread; `server` describes the protocol.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -20,26 +20,29 @@ from typing import IO
 
 from pipeline.action import Json
 from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
-from pipeline.worker.usage import charge
+from pipeline.process import command_line
 
-from . import server as forkserver
+from . import server as zygote
 from .errors import describe
+from .usage import charge
 from .wire import frame, receive
 
+_log = logging.getLogger(__name__)
 
-class Gone(Exception):
-    """Nobody is behind the door any more."""
+
+class Disconnected(Exception):
+    """The zygote has closed its control socket."""
 
 
 def request(
     function: str, arguments: Mapping[str, Json], *, cpu_limit: float | None, stage: bool = False, after: Json = None
 ) -> Json:
-    """What a child is asked; see `forkserver.answer`."""
+    """What a child is asked; see `server.answer`."""
     return {"function": function, "arguments": dict(arguments), "cpu_limit": cpu_limit, "stage": stage, "after": after}
 
 
-class Door:
-    """Where children are asked for: of a server, or of a stage."""
+class ControlSocket:
+    """The client's end of the control socket of a server, or of a stage."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -49,21 +52,21 @@ class Door:
         """Have a child do what is asked; return `{"value"}` or `{"failure"}`, its death being a failure too.
 
         Raises:
-            Gone: nobody took the request.
+            Disconnected: the request was not taken.
         """
-        conversation, ending = self.begin(asked, log)
-        with conversation, ending:
-            return settle(receive(conversation), ending, asked)
+        channel, exit_pipe = self.begin(asked, log)
+        with channel, exit_pipe:
+            return collect(receive(channel), exit_pipe, asked)
 
     def begin(self, asked: Json, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
-        """Have a child started on what is asked; return its conversation and its ending.
+        """Have a child started on what is asked; return its request socket and its exit pipe.
 
         Raises:
-            Gone: nobody took the request.
+            Disconnected: the request was not taken.
         """
         words = frame(asked)
-        conversation, theirs = socket.socketpair()
-        ending, report = os.pipe()
+        channel, theirs = socket.socketpair()
+        exit_pipe, report = os.pipe()
         try:
             with self._lock:
                 socket.send_fds(self._channel, [b"?"], [theirs.fileno(), report, log.fileno()])
@@ -74,21 +77,21 @@ class Door:
             theirs.close()
             os.close(report)
         if not taken:
-            conversation.close()
-            os.close(ending)
-            raise Gone
-        with suppress(OSError):  # the child died already; its ending says how
-            conversation.sendall(words)
-        return conversation, os.fdopen(ending, "rb")
+            channel.close()
+            os.close(exit_pipe)
+            raise Disconnected
+        with suppress(OSError):  # the child died already; its exit pipe says how
+            channel.sendall(words)
+        return channel, os.fdopen(exit_pipe, "rb")
 
     def close(self) -> None:
-        """Let whoever is behind the door end."""
+        """Let the process at the other end exit."""
         with self._lock:
             self._channel.close()
 
 
-class Server(Door):
-    """A server process and the door to it. `pipeline.process` cannot run it: that waits for a program's end."""
+class Server(ControlSocket):
+    """A server process and its control socket. `pipeline.process` cannot run it: that waits for a program's end."""
 
     def __init__(self, python: str, mode: str, preload: Sequence[str], env: Mapping[str, str]) -> None:
         """Start it, without waiting for its imports.
@@ -98,24 +101,26 @@ class Server(Door):
         """
         channel, theirs = socket.socketpair()
         super().__init__(channel)
+        command = zygote.command(python, mode, str(theirs.fileno()), *preload)
+        _log.debug("worker (%s): %s", mode, command_line([python, *preload], env))
         self._python = python
         self._proven = self._killed = False
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         try:
             self._process = subprocess.Popen(
-                forkserver.command(python, mode, str(theirs.fileno()), *preload), env=env, pass_fds=[theirs.fileno()],
-                start_new_session=True, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said,
+                command, env=env, pass_fds=[theirs.fileno()],
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
             )  # fmt: skip
         except OSError as error:
             channel.close()
-            self._said.close()
+            self._output.close()
             hint = "name the path of a Python >= 3.10 that is there"
-            raise ToolMissing(f"cannot start the interpreter {python}: {error.strerror}", hint=hint) from None
+            raise ToolMissing(f"cannot start the interpreter {python}: {error.strerror}", hint=hint) from error
         finally:
             theirs.close()
 
     def begin(self, asked: Json, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
-        """See `Door.begin`.
+        """See `ControlSocket.begin`.
 
         Raises:
             ToolMissing: a module that it should preload cannot be imported.
@@ -123,8 +128,8 @@ class Server(Door):
         """
         try:
             begun = super().begin(asked, log)
-        except Gone:
-            raise self._why() from None
+        except Disconnected as error:
+            raise self._why() from error
         self._proven = True
         return begun
 
@@ -140,16 +145,16 @@ class Server(Door):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self.close()
-        self._said.close()
+        self._output.close()
 
     def _why(self) -> SlipwayError:
         status = self._process.wait()
         if self._killed:
             return CompilerCrash("the worker was closed")
-        text = os.pread(self._said.fileno(), 1 << 20, 0).decode(errors="replace")
+        text = os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
-        if status == forkserver.CANNOT_IMPORT and lines:
-            hint = f"install what is missing: {self._python} -m pip install 'slipway[tvm]'"
+        if status == zygote.CANNOT_IMPORT and lines:
+            hint = f"install what is missing: {self._python} -m pip install 'slipway-tvm[tvm]'"
             return ToolMissing(lines[-1], hint=hint)
         how = f"died of {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
         return CompilerCrash("\n    ".join([f"the interpreter {self._python} {how}", *lines[:8]]))
@@ -160,23 +165,23 @@ class Server(Door):
 
 @dataclass(slots=True, eq=False)
 class _Stage:
-    """A stage's process: being made until `ready`, then either a door or a failure that all its callers share."""
+    """A stage's process: being made until `ready`, then a control socket, or a failure that all its callers share."""
 
     failure: Json
     users: int = 0
     ready: threading.Event = field(default_factory=threading.Event)
-    said: bytes = b""
-    door: Door | None = None
-    ending: IO[bytes] | None = None
+    output: bytes = b""
+    control: ControlSocket | None = None
+    exit_pipe: IO[bytes] | None = None
 
     def close(self) -> None:
-        if self.door is not None and self.ending is not None:
-            self.door.close()
-            self.ending.close()
+        if self.control is not None and self.exit_pipe is not None:
+            self.control.close()
+            self.exit_pipe.close()
 
 
 class Stages:
-    """The stages of one server. Equal ones share a process; of those nobody uses, the last used `idle` are kept."""
+    """The stages of one server. Equal ones share a process; of the unused ones the last used `idle` are kept."""
 
     def __init__(self, idle: int) -> None:
         self._idle = idle
@@ -184,16 +189,16 @@ class Stages:
         self._lock = threading.Lock()
 
     def ask(self, server: Callable[[], Server], first: Json, asked: Json, log: IO[bytes]) -> Json:
-        """See `Door.ask`; the child is one of the stage `first`. What the stage printed goes to the log before."""
+        """See `ControlSocket.ask`; the child is one of the stage `first`, whose output goes to the log before it."""
         for _ in range(2):  # its process may have died since the last call; when that happens twice, something is wrong
             with self._use(first, server) as stage:
-                log.write(stage.said)
+                log.write(stage.output)
                 log.flush()
-                if stage.door is None:
+                if stage.control is None:
                     return {"failure": stage.failure}
                 try:
-                    return stage.door.ask(asked, log)
-                except Gone:
+                    return stage.control.ask(asked, log)
+                except Disconnected:
                     self._forget(stage)
         return {
             "failure": describe(CompilerCrash(f"the process that keeps the result of {first['function']} ended twice"))
@@ -225,7 +230,7 @@ class Stages:
         finally:
             with self._lock:
                 stage.users -= 1
-                idle = [name for name, known in self._known.items() if known.door is not None and not known.users]
+                idle = [name for name, known in self._known.items() if known.control is not None and not known.users]
                 surplus = [self._known.pop(name) for name in idle[: max(0, len(idle) - self._idle)]]
             for unused in surplus:
                 unused.close()
@@ -238,31 +243,31 @@ class Stages:
 
 def _make(stage: _Stage, first: Json, server: Callable[[], Server]) -> None:
     """Run the stage; whoever waits for it learns the outcome even if this thread is interrupted."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         try:
-            conversation, ending = server().begin(first, said)
-            reply = receive(conversation)
+            channel, exit_pipe = server().begin(first, output)
+            reply = receive(channel)
             if reply is not None and "stage" in reply:
                 charge(reply["stage"])
-                stage.door, stage.ending = Door(conversation), ending
+                stage.control, stage.exit_pipe = ControlSocket(channel), exit_pipe
             else:
-                with conversation, ending:
-                    stage.failure = settle(reply, ending, first)["failure"]
+                with channel, exit_pipe:
+                    stage.failure = collect(reply, exit_pipe, first)["failure"]
         except SlipwayError as error:
             stage.failure = describe(error)
         finally:
-            stage.said = os.pread(
-                said.fileno(), os.fstat(said.fileno()).st_size, 0
+            stage.output = os.pread(
+                output.fileno(), os.fstat(output.fileno()).st_size, 0
             )  # seeking would move the stage's end too
             stage.ready.set()
 
 
-# Endings
+# Exits
 
 
-def settle(reply: Json | None, ending: IO[bytes], asked: Json) -> Json:
+def collect(reply: Json | None, exit_pipe: IO[bytes], asked: Json) -> Json:
     """Wait for the end of a child, charge what it cost, and make its death a failure if it did not reply."""
-    end = json.loads(ending.read() or b"{}")
+    end = json.loads(exit_pipe.read() or b"{}")
     charge(end)
     return reply if reply is not None else {"failure": describe(_death(end, asked))}
 

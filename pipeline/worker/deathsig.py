@@ -1,7 +1,4 @@
-"""Ties the life of a forked process to that of its parent: for `forkserver` and `hands`, whose copies hold locks.
-
-Where it runs nothing but the standard library may be needed (see `forkserver`).
-"""
+"""Parent death signal: ties the life of a forked process to that of its parent. `server` calls it in every child."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded when this is imported, and not after a fork that has other things to do
 
 
-def die_with(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Linux: have the kernel end this process when its parent ends, however that ends. Elsewhere nothing happens.
 
     Args:

@@ -1,7 +1,6 @@
-"""Carries an exception from a child process to its caller as JSON, because pickle is never loaded from anywhere.
+"""Exceptions as JSON, on their way from a child process to its caller: pickle is never loaded from anywhere.
 
-`forkserver` calls `describe` in the child, `worker` calls `rebuild` in the doit process. Knows the error tree and
-nothing of processes.
+`server` calls `describe` in the child, `worker` calls `rebuild` in the doit process.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ def describe(error: BaseException) -> Json:
     because that is the line the user can change.
     """
     if isinstance(error, SlipwayError):
-        where, log = error.where, getattr(error, "log", None)
+        where = error.where
         return {
             "type": next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _TREE),
             "what": error.what,
             "where": where._asdict() if isinstance(where, Position) else None if where is None else str(where),
             "hint": error.hint,
-            "log": None if log is None else str(log),
+            "log": None if error.log is None else str(error.log),
         }
     lines = str(error).strip().splitlines()
     text = "\n".join(lines[:LINES] + ["…"] * (len(lines) > LINES))
@@ -55,10 +54,11 @@ def rebuild(failure: Json, log: Path | None = None) -> SlipwayError:
     kind = _TREE.get(failure["type"], StepError)
     where = failure["where"]
     where = Position(**where) if isinstance(where, dict) else where
-    if issubclass(kind, StepError):
-        named = Path(failure["log"]) if failure["log"] else log
-        return kind(failure["what"], where=where, hint=failure["hint"], log=named)
-    return kind(failure["what"], where=where, hint=failure["hint"])
+    if failure["log"]:
+        log = Path(failure["log"])
+    elif not issubclass(kind, StepError):
+        log = None
+    return kind(failure["what"], where=where, hint=failure["hint"], log=log)
 
 
 def _place(error: BaseException) -> str | None:

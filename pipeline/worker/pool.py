@@ -1,7 +1,6 @@
 """The workers of a run: one for each toolchain, made when a step first asks, and all closed when the run ends.
 
-`session` has one of these and hands it to the workshop. Which toolchains there are, and where their environments lie,
-is told by whoever makes it.
+`doit_plugin.session` makes one and hands it to the engine's executor.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ CURRENT = "current"
 
 
 class ToolchainWorkers:
-    """See the module's paragraph.
+    """Gives workers by toolchain.
 
     Args:
         root: the tree.

@@ -1,19 +1,17 @@
-"""The process behind a worker: imports a toolchain once, then forks a child for every request.
+"""The zygote behind a worker: a process that imports a toolchain once, then forks a child for every request.
 
-`worker` starts it, in the toolchain's own interpreter, and holds the other end of everything below. It needs nothing
-but the standard library and `pipeline.errors`; it must not know what the functions it calls are for.
+`worker.client` starts it, in the toolchain's own interpreter, and holds the other end of its three channels. They are
+made by the client, and have no name in a file system:
 
-Three channels, all made by the client, none of them with a name in a file system:
+* the **control socket**: one byte with three descriptors (request socket, exit pipe, log) asks for a child; one byte
+  back says that they were taken. End of file means that the client is gone: everything here ends at once.
+* the **request socket**: the child reads its request from it and writes its answer to it. When the request was for a
+  stage, it then becomes the control socket of that stage, a zygote whose children find its state in their memory.
+* the **exit pipe**: whoever forked the child writes how it ended and what it cost, and closes it.
 
-* the **door**, a socket: one byte with three descriptors (a conversation, an ending, a log) asks for a child; one
-  byte back says that they were taken. End of file means that the client is gone: everything here ends at once.
-* the **conversation**, a socket: the child reads its request from it and writes its answer to it. When the request
-  was for a stage, the conversation then becomes the door of that stage, whose children find its state in their
-  memory.
-* the **ending**, a pipe: whoever forked the child writes how it ended, what it cost, and closes it.
-
-A server is single-threaded (forking is only sound so), never reads a request and never runs a job: nothing a job does
-can stall or crash it. Server, stages and children are one process group, so one kill ends them all.
+A zygote has one thread (forking is only sound so), never reads a request and never runs a job: nothing a job does can
+stall or crash it. All of them and their children are one process group, so one kill ends them all. Only the standard
+library and light modules of this package are imported here, since the interpreter may have nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ from typing import Any, NoReturn
 from pipeline.action import Json
 from pipeline.errors import StepError
 
-from .deathsig import die_with
+from .deathsig import set_parent_death_signal
 from .errors import describe
 from .wire import frame, receive
 
@@ -64,7 +62,7 @@ CANNOT_IMPORT = 3
 """Status of a server that could not preload a module; the last line it printed says which and why."""
 
 Work = Callable[[socket.socket], None]
-"""What a child does with its conversation."""
+"""What a child does with its request socket."""
 
 
 def command(python: str | Path, *arguments: str) -> list[str]:
@@ -73,19 +71,19 @@ def command(python: str | Path, *arguments: str) -> list[str]:
 
 
 def main(mode: str, descriptor: str, *preload: str) -> None:
-    """Be a server that forks (`fork`), one whose children start anew (`fresh`), or such a child (`answer`).
+    """Be a zygote that forks (`fork`), a server whose children start anew (`fresh`), or such a child (`answer`).
 
     Args:
         mode: see above.
-        descriptor: number of the inherited socket: the door, or the conversation of a child.
-        preload: modules to import before the door opens.
+        descriptor: number of the inherited socket: the control socket, or the request socket of a child.
+        preload: modules to import before the first child is forked.
     """
     channel = socket.socket(fileno=int(descriptor))
     channel.set_inheritable(False)
     faulthandler.enable()
     if mode == "answer":
         answer(channel)
-        _leave(0)
+        _exit_now(0)
     for name in preload:
         try:
             importlib.import_module(name)
@@ -100,62 +98,64 @@ def main(mode: str, descriptor: str, *preload: str) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-# The server's side of a child
+# The zygote's side of a child
 
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """What is kept of a child until it ends."""
+    """What a zygote keeps of a child until it ends: its request socket, and its exit pipe."""
 
-    conversation: socket.socket
-    ending: int
+    channel: socket.socket
+    exit_pipe: int
 
     def end(self, report: Json) -> None:
-        """Tell the client. The shutdown reaches it even where a grandchild still holds the conversation."""
+        """Tell the client. The shutdown reaches it even where a grandchild still holds the socket."""
         with suppress(OSError):
-            self.conversation.shutdown(socket.SHUT_RDWR)
+            self.channel.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
-            os.write(self.ending, json.dumps(report).encode())
+            os.write(self.exit_pipe, json.dumps(report).encode())
         self.close()
 
     def close(self) -> None:
-        self.conversation.close()
-        os.close(self.ending)
+        self.channel.close()
+        os.close(self.exit_pipe)
 
 
-def serve(door: socket.socket, work: Work) -> None:
-    """Fork a child that does `work` for every request at the door; return when the client has closed it."""
+def serve(control: socket.socket, work: Work) -> None:
+    """Fork a child that does `work` for every request on the control socket; return when the client has closed it."""
     children: dict[int, _Child] = {}
-    hear, ring = socket.socketpair()
-    hear.setblocking(False)
-    ring.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)  # the bell rings only where there is a handler
-    signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
+    wakeup_read, wakeup_write = socket.socketpair()
+    wakeup_read.setblocking(False)
+    wakeup_write.setblocking(False)
+    signal.signal(
+        signal.SIGCHLD, lambda _signal, _frame: None
+    )  # without a handler nothing is written to the wakeup descriptor
+    signal.set_wakeup_fd(wakeup_write.fileno(), warn_on_full_buffer=False)
     gc.freeze()  # the children's collectors then leave the pages of what is there alone, and the pages stay shared
     while True:
-        ready, _, _ = select.select([door, hear], [], [])
-        if hear in ready:
-            hear.recv(4096)
+        ready, _, _ = select.select([control, wakeup_read], [], [])
+        if wakeup_read in ready:
+            wakeup_read.recv(4096)
         _reap(children)
-        if door in ready:
-            taken = _take(door)
+        if control in ready:
+            taken = _accept(control)
             if taken is None:
                 return
-            _fork(*taken, children, (door, hear, ring), work)
+            _fork(*taken, children, (control, wakeup_read, wakeup_write), work)
 
 
-def _take(door: socket.socket) -> tuple[_Child, int] | None:
+def _accept(control: socket.socket) -> tuple[_Child, int] | None:
     try:
-        _, descriptors, _, _ = socket.recv_fds(door, 1, 3)
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         if len(descriptors) != 3:  # noqa: PLR2004 - end of file, or we have run out of descriptors
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        door.send(b"!")
+        control.send(b"!")
     except OSError:
         return None
-    conversation, ending, log = descriptors
-    return _Child(socket.socket(fileno=conversation), ending), log
+    channel, exit_pipe, log = descriptors
+    return _Child(socket.socket(fileno=channel), exit_pipe), log
 
 
 def _fork(child: _Child, log: int, siblings: dict[int, _Child], own: Iterable[socket.socket], work: Work) -> None:
@@ -166,7 +166,7 @@ def _fork(child: _Child, log: int, siblings: dict[int, _Child], own: Iterable[so
         child.end({"refused": f"cannot fork: {error.strerror}"})
     else:
         if pid == 0:
-            _become(child, log, [*own, *siblings.values()], work, server)
+            _run_child(child, log, [*own, *siblings.values()], work, server)
         siblings[pid] = child
     os.close(log)
 
@@ -187,35 +187,37 @@ def cost(*usages: resource.struct_rusage) -> dict[str, float]:
 # The child's side
 
 
-def _become(child: _Child, log: int, strays: Iterable[_Child | socket.socket], work: Work, server: int) -> NoReturn:
-    """Be the child: nothing of the server's stays open, output goes to the log, and no way leads back into its loop."""
+def _run_child(
+    child: _Child, log: int, inherited: Iterable[_Child | socket.socket], work: Work, server: int
+) -> NoReturn:
+    """Close what was inherited from the zygote, send output to the log, do the work, and exit."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        die_with(server)  # elsewhere than on Linux such a child ends when the worker is closed
-        for stray in strays:
-            stray.close()
-        os.close(child.ending)
+        set_parent_death_signal(server)  # elsewhere than on Linux such a child ends when the worker is closed
+        for one in inherited:
+            one.close()
+        os.close(child.exit_pipe)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-        work(child.conversation)
+        work(child.channel)
         status = 0
     except BaseException:  # noqa: BLE001 - the log is the only place left to tell it
         traceback.print_exc()
     finally:
-        _leave(status)
+        _exit_now(status)
 
 
-def answer(conversation: socket.socket, *state: Any) -> None:
-    """Read a request, run it, answer; go on as a server of children with that state when it was for a stage.
+def answer(channel: socket.socket, *state: Any) -> None:
+    """Read a request, run it, answer; go on as a zygote with that state when it was for a stage.
 
     The request is `{"function", "arguments", "cpu_limit", "stage": whether the result stays here as a state,
     "after": {"function", "arguments"} or null, run first in this same process}`, the answer `{"value"}`, `{"stage":
     cost}` or `{"failure"}`.
     """
-    request = receive(conversation)
+    request = receive(channel)
     if request is None:
         return
     staged = False
@@ -233,9 +235,9 @@ def answer(conversation: socket.socket, *state: Any) -> None:
     except BaseException as error:  # noqa: BLE001 - SystemExit is a failure too, and everything is told to the caller
         traceback.print_exc()
         reply = frame({"failure": describe(error)})
-    conversation.sendall(reply)
+    channel.sendall(reply)
     if staged:
-        serve(conversation, lambda inner: answer(inner, value))
+        serve(channel, lambda inner: answer(inner, value))
 
 
 def _call(request: Json, *state: Any) -> Any:
@@ -247,7 +249,7 @@ def _result(value: Any, function: str) -> bytes:
     try:
         return frame({"value": value})
     except (TypeError, ValueError) as error:
-        raise StepError(f"{function} returned something that JSON cannot carry: {error}") from None
+        raise StepError(f"{function} returned something that JSON cannot carry: {error}") from error
 
 
 def _limit_cpu(seconds: float | None) -> None:
@@ -259,11 +261,11 @@ def _limit_cpu(seconds: float | None) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _start_anew(conversation: socket.socket) -> None:
-    os.set_inheritable(conversation.fileno(), True)
-    os.execv(sys.executable, command(sys.executable, "answer", str(conversation.fileno())))  # noqa: S606 - no shell
+def _start_anew(channel: socket.socket) -> None:
+    os.set_inheritable(channel.fileno(), True)
+    os.execv(sys.executable, command(sys.executable, "answer", str(channel.fileno())))  # noqa: S606 - no shell
 
 
-def _leave(status: int) -> NoReturn:
-    """End without the interpreter's farewells: destructors of a forked TVM belong to its parent."""
+def _exit_now(status: int) -> NoReturn:
+    """Exit without running destructors and atexit: those of a forked TVM belong to its parent."""
     os._exit(status)

@@ -1,7 +1,6 @@
-"""What calls to workers cost, collected per thread.
+"""CPU time and memory of calls to workers, collected per thread.
 
-The engine wraps a step in `measure()`, the client of the fork server reports every child to `charge`; between the
-two, steps need not pass anything along.
+The engine wraps a step in `measure()`, and `client` reports every child to `charge`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How two processes talk over a socket: frames of JSON, each with its length before it.
-
-`forkclient` and `forkserver` use it, with a child and its caller at the two ends of a conversation.
-"""
+"""Frames of JSON over a socket, each with its length before it: how `client` and the children of `server` talk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Warm interpreters: `ForkWorker` imports a toolchain once and forks for every call, `FreshWorker` starts anew.
 
-Steps reach a worker through `Services.worker`; the session makes one per toolchain and closes it at the end. How a
-child is asked for and how it dies is `forkclient`'s business, what the called functions mean is nobody's here.
+Steps reach a worker through `Services.worker`; `pool` makes one per toolchain.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ SET = {
 """What every worker is given: one order of sets and one text encoding everywhere; and no thread pools, which a fork
 would cut off and which would compete with the other jobs."""
 
-FULL = 1 << 20
-"""Free bytes below which a death is the disk's doing: LLVM ends the process when it cannot write, and its last words
-would be in a log that cannot be written either."""
+FULL_DISK_BYTES = 1 << 20
+"""Free bytes below which a crash is reported as a full disk: LLVM ends the process when it cannot write, and what it
+prints then goes to a log that cannot be written either."""
 
 IDLE_STAGES = 4
 """Stage processes kept though nobody calls them; each holds a lowered model in memory."""
@@ -138,7 +137,7 @@ class ForkWorker:
 class FreshWorker(ForkWorker):
     """A worker whose every call gets an interpreter of its own, stage included: slower, and safe where forking is not.
 
-    The server only supervises: it preloads nothing, and its children start anew before they import anything.
+    The server preloads nothing, and its children start a new interpreter before they import anything.
     """
 
     _mode = "fresh"
@@ -174,7 +173,7 @@ def _result(reply: Json, log: Path) -> Json:
     if "failure" not in reply:
         return reply["value"]
     error = rebuild(reply["failure"], log)
-    if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL:
+    if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL_DISK_BYTES:
         hint = "free some space (doit gc), then run doit again: what is finished is kept"
         raise StoreError(f"no space left on device: {error.what}", where=log.parent, hint=hint)
     raise error

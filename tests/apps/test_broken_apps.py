@@ -8,7 +8,7 @@ import pytest
 from app_builders import MODELS, OLD_LOADER, app, fat, write_folder, write_ipa, write_pkg
 
 from pipeline.apps.expectations import models_of_config, models_of_link
-from pipeline.apps.report import text
+from pipeline.reports.app_report import text
 
 pytestmark = pytest.mark.tvm
 
@@ -34,9 +34,9 @@ def test_an_ipa_of_a_correct_link_passes(good_program, tmp_path, verify):
     assert states(report) == dict.fromkeys(MODELS, "alive")
     assert not wrong(report)
     (model, _) = report.models
-    assert (model.arch, model.platform, model.evidence.functions) == ("arm64", "ios", 1)
-    assert model.evidence.kinds == ("relax.VMExecutable",)
-    assert model.evidence.image.path == "Payload/Chat.app/Chat"
+    assert (model.arch, model.platform, model.finding.functions) == ("arm64", "ios", 1)
+    assert model.finding.kinds == ("relax.VMExecutable",)
+    assert model.finding.image.path == "Payload/Chat.app/Chat"
 
 
 def test_1_without_force_load_no_constructor_and_no_symbol_is_left(linker, tmp_path, verify):
@@ -60,7 +60,7 @@ def test_2_a_stripped_app_still_registers_its_models(linker, tmp_path, verify):
     report = verify(path)
     assert not report.ok
     assert states(report) == dict.fromkeys(MODELS, "stripped")
-    assert all(m.evidence.registers and not m.evidence.visible for m in report.models)
+    assert all(m.finding.registers and not m.finding.visible for m in report.models)
     for model, symbol in zip(report.models, SYMBOLS, strict=True):
         assert "STRIP_STYLE = non-global" in model.hint
         assert "STRIP_INSTALLED_PRODUCT = NO" in model.hint
@@ -72,7 +72,7 @@ def test_2_a_strip_that_leaves_the_exports_is_no_harm(good_program, linker, tmp_
     image = linker().stripped(good_program)
     report = verify(write_ipa(tmp_path / "Chat.ipa", app(image)))
     assert report.ok
-    assert all(m.evidence.exported and not m.evidence.listed for m in report.models)
+    assert all(m.finding.exported and not m.finding.listed for m in report.models)
     assert "dlsym finds it" in report.models[0].saw
 
 
@@ -88,7 +88,7 @@ def test_3_one_constructor_lost(linker, tmp_path, verify, *, symbols, blob, lost
     report = verify(write_ipa(tmp_path / "Chat.ipa", app(link.stripped(image) if strip else image)))
     assert states(report) == dict.fromkeys(MODELS, "half")
     for model, symbol, context in zip(report.models, SYMBOLS, CONTEXTS, strict=True):
-        assert (model.evidence.blob, model.evidence.host) == (blob, not blob)
+        assert (model.finding.blob, model.finding.host) == (blob, not blob)
         assert lost in model.saw
         assert "-force_load" in model.hint
         assert f"-Wl,-u,{symbol} -Wl,-u,{context}" in model.hint
@@ -227,7 +227,7 @@ l_n: .asciz "tiny_model_a___tvm_ffi__library_bin"
 def test_a_kits_link_json_names_the_archive_to_load(linker, tmp_path, verify):
     link = linker()
     part = {"platform": "ios", "archive": "models.xcframework/ios-arm64/libmodels.a", "models": ["tiny-a"]}
-    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "parts": [part]}
+    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "archives": [part]}
     expected = models_of_link(json.dumps(kit).encode(), "link.json")
     path = write_ipa(tmp_path / "Chat.ipa", app(link.link(force_load=False, runtime=link.runtime())))
     (model,) = verify(path, expected).models
@@ -238,7 +238,7 @@ def test_a_kits_link_json_names_the_archive_to_load(linker, tmp_path, verify):
 def test_a_kit_without_a_part_for_the_apps_platform(linker, tmp_path, verify):
     link = linker("ios-simulator")
     part = {"platform": "ios", "archive": "ios-arm64/libmodels.a", "models": ["tiny-a"]}
-    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "parts": [part]}
+    kit = {"prefixes": {"tiny-a": "tiny_model_a_"}, "archives": [part]}
     path = write_folder(tmp_path, app(link.link(runtime=link.runtime()), platform="ios-simulator"))
     report = verify(path, models_of_link(json.dumps(kit).encode(), "link.json"))
     assert "link.json has no model for ios-simulator, only for ios" in wrong(report)["platform"].saw
@@ -294,7 +294,7 @@ def test_5_an_old_model_beside_a_new_runtime(linker, tmp_path, verify):
     )
     report = verify(write_ipa(tmp_path / "Chat.ipa", app(image)), "older_model")
     (model,) = report.models
-    assert (model.state, model.evidence.generation.name) == ("alive", "0.18")
+    assert (model.state, model.finding.generation.name) == ("alive", "0.18")
     found = wrong(report)
     assert f"the models ask for {OLD} (TVM before 2025-08-17)" in found["registration"].saw
     assert "the runtime is of TVM 0.21 or newer" in found["runtime"].saw

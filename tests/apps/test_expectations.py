@@ -60,7 +60,7 @@ def test_a_kit_tells_platforms_and_archives():
         {"platform": "ios", "archive": "ios/libm.a", "models": ["a-f32", "b-f32"]},
         {"platform": "maccatalyst", "archive": "mac/libm.a", "models": ["a-f32"]},
     ]
-    document = {"prefixes": {"a-f32": "a_f32_", "b-f32": "b_f32_"}, "parts": parts}
+    document = {"prefixes": {"a-f32": "a_f32_", "b-f32": "b_f32_"}, "archives": parts}
     first, second = models_of_link(json.dumps(document).encode(), "link.json")
     assert (first.platforms, first.archives) == (
         {"ios", "maccatalyst"},
@@ -73,10 +73,10 @@ def test_a_kit_tells_platforms_and_archives():
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"prefixes": {"a": "b"}, "parts": [{}]}', '{"prefixes": 1, "parts": []}']
+    "text", ["[]", "{}", '{"prefixes": {"a": "b"}, "archives": [{}]}', '{"prefixes": 1, "archives": []}']
 )
 def test_a_link_json_that_is_none(text):
-    with pytest.raises(SlipwayError, match="is not written by Slipway"):
+    with pytest.raises(SlipwayError, match="is not written by this version of Slipway"):
         models_of_link(text.encode(), "link.json")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from app_builders import MODELS, fat, program, write_folder
 
-from pipeline.apps.report import text
 from pipeline.binary.ar import Member, write_archive
+from pipeline.reports.app_report import text
 
 pytestmark = pytest.mark.tvm
 
@@ -138,8 +138,8 @@ def test_the_runtime_of_the_wheel_is_known_as_one(verify):
         pytest.skip("no tvm_ffi for Linux is installed")
     report = verify(library, "")
     (image,) = report.contents.images
-    assert "ffi.Module.load_from_bytes." in image.traces.families
-    assert not image.traces
+    assert "ffi.Module.load_from_bytes." in image.signatures.families
+    assert not image.signatures
     assert "TVMFFIEnvModRegisterSystemLibSymbol" in image.exported
 
 

@@ -110,7 +110,7 @@ def test_models_come_from_an_option_or_else_from_targets_yaml(ipa, command, conf
     Path("c.json").write_bytes(config("tiny_model_a"))
     Path("link.json").write_text(
         json.dumps(
-            {"prefixes": {"x": "tiny_model_b_"}, "parts": [{"platform": "ios", "archive": "a", "models": ["x"]}]}
+            {"prefixes": {"x": "tiny_model_b_"}, "archives": [{"platform": "ios", "archive": "a", "models": ["x"]}]}
         )
     )
     for words, source, prefix in (

@@ -12,7 +12,6 @@ from pipeline.binary.symbols import (
     REGISTRATIONS,
     c_name,
     find_models,
-    function_symbol,
     library_bin,
     symbol_name,
 )
@@ -119,4 +118,3 @@ def test_only_macho_puts_an_underscore_before_c_names():
 def test_symbols_can_be_foretold_from_a_prefix():
     assert library_bin("bert_", "macho") == "_bert___tvm_ffi__library_bin"
     assert library_bin("bert_", "elf", GENERATIONS[-1]) == "bert___tvm_dev_mblob"
-    assert function_symbol("bert_", "matmul", "macho") == "___tvm_ffi_bert_matmul"

@@ -123,4 +123,4 @@ def test_archives_of_another_platform_are_refused(apple):
     project.edit("targets.yaml", "libs/ios-arm64/libtvm_runtime.a", "libs/sim-arm64/libtvm_runtime.a")
     run = project.doit()
     assert run.status != 0
-    assert "is for ios-simulator, and should be for ios" in run.output
+    assert "is for platform ios-simulator, and should be for ios" in run.output

@@ -56,7 +56,7 @@ def test_products_that_may_not_be_written(humble):
         humble.edit("targets.yaml", *STALE)
         forbid(humble.path("dist"))
         told = refused(humble, "-c")
-        assert "✗ linkkit:kit\ndist/kit/" in told
+        assert "✗ xcframework:kit\ndist/kit/" in told
         assert ": cannot write an output: permission denied\n  hint: make it writable for you\n" in told
         assert "compile:tiny-f32@ios-arm64: built" in told
         allow(humble.root)
@@ -72,7 +72,7 @@ def test_a_tree_that_may_not_be_written(humble):
         )
         assert "14 tasks: 14 not started\n" in told
         workspace = (
-            "ERROR: build/ledger-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
+            "ERROR: build/workspace-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
         )
         assert workspace in refused(humble, "forget", "archive:host")
         assert workspace in refused(humble, "ignore", "archive:host")

@@ -64,7 +64,7 @@ MISTAKES = {
     "newer version": (
         ("version: 1", "version: 2\nfuture: yes"),
         "1:10: this targets.yaml is version 2, this Slipway understands 1",
-        "upgrade with pip install -U slipway",
+        "upgrade with pip install -U slipway-tvm",
     ),
     "product of an unknown backend": (
         ("backends: [ios-arm64]", "backends: [ios-amr64]"),

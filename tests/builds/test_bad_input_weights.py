@@ -243,7 +243,7 @@ LOCKS = {
     "newer": (
         '{"version": 9, "pins": {}}',
         "slipway.lock:1:2: is of version 9, and this Slipway knows ",
-        "upgrade Slipway: pip install --upgrade slipway",
+        "upgrade Slipway: pip install --upgrade slipway-tvm",
     ),
 }
 

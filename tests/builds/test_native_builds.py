@@ -65,7 +65,7 @@ def test_a_runtime_is_built_shipped_and_held_against_the_models(native, checkout
     assert found["runtime"]["state"] == "proven"
     assert native.ok().idle
 
-    part = native.json("dist/native/link.json")["parts"][0]
+    part = native.json("dist/native/link.json")["archives"][0]
     assert {one["name"] for one in part["runtime"]} == {"tvm_runtime", "tvm_ffi_static"}
     program = native.write("program.c", "int main(void) { return 0; }\n")
     words = [
@@ -140,7 +140,7 @@ class TestKernels:
             "air64-apple-ios14.0", "air64-apple-ios14.0-simulator", "air64-apple-macos15.0"
         ]  # fmt: skip
         assert len({systems.count(system) for system in systems}) == 1
-        backends = [one for part in project.json("dist/kit/link.json")["parts"] for one in part["backends"]]
+        backends = [one for part in project.json("dist/kit/link.json")["archives"] for one in part["backends"]]
         assert {one["kernels"] for one in backends} == {"metallib"}
         assert b"MTLB iphonesimulator" in project.path("build/archive/sim-arm64/libmodels.a").read_bytes()
 
@@ -165,7 +165,7 @@ class TestKernels:
         assert not xcode.compiles
         kinds = {
             one["name"]: one["kernels"]
-            for part in project.json("dist/kit/link.json")["parts"]
+            for part in project.json("dist/kit/link.json")["archives"]
             for one in part["backends"]
         }
         assert (kinds["ios-arm64"], kinds["sim-arm64"]) == ("source", "metallib")

@@ -38,8 +38,8 @@ def test_the_first_run_builds_everything_and_the_second_nothing(project):
     assert "14 tasks, all fresh: nothing to do." in second.output
 
 
-def test_nothing_runs_without_the_snapshot_either(built):
-    shutil.rmtree(built.path("build/snapshot"))
+def test_nothing_runs_without_the_stamp_either(built):
+    shutil.rmtree(built.path("build/stamp"))
     assert built.ok().idle
 
 

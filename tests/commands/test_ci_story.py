@@ -98,7 +98,7 @@ def test_jobs_fill_one_store_and_the_products_come_from_hits_only(wide, tmp_path
 def test_a_store_that_was_tampered_with_ends_the_products_job_before_anything_is_made(project, tmp_path):
     night = Night(project, Runner(workflow("nightly.yml")["jobs"], tmp_path))
     night.cells(night.prepare())
-    blobs = night.runner.artifacts / "store-cells-0" / "cas"
+    blobs = night.runner.artifacts / "store-cells-0" / "v2/cas"
     blob = max((path for path in blobs.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     data = bytearray(blob.read_bytes())
     data[len(data) // 2] ^= 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -99,38 +101,75 @@ def test_a_directory_that_cannot_be_written_is_an_error_with_a_hint(empty):
     assert "Traceback" not in run.output
 
 
+def hatch(kind: str, source: Path, folder: Path) -> Path:
+    """What would be published, made without a network."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder],
+        cwd=source, check=True, capture_output=True,
+    )  # fmt: skip
+    (found,) = folder.iterdir()
+    return found
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, as it would be published; made without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
-        cwd=CHECKOUT, check=True, capture_output=True,
-    )  # fmt: skip
-    (found,) = folder.glob("*.whl")
-    return found
+    return hatch("wheel", CHECKOUT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def unpacked_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(hatch("sdist", CHECKOUT, folder / "made")) as archive:
+        archive.extractall(folder, filter="data")
+    (source,) = folder.glob("slipway_tvm-*")
+    return source
+
+
+def everything() -> set[str]:
+    """The files of the package; templates are behind a link."""
+    package = CHECKOUT / "pipeline"
+    inside = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    found = {f"pipeline/{path.relative_to(package)}" for path in inside}
+    return found | {f"pipeline/templates/{path.name}" for path in (CHECKOUT / "templates").glob("*.j2")}
 
 
 def test_the_wheel_has_all_that_is_not_python(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    package = CHECKOUT / "pipeline"
-    wanted = {
-        f"pipeline/{path.relative_to(package)}"
-        for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
+    wanted = everything()
     assert wanted <= names
     for name in ("starter/targets.yaml", "starter/gitignore", "matrix/targets.schema.json", "matrix/presets.yaml"):
         assert f"pipeline/{name}" in wanted
-    assert any(name.startswith("pipeline/templates/") for name in names)
-    assert not [name for name in names if not name.startswith(("pipeline/", "slipway-"))]
+    assert "pipeline/templates/models.h.j2" in wanted
+    assert not [name for name in names if not name.startswith(("pipeline/", "slipway_tvm-"))]
+
+
+def test_the_source_distribution_has_the_templates_and_makes_the_same_wheel(unpacked_sdist, wheel, tmp_path):
+    assert (unpacked_sdist / "pipeline" / "templates" / "models.h.j2").is_file()
+    made = zipfile.ZipFile(hatch("wheel", unpacked_sdist, tmp_path))
+    published = zipfile.ZipFile(wheel)
+    assert set(made.namelist()) == set(published.namelist())
+    templates = [name for name in made.namelist() if name.endswith(".j2")]
+    assert templates
+    assert [name for name in templates if made.read(name) != published.read(name)] == []
+
+
+def test_an_editable_install_reads_the_templates_of_the_checkout(tmp_path):
+    url = importlib.metadata.distribution("slipway-tvm").read_text("direct_url.json")
+    if url is None or not json.loads(url).get("dir_info", {}).get("editable"):
+        pytest.skip("these tests run from an ordinary install")
+    where = subprocess.run(
+        [sys.executable, "-c", "import pipeline; print(*pipeline.__path__)"],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    template = Path(where.stdout.strip()) / "templates" / "models.h.j2"
+    assert template.samefile(CHECKOUT / "templates" / "models.h.j2")
 
 
 @pytest.mark.tvm
 def test_init_and_doit_of_the_installed_wheel_build_and_prove(wheel, empty, tmp_path):
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+        archive.extractall(site)  # noqa: S202 - of our own making
     env = {"PYTHONPATH": str(site)}
     where = subprocess.run(
         [sys.executable, "-c", "import pipeline; print(pipeline.__file__)"],

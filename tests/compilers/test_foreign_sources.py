@@ -105,7 +105,7 @@ def test_a_missing_package_is_named(tmp_path, kind, package):
     (tmp_path / "model").write_bytes(b"")
     with pytest.raises(ToolMissing, match=f"needs {package}") as caught:
         Compiled(tmp_path, tmp_path / "model", model("tiny", "f32"), kind=kind).compile("x86_64-linux-gnu")
-    assert f"slipway[{package}]" in caught.value.hint
+    assert f"slipway-tvm[{package}]" in caught.value.hint
 
 
 def test_a_missing_file_and_an_unknown_kind(tmp_path):

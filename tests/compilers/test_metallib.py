@@ -204,7 +204,7 @@ class TestWithTvm:
         run_forked([(f"{__name__}:compile_after_compiling", arguments)], tmp_path / "log")
 
 
-def compile_after_compiling(*, stat_cache, recipe):
+def compile_after_compiling(*, memo, recipe):
     """In a child: source after metallib, in one process."""
     import tvm_ffi
 
@@ -212,7 +212,7 @@ def compile_after_compiling(*, stat_cache, recipe):
 
     generate = tvm_ffi.get_global_func(metallib.GENERATOR)
     assert tvm_ffi.get_global_func(metallib.CALLBACK, allow_missing=True) is None
-    with metallib.compiling(Shaders("iphoneos", "air64-apple-ios14.0", "ios-metal2.3", "1", stat_cache)):
+    with metallib.compiling(Shaders("iphoneos", "air64-apple-ios14.0", "ios-metal2.3", "1", memo)):
         assert not tvm_ffi.get_global_func(metallib.GENERATOR).same_as(generate)
     answer = tvm_ffi.get_global_func(metallib.CALLBACK)("text", None)
     assert [str(part) for part in answer] == ["text", "metal"]

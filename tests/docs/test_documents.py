@@ -10,13 +10,15 @@ import pytest
 from document_pages import ROOT, Page, pages
 from doit.doit_cmd import DoitMain
 
+from pipeline.commands.init import NEXT
 from pipeline.doit_plugin.tasks import GROUPS
 from pipeline.kits.escaping import FILTERS
 from pipeline.steps.linkkit import FILES
 
 PAGES = pages()
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-TASKS = {"toolchain:current", "manifest:dist"}
+OWN_TASKS = frozenset({"lint", "imports", "types", "docs", "tests"})
+"""Of the dodo.py of this repository."""
 
 
 def page_at(name: str) -> Page:
@@ -60,7 +62,7 @@ def wrong_with(words: list[str]) -> str | None:
     after_option = {words[i + 1] for i, word in enumerate(words[:-1]) if word in {"-n", "-o", "-f"}}
     for word in given:
         step, colon, subject = word.partition(":")
-        is_task = step in GROUPS and bool(subject) == bool(colon)
+        is_task = (step in GROUPS and bool(subject) == bool(colon)) or word in OWN_TASKS
         is_placeholder = word.isupper() or word.startswith("[")
         if not (is_task or is_placeholder or "/" in word or word in after_option):
             return f"{word} is neither a command nor a task"
@@ -103,6 +105,53 @@ def test_the_test_of_commands_tells_right_from_wrong(line, fine):
     assert (wrong_with(line.split()) is None) is fine
 
 
+TEXTS = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "pipeline/**/*.py",
+        "pipeline/starter/**/*",
+        ".github/**/*",
+        ".ci/*",
+        "pyproject.toml",
+    )
+    for path in ROOT.glob(pattern)
+    if path.is_file() and path.suffix != ".pyc"
+)
+OTHER_PROGRAM = re.compile(
+    r"(?:pip3?|pipx|uv|uvx)\b[^\n`]*?\b(?:install|add|run|tool)\b[^\n`]*?[\s'\"]slipway(?![-\w/])|[\s'\"]slipway\["
+)
+"""An installation by the name that somebody else's program has on the index."""
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("pip install slipway", True),
+        ("pip install -U slipway", True),
+        ("python -m pip install 'slipway[tvm]'", True),
+        ("uv tool install slipway", True),
+        ("pip install 'slipway-tvm[tvm]'", False),
+        ("pip install '/path/to/slipway[tvm]'", False),
+        ("pip install slipway-tvm", False),
+    ],
+)
+def test_the_test_of_the_name_tells_right_from_wrong(text, wrong):
+    assert bool(OTHER_PROGRAM.search(text)) is wrong
+
+
+def test_nothing_tells_people_to_install_another_program():
+    found = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in TEXTS
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if OTHER_PROGRAM.search(line)
+    }
+    assert len(TEXTS) > 200
+    assert found == set()
+
+
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {cls.get_name() for cls in DoitMain.DOIT_CMDS}))
 def test_every_option_of_a_command_is_in_its_section(name):
     section = page_at("docs/reference/commands.md").text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
@@ -135,6 +184,21 @@ def test_every_page_is_in_the_index():
     ] == []
 
 
+def test_the_design_names_files_that_exist_and_every_folder():
+    page = page_at("docs/design.md")
+    named = set(re.findall(r"`([\w./-]+(?:/|\.py|\.yaml|\.toml))`", page.prose)) - {"build/", "dist/"}
+    homes = (ROOT, ROOT / "pipeline")
+    assert len(named) > 50
+    assert [name for name in named if not any((home / name).exists() for home in homes)] == []
+    folders = {f"{path.name}/" for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert folders - named == set()
+    assert page.text.count("\n") <= 150
+
+
+def test_the_tutorial_shows_what_init_prints():
+    assert NEXT.format(cd="").strip() in page_at("docs/tutorial.md").text
+
+
 def test_every_step_has_its_row():
     text = page_at("docs/reference/tasks.md").text
     assert [step for step in GROUPS if f"| `{step}` |" not in text] == []
@@ -153,3 +217,13 @@ def test_every_dependency_is_explained():
     text = page_at("docs/explanation/dependencies.md").text
     assert "doit" in packages
     assert [name for name in packages if f"`{name}`" not in text] == []
+
+
+def test_quirks_have_ids_of_their_own_and_those_named_in_the_code_exist():
+    rows = re.findall(r"^\| ([A-Z]+-\d+) \| .+ \| .+ \| .+ \|$", page_at("docs/quirks.md").text, re.MULTILINE)
+    assert len(rows) > 70
+    assert len(set(rows)) == len(rows)
+    sources = [path for folder in ("pipeline", "templates", "tests", "recipes") for path in (ROOT / folder).rglob("*")]
+    texts = [path.read_text(encoding="utf-8") for path in sources if path.suffix in {".py", ".j2", ".yaml"}]
+    named = {name for text in texts for name in re.findall(r"\bquirks? ([A-Z]+-\d+)", text)}
+    assert named - set(rows) == set()

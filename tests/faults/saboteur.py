@@ -1,60 +1,35 @@
 """What a dodo.py imports to be killed in the middle of writing its state: SABOTAGE is `PART:WHERE` (see `arm`).
 
-Copied into a project; the kill is SIGKILL, to ourselves, with half of the bytes written.
+Copied into a project. The kill is SIGKILL, to ourselves.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-from typing import Any
+from pathlib import Path
 
-write, open_, replace = os.write, open, os.replace
+rename = Path.replace
 
 
 def arm() -> None:
-    """Die while a file whose path has `PART` in it is written: the `WHERE`-th time (from 0); or when it is renamed."""
+    """Die while a file whose path has `PART` in it is replaced.
+
+    `WHERE` is a number, 0 for the first such file: it is half written then. Or it is `rename`: the first such file is
+    written, and not renamed yet.
+    """
     part, _, where = os.environ.get("SABOTAGE", "").rpartition(":")
     if not part:
         return
-    countdown = [int(where) if where.isdigit() else 0]
+    countdown = [0 if where == "rename" else int(where)]
 
-    def is_it(path: str) -> bool:
-        if part not in path:
-            return False
-        countdown[0] -= 1
-        return countdown[0] < 0
-
-    def name_of(descriptor: int) -> str:
-        try:
-            return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - what it says need not be a path
-        except OSError:
-            return ""
-
-    def half_write(descriptor: int, data: Any) -> int:
-        if where != "rename" and is_it(name_of(descriptor)):
-            write(descriptor, bytes(data)[: len(data) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return write(descriptor, data)
-
-    class Half(io.FileIO):
-        def write(self, data: Any) -> int:
-            if where != "rename" and is_it(str(self.name)):
-                super().write(bytes(data)[: len(data) // 2])
+    def last_rename(old: Path, new: str | Path) -> Path:
+        if part in str(new):
+            countdown[0] -= 1
+            if countdown[0] < 0:
+                if where != "rename":
+                    os.truncate(old, old.stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().write(data)
+        return rename(old, new)
 
-    def half_open(path: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
-        if isinstance(path, str) and part in path and mode == "wb":
-            return Half(path, "w")
-        return open_(path, mode, *more, **named)
-
-    def last_rename(old: Any, new: Any) -> None:
-        if where == "rename" and part in str(new):
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(old, new)
-
-    import builtins
-
-    os.write, builtins.open, os.replace = half_write, half_open, last_rename  # type: ignore[assignment]
+    Path.replace = last_rename  # type: ignore[method-assign]

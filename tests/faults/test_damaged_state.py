@@ -12,9 +12,9 @@ from projects import Project, Run
 pytestmark = pytest.mark.tvm
 
 STATE = (
-    "build/ledger-targets.yaml", "build/digests", "build/tools.json", "build/last-run.json", "build/store/blobs",
-    "build/store/records", "build/snapshot/targets.yaml", "build/snapshot/targets.yaml.plan", "build/lock",
-    "build/store/lock", "build/toolchain/current/probe.json", "build/manifest/weights.tiny.txt",
+    "build/workspace-targets.yaml", "build/stat-cache", "build/tools.json", "build/last-run.json",
+    "build/stamp/targets.yaml", "build/lock", "build/store/v2/stat-cache", "build/store/v2/lock",
+    "build/toolchain/current/probe.json", "build/manifest/weights.tiny.txt",
 )  # fmt: skip
 """Every file of state, and two that stand for outputs."""
 
@@ -102,11 +102,10 @@ def test_a_damaged_blob(built: Project, damage):
 
 
 def test_a_damaged_record(built: Project):
-    products, records = built.products(), built.path("build/store/records")
-    lines = records.read_bytes().splitlines(keepends=True)
-    [at] = [i for i, line in enumerate(lines) if b'"name":"compile:tiny-f32@host"' in line]
-    lines[at] = lines[at].replace(b'"schema":1', b'"schema":2')
-    records.write_bytes(b"".join(lines))
+    products, records = built.products(), built.path("build/store/v2/ac")
+    files = (path for path in records.rglob("*") if path.is_file())
+    [record] = [path for path in files if b'"name":"compile:tiny-f32@host"' in path.read_bytes()]
+    record.write_bytes(record.read_bytes().replace(b'"schema":1', b'"schema":2'))
     assert built.ok().idle
     built.path(OBJECT).unlink()
     run = healed(built)
@@ -126,7 +125,7 @@ def test_a_store_that_is_gone(built: Project):
 
 def test_a_folder_of_build_that_is_gone(built: Project):
     products = built.products()
-    for name in ("archive", "manifest", "snapshot", "scratch", "log"):
+    for name in ("archive", "manifest", "stamp", "scratch", "log"):
         shutil.rmtree(built.path(f"build/{name}"))
     run = healed(built)
     assert not run.built

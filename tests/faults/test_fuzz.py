@@ -1,7 +1,7 @@
 """Any damage to any file of a built tree and its store: the next doit is right, or says what is wrong; never garbage.
 
-The damage is done in place, so that inodes are those known by heart and hard links lead from outputs to blobs, and the
-short way out is taken wherever it sees nothing. Each case begins with what the one before has healed.
+The damage is done in place, so that inodes are those of the stat cache and hard links lead from outputs to blobs, and
+the no-op stamp is believed wherever it sees nothing. Each case begins with what the one before has healed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fault_graph import TRACEBACK, Graph, graph_project
 from fork_doit import Doits
 
 SIZES = 40, 5_000, 100_000
-"""Bytes of the sources: outputs inside records, in blobs that are always hashed, in blobs known by heart."""
+"""Bytes of the sources: outputs inside records, in blobs that are always hashed, in blobs of the stat cache."""
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def delete(path: Path, chance: random.Random) -> None:
 
 
 def exchange(path: Path, chance: random.Random) -> None:
-    """With any file of the tree: an output with a blob, a snapshot with a workspace."""
+    """With any file of the tree: an output with a blob, a stamp with a workspace."""
     files = victims(path.parents[len(path.parts) - path.parts.index("build") - 2])
     other = chance.choice(files)
     mine, theirs = path.read_bytes(), other.read_bytes()
@@ -103,7 +103,7 @@ def victims(build: Path) -> list[Path]:
 def choose(build: Path, chance: random.Random) -> Path:
     """A file: as likely one of state as a blob or an output, of which there are many more."""
     files = victims(build)
-    kind = chance.choice(("build/out/", "build/store/cas/", "", "state", "state"))
+    kind = chance.choice(("build/out/", "build/store/v2/cas/", "", "state", "state"))
     of_kind = [
         path for path in files
         if (kind in str(path) if kind != "state" else "/out/" not in str(path) and "/cas/" not in str(path))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from fault_graph import TRACEBACK, Background, children, is_alive, recorded, until
 from projects import Project
+
+from pipeline.files import temporary_in
 
 
 @pytest.fixture
@@ -99,19 +100,16 @@ def test_a_second_ctrl_c_does_no_harm(graph):
     assert graph.is_right()
 
 
-def test_litter_of_killed_processes_is_cleared_away(built_graph):
-    """Old files only: the process that a young one belongs to may be on another machine."""
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    mine = os.getpid()
-    names = "build/digests", "build/tools.json", "build/snapshot/targets.yaml", "build/store/records"
-    litter = [f"{name}.{dead.pid}" for name in names] + [f"build/store/part/{dead.pid}.3"]
-    kept = [f"{name}.{mine}" for name in names] + [f"build/store/part/{mine}.3", "build/store/part/notes"]
-    for name in litter + kept:
-        os.utime(built_graph.write(name, "half"), (0, 0))
-    young = built_graph.write(f"build/store/part/{dead.pid}.4", "half")
+def test_temporary_files_of_killed_processes_are_removed_once_they_are_old(built_graph):
+    """The process that a young one belongs to may be on another machine."""
+    folders = "build", "build/stamp", "build/store/v2/part"
+    temporary = [built_graph.write(temporary_in(folder), "half") for folder in folders]
+    others = [built_graph.write(f"{folder}/notes", "mine") for folder in folders]
     built_graph.write("src/m0.txt", "second\n")
     built_graph.ok()
-    assert not [name for name in litter if built_graph.path(name).exists()]
-    assert all(built_graph.path(name).exists() for name in kept)
-    assert young.exists()
+    assert all(path.exists() for path in temporary + others)
+    dodo = built_graph.path("dodo.py").read_text()
+    built_graph.write("dodo.py", f"import pipeline.files\npipeline.files.STALE_SECONDS = 0\n{dodo}")
+    built_graph.ok()
+    assert not [path for path in temporary if path.exists()]
+    assert all(path.exists() for path in others)

@@ -17,7 +17,7 @@ def keys(project: Project) -> dict[str, str]:
     """Action -> key, of all that the store of a project has."""
     opened = Store(project.path("build/store"), read_only=True)
     try:
-        return opened.records.latest()
+        return {record.name: record.key for record in opened.records.all()}
     finally:
         opened.close()
 

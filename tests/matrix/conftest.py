@@ -9,8 +9,8 @@ import pytest
 from example_targets import GOOD
 
 from pipeline.errors import MatrixError
-from pipeline.matrix import load
 from pipeline.matrix.cells import Matrix
+from pipeline.matrix.load import load
 
 Expand = Callable[[str], Matrix]
 Refuse = Callable[[str], str]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.documents.codec import encode
-from pipeline.matrix import load
 from pipeline.matrix.fields import check_prefix
+from pipeline.matrix.load import load
 from pipeline.matrix.models import default_prefix
 
 

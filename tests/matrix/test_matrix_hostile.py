@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MatrixError
-from pipeline.matrix import load
 from pipeline.matrix.document import Document
+from pipeline.matrix.load import load
 from pipeline.plan.lockfile import read_lock
 
 READERS = {"targets.yaml": load, "slipway.lock": read_lock}

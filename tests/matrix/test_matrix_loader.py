@@ -112,7 +112,7 @@ CASES = {
         ("version: 1\n", "version: 2\nwhatever: {}\n"),
         (
             "targets.yaml:1:10: this targets.yaml is version 2, this Slipway understands 1\n"
-            "  hint: upgrade with pip install -U slipway"
+            "  hint: upgrade with pip install -U slipway-tvm"
         ),
     ),
     "no version": (("version: 1\n", ""), "targets.yaml:1:1: the key `version` is missing\n  hint: add `version:`"),

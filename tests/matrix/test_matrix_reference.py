@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.matrix import load
 from pipeline.matrix.json_schema import FILE, json_schema, text
+from pipeline.matrix.load import load
 from pipeline.matrix.presets import presets
 from pipeline.matrix.reference import PAGE, page
 

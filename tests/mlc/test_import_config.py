@@ -16,7 +16,7 @@ from projects import DOIT
 from pipeline.errors import MatrixError
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, backends_of, render, scalar
-from pipeline.matrix import load
+from pipeline.matrix.load import load
 
 
 def hub(name, vram=3_000_000_000, model_id=None, **more):

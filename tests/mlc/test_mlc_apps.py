@@ -42,7 +42,7 @@ def test_the_record_says_what_is_linked(mlc_built):
     assert f"{record['model_lib']}_" == link["prefixes"]["small-q0f32"]
     assert record["model_path"] == "small-q0f32"
     assert record["estimated_vram_bytes"] > 0
-    for part in link["parts"]:
+    for part in link["archives"]:
         assert f"{record['model_lib']}_".encode() in mlc_built.path(f"dist/apple/{part['archive']}").read_bytes()
 
 

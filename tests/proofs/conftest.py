@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
-from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, described_model, models
+from placed_job import PlacedJob
+from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, backend_params, described_model, models
 from standins import StandIn, program
 
 import pipeline
@@ -18,7 +19,7 @@ from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
 from pipeline.proofs.subject import Backend, Library, read_library
-from pipeline.steps import verify
+from pipeline.steps import linkkit, verify, xcframework
 from pipeline.worker.worker import ForkWorker
 
 
@@ -83,7 +84,14 @@ def tvm_archives(tvm_objects, tmp_path_factory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(name)
         flavour = "darwin" if name in BACKENDS and BACKENDS[name][4] == "macho" else "gnu"
         (folder / "libmodels.a").write_bytes(write_archive(members, flavour))
-        described = {"library": "libmodels.a", "models": [described_model(prefix) for prefix in TVM_MODELS]}
+        described = {
+            "library": "libmodels.a",
+            "backend": backend_params(name if name in BACKENDS else "ios-arm64"),
+            "sha256": "",
+            "size": 0,
+            "models": [described_model(prefix) for prefix in TVM_MODELS],
+            "undefined": [],
+        }
         (folder / "archive.json").write_text(json.dumps(described))
         made[name] = folder
     return made
@@ -121,8 +129,13 @@ def job(tmp_path, worker):
     ) -> Job:
         out = tmp_path / f"out-{next(count)}"
         out.mkdir()
-        kind = verify.BackendProof if params["kind"] == "backend" else verify.ProductProof
+        if "product_kind" in params:
+            kind = verify.ProductProof
+        elif params.get("kind") == "backend":
+            kind = verify.BackendProof
+        else:
+            kind = linkkit.Params if "kind" in params else xcframework.Params
         asked = decode(kind, dict(params), "params")
-        return Job(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
+        return PlacedJob(asked, inputs, tools, out, tmp_path / "log.txt", StandInServices(worker, strict=strict))
 
     return make

@@ -61,7 +61,8 @@ def models(prefixes: Iterable[str]) -> tuple[Model, ...]:
 
 def model_params(prefix: str) -> dict:
     subject = prefix.rstrip("_").replace("_", "-")
-    return {"model": subject, "variant": "", "subject": subject, "prefix": prefix, "options": {}}
+    model, _, variant = subject.rpartition("-")
+    return {"model": model, "variant": variant, "subject": subject, "prefix": prefix, "options": {}}
 
 
 def described_model(prefix: str) -> dict:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from proof_subjects import backend
+from proof_subjects import backend, backend_params
 from standins import REGISTER, StandIn, program
 
 from pipeline.binary.ar import Member, write_archive
@@ -31,8 +31,9 @@ def runtime(tmp_path):
             subprocess.run([program("cc"), "-c", "-o", made, source], check=True)
             members = [Member(made.name, made.read_bytes()), Member("lib.rmeta", b"what cargo leaves")]
             (folder / f"lib{name}.a").write_bytes(write_archive(members, "gnu"))
-            listed.append({"name": name, "file": f"lib{name}.a"})
-        (folder / "runtime.json").write_text(json.dumps({"libraries": listed}))
+            unread = {"sha256": "", "size": 0, "whole": True, "registrations": []}
+            listed.append({"name": name, "file": f"lib{name}.a", **unread})
+        (folder / "runtime.json").write_text(json.dumps({"backend": backend_params("host"), "libraries": listed}))
         return folder
 
     return build

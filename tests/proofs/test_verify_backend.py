@@ -108,7 +108,7 @@ def test_objects_without_a_version_fail(prove, params, tvm_archives):
 def test_a_simulator_object_among_device_objects_fails(prove, params, tvm_archives, tvm_objects, tmp_path):
     members = [*tvm_objects["ios-arm64"][:3], tvm_objects["ios-sim-arm64"][3]]
     folder = rebuilt(tvm_archives["ios-arm64"], tmp_path, members, "darwin")
-    with pytest.raises(VerifyError, match="is for ios-simulator, not ios"):
+    with pytest.raises(VerifyError, match="is for platform ios-simulator, and should be for ios"):
         prove(params("ios-arm64"), folder)
 
 

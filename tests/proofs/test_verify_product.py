@@ -29,15 +29,16 @@ def product(job, tvm_archives, tools):
             described = [backend_params(name) for name in backends]
             params = {"product": "models", "library": "models", "kind": kind, "backends": described, "overrides": False}
             self.archives = {f"archive:{name}": tvm_archives[name] for name in backends}
-            made = job(params, {**self.archives, **(beside or {})}, {})
-            linkkit.run(made)
-            self.folder, self.inputs = made.out, {"kit": made.out, **self.archives}
+            framework = {}
             if kind == "xcframework":
-                made = job(params, self.archives, {})
+                made = job({"product": "models", "library": "models", "backends": described}, self.archives, {})
                 xcframework.run(made)
                 self.framework = made.out
-                self.inputs["xcframework"] = made.out
+                framework = {"xcframework": made.out}
                 self.bundle = made.out / "models.xcframework"
+            made = job(params, {**self.archives, **framework, **(beside or {})}, {})
+            linkkit.run(made)
+            self.folder, self.inputs = made.out, {"kit": made.out, **self.archives, **framework}
             common = {"kind": "product", "product": "models", "product_kind": kind, "library": "models"}
             self.params = {**common, "backends": described}
 
@@ -212,7 +213,7 @@ def test_a_backend_without_a_part_fails(product, tvm_archives):
     made = product("native", ["host"])
     made.params["backends"].append(backend_params("linux-arm64"))
     made.inputs["archive:linux-arm64"] = tvm_archives["linux-arm64"]
-    made.fails("linux-arm64 is in no part")
+    made.fails("linux-arm64 is in no archive of it")
 
 
 def page_module(asked: str) -> bytes:
@@ -234,7 +235,7 @@ def web(product, tmp_path):
             (folder / f"{subject}.wasm").write_bytes(data)
             known = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             listed.append({"subject": subject, "file": f"{subject}.wasm", **known})
-        (folder / "wasm.json").write_text(json.dumps({"backend": "wasm", "modules": listed}))
+        (folder / "wasm.json").write_text(json.dumps({"backend": backend_params("wasm"), "modules": listed}))
         return product("web", ["wasm"], {"wasm:wasm": folder})
 
     return build

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pipeline.reports.failures import Failures, shortened
+from pipeline.errors import StepError
+from pipeline.reports.failures import Failure, Failures, shortened
 
 
 def test_one_cause_is_told_once_however_many_tasks_met_it():
     failures = Failures("/home/me/app")
     for cell in ("compile:m-f32@a", "compile:m-f32@b"):
-        failures.add(cell, f"recipe.py:3: build raised\n  hint: correct it\n  log: /home/me/app/build/log/{cell}.log")
+        log = Path(f"/home/me/app/build/log/{cell}.log")
+        error = StepError("build raised", where="/home/me/app/recipe.py:3", hint="correct it", log=log)
+        failures.add(cell, Failure.of(error))
     (paragraph,) = failures
     assert paragraph.splitlines() == [
         "✗ compile:m-f32@a",
@@ -23,15 +28,15 @@ def test_one_cause_is_told_once_however_many_tasks_met_it():
 
 def test_different_causes_are_told_apart():
     failures = Failures("/home/me/app")
-    failures.add("compile:m-f32@a", "no code generator")
-    failures.add("weights:m", "not there")
+    failures.add("compile:m-f32@a", Failure("no code generator"))
+    failures.add("weights:m", Failure("not there"))
     assert list(failures) == ["✗ compile:m-f32@a\nno code generator", "✗ weights:m\nnot there"]
 
 
 def test_tasks_that_wait_are_counted_once_and_through_others():
     failures = Failures("/home/me/app")
-    failures.add("a", "broken")
-    failures.add("b", "broken")
+    failures.add("a", Failure("broken"))
+    failures.add("b", Failure("broken"))
     failures.block("c", ["a", "b"])
     failures.block("d", ["c"])
     assert "2 more tasks wait for this" in next(iter(failures))
@@ -40,18 +45,18 @@ def test_tasks_that_wait_are_counted_once_and_through_others():
 def test_a_long_list_of_tasks_is_cut():
     failures = Failures("/home/me/app")
     for number in range(100):
-        failures.add(f"t{number}", "broken")
+        failures.add(f"t{number}", Failure("broken"))
     assert next(iter(failures)).splitlines()[-3:] == ["✗ t4", "✗ and 95 more, for the same reason", "broken"]
 
 
 def test_the_headline_is_the_first_line():
     failures = Failures("/home/me")
-    assert failures.add("t", "  /home/me/recipe.py:3: wrong\n  hint: write it again\n") == "recipe.py:3: wrong"
+    assert failures.add("t", Failure("  /home/me/recipe.py:3: wrong\n  hint: write it again\n")) == "recipe.py:3: wrong"
 
 
 def test_a_long_headline_is_cut_and_its_message_is_not():
     failures = Failures("/home/me")
-    assert failures.add("t", "why " * 100) == f"{'why ' * 49}why…"
+    assert failures.add("t", Failure("why " * 100)) == f"{'why ' * 49}why…"
     assert next(iter(failures)).count("why") == 100
 
 

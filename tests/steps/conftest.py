@@ -11,13 +11,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
+from placed_job import PlacedJob
 from standin_kits import MODELS
 from standin_models import FUNCTIONS, compile_model
 
-from pipeline.action import Job
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
-from pipeline.files import digest_path
 from pipeline.steps import app_config, archive, bundle, linkkit, manifest, xcframework
 
 
@@ -29,19 +28,6 @@ class StandInServices:
 
     def progress(self, done, total, unit):  # noqa: ARG002 - the protocol's name
         assert 0 <= done <= total
-
-
-class PlacedJob(Job):
-    """A job whose adopted files are put where the store would put them, so that a test finds all outputs in one place.
-
-    What the step says of them is compared with what they are.
-    """
-
-    def adopt(self, path, file, digest):
-        super().adopt(path, file, digest)
-        assert digest_path(file) == digest
-        (self.out / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.out / path).hardlink_to(file.resolve())
 
 
 def typed(params: Mapping, inputs: Mapping[str, Path]):
@@ -69,7 +55,7 @@ def job(tmp_path):
     """Make a job: `job(params, {role: path})`. Each has a scratch directory of its own."""
     made = []
 
-    def make(params: Mapping, inputs: Mapping[str, Path]) -> Job:
+    def make(params: Mapping, inputs: Mapping[str, Path]) -> PlacedJob:
         out = tmp_path / f"out{len(made)}"
         out.mkdir()
         made.append(out)
@@ -128,14 +114,15 @@ def make_kit(job, build_archive, tmp_path):
         inputs = {f"archive:{b['name']}": build_archive(b, per_backend.get(b["name"], MODELS)) for b in backends}
         params = {"product": product, "library": "models", "kind": kind, "backends": backends, "overrides": False}
         more = {"templates": templates} if templates else {}
-        made = job(params, {**inputs, **more})
-        linkkit.run(made)
         folder = tmp_path / "my kits" / product
-        shutil.copytree(made.out, folder, dirs_exist_ok=True)
         if kind == "xcframework":
             packed = job({"product": product, "library": "models", "backends": backends}, inputs)
             xcframework.run(packed)
             shutil.copytree(packed.out, folder, dirs_exist_ok=True)
+            more["xcframework"] = packed.out
+        made = job(params, {**inputs, **more})
+        linkkit.run(made)
+        shutil.copytree(made.out, folder, dirs_exist_ok=True)
         return folder
 
     return run

@@ -43,3 +43,8 @@ def balanced(code):
         elif char in closing and (not stack or stack.pop() != closing[char]):
             return False
     return not stack
+
+
+def library_file(name: str, *, whole: bool) -> dict:
+    """An entry of `runtime.json`, as far as a kit reads it."""
+    return {"name": name, "file": f"lib{name}.a", "sha256": "", "size": 0, "whole": whole, "registrations": []}

@@ -86,10 +86,10 @@ def test_prefixes_of_which_one_begins_with_the_other_can_still_collide(build_arc
 @pytest.mark.parametrize(
     ("compiled", "declared", "message"),
     [
-        (IOS, SIMULATOR, "is for platform ios, and should be for platform ios-simulator"),
-        (IOS, CATALYST, "is for platform ios, and should be for platform maccatalyst"),
-        (IOS, {**IOS, "deployment_target": "16.1"}, "is for systems from 14.0, and should be for systems from 16.1"),
-        (MAC_X86, {**MAC_X86, "arch": "arm64"}, "is for architecture x86_64, and should be for architecture arm64"),
+        (IOS, SIMULATOR, "is for platform ios, and should be for ios-simulator"),
+        (IOS, CATALYST, "is for platform ios, and should be for maccatalyst"),
+        (IOS, {**IOS, "deployment_target": "16.1"}, "is for ios from 14.0 on, and should be for 16.1"),
+        (MAC_X86, {**MAC_X86, "arch": "arm64"}, "is for architecture x86_64, and should be for arm64"),
         (LINUX, IOS, "is of format elf, and should be of format macho"),
         (IOS, LINUX, "is of format macho, and should be of format elf"),
     ],

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import standin_apple_runtime
-from standin_kits import CATALYST_ARM, CATALYST_X86, IOS
+from standin_kits import CATALYST_ARM, CATALYST_X86, IOS, library_file
 from standin_models import model
 
 from pipeline.native.libraries import REGISTERING
 from pipeline.proofs.xcconfig import Settings, linker_flags
-from pipeline.steps import linkkit
+from pipeline.steps import linkkit, xcframework
 
 PREFIX = "qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2_"
 SYMBOL = f"_{PREFIX}__tvm_ffi__library_bin"
@@ -34,8 +34,8 @@ def runtime(tmp_path):
         system = backend["platform"], backend["arch"], backend["deployment_target"]
         archives = standin_apple_runtime.write(folder, *system)
         names = [path.stem.removeprefix("lib") for path in archives]
-        listed = [{"name": name, "file": f"lib{name}.a", "whole": name in REGISTERING} for name in names]
-        (folder / "runtime.json").write_text(json.dumps({"libraries": listed}))
+        listed = [library_file(name, whole=name in REGISTERING) for name in names]
+        (folder / "runtime.json").write_text(json.dumps({"backend": backend, "libraries": listed}))
         return folder
 
     return make
@@ -48,7 +48,9 @@ def kit(job, build_archive, runtime, request):
     if getattr(request, "param", "with") == "with":
         inputs |= {f"runtime:{one['name']}": runtime(one) for one in BACKENDS}
     params = {"product": "eison", "library": "models", "kind": "xcframework", "backends": BACKENDS, "overrides": False}
-    made = job(params, inputs)
+    packed = job({"product": "eison", "library": "models", "backends": BACKENDS}, inputs)
+    xcframework.run(packed)
+    made = job(params, {**inputs, "xcframework": packed.out})
     linkkit.run(made)
     return made.out
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from standin_kits import HOST, MODELS, REGISTERED
+from standin_kits import HOST, MODELS, REGISTERED, library_file
 from standin_models import run_tool
 
 from pipeline.binary.ar import Member, write_archive
@@ -52,8 +52,8 @@ def runtime(tmp_path):
         source.write_text(text)
         run_tool("cc", "-c", "-fPIC", source, "-o", made)
         (folder / f"lib{name}.a").write_bytes(write_archive([Member(made.name, made.read_bytes())], "gnu"))
-        listed.append({"name": name, "file": f"lib{name}.a", "whole": name in WHOLE})
-    (folder / "runtime.json").write_text(json.dumps({"libraries": listed}))
+        listed.append(library_file(name, whole=name in WHOLE))
+    (folder / "runtime.json").write_text(json.dumps({"backend": HOST, "libraries": listed}))
     return folder
 
 
@@ -68,7 +68,7 @@ def kit(job, build_archive, runtime, tmp_path):
 
 
 def test_link_json_says_what_is_linked_and_in_which_order(kit):
-    part = json.loads((kit / "link.json").read_text())["parts"][0]
+    part = json.loads((kit / "link.json").read_text())["archives"][0]
     assert [one["name"] for one in part["runtime"]] == list(SOURCES)
     words = {one["name"]: one["linker_flags"] for one in part["runtime"]}
     assert words["tvm_runtime"] == ["--whole-archive", "host/libtvm_runtime.a", "--no-whole-archive"]

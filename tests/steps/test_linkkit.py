@@ -26,7 +26,7 @@ def test_link_json_says_all_that_a_program_needs(make_kit):
     assert bert["options"] == {"dtype": "f32"}
     assert bert["abi"] == {"generation": "2025-09", "registration": "TVMFFIEnvModRegisterSystemLibSymbol"}
     assert bert["keep_symbols"] == [BINS[0], "tiny_bert_f32___tvm_ffi__library_ctx"]
-    parts = {part["name"]: part for part in document["parts"]}
+    parts = {part["name"]: part for part in document["archives"]}
     assert sorted(parts) == ["ios-arm64", "ios-arm64_x86_64-maccatalyst"]
     fat = parts["ios-arm64_x86_64-maccatalyst"]
     assert fat["architectures"] == ["arm64", "x86_64"]

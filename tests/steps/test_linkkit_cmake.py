@@ -91,7 +91,9 @@ def test_cmake_says_which_backends_there_are(make_kit, tmp_path):
 def test_the_version_script_lets_a_backend_lack_a_model(make_kit, tmp_path):
     kit = make_kit("native", [HOST, LINUX_ARM], per_backend={"host": MODELS[:1]})
     out = tmp_path / "lib.so"
-    words = next(p for p in json.loads((kit / "link.json").read_text())["parts"] if p["name"] == "host")["linker_flags"]
+    words = next(p for p in json.loads((kit / "link.json").read_text())["archives"] if p["name"] == "host")[
+        "linker_flags"
+    ]
     run_tool("ld.lld", "-shared", "--gc-sections", *words, "-o", out, cwd=kit)
     assert linked(out) == (2, BINS[:1])
 

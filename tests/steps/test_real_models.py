@@ -54,13 +54,16 @@ def test_an_xcframework_and_its_kit(job, archives):
     facts = xcframework.run(packed)
     assert facts["slices"] == ["ios-arm64", "ios-arm64-simulator", "ios-arm64_x86_64-maccatalyst"]
 
-    kit = job({"product": "models", "library": "models", "kind": "xcframework", "backends": APPLE}, inputs)
+    kit = job(
+        {"product": "models", "library": "models", "kind": "xcframework", "backends": APPLE},
+        {**inputs, "xcframework": packed.out},
+    )
     linkkit.run(kit)
     document = json.loads((kit.out / "link.json").read_text())
-    for part in document["parts"]:
+    for part in document["archives"]:
         shipped = packed.out / part["archive"]
         assert run_tool("sha256sum", shipped).split()[0] == part["sha256"]
-    listed = run_tool("llvm-nm", "--defined-only", packed.out / document["parts"][0]["archive"])
+    listed = run_tool("llvm-nm", "--defined-only", packed.out / document["archives"][0]["archive"])
     for symbol in (kit.out / "models.exported_symbols.txt").read_text().split():
         assert f" {symbol}\n" in listed
     for entry in document["models"].values():
@@ -72,7 +75,7 @@ def test_the_web_kit_is_an_archive_wasm_ld_takes_whole(job, archives, tmp_path):
     inputs = archives([WASM])
     work = job({"product": "web", "library": "models", "kind": "web", "backends": [WASM]}, inputs)
     linkkit.run(work)
-    part = json.loads((work.out / "link.json").read_text())["parts"][0]
+    part = json.loads((work.out / "link.json").read_text())["archives"][0]
     assert part["archive"] == "webgpu/libmodels.a"
     members = read_archive((work.out / part["archive"]).read_bytes())
     assert sum(read_object(member.data, member.name).constructors for member in members) == 4

@@ -14,7 +14,8 @@ from pipeline.binary.ar import read_archive
 from pipeline.binary.fat import read_fat
 from pipeline.binary.objects import read_object
 from pipeline.errors import StepError
-from pipeline.kits.slices import Thin, slices, version
+from pipeline.kits.slices import ArchSlice, slices
+from pipeline.platforms import version
 from pipeline.steps import xcframework
 
 IOS = backend("ios-arm64", "ios")
@@ -103,7 +104,8 @@ def test_two_slices_of_one_platform_and_architecture_are_refused(pack):
 def test_the_platform_is_read_from_the_objects_and_not_believed(pack, build_archive):
     device = build_archive(IOS, [BERT])
     with pytest.raises(
-        StepError, match=r"the archive of sim-arm64 is for ios arm64, and sim-arm64 is said to be ios-simulator arm64"
+        StepError,
+        match=r"archive of sim-arm64 can not be a slice: .* is for platform ios, and should be for ios-simulator",
     ):
         pack([SIM_ARM], archives={"archive:sim-arm64": device})
 
@@ -127,13 +129,13 @@ def test_an_archive_of_two_platforms_is_refused(pack, build_archive, tmp_path):
             shutil.copy(path, mixed / f"{one['name']}-{path.name}")
     objects = sorted(path.name for path in mixed.glob("*.o"))
     run_tool("llvm-ar", "--format=darwin", "rcsD", "libmodels.a", *objects, cwd=mixed)
-    with pytest.raises(StepError, match="can not be a slice: its members are for ios and ios-simulator"):
+    with pytest.raises(StepError, match=r"can not be a slice: .* is for platform ios-simulator, and should be for ios"):
         pack([IOS], archives={"archive:ios-arm64": mixed})
 
 
 def test_a_backend_of_another_system_is_refused():
     with pytest.raises(StepError, match="backend linux is for linux, which an xcframework can not hold"):
-        slices([Thin("linux", "linux", "x86_64", None)])
+        slices([ArchSlice("linux", "linux", "x86_64", None)])
 
 
 def test_the_zip_has_the_bundle_at_its_root_and_nothing_of_this_machine(pack):
@@ -175,9 +177,9 @@ def test_the_same_archives_give_the_same_zip(pack, build_archive):
 
 
 def test_a_slice_runs_where_all_of_it_runs():
-    old, new = Thin("a", "macos", "arm64", "11.0"), Thin("b", "macos", "x86_64", "10.15")
+    old, new = ArchSlice("a", "macos", "arm64", "11.0"), ArchSlice("b", "macos", "x86_64", "10.15")
     (piece,) = slices([old, new])
     assert piece.deployment_target == "11.0"  # 11 is more than 10.15
     assert version("14") == version("14.0.0") < version("14.0.1") < version("14.10")
-    with pytest.raises(StepError, match=r"'14\.x' is not a version"):
+    with pytest.raises(ValueError, match="invalid literal"):
         version("14.x")

@@ -436,3 +436,51 @@ def fields(data):
             found.append((tag >> 3, data[at : at + length]))
             at += length
     return found
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:SECRET/x@host/c", "http://u:SEC?RET@host/c", "http://u:SEC#RET@host/c", "http://u:SECRET@[::1/c"]
+)
+def test_no_password_is_ever_told(url, monkeypatch):
+    notes = []
+    try:
+        remote = Remote(url, notes.append, patience=replace(QUICK, attempts=1, connect=0.1))
+        remote.record("0" * 64)
+        notes.append(remote.url)
+    except StoreError as error:
+        notes.append(str(error))
+    assert notes
+    assert not any("SEC" in note or "RET" in note for note in notes)
+
+
+def test_a_token_that_no_header_can_carry_is_refused_without_being_told():
+    with pytest.raises(StoreError, match="SLIPWAY_REMOTE_TOKEN") as caught:
+        Remote("http://host/c", [].append, token="SECRET\nmore")  # noqa: S106
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b""], ids=["body", "interim replies"]
+)
+def test_a_server_that_drips_is_given_up(machine, start):
+    """One byte, or one more `100 Continue`, now and then: no single read is too slow."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(9999)
+                line.sendall(start)
+                while not over.wait(0.05):
+                    line.sendall(b"x" if start else b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=replace(QUICK, grace=0.5))
+        began = time.monotonic()
+        assert store.lookup(KEY) is None
+        assert time.monotonic() - began < 5
+        assert "too slow" in store.notes[0]
+        over.set()
+        thread.join()

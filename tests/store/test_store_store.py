@@ -250,6 +250,18 @@ def test_a_later_link_to_the_same_weights_does_not_have_them_read_again(store, b
     assert store.damaged(one.outputs, tree / "one", stat_cache) == []
 
 
+def test_a_store_of_an_earlier_version_is_left_alone_with_a_word(store, build, tmp_path):
+    old = tmp_path / "store" / "cas" / "ab" / "abc"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    (tmp_path / "store" / "records").write_bytes(b"old")
+    record = build()
+    assert store.lookup(record.key) is not None
+    assert [note for note in store.notes if "earlier version" in note] == store.notes != []
+    assert old.read_bytes() == b"old"
+    assert (tmp_path / "store" / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+
 # What the operating system can do to us
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from pipeline.toolchains.needs import missing
 
 
 def action(step, backend, *tools, **params):
-    given = {"backend": {"name": backend}, "prebuilt": None, **params}
+    given = SimpleNamespace(**{"backend": SimpleNamespace(name=backend), "prebuilt": None, **params})
     return Action(step=step, subject=backend, out=f"build/{step}/{backend}", run=print, params=given, tools=tools)
 
 

@@ -158,3 +158,24 @@ def test_a_new_signature_is_the_same_source() -> None:
     two = identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=3"})
     assert one == two
     assert one != identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=4"})
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"version": 1' + "0" * 5000 + "}", "5001 digits"),
+        ('{"version": "\\ud800"}', "surrogate"),
+        ('{"version": 1e999}', "too large"),
+    ],
+)
+def test_json_beyond_all_bounds(path: Path, text: str, what: str) -> None:
+    path.write_text(text)
+    with pytest.raises(MatrixError, match=what):
+        read_lock(path)
+
+
+def test_a_device_in_its_place(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+    with pytest.raises(MatrixError, match="not a regular file"):
+        read_lock(path)

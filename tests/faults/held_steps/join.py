@@ -10,10 +10,12 @@ from scale_steps import join
 
 from pipeline.action import Job
 
+Params = join.Params
 
-def run(job: Job) -> None:
+
+def run(job: Job[Params]) -> None:
     """Do the work; stop after half of it while `hold/SUBJECT` is there, and at the end for `hold/SUBJECT.done`."""
-    subject = job.params["line"].split()[0]
+    subject = job.params.name
     note("begin", subject)
     if Path("hold", subject).exists():
         half = job.out / subject

@@ -1,19 +1,20 @@
-"""A report as text for people and as JSON for programs.
+"""What verify-app found, as text and as JSON; `commands.verify_app` prints one of the two.
 
-`pipeline.commands.verify_app` prints one of the two. docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes
-when a reader of it would break.
+docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes when a reader of it would break.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from pipeline.action import Json
+from pipeline.apps.findings import Finding
+from pipeline.apps.verdicts import ModelVerdict, Report
 from pipeline.errors import SlipwayError
 
-from .evidence import Evidence
-from .verdicts import ModelVerdict, Report
+from . import tables
 
 SCHEMA = 1
 
@@ -27,38 +28,20 @@ def document(report: Report) -> dict[str, Json]:
         "kind": contents.kind,
         "ok": report.ok,
         "expected_from": list(report.sources),
-        "models": [
-            {
-                "model": model.model,
-                "prefix": model.prefix,
-                "source": model.source,
-                "arch": model.arch,
-                "platform": model.platform,
-                "state": model.state,
-                "saw": model.saw,
-                "hint": model.hint,
-                "evidence": _evidence(model.evidence),
-            }
-            for model in report.models
-        ],
-        "checks": [
-            {"check": check.check, "state": check.state, "where": check.where, "saw": check.saw, "hint": check.hint}
-            for check in report.checks
-        ],
-        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_evidence(found)} for found in report.found],
-        "images": [
-            {
-                "path": image.path,
-                "arch": image.arch,
-                "kind": image.kind,
-                "platform": image.platform,
-                "minimum_os": image.minimum_os,
-                "constructors": image.constructors,
-            }
-            for image in contents.images
-        ],
+        "models": [{**_picked(model, _OF_MODEL), "evidence": _finding(model.finding)} for model in report.models],
+        "checks": [asdict(check) for check in report.checks],
+        "found": [{"prefix": found.prefix, "arch": found.image.arch, **_finding(found)} for found in report.found],
+        "images": [_picked(image, _OF_IMAGE) for image in contents.images],
         "notes": list(contents.notes),
     }
+
+
+_OF_MODEL = ("model", "prefix", "source", "arch", "platform", "state", "saw", "hint")
+_OF_IMAGE = ("path", "arch", "kind", "platform", "minimum_os", "constructors")
+
+
+def _picked(value: object, fields: Sequence[str]) -> dict[str, Json]:
+    return {field: getattr(value, field) for field in fields}
 
 
 def error_document(error: SlipwayError) -> dict[str, Json]:
@@ -67,7 +50,7 @@ def error_document(error: SlipwayError) -> dict[str, Json]:
     return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "hint": error.hint}}
 
 
-def _evidence(found: Evidence | None) -> dict[str, Json]:
+def _finding(found: Finding | None) -> dict[str, Json]:
     if found is None:
         return {
             "image": None, "generation": None, "symbol_table": False, "exports": False, "blob_constructor": False,
@@ -86,12 +69,12 @@ def _evidence(found: Evidence | None) -> dict[str, Json]:
     }
 
 
-def text(report: Report) -> str:
-    """The report as a table, with what is wrong and its hints below."""
-    return "\n".join(_lines(report)) + "\n"
+def text(report: Report, width: int | None = None) -> str:
+    """The report as a table, with what is wrong and its hints below. `width` is that of the terminal, if any."""
+    return "\n".join(_lines(report, width)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: Report, width: int | None) -> Iterator[str]:
     contents = report.contents
     systems = Counter(f"{image.platform or image.format} {image.arch}" for image in contents.images)
     yield f"{contents.name}: {contents.kind}, {', '.join(f'{n} x {name}' for name, n in systems.items())}"
@@ -99,7 +82,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     if report.models:
         header = ("MODEL", "FOR", "STATE", "SYMBOL", "BLOB", "FUNCTIONS", "IN")
-        yield from _table([header, *(_row(model) for model in report.models)])
+        yield from tables.lines([header, *(_row(model) for model in report.models)], width=width)
         yield ""
     elif not report.sources:
         yield "no model of TVM is in it; say which ought to be, with --models, --config or --link"
@@ -121,7 +104,7 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _row(model: ModelVerdict) -> tuple[str, ...]:
-    found = model.evidence
+    found = model.finding
     if found is None:
         return model.prefix, _system(model), model.state, "-", "-", "-", "-"
     symbol = "yes" if found.listed else "exports" if found.exported else "no"
@@ -140,9 +123,3 @@ def _alike(models: Sequence[ModelVerdict]) -> dict[tuple[str, str], list[ModelVe
         if model.hint:
             alike.setdefault((f"{model.state}: {model.saw}", model.hint), []).append(model)
     return alike
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

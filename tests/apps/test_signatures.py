@@ -1,4 +1,4 @@
-"""Traces of models in data: exact names where they can be had, no invention where they cannot."""
+"""Signatures of models in data: exact names where they can be had, no invention where they cannot."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.apps.evidence import models_in
+from pipeline.apps.findings import models_in
 from pipeline.apps.images import Image
-from pipeline.apps.traces import Blob, find_traces
+from pipeline.apps.signatures import Blob, find_signatures
 from pipeline.binary.object_info import LoadedSection
 from pipeline.binary.symbols import GENERATIONS
 
@@ -28,14 +28,14 @@ def blob(*modules, prefix="bert_large_"):
     return words(len(body)) + body + f"{prefix}__tvm_ffi__library_bin".encode() + b"\0"
 
 
-def traces(data, *, literals=False):
-    return find_traces([LoadedSection("__const", data, literals)])
+def signatures(data, *, literals=False):
+    return find_signatures([LoadedSection("__const", data, literals)])
 
 
 def image(data, listed=(), constructors=4):
     return Image(
         "App", "arm64", "macho", "executable", "ios", frozenset({"ios"}), "14.0", constructors,
-        frozenset(listed), frozenset(listed), frozenset(), (), False, traces(data),
+        frozenset(listed), frozenset(listed), frozenset(), (), False, signatures(data),
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ HOST = b"\0bert_large___tvm_ffi__library_ctx\0__tvm_ffi_bert_large_matmul\0__tvm
 
 def test_a_blobs_header_tells_its_modules_and_its_prefix():
     data = b"junk" + blob(*MODULES)
-    (found,) = traces(data).blobs
+    (found,) = signatures(data).blobs
     assert found == Blob("bert_large_", NEW, len(blob(*MODULES)) - 8 - 34, ("relax.VMExecutable", "metal"))
 
 
@@ -77,13 +77,13 @@ def test_the_oldest_and_the_middle_generation():
 
 def test_what_the_runtime_mentions_is_no_model():
     data = b"\0__tvm_ffi__library_bin\0__tvm_ffi__library_ctx\0__tvm_ffi_\0__tvm_ffi__metadata_\0"
-    assert not traces(data)
+    assert not signatures(data)
     assert models_in(image(data)) == {}
 
 
 def test_the_literals_of_a_program_name_loaders_but_no_models():
     data = HOST + blob(*MODULES) + b"\0ffi.Module.load_from_bytes.metal\0runtime.module.loadbinary_\0"
-    found = traces(data, literals=True)
+    found = signatures(data, literals=True)
     assert not found
     assert found.blobs == ()
     assert {"ffi.Module.load_from_bytes.metal"} < found.loaders
@@ -106,4 +106,4 @@ def test_any_bytes_are_read_without_an_error(junk, at, value):
 def test_any_modules_are_listed(modules, before):
     modules = [MODULES[0], *modules]
     expected = tuple(kind.decode() for kind, _ in modules if kind != b"_lib")
-    assert expected in [found.kinds for found in traces(before + blob(*modules)).blobs]
+    assert expected in [found.kinds for found in signatures(before + blob(*modules)).blobs]

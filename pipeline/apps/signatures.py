@@ -1,6 +1,6 @@
-"""The traces that models and the runtime leave in machine code: in symbol tables, and in data that outlives a strip.
+"""The signatures that models and the runtime leave in machine code: symbols, and data that outlives a strip.
 
-`images` collects them from each binary; `evidence` says what they prove of one model. What there is to find was seen in
+`images` collects them from each binary; `findings` says what they prove of one model. What there is to find was seen in
 objects that TVM compiled:
 
 * The constructor of the functions' object registers the context and each function by name, so the C strings
@@ -23,11 +23,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.binary.object_info import LoadedSection
-from pipeline.binary.symbols import GENERATIONS, Generation
+from pipeline.binary.symbols import FUNCTION_PREFIX, GENERATIONS, Generation
 from pipeline.errors import FormatError
 
-FUNCTION = "__tvm_ffi_"
-"""What the C name of every compiled function begins with."""
 LOADERS = ("ffi.Module.load_from_bytes.", "runtime.module.loadbinary_")
 """What the name of a loader begins with, followed by the kind of the module: today, and up to TVM 0.20."""
 VM_KINDS = ("relax.VMExecutable", "relax.Executable")
@@ -51,7 +49,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class Signatures:
     """What was found in one binary.
 
     Attributes:
@@ -75,8 +73,8 @@ class Traces:
         return bool(self.blob_names or self.contexts or self.functions)
 
 
-def find_traces(sections: Iterable[LoadedSection]) -> Traces:
-    """Collect the traces in a binary's loaded sections."""
+def find_signatures(sections: Iterable[LoadedSection]) -> Signatures:
+    """Collect the signatures in a binary's loaded sections."""
     blob_names: list[tuple[str, Generation]] = []
     contexts: set[tuple[str, Generation]] = set()
     functions: set[str] = set()
@@ -94,12 +92,12 @@ def find_traces(sections: Iterable[LoadedSection]) -> Traces:
         for generation in GENERATIONS:
             blob_names += [(text, generation) for text in _names_before(data, generation.blob_suffix)]
             contexts.update((text, generation) for text in _names_before(data, generation.context_suffix))
-        for at in _every(data, FUNCTION.encode()):
-            name = _identifier_after(data, at + len(FUNCTION))
+        for at in _every(data, FUNCTION_PREFIX.encode()):
+            name = _identifier_after(data, at + len(FUNCTION_PREFIX))
             if name and not name.startswith("_") and not (at and data[at - 1] in _IDENTIFIER):
                 functions.add(name)
         blobs += _blobs(data)
-    return Traces(
+    return Signatures(
         tuple(blob_names),
         frozenset(contexts),
         frozenset(functions),
