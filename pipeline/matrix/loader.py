@@ -29,7 +29,6 @@ _EXPLAINED = 200
 _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
-    "int_type": "a whole number",
     "model_type": "a mapping",
     "dict_type": "a mapping",
     "tuple_type": "a list",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.documents.codec import dumps
 from pipeline.plan import plan
 
 TEXT = """\
