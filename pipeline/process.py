@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.transport.http import redact, redact_variable
+
 from .errors import StepError, ToolMissing
-from .http import redact, redact_variable
 
 _log = logging.getLogger(__name__)
 

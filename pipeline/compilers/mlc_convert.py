@@ -15,12 +15,12 @@ from pathlib import Path
 
 from pipeline import process
 from pipeline.action import Json
+from pipeline.documents.chat_config import NAME as CONFIG
 
 from . import mlc_driver, mlc_refusals
 from .mlc import environment
 from .mlc_probe import find_program
 
-CONFIG = "mlc-chat-config.json"
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")
 """What tells that all shards were written; the second is the name of older releases."""
 

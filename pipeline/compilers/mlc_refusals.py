@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
 from pipeline.process import Finished
 
@@ -90,3 +91,14 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
 }
 """What mlc_llm says -> what is meant by it."""
+
+
+def mlc_of(probe: Probe, name: str) -> MlcProbe:
+    """What a toolchain's probe says of its mlc_llm.
+
+    Raises:
+        ToolMissing: there is none.
+    """
+    if probe.mlc is None:
+        raise missing(f"toolchain {name}")
+    return probe.mlc

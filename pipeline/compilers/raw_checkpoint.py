@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import cast
 
 from pipeline.action import Job, Json
+from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
-from pipeline.steps.compile_mlc import CONFIG, mlc_of
+
+from .mlc_refusals import mlc_of
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ def _raw_checkpoint(job: Job[Conversion]) -> Path:
         StepError: it has no config, or is converted already.
     """
     folder = job.inputs["weights"]
-    if (folder / CONFIG).is_file():
+    if (folder / CHAT_CONFIG).is_file():
         raise StepError(
-            f"these weights are in MLC's form already: they have {CONFIG}",
+            f"these weights are in MLC's form already: they have {CHAT_CONFIG}",
             hint="remove `conv_template` (and `quantization`) from the variant",
         )
     if not (folder / "config.json").is_file():

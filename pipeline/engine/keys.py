@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.action import Action, Json, Upstream
 from pipeline.documents.codec import encode
-from pipeline.http import without_secrets
 from pipeline.store.stat_cache import canonical
+from pipeline.transport.http import without_secrets
 
 SCHEMA = 1
 """Raised when the meaning of a field changes: every old record then misses."""

@@ -13,12 +13,13 @@ from typing import Any
 
 from pipeline import roles
 from pipeline.action import Action, Json, Upstream
+from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm
 from pipeline.matrix.cells import Cell, Matrix, ModelVariant, Product
 from pipeline.steps import app_config
 
-from .models import CHAT_CONFIG, conversion
+from .models import conversion
 
 HUB = "https://huggingface.co"
 """Where apps, which know no `HF_ENDPOINT`, get what is on the hub."""

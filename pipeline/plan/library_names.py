@@ -19,14 +19,14 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.compilers import mlc_names
+from pipeline.documents.chat_config import NAME as CONFIG
+from pipeline.documents.chat_config import NOT_CONVERTED
 from pipeline.errors import DownloadError, MatrixError, SlipwayError
 from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, share
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.fetch import fetch
 
 from .lockfile import Lock, write_model_lib
-
-CONFIG = "mlc-chat-config.json"
 
 _APPLE = frozenset({"ios", "ios-simulator", "maccatalyst", "macos"})
 _OPTIONS = ("model_type", "quantization", "opt", "overrides")
@@ -196,6 +196,5 @@ def _not_converted(model: ModelVariant) -> MatrixError:
     return MatrixError(
         f"the weights of {model.model} are not in MLC's form: they have no {CONFIG}",
         where=model.where,
-        hint="name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
-        "`quantization`, and it is converted",
+        hint=NOT_CONVERTED,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline import roles
 from pipeline.action import Action, Json, Run, Upstream
 from pipeline.compilers.raw_checkpoint import Conversion
+from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, SourceRef, files_of
 from pipeline.platforms import metal_tool
@@ -37,7 +38,6 @@ COMPILE_MEMORY = 1200 * MIB
 WINDOW = 4
 """How many families of cells are worked on at once; see `_interleave`."""
 
-CHAT_CONFIG = "mlc-chat-config.json"
 
 SHARDS = ("params_shard_*.bin", "tensor-cache*.json", "ndarray-cache*.json")
 """Parameters as mlc_llm keeps them; the second name of their index is that of older releases."""

@@ -17,12 +17,13 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.compilers import mlc_metadata
 from pipeline.compilers.mlc_memory import memory
+from pipeline.documents.chat_config import NAME as CHAT_CONFIG
+from pipeline.documents.chat_config import read_chat_config
 from pipeline.errors import StepError
 from pipeline.files import files_below
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
 
-CHAT_CONFIG = "mlc-chat-config.json"
 NATIVE = "bundle/mlc-app-config.json"
 WEB = "webllm-model-list.json"
 
@@ -155,16 +156,4 @@ def _ship(job: Job[Params], subject: str, folder: Path) -> None:
 
 
 def _chat(job: Job[Params], subject: str) -> Mapping[str, Json]:
-    path = job.inputs[roles.of(roles.CONFIG, subject)] / CHAT_CONFIG
-    try:
-        chat = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StepError(
-            f"the weights of {subject} have no {CHAT_CONFIG}",
-            hint="name weights in MLC's form; or give it `conv_template` and `quantization`, and they are converted",
-        ) from error
-    except ValueError as bad:
-        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON: {bad}", hint="convert the weights again") from bad
-    if not isinstance(chat, dict):
-        raise StepError(f"{CHAT_CONFIG} of {subject} is no JSON object", hint="convert the weights again")
-    return chat
+    return read_chat_config(job.inputs[roles.of(roles.CONFIG, subject)], subject)

@@ -6,21 +6,19 @@ before a program is started.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
+from pipeline import roles
 from pipeline.action import Job, Json
-from pipeline.compilers.mlc_refusals import missing, unknown_architecture
+from pipeline.compilers.mlc_refusals import mlc_of, unknown_architecture
 from pipeline.compilers.shaders import shaders
+from pipeline.documents import chat_config
+from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.codec import encode
-from pipeline.documents.probe import MlcProbe, Probe, read_probe
+from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef, SourceRef
-
-CONFIG = "mlc-chat-config.json"
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ def arguments(job: Job[Params]) -> dict[str, Json]:
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
     model, backend, name = job.params.model, job.params.backend, job.params.toolchain
-    config = job.inputs["config"] / CONFIG
-    chat = _read(config, model.model)
-    probe = read_probe(job.inputs["toolchain"])
+    folder = job.inputs[roles.CONFIG]
+    chat = read_chat_config(folder, model.model)
+    probe = read_probe(job.inputs[roles.TOOLCHAIN])
     found = mlc_of(probe, name)
     model_type = str(model.options.get("model_type", chat.get("model_type")))
     if found.architectures is not None and model_type not in found.architectures:
@@ -71,7 +69,7 @@ def arguments(job: Job[Params]) -> dict[str, Json]:
         )
     return {
         "kind": found.kind,
-        "config": str(config),
+        "config": str(folder / chat_config.NAME),
         "model": encode(model),
         "backend": encode(backend),
         "metal_simdgroup": probe.metal_simdgroup,
@@ -79,28 +77,3 @@ def arguments(job: Job[Params]) -> dict[str, Json]:
         "out": str(job.out),
         "log": str(job.log),
     }
-
-
-def mlc_of(probe: Probe, name: str) -> MlcProbe:
-    """What a toolchain's probe says of its mlc_llm.
-
-    Raises:
-        ToolMissing: there is none.
-    """
-    if probe.mlc is None:
-        raise missing(f"toolchain {name}")
-    return probe.mlc
-
-
-def _read(config: Path, model: str) -> Mapping[str, Json]:
-    try:
-        chat: Mapping[str, Json] = json.loads(config.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StepError(
-            f"the weights of {model} are not in MLC's form: they have no {CONFIG}",
-            hint="name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
-            "`quantization`, and it is converted",
-        ) from None
-    except ValueError as bad:
-        raise StepError(f"{CONFIG} of {model} is no JSON: {bad}", hint="convert the weights again") from None
-    return chat

@@ -23,7 +23,7 @@ from urllib.parse import urlunsplit
 
 from pipeline.errors import StoreError
 from pipeline.files import CHUNK_BYTES, write_new
-from pipeline.http import BUSY, Meter, Patience, TooSlow, redact, split_login, supervised
+from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, split_login, supervised
 
 from .action_result import ActionResult, decode, key_of, pack, unpack
 from .cas import EMPTY

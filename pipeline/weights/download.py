@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import DownloadError, StoreError
 from pipeline.files import CHUNK_BYTES, Digest, digest_path
-from pipeline.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
+from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
 
 from .cache import disk_errors
 from .request import Progress

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.action import Json
 from pipeline.files import Digest
-from pipeline.http import redact_url
+from pipeline.transport.http import redact_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
-from pipeline.http import redact
 from pipeline.process import run
+from pipeline.transport.http import redact
 
 from . import hub_child
 from .choose import choose

@@ -14,8 +14,8 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
-from pipeline.http import redact
 from pipeline.process import run
+from pipeline.transport.http import redact
 
 from .choose import choose, nearest
 from .request import Arrived, Request

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pipeline.action import Json
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, unsafe_path
-from pipeline.http import Patience, redact_url
+from pipeline.transport.http import Patience, redact_url
 
 from .choose import choose
 from .download import download

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.http import redact, redact_url
+from pipeline.transport.http import redact, redact_url
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from fetching import Fetcher, zip_of
 from stand_in_web import Fault, StandInServer
 
 from pipeline.errors import DownloadError, StoreError
-from pipeline.http import Patience
+from pipeline.transport.http import Patience
 from pipeline.weights import download as downloading
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.download import download

@@ -1,0 +1,37 @@
+"""`mlc-chat-config.json`, by which a directory of weights is in MLC's form. What is done with mlc models reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StepError
+
+NAME = "mlc-chat-config.json"
+
+NOT_CONVERTED = (
+    "name a converted repository (…-MLC); or, for a raw checkpoint, give the variant `conv_template` and "
+    "`quantization`, and it is converted"
+)
+"""The hint for weights without one."""
+
+
+def read_chat_config(folder: Path, model: str) -> Mapping[str, Any]:
+    """The configuration in a directory of weights; what is in it is mlc_llm's business.
+
+    Raises:
+        StepError: there is none, or it is no JSON object.
+    """
+    try:
+        chat = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StepError(
+            f"the weights of {model} are not in MLC's form: they have no {NAME}", hint=NOT_CONVERTED
+        ) from error
+    except (ValueError, RecursionError) as bad:
+        raise StepError(f"{NAME} of {model} is no JSON: {bad}", hint="convert the weights again") from bad
+    if not isinstance(chat, dict):
+        raise StepError(f"{NAME} of {model} is no JSON object", hint="convert the weights again")
+    return chat
