@@ -82,7 +82,7 @@ class Document:
             raise MatrixError("there is no such file", where=path, hint=hint)
         if path.is_dir():
             hint = "make it a file that you may read"
-            raise MatrixError("the file cannot be read: it is a folder", where=path, hint=hint)
+            raise MatrixError("the file cannot be read: Is a directory", where=path, hint=hint)
         data = untrusted.read(path, LARGEST_BYTES, MatrixError)
         try:
             text = data.removeprefix(untrusted.MARK).decode()

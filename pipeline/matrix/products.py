@@ -50,15 +50,15 @@ def resolve(
             problems.add(place, f"unknown backend `{wanted}`", suggest(wanted, backends, "backends"))
         elif wanted in spec.backends[:i]:
             problems.add(place, f"`{wanted}` is named twice", "name it once")
-        elif used and wanted not in used:
-            hint = f"add {wanted} to matrix.backend, or remove it here"
-            problems.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", hint)
         elif (backend := backends[wanted]) is not None:
             held.append((place, backend))
+            if used and wanted not in used:
+                hint = f"add {wanted} to matrix.backend, or remove it here"
+                problems.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", hint)
     fitting = [(place, backend) for place, backend in held if _fits(place, spec.kind, backend, problems)]
     _check_twins(spec.kind, fitting, problems)
     if spec.kind == "xcframework":
-        _check_models(fitting, cells, problems)
+        _check_models([one for one in fitting if one[1].name in used], cells, problems)
     if spec.templates is not None:
         must_exist((*here, "templates"), spec.templates, root, problems, folder=True)
     if spec.base_url is not None and spec.kind != "web":

@@ -67,7 +67,7 @@ def read_lock(path: Path) -> Lock:
     if not path.exists():
         return Lock({})
     if path.is_dir():
-        raise MatrixError("cannot be read: it is a folder", where=path, hint="make it a readable file")
+        raise MatrixError("cannot be read: Is a directory", where=path, hint="make it a readable file")
     data = untrusted.read(path, LARGEST_BYTES, MatrixError)
     text = data.removeprefix(untrusted.MARK).decode(errors="replace")
     try:

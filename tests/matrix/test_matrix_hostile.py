@@ -46,7 +46,7 @@ def test_a_device_is_not_read(told):
 
 def test_a_folder_is_not_read(told):
     told.path.mkdir()
-    assert "is a folder" in told()
+    assert "cannot be read: Is a directory" in told()
 
 
 def test_a_file_that_is_too_large_is_not_read(told):
