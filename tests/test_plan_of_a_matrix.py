@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.action import Action
+from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError
 from pipeline.matrix.load import load
 from pipeline.plan import plan
@@ -40,7 +41,7 @@ def test_a_compile_sees_config_files_of_the_weights_and_no_tensors(default):
 
 
 def test_only_the_host_is_run(default):
-    running = [action.subject for action in default.values() if action.params.get("host")]
+    running = [action.subject for action in default.values() if encode(action.params).get("host")]
     assert running == ["host"]
     assert "params:minilm-f32" in default["verify:host"].upstream
 
@@ -61,19 +62,19 @@ def test_the_manifest_covers_all_that_is_shipped_and_waits_for_every_proof(defau
 def test_neighbours_of_one_family_do_not_follow_each_other(default):
     cells = [action for action in default.values() if action.step == "compile"]
     families = [
-        (cell.params["model"]["subject"], str(cell.params["backend"]["device"])) for cell in cells
+        (cell.params.model.subject, str(cell.params.backend.device)) for cell in cells
     ]  # fmt: skip
     assert len(set(families[:WINDOW])) == WINDOW
 
 
 def test_a_pin_is_in_the_parameters_of_the_weights():
     pinned = {action.name: action for action in plan(load(ROOT / "targets.yaml"), {"minilm": {"resolved": "1"}})}
-    assert pinned["weights:minilm"].params["lock"] == {"resolved": "1"}
+    assert pinned["weights:minilm"].params.lock == {"resolved": "1"}
 
 
 def test_files_of_the_users_are_not_pinned():
     actions = {action.name: action for action in plan(load(TINY / "targets.yaml"), {})}
-    assert "lock" not in actions["weights:tiny"].params
+    assert actions["weights:tiny"].params.lock is None
     assert actions["weights:tiny"].files == {"path": "weights"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.action import Upstream
+from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError
 from pipeline.matrix.load import load
 from pipeline.plan import plan
@@ -48,7 +49,7 @@ def planned(tmp_path):
 
 
 def models(actions, product):
-    return actions[f"app_config:{product}"].params["models"]
+    return encode(actions[f"app_config:{product}"].params)["models"]
 
 
 def test_a_model_of_the_hub_is_found_by_the_name_of_its_repository_and_downloaded(planned):
@@ -89,13 +90,14 @@ def test_without_a_runtime_there_is_no_module_and_no_record_of_one(planned):
 
 
 def test_weights_that_no_app_could_download_are_shipped(planned):
-    actions = planned(weights="{path: weights}")
+    mine = f"{{q4: {{model_lib: {LIBRARY}, model_url: https://x.example/qwen3}}}}"
+    actions = planned(mine, weights="{path: weights}")
     assert models(actions, "apple")[0]["bundle_weight"] is True
     assert models(actions, "apple")[0]["model_id"] == "qwen3-q4"
     assert actions["app_config:apple"].upstream["bundle:qwen3-q4"] == Upstream("bundle:qwen3-q4")
     with pytest.raises(MatrixError, match=r"no app could download them: they do not come from the hub"):
         planned(f"{{q4: {{model_lib: {LIBRARY}, bundle_weight: false}}}}", weights="{path: weights}")
-    raw = "{q4: {conv_template: qwen3, quantization: q4f16_1}}"
+    raw = "{q4: {conv_template: qwen3, quantization: q4f16_1, model_url: https://x.example/qwen3}}"
     assert models(planned(raw), "apple")[0]["bundle_weight"] is True
 
 
@@ -144,7 +146,7 @@ def test_a_prebuilt_model_has_a_record_where_it_has_a_model_id(planned, tmp_path
     actions = prebuilt(tmp_path, "{q4: {model_id: Theirs, estimated_vram_bytes: 5, mine: 1}}")
     (model,) = models(actions, "apple")
     assert (model["model_id"], model["model_lib"]) == ("Theirs", "their_qwen3")
-    assert actions["compile:qwen3-q4@ios"].params["model"]["options"] == {"mine": 1}
+    assert actions["compile:qwen3-q4@ios"].params.model.options == {"mine": 1}
     with pytest.raises(MatrixError, match="greater than 0"):
         prebuilt(tmp_path, "{q4: {model_id: Theirs, estimated_vram_bytes: 0}}")
 
@@ -163,7 +165,7 @@ def test_the_address_of_a_page_is_for_pages(planned, tmp_path):
     )
     (tmp_path / "targets.yaml").write_text(text)
     actions = {action.name: action for action in plan(load(tmp_path / "targets.yaml"), {})}
-    assert actions["app_config:web"].params["base_url"] == "https://x.example/ai/"
+    assert actions["app_config:web"].params.base_url == "https://x.example/ai/"
     for wrong, what in (("https://x.example/ai", "address of a directory"), ("ai/", "address of a directory")):
         (tmp_path / "targets.yaml").write_text(text.replace("https://x.example/ai/", wrong))
         with pytest.raises(MatrixError, match=what):

@@ -85,7 +85,9 @@ def typed(params):
 def make_job(tmp_path: Path, params, inputs, worker, name="job", *, fresh=None) -> Job:
     out = tmp_path / name
     out.mkdir()
-    return Job(typed(params), inputs, {}, out, tmp_path / f"{name}.log", FakeServices(worker, fresh))
+    return Job(
+        typed(params), inputs, {}, out, tmp_path / f"{name}.log", FakeServices(worker, fresh), tmp_path / "cache"
+    )
 
 
 def run_forked(calls, log: Path, cpu_limit: float | None = None):
