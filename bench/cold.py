@@ -50,6 +50,7 @@ if job is not None:
 
 def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """(subject, arguments of the compiler) of every cell of a project whose weights are there."""
+    from pipeline.documents.codec import encode
     from pipeline.matrix.load import load
     from pipeline.steps.compile_relax import HOST_BLIND
 
@@ -62,8 +63,8 @@ def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
             cell.subject,
             {
                 "lower": {
-                    "model": model.as_params(),
-                    "source": model.source.as_params(),
+                    "model": encode(model.ref()),
+                    "source": encode(model.source.ref()),
                     "path": str(source),
                     "config": config,
                     "seen": [],

@@ -18,7 +18,7 @@ import table
 from measure import Failed, in_turn, median, ratio, run
 from project import DOIT, PAGE, frozen, project
 
-ALLOWED = 1.6
+ALLOWED = 1.3
 """Times `doit --version` that a run with nothing to do may take."""
 
 

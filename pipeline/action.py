@@ -94,13 +94,22 @@ class Tool(NamedTuple):
     version: str
 
 
+WorkerFunction = Callable[..., Any]
+"""A function at the top of a module, which a worker imports by its name; TVM it imports itself."""
+
+
+def function_name(function: WorkerFunction) -> str:
+    """`module:name`, as a function is named to a worker and in messages."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
 class Stage(NamedTuple):
     """The part of a call that equal calls share: `function(**arguments)` runs once, in a process that later calls fork.
 
-    `function` is "module:name"; `arguments` is JSON. Two stages are the same when both are equal.
+    `arguments` is JSON. Two stages are the same when both are equal.
     """
 
-    function: str
+    function: WorkerFunction
     arguments: Mapping[str, Json]
 
 
@@ -109,7 +118,7 @@ class Worker(Protocol):
 
     def call(
         self,
-        function: str,
+        function: WorkerFunction,
         arguments: Mapping[str, Json],
         *,
         log: Path,
@@ -119,7 +128,7 @@ class Worker(Protocol):
         """Run `function(**arguments)` (or `function(state, **arguments)` after a stage) in a child; return its JSON.
 
         Args:
-            function: "module:name".
+            function: see `WorkerFunction`.
             arguments: JSON.
             log: file that gets the child's stdout and stderr, appended.
             after: a shared first stage; its return value is the state.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pipeline.action import Job, Json
+from pipeline.action import Job, Json, WorkerFunction
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
@@ -26,7 +26,7 @@ class Conversion:
     toolchain: str
 
 
-def convert(job: Job[Conversion], function: str) -> dict[str, Json]:
+def convert(job: Job[Conversion], function: WorkerFunction) -> dict[str, Json]:
     """Have the toolchain's worker call a function of `pipeline.compilers.mlc_convert`; return its facts.
 
     Raises:

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from .codec import load
 
 NAME = "report.json"
+
+
+State = Literal["proven", "failed", "not proven"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question, and what was seen when it was asked.
+
+    Attributes:
+        name: the question in a word or two, e.g. `constructors`.
+        state: `not proven` is for questions this machine cannot answer; it is never a pass.
+        saw: the evidence, with numbers and names.
+        hint: what to do, where the state is not `proven`.
+    """
+
+    name: str
+    state: State
+    saw: str
+    hint: str | None
 
 
 @dataclass(frozen=True)
@@ -17,13 +37,13 @@ class Report:
 
     Attributes:
         subject: the backend or product.
-        proven: one line.
-        checks: each check, with what was seen.
+        checks: each, with what was seen.
+        proven: the line of the summary table.
     """
 
     subject: str
+    checks: tuple[Check, ...]
     proven: str
-    checks: tuple[Any, ...]
 
 
 def read_report(folder: Path) -> Report:

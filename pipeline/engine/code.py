@@ -7,9 +7,9 @@ proofs, and compiles nothing.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
+import re
 from functools import cache, partial
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from .imports import reached
 PACKAGE = Path(__file__).resolve().parent.parent
 """The directory of the `pipeline` package."""
 
-DATA = {"pipeline.steps.linkkit": "templates"}
-"""Directories of data that belong to a step's code."""
+DATA = re.compile(r'^PACKAGE_DATA = "([^"]+)"$', re.MULTILINE)
+"""How a module says that a directory of the package belongs to its code."""
 
 SHARED = frozenset({
     "pipeline", "pipeline.action", "pipeline.errors", "pipeline.process", "pipeline.store", "pipeline.store.os_errors",
@@ -40,11 +40,10 @@ def code_digest(module: str) -> str:
 def code_files(module: str) -> tuple[tuple[str, Path], ...]:
     """The source and data files that `code_digest` reads, by name, sorted."""
     own = module.partition(".")[0]
-    files = reached([module, *_named_for_a_worker(module)], partial(_source, own=own))
-    for user, folder in DATA.items():
-        if user in files:
-            data = (path for path in (PACKAGE / folder).rglob("*") if path.is_file())
-            files |= {path.relative_to(PACKAGE).as_posix(): path for path in data}
+    files = reached([module], partial(_source, own=own))
+    for name in {name for path in files.values() for name in DATA.findall(path.read_text(encoding="utf-8"))}:
+        data = (path for path in (PACKAGE / name).rglob("*") if path.is_file())
+        files |= {path.relative_to(PACKAGE).as_posix(): path for path in data}
     return tuple(sorted(files.items()))
 
 
@@ -64,11 +63,3 @@ def _source(module: str, own: str = PACKAGE.name) -> Path | None:
         return None
     plain = home.joinpath(*name.split("."))
     return next((file for file in (plain.with_suffix(".py"), plain / "__init__.py") if file.is_file()), None)
-
-
-def _named_for_a_worker(module: str) -> list[str]:
-    """Modules that a step does not import but names ("module:function") for a worker to run."""
-    source = _source(module, module.partition(".")[0])
-    tree = ast.parse(source.read_bytes()) if source is not None else ast.Module([], [])
-    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    return [text.partition(":")[0] for text in strings if text.startswith("pipeline.") and ":" in text]

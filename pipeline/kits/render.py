@@ -17,7 +17,10 @@ from pipeline.errors import StepError
 
 from .escaping import FILTERS
 
-OURS = Path(__file__).resolve().parent.parent / "templates"
+PACKAGE_DATA = "templates"
+"""The directory of the package that is code of whoever renders; see `engine.code`."""
+
+OURS = Path(__file__).resolve().parent.parent / PACKAGE_DATA
 """The templates inside the package."""
 
 SUFFIX = ".j2"

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.action import Tool
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend
-from pipeline.platforms import SDKS, architecture, sdk_tool
+from pipeline.platforms import ANDROID_ABIS, SDKS, architecture, sdk_tool
 
 COMMON: Mapping[str, str] = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -46,7 +46,6 @@ DEVICES = {
 ANDROID_API = 24
 """The oldest Android that the runtime asks for, as mlc_llm's."""
 
-_ABIS = {"arm64": "arm64-v8a", "x86_64": "x86_64"}
 _CATALYST_TOOLCHAIN = "3rdparty/tokenizers-cpp/sentencepiece/cmake/ios.toolchain.cmake"
 _LANGUAGES = ("C", "CXX", "OBJC", "OBJCXX")
 
@@ -156,7 +155,7 @@ def _android(backend: Backend, found: Mapping[str, Tool | None]) -> dict[str, st
         )
     return {
         "CMAKE_TOOLCHAIN_FILE": str(ndk.path / "build/cmake/android.toolchain.cmake"),
-        "ANDROID_ABI": _ABIS[backend.arch],
+        "ANDROID_ABI": ANDROID_ABIS[backend.arch],
         "ANDROID_PLATFORM": f"android-{ANDROID_API}",
         "ANDROID_STL": "c++_static",
         "CMAKE_FIND_ROOT_PATH_MODE_PACKAGE": "ON",

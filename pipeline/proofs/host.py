@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json, Worker
+from pipeline.action import Json, Worker, WorkerFunction
+from pipeline.documents.codec import decode
 from pipeline.errors import SlipwayError
 from pipeline.process import run
 
@@ -40,6 +41,27 @@ class Trial:
     arguments: Mapping[str, Json] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compilers.session.run_checks` says of one comparison.
+
+    Attributes:
+        name: of the output.
+        elements: how many were compared.
+        atol: the error that is allowed.
+        max_abs_error: the largest; None where there was nothing to measure.
+        passed: whether it is allowed.
+        problem: why nothing was measured.
+    """
+
+    name: str
+    elements: int
+    atol: float
+    max_abs_error: float | None
+    passed: bool
+    problem: str | None
+
+
 def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str], out: Path, *, log: Path) -> Path:
     """Link the archive and the runtime into a shared library that this machine can load.
 
@@ -63,7 +85,7 @@ def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str]
 
 
 def check_numbers(
-    library: Path, trials: Sequence[Trial], worker: Worker, *, function: str, log: Path
+    library: Path, trials: Sequence[Trial], worker: Worker, *, function: WorkerFunction, log: Path
 ) -> tuple[list[Check], dict[str, float]]:
     """Run every model that has a check, each in a child of its own.
 
@@ -71,7 +93,7 @@ def check_numbers(
         library: of `link_runnable`.
         trials: the models of the library.
         worker: of the toolchain whose runtime the library was linked with.
-        function: what the worker runs, "module:name": `run_checks` of `pipeline.compilers.session`.
+        function: what the worker runs: `run_checks` of `pipeline.compilers.session`.
         log: gets what the models print.
 
     Returns:
@@ -85,32 +107,33 @@ def check_numbers(
             checks.append(not_proven(name, "recipe has no check", "name a `check` for the model in targets.yaml"))
             continue
         try:
-            results = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
+            said = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
         except SlipwayError as error:
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
             checks.append(failed(name, saw, error.hint or "see the log"))
             continue
-        errors = [result["max_abs_error"] for result in results if result["max_abs_error"] is not None]
+        results: tuple[Comparison, ...] = decode(tuple[Comparison, ...], said, function)
+        errors = [result.max_abs_error for result in results if result.max_abs_error is not None]
         if errors:
             worst[trial.model.subject] = max(errors)
         checks.append(_judge(name, results))
     return checks, worst
 
 
-def _judge(name: str, results: Sequence[Mapping[str, Json]]) -> Check:
+def _judge(name: str, results: Sequence[Comparison]) -> Check:
     """One finding of all comparisons of a model."""
-    if wrong := [_describe(result) for result in results if not result["passed"]]:
+    if wrong := [_describe(result) for result in results if not result.passed]:
         return failed(name, f"{len(wrong)} of {len(results)} comparisons differ: {listed(wrong, 3)}", _WRONG_NUMBERS)
     if not results:
         return not_proven(name, "the check compared nothing", "yield at least one Comparison in the recipe's check")
-    worst = max(results, key=lambda result: result["max_abs_error"] / (result["atol"] or math.ulp(0.0)))
-    elements = sum(result["elements"] for result in results)
+    worst = max(results, key=lambda result: (result.max_abs_error or 0.0) / (result.atol or math.ulp(0.0)))
+    elements = sum(result.elements for result in results)
     return proven(
         name, f"{counted(len(results), 'comparison')} of {counted(elements, 'element')}, worst {_describe(worst)}"
     )
 
 
-def _describe(result: Mapping[str, Json]) -> str:
-    if result["problem"]:
-        return f"{result['name']}: {result['problem']}"
-    return f"{result['name']}: max abs error {result['max_abs_error']:.1e}, tolerance {result['atol']:.1e}"
+def _describe(result: Comparison) -> str:
+    if result.problem or result.max_abs_error is None:
+        return f"{result.name}: {result.problem}"
+    return f"{result.name}: max abs error {result.max_abs_error:.1e}, tolerance {result.atol:.1e}"

@@ -6,7 +6,6 @@ what was linked is strict: every symbol that the models ask for must come from t
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.symbols import c_name
 from pipeline.documents.link_json import LinkedArchive, LinkedLibrary
 from pipeline.errors import SlipwayError
+from pipeline.files import sha256_path
 
 from .closure import wanted_symbols
 from .links import Flags, link, linker_for, missing_linker
@@ -68,7 +68,7 @@ def check_runtime(
 
 
 def runtime_words(words: Sequence[str], archives: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Part linker words into those of the models and those of the runtime's archives (with their `-force_load`)."""
+    """Split linker flags into those of the models and those of the runtime's archives (with their `-force_load`)."""
     named = {str(path) for path in archives}
     models: list[str] = []
     runtime: list[str] = []
@@ -86,7 +86,7 @@ def _file_problem(folder: Path, one: LinkedLibrary) -> str | None:
     path = folder / one.archive
     if not path.is_file():
         return f"{one.archive} is not there"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
+    if sha256_path(path) != one.sha256:
         return f"{one.archive} is not what link.json says of it (sha256)"
     return None
 

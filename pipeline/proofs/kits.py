@@ -6,7 +6,6 @@ settings, never from the code that wrote them: a slip in a template, ours or a u
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from pipeline.action import Tool
 from pipeline.documents.link_json import LinkedArchive, read_link_json
 from pipeline.errors import FormatError
+from pipeline.files import sha256_bytes
 from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
@@ -75,7 +75,7 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
         data = path.read_bytes() if (path := kit.folder / archive.archive).is_file() else None
         if data is None:
             problems.append(f"{archive.archive} is not there")
-        elif hashlib.sha256(data).hexdigest() != archive.sha256 or len(data) != archive.size:
+        elif sha256_bytes(data) != archive.sha256 or len(data) != archive.size:
             problems.append(f"{archive.archive} is not what link.json says of it (size, sha256)")
         elif len(archive.backends) == 1 and data not in [one.path.read_bytes() for one in _of_archive(kit, archive)]:
             problems.append(f"{archive.archive} is not the archive of {archive.backends[0].name} that was proven")
@@ -87,7 +87,7 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
 
 
 def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
-    """The linker words of `link.json` keep every model alive, for every archive and architecture."""
+    """The linker flags of `link.json` keep every model alive, for every archive and architecture."""
     for archive in archives:
         for library in _of_archive(kit, archive):
             shipped = replace(library, path=kit.folder / archive.archive)
@@ -162,7 +162,7 @@ def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Librar
 
 
 def _runtime_of(kit: Kit, shipped: Library) -> list[str]:
-    """The linker words of the runtime that goes with a slice's archive, by `link.json`."""
+    """The linker flags of the runtime that goes with a slice's archive, by `link.json`."""
     archives = read_link_json(kit.folder).archives
     of_slice = next((one for one in archives if kit.folder / one.archive == shipped.path), None)
     return [flag for one in (of_slice.runtime if of_slice is not None else ()) for flag in one.linker_flags]

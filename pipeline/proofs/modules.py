@@ -6,13 +6,13 @@ what the modules are, and the modules themselves what they ask for.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.binary.objects import read_object
 from pipeline.documents.link_json import LinkedModule, read_link_json
 from pipeline.errors import FormatError
+from pipeline.files import sha256_bytes
 from pipeline.native.wasm_imports import missing
 
 from .report import Check, counted, failed, listed, proven
@@ -59,7 +59,7 @@ def _differs(folder: Path, described: LinkedModule) -> str | None:
     data = path.read_bytes()
     if len(data) != described.size:
         return f"{name} has {len(data)} bytes, and {described.size} in link.json"
-    if hashlib.sha256(data).hexdigest() != described.sha256:
+    if sha256_bytes(data) != described.sha256:
         return f"{name} is not what link.json says of it (sha256)"
     return None
 

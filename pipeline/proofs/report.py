@@ -5,38 +5,19 @@ Every module of this package makes `Check`s; `pipeline.steps.verify` collects th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from pipeline.action import OPEN, Json
+from pipeline.documents.codec import dumps
+from pipeline.documents.report import Check as Check
+from pipeline.documents.report import Report
 from pipeline.errors import VerifyError
-
-State = Literal["proven", "failed", "not proven"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question, and what was seen when it was asked.
-
-    Attributes:
-        name: the question in a word or two, e.g. `constructors`.
-        state: `not proven` is for questions this machine cannot answer; it is never a pass.
-        saw: the evidence, with numbers and names.
-        hint: what to do, where the state is not `proven`.
-    """
-
-    name: str
-    state: State
-    saw: str
-    hint: str | None = None
 
 
 def proven(name: str, saw: str) -> Check:
     """A question answered well."""
-    return Check(name, "proven", saw)
+    return Check(name, "proven", saw, None)
 
 
 def failed(name: str, saw: str, hint: str) -> Check:
@@ -65,17 +46,6 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def write_report(path: Path, subject: str, checks: Sequence[Check], summary: str) -> None:
-    """Write `report.json`: subject, checks and the one line for the summary table."""
-    path.write_text(report_text(subject, checks, summary), encoding="utf-8")
-
-
-def report_text(subject: str, checks: Sequence[Check], summary: str) -> str:
-    """The report as JSON text, one key a line, the same bytes for the same findings."""
-    report = {"subject": subject, "checks": [asdict(check) for check in checks], "proven": summary}
-    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-
-
 def facts(checks: Sequence[Check], summary: str, models: Mapping[str, str]) -> dict[str, Json]:
     """The few values of a report that go into the action's record; `models` are lines of models of their own."""
     return {
@@ -99,7 +69,7 @@ def settle(subject: str, checks: Sequence[Check], *, strict: bool, log: Path) ->
     if not fatal:
         return
     with log.open("a", encoding="utf-8") as file:
-        file.write(report_text(subject, checks, "failed"))
+        file.write(dumps(Report(subject, tuple(checks), "failed")))
     verdict = "failed" if any(check.state == "failed" for check in fatal) else "could not be made"
     what = f"{len(fatal)} of {len(checks)} checks {verdict}"
     hints = list(dict.fromkeys(check.hint for check in fatal if check.hint))

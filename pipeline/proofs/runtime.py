@@ -10,13 +10,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.action import Json
-
 _PACKAGES = {"tvm_runtime": "tvm", "tvm_ffi": "tvm_ffi"}
 """Library -> the package that ships it. Before tvm-ffi was a package of its own, both came with `tvm`."""
 
 
-def find() -> Json:
+def find() -> dict[str, str]:
     """Paths of the runtime's shared libraries, by name; a library that is not there is left out.
 
     Wheels keep them under `<package>/lib/`, older ones in the package itself, and a source tree in `build/` or

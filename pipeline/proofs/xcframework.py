@@ -6,7 +6,6 @@ Called by `pipeline.steps.verify` for a product. Reads the finished folder back 
 
 from __future__ import annotations
 
-import hashlib
 import plistlib
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from pipeline.action import Json
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
+from pipeline.files import sha256_bytes, sha256_path
 from pipeline.platforms import APPLE
 
 from .report import Check, counted, failed, listed, proven
@@ -136,7 +136,7 @@ def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Lib
             library = left.pop((piece.platform, arch), None)
             if library is None:
                 problems.append(f"{piece.identifier} has {arch}, which no backend of the product is for")
-            elif _sha256(thin) != _sha256(library.path.read_bytes()):
+            elif sha256_bytes(thin) != sha256_path(library.path):
                 problems.append(
                     f"{arch} of {piece.identifier} is not the archive of {library.backend.name} that was proven"
                 )
@@ -161,16 +161,18 @@ def check_zip(packed: Path, bundle: Path, product: str) -> Check:
     checksum = packed.with_name(f"{packed.name}.checksum")
     if lacking := [path.name for path in (packed, checksum) if not path.is_file()]:
         return failed("zip", f"{' and '.join(lacking)} missing", _AGAIN.format(product))
-    said, is_ = checksum.read_text(encoding="ascii").strip(), _sha256(packed.read_bytes())
+    said, is_ = checksum.read_text(encoding="ascii").strip(), sha256_path(packed)
     if said != is_:
         return failed("zip", f"its SHA-256 is {is_[:12]}…, its checksum file says {said[:12]}…", _AGAIN.format(product))
     try:
         with zipfile.ZipFile(packed) as archive:
-            inside = {info.filename: _sha256(archive.read(info)) for info in archive.infolist() if not info.is_dir()}
+            inside = {
+                info.filename: sha256_bytes(archive.read(info)) for info in archive.infolist() if not info.is_dir()
+            }
     except zipfile.BadZipFile as error:
         return failed("zip", f"it is no zip: {error}", _AGAIN.format(product))
     folder = {
-        f"{bundle.name}/{path.relative_to(bundle).as_posix()}": _sha256(path.read_bytes())
+        f"{bundle.name}/{path.relative_to(bundle).as_posix()}": sha256_path(path)
         for path in bundle.rglob("*")
         if path.is_file()
     }
@@ -178,7 +180,3 @@ def check_zip(packed: Path, bundle: Path, product: str) -> Check:
         differing = sorted(name for name in inside.keys() | folder.keys() if inside.get(name) != folder.get(name))
         return failed("zip", f"zip and folder differ in {listed(differing)}", _AGAIN.format(product))
     return proven("zip", f"{len(inside)} files at its root {bundle.name}/, checksum {said[:12]}…")
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

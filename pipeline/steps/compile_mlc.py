@@ -11,6 +11,7 @@ from typing import cast
 
 from pipeline import roles
 from pipeline.action import Job, Json
+from pipeline.compilers import mlc
 from pipeline.compilers.mlc_refusals import mlc_of, unknown_architecture
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
@@ -43,11 +44,11 @@ def run(job: Job[Params]) -> dict[str, Json]:
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
     worker = job.services.worker(job.params.toolchain)
-    return cast("dict[str, Json]", worker.call("pipeline.compilers.mlc:compile_model", arguments(job), log=job.log))
+    return cast("dict[str, Json]", worker.call(mlc.compile_model, arguments(job), log=job.log))
 
 
 def arguments(job: Job[Params]) -> dict[str, Json]:
-    """The arguments of `pipeline.compilers.mlc:compile_model`.
+    """The arguments of `compilers.mlc.compile_model`.
 
     Raises:
         StepError: the weights are not converted, or the toolchain does not know the model.

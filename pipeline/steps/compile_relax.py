@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pipeline import roles
 from pipeline.action import Job, Json, Stage
@@ -49,12 +49,12 @@ def run(job: Job[Params]) -> dict[str, Json]:
     """
     backend = job.params.backend
     worker = job.services.worker(job.params.toolchain)
-    stage = Stage("pipeline.compilers.relax:lower", lowering(job))
+    stage = Stage(lower, lowering(job))
     arguments: dict[str, Json] = {"triple": backend.triple, "out": str(job.out)}
     compiled_here = shaders(job, backend)
     if compiled_here is not None:
         arguments["shaders"] = compiled_here
-    facts = worker.call("pipeline.compilers.relax:codegen", arguments, log=job.log, after=stage)
+    facts = worker.call(codegen, arguments, log=job.log, after=stage)
     return cast("dict[str, Json]", facts)
 
 
@@ -95,3 +95,17 @@ def _stamp(path: Path) -> list[Json]:
     """Tell a file from what it was before it was edited."""
     stat = path.stat()
     return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def lower(**arguments: Json) -> Any:
+    """What the worker runs once for all backends that share it: see `compilers.relax.lower`."""
+    from pipeline.compilers import relax  # noqa: PLC0415 - TVM is in the worker only
+
+    return relax.lower(**arguments)
+
+
+def codegen(state: Any, **arguments: Json) -> Json:
+    """What the worker runs for each backend: see `compilers.relax.codegen`."""
+    from pipeline.compilers import relax  # noqa: PLC0415 - TVM is in the worker only
+
+    return relax.codegen(state, **arguments)

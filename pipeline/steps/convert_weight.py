@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from pipeline.action import Job, Json
+from pipeline.compilers import mlc_convert
 from pipeline.compilers.raw_checkpoint import Conversion, convert
-
-FUNCTION = "pipeline.compilers.mlc_convert:convert_weight"
 
 
 def run(job: Job[Conversion]) -> dict[str, Json]:
@@ -21,4 +20,4 @@ def run(job: Job[Conversion]) -> dict[str, Json]:
         StepError: the weights are no raw checkpoint, or mlc_llm refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
-    return convert(job, FUNCTION)
+    return convert(job, mlc_convert.convert_weight)

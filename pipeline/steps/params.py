@@ -42,7 +42,14 @@ def run(job: Job[Params]) -> dict[str, Json]:
         "out": str(job.out),
     }
     worker = job.services.worker(job.params.toolchain)
-    facts = cast("dict[str, Json]", worker.call("pipeline.compilers.parameters:write", arguments, log=job.log))
+    facts = cast("dict[str, Json]", worker.call(write, arguments, log=job.log))
     for name, sha256 in facts.pop("digests").items():
         job.adopt(name, job.out / name, Digest(sha256, (job.out / name).stat().st_size))
     return facts
+
+
+def write(**arguments: Json) -> Json:
+    """What the worker runs: see `compilers.parameters.write`."""
+    from pipeline.compilers import parameters  # noqa: PLC0415 - TVM is in the worker only
+
+    return parameters.write(**arguments)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipeline.action import Job, Json, Worker
+from pipeline.action import Job, Json, Worker, WorkerFunction
+from pipeline.compilers import mlc_probe
 from pipeline.compilers.mlc_refusals import missing
 from pipeline.errors import CompilerCrash, StepError, ToolMissing
 
@@ -61,7 +62,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
     job.write("probe.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     if name == "current":
         return found
-    installed: list[str] = worker.call("pipeline.compilers.mlc_probe:installed", {}, log=job.log)
+    installed: list[str] = worker.call(mlc_probe.installed, {}, log=job.log)
     pinned = job.params.lock
     frozen = installed if pinned is None else list(pinned)
     job.write("freeze.txt", "".join(f"{line}\n" for line in frozen))
@@ -86,31 +87,31 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Jso
     """
     fork, worker = True, workers(False)
     try:
-        found: dict[str, Json] = worker.call("pipeline.compilers.probe:versions", {}, log=log)
+        found: dict[str, Json] = worker.call(versions, {}, log=log)
     except CompilerCrash:
         fork, worker = False, workers(True)
-        found = worker.call("pipeline.compilers.probe:versions", {}, log=log)
+        found = worker.call(versions, {}, log=log)
     _agree(name, found)
 
-    def works(function: str, cpu_limit: float) -> bool:
+    def works(function: WorkerFunction, cpu_limit: float) -> bool:
         try:
-            return bool(worker.call(f"pipeline.compilers.probe:{function}", {}, log=log, cpu_limit=cpu_limit))
+            return bool(worker.call(function, {}, log=log, cpu_limit=cpu_limit))
         except CompilerCrash:
             return False
 
-    compiles = works("compiles", COMPILE_CPU)
-    if fork and not compiles:
+    can_compile = works(compiles, COMPILE_CPU)
+    if fork and not can_compile:
         # A fork is not safe everywhere: on macOS not once a device or an Objective-C class was touched before it.
         fork, worker = False, workers(True)
-        compiles = works("compiles", COMPILE_CPU)
+        can_compile = works(compiles, COMPILE_CPU)
     found["fork"] = fork
-    if not compiles:
+    if not can_compile:
         hint = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway-tvm[tvm]'"
         what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
         raise StepError(what, hint=hint, log=log)
-    found["metal_simdgroup"] = "metal" in found["codegens"] and works("metal_simdgroup", SIMDGROUP_CPU)
+    found["metal_simdgroup"] = "metal" in found["codegens"] and works(metal_simdgroup, SIMDGROUP_CPU)
     on_path = {"on_path": mlc and name == "current"}
-    found["mlc"] = worker.call("pipeline.compilers.mlc_probe:describe", on_path, log=log)
+    found["mlc"] = worker.call(mlc_probe.describe, on_path, log=log)
     if mlc:
         usable(found["mlc"], name, log)
     return found
@@ -148,3 +149,24 @@ def _release(version: Json) -> tuple[int, ...]:
     numbers = re.match(r"\d+(?:\.\d+)*", str(version or ""))
     parts = [int(part) for part in numbers[0].split(".")] if numbers else []
     return tuple([*parts, 0, 0][:3]) if parts else ()
+
+
+def versions() -> dict[str, Json]:
+    """What the worker runs: see `compilers.probe.versions`."""
+    from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
+
+    return probe.versions()
+
+
+def compiles() -> bool:
+    """What the worker runs: see `compilers.probe.compiles`."""
+    from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
+
+    return probe.compiles()
+
+
+def metal_simdgroup() -> bool:
+    """What the worker runs: see `compilers.probe.metal_simdgroup`."""
+    from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
+
+    return probe.metal_simdgroup()

@@ -16,8 +16,8 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import read_archive_json
-from pipeline.documents.codec import encode
-from pipeline.documents.report import NAME
+from pipeline.documents.codec import dumps, encode
+from pipeline.documents.report import NAME, Check, Report
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
@@ -34,15 +34,12 @@ from pipeline.proofs.kits import (
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
-from pipeline.proofs.report import Check, counted, facts, failed, not_proven, open_summary, report_text, settle
+from pipeline.proofs.report import counted, facts, failed, not_proven, open_summary, settle
+from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.shipped import check_shipped, read_shipped
 from pipeline.proofs.subject import Library, Model, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
-
-FIND_RUNTIME = "pipeline.proofs.runtime:find"
-RUN_CHECKS = "pipeline.compilers.session:run_checks"
-"""What workers run. Named here, as the key of an action follows such names in the step's own module only."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def run(job: Job[Any]) -> dict[str, Json]:
         else:
             subject, found = job.params.product, prove_product(job, scratch)
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
-    job.write(NAME, report_text(subject, found.checks, found.summary))
+    job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
     return facts(found.checks, found.summary, found.models)
 
 
@@ -112,7 +109,7 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
     library = read_library(folder / f"lib{params.library}.a", backend, models_of(params.models))
     worker = job.services.worker(params.toolchain)
-    runtime: dict[str, str] = worker.call(FIND_RUNTIME, {}, log=job.log)
+    runtime: dict[str, str] = worker.call(find_runtime, {}, log=job.log)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
     if roles.RUNTIME in job.inputs:
         checks.append(check_shipped(library, read_shipped(job.inputs[roles.RUNTIME])))
@@ -181,7 +178,7 @@ def _prove_numbers(
         return Findings([wrong], "failed")
     trials = [_trial(job, model) for model in library.models]
     worker = job.services.worker(job.params.toolchain)
-    checks, worst = check_numbers(shared, trials, worker, function=RUN_CHECKS, log=job.log)
+    checks, worst = check_numbers(shared, trials, worker, function=run_checks, log=job.log)
     if not worst:
         return Findings(checks, f"{summary}; not run")
     models = {subject: f"run: max error {error:.1e}; {summary}" for subject, error in worst.items()}
@@ -248,3 +245,10 @@ def _as_shipped(job: Job[ProductProof], product: str, scratch: Path) -> Path:
             if not link.exists():
                 link.symlink_to(path.resolve())
     return folder
+
+
+def run_checks(**arguments: Json) -> Json:
+    """What the worker runs: see `compilers.session.run_checks`."""
+    from pipeline.compilers import session  # noqa: PLC0415 - TVM is in the worker only
+
+    return session.run_checks(**arguments)

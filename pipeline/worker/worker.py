@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.action import Json, Stage
+from pipeline.action import Json, Stage, WorkerFunction, function_name
 from pipeline.errors import CompilerCrash, StepError, StoreError
 from pipeline.worker.usage import Usage as Usage
 from pipeline.worker.usage import measure as measure
@@ -89,7 +89,7 @@ class ForkWorker:
 
     def call(
         self,
-        function: str,
+        function: WorkerFunction,
         arguments: Mapping[str, Json],
         *,
         log: Path,
@@ -105,12 +105,12 @@ class ForkWorker:
             CompilerCrash: the child, or the stage, died.
             SlipwayError: what the function raised.
         """
-        asked = request(function, arguments, cpu_limit=cpu_limit)
+        asked = request(function_name(function), arguments, cpu_limit=cpu_limit)
         with log.open("ab") as file:
             if after is None:
                 reply = self._running().ask(asked, file)
             else:
-                first = request(after.function, after.arguments, cpu_limit=cpu_limit, stage=True)
+                first = request(function_name(after.function), after.arguments, cpu_limit=cpu_limit, stage=True)
                 reply = self._stages.ask(self._running, first, asked, file)
         return _result(reply, log)
 
@@ -149,7 +149,7 @@ class FreshWorker(ForkWorker):
 
     def call(
         self,
-        function: str,
+        function: WorkerFunction,
         arguments: Mapping[str, Json],
         *,
         log: Path,
@@ -157,9 +157,13 @@ class FreshWorker(ForkWorker):
         cpu_limit: float | None = None,
     ) -> Json:
         """See `ForkWorker.call`; the limit holds for stage and function together."""
-        first = None if after is None else {"function": after.function, "arguments": dict(after.arguments)}
+        first = (
+            None if after is None else {"function": function_name(after.function), "arguments": dict(after.arguments)}
+        )
         with log.open("ab") as file:
-            reply = self._running().ask(request(function, arguments, cpu_limit=cpu_limit, after=first), file)
+            reply = self._running().ask(
+                request(function_name(function), arguments, cpu_limit=cpu_limit, after=first), file
+            )
         return _result(reply, log)
 
 

@@ -8,10 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+<<<<<<< HEAD
+from standin_worker import PROBE, StandInWorker, make_job
+=======
 from fake_worker import FakeWorker, make_job
+>>>>>>> w-f
 
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step
+from pipeline.steps.verify import run_checks
 
 TINY = Path(__file__).parent / "tiny_recipe.py"
 
@@ -36,7 +41,7 @@ class Compiled:
         self.source = {"kind": kind, "function": "build"} if kind == "factory" else {"kind": kind}
         self.toolchain = folder / "toolchain"
         self.toolchain.mkdir()
-        (self.toolchain / "probe.json").write_text(json.dumps({"metal_simdgroup": False}))
+        (self.toolchain / "probe.json").write_text(json.dumps(PROBE))
 
     def compile(self, triple: str, name: str = "objects", config: Path | None = None, **device):
         backend = {"name": name, "device": device or {"kind": "llvm"}, "triple": triple}
@@ -66,8 +71,7 @@ class Compiled:
             "recipe": str(self.recipe),
             "check": "check",
         }
-        function = "pipeline.compilers.session:run_checks"
-        return self.worker.call(function, {**arguments, **changes}, log=self.folder / "check.log")
+        return self.worker.call(run_checks, {**arguments, **changes}, log=self.folder / "check.log")
 
 
 def host_triple() -> str:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline import errors
-from pipeline.action import Job, Stage
+from pipeline.action import Job, Stage, function_name
 from pipeline.documents.codec import decode
 from pipeline.steps import compile_relax, toolchain
 from pipeline.steps import params as params_step
@@ -49,12 +49,36 @@ class FakeServices:
         pass
 
 
+ANYWHERE = {
+    "arch": "x86_64",
+    "platform": "linux",
+    "deployment_target": None,
+    "format": "elf",
+    "system_libraries": [],
+    "frameworks": [],
+}
+"""What a compile does not ask of a backend."""
+
+PROBE = {
+    "python": "3",
+    "tvm": "0",
+    "tvm_library": None,
+    "tvm_ffi": "0",
+    "mlc_llm": None,
+    "codegens": [],
+    "fork": True,
+    "metal_simdgroup": False,
+}
+"""A `probe.json`."""
+
+
 def typed(params):
     """The parameters of the step that has all of these; those of another job as they are."""
     if not isinstance(params, Mapping):
         return params
     if "backend" in params:
-        return decode(compile_relax.Params, params, "params")
+        backend = {**ANYWHERE, **params["backend"]}
+        return decode(compile_relax.Params, {**params, "backend": backend}, "params")
     return decode(params_step.Params if "model" in params else toolchain.Params, {"lock": None, **params}, "params")
 
 
@@ -101,7 +125,8 @@ def _answer(calls):
     try:
         state = ()
         for function, arguments in calls:
-            module, _, name = function.partition(":")
+            named = function if isinstance(function, str) else function_name(function)
+            module, _, name = named.partition(":")
             state = (getattr(importlib.import_module(module), name)(*state, **arguments),)
         return {"value": state[0]}
     except errors.SlipwayError as error:

@@ -9,7 +9,11 @@ from pathlib import Path
 import fake_xcode
 import pytest
 from compiled_models import TINY, Compiled, model
+<<<<<<< HEAD
+from standin_worker import PROBE, make_job, run_forked
+=======
 from fake_worker import make_job, run_forked
+>>>>>>> w-f
 
 from pipeline import platforms as apple
 from pipeline.action import Tool
@@ -119,7 +123,7 @@ def test_metal_is_told_the_declared_system(platform, version, target):
 
 
 def metallib_job(tmp_path, worker, tools, *, name="job", platform="ios", version="14.0"):
-    (tmp_path / "probe.json").write_text(json.dumps({"metal_simdgroup": False}))
+    (tmp_path / "probe.json").write_text(json.dumps(PROBE))
     triples = {"ios": "arm64-apple-ios{}", "ios-simulator": "arm64-apple-ios{}-simulator"}
     backend = {
         "name": name,

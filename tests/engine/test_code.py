@@ -75,3 +75,23 @@ def test_an_edit_of_imports_is_seen_at_once(tmp_path):
     assert len(recipe_files(tmp_path / "recipe.py")) == 1
     (tmp_path / "recipe.py").write_text("import late\n")
     assert len(recipe_files(tmp_path / "recipe.py")) == 2
+
+
+def test_a_worker_function_that_moves_to_a_helper_takes_its_code_along(tmp_path, monkeypatch):
+    """A step names what a worker runs by reference, so its import leads to the code wherever that is."""
+    package = tmp_path / "own_steps"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    body = "def work():\n    return 1\n"
+    (package / "step.py").write_text(f"{body}\ndef run(job):\n    job.services.worker('current').call(work, {{}})\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {name for name, _ in code_files("own_steps.step")} == {"own_steps.step"}
+    (package / "moved.py").write_text(
+        "from .helper import work\n\ndef run(job):\n    job.services.worker('current').call(work, {})\n"
+    )
+    (package / "helper.py").write_text(body)
+    before = code_digest("own_steps.moved")
+    assert "own_steps.helper" in {name for name, _ in code_files("own_steps.moved")}
+    (package / "helper.py").write_text(body.replace("1", "2"))
+    code_digest.cache_clear()
+    assert code_digest("own_steps.moved") != before

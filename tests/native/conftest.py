@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import standin_web
 
-from pipeline.binary.ar import Member, write_archive
+from pipeline.binary.ar import Member
 from pipeline.binary.tar_members import read_tar
 
 
@@ -28,8 +28,4 @@ def tvm_webgpu_archive(tmp_path_factory):
         Member(one.name if one.name.startswith(prefix) else prefix + one.name, one.data)
         for one in read_tar(packed.read_bytes(), packed.name)
     ]
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "libmodels.a").write_bytes(write_archive(members, "gnu"))
-    model = {"subject": "tiny-f32", "prefix": prefix, "members": [member.name for member in members]}
-    (folder / "archive.json").write_text(json.dumps({"library": "libmodels.a", "models": [model]}))
-    return folder
+    return standin_web.write(tmp_path_factory.mktemp("archive"), prefix, members)

@@ -11,6 +11,10 @@ import fake_checkout
 import pytest
 
 from pipeline.binary.ar import Member, write_archive
+from pipeline.documents.archive import Archive, ArchivedModel
+from pipeline.documents.codec import decode, dumps
+from pipeline.files import sha256_bytes
+from pipeline.matrix.cells import Backend
 
 WASM_RUNTIME = """
 #include "table.h"
@@ -126,9 +130,28 @@ def archive(folder: Path, prefix: str, *, call: str = "42", more: str = "") -> P
         source.write_text(text % {"prefix": prefix, "call": call, "more": more})
         subprocess.run([emcc(), "-O1", "-c", source, "-o", made], check=True, timeout=300)
         members.append(Member(f"{prefix}{name}.o", made.read_bytes()))
-    (folder / "libmodels.a").write_bytes(write_archive(members, "gnu"))
-    model = {"subject": "tiny-f32", "prefix": prefix, "members": [member.name for member in members]}
-    (folder / "archive.json").write_text(json.dumps({"library": "libmodels.a", "models": [model]}))
+    return write(folder, prefix, members)
+
+
+def write(folder: Path, prefix: str, members: list[Member]) -> Path:
+    """The archive of one model and its description."""
+    data = write_archive(members, "gnu")
+    (folder / "libmodels.a").write_bytes(data)
+    model = ArchivedModel(
+        model="tiny",
+        variant="f32",
+        subject="tiny-f32",
+        prefix=prefix,
+        options={},
+        members=tuple(member.name for member in members),
+        library_bin=f"{prefix}__tvm_ffi__library_bin",
+        generation="2025-09",
+        registration="TVMFFIEnvModRegisterSystemLibSymbol",
+        functions=(),
+    )
+    backend = decode(Backend, BACKEND, "backend")
+    described = Archive("libmodels.a", backend, sha256_bytes(data), len(data), (model,), undefined=())
+    (folder / "archive.json").write_text(dumps(described))
     return folder
 
 

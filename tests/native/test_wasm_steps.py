@@ -49,7 +49,7 @@ class Bench:
         found = {"emcc": self.emcc, **(tools or {})}
         step = wasm if "models" in params else wasm_runtime
         asked = decode(step.Params, {"backend": BACKEND, **params}, "params")
-        return Job(asked, inputs or {}, found, out, log, Services())
+        return Job(asked, inputs or {}, found, out, log, Services(), cache=self.root / "build/cache")
 
     def runtime(self, checkout: Path) -> Path:
         source = Tool(roles.CHECKOUT, checkout, read_tree(checkout).version)

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from pipeline.documents.codec import dumps
+from pipeline.documents.report import NAME, Report, read_report
 from pipeline.errors import VerifyError
 from pipeline.proofs.report import (
     counted,
@@ -16,7 +18,6 @@ from pipeline.proofs.report import (
     open_summary,
     proven,
     settle,
-    write_report,
 )
 
 GOOD = proven("members", "4 objects")
@@ -26,7 +27,9 @@ OPEN = not_proven("constructors", "no ld64.lld found", "install lld")
 
 
 def test_a_report_can_be_read_back(tmp_path):
-    write_report(tmp_path / "report.json", "ios", [GOOD, OPEN], "not proven: no ld64.lld found")
+    written = Report("ios", (GOOD, OPEN), "not proven: no ld64.lld found")
+    (tmp_path / NAME).write_text(dumps(written))
+    assert read_report(tmp_path) == written
     report = json.loads((tmp_path / "report.json").read_text())
     assert report == {
         "subject": "ios",

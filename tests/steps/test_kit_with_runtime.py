@@ -12,6 +12,7 @@ from fake_kits import HOST, MODELS, REGISTERED, library_file
 from fake_models import run_tool
 
 from pipeline.binary.ar import Member, write_archive
+from pipeline.binary.objects import read_object
 from pipeline.steps import linkkit
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the host of these kits is x86-64")
@@ -85,6 +86,21 @@ def test_cmake_links_models_and_runtime(kit, tmp_path, prelude):
     run_tool("cmake", "-S", project, "-B", project / "build")
     run_tool("cmake", "--build", project / "build")
     assert sorted(run_tool(str(project / "build/app")).split()) == sorted([*REGISTERED, "loader7"])
+
+
+def test_cmake_leaves_out_the_runtime_where_another_kit_brings_it(kit, tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(app C)\nset(models_RUNTIME OFF)\n"
+        f'find_package(models CONFIG REQUIRED PATHS "{kit}")\nadd_library(lib SHARED lib.c)\n'
+        "target_link_libraries(lib PRIVATE slipway::models)\n"
+    )
+    (project / "lib.c").write_text("int helper_of_the_app(void) { return 3; }\n")
+    run_tool("cmake", "-S", project, "-B", project / "build")
+    run_tool("cmake", "--build", project / "build")
+    info = read_object((project / "build/liblib.so").read_bytes(), "liblib.so")
+    assert "TVMFFIEnvModRegisterSystemLibSymbol" in {symbol.name for symbol in info.undefined}
 
 
 def test_cargo_links_models_and_runtime(kit, tmp_path):

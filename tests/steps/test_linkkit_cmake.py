@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 
@@ -58,6 +59,15 @@ def test_cmake_links_every_model(make_kit, tmp_path, prelude):
     kit = make_kit("native", [HOST, LINUX_ARM])
     said, build = build_with_cmake(tmp_path / "project", kit, prelude)
     assert f"prefixes={';'.join(PREFIXES)}" in said
+    assert sorted(run_tool(str(build / "app")).split()) == REGISTERED
+    assert linked(build / "liblib.so") == (4, BINS)
+
+
+@pytest.mark.parametrize("prelude", ["", "set(CMAKE_VERSION 3.20.0)"], ids=["whole-archive-feature", "before-3.24"])
+def test_cmake_links_a_kit_whose_path_has_a_comma_and_a_blank(make_kit, tmp_path, prelude):
+    kit = tmp_path / "app, v2" / "models"
+    shutil.copytree(make_kit("native", [HOST]), kit)
+    _, build = build_with_cmake(tmp_path / "project", kit, prelude)
     assert sorted(run_tool(str(build / "app")).split()) == REGISTERED
     assert linked(build / "liblib.so") == (4, BINS)
 

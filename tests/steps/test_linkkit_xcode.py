@@ -73,6 +73,22 @@ def test_the_xcode_settings_keep_both_objects_of_every_model(make_kit, tmp_path,
     assert b"undefined symbol: _tiny_bert_f32___tvm_ffi__library_bin" in failed.stderr
 
 
+def test_the_entry_point_of_an_xcode_debug_dylib_stays_visible(make_kit, tmp_path):
+    """Xcode's debug builds put an app into a dylib, which the launcher enters by this name; other builds lack it."""
+    folder = make_kit("xcframework", [IOS])
+    entry = "___debug_main_executable_dylib_entry_point"
+    source = tmp_path / "entry.s"
+    source.write_text(f".globl {entry}\n.p2align 2\n{entry}:\n  ret\n.build_version ios, 14, 0\n")
+    run_tool("llvm-mc", "-triple=arm64-apple-ios14.0", "-filetype=obj", source, "-o", tmp_path / "entry.o")
+    settings = Settings((folder / "models.xcconfig").read_text(), "models.xcconfig")
+    build = {"sdk": "iphoneos18.0", "arch": "arm64", "config": "Debug"}
+    flags = linker_flags(settings.words("OTHER_LDFLAGS", build, {"SRCROOT": str(folder.parent)}))
+    frame = ["-dylib", "-arch", "arm64", "-platform_version", "ios", "14.0", "14.0", "-dead_strip"]
+    stub = runtime_stub(tmp_path, IOS)
+    run_tool("ld64.lld", *frame, stub, tmp_path / "entry.o", *flags, "-o", tmp_path / "app.debug.dylib")
+    assert entry in linked(tmp_path / "app.debug.dylib")[1]
+
+
 def runtime_stub(folder, target):
     system = {"ios": "ios", "ios-simulator": "ios-simulator", "maccatalyst": "maccatalyst", "macos": "macos"}
     where = f"{target['arch']}-{system[target['platform']]}"

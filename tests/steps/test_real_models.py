@@ -64,7 +64,10 @@ def test_an_xcframework_and_its_kit(job, archives):
         shipped = packed.out / part["archive"]
         assert run_tool("sha256sum", shipped).split()[0] == part["sha256"]
     listed = run_tool("llvm-nm", "--defined-only", packed.out / document["archives"][0]["archive"])
-    for symbol in (kit.out / "models.exported_symbols.txt").read_text().split():
+    pattern, *symbols = (kit.out / "models.exported_symbols.txt").read_text().split()
+    assert pattern == "___debug_main_executable_dylib_entry_poin*"
+    assert symbols
+    for symbol in symbols:
         assert f" {symbol}\n" in listed
     for entry in document["models"].values():
         for symbol in entry["keep_symbols"]:

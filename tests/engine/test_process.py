@@ -1,0 +1,50 @@
+"""The gateway for other programs: what its log and the debug log show, and how a failure reads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from pipeline import process
+from pipeline.errors import StepError, ToolMissing
+
+SECRETS = {"HF_TOKEN": "hf_abcdefghijkl", "AWS_SECRET_ACCESS_KEY": "verysecret", "PROXY": "http://me:word@proxy:1/"}
+
+
+def test_a_log_shows_the_command_with_its_environment_and_no_secret(tmp_path, caplog):
+    log = tmp_path / "log"
+    words = [sys.executable, "-c", "print('said')", "https://me:word@host/x?token=verysecret"]
+    with caplog.at_level(logging.DEBUG, "pipeline"):
+        process.run(words, log=log, env={"SDKROOT": "/sdk", "LANG": None, **SECRETS})
+    for text in (log.read_text(), caplog.text):
+        assert "SDKROOT=/sdk" in text
+        assert "-u LANG" in text
+        assert "HF_TOKEN=" in text
+        assert not [secret for secret in ("abcdefghijkl", "verysecret", "word") if secret in text]
+    assert log.read_text().endswith("\nsaid\n")
+
+
+def test_the_program_gets_what_the_log_hides():
+    code = "import os; print(os.environ['HF_TOKEN'])"
+    assert process.run([sys.executable, "-c", code], env=SECRETS).output == "hf_abcdefghijkl\n"
+
+
+def test_a_failure_has_the_last_lines_and_the_log(tmp_path):
+    code = "import sys; print('\\n'.join(map(str, range(99)))); sys.exit(7)"
+    with pytest.raises(StepError, match="ended with status 7") as caught:
+        process.run([sys.executable, "-c", code], log=tmp_path / "log")
+    assert caught.value.what.splitlines()[-1].strip() == "98"
+    assert caught.value.log == tmp_path / "log"
+
+
+def test_a_missing_program_is_named_and_its_cause_kept():
+    with pytest.raises(ToolMissing, match="no-such-program is not installed") as caught:
+        process.run(["no-such-program"])
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+def test_a_program_that_takes_too_long_is_ended():
+    with pytest.raises(StepError, match=r"did not end within 0\.2 s"):
+        process.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
