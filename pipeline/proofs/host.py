@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json, Worker, WorkerFunction
+from pipeline.action import Json, Worker, WorkerFunction, function_name
 from pipeline.documents.codec import decode
 from pipeline.errors import SlipwayError
 from pipeline.process import run
@@ -112,7 +112,7 @@ def check_numbers(
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
             checks.append(failed(name, saw, error.hint or "see the log"))
             continue
-        results: tuple[Comparison, ...] = decode(tuple[Comparison, ...], said, function)
+        results: tuple[Comparison, ...] = decode(tuple[Comparison, ...], said, function_name(function))
         errors = [result.max_abs_error for result in results if result.max_abs_error is not None]
         if errors:
             worst[trial.model.subject] = max(errors)

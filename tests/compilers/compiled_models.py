@@ -8,11 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-<<<<<<< HEAD
-from standin_worker import PROBE, StandInWorker, make_job
-=======
-from fake_worker import FakeWorker, make_job
->>>>>>> w-f
+from fake_worker import PROBE, FakeWorker, make_job
 
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step

@@ -6,11 +6,7 @@ import json
 import os
 
 import pytest
-<<<<<<< HEAD
-from standin_worker import PROBE, make_job
-=======
-from fake_worker import make_job
->>>>>>> w-f
+from fake_worker import PROBE, make_job
 
 from pipeline.errors import CompilerCrash, StepError
 from pipeline.steps import compile_relax as compile_step

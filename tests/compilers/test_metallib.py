@@ -9,11 +9,7 @@ from pathlib import Path
 import fake_xcode
 import pytest
 from compiled_models import TINY, Compiled, model
-<<<<<<< HEAD
-from standin_worker import PROBE, make_job, run_forked
-=======
-from fake_worker import make_job, run_forked
->>>>>>> w-f
+from fake_worker import PROBE, make_job, run_forked
 
 from pipeline import platforms as apple
 from pipeline.action import Tool

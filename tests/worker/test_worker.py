@@ -13,8 +13,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import fake_toolchain
 import pytest
-import standin_toolchain
 
 from pipeline.action import Stage, Worker
 from pipeline.errors import CompilerCrash, MatrixError, Position, StepError, ToolMissing, VerifyError
@@ -42,11 +42,11 @@ def log(tmp_path):
 
 
 def call(worker: Worker, name, /, *, log, after=None, cpu_limit=None, **arguments):
-    return worker.call(getattr(standin_toolchain, name), arguments, log=log, after=after, cpu_limit=cpu_limit)
+    return worker.call(getattr(fake_toolchain, name), arguments, log=log, after=after, cpu_limit=cpu_limit)
 
 
 def stage(tmp_path, **arguments):
-    return Stage(standin_toolchain.lower, {"trace": str(tmp_path / "trace"), "n": 7, **arguments})
+    return Stage(fake_toolchain.lower, {"trace": str(tmp_path / "trace"), "n": 7, **arguments})
 
 
 def runs(tmp_path):
@@ -300,7 +300,7 @@ def test_a_failed_stage_is_not_tried_again(fork_worker, log, tmp_path):
 
 
 def test_the_first_caller_pays_for_the_stage(fork_worker, log):
-    burning = Stage(standin_toolchain.burn, {"seconds": 0.5})
+    burning = Stage(fake_toolchain.burn, {"seconds": 0.5})
     with measure() as first:
         fork_worker.call(len, {}, log=log, after=burning)
     with measure() as second:
@@ -311,14 +311,14 @@ def test_the_first_caller_pays_for_the_stage(fork_worker, log):
 
 
 def test_the_limit_of_a_stage_is_for_making_it_only(fork_worker, log):
-    burning = Stage(standin_toolchain.burn, {"seconds": 0.1})
+    burning = Stage(fake_toolchain.burn, {"seconds": 0.1})
     assert fork_worker.call(len, {}, log=log, after=burning, cpu_limit=1) == 4
     if hasattr(resource, "prlimit"):
         assert (
             call(fork_worker, "limit_of_parent", log=log, after=burning) == resource.getrlimit(resource.RLIMIT_CPU)[0]
         )
     with pytest.raises(CompilerCrash, match="burn was ended by SIGXCPU"):
-        fork_worker.call(len, {}, log=log, after=Stage(standin_toolchain.burn, {"seconds": 9}), cpu_limit=1)
+        fork_worker.call(len, {}, log=log, after=Stage(fake_toolchain.burn, {"seconds": 9}), cpu_limit=1)
 
 
 def test_the_least_recently_used_idle_stage_is_ended(fork_worker, log, tmp_path):
@@ -407,10 +407,10 @@ def test_an_interpreter_without_this_package_is_lent_it_and_nothing_that_lies_be
 @pytest.mark.tvm
 def test_tvm_compiles_in_forks_of_one_stage_as_it_does_in_a_fresh_process(tmp_path):
     arguments = {"prefix": "prefix_of_dense_"}
-    lowered = Stage(standin_toolchain.lower_dense, {"n": 16})
+    lowered = Stage(fake_toolchain.lower_dense, {"n": 16})
 
     def generate(worker, n):
-        return worker.call(standin_toolchain.generate_dense, arguments, log=tmp_path / f"log{n}", after=lowered)
+        return worker.call(fake_toolchain.generate_dense, arguments, log=tmp_path / f"log{n}", after=lowered)
 
     with closing(FreshWorker(path=[HERE])) as worker:
         expected = generate(worker, 0)
@@ -442,15 +442,10 @@ from pipeline.action import Stage
 from pipeline.worker import worker
 kind, here, folder, after = sys.argv[1:]
 sys.path.insert(0, here)
-import standin_toolchain
+import fake_toolchain
 worker = getattr(worker, kind)(path=[Path(here)])
-<<<<<<< HEAD
-stage = Stage(standin_toolchain.lower, {"trace": folder + "/trace", "n": 1}) if after == "after" else None
-name = standin_toolchain.sleep_after if stage else standin_toolchain.sleep_with_children
-=======
-stage = Stage("fake_toolchain:lower", {"trace": folder + "/trace", "n": 1}) if after == "after" else None
-name = "fake_toolchain:sleep_after" if stage else "fake_toolchain:sleep_with_children"
->>>>>>> w-f
+stage = Stage(fake_toolchain.lower, {"trace": folder + "/trace", "n": 1}) if after == "after" else None
+name = fake_toolchain.sleep_after if stage else fake_toolchain.sleep_with_children
 ask = lambda: worker.call(name, {"folder": folder}, log=Path(folder, "log"), after=stage)
 threading.Thread(target=ask, daemon=True).start()
 threading.Event().wait()
