@@ -47,13 +47,17 @@ class Project:
             MatrixError: the file is missing or wrong.
         """
         from .matrix.load import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
+        from .plan.apps import remarks  # noqa: PLC0415
         from .plan.library_names import Place, config_of, named  # noqa: PLC0415
         from .plan.lockfile import read_lock  # noqa: PLC0415
 
         matrix = load(self.targets)
         for path in filter(None, (config_of(model, matrix.root) for model in matrix.models)):
             self.states[path] = look(path)
-        return named(matrix, Place(matrix.root, self.lock_path, read_lock(self.lock_path), self._note))
+        matrix = named(matrix, Place(matrix.root, self.lock_path, read_lock(self.lock_path), self._note))
+        for remark in remarks(matrix):
+            self._note(remark)
+        return matrix
 
     def plan(self) -> tuple[Action[Any], ...]:
         """The actions of the matrix.

@@ -102,3 +102,16 @@ def test_integrity_is_what_a_browser_computes(tmp_path):
     assert set(found) == {"config", "model_lib", "tokenizer"}
     assert set(found["tokenizer"]) == {"tokenizer.json"}
     assert webllm.integrity(None, None, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("chat", "kind"),
+    [
+        ({}, 0),
+        ({"model_task": "chat", "model_config": {"hidden_size": 1}}, 0),
+        ({"model_task": "embedding"}, 1),
+        ({"model_config": {"vision_config": {}}}, 2),
+    ],
+)
+def test_what_a_model_is_for(chat, kind):
+    assert webllm.model_type(chat) == kind

@@ -25,7 +25,11 @@ _SYNTAX = "correct it; JSON has neither comments nor trailing commas"
 
 
 class Refused(ValueError):
-    """What JSON allows and nothing here accepts."""
+    """What JSON allows and nothing here accepts; `token` is the text it was found by."""
+
+    def __init__(self, what: str, token: str = "") -> None:
+        super().__init__(what)
+        self.token = token
 
 
 def read(path: Path, limit: int = LARGEST_BYTES, error: type[SlipwayError] = FormatError) -> bytes:
@@ -77,7 +81,11 @@ def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> A
     except json.JSONDecodeError as bad:
         raise error(f"is not JSON: {bad.msg}", where=Position(where, bad.lineno, bad.colno), hint=_SYNTAX) from bad
     except Refused as bad:
-        raise error(f"is not JSON that can be used: {bad}", where=where, hint="correct it") from bad
+        place = max(0, text.rfind(bad.token))  # of two equal keys, the later one should not be there
+        position = Position(where, text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place))
+        raise error(
+            f"is not JSON that can be used: {bad}", where=position if bad.token else where, hint="correct it"
+        ) from bad
     except RecursionError as bad:
         raise error("is not JSON that can be used: it is nested too deeply", where=where, hint="correct it") from bad
     return value
@@ -88,14 +96,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Refused(f"the key {twice[:80]!r} is there twice in one object")
+        raise Refused(f"the key {twice[:80]!r} is there twice in one object", json.dumps(twice))
     return found
 
 
 def whole(text: str) -> int:
     """A whole number, for `json.loads`."""
     if len(text) > LONGEST_NUMBER:
-        raise Refused(f"a number has {len(text)} digits")
+        raise Refused(f"a number has {len(text)} digits", text)
     return int(text)
 
 
@@ -103,12 +111,12 @@ def real(text: str) -> float:
     """A number with a fraction or an exponent, for `json.loads`."""
     number = float(text) if len(text) <= LONGEST_NUMBER else math.inf
     if not math.isfinite(number):
-        raise Refused(f"the number {text[:20]}… is too large")
+        raise Refused(f"the number {text[:20]}… is too large", text)
     return number
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise Refused(f"{name} is not a number of JSON")
+    raise Refused(f"{name} is not a number of JSON", name)
 
 
 def check(value: Any) -> None:

@@ -92,6 +92,18 @@ def record(
     return {**entry, "integrity": dict(integrity)} if integrity else entry
 
 
+def model_type(chat: Mapping[str, Json]) -> int:
+    """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type.
+
+    Args:
+        chat: `mlc-chat-config.json`.
+    """
+    if chat.get("model_task") == "embedding":
+        return 1
+    config = chat.get("model_config")
+    return 2 if isinstance(config, dict) and "vision_config" in config else 0
+
+
 def needs_f16(quantization: str | None) -> bool:
     """Whether a quantization of mlc_llm computes in 16-bit floats: `q4f16_1` does, `q4f32_1` does not."""
     return quantization is not None and "f16" in quantization.replace("bf16", "")

@@ -15,8 +15,8 @@ from pipeline.platforms import FORMATS, Platform
 
 from . import schema
 from .cells import Backend
+from .diagnostics import Diagnostics, suggest
 from .presets import Machine, MachinePreset, Preset, presets
-from .problems import Report, suggest
 
 _APPLE: Mapping[Platform, tuple[str, str]] = {
     "ios": ("ios", ""),
@@ -46,20 +46,22 @@ class _Wrong(Exception):
     """Something that makes the backend meaningless; it has been reported."""
 
 
-def resolve(name: str, spec: schema.Backend, report: Report, machine: Machine) -> Backend | None:
+def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> Backend | None:
     """Return the backend, or None after reporting what is wrong with it.
 
     Args:
         name: its name.
         spec: what targets.yaml says.
-        report: gets the problems.
+        problems: gets the problems.
         machine: what the preset `host` stands for.
     """
     try:
-        base, arch = _from_nothing(name, spec, report) if spec.preset is None else _base(name, spec, report, machine)
-        device = _device(name, base.device, spec.device, report)
-        triple, target = _triple(name, spec, base, arch, report)
-        kernels = _kernels(name, spec, base, device, report)
+        base, arch = (
+            _from_nothing(name, spec, problems) if spec.preset is None else _base(name, spec, problems, machine)
+        )
+        device = _device(name, base.device, spec.device, problems)
+        triple, target = _triple(name, spec, base, arch, problems)
+        kernels = _kernels(name, spec, base, device, problems)
     except _Wrong:
         return None
     return Backend(
@@ -73,77 +75,81 @@ def resolve(name: str, spec: schema.Backend, report: Report, machine: Machine) -
         format=FORMATS[base.platform],
         system_libraries=base.system_libraries if spec.system_libraries is None else spec.system_libraries,
         frameworks=base.frameworks if spec.frameworks is None else spec.frameworks,
-        where=report.document.at(("backends", name), key=True),
+        where=problems.document.at(("backends", name), key=True),
         kernels=kernels,
     )
 
 
-def _base(name: str, spec: schema.Backend, report: Report, machine: Machine) -> tuple[Preset, str]:
+def _base(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> tuple[Preset, str]:
     """The preset and the architecture that a backend starts from."""
     known = presets()
     asked = spec.preset or ""
     preset = known.get(asked)
     if preset is None:
-        raise _wrong(report, name, "preset", f"unknown preset `{asked}`", suggest(asked, known, "presets"))
+        raise _wrong(problems, name, "preset", f"unknown preset `{asked}`", suggest(asked, known, "presets"))
     if spec.platform is not None:
-        raise _wrong(report, name, "platform", f"preset {asked} has its platform", "remove this key, or `preset`")
+        raise _wrong(problems, name, "platform", f"preset {asked} has its platform", "remove this key, or `preset`")
     if isinstance(preset, MachinePreset):
         alias = preset.machines.get(str(machine))
         if alias is None:
             what, hint = f"preset {asked} does not know this machine ({machine})", "take another preset"
-            raise _wrong(report, name, "preset", what, hint)
+            raise _wrong(problems, name, "preset", what, hint)
         preset, choices = known[alias.preset], [alias.arch]
         assert isinstance(preset, Preset)  # noqa: S101 - an alias of an alias would be a bug in presets.yaml
     else:
         choices = list(preset.triples)
     arch = spec.arch or choices[0]
     if arch not in choices:
-        raise _wrong(report, name, "arch", f"preset {asked} has no {arch}", suggest(arch, choices, "architectures"))
+        raise _wrong(problems, name, "arch", f"preset {asked} has no {arch}", suggest(arch, choices, "architectures"))
     return preset, arch
 
 
-def _from_nothing(name: str, spec: schema.Backend, report: Report) -> tuple[Preset, str]:
+def _from_nothing(name: str, spec: schema.Backend, problems: Diagnostics) -> tuple[Preset, str]:
     """A preset made of the backend's own keys, for what no preset describes."""
     if spec.device is None or spec.triple is None or spec.platform is None or spec.arch is None:
         hint = f"add `preset:` (one of {', '.join(presets())}), or all of device, triple, platform and arch"
-        report.add(("backends", name), "this backend has no preset and does not say everything itself", hint, key=True)
+        problems.add(
+            ("backends", name), "this backend has no preset and does not say everything itself", hint, key=True
+        )
         raise _Wrong
     made = Preset(summary="", platform=spec.platform, device=spec.device, triples={spec.arch: spec.triple})
     return made, spec.arch
 
 
-def _device(name: str, base: Mapping[str, Json], changes: Mapping[str, Json] | None, report: Report) -> dict[str, Json]:
+def _device(
+    name: str, base: Mapping[str, Json], changes: Mapping[str, Json] | None, problems: Diagnostics
+) -> dict[str, Json]:
     changes = changes or {}
     other_kind = changes.get("kind", base.get("kind")) != base.get("kind")
     device = dict(changes) if other_kind else {**base, **changes}
     if "host" in device:
-        raise _wrong(report, name, "device", "the device has a host", "remove `host`: it is made from the triple")
+        raise _wrong(problems, name, "device", "the device has a host", "remove `host`: it is made from the triple")
     if not isinstance(device.get("kind"), str):
-        raise _wrong(report, name, "device", "the device has no kind", "write it like {kind: metal}")
+        raise _wrong(problems, name, "device", "the device has no kind", "write it like {kind: metal}")
     return device
 
 
 def _kernels(
-    name: str, spec: schema.Backend, base: Preset, device: Mapping[str, Json], report: Report
+    name: str, spec: schema.Backend, base: Preset, device: Mapping[str, Json], problems: Diagnostics
 ) -> Literal["source", "metallib"] | None:
     """Where Metal's kernels are compiled; nobody else has that choice."""
     if device["kind"] == "metal":
         return spec.kernels or base.kernels or "source"
     if spec.kernels is not None:
         what = f"only Metal has a choice of kernels, and the device is {device['kind']}"
-        raise _wrong(report, name, "kernels", what, "remove this key")
+        raise _wrong(problems, name, "kernels", what, "remove this key")
     return None
 
 
-def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, report: Report) -> tuple[str, str | None]:
+def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, problems: Diagnostics) -> tuple[str, str | None]:
     """The triple, and for Apple the deployment target, which the triple must carry."""
     triple = spec.triple or base.triples[arch]
     if not re.match(_SPELLINGS[arch] + "[a-z0-9.]*-", triple):
-        raise _wrong(report, name, "triple", f"`{triple}` is not a triple of {arch}", "set `arch` to what it is of")
+        raise _wrong(problems, name, "triple", f"`{triple}` is not a triple of {arch}", "set `arch` to what it is of")
     if base.platform not in _APPLE:
         if spec.deployment_target is not None:
             what = f"platform {base.platform} has no deployment target"
-            raise _wrong(report, name, "deployment_target", what, "remove this key")
+            raise _wrong(problems, name, "deployment_target", what, "remove this key")
         return triple, None
     before, after = _APPLE[base.platform]
     target = spec.deployment_target or (base.deployment_target if _VERSION in triple else None)
@@ -152,16 +158,16 @@ def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, report: Re
     if carried is None:
         like = f"{arch}-apple-{before}{target or base.deployment_target or '14.0'}{after}"
         what = f"`{full}` does not carry a deployment target of {base.platform}"
-        raise _wrong(report, name, "triple", what, f"write it like {like}: without it Xcode refuses the objects")
+        raise _wrong(problems, name, "triple", what, f"write it like {like}: without it Xcode refuses the objects")
     if target is not None and carried[1] != target:
         what = f"the triple carries {carried[1]}, and this says {target}"
         hint = f"remove this key, or write {_VERSION} in the triple"
-        raise _wrong(report, name, "deployment_target", what, hint)
+        raise _wrong(problems, name, "deployment_target", what, hint)
     lowest = _LOWEST.get((base.platform, arch), "0")
     if _numbers(carried[1]) < _numbers(lowest):
         what = f"{base.platform} on {arch} begins with {lowest}, not {carried[1]}"
         key = "deployment_target" if spec.deployment_target else "triple"
-        raise _wrong(report, name, key, what, f'write "{lowest}" or more')
+        raise _wrong(problems, name, key, what, f'write "{lowest}" or more')
     return full, carried[1]
 
 
@@ -169,6 +175,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _wrong(report: Report, name: str, key: str, what: str, hint: str) -> _Wrong:
-    report.add(("backends", name, key), what, hint)
+def _wrong(problems: Diagnostics, name: str, key: str, what: str, hint: str) -> _Wrong:
+    problems.add(("backends", name, key), what, hint)
     return _Wrong()

@@ -6,7 +6,7 @@ and so into keys: what depends on the machine (a position, an absolute path) is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -226,6 +226,11 @@ class Cell:
         """`minilm-f32@ios-arm64`, with `+toolchain` at the end where it is not `current`."""
         return cell_subject(self.model.subject, self.backend.name, self.toolchain)
 
+    @property
+    def library(self) -> tuple[str, str]:
+        """Backend and prefix, by which a library is found: of one pair there is one."""
+        return self.backend.name, self.model.prefix
+
 
 def cell_subject(model: str, backend: str, toolchain: str) -> str:
     """The subject of a cell, from the names of its parts."""
@@ -284,10 +289,11 @@ class Matrix:
         name: base name of the libraries: `models` gives `libmodels.a`.
         toolchains: all that are defined, with `current` always among them.
         cells: every compile, in the order of the file, subjects unique.
-        models: the model variants that some cell compiles.
+        models: the model variants of `cells` and `sharing`.
         backends: the backends that some cell compiles for.
         products: all that are defined.
         runtime: what apps link beside the models, where targets.yaml says so.
+        sharing: cells that need no compile, as one of `cells` compiles the very library; see `share`.
     """
 
     path: Path
@@ -299,3 +305,26 @@ class Matrix:
     backends: tuple[Backend, ...]
     products: tuple[Product, ...]
     runtime: Runtime | None = None
+    sharing: tuple[Cell, ...] = ()
+
+    def library_of(self, cell: Cell) -> Cell:
+        """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""
+        owners = (one for one in self.cells if (one.backend.name, one.model.prefix) == cell.library)
+        return next(owners, cell)
+
+
+def share(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+    """Part cells into those that are compiled and those that use the library of an earlier one.
+
+    Fine-tunes of one model differ in their weights alone: with one `model_lib` and the same options, one library of
+    mlc_llm's serves them all.
+    """
+    compiled: list[Cell] = []
+    sharing: list[Cell] = []
+    owners: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        owner = owners.setdefault(cell.library, cell)
+        alike = owner.model.compiler == cell.model.compiler == "mlc" and owner.model.subject != cell.model.subject
+        same = alike and owner.model.options == cell.model.options and owner.toolchain == cell.toolchain
+        (sharing if same else compiled).append(cell)
+    return tuple(compiled), tuple(sharing)

@@ -1,8 +1,7 @@
-"""A YAML file as plain values, with the position of every key and value.
+"""A YAML file as plain values, with the position of every key and value; `loader` and `presets` read files by it.
 
 PyYAML's own loaders throw positions away and take the last of two equal keys. This one keeps the node graph, so that a
 path into the value leads back to a line and a column, and it collects what is wrong instead of stopping at the first.
-It knows YAML and JSON, and nothing of what the file means. `loader` and `presets` call it.
 """
 
 from __future__ import annotations
@@ -18,18 +17,25 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipeline.action import Json
+from pipeline.documents import untrusted
 from pipeline.errors import MatrixError, Position
 
 Steps = Sequence[str | int]
 """A path into a document: keys of mappings and indices of lists."""
 
+LARGEST_BYTES = 4 << 20
 DEEPEST = 100
-"""Levels of nesting that are read. PyYAML and its C part recurse, and would end the process instead of complaining."""
+"""Levels of nesting. PyYAML and its C part recurse, and would end the process instead of complaining."""
 
 LARGEST = 100_000
 """Values that are read, each counted as often as an alias repeats it: a few lines of aliases can stand for billions."""
 
+LONGEST_NUMBER = untrusted.LONGEST_NUMBER
+LONGEST_MESSAGE = 600
+"""Characters of a sentence; what a file says is quoted, and may be megabytes."""
+
 _MAP, _SEQ, _MERGE, _STR = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "merge", "str"))
+_NUMBERS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float"))
 _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -46,7 +52,7 @@ class Document:
     Attributes:
         file: the name positions carry.
         value: what is in it: None, bool, int, float (finite), str, list, and dict with str keys.
-        problems: what had to be passed over to get at `value`; whoever reads on must report them.
+        problems: what had to be passed over to get at `value`, by its place: an alias comes there often.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -56,7 +62,7 @@ class Document:
             MatrixError: it is not YAML at all, holds several documents, or more than anybody writes by hand.
         """
         self.file = file
-        self.problems: list[MatrixError] = []
+        self.problems: dict[Position, MatrixError] = {}
         self._pairs: dict[int, dict[str, tuple[Node, Node]]] = {}
         self._scalars = yaml.constructor.SafeConstructor()
         self._open: set[int] = set()
@@ -69,21 +75,20 @@ class Document:
         """Read and parse a file.
 
         Raises:
-            MatrixError: it cannot be read, is not UTF-8, or is not YAML.
+            MatrixError: it cannot be read, is too large, is not UTF-8, or is not YAML.
         """
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
+        if not path.exists():
             hint = "write one with: doit init; or name another: doit targets=PATH"
-            raise MatrixError("there is no such file", where=path, hint=hint) from None
-        except UnicodeDecodeError as bad:
-            line = path.read_bytes()[: bad.start].count(b"\n") + 1
-            raise MatrixError(
-                "the file is not UTF-8 text", where=Position(str(path), line, 1), hint="save it as UTF-8"
-            ) from None
-        except OSError as bad:
+            raise MatrixError("there is no such file", where=path, hint=hint)
+        if path.is_dir():
             hint = "make it a file that you may read"
-            raise MatrixError(f"the file cannot be read: {bad.strerror}", where=path, hint=hint) from None
+            raise MatrixError("the file cannot be read: Is a directory", where=path, hint=hint)
+        data = untrusted.read(path, LARGEST_BYTES, MatrixError)
+        try:
+            text = data.removeprefix(untrusted.MARK).decode()
+        except UnicodeDecodeError as error:
+            where = Position(str(path), data[: error.start].count(b"\n") + 1, 1)
+            raise MatrixError("the file is not UTF-8 text", where=where, hint="save it as UTF-8") from error
         return cls(text, str(path))
 
     def at(self, path: Steps, *, key: bool = False) -> Position:
@@ -126,18 +131,20 @@ class Document:
 
     def _wrong(self, node: Node, what: str, hint: str) -> None:
         where = self._position(node)
-        if all(known.where != where for known in self.problems):  # an alias comes here as often as it is used
-            self.problems.append(MatrixError(one_line(what), where=where, hint=one_line(hint)))
+        self.problems.setdefault(where, MatrixError(one_line(what), where=where, hint=one_line(hint)))
+
+    def _count(self, node: Node, values: int = 1) -> None:
+        self._read += values
+        if self._read > LARGEST or len(self._open) > DEEPEST:
+            raise MatrixError(
+                "the aliases in this file stand for too much", where=self._position(node), hint="use fewer"
+            )
 
     def _plain(self, node: Node) -> Json:
         if id(node) in self._open:
             self._wrong(node, "this value contains itself", "write out what is meant instead of the alias")
             return None
-        self._read += 1
-        if self._read > LARGEST or len(self._open) > DEEPEST:
-            raise MatrixError(
-                "the aliases in this file stand for too much", where=self._position(node), hint="use fewer"
-            )
+        self._count(node)
         self._open.add(id(node))
         try:
             if isinstance(node, MappingNode) and node.tag == _MAP:
@@ -160,13 +167,14 @@ class Document:
                 for other in value.value if isinstance(value, SequenceNode) else [value]:
                     if isinstance(other, MappingNode):
                         merged = {**self._read_pairs(other), **merged}
+                        self._count(node, len(merged))
                     else:
                         self._wrong(other, "`<<` merges mappings only", "give it an alias of a mapping")
                 continue
             if not isinstance(key, ScalarNode):
                 self._wrong(key, "a list or a mapping cannot be a key", "write a name")
                 continue
-            name = str(key.value)
+            name = self._text(key)
             if key.tag != _STR:
                 self._wrong(key, f"the key {name} is not text", f'write it in quotes: "{name}"')
             if name in own:
@@ -179,27 +187,39 @@ class Document:
 
     def _scalar(self, node: Node) -> Json:
         """A scalar as JSON. Anything YAML can say and JSON cannot is noted, and its text stands in for it."""
+        text = self._text(node)
         try:
+            if node.tag in _NUMBERS and len(text) > LONGEST_NUMBER:
+                raise ValueError(f"it has {len(text)} characters")  # noqa: TRY301 - said like any other
             value = self._scalars.construct_object(node, deep=True)
         except yaml.constructor.ConstructorError:
             self._wrong(node, f"the tag {node.tag} is not for this file", "write plain text, numbers, lists, mappings")
-            return str(node.value)
-        except ValueError as bad:
-            self._wrong(node, f"{node.value} cannot be read: {bad}", f'write it in quotes: "{node.value}"')
-            return str(node.value)
+            return text
+        except (ValueError, OverflowError) as error:
+            self._wrong(node, f"{text} cannot be read: {error}", f'write it in quotes: "{text}"')
+            return text
         if isinstance(value, float) and not math.isfinite(value):
-            self._wrong(node, f"{node.value} is not a finite number", "write a finite number")
+            self._wrong(node, f"{text} is not a finite number", "write a finite number")
             return 0.0
         if value is None or isinstance(value, str | bool | int | float):
-            return value
+            return text if isinstance(value, str) else value
         kind = "a date" if isinstance(value, dt.date) else f"a YAML {type(value).__name__}"
-        self._wrong(node, f"this is {kind}, which means nothing here", f'write it in quotes: "{node.value}"')
-        return str(node.value)
+        self._wrong(node, f"this is {kind}, which means nothing here", f'write it in quotes: "{text}"')
+        return text
+
+    def _text(self, node: Node) -> str:
+        """The text of a scalar, which can be written as UTF-8 again and be the name of a file."""
+        text = str(node.value)
+        if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+            self._wrong(node, "this text holds a NUL or half of a surrogate pair", "remove that character")
+            return "".join("?" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in text)
+        return text
 
 
 def one_line(text: str) -> str:
-    """`text` with what would break a line, or not show, written out: messages quote whatever a file holds."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """`text` with what would break a line, or not show, written out, and cut where it would fill the screen."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:LONGEST_MESSAGE])
+    return f"{shown}…" if len(text) > LONGEST_MESSAGE else shown
 
 
 def _place(file: str, mark: _Mark | None) -> Position:
@@ -210,21 +230,23 @@ def _place(file: str, mark: _Mark | None) -> Position:
 def _compose(text: str, file: str) -> Node | None:
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=_LOADER):
+        for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            if depth > DEEPEST:
-                raise MatrixError(
-                    "this is nested too deeply", where=_place(file, event.start_mark), hint="look for unclosed brackets"
-                )
+            if depth > DEEPEST or count > 2 * LARGEST:
+                what = "this is nested too deeply" if depth > DEEPEST else "this file says too much"
+                raise MatrixError(what, where=_place(file, event.start_mark), hint="look for unclosed brackets")
         return yaml.compose(text, Loader=_LOADER)
-    except yaml.MarkedYAMLError as bad:
-        place = _place(file, bad.problem_mark or bad.context_mark)
-        words = ", ".join(word for word in (bad.context, bad.problem) if word)
-        raise MatrixError(f"this is not YAML: {words}", where=place, hint=_hint(text, place, bad)) from None
-    except yaml.reader.ReaderError as bad:
-        before = text[: bad.position] if isinstance(bad.position, int) else ""
+    except yaml.MarkedYAMLError as error:
+        place = _place(file, error.problem_mark or error.context_mark)
+        if "nesting depth" in str(error.problem):  # libyaml's own limit, where it looks far ahead
+            raise MatrixError("this is nested too deeply", where=place, hint="look for unclosed brackets") from error
+        words = ", ".join(word for word in (error.context, error.problem) if word)
+        hint = _hint(text, place, error)
+        raise MatrixError(one_line(f"this is not YAML: {words}"), where=place, hint=hint) from error
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position] if isinstance(error.position, int) else ""
         where = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise MatrixError(f"this is not YAML: {bad.reason}", where=where, hint="remove that character") from None
+        raise MatrixError(f"this is not YAML: {error.reason}", where=where, hint="remove that character") from error
 
 
 def _hint(text: str, place: Position, bad: yaml.MarkedYAMLError) -> str:

@@ -1,23 +1,19 @@
-"""From a validated file to a `Matrix`: every rule that needs two places of the file is checked on this way.
+"""From a validated file to a `Matrix`: `load` calls `expand`, which checks the rules that need two places of the file.
 
-`load` calls `expand`. It reports all problems it finds, and none that merely follows from another.
+It reports all problems it finds, and none that merely follows from another.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from . import backends, models, products, runtime, schema, selection
-from .cells import Cell, Matrix, Toolchain
+from .cells import Cell, Matrix, Toolchain, share
+from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
+from .paths import checkout
 from .presets import Machine
-from .problems import Report, suggest
-
-_CHECKOUT = "MLC_LLM_SOURCE_DIR"
-"""The variable by which users of mlc_llm say where their checkout is; a toolchain's `source` may name it."""
 
 
 def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
@@ -32,42 +28,33 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     Raises:
         MatrixError: with every problem found.
     """
-    report = Report(document)
+    problems = Diagnostics(document)
     root = path.absolute().parent
-    here = machine or Machine.current()
-    toolchains = _toolchains(targets, report)
-    _check_names_of_models(targets, [one.name for one in toolchains], report)
-    variants = {name: models.variants(name, spec, report) for name, spec in targets.models.items()}
-    resolved = {name: backends.resolve(name, spec, report, here) for name, spec in targets.backends.items()}
-    every = [one for of_model in variants.values() for one in of_model]
-    _check_names([(("models", one.model, "variants", one.variant), one.subject) for one in every], report)
-    _check_names([(("backends", name), name) for name in targets.backends], report)
-    _check_names([(("products", name), name) for name in targets.products], report)
-
-    names = selection.Names(variants, resolved, [one.name for one in toolchains])
-    cells = selection.cells(targets.matrix, names, report)
-    _check_prefixes(cells, report)
-    for model in dict.fromkeys(cell.model.model for cell in cells):
-        models.missing_files(model, targets.models[model], root, report)
-    used = {cell.backend.name: cell.backend for cell in cells}
+    selection.refuse_too_many(targets, problems)
+    toolchains = _toolchains(targets, problems)
+    names = _names(targets, toolchains, machine or Machine.current(), problems)
+    every = selection.cells(targets.matrix, names, problems)
+    cells, sharing = share(every)
+    _check_prefixes(cells, problems)
+    for model in dict.fromkeys(cell.model.model for cell in every):
+        models.missing_files(model, targets.models[model], root, problems)
     made = [
-        products.resolve(name, spec, resolved, used=used or resolved, root=root, report=report)  # empty: one problem
+        products.resolve(name, spec, names.backends, every, root=root, problems=problems)
         for name, spec in targets.products.items()
     ]
-    beside = runtime.resolve(
-        targets.runtime, used=used, defined=targets.backends, products=made, root=root, report=report
-    )
-    report.raise_if_any()
+    beside = runtime.resolve(targets, cells, made, root, problems)
+    problems.raise_if_any()
     return Matrix(
         path=path,
         root=root,
         name=targets.name,
         toolchains=toolchains,
-        cells=tuple(cells),
-        models=tuple({cell.model.subject: cell.model for cell in cells}.values()),
-        backends=tuple(used.values()),
+        cells=cells,
+        models=tuple({cell.model.subject: cell.model for cell in every}.values()),
+        backends=tuple({cell.backend.name: cell.backend for cell in cells}.values()),
         products=tuple(made),
         runtime=beside,
+        sharing=sharing,
     )
 
 
@@ -77,59 +64,58 @@ def without_checkouts(targets: schema.Targets) -> schema.Targets:
     return targets.model_copy(update={"toolchains": toolchains, "runtime": None})
 
 
-def _toolchains(targets: schema.Targets, report: Report) -> tuple[Toolchain, ...]:
+def _names(
+    targets: schema.Targets, toolchains: Sequence[Toolchain], machine: Machine, problems: Diagnostics
+) -> selection.Names:
+    """What every name of the file means, after checking those that must be there and those that must differ."""
+    known = [one.name for one in toolchains]
+    _check_names_of_models(targets, known, problems)
+    variants = {name: models.variants(name, spec, problems) for name, spec in targets.models.items()}
+    resolved = {name: backends.resolve(name, spec, problems, machine) for name, spec in targets.backends.items()}
+    every = [one for of_model in variants.values() for one in of_model]
+    _must_differ([(("models", one.model, "variants", one.variant), one.subject) for one in every], problems)
+    _must_differ([(("backends", name), name) for name in targets.backends], problems)
+    _must_differ([(("products", name), name) for name in targets.products], problems)
+    return selection.Names(variants, resolved, known)
+
+
+def _toolchains(targets: schema.Targets, problems: Diagnostics) -> tuple[Toolchain, ...]:
     """All toolchains, `current` first and always."""
     if targets.toolchains.get("current", schema.Toolchain()) != schema.Toolchain():
         what = "`current` is the Python that runs doit and takes no keys"
         hint = "give the environment another name, or write `current: {}`"
-        report.add(("toolchains", "current"), what, hint, key=True)
-    named = {"current": schema.Toolchain(), **targets.toolchains}
-    return tuple(
-        Toolchain(
-            name=name,
-            where=report.document.at(("toolchains", name), key=True),
-            **{**spec.model_dump(), "source": _checkout(name, spec.source, report)},
-        )
-        for name, spec in named.items()
-    )
+        problems.add(("toolchains", "current"), what, hint, key=True)
+    made = []
+    for name, spec in {"current": schema.Toolchain(), **targets.toolchains}.items():
+        source = checkout(("toolchains", name, "source"), spec.source, ("MLC_LLM_SOURCE_DIR",), problems)
+        where = problems.document.at(("toolchains", name), key=True)
+        made.append(Toolchain(name=name, where=where, **{**spec.model_dump(), "source": source}))
+    return tuple(made)
 
 
-def _checkout(toolchain: str, written: str | None, report: Report) -> str | None:
-    """A toolchain's `source`, with the variable in it replaced by what it says."""
-    variable = f"[$](?:{_CHECKOUT}|[{{]{_CHECKOUT}[}}])"
-    if written is None or not re.match(variable, written):
-        return written
-    said = os.environ.get(_CHECKOUT)
-    if not said:
-        hint = f"set it to a checkout of mlc-llm: export {_CHECKOUT}=/path/to/mlc-llm"
-        report.add(("toolchains", toolchain, "source"), f"the variable {_CHECKOUT} is not set", hint)
-        return written
-    return re.sub(variable, lambda _: said, written)
-
-
-def _check_names_of_models(targets: schema.Targets, toolchains: list[str], report: Report) -> None:
+def _check_names_of_models(targets: schema.Targets, toolchains: list[str], problems: Diagnostics) -> None:
     """Toolchains and backends that a model names must be there."""
     for name, spec in targets.models.items():
         if spec.toolchain is not None and spec.toolchain not in toolchains:
             place, hint = ("models", name, "toolchain"), suggest(spec.toolchain, toolchains, "toolchains")
-            report.add(place, f"unknown toolchain `{spec.toolchain}`", hint)
+            problems.add(place, f"unknown toolchain `{spec.toolchain}`", hint)
         for backend in spec.prebuilt or {}:
             if backend not in (schema.ANY_BACKEND, *targets.backends):
                 known = suggest(backend, targets.backends, "backends")
-                report.add(("models", name, "prebuilt", backend), f"unknown backend `{backend}`", known, key=True)
+                problems.add(("models", name, "prebuilt", backend), f"unknown backend `{backend}`", known, key=True)
 
 
-def _check_names(named: Iterable[tuple[Steps, str]], report: Report) -> None:
+def _must_differ(named: Iterable[tuple[Steps, str]], problems: Diagnostics) -> None:
     """Names become tasks and directories, on file systems that may not tell upper from lower case."""
     seen: dict[str, str] = {}
     for place, name in named:
         first = seen.setdefault(name.lower(), ".".join(map(str, place)))
         if first != ".".join(map(str, place)):
             what = f"`{name}` is also the name of {first}"
-            report.add(place, f"{what}, or differs from it only in upper and lower case", "rename one", key=True)
+            problems.add(place, f"{what}, or differs from it only in upper and lower case", "rename one", key=True)
 
 
-def _check_prefixes(cells: Iterable[Cell], report: Report) -> None:
+def _check_prefixes(cells: Iterable[Cell], problems: Diagnostics) -> None:
     """All models of a backend are linked into one archive, where equal prefixes are equal symbols."""
     owners: dict[tuple[str, str], Cell] = {}
     reported = set()
@@ -138,9 +124,9 @@ def _check_prefixes(cells: Iterable[Cell], report: Report) -> None:
         first = owners.setdefault((backend, model.prefix), cell)
         if first.model is model and first is not cell:
             what = f"{first.subject} and {cell.subject} would both be in the library of {backend}"
-            report.add(("matrix",), what, "exclude one of them", key=True)
-        elif first.model is not model and (first.model, model) not in reported:
-            reported.add((first.model, model))
+            problems.add(("matrix",), what, "exclude one of them", key=True)
+        elif first.model is not model and (first.model.subject, model.subject) not in reported:
+            reported.add((first.model.subject, model.subject))
             what = f"{first.model.subject} and {model.subject} have the same prefix `{model.prefix}` in {backend}"
             place = ("models", model.model, "variants", model.variant)
-            report.add(place, what, "set `system_lib_prefix` in one of these variants", key=True)
+            problems.add(place, what, "set `system_lib_prefix` in one of these variants", key=True)

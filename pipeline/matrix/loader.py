@@ -1,26 +1,30 @@
-"""Read `targets.yaml` and say precisely what is wrong with it.
+"""Reading `targets.yaml`: what the classes of `schema` refuse becomes a place, a sentence and a hint.
 
-`load` calls `read`. The classes in `schema` decide what is right; this module turns their verdicts into a place, a
-path, a sentence and a hint. It does not know what the parts mean to each other: that is `expand`.
+`load` calls `read`; what the parts of the file mean to each other is checked in `expand`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.action import Json
-from pipeline.errors import MatrixError
+from pipeline.errors import MatrixError, Position
 
+from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
 from .fields import MEANINGS
-from .problems import Report, suggest
 from .schema import VERSION, Targets
 from .weights_schema import WEIGHT_KINDS, WEIGHT_TAGS
+
+_EXPLAINED = 200
+"""Errors of the schema that are put into words: far more than are shown."""
 
 _EXPECTED = {
     "string_type": "text",
@@ -41,77 +45,76 @@ def read(path: Path) -> tuple[Targets, Document]:
         MatrixError: with every problem found, or only the version's where that one is newer.
     """
     document = Document.read(path)
-    _refuse_newer(document)
-    report = Report(document)
-    targets = validate(Targets, document.value, report)
-    report.raise_if_any()
-    assert targets is not None  # noqa: S101 - otherwise the report had something
-    return targets, document
-
-
-def validate(model: type[Any], value: Json, report: Report, at: Steps = ()) -> Any:
-    """Validate `value`, found at `at` in the report's document; None when something was wrong."""
-    try:
-        return model.model_validate({} if value is None and not at else value)
-    except ValidationError as bad:
-        for error in bad.errors(include_url=False):
-            _explain(model, error, report, at)
-        return None
-
-
-def _refuse_newer(document: Document) -> None:
+    if document.value is None:
+        hint = "write what is wanted (docs/reference/targets.md), or start from an example: doit init --force"
+        raise MatrixError("the file is empty", where=Position(document.file, 1, 1), hint=hint)
     version = document.value.get("version") if isinstance(document.value, dict) else None
-    if isinstance(version, int) and version > VERSION:
+    if type(version) is int and version > VERSION:
         raise MatrixError(
             f"this targets.yaml is version {version}, this Slipway understands {VERSION}",
             where=document.at(["version"]),
             hint="upgrade with pip install -U slipway-tvm",
         )
+    problems = Diagnostics(document)
+    targets = validate(Targets, document.value, problems)
+    problems.raise_if_any()
+    assert targets is not None  # noqa: S101 - otherwise there was a problem
+    return targets, document
 
 
-def _explain(model: type[BaseModel], error: Any, report: Report, at: Steps) -> None:
-    """Report one error of pydantic in our words."""
+def validate(model: type[Any], value: Json, problems: Diagnostics, at: Steps = ()) -> Any:
+    """Validate `value`, found at `at` in the document; None when something was wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as bad:
+        for error in islice(bad.errors(include_url=False), _EXPLAINED):
+            _explain(model, error, problems, at)
+        return None
+
+
+def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Steps) -> None:
+    """Diagnostics one error of pydantic in our words."""
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     inner = tuple(step for step in error["loc"] if step != "[key]")
     path = (*at, *(step for step in inner if step not in WEIGHT_TAGS))
     is_key = "[key]" in error["loc"]
     if kind != "missing":  # where a short form was written, what it is short for has keys that the file has not
-        path = tuple(report.document.reached(path))
+        path = tuple(problems.document.reached(path))
     if kind == "extra_forbidden":
         known = set(_known_keys(model, inner[:-1])) - {str(path[-1])}
-        report.add(path, "unknown key", suggest(str(path[-1]), known, "keys"), key=True)
+        problems.add(path, "unknown key", suggest(str(path[-1]), known, "keys"), key=True)
     elif kind == "missing":
         parent = path[:-1]
-        report.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", key=True)
+        problems.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", key=True)
     elif kind == "slipway":
-        report.add(path, context["what"], context["hint"], key=isinstance(value, dict))
+        problems.add(path, context["what"], context["hint"], key=isinstance(value, dict))
     elif kind == "weights_kind":
-        report.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
+        problems.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
         what, hint = MEANINGS[context["pattern"]]
         shown = re.sub(r"//[^/\s]*@", "//...@", value)  # messages end up in logs, and a URL may hold a password
-        report.add(path, f"`{shown}` {what}", hint, key=is_key)
+        problems.add(path, f"`{shown}` {what}", hint, key=is_key)
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
-        quoted = value in choices  # only a number can look like the right value and be wrong
+        quoted = isinstance(value, str) and value in choices  # only a number can look right and be wrong
         hint = "write it without quotes" if quoted else suggest(str(value), choices, "values")
-        report.add(path, f"`{value}` is not possible here", hint)
+        problems.add(path, f"`{problems.document.written(path) or _named(value)}` is not possible here", hint)
     elif kind in _EXPECTED:
-        _explain_type(_EXPECTED[kind], path, value, report)
+        _explain_type(_EXPECTED[kind], path, value, problems)
     elif kind in {"too_short", "string_too_short"}:
-        report.add(path, "this is empty", "name at least one, or remove the key", key=True)
+        problems.add(path, "this is empty", "name at least one, or remove the key", key=True)
     else:
-        report.add(path, error["msg"], "see docs/reference/targets.md")
+        problems.add(path, error["msg"], "see docs/reference/targets.md")
 
 
-def _explain_type(expected: str, path: Steps, value: Json, report: Report) -> None:
-    written = report.document.written(path)
+def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics) -> None:
+    written = problems.document.written(path)
     if expected == "text" and written and not isinstance(value, str):
-        report.add(path, f"{written} is {_named(value)} to YAML, not text", f'write it in quotes: "{written}"')
+        problems.add(path, f"{written} is {_named(value)} to YAML, not text", f'write it in quotes: "{written}"')
     elif expected == "a list" and isinstance(value, str):
-        report.add(path, "expected a list, not text", f"write it in brackets: [{value}]")
+        problems.add(path, "expected a list, not text", f"write it in brackets: [{value}]")
     else:
-        report.add(path, f"expected {expected}, not {_named(value)}", "see docs/reference/targets.md")
+        problems.add(path, f"expected {expected}, not {_named(value)}", "see docs/reference/targets.md")
 
 
 def _named(value: Json) -> str:
@@ -126,7 +129,7 @@ def _named(value: Json) -> str:
 
 def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
     """The keys that the class at `path` has, found by walking the JSON Schema of `model`."""
-    schema = model.model_json_schema()
+    schema = _json_schema(model)
     definitions = schema.get("$defs", {})
     here = [schema]
     for step in path:
@@ -138,6 +141,11 @@ def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
     for one in here:
         for way in _alternatives(one, definitions):
             yield from way.get("properties", {})
+
+
+@cache
+def _json_schema(model: type[BaseModel]) -> Json:
+    return model.model_json_schema()
 
 
 def _alternatives(schema: Json, definitions: Json) -> Iterator[Json]:

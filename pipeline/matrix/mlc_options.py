@@ -13,15 +13,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.action import Json
 
-from .fields import FileName, Strict, wrong
+from .fields import FileName, Strict, Url, wrong
 
 _SHORTEST_MODEL_LIB = 7
 """With the underscore that becomes the end of it, a prefix has the 8 bytes that TVM needs."""
 
 
 def _check_model_id(name: str) -> str:
-    if set(name) & set("/\\:") or name.startswith(".") or not name.isprintable():
-        raise wrong(f"`{name}` is no model_id", "it names a directory, too: leave out `/`, `\\`, `:` and a leading dot")
+    if set(name) & set("/\\:#?%") or name.startswith(".") or not name.isprintable():
+        hint = "it is part of paths and addresses: leave out `/`, `\\`, `:`, `#`, `?`, `%` and a leading dot"
+        raise wrong(f"`{name}` is no model_id", hint)
     return name
 
 
@@ -59,6 +60,11 @@ class App(Strict):
         default=None,
         description="Name of the model in mlc-app-config.json and WebLLM's model_list; where left out, that of its "
         "repository.",
+    )
+    model_url: Url | None = Field(
+        default=None,
+        description="Where apps download the weights in MLC's form from, where that is not the hub: a directory on a "
+        "server of yours. WebLLM puts `resolve/main/` behind an address that has no `/resolve/…/` in it.",
     )
     estimated_vram_bytes: Annotated[int, Field(gt=0, strict=True)] | None = Field(
         default=None, description="What the model takes on the GPU; where left out, what its library and config say."

@@ -16,10 +16,10 @@ from pydantic import Field, JsonValue, RootModel
 
 from pipeline.platforms import Platform
 
+from .diagnostics import Diagnostics
 from .document import Document
 from .fields import Name, Strict
 from .loader import validate
-from .problems import Report
 
 _FILE = Path(__file__).with_name("presets.yaml")
 
@@ -75,7 +75,7 @@ class _Presets(RootModel[dict[str, Preset | MachinePreset]]):
 def presets() -> dict[str, Preset | MachinePreset]:
     """All presets, by name, in the order of the file."""
     document = Document.read(_FILE)
-    report = Report(document)
-    read = validate(_Presets, document.value, report)
-    report.raise_if_any()
+    problems = Diagnostics(document)
+    read = validate(_Presets, document.value, problems)
+    problems.raise_if_any()
     return dict(read.root)

@@ -1,19 +1,17 @@
-"""A product of targets.yaml, checked against the backends it is made of.
-
-`expand` calls `resolve`. What each kind of product can hold is written here, and how it is built is not.
-"""
+"""A product of targets.yaml, checked against the backends and models that go into it; `expand` calls `resolve`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.platforms import PRODUCT_PLATFORMS, Platform
+from pipeline.platforms import ANDROID_ABIS, PRODUCT_PLATFORMS
 
 from . import schema
-from .cells import Backend, Product
-from .models import normal
-from .problems import Report, suggest
+from .cells import Backend, Cell, Product
+from .diagnostics import Diagnostics, suggest
+from .document import Steps
+from .paths import must_exist, normal
 
 _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""
@@ -23,10 +21,10 @@ def resolve(
     name: str,
     spec: schema.Product,
     backends: Mapping[str, Backend | None],
+    cells: Sequence[Cell],
     *,
-    used: Collection[str],
     root: Path,
-    report: Report,
+    problems: Diagnostics,
 ) -> Product:
     """Return the product, after reporting what is wrong with it.
 
@@ -34,56 +32,83 @@ def resolve(
         name: its name.
         spec: what targets.yaml says.
         backends: all that are defined; None for one that is wrong (and reported).
-        used: names of those that some cell is compiled for.
+        cells: everything in the matrix.
         root: directory that paths are relative to.
-        report: gets the problems.
+        problems: gets the problems.
     """
     here = ("products", name)
     if name.lower() in _TAKEN:
-        report.add(here, f"dist/{name} is taken", "give the product another name", key=True)
+        problems.add(here, f"dist/{name} is taken", "give the product another name", key=True)
     if name.lower() in {backend.lower() for backend in backends}:
         what = f"`{name}` is a backend too, and both would be verified as verify:{name}"
-        report.add(here, what, "give one of them another name", key=True)
-    slices: dict[tuple[Platform, str], str] = {}
+        problems.add(here, what, "give one of them another name", key=True)
+    used = {cell.backend.name for cell in cells}
+    held: list[tuple[Steps, Backend]] = []
     for i, wanted in enumerate(spec.backends):
         place = (*here, "backends", i)
         if wanted not in backends:
-            report.add(place, f"unknown backend `{wanted}`", suggest(wanted, backends, "backends"))
+            problems.add(place, f"unknown backend `{wanted}`", suggest(wanted, backends, "backends"))
         elif wanted in spec.backends[:i]:
-            report.add(place, f"`{wanted}` is named twice", "name it once")
+            problems.add(place, f"`{wanted}` is named twice", "name it once")
         elif (backend := backends[wanted]) is not None:
-            if wanted not in used:
+            held.append((place, backend))
+            if used and wanted not in used:
                 hint = f"add {wanted} to matrix.backend, or remove it here"
-                report.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", hint)
-            _check_slice(place, spec.kind, backend, slices, report)
-    if spec.templates is not None and not (root / spec.templates).is_dir():
-        report.add((*here, "templates"), f"there is no directory `{spec.templates}`", report.relative)
+                problems.add(place, f"no cell of the matrix is compiled for backend `{wanted}`", hint)
+    fitting = [(place, backend) for place, backend in held if _fits(place, spec.kind, backend, problems)]
+    _check_twins(spec.kind, fitting, problems)
+    if spec.kind == "xcframework":
+        _check_models([one for one in fitting if one[1].name in used], cells, problems)
+    if spec.templates is not None:
+        must_exist((*here, "templates"), spec.templates, root, problems, folder=True)
     if spec.base_url is not None and spec.kind != "web":
-        report.add((*here, "base_url"), f"a product of kind {spec.kind} is not fetched by pages", "remove this key")
+        problems.add((*here, "base_url"), f"a product of kind {spec.kind} is not fetched by pages", "remove this key")
     return Product(
         name=name,
         kind=spec.kind,
         backends=spec.backends,
         templates=None if spec.templates is None else normal(spec.templates),
-        where=report.document.at(here, key=True),
+        where=problems.document.at(here, key=True),
         base_url=spec.base_url,
     )
 
 
-def _check_slice(
-    place: tuple[str | int, ...],
-    kind: str,
-    backend: Backend,
-    slices: dict[tuple[Platform, str], str],
-    report: Report,
-) -> None:
-    """Check that a product of this kind can hold the backend; `slices` is what it holds so far."""
+def _fits(place: Steps, kind: str, backend: Backend, problems: Diagnostics) -> bool:
+    """Whether a product of this kind can hold the backend."""
     if backend.platform not in PRODUCT_PLATFORMS[kind]:
         what = f"a product of kind {kind} cannot hold `{backend.name}`, whose platform is {backend.platform}"
         able = [other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms]
-        report.add(place, what, f"put it into a product of kind {' or '.join(able)}")
-    elif kind == "xcframework":
-        first = slices.setdefault((backend.platform, backend.arch), backend.name)
-        if first != backend.name:
-            what = f"`{first}` and `{backend.name}` are both {backend.platform} {backend.arch}"
-            report.add(place, what, "keep one: an xcframework has one slice for each platform and architecture")
+        problems.add(place, what, f"put it into a product of kind {' or '.join(able)}")
+    elif kind == "android" and backend.arch not in ANDROID_ABIS:
+        problems.add(place, f"{backend.arch} is not an ABI of Android", f"use one of {', '.join(ANDROID_ABIS)}")
+    else:
+        return True
+    return False
+
+
+def _check_twins(kind: str, held: Sequence[tuple[Steps, Backend]], problems: Diagnostics) -> None:
+    """The build of an app chooses a library by platform and architecture; a page asks for the module it wants."""
+    first: dict[tuple[str, str], Backend] = {}
+    for place, backend in held:
+        twin = first.setdefault((backend.platform, backend.arch), backend)
+        if twin is not backend and kind != "web":
+            what = f"`{twin.name}` and `{backend.name}` are both {backend.platform} {backend.arch}"
+            one = "slice" if kind == "xcframework" else "library"
+            article = "an" if kind in ("xcframework", "android") else "a"
+            hint = f"keep one: {article} {kind} product has one {one} for each platform and architecture"
+            problems.add(place, what, hint if kind != "xcframework" else hint.replace(" product", ""))
+
+
+def _check_models(held: Sequence[tuple[Steps, Backend]], cells: Sequence[Cell], problems: Diagnostics) -> None:
+    """An app is one source for device, simulator and Mac: a model that it refers to must be in every slice."""
+    models = {
+        backend.name: {cell.model.prefix: cell.model.subject for cell in cells if cell.backend.name == backend.name}
+        for _, backend in held
+    }
+    every = {prefix: subject for of_backend in models.values() for prefix, subject in of_backend.items()}
+    for place, backend in held:
+        lacking = [subject for prefix, subject in every.items() if prefix not in models[backend.name]]
+        if lacking:
+            what = f"`{backend.name}` lacks {', '.join(lacking)}, which other slices have"
+            hint = f"build {lacking[0]} for {backend.name} too, exclude it everywhere, or make two products"
+            problems.add(place, what, hint)

@@ -372,10 +372,15 @@ class Runtime(Strict):
         return self
 
 
+def _whole(written: JsonValue) -> JsonValue:
+    """To Python, and so to pydantic, `true` and `1.0` equal 1."""
+    return written if type(written) is int else str(written)
+
+
 class Targets(Strict):
     """The whole file. Paths in it are relative to its directory."""
 
-    version: Literal[1] = Field(description="Version of this format.")
+    version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(description="Version of this format.")
     name: Name = Field(default="models", description="Base name of the libraries: `models` gives `libmodels.a`.")
     toolchains: dict[Name, Toolchain] = Field(default={}, description="Compilers, by name. `current` is always there.")
     models: dict[Name, Model] = Field(min_length=1, description="Models, by name.")

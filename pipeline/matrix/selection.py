@@ -1,22 +1,26 @@
-"""The `matrix` block as cells: names looked up, model names replaced by their variants, the arithmetic done.
-
-`expand` calls `cells`. `combine` does the arithmetic and knows no names; this module knows names and does no
-arithmetic.
-"""
+"""The `matrix` block as cells: names looked up, model names replaced by their variants, combined by `combine`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from math import prod
 from typing import Literal
 
 from . import schema
 from .cells import Backend, Cell, ModelVariant, cell_subject
 from .combine import Combination, Values, combine
-from .problems import Report, suggest
+from .diagnostics import Diagnostics, suggest
 
 AXES = ("model", "backend", "toolchain")
+
+MOST = 50_000
+"""Combinations that are expanded: ten times what anybody has built."""
+
+_MOST_COMPARED = 5_000_000
+"""Comparisons of a combination with an include or exclude; so many take a second."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,18 @@ class Names:
     backends: Mapping[str, Backend | None]
     toolchains: Sequence[str]
 
-    def known(self, axis: str) -> list[str]:
+    @cached_property
+    def _known(self) -> Mapping[str, frozenset[str]]:
+        subjects = (one.subject for variants in self.models.values() for one in variants)
+        return {
+            "model": frozenset((*self.models, *subjects)),
+            "backend": frozenset(self.backends),
+            "toolchain": frozenset(self.toolchains),
+        }
+
+    def known(self, axis: str) -> frozenset[str]:
         """Every value an axis may have."""
-        if axis == "model":
-            return [*self.models, *(one.subject for variants in self.models.values() for one in variants)]
-        return list(self.backends if axis == "backend" else self.toolchains)
+        return self._known[axis]
 
     def meant(self, axis: str, name: str) -> list[str]:
         """What a known name stands for: a model for all its variants, anything else for itself."""
@@ -46,38 +57,63 @@ class Names:
         return [name]
 
 
-def cells(block: schema.MatrixAxes, names: Names, report: Report) -> list[Cell]:
+def refuse_too_many(targets: schema.Targets, problems: Diagnostics) -> None:
+    """Count what the matrix block asks for before anything is expanded.
+
+    Raises:
+        MatrixError: it is more than anybody could build.
+    """
+
+    def size(model: str | None) -> int:
+        return len(targets.models[model].variants) if model in targets.models else 1
+
+    block = targets.matrix
+    sizes = [sum(map(size, block.model or ())), len(block.backend or ()), len(block.toolchain or ())]
+    combinations = prod(one for one in sizes if one)
+    changes = sum(size(one.model) for one in block.include) + sum(size(one.model) for one in block.exclude)
+    if combinations > MOST:
+        what = f"{combinations:,} combinations are more than the {MOST:,} that are expanded"
+        problems.add(("matrix",), what, "split it into several files: doit targets=PATH", key=True)
+    elif combinations * changes > _MOST_COMPARED:
+        what = f"{changes:,} includes and excludes of {combinations:,} combinations are too many"
+        problems.add(("matrix",), what, "write fewer that each say more", key=True)
+    else:
+        return
+    problems.raise_if_any()
+
+
+def cells(block: schema.MatrixAxes, names: Names, problems: Diagnostics) -> list[Cell]:
     """Expand the matrix block.
 
     Args:
         block: the axes, includes and excludes as written.
         names: what names mean.
-        report: gets the problems; a cell that has one is left out.
+        problems: gets the problems; a cell that has one is left out.
     """
-    clean = not report
-    axes = {axis: list(_axis(axis, block, names, report)) for axis in AXES if getattr(block, axis) is not None}
-    exclude = [one for _, one in _entries("exclude", block, names, report)]
-    include = list(_entries("include", block, names, report))
+    clean = not problems
+    axes = {axis: list(_axis(axis, block, names, problems)) for axis in AXES if getattr(block, axis) is not None}
+    exclude = [one for _, one in _entries("exclude", block, names, problems)]
+    include = list(_entries("include", block, names, problems))
     found = combine(axes, [values for _, values in include], exclude)
-    if not found and clean and not report:
+    if not found and clean and not problems:
         hint = "name a model and a backend in its axes, or exclude less"
-        report.add(("matrix",), "the matrix is empty: nothing would be built", hint, key=True)
-    return list(_cells(found, [written for written, _ in include], names, report))
+        problems.add(("matrix",), "the matrix is empty: nothing would be built", hint, key=True)
+    return list(_cells(found, [written for written, _ in include], names, problems))
 
 
-def _axis(axis: str, block: schema.MatrixAxes, names: Names, report: Report) -> Iterator[str]:
+def _axis(axis: str, block: schema.MatrixAxes, names: Names, problems: Diagnostics) -> Iterator[str]:
     seen = set()
     for i, name in enumerate(getattr(block, axis)):
-        for value in _meant(axis, name, ("matrix", axis, i), names, report):
+        for value in _meant(axis, name, ("matrix", axis, i), names, problems):
             if value in seen:
-                report.add(("matrix", axis, i), f"`{value}` is named twice", "name it once")
+                problems.add(("matrix", axis, i), f"`{value}` is named twice", "name it once")
             else:
                 seen.add(value)
                 yield value
 
 
 def _entries(
-    kind: Literal["include", "exclude"], block: schema.MatrixAxes, names: Names, report: Report
+    kind: Literal["include", "exclude"], block: schema.MatrixAxes, names: Names, problems: Diagnostics
 ) -> Iterator[tuple[int, Values]]:
     """The entries of include or exclude with the index they are written at: one for each variant a model stands for."""
     entries: Sequence[schema.Include | schema.Exclude] = getattr(block, kind)
@@ -85,27 +121,27 @@ def _entries(
         here = ("matrix", kind, i)
         given = {axis: name for axis in AXES if (name := getattr(entry, axis)) is not None}
         if not given:
-            report.add(here, f"this {kind} says nothing", f"give it one of {', '.join(AXES)}, or remove it")
+            problems.add(here, f"this {kind} says nothing", f"give it one of {', '.join(AXES)}, or remove it")
             continue
         foreign = [axis for axis in given if kind == "exclude" and getattr(block, axis) is None]
         for axis in foreign:
             hint = f"add `{axis}:` to the matrix, or remove this key"
-            report.add((*here, axis), f"`{axis}` is not an axis of this matrix", hint, key=True)
+            problems.add((*here, axis), f"`{axis}` is not an axis of this matrix", hint, key=True)
         if not foreign:
-            choices = [_meant(axis, name, (*here, axis), names, report) for axis, name in given.items()]
+            choices = [_meant(axis, name, (*here, axis), names, problems) for axis, name in given.items()]
             for values in product(*choices):
                 yield i, dict(zip(given, values, strict=True))
 
 
-def _meant(axis: str, name: str, place: tuple[str | int, ...], names: Names, report: Report) -> list[str]:
+def _meant(axis: str, name: str, place: tuple[str | int, ...], names: Names, problems: Diagnostics) -> list[str]:
     known = names.known(axis)
     if name not in known:
-        report.add(place, f"unknown {axis} `{name}`", suggest(name, known, f"{axis}s"))
+        problems.add(place, f"unknown {axis} `{name}`", suggest(name, known, f"{axis}s"))
         return []
     return names.meant(axis, name)
 
 
-def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, report: Report) -> Iterator[Cell]:
+def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, problems: Diagnostics) -> Iterator[Cell]:
     models = {one.subject: one for variants in names.models.values() for one in variants}
     seen = set()
     for one in found:
@@ -114,7 +150,7 @@ def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, r
         if missing:
             said = ", ".join(f"{axis}: {value}" for axis, value in one.values.items())
             hint = f"add `{missing[0]}:` here, or let this include match what the axes have"
-            report.add(place, f"the combination {{{said}}} has no {missing[0]}", hint, key=one.include is None)
+            problems.add(place, f"the combination {{{said}}} has no {missing[0]}", hint, key=one.include is None)
             if one.include is None:
                 return
             continue
@@ -122,7 +158,7 @@ def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, r
         toolchain = one.values.get("toolchain", model.toolchain)
         subject = cell_subject(model.subject, one.values["backend"], toolchain)
         if subject in seen:
-            report.add(place, f"{subject} is in the matrix already", "remove this include")
+            problems.add(place, f"{subject} is in the matrix already", "remove this include")
         elif backend is not None:
             seen.add(subject)
             yield Cell(model, backend, toolchain)

@@ -16,7 +16,7 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, files_of
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
 
-from .apps import app_config_actions
+from .apps import app_config_actions, ships_weights
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -130,7 +130,7 @@ def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:
             link_outputs=True,
             subject=model.subject,
             out=f"dist/bundle/{model.subject}",
-            params=bundle.Params(model.ref(), tuple(files)),
+            params=bundle.Params(model.ref(), tuple(files), shipped=ships_weights(model)),
             upstream=upstream,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
             where=model.where,
@@ -149,7 +149,9 @@ def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict
     else:
         upstream, files = {}, (*model.bundle, *SHARDS)
     if model.weights is not None:
-        upstream[roles.WEIGHTS] = Upstream(f"weights:{model.model}", only=files)
+        # Which files a tokenizer has, only the config knows; see `weights.checkpoint`.
+        only = () if model.compiler == "mlc" else files
+        upstream[roles.WEIGHTS] = Upstream(f"weights:{model.model}", only=only)
     return files, upstream
 
 

@@ -60,9 +60,34 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
         )
 
 
+def remarks(matrix: Matrix) -> Iterator[str]:
+    """What is right in a matrix and may surprise an app, one line each."""
+    for product in matrix.products:
+        for cells in _of_product(matrix, product):
+            model = cells[0].model
+            if not has_record(model) or model.weights is None:
+                continue
+            bundled, revision = _is_bundled(model), str(model.weights.get("revision", "main"))
+            if product.kind == "web" and bundled and product.base_url is None:
+                yield (
+                    f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones: give "
+                    "the product `base_url`, or complete them in the page"
+                )
+            elif product.kind != "web" and not bundled and "model_url" not in model.app and revision != "main":
+                yield (
+                    f"{product.name}: apps download {model.subject} from `main` of its repository, not from "
+                    f"{revision}: the records of MLC's apps cannot say a revision"
+                )
+
+
 def has_record(model: ModelVariant) -> bool:
     """Whether apps look the model up by a record."""
     return model.compiler == "mlc" or (model.compiler == "prebuilt" and "model_id" in model.app)
+
+
+def ships_weights(model: ModelVariant) -> bool:
+    """Whether an app gets the parameters of a model from its bundle, and not from the hub or a server."""
+    return has_record(model) and model.weights is not None and _is_bundled(model)
 
 
 def _has_module(matrix: Matrix, cell: Cell) -> bool:
@@ -91,8 +116,9 @@ def library_file(matrix: Matrix, model: ModelVariant) -> str:
 
 def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
     """The cells of each model in a product, in the order of the product's backends."""
+    every = (*matrix.cells, *matrix.sharing)
     for model in matrix.models:
-        cells = {cell.backend.name: cell for cell in matrix.cells if cell.model.subject == model.subject}
+        cells = {cell.backend.name: cell for cell in every if cell.model.subject == model.subject}
         found = [cells[name] for name in product.backends if name in cells]
         if found:
             yield found
@@ -101,7 +127,8 @@ def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
 def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.AppModel:
     model = cells[0].model
     repository = _repository(model)
-    url = f"{HUB}/{repository}" if repository else None
+    own = model.app.get("model_url")
+    url = own or (f"{HUB}/{repository}" if repository else None)
     common = app_config.AppModel(
         subject=model.subject,
         model_id=model_id(matrix, model),
@@ -109,17 +136,35 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
         url=url,
         estimated_vram_bytes=model.app.get("estimated_vram_bytes"),
     )
+    _check_addresses(product, common, model)
     if product.kind != "web":
         return replace(common, model_lib=_library(product, cells))
     revision = (model.weights or {}).get("revision")
     return replace(
         common,
-        url=f"{url}/resolve/{revision}/" if url else None,
-        file=library_file(matrix, model),
+        url=own or (f"{url}/resolve/{revision}/" if url else None),
+        file=library_file(matrix, matrix.library_of(cells[0]).model),
         quantization=model.options.get("quantization"),
         overrides=model.options.get("overrides", {}),
         low_resource_required=model.app.get("low_resource_required"),
     )
+
+
+def _check_addresses(product: Product, record: app_config.AppModel, model: ModelVariant) -> None:
+    """What the apps that read a record do with its fields, in MLC's sources and WebLLM's."""
+    if product.kind == "android" and record.url is None:
+        raise MatrixError(
+            f"MLC's Android app ends at a record without a model_url, and nothing says one for {model.subject}",
+            where=model.where,
+            hint="give the variant `model_url`, an address that has (or will have) its weights in MLC's form",
+        )
+    plain = record.model_id.isascii() and " " not in record.model_id
+    if product.kind == "xcframework" and record.bundle_weight and not plain:
+        raise MatrixError(
+            f"MLC's iOS app looks for the folder of {record.model_id!r} by its percent-encoded name and finds none",
+            where=model.where,
+            hint="use ASCII letters without spaces in `model_id`",
+        )
 
 
 def _is_bundled(model: ModelVariant) -> bool:
@@ -131,14 +176,14 @@ def _is_bundled(model: ModelVariant) -> bool:
             where=model.where,
             hint="add `weights:`, or remove its `model_id`",
         )
-    if _repository(model) is not None:
+    if _repository(model) is not None or "model_url" in model.app:
         return bool(wanted)
     if wanted is False:
         why = "they are converted here" if model.is_raw else "they do not come from the hub"
         raise MatrixError(
             f"the weights of {model.model!r} are not bundled, and no app could download them: {why}",
             where=model.where,
-            hint="remove `bundle_weight: false`, or put the weights in MLC's form on the hub and name them",
+            hint="remove `bundle_weight: false`, or say where your server has them in MLC's form: `model_url`",
         )
     return True
 
@@ -185,11 +230,11 @@ def _check_ids(product: Product, models: list[app_config.AppModel]) -> None:
 
 def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstream]:
     """What a record is read from: the library with its metadata, the config, and what is shipped beside it."""
-    model = cell.model
+    model, owner = cell.model, matrix.library_of(cell)
     objects = ("*.o",) if model.compiler == "prebuilt" else (f"{model.prefix}devc.o",)
     config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
     edges = {
-        roles.objects(model.subject): Upstream(f"compile:{cell.subject}", only=objects),
+        roles.objects(model.subject): Upstream(f"compile:{owner.subject}", only=objects),
         roles.of(roles.CONFIG, model.subject): Upstream(config, only=(CHAT_CONFIG, "tokenizer*")),
     }
     if bundled:

@@ -22,7 +22,7 @@ from pipeline.compilers import mlc_names
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED
 from pipeline.errors import DownloadError, MatrixError, SlipwayError
-from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant
+from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, share
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.fetch import fetch
 
@@ -61,10 +61,12 @@ def named(matrix: Matrix, place: Place) -> Matrix:
     if not waiting:
         return matrix
     names = {subject: _names(model, _devices(matrix, subject), place) for subject, model in waiting.items()}
-    cells = tuple(_renamed(cell, names, matrix) for cell in matrix.cells)
+    every = tuple(_renamed(cell, names, matrix) for cell in (*matrix.cells, *matrix.sharing))
+    cells, sharing = share(every)
     _check(cells)
-    models = tuple({cell.model.subject: cell.model for cell in cells}.values())
-    return replace(matrix, cells=cells, models=models)
+    models = {cell.model.subject: cell.model for cell in every}
+    ordered = tuple(models[model.subject] for model in matrix.models)
+    return replace(matrix, cells=cells, models=ordered, sharing=sharing)
 
 
 def config_of(model: ModelVariant, root: Path) -> str | None:
@@ -72,7 +74,7 @@ def config_of(model: ModelVariant, root: Path) -> str | None:
     if not model.unnamed or model.weights is None or model.weights["kind"] != "path":
         return None
     # Spelt as nobody else spells it: the file is an input of actions too, and this is another reason to look at it.
-    return f"{root}/{model.weights['path']}/./{model.weights.get('subdir') or '.'}/{CONFIG}"
+    return f"{root / model.weights['path']}/./{model.weights.get('subdir') or '.'}/{CONFIG}"
 
 
 def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix) -> Cell:
@@ -97,7 +99,7 @@ def _check(cells: Iterable[Cell]) -> None:
 
 
 def _backends(matrix: Matrix, subject: str) -> list[Backend]:
-    return [cell.backend for cell in matrix.cells if cell.model.subject == subject]
+    return [cell.backend for cell in (*matrix.cells, *matrix.sharing) if cell.model.subject == subject]
 
 
 def _devices(matrix: Matrix, subject: str) -> list[str]:

@@ -23,6 +23,10 @@ from pipeline.weights.entry import identity
 VERSION = 1
 """Version of the file's format."""
 
+LARGEST_BYTES = 16 << 20
+_LONGEST = 80
+"""Characters of a key or value that are quoted."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HINT = "restore it from version control, or delete the bad entry and run doit: it is locked again"
@@ -60,38 +64,24 @@ def read_lock(path: Path) -> Lock:
     Raises:
         MatrixError: it is malformed, truncated, or of a newer version. The position is that of the fault.
     """
+    if not path.exists():
+        return Lock({})
+    if path.is_dir():
+        raise MatrixError("cannot be read: Is a directory", where=path, hint="make it a readable file")
+    data = untrusted.read(path, LARGEST_BYTES, MatrixError)
+    text = data.removeprefix(untrusted.MARK).decode(errors="replace")
     try:
-        if not path.exists():
-            return Lock({})
-        text = untrusted.read(path, error=MatrixError).decode()
-    except UnicodeDecodeError as problem:
-        raise MatrixError(f"is not UTF-8 text: {problem.reason}", where=path, hint=_HINT) from problem
-    except OSError as problem:
+        document = untrusted.parse(data, str(path), MatrixError)
+    except MatrixError as error:
+        line = error.where.line if isinstance(error.where, Position) else 1
+        conflict = any(one.startswith(_CONFLICT) for one in text.splitlines()[line - 1 : line])
         raise MatrixError(
-            f"cannot be read: {problem.strerror}", where=path, hint="make it a readable file"
-        ) from problem
-    try:
-        document = json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_int=untrusted.whole, parse_float=untrusted.real
-        )
-        untrusted.check(document)
-    except json.JSONDecodeError as problem:
-        conflict = any(line.startswith(_CONFLICT) for line in text.splitlines()[problem.lineno - 1 : problem.lineno])
-        raise MatrixError(
-            "has an unresolved merge conflict" if conflict else f"is not valid JSON (cut off?): {problem.msg}",
-            where=Position(str(path), problem.lineno, problem.colno),
+            "has an unresolved merge conflict"
+            if conflict
+            else error.what.replace("is not JSON: ", "is not valid JSON (cut off?): "),
+            where=error.where if isinstance(error.where, Position) else Position(str(path), line, 1),
             hint="keep the entries of both sides, then run doit" if conflict else _HINT,
-        ) from problem
-    except RecursionError as problem:
-        raise MatrixError("is nested too deeply", where=path, hint=_HINT) from problem
-    except untrusted.Refused as problem:
-        raise MatrixError(f"cannot be used: {problem}", where=path, hint=_HINT) from problem
-    except _DuplicateKeyError as problem:
-        # The second of the two is the later one, and most likely the one that should not be there.
-        number = max((n for n, line in enumerate(text.splitlines(), 1) if json.dumps(problem.key) in line), default=1)
-        raise MatrixError(
-            f"the key {problem.key!r} is there twice", where=Position(str(path), number, 1), hint=_HINT
-        ) from problem
+        ) from error
     return _Checker(path, text).lock(document)
 
 
@@ -186,21 +176,6 @@ def _joined(indent: str, items: Sequence[list[str]]) -> list[str]:
     return lines
 
 
-class _DuplicateKeyError(ValueError):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _without_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found: dict[str, Json] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _DuplicateKeyError(key)
-        found[key] = value
-    return found
-
-
 class _Checker:
     """Walks a parsed lock and refuses what does not belong there, pointing at its line."""
 
@@ -212,7 +187,7 @@ class _Checker:
         self._mapping((), document)
         version = document.get("version", VERSION)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise self._wrong(("version",), f"the version is {version!r}, not a number")
+            raise self._wrong(("version",), f"the version is {str(version)[:_LONGEST]!r}, not a number")
         if version > VERSION:  # before anything else is found wrong with it: the next format may have other keys
             raise self._wrong(
                 ("version",),
@@ -275,7 +250,7 @@ class _Checker:
         *,
         optional: frozenset[str] | set[str] = frozenset(),
     ) -> None:
-        name = repr(at[-1]) if at else "the file"
+        name = repr(at[-1][:_LONGEST]) if at else "the file"
         if not isinstance(value, dict):
             raise self._wrong(at, f"{name} is not a mapping")
         if keys is not None and set(value) - optional != keys:
@@ -283,7 +258,7 @@ class _Checker:
             missing = sorted(keys - set(value))
             raise self._wrong(
                 (*at, strange[0]) if strange else at,
-                f"{name} has an unknown key {strange[0]!r}" if strange else f"{name} lacks {missing[0]!r}",
+                f"{name} has an unknown key {strange[0][:_LONGEST]!r}" if strange else f"{name} lacks {missing[0]!r}",
             )
 
     def _wrong(self, at: Sequence[str], what: str, hint: str = _HINT) -> MatrixError:
@@ -292,19 +267,12 @@ class _Checker:
 
 
 def _find(text: str, at: Sequence[str]) -> tuple[int, int]:
-    """Line and column of a key. JSON is YAML, and PyYAML knows where each node stands, which `json` does not."""
-    import yaml  # noqa: PLC0415 (only errors need it)
-
-    line, column = 1, 1
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
-        return line, column
+    """Line and column of a key: each one of the way is looked for behind the one before."""
+    place = 0
     for name in at:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        spellings = "|".join(re.escape(json.dumps(name, ensure_ascii=plain)) for plain in (True, False))
+        found = re.compile(rf"(?:{spellings})\s*:").search(text, place)
         if found is None:
             break
-        mark, node = found[0].start_mark, found[1]
-        line, column = mark.line + 1, mark.column + 1
-    return line, column
+        place = found.start()
+    return text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)

@@ -237,7 +237,7 @@ def _homes(matrix: Matrix) -> dict[str, str]:
     It is `current` where that compiles one of them, else that of the first.
     """
     homes: dict[str, str] = {}
-    for cell in matrix.cells:
+    for cell in (*matrix.cells, *matrix.sharing):
         if cell.toolchain == "current" or cell.model.subject not in homes:
             homes[cell.model.subject] = cell.toolchain
     return homes

@@ -133,7 +133,7 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
         _ship(job, model.subject, job.out / place)
     chat, config = _chat(job, model.subject), job.inputs[roles.of(roles.CONFIG, model.subject)]
     names = [name for name in TOKENIZERS if name in chat.get("tokenizer_files", ()) and (config / name).is_file()]
-    return webllm.record(
+    record = webllm.record(
         model=f"{base}{place}" if model.bundle_weight else str(model.url),
         model_id=model.model_id,
         model_lib=f"{base}{FOLDER}/{model.file}",
@@ -147,6 +147,8 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
             {name: config / name for name in names},
         ),
     )
+    kind = webllm.model_type(chat)
+    return {**record, "model_type": kind} if kind else record
 
 
 def _ship(job: Job[Params], subject: str, folder: Path) -> None:

@@ -14,14 +14,22 @@ from pipeline.action import Job, Json
 from pipeline.errors import StepError
 from pipeline.files import files_below
 from pipeline.matrix.cells import ModelRef
+from pipeline.weights import checkpoint
 
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given: the model, and patterns of the files that an app needs of its weights."""
+    """What the step is given.
+
+    Attributes:
+        model: the model.
+        files: patterns of the files that an app needs of its weights.
+        shipped: whether an app gets the parameters from here.
+    """
 
     model: ModelRef
     files: tuple[str, ...]
+    shipped: bool = False
 
 
 def run(job: Job[Params]) -> dict[str, Json]:
@@ -30,9 +38,10 @@ def run(job: Job[Params]) -> dict[str, Json]:
     A pattern that matches nothing is fine, since one list serves many kinds of tokenizer; an empty bundle is not.
 
     Raises:
-        StepError: nothing to ship, or the two sources hold different files of one name.
+        StepError: nothing to ship, two sources that hold different files of one name, or a checkpoint that no app
+            could load.
     """
-    patterns = job.params.files
+    patterns = (*job.params.files, *_listed(job))
     chosen: dict[str, str] = {}
     if roles.PARAMS in job.inputs:
         chosen.update((name, roles.PARAMS) for name, _ in files_below(job.inputs[roles.PARAMS]))
@@ -55,9 +64,19 @@ def run(job: Job[Params]) -> dict[str, Json]:
             f"matches {', '.join(patterns) or 'the empty list of patterns'}",
             hint="name the files an app needs in the model's `bundle`",
         )
+    if checkpoint.CHAT_CONFIG in chosen:
+        ours = frozenset(name for name, role in chosen.items() if role == roles.PARAMS)
+        files = {name: job.inputs[role] / name for name, role in chosen.items()}
+        checkpoint.check(job.params.model.subject, files, shipped=job.params.shipped, ours=ours)
     size = 0
     for name, role in chosen.items():
         digest = job.digest_of(role, name)
         job.adopt(name, job.inputs[role] / name, digest)
         size += digest.size
     return {"files": len(chosen), "bytes": size, "unmatched": sorted(set(patterns) - matched)}
+
+
+def _listed(job: Job[Params]) -> tuple[str, ...]:
+    """The files of its tokenizer that an app loads, whatever the patterns say."""
+    config = job.inputs.get(roles.WEIGHTS, job.out) / checkpoint.CHAT_CONFIG
+    return checkpoint.tokenizer_files(config) if config.is_file() else ()

@@ -17,6 +17,7 @@ from pipeline.binary.tar_members import read_tar
 from pipeline.compilers import mlc_metadata
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef, SourceRef
+from pipeline.weights.checkpoint import refuse_pointers
 
 _ARCHIVE = b"!<arch>\n"
 
@@ -39,6 +40,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
         FormatError: it is malformed.
     """
     path, wanted = job.inputs["source"], job.params.source.sha256
+    refuse_pointers({path.name: path})
     data = path.read_bytes()
     got = hashlib.sha256(data).hexdigest()
     if wanted is not None and got != wanted:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline import roles
 from pipeline.action import Job, Json
+from pipeline.weights.checkpoint import refuse_pointers
 from pipeline.weights.fetch import fetch, kind_of
 
 
@@ -55,6 +56,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
         log=job.log,
         progress=report,
     )
+    refuse_pointers(fetched.files)
     entry = fetched.entry
     for path, file in fetched.files.items():
         job.adopt(path, file, entry.files[path])

@@ -10,9 +10,9 @@ from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError
 from pipeline.matrix.backends import resolve
 from pipeline.matrix.cells import Backend
+from pipeline.matrix.diagnostics import Diagnostics
 from pipeline.matrix.document import Document
 from pipeline.matrix.presets import Machine, Preset, presets
-from pipeline.matrix.problems import Report
 from pipeline.matrix.schema import Backend as Spec
 
 LINUX = Machine("Linux", "x86_64")
@@ -38,7 +38,7 @@ CHOICES = [
 
 
 def backend(machine: Machine = LINUX, **keys: object) -> Backend:
-    report = Report(Document("", "t"))
+    report = Diagnostics(Document("", "t"))
     found = resolve("b", Spec.model_validate(keys), report, machine)
     report.raise_if_any()
     assert found is not None

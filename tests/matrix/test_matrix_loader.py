@@ -166,8 +166,8 @@ def test_a_misspelt_key_does_not_pass_as_an_option(good, refuse):
     )
 
 
-def test_an_empty_file_lacks_everything(refuse):
-    assert refuse("# nothing\n").startswith("targets.yaml: 4 problems\ntargets.yaml:1:1: the key `version` is missing")
+def test_an_empty_mapping_lacks_everything(refuse):
+    assert refuse("{}\n").startswith("targets.yaml: 4 problems\ntargets.yaml:1:1: the key `version` is missing")
 
 
 def test_a_file_that_is_not_a_mapping(refuse):

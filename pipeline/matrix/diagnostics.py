@@ -1,25 +1,28 @@
-"""Collect everything that is wrong with a matrix file and report it at once, sorted by position.
-
-A user who gets one error at a time fixes the file as often as it has errors. `loader` and `expand` share one `Report`.
-"""
+"""Everything that is wrong with a matrix file, reported at once: reading and expanding share one `Diagnostics`."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.errors import MatrixError, Position
 
 from .document import Document, Steps, one_line
 
+SHOWN = 50
+"""Problems that are written out; more are counted."""
 
-class Report:
+_SEARCHED = 2_000
+"""Names among which a slip is looked for; difflib takes a second for a few thousand more."""
+
+
+class Diagnostics:
     """The problems of one document so far."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._problems: list[MatrixError] = list(document.problems)
+        self._problems: list[MatrixError] = list(document.problems.values())
 
     def __bool__(self) -> bool:
         return bool(self._problems)
@@ -35,7 +38,7 @@ class Report:
         Where YAML itself was wrong the value is only a stand-in, and nothing more is said about it.
         """
         where = self.document.at(path, key=key)
-        if all(known.where != where for known in self.document.problems):
+        if where not in self.document.problems:
             name = dotted(path)
             told = one_line(f"{name}: {what}" if name else what)
             self._problems.append(MatrixError(told, where=where, hint=one_line(hint)))
@@ -50,8 +53,9 @@ class Report:
         if len(found) == 1:
             raise found[0]
         if found:
-            text = "\n".join(str(problem) for problem in found)
-            raise MatrixError(f"{len(found)} problems\n{text}", where=self.document.file)
+            more = f"\nand {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            text = "\n".join(str(problem) for problem in found[:SHOWN])
+            raise MatrixError(f"{len(found)} problems\n{text}{more}", where=self.document.file)
 
 
 def dotted(path: Steps) -> str:
@@ -62,10 +66,10 @@ def dotted(path: Steps) -> str:
     return text
 
 
-def suggest(name: str, known: Iterable[str], noun: str = "names") -> str:
+def suggest(name: str, known: Collection[str], noun: str = "names") -> str:
     """A hint for a name that is not known: the nearest one, and all there are."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    names = sorted(known)[:_SEARCHED]
+    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"
     return f"did you mean `{near[0]}`? {listed}" if near else listed
 

@@ -1,0 +1,59 @@
+"""Paths written in targets.yaml: normal form, existence, and variables that stand for checkouts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .diagnostics import Diagnostics
+from .document import Steps
+
+
+def normal(written: str) -> str:
+    """A path without detours; relative to the file's directory where it was written so."""
+    return os.path.normpath(written)
+
+
+def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *, folder: bool = False) -> bool:
+    """Whether there is such a file (or, with `folder`, such a directory); a problem where there is none."""
+    path = os.path.join(root, written)  # noqa: PTH118 - Path.exists raises for names that are too long
+    if os.path.isdir(path) if folder else os.path.exists(path):  # noqa: PTH110, PTH112
+        return True
+    parent, name = os.path.split(os.path.normpath(path))
+    beside = os.listdir(parent) if os.path.isdir(parent) and os.access(parent, os.R_OK) else []  # noqa: PTH112, PTH208
+    near = difflib.get_close_matches(name[:100], beside, n=1)
+    hint = f"did you mean `{near[0]}` there?" if near else problems.relative
+    problems.add(place, f"there is no {'directory' if folder else 'file'} `{written}`", hint)
+    return False
+
+
+def must_be_apart(place: Steps, written: str, root: Path, problems: Diagnostics) -> bool:
+    """Whether a directory of weights can be walked: outside of the project only where that is plainly meant."""
+    climbs = Path(normal(written)).parts[:1] == ("..",)
+    whole = Path(os.path.normpath(root / written))
+    if whole == root or whole in root.parents:
+        problems.add(place, f"`{written}` holds this project itself", "name the directory that has nothing but weights")
+    elif climbs:
+        hint = "write an absolute path, or move the weights (a symbolic link will do) into the project"
+        problems.add(place, f"`{written}` leads out of the project", hint)
+    else:
+        return True
+    return False
+
+
+def checkout(place: Steps, written: str | None, variables: Sequence[str], problems: Diagnostics) -> str | None:
+    """The directory of a checkout, with a variable in front of it replaced by what it says."""
+    names = "|".join(variables)
+    named = re.match(rf"[$](?:({names})\b|[{{]({names})[}}])", written or "")
+    if written is None or named is None:
+        return written
+    variable = named[1] or named[2]
+    said = os.environ.get(variable)
+    if not said:
+        hint = f"set it to a checkout: export {variable}=/path/to/checkout"
+        problems.add(place, f"the variable {variable} is not set", hint)
+        return None
+    return said + written[named.end() :]

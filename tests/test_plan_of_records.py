@@ -1,0 +1,130 @@
+"""What apps are told of a model: addresses, libraries that several models share, and what an app could not read."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import MatrixError
+from pipeline.matrix.load import load
+from pipeline.plan import plan
+from pipeline.plan.apps import remarks
+
+LIB = "qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2"
+HEAD = "version: 1\nmodels:\n"
+REST = """\
+backends:
+  ios: {preset: iphone}
+  mac: {preset: macabi}
+  droid: {preset: android}
+  page: {preset: webgpu}
+products:
+  PRODUCT
+runtime: {source: tvm, backends: [page]}
+"""
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    (tmp_path / "tvm").mkdir()
+    (tmp_path / "w").mkdir()
+
+    def make(models: str, product: str, backends: str = "ios, droid, page"):
+        names = ", ".join(line.split(":")[0].strip() for line in models.splitlines())
+        rest = REST.replace("PRODUCT", product)
+        (tmp_path / "targets.yaml").write_text(
+            f"{HEAD}{models}{rest}matrix: {{model: [{names}], backend: [{backends}]}}\n"
+        )
+        return load(tmp_path / "targets.yaml")
+
+    return make
+
+
+def one(name="a", weights="{path: w}", options=f"model_lib: {LIB}") -> str:
+    return f"  {name}: {{compiler: mlc, weights: {weights}, variants: {{q: {{{options}}}}}}}\n"
+
+
+APPLE = "apple: {kind: xcframework, backends: [ios]}"
+DROID = "droids: {kind: android, backends: [droid]}"
+WEB = "web: {kind: web, backends: [page]}"
+
+
+def models(found, product):
+    return {action.name: action for action in plan(found, {})}[f"app_config:{product}"].params.models
+
+
+def test_weights_on_a_server_of_ones_own(matrix):
+    own = f"model_lib: {LIB}, model_url: https://example.org/qwen"
+    for product in (APPLE, DROID, WEB):
+        (model,) = models(matrix(one(options=own + ", bundle_weight: false"), product), product.split(":")[0])
+        assert model.url == "https://example.org/qwen"
+        assert not model.bundle_weight
+
+
+def test_android_needs_an_address(matrix):
+    with pytest.raises(MatrixError, match="ends at a record without a model_url"):
+        plan(matrix(one(), DROID), {})
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b"])
+def test_a_model_id_that_breaks_addresses(name, matrix):
+    with pytest.raises(MatrixError, match="is no model_id"):
+        matrix(one(options=f"model_lib: {LIB}, model_id: '{name}'"), APPLE)
+
+
+@pytest.mark.parametrize("name", ["my model", "modèle"])
+def test_a_model_id_that_breaks_the_app_for_ios(name, matrix):
+    with pytest.raises(MatrixError, match="percent-encoded"):
+        plan(matrix(one(options=f"model_lib: {LIB}, model_id: '{name}'"), APPLE), {})
+
+
+def test_relative_addresses_are_remarked_on(matrix):
+    (said,) = remarks(matrix(one(), WEB))
+    assert "give the product `base_url`" in said
+    assert not list(remarks(matrix(one(), WEB.replace("]}", "], base_url: 'https://e.org/'}"))))
+
+
+def test_a_revision_that_native_records_cannot_say(matrix):
+    hub = "{hf: a/b, revision: REVISION}"
+    (said,) = remarks(matrix(one(weights=hub.replace("REVISION", "v2")), APPLE))
+    assert "download a-q from `main` of its repository, not from v2" in said
+    assert not list(remarks(matrix(one(weights=hub.replace("REVISION", "main")), APPLE)))
+
+
+@pytest.mark.parametrize("product", [APPLE, WEB])
+def test_fine_tunes_share_one_library(product, matrix, tmp_path):
+    (tmp_path / "tuned").mkdir()
+    found = matrix(one() + one("b", "{path: tuned}"), product, "ios, page")
+    actions = {action.name: action for action in plan(found, {})}
+    assert [name for name in actions if name.startswith("compile:")] == ["compile:a-q@ios", "compile:a-q@page"]
+    assert {"bundle:a-q", "bundle:b-q", "weights:a", "weights:b"} <= actions.keys()
+    name = product.split(":")[0]
+    first, second = models(found, name)
+    assert (first.subject, second.subject) == ("a-q", "b-q")
+    assert (first.model_lib, first.file) == (second.model_lib, second.file)
+    upstream = actions[f"app_config:{name}"].upstream
+    assert upstream["objects:b-q"].action == f"compile:a-q@{'ios' if name == 'apple' else 'page'}"
+
+
+def test_only_what_is_the_same_shares_a_library(matrix):
+    with pytest.raises(MatrixError, match="have the same prefix"):
+        matrix(one() + one("b", options=f"model_lib: {LIB}, overrides: {{context_window_size: 512}}"), APPLE, "ios")
+
+
+def test_two_backends_of_one_abi_are_known_at_plan_time(matrix, tmp_path):
+    found = "droids: {kind: android, backends: [droid, other]}"
+    own = f"model_lib: {LIB}, model_url: https://e.org/q"
+    text = (
+        HEAD
+        + one(options=own)
+        + REST.replace("PRODUCT", found).replace("  droid: ", '  other: {preset: "android:mali"}\n  droid: ')
+    )
+    (tmp_path / "targets.yaml").write_text(text + "matrix: {model: [a], backend: [droid, other]}\n")
+    with pytest.raises(MatrixError, match="are both android arm64"):
+        load(tmp_path / "targets.yaml")
+
+
+def test_a_slice_without_a_model_is_known_at_plan_time(matrix):
+    product = "apple: {kind: xcframework, backends: [ios, mac]}"
+    other = one("b", options="model_lib: another_library")
+    with pytest.raises(MatrixError, match="`mac` lacks b-q, which other slices have"):
+        matrix(one() + other, product, "ios, mac], exclude: [{model: b, backend: mac}")
