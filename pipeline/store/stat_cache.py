@@ -2,7 +2,7 @@
 
 The engine asks for the digests of inputs here and the store for those of outputs. A file changed with its mtime kept
 (`cp -p`, tar) has another ctime or inode. A file whose ctime is less than `RACY_NS` old is read but not remembered,
-unless we wrote and stamped it ourselves (docs/quirks.md, "Timestamps tick"). The cache is one sealed file; a damaged
+unless we wrote and stamped it ourselves (quirk OS-4). The cache is one sealed file; a damaged
 one is an empty one.
 """
 

@@ -15,8 +15,8 @@ from mlc_projects import CHAT, converted
 from projects import DODO, Project
 
 from pipeline.binary.objects import read_object
-from pipeline.doit_plugin.options import OPTIONS
 from pipeline.doit_plugin.session import Session
+from pipeline.engine.options import Options
 
 ENVIRONMENT, CHECKOUT = os.environ.get("MLC_TEST_ENVIRONMENT"), os.environ.get("MLC_LLM_SOURCE_DIR")
 
@@ -100,7 +100,7 @@ def test_everything_is_proven_and_nothing_is_left_to_do(real):
 
 
 def test_names_are_those_that_this_very_mlc_gives(real):
-    session = Session(real.path("targets.yaml"), OPTIONS)
+    session = Session(real.path("targets.yaml"), Options())
     names = [name for name in session.engine.actions if name.startswith("compile:")]
     assert len(names) == 10
     for name in names:

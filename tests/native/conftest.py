@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_wasm
 import pytest
-import standin_web
 
 from pipeline.binary.ar import Member
 from pipeline.binary.tar_members import read_tar
@@ -28,4 +28,4 @@ def tvm_webgpu_archive(tmp_path_factory):
         Member(one.name if one.name.startswith(prefix) else prefix + one.name, one.data)
         for one in read_tar(packed.read_bytes(), packed.name)
     ]
-    return standin_web.write(tmp_path_factory.mktemp("archive"), prefix, members)
+    return fake_wasm.write(tmp_path_factory.mktemp("archive"), prefix, members)
