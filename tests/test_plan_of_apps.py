@@ -39,8 +39,9 @@ def planned(tmp_path):
     (tmp_path / "libs.tar").write_bytes(b"")
     (tmp_path / "weights").mkdir()
 
-    def make(variants=f"{{q4: {{model_lib: {LIBRARY}}}}}", *, weights=HUB, runtime=True):
+    def make(variants=f"{{q4: {{model_lib: {LIBRARY}}}}}", *, weights=HUB, runtime=True, android=True):
         text = TARGETS.replace("WEIGHTS", weights).replace("VARIANTS", variants)
+        text = text if android else text.replace("  android: {kind: android, backends: [droid]}\n", "")
         path = tmp_path / "targets.yaml"
         path.write_text(text + ("runtime: {source: tvm, backends: [page]}\n" if runtime else ""))
         return {action.name: action for action in plan(load(path), {})}
@@ -60,7 +61,7 @@ def test_a_model_of_the_hub_is_found_by_the_name_of_its_repository_and_downloade
         "model_lib": LIBRARY,
         "bundle_weight": False,
         "url": "https://huggingface.co/mlc-ai/Qwen3-0.6B-q4f16_1-MLC",
-        "estimated_vram_bytes": None,
+        "overrides": {},
     }
 
 
@@ -90,15 +91,14 @@ def test_without_a_runtime_there_is_no_module_and_no_record_of_one(planned):
 
 
 def test_weights_that_no_app_could_download_are_shipped(planned):
-    mine = f"{{q4: {{model_lib: {LIBRARY}, model_url: https://x.example/qwen3}}}}"
-    actions = planned(mine, weights="{path: weights}")
+    actions = planned(weights="{path: weights}", android=False)
     assert models(actions, "apple")[0]["bundle_weight"] is True
     assert models(actions, "apple")[0]["model_id"] == "qwen3-q4"
     assert actions["app_config:apple"].upstream["bundle:qwen3-q4"] == Upstream("bundle:qwen3-q4")
     with pytest.raises(MatrixError, match=r"no app could download them: they do not come from the hub"):
-        planned(f"{{q4: {{model_lib: {LIBRARY}, bundle_weight: false}}}}", weights="{path: weights}")
-    raw = "{q4: {conv_template: qwen3, quantization: q4f16_1, model_url: https://x.example/qwen3}}"
-    assert models(planned(raw), "apple")[0]["bundle_weight"] is True
+        planned(f"{{q4: {{model_lib: {LIBRARY}, bundle_weight: false}}}}", weights="{path: weights}", android=False)
+    raw = "{q4: {conv_template: qwen3, quantization: q4f16_1}}"
+    assert models(planned(raw, android=False), "apple")[0]["bundle_weight"] is True
 
 
 def test_variants_that_share_a_repository_have_names_of_their_own(planned):

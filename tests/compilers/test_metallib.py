@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import fake_xcode
@@ -138,7 +139,7 @@ def metallib_job(tmp_path, worker, tools, *, name="job", platform="ios", version
     job = make_job(tmp_path, parameters, {"source": TINY, "toolchain": tmp_path}, worker, name)
     log = tmp_path / "build" / "log" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    return type(job)(job.params, job.inputs, tools, job.out, log, job.services)
+    return replace(job, tools=tools, log=log)
 
 
 def test_without_a_metal_compiler_nothing_is_started(tmp_path):
