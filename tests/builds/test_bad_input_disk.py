@@ -122,7 +122,7 @@ def test_a_file_that_may_not_be_read(name, task, humble):
 def test_a_matrix_file_that_may_not_be_read(humble):
     with nothing_lost(humble):
         humble.path("targets.yaml").chmod(0)
-        what = "targets.yaml: the file cannot be read: Permission denied"
+        what = "targets.yaml: cannot be read: Permission denied"
         assert refused(humble) == f"ERROR: {what}\n  hint: make it a file that you may read\n"
         allow(humble.root)
 

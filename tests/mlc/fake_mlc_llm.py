@@ -127,8 +127,10 @@ def convert_weight(words) -> None:
     told = parsed(words, quantization=True, device=True, source_format=False)
     assert told.device == "cpu"
     tensors = (told.config / "model.safetensors").read_bytes()
-    (told.output / "params_shard_0.bin").write_bytes(told.quantization.encode() + tensors)
-    (told.output / "tensor-cache.json").write_text(json.dumps({"records": [{"dataPath": "params_shard_0.bin"}]}))
+    data = told.quantization.encode() + tensors
+    (told.output / "params_shard_0.bin").write_bytes(data)
+    record = {"dataPath": "params_shard_0.bin", "nbytes": len(data), "records": []}
+    (told.output / "tensor-cache.json").write_text(json.dumps({"records": [record]}))
 
 
 if __name__ == "__main__":

@@ -78,9 +78,15 @@ def converted(folder: Path, **changes: object) -> None:
     """Weights in MLC's form."""
     folder.mkdir(exist_ok=True)
     (folder / "mlc-chat-config.json").write_text(json.dumps(CHAT | changes))
-    (folder / "params_shard_0.bin").write_bytes(b"\0" * 64)
-    (folder / "tensor-cache.json").write_text(json.dumps({"metadata": {}, "records": []}))
+    shard(folder, b"\0" * 64)
     (folder / "tokenizer.json").write_text("{}\n")
+
+
+def shard(folder: Path, data: bytes) -> None:
+    """The only shard, and the index that names it."""
+    (folder / "params_shard_0.bin").write_bytes(data)
+    records = [{"dataPath": "params_shard_0.bin", "format": "raw-shard", "nbytes": len(data), "records": []}]
+    (folder / "tensor-cache.json").write_text(json.dumps({"metadata": {}, "records": records}))
 
 
 def raw(folder: Path) -> None:

@@ -91,7 +91,9 @@ def hub(server: FakeServer) -> FakeHub:
         "mlc-chat-config.json": json.dumps(CONFIG).encode(),
         "tokenizer.json": b"{}\n",
         "params_shard_0.bin": os.urandom(200_000),
-        "tensor-cache.json": b'{"metadata": {}, "records": []}',
+        "tensor-cache.json": json.dumps(
+            {"metadata": {}, "records": [{"dataPath": "params_shard_0.bin", "nbytes": 200_000, "records": []}]}
+        ).encode(),
         "README.md": b"of no use to an app",
     }
     return FakeHub(server, repo=f"mlc-ai/{MODEL}", files=files, large={"params_shard_0.bin"})

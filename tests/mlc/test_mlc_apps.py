@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from mlc_projects import TARGETS
+from mlc_projects import TARGETS, shard
 from projects import Project
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
@@ -54,7 +54,7 @@ def test_verify_app_expects_the_names_that_were_built(mlc_built):
 
 
 def test_all_products_and_the_store_share_one_copy_of_the_weights(fresh):
-    (fresh.path("weights") / "params_shard_0.bin").write_bytes(os.urandom(300_000))
+    shard(fresh.path("weights"), os.urandom(300_000))
     droid = "products:\n  droid: {kind: android, backends: [adreno]}\n"
     fresh.write("targets.yaml", TARGETS.replace("products:\n", droid))
     fresh.ok("app_config")
