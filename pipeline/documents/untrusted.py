@@ -60,7 +60,8 @@ def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> byt
         raise error("cannot be read: it is a folder", where=path, hint="give the path of a file") from bad
     except (OSError, ValueError) as bad:  # ValueError: a null byte in the path
         what = bad.strerror if isinstance(bad, OSError) else str(bad)
-        raise error(f"cannot be read: {what}", where=path, hint="check the path") from bad
+        hint = "make it readable for you" if isinstance(bad, PermissionError) else "check the path"
+        raise error(f"cannot be read: {what}", where=path, hint=hint) from bad
 
 
 def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> Any:

@@ -309,9 +309,10 @@ def _refuse_twins(product: str, kind: str, archives: Iterable[KitArchive]) -> No
 def _refuse_different_models(product: str, archives: Iterable[KitArchive]) -> None:
     """An app is one source for device, simulator and Mac: what it refers to must be in every slice."""
     archives = tuple(archives)
-    subjects = [{model.subject for model in archive.models} for archive in archives]
-    for archive, held in zip(archives, subjects, strict=True):
-        lacking = sorted(set().union(*subjects) - held)
+    every = {model.prefix: model.subject for archive in archives for model in archive.models}
+    for archive in archives:
+        held = {model.prefix for model in archive.models}
+        lacking = sorted(subject for prefix, subject in every.items() if prefix not in held)
         if lacking:
             raise StepError(
                 f"product {product}: slice {archive.name} lacks {', '.join(lacking)}, which other slices have; the "

@@ -123,7 +123,7 @@ def test_a_matrix_file_that_may_not_be_read(humble):
     with nothing_lost(humble):
         humble.path("targets.yaml").chmod(0)
         what = "targets.yaml: cannot be read: Permission denied"
-        assert refused(humble) == f"ERROR: {what}\n  hint: make it a file that you may read\n"
+        assert refused(humble) == f"ERROR: {what}\n  hint: make it readable for you\n"
         allow(humble.root)
 
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.compilers import mlc, mlc_metadata, mlc_refusals
 from pipeline.errors import StepError, ToolMissing
+from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.process import Finished
 
-IPHONE = {
-    "name": "ios", "device": {"kind": "metal"}, "triple": "arm64-apple-ios15.0", "arch": "arm64", "platform": "ios",
-    "deployment_target": "15.0",
-}  # fmt: skip
-CATALYST = IPHONE | {
-    "triple": "x86_64-apple-ios17.0-macabi", "arch": "x86_64", "platform": "maccatalyst", "deployment_target": "17.0",
-}  # fmt: skip
+IPHONE = Backend(
+    name="ios", device={"kind": "metal"}, triple="arm64-apple-ios15.0", arch="arm64", platform="ios",
+    deployment_target="15.0", format="macho", system_libraries=(), frameworks=(),
+)  # fmt: skip
+CATALYST = replace(
+    IPHONE, triple="x86_64-apple-ios17.0-macabi", arch="x86_64", platform="maccatalyst", deployment_target="17.0"
+)
 
 
 def model(**options):
-    return {"model": "m", "variant": "v", "subject": "m-v", "prefix": "lib_name_", "options": options}
+    return ModelRef(model="m", variant="v", prefix="lib_name_", options=options)
 
 
 def test_the_command_line_of_a_cell():
@@ -55,12 +57,12 @@ def test_what_is_not_said_is_left_to_mlc():
     ],
 )
 def test_names_of_devices(device, platform, name):
-    assert mlc.device({"device": device, "platform": platform}) == name
+    assert mlc.device(replace(IPHONE, device=device, platform=platform)) == name
 
 
 def test_a_device_that_mlc_has_no_name_for():
     with pytest.raises(StepError, match="no hexagon on android"):
-        mlc.device({"device": {"kind": "hexagon"}, "platform": "android"})
+        mlc.device(replace(IPHONE, device={"kind": "hexagon"}, platform="android"))
 
 
 def test_only_the_cell_steers_mlc(tmp_path):

@@ -205,12 +205,14 @@ def test_weights_that_are_not_converted_say_what_to_do(desk):
     assert "conv_template" in str(caught.value)
 
 
-def test_the_same_model_twice_is_refused(desk):
+def test_the_same_model_twice_is_compiled_once(desk):
     desk.write(local(desk))
     path = desk.root / "targets.yaml"
     path.write_text(path.read_text().replace("      q0f32: {}", "      q0f32: {}\n      again: {}"))
-    with pytest.raises(MatrixError, match="small-q0f32 and small-again are the same model"):
-        desk.prefixes()
+    matrix = desk.name()
+    assert {cell.model.subject for cell in matrix.cells} == {"small-q0f32"}
+    assert {cell.model.subject for cell in matrix.sharing} == {"small-again"}
+    assert {cell.model.prefix for cell in matrix.sharing} == {cell.model.prefix for cell in matrix.cells}
 
 
 def test_a_config_of_the_users_is_watched_under_a_spelling_of_its_own(desk):
