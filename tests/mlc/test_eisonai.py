@@ -51,7 +51,8 @@ def copied(tmp_path) -> Project:
 
 
 def test_it_plans_without_a_network(copied):
-    plan = json.loads(copied.ok("plan", "--json").output)
+    said = copied.ok("plan", "--json").output  # after the notes of stderr
+    plan = json.loads(said[said.index("{\n") :])
     compiles = {one["name"] for one in plan["tasks"] if one["name"].startswith("compile:")}
     assert compiles == {
         "compile:qwen3-0.6b-native@ios-arm64+mlc", "compile:qwen3-0.6b-native@catalyst-arm64+mlc",
