@@ -56,7 +56,7 @@ def test_verify_app_expects_the_names_that_were_built(mlc_built):
 def test_all_products_and_the_store_share_one_copy_of_the_weights(fresh):
     shard(fresh.path("weights"), os.urandom(300_000))
     droid = "products:\n  droid: {kind: android, backends: [adreno]}\n"
-    address = 'q0f32: {model_url: "https://example.org/small", '
+    address = 'q0f32: {bundle_weight: true, model_url: "https://example.org/small", '
     fresh.write("targets.yaml", TARGETS.replace("products:\n", droid).replace("q0f32: {", address))
     fresh.ok("app_config")
     places = ("dist/bundle/small-q0f32", "dist/apple/bundle/small-q0f32", "dist/droid/bundle/small-q0f32")
