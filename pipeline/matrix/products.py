@@ -12,6 +12,7 @@ from .cells import Backend, Cell, Product
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
 from .paths import must_exist, normal
+from .slices import lacking, lacking_words
 
 _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""
@@ -100,21 +101,8 @@ def _check_twins(kind: str, held: Sequence[tuple[Steps, Backend]], problems: Dia
 
 
 def _check_models(held: Sequence[tuple[Steps, Backend]], cells: Sequence[Cell], problems: Diagnostics) -> None:
-    """An app is one source for device, simulator and Mac: a model that it refers to must be in every slice.
-
-    Names that mlc_llm gives are not known yet; a product with such models is checked when its kit is put together.
-    """
-    names = {backend.name for _, backend in held}
-    if any(cell.model.unnamed for cell in cells if cell.backend.name in names):
-        return
-    models = {
-        backend.name: {cell.model.prefix: cell.model.subject for cell in cells if cell.backend.name == backend.name}
-        for _, backend in held
-    }
-    every = {prefix: subject for of_backend in models.values() for prefix, subject in of_backend.items()}
-    for place, backend in held:
-        lacking = [subject for prefix, subject in every.items() if prefix not in models[backend.name]]
-        if lacking:
-            what = f"`{backend.name}` lacks {', '.join(lacking)}, which other slices have"
-            hint = f"build {lacking[0]} for {backend.name} too, exclude it everywhere, or make two products"
-            problems.add(place, what, hint)
+    """Report slices that lack a model; those with models that mlc_llm names are looked at in `plan.library_names`."""
+    places = {backend.name: place for place, backend in held}
+    if not any(cell.model.unnamed for cell in cells if cell.backend.name in places):
+        for name, subjects in lacking(places, cells).items():
+            problems.add(places[name], *lacking_words(name, subjects))

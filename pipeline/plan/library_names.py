@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from pipeline.compilers import mlc_names
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED
 from pipeline.errors import DownloadError, MatrixError, SlipwayError
-from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, share
+from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, Product, share
+from pipeline.matrix.slices import lacking, lacking_words
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.fetch import fetch
 
@@ -64,6 +65,7 @@ def named(matrix: Matrix, place: Place) -> Matrix:
     every = tuple(_renamed(cell, names, matrix) for cell in (*matrix.cells, *matrix.sharing))
     cells, sharing = share(every)
     _check(cells)
+    _check_slices(matrix.products, every)
     models = {cell.model.subject: cell.model for cell in every}
     ordered = tuple(models[model.subject] for model in matrix.models)
     return replace(matrix, cells=cells, models=ordered, sharing=sharing)
@@ -83,6 +85,14 @@ def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix)
         return cell
     name = known[_device(cell.backend, _backends(matrix, cell.model.subject))]
     return replace(cell, model=replace(cell.model, prefix=mlc_names.prefix(name), unnamed=False))
+
+
+def _check_slices(products: Iterable[Product], cells: Sequence[Cell]) -> None:
+    for product in products:
+        if product.kind == "xcframework":
+            for backend, subjects in lacking(product.backends, cells).items():
+                what, hint = lacking_words(backend, subjects)
+                raise MatrixError(f"product {product.name}: {what}", where=product.where, hint=hint)
 
 
 def _check(cells: Iterable[Cell]) -> None:

@@ -215,6 +215,39 @@ def test_the_same_model_twice_is_compiled_once(desk):
     assert {cell.model.prefix for cell in matrix.sharing} == {cell.model.prefix for cell in matrix.cells}
 
 
+EXCLUDED = "[{model: small-q0f32, backend: catalyst}, {model: small-again, backend: ios}]"
+APPLE = """\
+products:
+  apple: {kind: xcframework, backends: [ios, catalyst]}
+"""
+
+
+def apple(desk, pinned):
+    """`again`, another model for Catalyst alone, beside `q0f32` for the iPhone alone; with `pinned` as its name."""
+    desk.write(local(desk), backends="ios, catalyst")
+    path = desk.root / "targets.yaml"
+    text = path.read_text().replace("      q0f32: {}", f"      q0f32: {{}}\n      again: {{model_lib: {pinned}}}")
+    path.write_text(text.replace("catalyst]}", f"catalyst], exclude: {EXCLUDED}}}\n{APPLE}"))
+    return desk
+
+
+def test_two_variants_of_one_name_fill_the_slices_of_an_app(desk):
+    names = apple(desk, expected("iphone")).prefixes()
+    assert names["ios"].replace("-", "_") == names["catalyst"].replace("-", "_")
+
+
+def test_slices_are_compared_once_mlc_has_named_their_models(desk):
+    with pytest.raises(MatrixError, match="`ios` lacks small-again, which other slices have") as caught:
+        apple(desk, "another-name").prefixes()
+    assert caught.value.where.line == path_line(desk, "  apple:")
+    assert "make two products" in caught.value.hint
+
+
+def path_line(desk, start):
+    lines = (desk.root / "targets.yaml").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if line.startswith(start))
+
+
 def test_a_config_of_the_users_is_watched_under_a_spelling_of_its_own(desk):
     desk.write(local(desk))
     matrix = load(desk.root / "targets.yaml")
