@@ -50,6 +50,7 @@ def compile_model(
     backend: Json,
     shaders: Mapping[str, Json] | None,
     metal_simdgroup: bool,
+    named_for: str | None,
     out: str,
     log: str,
 ) -> dict[str, Json]:
@@ -63,6 +64,7 @@ def compile_model(
         shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
         log: file that gets what mlc_llm is told and says.
         metal_simdgroup: what the toolchain's probe found.
+        named_for: the device whose name in mlc_llm the prefix is meant to be, or None.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
 
     Returns:
@@ -71,7 +73,8 @@ def compile_model(
         which is `source` or `metallib`, and for the latter `shaders` and `shaders_compiled`, as of `compilers.relax`.
 
     Raises:
-        StepError: mlc_llm refused the model, or what it made is not for this backend.
+        StepError: mlc_llm refused the model or gives its library another name, or what it made is not for this
+            backend.
         ToolMissing: there is no mlc_llm.
     """
     variant, target = decode(ModelRef, model, "model"), decode(Backend, backend, "backend")
@@ -94,6 +97,8 @@ def compile_model(
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
         reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
+    names = library_names(reported, variant.options, named_for)
+    check_name(variant.prefix, names, named_for)
     objects = _named(members, variant.prefix)
     check_objects(objects, target, kind)
     for member in objects:
@@ -104,7 +109,7 @@ def compile_model(
         "bytes": sum(len(member.data) for member in objects),
         "functions": len(mlc_metadata.functions(metadata)),
         "model_lib": variant.prefix.removesuffix("_"),
-        "mlc_names": _names(reported, variant.options),
+        "mlc_names": names,
         "metadata": mlc_metadata.summary(metadata),
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
         **_kernels(target, shaders, reported),
@@ -225,19 +230,42 @@ def check_objects(objects: Sequence[Member], backend: Backend, kind: str) -> Non
             )
 
 
-def _names(effective: Mapping[str, Json], options: Mapping[str, Json]) -> dict[str, str] | None:
-    """What mlc_llm would call the library for each device of its package configs, by its own configuration class."""
-    if "config" not in effective:
+def library_names(
+    reported: Mapping[str, Json], options: Mapping[str, Json], named_for: str | None
+) -> dict[str, str] | None:
+    """What mlc_llm would call the library, by its own configuration class, or None where that is not known.
+
+    Args:
+        reported: what `mlc_driver` has written down of the configuration.
+        options: of the variant.
+        named_for: a device besides those of mlc_llm's package configs.
+    """
+    if "config" not in reported:
         return None
     overrides, opt = options.get("overrides", {}), str(options.get("opt", "O2"))
     return {
         name: mlc_names.model_lib(
-            effective["config"],
-            model_type=effective["model_type"],
-            quantization=effective["quantization"],
+            reported["config"],
+            model_type=reported["model_type"],
+            quantization=reported["quantization"],
             device=name,
             overrides=overrides,
             opt=opt,
         )
-        for name in ("iphone", "macabi", "android")
+        for name in dict.fromkeys(("iphone", "macabi", "android", named_for or "iphone"))
     }
+
+
+def check_name(prefix: str, names: Mapping[str, str] | None, named_for: str | None) -> None:
+    """A name that was worked out before the compile must be the one that this mlc_llm gives.
+
+    Raises:
+        StepError: it is another.
+    """
+    if named_for is None or names is None or mlc_names.prefix(names[named_for]) == prefix:
+        return
+    raise StepError(
+        f"this mlc_llm calls the library {names[named_for]}, and the name worked out before was "
+        f"{prefix.removesuffix('_')}: its configuration class is not the one that is known here",
+        hint=f"say which name the app has: `model_lib: {names[named_for]}` in the variant",
+    )

@@ -137,8 +137,8 @@ def _described(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         chat, model = dict(kwargs["config"]), kwargs["model_type"]
         overrides = {k: v for k, v in vars(kwargs["overrides"]).items() if v is not None}
-        fields = {**chat.pop("model_config", {}), **chat}
-        fields = {k: v for k, v in fields.items() if k not in {"model_type", "quantization"}} | overrides
+        top = {k: v for k, v in chat.items() if k not in {"model_type", "quantization", "model_config"}}
+        fields = {**chat.get("model_config", {}), **top, **overrides}  # as its `jit` lays them over one another
         config = model.config.from_dict(fields).asdict()
         return {"config": config, "model_type": model.name, "quantization": kwargs["quantization"].name}
     except (KeyError, AttributeError, TypeError):

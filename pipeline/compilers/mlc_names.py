@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pipeline.action import Json
 from pipeline.errors import StepError
 
+from . import mlc_configs
+
 OVERRIDES = (
     "context_window_size",
     "sliding_window_size",
@@ -39,17 +41,6 @@ OPTIMISATION: Mapping[str, Mapping[str, str]] = {
     "O3": {**dict.fromkeys(_OFF, "1"), "ipc_allreduce_strategy": "AUTO"},
 }
 """What `--opt O2` and its like stand for. Flags written out begin with `flashinfer` on and all others off."""
-
-_LATER_FIELDS: Mapping[str, Mapping[str, Json]] = {
-    "llama": {"pipeline_parallel_stages": 1, "disaggregation": False, "rope_scaling": None},
-    "qwen3": {"dtype": "float32", "weight_block_size": None},
-    "qwen3_moe": {"dtype": "float32", "weight_block_size": None},
-}
-"""Fields that mlc_llm has given to a kind of model since the first of its checkpoints were converted, with their
-defaults: an older mlc-chat-config.json lacks them, and they are in the md5 all the same."""
-
-_SMALL_CHUNKS = frozenset({"qwen3", "qwen3_moe", "qwen3_5", "internlm2", "deepseek_v2", "deepseek_v3"})
-"""Kinds of model whose prefill chunk is cut to 2048 tokens where it would exceed the context window; others: 8192."""
 
 
 def model_lib(
@@ -128,13 +119,10 @@ def effective_config(chat: Mapping[str, Json], overrides: Mapping[str, Json]) ->
 
     mlc_llm lays the file's top level over its `model_config`, the overrides over both, and drops what is no field of
     that kind of model. `model_config` has every field there was when the file was made.
+
+    Raises:
+        StepError: mlc_llm would refuse it, or it is of a kind that is not known here.
     """
-    model_type = str(chat["model_type"])
-    fields = {**_LATER_FIELDS.get(model_type, {}), **chat["model_config"]}
-    fields.pop("kwargs", None)
-    changes = {**chat, **{name: overrides[name] for name in OVERRIDES if overrides.get(name) is not None}}
-    config = {name: changes.get(name, value) for name, value in fields.items()}
-    window, chunk = config.get("context_window_size"), config.get("prefill_chunk_size")
-    if isinstance(window, int) and isinstance(chunk, int) and window > 0 and (chunk > window or chunk == 0):
-        config["prefill_chunk_size"] = min(window, 2048 if model_type in _SMALL_CHUNKS else 8192)
-    return config
+    given = {name: overrides[name] for name in OVERRIDES if overrides.get(name) is not None}
+    top = {name: value for name, value in chat.items() if name not in {"model_type", "quantization", "model_config"}}
+    return mlc_configs.effective(str(chat["model_type"]), chat["model_config"], {**top, **given})

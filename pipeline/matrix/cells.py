@@ -164,6 +164,7 @@ class ModelVariant:
         toolchain: what compiles it where the matrix does not say.
         unnamed: whether the prefix is only a stand-in for the one that follows from the weights' config; see
             `pipeline.plan.library_names`.
+        named_for: the device by whose name in mlc_llm the library is called, where it is named like that.
         app: what apps want to know of it and no compiler does: `model_id`, `estimated_vram_bytes`, `bundle_weight`.
         weights_where: the place of its `weights` in targets.yaml.
     """
@@ -181,6 +182,7 @@ class ModelVariant:
     where: Position = field(compare=False)
     toolchain: str = "current"
     unnamed: bool = False
+    named_for: str | None = None
     app: Mapping[str, Json] = field(default_factory=dict, hash=False)
     weights_where: Position | None = field(default=None, compare=False)
 

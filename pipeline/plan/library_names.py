@@ -83,8 +83,9 @@ def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix)
     known = names.get(cell.model.subject)
     if known is None:
         return cell
-    name = known[_device(cell.backend, _backends(matrix, cell.model.subject))]
-    return replace(cell, model=replace(cell.model, prefix=mlc_names.prefix(name), unnamed=False))
+    device = _device(cell.backend, _backends(matrix, cell.model.subject))
+    model = replace(cell.model, prefix=mlc_names.prefix(known[device]), unnamed=False, named_for=device)
+    return replace(cell, model=model)
 
 
 def _check_slices(products: Iterable[Product], cells: Sequence[Cell]) -> None:

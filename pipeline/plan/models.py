@@ -225,7 +225,7 @@ def _compiler(cell: Cell, source: SourceRef) -> tuple[Run[Any], Any]:
     """The step that compiles a cell, and what it is given: a module a compiler, so that none recompiles another's."""
     model, toolchain, backend = cell.model.ref(), cell.toolchain, cell.backend
     if cell.model.compiler == "mlc":
-        return compile_mlc.run, compile_mlc.Params(model, source, toolchain, backend)
+        return compile_mlc.run, compile_mlc.Params(model, source, toolchain, backend, cell.model.named_for)
     if cell.model.compiler == "prebuilt":
         return compile_prebuilt.run, compile_prebuilt.Params(model, source, toolchain, backend)
     return compile_relax.run, compile_relax.Params(model, source, toolchain, backend)

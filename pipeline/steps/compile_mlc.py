@@ -24,12 +24,13 @@ from pipeline.matrix.cells import Backend, ModelRef, SourceRef
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given."""
+    """What the step is given; `named_for` is the device whose name in mlc_llm the model's prefix is, or None."""
 
     model: ModelRef
     source: SourceRef
     toolchain: str
     backend: Backend
+    named_for: str | None = None
 
 
 def run(job: Job[Params]) -> dict[str, Json]:
@@ -73,6 +74,7 @@ def arguments(job: Job[Params]) -> dict[str, Json]:
         "config": str(folder / chat_config.NAME),
         "model": encode(model),
         "backend": encode(backend),
+        "named_for": job.params.named_for,
         "metal_simdgroup": probe.metal_simdgroup,
         "shaders": shaders(job, backend),
         "out": str(job.out),

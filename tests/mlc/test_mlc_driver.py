@@ -76,7 +76,7 @@ def detect_system_lib_prefix(device, prefix, model, quantization):
 
 class Config:
     def from_dict(fields):
-        return SimpleNamespace(asdict=lambda: {"hidden_size": fields["hidden_size"], "window": fields["window"]})
+        return SimpleNamespace(asdict=lambda: {key: fields[key] for key in ("hidden_size", "window", "model_type")})
 
 def compile(config, quantization, model_type, overrides, prefix):
     print(json.dumps({"prefix": prefix, "preset": PRESET["iphone:generic"], "argv": sys.argv}))
@@ -84,7 +84,8 @@ def compile(config, quantization, model_type, overrides, prefix):
 def main(words):
     named = lambda name: SimpleNamespace(name=name)
     model = SimpleNamespace(name="llama", config=Config)
-    compile(config={"model_config": {"hidden_size": 8, "window": 1}, "window": 2}, quantization=named("q0f32"),
+    config = {"hidden_size": 8, "window": 1, "model_type": "own"}
+    compile(config={"model_type": "top", "model_config": config, "window": 2}, quantization=named("q0f32"),
             model_type=model, overrides=SimpleNamespace(window=3, other=None),
             prefix=detect_system_lib_prefix(words[1], words[3], "llama", "q0f32"))
 """,
@@ -129,7 +130,11 @@ class Command:
         self.report = json.loads(report.read_text())
 
 
-EFFECTIVE = {"config": {"hidden_size": 8, "window": 3}, "model_type": "llama", "quantization": "q0f32"}
+EFFECTIVE = {
+    "config": {"hidden_size": 8, "window": 3, "model_type": "own"},
+    "model_type": "llama",
+    "quantization": "q0f32",
+}
 
 
 def test_without_a_metal_compiler_the_error_says_so(tmp_path):
