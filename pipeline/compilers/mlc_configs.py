@@ -217,3 +217,11 @@ CLASSES: Mapping[str, ConfigClass] = {
     ),
 }
 """Kind of model -> its class."""
+
+ANY_VOCABULARY = frozenset(
+    {
+        *("cohere", "eagle", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neox", "llama"),
+        *("llama4", "llava", "mistral", "mixtral", "nemotron", "orion"),
+    }
+)
+"""Kinds whose library takes a vocabulary of any size: a fine-tune that added tokens can use its base's."""

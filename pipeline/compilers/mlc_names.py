@@ -31,6 +31,9 @@ OVERRIDES = (
 
 _MINUS_ONE_IS_UNSET = frozenset({"context_window_size", "sliding_window_size", "attention_sink_size"})
 
+_LONGEST = 40
+"""Characters of a value that are shown."""
+
 _FLAGS = ("flashinfer", "cublas_gemm", "faster_transformer", "cudagraph", "cutlass", "ipc_allreduce_strategy")
 _OFF = {"flashinfer": "0", "cublas_gemm": "0", "faster_transformer": "0", "cudagraph": "0", "cutlass": "0"}
 _NONE = {"ipc_allreduce_strategy": "NONE"}
@@ -126,3 +129,48 @@ def effective_config(chat: Mapping[str, Json], overrides: Mapping[str, Json]) ->
     given = {name: overrides[name] for name in OVERRIDES if overrides.get(name) is not None}
     top = {name: value for name, value in chat.items() if name not in {"model_type", "quantization", "model_config"}}
     return mlc_configs.effective(str(chat["model_type"]), chat["model_config"], {**top, **given})
+
+
+def decisive(chat: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
+    """What of a config the compiled library depends on: models that agree in it can share one.
+
+    Raises:
+        StepError: mlc_llm would refuse it.
+    """
+    kind = str(chat.get("model_type"))
+    if kind in mlc_configs.CLASSES:
+        config = effective_config(chat, overrides)
+    else:  # without the rule of its class, what is written counts
+        config = {name: chat.get(name, value) for name, value in chat.get("model_config", {}).items()} | dict(overrides)
+    if kind in mlc_configs.ANY_VOCABULARY:
+        config.pop("vocab_size", None)
+    return {**config, **{name: chat.get(name) for name in ("model_type", "quantization", "active_vocab_size")}}
+
+
+def check_shared(chats: Mapping[str, Mapping[str, Json]], options: Mapping[str, Json]) -> None:
+    """Models can have one library only where `mlc_llm` would compile the same one of each.
+
+    Args:
+        chats: subject -> `mlc-chat-config.json`, of two models.
+        options: of both variants.
+
+    Raises:
+        StepError: it would not, or mlc_llm would refuse one of them.
+    """
+    said = {name: options[name] for name in ("quantization", "model_type") if options.get(name) is not None}
+    one, other = (decisive({**chat, **said}, options.get("overrides", {})) for chat in chats.values())
+    if None in {one["active_vocab_size"], other["active_vocab_size"]}:  # a file from before there was such a field
+        one["active_vocab_size"] = other["active_vocab_size"] = None
+    names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    if names:
+        found = ", ".join(f"{name} ({_brief(one, name)}, {_brief(other, name)})" for name in names)
+        raise StepError(
+            f"{' and '.join(chats)} are to have one library, and their mlc-chat-config.json differ in what it is "
+            f"compiled from: {found}",
+            hint="give one of them a `model_lib` of its own: then each is compiled",
+        )
+
+
+def _brief(config: Mapping[str, Json], name: str) -> str:
+    text = json.dumps(config[name]) if name in config else "absent"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

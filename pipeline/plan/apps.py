@@ -129,12 +129,17 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
     repository = _repository(model)
     own = model.app.get("model_url")
     url = own or (f"{HUB}/{repository}" if repository else None)
+    owner = matrix.library_of(cells[0]).model.subject
     common = app_config.AppModel(
         subject=model.subject,
+        library_of=None if owner == model.subject else owner,
         model_id=model_id(matrix, model),
         bundle_weight=_is_bundled(model),
         url=url,
         estimated_vram_bytes=model.app.get("estimated_vram_bytes"),
+        quantization=model.options.get("quantization"),
+        model_type=model.options.get("model_type"),
+        overrides=model.options.get("overrides", {}),
     )
     _check_addresses(product, common, model)
     if product.kind != "web":
@@ -144,8 +149,6 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
         common,
         url=own or (f"{url}/resolve/{revision}/" if url else None),
         file=library_file(matrix, matrix.library_of(cells[0]).model),
-        quantization=model.options.get("quantization"),
-        overrides=model.options.get("overrides", {}),
         low_resource_required=model.app.get("low_resource_required"),
     )
 
@@ -232,11 +235,10 @@ def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstrea
     """What a record is read from: the library with its metadata, the config, and what is shipped beside it."""
     model, owner = cell.model, matrix.library_of(cell)
     objects = ("*.o",) if model.compiler == "prebuilt" else (f"{model.prefix}devc.o",)
-    config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
-    edges = {
-        roles.objects(model.subject): Upstream(f"compile:{owner.subject}", only=objects),
-        roles.of(roles.CONFIG, model.subject): Upstream(config, only=(CHAT_CONFIG, "tokenizer*")),
-    }
+    edges = {roles.objects(model.subject): Upstream(f"compile:{owner.subject}", only=objects)}
+    for one in (model, owner.model):
+        config = conversion(matrix, one, "gen_config") if one.is_raw else f"weights:{one.model}"
+        edges[roles.of(roles.CONFIG, one.subject)] = Upstream(config, only=(CHAT_CONFIG, "tokenizer*"))
     if bundled:
         edges[roles.bundle(model.subject)] = Upstream(f"bundle:{model.subject}")
     return edges

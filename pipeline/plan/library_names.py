@@ -20,8 +20,8 @@ from pathlib import Path
 from pipeline.action import Json
 from pipeline.compilers import mlc_names
 from pipeline.documents.chat_config import NAME as CONFIG
-from pipeline.documents.chat_config import NOT_CONVERTED
-from pipeline.errors import DownloadError, MatrixError, SlipwayError
+from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
+from pipeline.errors import DownloadError, MatrixError, SlipwayError, StepError
 from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, Product, share
 from pipeline.matrix.slices import lacking, lacking_words
 from pipeline.weights.cache import DownloadCache
@@ -60,6 +60,7 @@ def named(matrix: Matrix, place: Place) -> Matrix:
     """
     waiting = {model.subject: model for model in matrix.models if model.unnamed}
     if not waiting:
+        _check_shared(matrix, place.root)
         return matrix
     names = {subject: _names(model, _devices(matrix, subject), place) for subject, model in waiting.items()}
     every = tuple(_renamed(cell, names, matrix) for cell in (*matrix.cells, *matrix.sharing))
@@ -68,7 +69,9 @@ def named(matrix: Matrix, place: Place) -> Matrix:
     _check_slices(matrix.products, every)
     models = {cell.model.subject: cell.model for cell in every}
     ordered = tuple(models[model.subject] for model in matrix.models)
-    return replace(matrix, cells=cells, models=ordered, sharing=sharing)
+    made = replace(matrix, cells=cells, models=ordered, sharing=sharing)
+    _check_shared(made, place.root)
+    return made
 
 
 def config_of(model: ModelVariant, root: Path) -> str | None:
@@ -86,6 +89,30 @@ def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix)
     device = _device(cell.backend, _backends(matrix, cell.model.subject))
     model = replace(cell.model, prefix=mlc_names.prefix(known[device]), unnamed=False, named_for=device)
     return replace(cell, model=model)
+
+
+def _check_shared(matrix: Matrix, root: Path) -> None:
+    """Look early at what the step `app_config` makes sure of: the weights of one library, where they are here."""
+    for cell in matrix.sharing:
+        models = (matrix.library_of(cell).model, cell.model)
+        chats = {model.subject: _read_here(model, root) for model in models}
+        found = {subject: chat for subject, chat in chats.items() if chat is not None}
+        if len(found) == len(models):
+            try:
+                mlc_names.check_shared(found, cell.model.options)
+            except StepError as bad:
+                raise MatrixError(bad.what, where=cell.model.where, hint=bad.hint) from bad
+
+
+def _read_here(model: ModelVariant, root: Path) -> Mapping[str, Json] | None:
+    """The config of converted weights that are the user's own files; None where there is none to be read."""
+    weights = model.weights or {}
+    if weights.get("kind") != "path" or model.is_raw:
+        return None
+    try:
+        return read_chat_config(root / weights["path"] / (weights.get("subdir") or "."), model.model)
+    except StepError:  # whoever needs it says so
+        return None
 
 
 def _check_slices(products: Iterable[Product], cells: Sequence[Cell]) -> None:

@@ -17,6 +17,7 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.compilers import mlc_metadata
 from pipeline.compilers.mlc_memory import memory
+from pipeline.compilers.mlc_names import check_shared
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.errors import StepError
@@ -40,14 +41,16 @@ class AppModel:
 
     Attributes:
         subject: of the variant.
+        library_of: subject of the variant whose library it uses, where that is another.
         model_id: the app's name for it.
         bundle_weight: whether its weights are shipped.
         url: where the weights are otherwise; None where they are only here.
         estimated_vram_bytes: as the user says; None: measured.
         model_lib: of a native product: what the runtime finds the library by.
         file: of a web product: the module's name.
-        quantization: of a web product, where the user says so.
-        overrides: of a web product: settings of the model.
+        quantization: where the user says so.
+        model_type: where the user says so.
+        overrides: settings of the model, which it was compiled with.
         low_resource_required: of a web product.
     """
 
@@ -59,6 +62,8 @@ class AppModel:
     model_lib: str | None = None
     file: str | None = None
     quantization: str | None = None
+    model_type: str | None = None
+    library_of: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     low_resource_required: bool | None = None
 
@@ -80,12 +85,14 @@ def run(job: Job[Params]) -> dict[str, Json]:
         is null where the config does not tell), `bundled` (subjects whose weights are shipped).
 
     Raises:
-        StepError: nobody says how much memory a model takes, or its config cannot be read.
+        StepError: nobody says how much memory a model takes, its config cannot be read, or it is no model for the
+            library that it is to use.
     """
     web = job.params.kind == "web"
     records, needs = [], {}
     for model in job.params.models:
         subject = model.subject
+        _check_library(job, model)
         needs[subject] = measured(job, subject)
         given = model.estimated_vram_bytes
         total = given if given is not None else _total(subject, needs[subject])
@@ -94,6 +101,14 @@ def run(job: Job[Params]) -> dict[str, Json]:
     job.write(WEB if web else NATIVE, json.dumps({"model_list": records}, indent=2, ensure_ascii=False) + "\n")
     bundled = [model.subject for model in job.params.models if model.bundle_weight]
     return {"models": len(records), "memory": needs, "bundled": bundled}
+
+
+def _check_library(job: Job[Params], model: AppModel) -> None:
+    """A model that uses the library of another must be one that the same library would be compiled from."""
+    if model.library_of is None:
+        return
+    options = {"quantization": model.quantization, "model_type": model.model_type, "overrides": model.overrides}
+    check_shared({subject: _chat(job, subject) for subject in (model.library_of, model.subject)}, options)
 
 
 def measured(job: Job[Params], subject: str) -> dict[str, Json] | None:

@@ -132,10 +132,10 @@ def test_the_bundle_is_what_an_app_ships(mlc_built):
 
 
 def test_an_architecture_that_mlc_does_not_know(mlc_built):
-    converted(mlc_built.path("weights"), model_type="mamba9")
+    converted(mlc_built.path("weights"), model_type="olmo2")
     run = mlc_built.doit("compile:small-q0f32@ios+mlc")
     assert run.status != 0
-    assert "does not know the architecture 'mamba9'; it knows llama, qwen3" in run.output
+    assert "does not know the architecture 'olmo2'; it knows llama, qwen3" in run.output
     assert "prebuilt" in run.output
 
 

@@ -215,6 +215,48 @@ def test_the_same_model_twice_is_compiled_once(desk):
     assert {cell.model.prefix for cell in matrix.sharing} == {cell.model.prefix for cell in matrix.cells}
 
 
+def tuned(desk, **changes):
+    """Two models with one `model_lib`, whose weights' configs differ by some changes."""
+    desk.write(local(desk), options="{model_lib: one_library}", backends="ios, web")
+    path = desk.root / "targets.yaml"
+    again = "  tuned:\n    compiler: mlc\n    weights: {path: tuned}\n    variants: {q0f32: {model_lib: one_library}}\n"
+    path.write_text(path.read_text().replace("backends:", again + "backends:").replace("[small]", "[small, tuned]"))
+    (desk.root / "tuned").mkdir()
+    config = {key: changes.get(key, value) for key, value in CHAT["model_config"].items()}
+    (desk.root / "tuned" / "mlc-chat-config.json").write_text(json.dumps(CHAT | {"model_config": config} | changes))
+    return desk
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": 0.1, "conv_template": {"name": "chatml"}, "tokenizer_files": ["vocab.json"]},
+        {"vocab_size": 70},  # tokens that were added: Llama's library takes any number
+        {"active_vocab_size": 64},  # the other is from before there was such a field
+    ],
+)
+def test_fine_tunes_differ_in_what_no_library_is_compiled_from(desk, changes):
+    assert {cell.model.subject for cell in tuned(desk, **changes).name().sharing} == {"tuned-q0f32"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden_size": 64}, "hidden_size (32, 64)"),
+        ({"num_hidden_layers": 2, "head_dim": 8}, "head_dim (16, 8), num_hidden_layers (1, 2)"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "rope_scaling (null, {"),
+        ({"context_window_size": 64}, "context_window_size (128, 64), prefill_chunk_size (128, 64)"),
+        ({"quantization": "q4f16_1"}, 'quantization ("q0f32", "q4f16_1")'),
+    ],
+)
+def test_one_library_for_other_configs_is_refused(desk, changes, said):
+    with pytest.raises(MatrixError, match="small-q0f32 and tuned-q0f32 are to have one library") as caught:
+        tuned(desk, **changes).name()
+    assert said in caught.value.what
+    assert "model_lib" in caught.value.hint
+    assert caught.value.where.line == path_line(desk, "  tuned:") + 3
+
+
 EXCLUDED = "[{model: small-q0f32, backend: catalyst}, {model: small-again, backend: ios}]"
 APPLE = """\
 products:

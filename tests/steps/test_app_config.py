@@ -17,7 +17,10 @@ METADATA = {
 }  # fmt: skip
 CHAT = {
     "model_type": "qwen3", "quantization": "q4f16_1", "tokenizer_files": ["tokenizer.json", "vocab.json"],
-    "model_config": {"num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 3},
+    "model_config": {
+        "num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 3, "context_window_size": 64,
+        "prefill_chunk_size": 64, "max_batch_size": 4,
+    },
 }  # fmt: skip
 NEED = 10 * 2 * 2 + 1000 + 2 * 2 * (1 * 2 * 3) * 64
 URL = "https://huggingface.co/mlc-ai/Qwen3-0.6B-q4f16_1-MLC"
@@ -53,6 +56,40 @@ def run(job, tmp_path):
 
     make.folders = folders
     return make
+
+
+@pytest.fixture
+def sharing(job, tmp_path):
+    """Run the step on a base and a fine-tune that uses its library, whose config is another by some changes."""
+
+    def make(**changes):
+        for subject, chat in (("base", CHAT), ("tuned", CHAT | changes)):
+            folder = tmp_path / subject
+            (folder / "objects").mkdir(parents=True)
+            (folder / "objects" / "x_devc.o").write_bytes(json.dumps(METADATA).encode() + b"\0")
+            (folder / "mlc-chat-config.json").write_text(json.dumps(chat))
+        inputs = {f"config:{one}": tmp_path / one for one in ("base", "tuned")}
+        inputs |= {f"objects:{one}": tmp_path / one / "objects" for one in ("base", "tuned")}
+        of_both = {"model_lib": "one_x", "bundle_weight": False, "url": URL, "overrides": {"max_batch_size": 1}}
+        models = [
+            {"subject": "base", "model_id": "Base", **of_both},
+            {"subject": "tuned", "model_id": "Tuned", "library_of": "base", **of_both},
+        ]
+        made = job({"kind": "xcframework", "base_url": None, "models": models}, inputs)
+        app_config.run(made)
+        return json.loads((made.out / "bundle/mlc-app-config.json").read_text())["model_list"]
+
+    return make
+
+
+def test_a_fine_tune_uses_the_library_of_its_base(sharing):
+    first, second = sharing(temperature=0.2)
+    assert (first["model_lib"], second["model_lib"]) == ("one_x", "one_x")
+
+
+def test_a_fine_tune_that_needs_another_library_is_refused(sharing):
+    with pytest.raises(StepError, match=r"base and tuned are to have one library.*: head_dim \(3, 4\)"):
+        sharing(model_config={**CHAT["model_config"], "head_dim": 4})
 
 
 def test_an_app_of_mlc_reads_the_record(run):
