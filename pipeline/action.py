@@ -144,9 +144,6 @@ class Worker(Protocol):
 LOGS = "build/log"
 """Directory, relative to the root, of what the tools of actions and toolchains print."""
 
-OPEN = "not_proven"
-"""The fact of a result that says how many questions about it this machine could not answer; where strict, none may."""
-
 
 class Services(Protocol):
     """What a step may ask of whoever runs it.

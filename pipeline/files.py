@@ -1,4 +1,4 @@
-"""Files of ours: their state and digest, written atomically, shared between places; everything above uses it.
+"""Files: their state and digest, read without waiting, written atomically; everything above uses it.
 
 A file appears under its name complete: a temporary name, then a rename. Temporary names are random, since two
 containers that share a directory may have the same process IDs.
@@ -11,8 +11,7 @@ import errno
 import hashlib
 import os
 import secrets
-import shutil
-import sys
+import stat
 import time
 import zlib
 from pathlib import Path, PurePosixPath
@@ -28,13 +27,7 @@ NAME_BYTES, PATH_BYTES = 255, 4000
 
 _TEMPORARY = ".slipway-tmp"
 
-_FICLONE = 0x40049409
-"""`_IOW(0x94, 9, int)` of linux/fs.h: one file shares the blocks of another until either is written."""
-
-_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
-"""Another file system; none that has links, or a kernel that protects them; too many (65,000 on ext4)."""
-
-_TRY_BESIDE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
+TRY_BESIDE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a temporary file elsewhere may run into that one in the target's own directory does not."""
 
 CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of Slipway.\n"
@@ -76,6 +69,45 @@ def stamp(target: int | str | Path) -> None:
     os.utime(target, ns=(now, now))
 
 
+# Reading
+
+
+class NotRegularError(OSError):
+    """A pipe, a device or a socket is where a file should be."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(errno.EINVAL, "it is not a regular file", os.fspath(path))
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file to read from, unbuffered: nothing waits for a pipe, and no device is read without end.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    file = open(os.open(path, flags), "rb", buffering=0)  # noqa: PTH123, SIM115 - the caller closes it
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISREG(mode):
+        return file
+    file.close()
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise NotRegularError(path)
+
+
+def read_file(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
+    """The whole content of a regular file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than `limit` bytes.
+    """
+    with open_regular(path) as file:
+        if limit is not None and os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EINVAL, f"it is larger than {limit} bytes", os.fspath(path))
+        return file.read()
+
+
 # Digests
 
 
@@ -105,7 +137,7 @@ def sha256_path(path: str | Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    with Path(path).open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         return sha256_file(file)
 
 
@@ -115,7 +147,7 @@ def digest_path(path: str | Path) -> Digest:
     Raises:
         OSError: it cannot be read.
     """
-    with Path(path).open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         return Digest(sha256_file(file), file.tell())
 
 
@@ -167,6 +199,8 @@ def stays_inside(name: str, target: str) -> bool:
     `..` may only come first: after a name that is itself a symlink it could lead anywhere.
     """
     parts = target.split("/")
+    if len(os.fsencode(target)) > PATH_BYTES or any(len(os.fsencode(part)) > NAME_BYTES for part in parts):
+        return False
     ups = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
     return bool(target) and "\0" not in target and parts[0] != "" and ups <= name.count("/") and ".." not in parts[ups:]
 
@@ -188,11 +222,6 @@ def sweep(*folders: str | Path) -> None:
 
 
 # Writing
-
-
-def read_file(path: str) -> bytes:
-    """The whole content of a file."""
-    return Path(path).read_bytes()
 
 
 def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = False) -> None:
@@ -249,7 +278,7 @@ def write_atomic(
     try:
         _write_and_rename(str(path), data, mode, temporary_in(through or folder), durable=durable)
     except OSError as error:
-        if through is None or error.errno not in _TRY_BESIDE:
+        if through is None or error.errno not in TRY_BESIDE:
             raise
         _write_and_rename(str(path), data, mode, temporary_in(folder), durable=durable)
 
@@ -311,88 +340,10 @@ def write_sealed(path: str | Path, body: bytes) -> None:
 def read_sealed(path: str | Path) -> bytes | None:
     """The content of a state file; None where there is none, or it is damaged."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError:
         return None
     return data[4:] if len(data) > 4 and int.from_bytes(data[:4], "little") == zlib.crc32(data[4:]) else None  # noqa: PLR2004 - the checksum
-
-
-# Sharing
-
-
-def share(source: str, target: str, mode: int, *, link: bool = True, through: str | None = None) -> None:
-    """Put the content of a file at another path, atomically, in the cheapest form that the file systems allow.
-
-    A reflink (btrfs, xfs, APFS) shares blocks until one side is written; else a hard link, which has the mode of the
-    source and can be edited through; else a copy.
-
-    Args:
-        source: the file.
-        target: where; what is there is replaced, its directory is made if need be.
-        mode: permissions of a reflink or copy. Executables are never hard links, as blobs have no executable bit.
-        link: whether a hard link will do.
-        through: directory on the source's file system for the temporary file.
-    """
-    folder = str(Path(target).parent)
-    try:
-        _share(source, target, mode, temporary_in(through or folder), link=link)
-    except OSError as error:
-        if through is None or error.errno not in _TRY_BESIDE:
-            raise
-        _share(source, target, mode, temporary_in(folder), link=link)
-
-
-def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -> None:
-    Path(temporary).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if reflink(source, temporary):
-            finish(temporary, mode)
-        elif not link or mode & 0o111 or not hard_link(source, temporary):
-            shutil.copyfile(source, temporary, follow_symlinks=False)
-            finish(temporary, mode)
-        rename(temporary, target)
-    finally:  # also after success: rename(2) of two links to one file does nothing at all
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-
-
-def reflink(source: str, target: str) -> bool:
-    """Make `target`, which must not exist, a reflink of `source`; False, and nothing left, where that cannot be."""
-    try:
-        if _clone(source, target):
-            return True
-    except OSError:
-        pass
-    with contextlib.suppress(OSError):
-        Path(target).unlink()
-    return False
-
-
-def _clone(source: str, target: str) -> bool:
-    if sys.platform == "darwin":
-        import ctypes  # noqa: PLC0415 - macOS only
-
-        clonefile = ctypes.CDLL(None, use_errno=True).clonefile
-        return bool(clonefile(os.fsencode(source), os.fsencode(target), 0) == 0)
-    import fcntl  # noqa: PLC0415 - not on Windows
-
-    with Path(source).open("rb") as old, Path(target).open("xb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-        except OSError:
-            return False
-    return True
-
-
-def hard_link(source: str, target: str) -> bool:
-    """Make `target`, which must not exist, a hard link to `source`; False where that cannot be."""
-    try:
-        Path(target).hardlink_to(source)
-    except OSError as error:
-        if error.errno in _NO_LINK:
-            return False
-        raise
-    return True
 
 
 def files_below(folder: Path) -> list[tuple[str, Path]]:

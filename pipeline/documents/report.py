@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from .codec import load
+from .codec import decode, load
 
 NAME = "report.json"
 
@@ -44,6 +45,35 @@ class Report:
     subject: str
     checks: tuple[Check, ...]
     proven: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What of a report goes into the facts of the action, where the table and `--strict` find it.
+
+    Attributes:
+        proven: see `Report`.
+        models: subject -> the line of a model that has one of its own.
+        not_proven: how many questions this machine could not answer; where strict, none may.
+        checks: how many there were.
+        states: name of a question -> its state.
+    """
+
+    proven: str = ""
+    models: Mapping[str, str] = field(default_factory=dict)
+    not_proven: int = 0
+    checks: int = 0
+    states: Mapping[str, str] = field(default_factory=dict)
+
+
+def verdict_in(facts: Mapping[str, Any]) -> Verdict:
+    """The verdict in the facts of an action; an empty one in those of other steps.
+
+    Raises:
+        FormatError: it has the wrong shape.
+    """
+    found: Verdict = decode(Verdict, facts, "facts") if "proven" in facts else Verdict()
+    return found
 
 
 def read_report(folder: Path) -> Report:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import FormatError, Position, SlipwayError
+from pipeline.files import NotRegularError, open_regular
 
 LARGEST_BYTES = 64 << 20
 DEEPEST = 64
 LONGEST_NUMBER = 400
 """Characters; the longest that a double needs are about 330."""
+LARGEST_NUMBER = sys.float_info.max
+"""A whole number beyond cannot be turned into a double."""
 MARK = b"\xef\xbb\xbf"
 """The byte order mark that some editors put before UTF-8."""
 
@@ -51,11 +54,10 @@ def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> byt
         SlipwayError: it cannot be read, or is a device or a pipe.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise error("is not a regular file", where=path, hint="give the path of a file")
+        with open_regular(path) as file:
             return file.read(count)
+    except NotRegularError as bad:
+        raise error("is not a regular file", where=path, hint="give the path of a file") from bad
     except IsADirectoryError as bad:
         raise error("cannot be read: it is a folder", where=path, hint="give the path of a file") from bad
     except (OSError, ValueError) as bad:  # ValueError: a null byte in the path
@@ -120,8 +122,16 @@ def _no_constant(name: str) -> NoReturn:
     raise Refused(f"{name} is not a number of JSON", name)
 
 
-def check(value: Any) -> None:
-    """Bound the depth, and refuse text that cannot be written as UTF-8."""
+def check(value: Any, encode: Callable[[str], object] = str.encode) -> None:
+    """Bound the depth of JSON and its numbers, and refuse text that cannot be written.
+
+    Args:
+        value: what `json.loads` made.
+        encode: raises UnicodeEncodeError for such a text; `os.fsencode` lets file names pass that are not UTF-8.
+
+    Raises:
+        Refused: it exceeds a bound.
+    """
     todo = [(value, 1)]
     while todo:
         one, depth = todo.pop()
@@ -129,9 +139,12 @@ def check(value: Any) -> None:
             raise Refused("it is nested too deeply")
         if isinstance(one, str):
             try:
-                one.encode()
+                encode(one)
             except UnicodeEncodeError as bad:
                 raise Refused("a text holds half of a surrogate pair") from bad
+        elif isinstance(one, int | float):
+            if not -LARGEST_NUMBER <= one <= LARGEST_NUMBER:  # nor is NaN
+                raise Refused("a number is too large")
         elif isinstance(one, dict):
             todo += ((key, depth + 1) for key in one)
             todo += ((inner, depth + 1) for inner in one.values())

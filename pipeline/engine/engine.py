@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.action import OPEN, Action, Json
+from pipeline.action import Action, Json
+from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.store.action_result import ActionResult, Output
 from pipeline.store.os_errors import BlobMissing, store_error
@@ -121,7 +122,7 @@ class Engine:
 
     def _leaves_open(self, record: ActionResult | None) -> bool:
         """Whether a result is no good where everything must be proven."""
-        return record is not None and bool(record.facts.get(OPEN))
+        return record is not None and verdict_in(record.facts).not_proven > 0
 
     def _key_change(self, old_key: str, fields: Mapping[str, Json]) -> str:
         """The first difference between the recorded key's fields and today's."""

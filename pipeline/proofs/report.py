@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.action import OPEN, Json
-from pipeline.documents.codec import dumps
+from pipeline.action import Json
+from pipeline.documents.codec import dumps, encode
 from pipeline.documents.report import Check as Check
-from pipeline.documents.report import Report
+from pipeline.documents.report import Report, Verdict
 from pipeline.errors import VerifyError
 
 
@@ -48,13 +48,10 @@ def counted(number: int, thing: str) -> str:
 
 def facts(checks: Sequence[Check], summary: str, models: Mapping[str, str]) -> dict[str, Json]:
     """The few values of a report that go into the action's record; `models` are lines of models of their own."""
-    return {
-        "proven": summary,
-        "models": dict(models),
-        "checks": len(checks),
-        OPEN: sum(check.state == "not proven" for check in checks),
-        "states": {check.name: check.state for check in checks},
-    }
+    states = {check.name: check.state for check in checks}
+    is_open = sum(check.state == "not proven" for check in checks)
+    found: dict[str, Json] = encode(Verdict(summary, models, is_open, len(checks), states))
+    return found
 
 
 def settle(subject: str, checks: Sequence[Check], *, strict: bool, log: Path) -> None:

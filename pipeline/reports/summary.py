@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.action import Action
+from pipeline.documents.report import verdict_in
 from pipeline.engine.engine import Engine
 
 from . import tables
@@ -61,5 +62,5 @@ def _proven(engine: Engine, proof: str, model: str | None) -> str:
     record = engine.store.record(entry.key) if entry is not None else None
     if record is None or not engine.status(proof).fresh:
         return "not proven"
-    by_model = record.facts.get("models", {})
-    return str(by_model.get(model) or record.facts.get("proven", ""))
+    verdict = verdict_in(record.facts)
+    return verdict.models.get(model or "") or verdict.proven or "not proven"

@@ -2,7 +2,7 @@
 
 A result carries a digest of itself, so that flipped bits are noticed wherever it comes from; one that is damaged is
 reported, dropped, and the action simply runs again. The file is the message that Bazel's caches keep (see
-`action_result`), so a web server can serve the directory as it is. Last use is the mtime.
+`message`), so a web server can serve the directory as it is. Last use is the mtime.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.files import write_atomic
+from pipeline.files import read_file, write_atomic
 
-from .action_result import ActionResult, decode, pack, unpack
+from .action_result import ActionResult, decode
 from .cas import files_of
-from .os_errors import Note, store_error
+from .message import pack, unpack
+from .os_errors import ODD, Note, remove_any, store_error
 
 DAY_SECONDS = 86_400
+LARGEST_BYTES = 16 << 20
+"""Size above which a file is no result of ours."""
 DURABLE_SECONDS = 0.05
 """An action that took longer is on the disk before it counts as done; an fsync takes a few milliseconds."""
 
@@ -37,6 +40,7 @@ class ActionCache:
         self._root = root
         self._note = note
         self._read_only = read_only
+        self._noted: set[str] = set()
 
     def path(self, key: str) -> str:
         """Where a result is, or would be."""
@@ -48,20 +52,24 @@ class ActionCache:
         Raises:
             StoreError: it is there and cannot be read.
         """
-        path = Path(self.path(key))
+        path = self.path(key)
         try:
-            data = path.read_bytes()
+            data = read_file(path, LARGEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise store_error(error, "read a record", path) from error
+            if error.errno not in ODD:
+                raise store_error(error, "read a record", path) from error
+            data = b""
         encoded = unpack(data)
         record = decode(encoded) if encoded is not None else None
         if record is None or record.key != key:
-            self._note(f"the record {key[:12]}… was damaged; its action will run again")
+            if key not in self._noted:
+                self._noted.add(key)
+                self._note(f"the record {key[:12]}… was damaged; its action will run again")
             if not self._read_only:
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    remove_any(path)
             return None
         return record
 

@@ -1,10 +1,6 @@
-"""A finished action as a value, as JSON, and as the protobuf message that remote caches of the Bazel family keep.
+"""A finished action as a value and as JSON. Whatever machine it comes from, one that was read can be acted upon.
 
-The message is `ActionResult` of `build.bazel.remote.execution.v2` (remote_execution.proto): {output_files = 2,
-stdout_raw = 5, stderr_digest = 8, execution_metadata = 9}, OutputFile {path = 1, digest = 2, is_executable = 4},
-Digest {hash = 1, size_bytes = 2}, ExecutedActionMetadata {worker = 1}. It names our blobs as output files, since
-bazel-remote answers only if all blobs that a message names are there, and carries the result itself, as JSON, in
-`stdout_raw`. Written by hand: five fields do not need a library.
+The executor makes them, the stores keep them (in the form that `message` gives them).
 """
 
 from __future__ import annotations
@@ -12,14 +8,17 @@ from __future__ import annotations
 import binascii
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from pipeline.errors import StoreError
-from pipeline.files import is_safe_relative, sha256_bytes
+from pipeline.documents import untrusted
+from pipeline.documents.report import verdict_in
+from pipeline.errors import FormatError, StoreError
+from pipeline.files import PATH_BYTES, is_safe_relative, sha256_bytes
 
 from .stat_cache import canonical
 
@@ -32,7 +31,10 @@ INLINED_TOTAL_BYTES = 1 << 16
 FILE, PROGRAM, LINK = 0o644, 0o755, 0o120000
 """The modes an output can have. The content of a LINK is the target of the symlink."""
 
-_HUGE = 1 << 60
+_HUGE = 1 << 47
+"""Beyond what any time in seconds or size in bytes of ours is (128 TiB)."""
+_LONGEST = 500
+"""Characters of a name."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
 
 
@@ -117,135 +119,62 @@ _BODY = len(b'{"digest":"","result":') + 64
 
 
 def decode(data: bytes) -> ActionResult | None:
-    """Read a record; None when anything about it is not as `encode` makes it, or unsafe to follow."""
+    """Read a record; None when anything about it is not as `encode` makes it, or unsafe to follow.
+
+    Its digest is that of its bytes, but it may come from a machine that means us ill.
+    """
     body = data[_BODY:-1]
     if data != b'{"digest":"%b","result":%b}' % (sha256_bytes(body).encode(), body):
         return None
     try:
         document = json.loads(body)
+        untrusted.check(document, os.fsencode)  # names of files need not be UTF-8
         if document.pop("format") != FORMAT:
             return None
         document["outputs"] = {path: Output(*output) for path, output in document["outputs"].items()}
         document["small"] = {sha: binascii.a2b_base64(text) for sha, text in document["small"].items()}
         record = ActionResult(**document)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return record if _is_sound(record) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FormatError):
         return None
-    return record if _is_sound(record) else None
 
 
 def _is_sound(record: ActionResult) -> bool:
-    """Whether a record can be acted upon. Its digest is right, but it may come from a machine that means us ill."""
-    try:
-        return (
-            _SHA256(record.key) is not None
-            and isinstance(record.name, str)
-            and isinstance(record.fields, dict)
-            and isinstance(record.facts, dict)
-            and isinstance(record.host, str)
-            and all(
-                isinstance(n, int | float) and 0 <= n < _HUGE
-                for n in (record.started, record.seconds, record.cpu_seconds, record.peak_bytes)
-            )
-            and (record.log is None or _SHA256(record.log) is not None)
-            and all(is_safe_relative(path) and _is_output(output) for path, output in record.outputs.items())
-            and not _nests(record.outputs)
-            and all(sha256_bytes(data) == sha256 for sha256, data in record.small.items())
+    """Whether every field has its type, within bounds.
+
+    Raises:
+        FormatError, TypeError, ValueError, AttributeError: it has not.
+    """
+    verdict_in(record.facts)
+    upstream = record.fields.get("upstream", {})
+    texts = [record.name, record.host, *record.versions, *record.versions.values()]
+    times = (record.started, record.seconds, record.cpu_seconds)
+    return (
+        _SHA256(record.key) is not None
+        and isinstance(record.fields, dict)
+        and isinstance(record.facts, dict)
+        and all(isinstance(files, dict) and all(map(_SHA256, files.values())) for files in upstream.values())
+        and bool(record.name)
+        and all(len(text) <= _LONGEST and text.isprintable() for text in texts)
+        and all(type(one) in {int, float} and 0 <= one < _HUGE for one in times)
+        and type(record.peak_bytes) is int
+        and 0 <= record.peak_bytes < _HUGE
+        and (record.log is None or _SHA256(record.log) is not None)
+        and all(is_safe_relative(path) and _is_output(output) for path, output in record.outputs.items())
+        and not _nests(record.outputs)
+        and all(sha256_bytes(data) == sha256 for sha256, data in record.small.items())
+        and all(
+            len(record.small[sha256]) == size for sha256, size, _ in record.outputs.values() if sha256 in record.small
         )
-    except TypeError:
-        return False
+    )
 
 
 def _is_output(output: Output) -> bool:
     sha256, size, mode = output
-    return _SHA256(sha256) is not None and type(size) is int and size >= 0 and mode in {FILE, PROGRAM, LINK}
+    longest = PATH_BYTES if mode == LINK else _HUGE
+    return _SHA256(sha256) is not None and type(size) is int and 0 <= size <= longest and mode in {FILE, PROGRAM, LINK}
 
 
 def _nests(outputs: Mapping[str, Output]) -> bool:
     """Whether one output would have to be a directory for another: a symlink that it is written through, perhaps."""
     return any(str(parent) in outputs for path in outputs if "/" in path for parent in PurePosixPath(path).parents)
-
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_STDOUT_RAW = 5
-_MORE = 0x80
-_WIDEST = 70
-
-
-def pack(record: ActionResult) -> bytes:
-    """The message for a record.
-
-    Raises:
-        StoreError: JSON cannot carry the record.
-    """
-    blobs = record.blobs()
-    files = b"".join(
-        _bytes(2, _bytes(1, _utf8(path)) + _bytes(2, _digest(sha256, size)) + (_int(4, 1) if mode == PROGRAM else b""))
-        for path, (sha256, size, mode) in sorted(record.outputs.items())
-        if sha256 in blobs
-    )
-    # A worker's name, because bazel-remote writes the message anew to add one where there is none.
-    return files + _bytes(_STDOUT_RAW, encode(record)) + _bytes(9, _bytes(1, b"slipway"))
-
-
-def unpack(message: bytes) -> bytes | None:
-    """The encoded record in a message; None when there is none, or the message is malformed."""
-    at, found = 0, None
-    try:
-        while at < len(message):
-            tag, at = _read_varint(message, at)
-            field, kind = tag >> 3, tag & 7
-            if kind == _VARINT:
-                _, at = _read_varint(message, at)
-                continue
-            if kind == _BYTES:
-                length, at = _read_varint(message, at)
-            elif kind in {_FIXED32, _FIXED64}:
-                length = 4 if kind == _FIXED32 else 8
-            else:
-                return None
-            if at + length > len(message):
-                return None
-            if field == _STDOUT_RAW and kind == _BYTES:
-                found = message[at : at + length]
-            at += length
-    except IndexError:
-        return None
-    return found
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
-
-
-def _digest(sha256: str, size: int) -> bytes:
-    return _bytes(1, sha256.encode()) + _int(2, size)
-
-
-def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
-
-
-def _int(field: int, value: int) -> bytes:
-    return _varint(field << 3 | _VARINT) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= _MORE:
-        out.append(value & (_MORE - 1) | _MORE)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & (_MORE - 1)) << shift
-        if byte < _MORE:
-            return value, at
-        shift += 7
-        if shift >= _WIDEST:
-            raise IndexError(at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from pipeline.errors import StoreError
 
@@ -38,6 +39,10 @@ _IN_THE_STORE = ("to the store", "a blob", "a record", "store an output", "store
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
+ODD = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""What is said of a pipe, a device, a directory, a socket, or a link to itself where a file should be."""
+
+
 class BlobMissing(StoreError):
     """A blob that a record names is not there, or was damaged and thrown out. Running the action again heals it."""
 
@@ -58,3 +63,17 @@ def store_error(error: OSError, doing: str, path: StrPath | None = None) -> Stor
         hint += ", or point SLIPWAY_STORE at a directory that is"
     where = path if path is not None else error.filename
     return StoreError(f"cannot {doing}: {said}", where=os.fsdecode(where) if where is not None else None, hint=hint)
+
+
+def remove_any(path: str) -> None:
+    """Remove a file, or what else is in its place; nothing there is no error.
+
+    Raises:
+        OSError: it cannot be removed, or is a directory that is not empty.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):  # macOS says EPERM of a directory
+        if not Path(path).is_dir():
+            raise
+        Path(path).rmdir()

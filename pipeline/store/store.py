@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -285,9 +286,12 @@ class Store:
 
     def _fetch(self, record: ActionResult) -> bool:
         """Have every blob of a record here, from the remote store where it must be; whether that could be done."""
-        for sha256, size in record.blobs().items():
-            if self.blobs.check(sha256, size):
-                continue
+        wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
+        self._share(create=True)
+        if sum(wanted.values()) > shutil.disk_usage(self.root).free:
+            self.note(f"the stored result of {record.name} is more than the disk has room for; it is not fetched")
+            return False
+        for sha256, size in wanted.items():
             temporary = self.blobs.temporary()
             if self.remote is None or not self.remote.fetch(sha256, size, temporary):
                 return False

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.files import copy_hashed
+from pipeline.files import copy_hashed, open_regular
 
 from .action_result import ActionResult, key_of
-from .os_errors import BlobMissing, StrPath, store_error
+from .os_errors import ODD, BlobMissing, StrPath, store_error
 from .store import VERSION, Store
 
 
@@ -118,12 +118,16 @@ def _blob(source: Store, target: Store, sha256: str, size: int) -> int:
     path, temporary = source.blobs.path(sha256), target.blobs.temporary()
     try:
         Path(temporary).parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as old, Path(temporary).open("xb") as new:  # noqa: PTH123
-            found = copy_hashed(old, new)
+        with open_regular(path) as old:
+            if os.fstat(old.fileno()).st_size != size:
+                raise _Unfit(f"the blob {sha256[:12]}… has another size")
+            with Path(temporary).open("xb") as new:
+                found = copy_hashed(old, new)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _Unfit(f"the blob {sha256[:12]}… is missing") from error
     except OSError as error:
+        if error.errno in ODD:
+            raise _Unfit(f"the blob {sha256[:12]}… is no file") from error
         raise store_error(error, "copy a blob", error.filename or path) from error
     if found != (sha256, size):
         with contextlib.suppress(OSError):

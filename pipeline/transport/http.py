@@ -46,6 +46,7 @@ class Patience:
         longest_wait: no pause is longer, whatever a server asks for.
         connect: limit for making a connection.
         read: limit for a silence while data should come.
+        whole: limit for one request, however steadily it brings something.
         grace: how long a request may take before its throughput counts.
         floor: bytes a second below which a request is given up.
     """
@@ -55,6 +56,7 @@ class Patience:
     longest_wait: float = 30.0
     connect: float = 15.0
     read: float = 60.0
+    whole: float = 24 * 3600.0
     grace: float = 60.0
     floor: int = 1 << 10
 
@@ -97,7 +99,7 @@ def supervised(work: Callable[[Meter], T], patience: Patience) -> T:
     it brings after its time is dropped.
 
     Raises:
-        TooSlow: after `grace` seconds it brought less than `floor` bytes a second.
+        TooSlow: after `grace` seconds it brought less than `floor` bytes a second, or it lasts longer than `whole`.
     """
     meter, done, outcome = Meter(), threading.Event(), _Outcome()
 
@@ -113,7 +115,7 @@ def supervised(work: Callable[[Meter], T], patience: Patience) -> T:
     threading.Thread(target=run, name="request", daemon=True).start()
     while not done.wait(min(1.0, patience.grace)):
         taken = time.monotonic() - began
-        if taken > patience.grace + meter.bytes / patience.floor:
+        if taken > min(patience.grace + meter.bytes / patience.floor, patience.whole):
             meter.stopped = True
             raise TooSlow(f"{meter.bytes} bytes in {taken:.0f} s")
     if outcome.error is not None:
@@ -133,12 +135,15 @@ def split_login(url: str) -> tuple[SplitResult, tuple[str, str] | None]:
     """A URL without its user information, and that: people write passwords with `/`, `?`, `#` and `@` in them.
 
     Raises:
-        ValueError: it is no URL.
+        ValueError: it is no URL, or may be read both as one with a port and as one with a password.
     """
     scheme, colon, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
-    if not colon or not at:
+    host, port, number = re.split("[/?#]", rest, maxsplit=1)[0].partition(":")
+    if not colon or not at or not (port or "@" in host):
         return urlsplit(url), None
+    if number.isdecimal():
+        raise ValueError("the @ may belong to a password or to a path")
     user, _, password = login.partition(":")
     return urlsplit(f"{scheme}://{place}"), (unquote(user), unquote(password))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import DownloadError
-from pipeline.files import Digest, copy_hashed, digest_path, reflink, unsafe_path
+from pipeline.files import Digest, copy_hashed, digest_path, unsafe_path
+from pipeline.sharing import reflink
 from pipeline.transport.http import redact_url
 
 from . import hub, local, package, url

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from store_actions import BIG, MIDDLE, SOME
 
-from pipeline import files
+from pipeline import files, sharing
 from pipeline.errors import StoreError
 from pipeline.store.cas import Cas
 from pipeline.store.os_errors import BlobMissing
@@ -76,7 +76,7 @@ def test_a_file_whose_digest_is_known_is_not_read_and_shares_its_inode(blobs, tm
     monkeypatch.setattr(blobs, "_hash", pytest.fail)
     blobs.link(kept, digest)
     shared = inode(kept) == inode(blobs.path(digest.sha256))
-    assert shared or files.reflink(str(kept), str(tmp_path / "r"))
+    assert shared or sharing.reflink(str(kept), str(tmp_path / "r"))
     blobs.materialise(digest, str(tmp_path / "out"), link=True)
     assert blobs.check(*digest)
     moved = scratch(tmp_path, MIDDLE)
@@ -103,7 +103,9 @@ def test_small_files_are_copies_large_ones_links_and_programs_are_programs(blobs
     blobs.materialise(small, str(out), link=True)
     assert inode(out) == inode(blobs.path(small.sha256))
     blobs.materialise(large, str(out))
-    assert inode(out) == inode(blobs.path(large.sha256)) or files.reflink(blobs.path(large.sha256), str(tmp_path / "r"))
+    assert inode(out) == inode(blobs.path(large.sha256)) or sharing.reflink(
+        blobs.path(large.sha256), str(tmp_path / "r")
+    )
     blobs.materialise(large, str(out), 0o755)
     assert out.stat().st_mode & 0o777 == 0o755
     assert out.read_bytes() == BIG
@@ -178,9 +180,9 @@ def test_only_regular_files_are_taken(blobs, tmp_path, kind):
 
 
 def test_a_reflink_that_cannot_be_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_clone", lambda *_: False)
+    monkeypatch.setattr(sharing, "_clone", lambda *_: False)
     source = scratch(tmp_path, b"x")
-    assert not files.reflink(str(source), str(tmp_path / "copy"))
+    assert not sharing.reflink(str(source), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 
 
@@ -189,7 +191,7 @@ def test_a_reflink_is_preferred_to_a_link(blobs, tmp_path, monkeypatch):
         Path(target).write_bytes(Path(source).read_bytes())
         return True
 
-    monkeypatch.setattr(files, "_clone", clone)
+    monkeypatch.setattr(sharing, "_clone", clone)
     stored = blobs.put(scratch(tmp_path, BIG))
     blobs.materialise(stored, str(tmp_path / "out"), link=True)
     assert inode(tmp_path / "out") != inode(blobs.path(stored.sha256))

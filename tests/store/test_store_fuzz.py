@@ -17,7 +17,8 @@ from store_actions import contents, finish
 from pipeline.errors import SlipwayError
 from pipeline.store import cas as blobs
 from pipeline.store import outputs
-from pipeline.store.action_result import ActionResult, decode, encode, key_of, pack, unpack
+from pipeline.store.action_result import ActionResult, decode, encode, key_of
+from pipeline.store.message import pack, unpack
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Entry, Workspace

@@ -16,7 +16,8 @@ from nginx_server import BEARER_ONLY, Nginx
 from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
-from pipeline.store.action_result import ActionResult, decode, encode, pack, unpack
+from pipeline.store.action_result import ActionResult, decode, encode
+from pipeline.store.message import pack, unpack
 from pipeline.store.remote import PATIENCE, Remote
 from pipeline.store.store import Store
 
@@ -329,7 +330,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(machine):
 
 
 def test_a_reply_without_end_is_cut_off(fake, machine, monkeypatch):
-    monkeypatch.setattr("pipeline.store.remote.RECORD_LIMIT", 1000)
+    monkeypatch.setattr("pipeline.store.remote.LARGEST_BYTES", 1000)
     fake.answers, fake.body = [200], b"x" * 5_000_000
     store = machine(fake.url)
     assert store.lookup(KEY) is None
@@ -436,6 +437,58 @@ def fields(data):
             found.append((tag >> 3, data[at : at + length]))
             at += length
     return found
+
+
+def test_an_at_sign_in_a_path_belongs_to_no_password():
+    assert Remote("http://host/team@work", [].append).url == "http://host/team@work"
+    with pytest.raises(StoreError, match="is not a URL") as caught:
+        Remote("http://host:80/SECRET@work", [].append)
+    assert "SECRET" not in str(caught.value)
+    assert "%2F" in str(caught.value)
+
+
+def test_a_request_has_a_limit_as_a_whole(machine):
+    """A reply that comes steadily, and never ends."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def flow():
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(9999)
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+                while not over.wait(0.02):
+                    line.sendall(b"x" * 5_000)
+
+        thread = threading.Thread(target=flow)
+        thread.start()
+        store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=replace(QUICK, whole=1.0))
+        began = time.monotonic()
+        assert store.lookup(KEY) is None
+        assert time.monotonic() - began < 5
+        assert "too slow" in store.notes[0]
+        over.set()
+        thread.join()
+
+
+def test_a_reply_without_end_is_not_read_on_after_the_remote_was_given_up(machine):
+    sent = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def flood():
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(9999)
+                while True:
+                    line.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+                    sent.append(1)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=replace(QUICK, grace=0.5))
+        assert store.lookup(KEY) is None
+        thread.join(60)
+        assert not thread.is_alive(), "the request goes on in the background"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from fake_web import FakeHub, FakeServer
 from fetching import contents
 
-from pipeline import files
+from pipeline import sharing
 from pipeline.store.action_result import ActionResult, key_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -40,7 +40,7 @@ def test_a_package(tmp_path: Path, wheels: Callable[..., Path]) -> None:
     got = get(tmp_path, {"package": "tiny-model", "version": "1.0", "subdir": "m"})
     blob = placed(tmp_path, got, tmp_path / "tree")
     assert contents(tmp_path / "tree") == {"w.bin": LARGE}
-    if not files.reflink(str(blob), str(tmp_path / "clone")):
+    if not sharing.reflink(str(blob), str(tmp_path / "clone")):
         assert blob.samefile(got.files["w.bin"])
         assert blob.samefile(tmp_path / "tree" / "w.bin")
         assert blob.stat().st_nlink == 3
@@ -52,7 +52,7 @@ def test_the_cache_of_the_hub_shares_too(tmp_path: Path, server: FakeServer, mon
     got = get(tmp_path, {"hf": "org/tiny"})
     blob = placed(tmp_path, got, tmp_path / "tree")
     assert (tmp_path / "tree" / "w.bin").read_bytes() == LARGE
-    if not files.reflink(str(blob), str(tmp_path / "clone")):
+    if not sharing.reflink(str(blob), str(tmp_path / "clone")):
         assert blob.samefile(got.files["w.bin"])
 
 

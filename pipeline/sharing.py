@@ -1,0 +1,93 @@
+"""One content at several places, in the cheapest form that file systems allow; the store and the weights call it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from .files import TRY_BESIDE, finish, rename, temporary_in
+
+_FICLONE = 0x40049409
+"""`_IOW(0x94, 9, int)` of linux/fs.h: one file shares the blocks of another until either is written."""
+
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+"""Another file system; none that has links, or a kernel that protects them; too many (65,000 on ext4)."""
+
+
+def share(source: str, target: str, mode: int, *, link: bool = True, through: str | None = None) -> None:
+    """Put the content of a file at another path, atomically, in the cheapest form that the file systems allow.
+
+    A reflink (btrfs, xfs, APFS) shares blocks until one side is written; else a hard link, which has the mode of the
+    source and can be edited through; else a copy.
+
+    Args:
+        source: the file.
+        target: where; what is there is replaced, its directory is made if need be.
+        mode: permissions of a reflink or copy. Executables are never hard links, as blobs have no executable bit.
+        link: whether a hard link will do.
+        through: directory on the source's file system for the temporary file.
+    """
+    folder = str(Path(target).parent)
+    try:
+        _share(source, target, mode, temporary_in(through or folder), link=link)
+    except OSError as error:
+        if through is None or error.errno not in TRY_BESIDE:
+            raise
+        _share(source, target, mode, temporary_in(folder), link=link)
+
+
+def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -> None:
+    Path(temporary).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if reflink(source, temporary):
+            finish(temporary, mode)
+        elif not link or mode & 0o111 or not hard_link(source, temporary):
+            shutil.copyfile(source, temporary, follow_symlinks=False)
+            finish(temporary, mode)
+        rename(temporary, target)
+    finally:  # also after success: rename(2) of two links to one file does nothing at all
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+
+
+def reflink(source: str, target: str) -> bool:
+    """Make `target`, which must not exist, a reflink of `source`; False, and nothing left, where that cannot be."""
+    try:
+        if _clone(source, target):
+            return True
+    except OSError:
+        pass
+    with contextlib.suppress(OSError):
+        Path(target).unlink()
+    return False
+
+
+def _clone(source: str, target: str) -> bool:
+    if sys.platform == "darwin":
+        import ctypes  # noqa: PLC0415 - macOS only
+
+        clonefile = ctypes.CDLL(None, use_errno=True).clonefile
+        return bool(clonefile(os.fsencode(source), os.fsencode(target), 0) == 0)
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    with Path(source).open("rb") as old, Path(target).open("xb") as new:
+        try:
+            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        except OSError:
+            return False
+    return True
+
+
+def hard_link(source: str, target: str) -> bool:
+    """Make `target`, which must not exist, a hard link to `source`; False where that cannot be."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    return True

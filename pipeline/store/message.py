@@ -1,0 +1,97 @@
+"""An action result as the protobuf message that remote caches of the Bazel family keep; the stores read and write it.
+
+The message is `ActionResult` of `build.bazel.remote.execution.v2` (remote_execution.proto): {output_files = 2,
+stdout_raw = 5, stderr_digest = 8, execution_metadata = 9}, OutputFile {path = 1, digest = 2, is_executable = 4},
+Digest {hash = 1, size_bytes = 2}, ExecutedActionMetadata {worker = 1}. It names our blobs as output files, since
+bazel-remote answers only if all blobs that a message names are there, and carries the result itself, as JSON, in
+`stdout_raw`. Written by hand: five fields do not need a library.
+"""
+
+from __future__ import annotations
+
+from .action_result import PROGRAM, ActionResult, encode
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_STDOUT_RAW = 5
+_MORE = 0x80
+_WIDEST = 70
+
+
+def pack(record: ActionResult) -> bytes:
+    """The message for a record.
+
+    Raises:
+        StoreError: JSON cannot carry the record.
+    """
+    blobs = record.blobs()
+    files = b"".join(
+        _bytes(2, _bytes(1, _utf8(path)) + _bytes(2, _digest(sha256, size)) + (_int(4, 1) if mode == PROGRAM else b""))
+        for path, (sha256, size, mode) in sorted(record.outputs.items())
+        if sha256 in blobs
+    )
+    # A worker's name, because bazel-remote writes the message anew to add one where there is none.
+    return files + _bytes(_STDOUT_RAW, encode(record)) + _bytes(9, _bytes(1, b"slipway"))
+
+
+def unpack(message: bytes) -> bytes | None:
+    """The encoded record in a message; None when there is none, or the message is malformed."""
+    at, found = 0, None
+    try:
+        while at < len(message):
+            tag, at = _read_varint(message, at)
+            field, kind = tag >> 3, tag & 7
+            if kind == _VARINT:
+                _, at = _read_varint(message, at)
+                continue
+            if kind == _BYTES:
+                length, at = _read_varint(message, at)
+            elif kind in {_FIXED32, _FIXED64}:
+                length = 4 if kind == _FIXED32 else 8
+            else:
+                return None
+            if at + length > len(message):
+                return None
+            if field == _STDOUT_RAW and kind == _BYTES:
+                found = message[at : at + length]
+            at += length
+    except IndexError:
+        return None
+    return found
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _digest(sha256: str, size: int) -> bytes:
+    return _bytes(1, sha256.encode()) + _int(2, size)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
+
+
+def _int(field: int, value: int) -> bytes:
+    return _varint(field << 3 | _VARINT) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= _MORE:
+        out.append(value & (_MORE - 1) | _MORE)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & (_MORE - 1)) << shift
+        if byte < _MORE:
+            return value, at
+        shift += 7
+        if shift >= _WIDEST:
+            raise IndexError(at)
