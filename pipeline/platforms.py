@@ -59,6 +59,26 @@ CMAKE_SYSTEMS: Mapping[str, str] = {
 }  # fmt: skip
 """Platform -> `CMAKE_SYSTEM_NAME`."""
 
+_APPLE_MACROS = "defined(__APPLE__) && TARGET_OS_"
+COMPILER_MACROS: Mapping[str, str] = {
+    "linux": "defined(__linux__) && !defined(__ANDROID__)",
+    "android": "defined(__ANDROID__)",
+    "macos": f"{_APPLE_MACROS}OSX && !TARGET_OS_MACCATALYST",
+    "maccatalyst": f"{_APPLE_MACROS}MACCATALYST",
+    "ios": f"{_APPLE_MACROS}IOS && !TARGET_OS_SIMULATOR && !TARGET_OS_MACCATALYST",
+    "ios-simulator": f"{_APPLE_MACROS}SIMULATOR",
+    "arm64": "__aarch64__",
+    "x86_64": "__x86_64__",
+    "armv7": "__arm__",
+    "i686": "__i386__",
+}
+"""Platform -> a condition that is true for it in a C compiler; architecture -> a macro that is defined for it."""
+
+DLPACK_DEVICES: Mapping[str, int] = {
+    "llvm": 1, "c": 1, "cuda": 2, "opencl": 4, "vulkan": 7, "metal": 8, "rocm": 10, "webgpu": 15, "hexagon": 16,
+}  # fmt: skip
+"""Kind of device -> DLPack's number of it, which the runtime is told."""
+
 ELF_EMULATIONS: Mapping[str, str] = {
     "arm64": "aarch64linux", "x86_64": "elf_x86_64", "armv7": "armelf_linux_eabi", "i686": "elf_i386",
 }  # fmt: skip

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.action import Json
+from pipeline.documents import functions as documents
+from pipeline.documents.functions import Function
 
 _START = re.compile(rb'\{"[a-z_]+": ')
 _MARK = b'"memory_usage"'
@@ -55,6 +57,5 @@ def summary(metadata: Mapping[str, Json] | None) -> dict[str, Json]:
 
 def write_functions(folder: Path, prefix: str, metadata: Mapping[str, Json] | None) -> None:
     """Write `functions.json`. What arguments a function takes is not in the metadata, and null says so."""
-    described = [{"name": name, "arguments": None, "returns": None} for name in functions(metadata)]
-    document = {"prefix": prefix, "functions": described}
-    (folder / "functions.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    described = tuple(Function(name, None, None) for name in functions(metadata))
+    documents.write_functions(folder, documents.Functions(prefix, described))

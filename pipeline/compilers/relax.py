@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax import _ffi_api
 from tvm.relax.vm_build import VMExecutable, _filter_tir, _is_device_module, _vmcodegen
@@ -29,6 +30,7 @@ from tvm.target import codegen as llvm
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from pipeline.action import Json
+from pipeline.documents.functions import Function, Functions, write_functions
 from pipeline.errors import SlipwayError, StepError, ToolMissing
 
 from . import metallib, probe, schedules, signatures, sources
@@ -66,7 +68,7 @@ class Lowered:
     constants: Mapping[str, Any]
     external: tuple[Any, ...]
     facts: Mapping[str, Json]
-    functions: tuple[Json, ...]
+    functions: tuple[Function, ...]
     prefix: str
 
 
@@ -119,7 +121,7 @@ def lower(
         host, on_device = _lower_functions(functions_left, target)
         kernels = _kernels(on_device)
     facts = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule, "functions": len(functions)}
-    return Lowered(target, host, kernels, on_device, builder, constants, external, facts, tuple(functions), prefix)
+    return Lowered(target, host, kernels, on_device, builder, constants, external, facts, functions, prefix)
 
 
 def codegen(state: Lowered, *, triple: str, out: str, shaders: Mapping[str, str] | None = None) -> dict[str, Json]:
@@ -150,8 +152,8 @@ def codegen(state: Lowered, *, triple: str, out: str, shaders: Mapping[str, str]
         others = [brought for brought in state.external if not _is_device_module(brought)]
         linked = _ffi_api.VMLink(state.builder, target, library, others, dict(state.constants))
         size = _export(VMExecutable(linked), Path(out), state.prefix)
-    document = {"prefix": state.prefix, "functions": list(state.functions)}
-    (Path(out) / "functions.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    versions = (tvm.__version__, tvm_ffi.__version__)
+    write_functions(Path(out), Functions(state.prefix, state.functions, *versions))
     spent = round(time.process_time() - started, 3)
     return {**state.facts, **about_kernels, "bytes": size, "codegen_cpu": spent}
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.matrix.cells import Backend
 
 from .codec import load
+from .functions import Function
 
 NAME = "archive.json"
 
@@ -28,7 +29,9 @@ class ArchivedModel:
         library_bin: the symbol of its blob.
         generation: of TVM's C interface that it was compiled for.
         registration: the function that its constructors call; None where no symbol tells.
-        functions: name, arguments and results of each; see `documents.functions`.
+        functions: name, arguments and results of each.
+        tvm: version of what compiled it; None where nobody knows.
+        tvm_ffi: likewise, of apache-tvm-ffi.
     """
 
     model: str
@@ -40,7 +43,9 @@ class ArchivedModel:
     library_bin: str
     generation: str
     registration: str | None
-    functions: tuple[Any, ...]
+    functions: tuple[Function, ...]
+    tvm: str | None = None
+    tvm_ffi: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,76 @@
-"""`functions.json`: the functions of one compiled model. Compiles write it; `archive` and the host's checks read it.
+"""`functions.json`: the functions of one compiled model. Compiles write it; archives, kits and checks read it.
 
-An entry is `{"name", "args": [{"name", "shape", "dtype"}, ...], "returns": [...], ...}`; what is in it depends on the
-compiler, and on what a prebuilt library says of itself.
+The same values stand in `archive.json` and `link.json`, and the bindings of a kit are made from them.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.errors import FormatError
+from .codec import dumps, load
 
 NAME = "functions.json"
 
+SHAPE, TUPLE, OBJECT = "shape", "tuple", "object"
+"""What `Value.dtype` says of anything that is not a tensor."""
 
-def read_functions(folder: Path) -> tuple[Any, ...]:
-    """The functions in the output directory of a compile.
+
+@dataclass(frozen=True)
+class Value:
+    """An argument or a result.
+
+    Attributes:
+        name: of an argument as in the module; results are `output_0` and so on.
+        dtype: of a tensor's elements (`float32`); or `shape`, `tuple`, `object`; or `int` and `float`, plain numbers.
+        shape: a text is an extent that is known only at the call, the same text the same extent. None where not even
+            the number of dimensions is known.
+        parameter: whether the bundle brings it, not the caller.
+        items: of a tuple.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...] | None = ()
+    parameter: bool = False
+    items: tuple[Value, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that can be called. `arguments` and `returns` are None where the compiler does not say (mlc_llm)."""
+
+    name: str
+    arguments: tuple[Value, ...] | None
+    returns: tuple[Value, ...] | None
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The whole document.
+
+    Attributes:
+        prefix: of the model's symbols.
+        functions: sorted by name.
+        tvm: version of what compiled it, which the runtime must fit; None where nobody knows.
+        tvm_ffi: likewise, of apache-tvm-ffi.
+    """
+
+    prefix: str
+    functions: tuple[Function, ...]
+    tvm: str | None = None
+    tvm_ffi: str | None = None
+
+
+def read_functions(folder: Path) -> Functions:
+    """The document in the output directory of a compile.
 
     Raises:
-        FormatError: the file is malformed.
+        FormatError: it is none.
     """
-    path = folder / NAME
-    try:
-        return tuple(json.loads(path.read_bytes())["functions"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise FormatError("it does not list functions", where=path) from error
+    return load(Functions, folder / NAME)
+
+
+def write_functions(folder: Path, document: Functions) -> None:
+    """Write it into the output directory of a compile."""
+    (folder / NAME).write_text(dumps(document), encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .codec import load
+from .functions import Function
 
 NAME = "link.json"
 SCHEMA = 2
@@ -19,10 +20,12 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Abi:
-    """Of TVM's C interface: its generation, and the function that constructors call."""
+    """Of TVM's C interface: its generation, the function that constructors call, and the versions that it came from."""
 
     generation: str
     registration: str | None
+    tvm: str | None = None
+    tvm_ffi: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class LinkedModel:
     library_bin: str
     keep_symbols: tuple[str, ...]
     abi: Abi
-    functions: tuple[Any, ...]
+    functions: tuple[Function, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class LinkedArchive:
     architectures: tuple[str, ...]
     backends: tuple[LinkedBackend, ...]
     models: tuple[str, ...]
-    functions: Mapping[str, Any]
+    functions: Mapping[str, tuple[Function, ...]]
     system_libraries: tuple[str, ...]
     frameworks: tuple[str, ...]
     linker_flags: tuple[str, ...]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import Archive, ArchivedModel, read_archive_json
+from pipeline.documents.functions import Function
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import (
@@ -47,7 +47,7 @@ class KitModel:
     prefix: str
     required_symbols: tuple[str, ...]
     exported: tuple[str, ...]
-    functions: tuple[Any, ...]
+    functions: tuple[Function, ...]
     document: ArchivedModel
 
 

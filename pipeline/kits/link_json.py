@@ -52,7 +52,7 @@ def _model(model: KitModel) -> LinkedModel:
         prefix=model.prefix,
         library_bin=about.library_bin,
         keep_symbols=model.required_symbols,
-        abi=Abi(about.generation, about.registration),
+        abi=Abi(about.generation, about.registration, about.tvm, about.tvm_ffi),
         functions=model.functions,
     )
 

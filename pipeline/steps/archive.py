@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import roles
 from pipeline.action import Job, Json
@@ -21,7 +20,7 @@ from pipeline.binary.objects import ObjectInfo, read_object
 from pipeline.binary.symbols import ModelSymbols, c_name, find_models
 from pipeline.documents.archive import NAME, Archive, ArchivedModel
 from pipeline.documents.codec import dumps
-from pipeline.documents.functions import read_functions
+from pipeline.documents.functions import Functions, read_functions
 from pipeline.errors import StepError
 from pipeline.files import files_below, sha256_bytes
 from pipeline.kits import link_flags
@@ -61,13 +60,13 @@ def run(job: Job[Params]) -> dict[str, Json]:
     library = f"lib{job.params.library}.a"
     data = write_archive(merged.members, merged.flavour, library)
     (job.out / library).write_bytes(data)
-    signatures = {model.subject: read_functions(job.inputs[roles.objects(model.subject)]) for model in models}
+    compiled = {model.subject: read_functions(job.inputs[roles.objects(model.subject)]) for model in models}
     document = Archive(
         library=library,
         backend=backend,
         sha256=sha256_bytes(data),
         size=len(data),
-        models=tuple(describe(model, merged, found[model.prefix], signatures[model.subject]) for model in models),
+        models=tuple(describe(model, merged, found[model.prefix], compiled[model.subject]) for model in models),
         undefined=undefined(merged.infos),
     )
     job.write(NAME, dumps(document))
@@ -131,7 +130,7 @@ def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
         )
 
 
-def describe(model: ModelRef, merged: Merged, found: ModelSymbols, functions: tuple[Any, ...]) -> ArchivedModel:
+def describe(model: ModelRef, merged: Merged, found: ModelSymbols, compiled: Functions) -> ArchivedModel:
     """A model's entry in `archive.json`."""
     return ArchivedModel(
         model=model.model,
@@ -143,7 +142,9 @@ def describe(model: ModelRef, merged: Merged, found: ModelSymbols, functions: tu
         library_bin=link_flags.library_bin(model.prefix),
         generation=found.generation.name,
         registration=found.registration,
-        functions=functions,
+        functions=compiled.functions,
+        tvm=compiled.tvm,
+        tvm_ffi=compiled.tvm_ffi,
     )
 
 

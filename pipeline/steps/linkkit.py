@@ -13,6 +13,7 @@ from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
+from pipeline.kits.bindings import bound_models, namespace, places
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import link_json
 from pipeline.kits.render import Templates
@@ -20,7 +21,12 @@ from pipeline.kits.slices import Slice
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import version
 
-SHARED_HEADER = ("include/{product}.h", "models.h")
+NATIVE = (
+    ("include/{product}.h", "models.h"),
+    ("include/{product}.hpp", "models.hpp"),
+    ("src/{product}.cpp", "core.cpp"),
+)
+"""What C and C++ include, and what every language but the pages' calls models through."""
 
 FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "xcframework": (
@@ -29,14 +35,16 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("Package.swift", "Package.swift"),
         ("{product}.podspec", "podspec"),
         ("Sources/{product}Kit/{product}_keep.m", "keep.m"),
+        ("Sources/{product}Kit/{product}.cpp", "core.cpp"),
         ("Sources/{product}Kit/include/{product}.h", "models.h"),
+        ("Sources/{product}Kit/include/{product}.hpp", "models.hpp"),
     ),
     "android": (
         ("{product}Config.cmake", "config.cmake"),
         ("{product}.map", "exports.map"),
         ("{product}.gradle", "module.gradle"),
         ("AndroidManifest.xml", "AndroidManifest.xml"),
-        SHARED_HEADER,
+        *NATIVE,
     ),
     "native": (
         ("{product}Config.cmake", "config.cmake"),
@@ -44,7 +52,7 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("rust/Cargo.toml", "Cargo.toml"),
         ("rust/build.rs", "build.rs"),
         ("rust/lib.rs", "lib.rs"),
-        SHARED_HEADER,
+        *NATIVE,
     ),
     "web": (),
 }
@@ -101,6 +109,8 @@ def context(kit: Kit) -> dict[str, Json]:
         `common_models`, the subjects of the models that all archives hold; `system_libraries` and `frameworks` of all
         archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
         each platform);
+        `callable`, the models with types for every language (see `kits.bindings.Bound`), `places`, where they run, and
+        `cpp_namespace`, the product in C++ and Swift;
         `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
     """
     return {
@@ -110,6 +120,9 @@ def context(kit: Kit) -> dict[str, Json]:
         "archive": kit.archive,
         "models": kit.models,
         "archives": kit.archives,
+        "callable": bound_models(kit),
+        "cpp_namespace": namespace(kit.product),
+        "places": places(kit) if kit.kind != "web" else [],
         "common_models": kit.common_models,
         "system_libraries": kit.system_libraries,
         "frameworks": kit.frameworks,

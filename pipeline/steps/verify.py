@@ -195,7 +195,7 @@ def _trial(job: Job[BackendProof], model: Model) -> Trial:
     given = {role: inputs.get(roles.of(role, model.subject)) for role in ("params", "weights", "source", "check")}
     arguments: dict[str, Json] = {
         "model": encode(next(one for one in params.models if one.subject == model.subject)),
-        "functions": list(functions),
+        "functions": encode(functions),
         "parameters": str(given["params"]) if given["params"] else None,
         "weights": str(given["weights"]) if given["weights"] else None,
         "recipe": str(given["check"] or given["source"]),

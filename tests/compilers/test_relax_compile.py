@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -91,14 +92,15 @@ def test_functions_are_described(tmp_path):
     out = Compiled(tmp_path, TINY, model("tiny", "f32")).compile("x86_64-linux-gnu")
     document = json.loads((out / "functions.json").read_text())
     assert document["prefix"] == "tiny_f32_"
+    assert (document["tvm"], document["tvm_ffi"]) == (version("apache-tvm"), version("apache-tvm-ffi"))
     double, forward = document["functions"]
-    x = {"name": "x", "shape": ["n", 96], "dtype": "float32"}
+    x = {"name": "x", "dtype": "float32", "shape": ["n", 96], "parameter": False}
     assert double == {"name": "double", "arguments": [x], "returns": [{**x, "name": "output_0"}]}
     assert forward["arguments"][0] == x
     packed = forward["arguments"][1]
     assert packed["parameter"] is True
     assert [item["name"] for item in packed["items"]] == ["dense.weight", "dense.bias", "norm.weight"]
-    assert packed["items"][0] == {"name": "dense.weight", "shape": [96, 96], "dtype": "float32"}
+    assert packed["items"][0] == {**x, "name": "dense.weight", "shape": [96, 96]}
 
 
 def test_plain_parameters_keep_their_names(tmp_path):

@@ -73,7 +73,7 @@ def described_model(prefix: str) -> dict:
                 {"name": "x", "shape": [2, 4], "dtype": "float32"},
                 {"name": "w", "shape": [4, 3], "dtype": "float32"},
             ],
-            "returns": [{"shape": [2, 3], "dtype": "float32"}],
+            "returns": [{"name": "y", "shape": [2, 3], "dtype": "float32"}],
         }
     ]
     return {

@@ -79,8 +79,8 @@ __attribute__((constructor)) static void startup(void) {{
 FUNCTIONS = [
     {
         "name": "forward",
-        "arguments": [{"name": "x", "shape": [1, "n"], "dtype": "float32"}],
-        "returns": [{"shape": [1, 3], "dtype": "float32"}],
+        "arguments": [{"name": "x", "shape": [1, "n"], "dtype": "float32", "parameter": False}],
+        "returns": [{"name": "output_0", "shape": [1, 3], "dtype": "float32", "parameter": False}],
     }
 ]
 

@@ -121,4 +121,4 @@ def test_a_kit_without_a_runtime_says_so(job, build_archive):
     made = job(params, {"archive:host": build_archive(HOST, MODELS)})
     linkkit.run(made)
     assert "is not part of this kit" in (made.out / "modelsConfig.cmake").read_text()
-    assert "runtime:" not in (made.out / "rust/build.rs").read_text()
+    assert "RUNTIME_LIB" in (made.out / "rust/build.rs").read_text()

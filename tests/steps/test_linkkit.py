@@ -57,7 +57,7 @@ def test_no_file_of_a_kit_has_the_name_of_a_template_left_in_it(make_kit, kind, 
         if path.is_file() and path.suffix not in {".a", ".zip"}:
             text = path.read_text()
             assert "{%" not in text
-            assert "None" not in text
+            assert "None" not in text or path.suffix == ".rs"  # a word of Rust's
             assert text.endswith("\n")
             assert not re.search(r"[ \t]+$", text, re.MULTILINE), path.name
 
