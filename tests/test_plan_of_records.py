@@ -65,6 +65,42 @@ def test_android_needs_an_address(matrix):
         plan(matrix(one(), DROID), {})
 
 
+def test_android_needs_none_where_somebody_puts_the_weights_on_the_phone(matrix):
+    found = matrix(one(options=f"model_lib: {LIB}, bundle_weight: true"), DROID)
+    (model,) = models(found, "droids")
+    assert (model.url, model.bundle_weight) == (None, True)
+    (said,) = remarks(found)
+    assert "no address has the weights of a-q: they must be on the phone" in said
+
+
+ON_TWO = "apple: {kind: xcframework, backends: [ios, mac]}"
+APART = """exclude: [{model: a-phone, backend: mac}, {model: a-mac, backend: ios}]"""
+
+
+def for_two_systems(tmp_path, phone, mac):
+    """One model in two variants, each for one system of an app."""
+    variants = f"phone: {{model_id: A, {phone}}}, mac: {{model_id: A, {mac}}}"
+    models = f"  a: {{compiler: mlc, weights: {{hf: x/y, revision: main}}, variants: {{{variants}}}}}\n"
+    rest = REST.replace("PRODUCT", ON_TWO).replace("runtime: {source: tvm, backends: [page]}\n", "")
+    (tmp_path / "targets.yaml").write_text(
+        f"{HEAD}{models}{rest}matrix: {{model: [a], backend: [ios, mac], {APART}}}\n"
+    )
+    return load(tmp_path / "targets.yaml")
+
+
+def test_two_variants_that_are_one_model_to_an_app_have_one_record(tmp_path):
+    same = f"model_lib: {LIB}"
+    (model,) = models(for_two_systems(tmp_path, same, same), "apple")
+    assert (model.subject, model.model_id, model.model_lib) == ("a-phone", "A", LIB)
+
+
+def test_two_variants_that_differ_to_an_app_are_not_one_model(tmp_path):
+    other = f"model_lib: {LIB}, overrides: {{max_batch_size: 1}}"
+    with pytest.raises(MatrixError, match="a-phone and a-mac have one model_id in product 'apple': A") as caught:
+        plan(for_two_systems(tmp_path, f"model_lib: {LIB}", other), {})
+    assert "make a product for each system" in caught.value.hint
+
+
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b"])
 def test_a_model_id_that_breaks_addresses(name, matrix):
     with pytest.raises(MatrixError, match="is no model_id"):
@@ -103,6 +139,25 @@ def test_fine_tunes_share_one_library(product, matrix, tmp_path):
     assert (first.model_lib, first.file) == (second.model_lib, second.file)
     upstream = actions[f"app_config:{name}"].upstream
     assert upstream["objects:b-q"].action == f"compile:a-q@{'ios' if name == 'apple' else 'page'}"
+
+
+def test_fine_tunes_share_a_library_that_somebody_else_compiled(matrix, tmp_path):
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "x.tar").write_bytes(b"")
+    models_of = "".join(
+        f"  {name}: {{prebuilt: x.tar, system_lib_prefix: {LIB}_, weights: {{path: {folder}}}, "
+        f"variants: {{q: {{model_id: {name}}}}}}}\n"
+        for name, folder in (("a", "w"), ("b", "tuned"))
+    )
+    found = matrix(models_of, APPLE, "ios, page")
+    assert [action.name for action in plan(found, {}) if action.step == "compile"] == [
+        "compile:a-q@ios", "compile:a-q@page",
+    ]  # fmt: skip
+    first, second = models(found, "apple")
+    assert (first.model_id, second.model_id, second.library_of) == ("a", "b", "a-q")
+    (tmp_path / "y.tar").write_bytes(b"")
+    with pytest.raises(MatrixError, match="have the same prefix"):
+        matrix(models_of.replace("b: {prebuilt: x.tar", "b: {prebuilt: y.tar"), APPLE, "ios, page")
 
 
 def test_only_what_is_the_same_shares_a_library(matrix):

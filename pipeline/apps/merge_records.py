@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.documents import untrusted
+from pipeline.documents.app_records import IOS, KEY, LIST, WEBLLM, Reader
 from pipeline.errors import SlipwayError
 
-LIST = "model_list"
-KEY = "model_id"
 MOST_RECORDS = 10_000
 
 Record = Mapping[str, Any]
@@ -24,11 +23,11 @@ Kind = Literal["native", "web"]
 _OLD = ("local_id", "model_lib_url", "model_libs")
 """Fields of lists of 2023 and 2024, which today's apps do not read."""
 
-_OF_THE_APP = ("model", "model_path", "model_url", "estimated_vram_bytes")
-"""Fields that are the app's own decision where it has made one: where weights are, and how much memory to ask for."""
+_PLACES = (*WEBLLM.places, *IOS.places)
+"""Fields of which an app has one: where its weights are."""
 
-_PLACES = ("model", "model_path", "model_url")
-"""Those of which an app has one."""
+_OF_THE_APP = (*_PLACES, "estimated_vram_bytes")
+"""Fields that are the app's own decision where it has made one: where weights are, and how much memory to ask for."""
 
 _OURS = ("overrides", "required_features", "vram_required_MB", "low_resource_required", "integrity")
 """Fields of WebLLM's records that follow from the build: one that the build no longer gives is removed."""
@@ -98,7 +97,7 @@ def kind_of(record: Record) -> Kind | None:
     library = record.get("model_lib")
     if "model" in record or (isinstance(library, str) and library.endswith(".wasm")):
         return "web"
-    if any(key in record for key in ("model_path", "model_url", "estimated_vram_bytes")):
+    if any(key in record for key in (*IOS.places, "estimated_vram_bytes")):
         return "native"
     return None
 
@@ -147,7 +146,7 @@ def _style(text: str) -> dict[str, Any]:
     return {"separators": (",", ":")} if re.search(r'":\S', text) and '": ' not in text else {}
 
 
-def merge(text: str, records: Sequence[Record], where: str) -> Merged:
+def merge(text: str, records: Sequence[Record], where: str, reader: Reader | None = None) -> Merged:
     """Merge records into a text.
 
     A record that is there gets our values; fields of its own stay, and so does what is the app's to decide. One that is
@@ -157,19 +156,21 @@ def merge(text: str, records: Sequence[Record], where: str) -> Merged:
         text: the app's file, without a byte order mark.
         records: ours.
         where: how errors name the file.
+        reader: whose list it is, where that is known: what it needs and the app's record lacks is taken from ours.
 
     Raises:
         SlipwayError: see `read_list`; or the list is for another kind of app than our records.
     """
     app = read_list(text, where)
     _check_kind(app, records)
+    needed = tuple(reader.required) if reader else ()
     mine = {str(record[KEY]): record for record in records}
     changes: list[Change] = []
     unchanged: list[str] = []
     result: list[Record] = []
     for there in app.records:
         name = there[KEY]
-        merged, change = _updated(there, mine.pop(name)) if name in mine else (there, None)
+        merged, change = _updated(there, mine.pop(name), needed) if name in mine else (there, None)
         result.append(merged)
         if change is not None and change.fields:
             changes.append(change)
@@ -195,8 +196,8 @@ def _check_kind(app: AppList, records: Iterable[Record]) -> None:
             )
 
 
-def _updated(there: Record, ours: Record) -> tuple[Record, Change]:
-    """A record with our values, and what changed."""
+def _updated(there: Record, ours: Record, needed: Sequence[str]) -> tuple[Record, Change]:
+    """A record with our values, and what changed; `needed` are fields that its reader cannot do without."""
     result = dict(there)
     fields: list[FieldChange] = []
     kept: list[str] = []
@@ -204,7 +205,7 @@ def _updated(there: Record, ours: Record) -> tuple[Record, Change]:
     for key, value in ours.items():
         if key in there and _same(there[key], value):
             continue
-        if key in _OF_THE_APP and (key in there or (key in _PLACES and has_place)):
+        if key in _OF_THE_APP and (key in there or (key in _PLACES and has_place and key not in needed)):
             kept += [own for own in (_PLACES if key in _PLACES else (key,)) if own in there and own not in kept]
             continue
         fields.append(FieldChange(key, there.get(key), value))

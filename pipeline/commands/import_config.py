@@ -47,10 +47,16 @@ class ImportConfig(Friendly, Command):  # type: ignore[misc]
 
     def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
         """Read, and print or write. What doit calls."""
-        return reporting(lambda: _convert(params, args))
+        return reporting(lambda: convert(params, args))
 
 
-def _convert(params: Mapping[str, Any], args: list[str]) -> int:
+def convert(params: Mapping[str, Any], args: list[str]) -> int:
+    """Make the matrix of some configs; nothing is written that `doit` would refuse.
+
+    Raises:
+        MatrixError: a config is wrong, or nothing right can be made of it.
+        SlipwayError: no file or no architecture is named, or a file is in the way.
+    """
     if not args:
         raise SlipwayError(
             "import needs a file", hint="doit import mlc-package-config.json [more of them] -o targets.yaml"
@@ -88,20 +94,21 @@ def _note(text: str) -> None:
 
 
 def _check(text: str, base: Path) -> None:
-    """Read what is to be written into a directory the way `doit` will.
+    """Read and plan what is to be written into a directory the way `doit` will.
 
     Raises:
         MatrixError: it would be refused.
     """
     from pipeline.matrix.expand import expand, without_checkouts  # noqa: PLC0415 - YAML and pydantic come with it
     from pipeline.matrix.loader import read as read_matrix  # noqa: PLC0415
+    from pipeline.plan import plan  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "targets.yaml")
         path.write_text(text, encoding="utf-8")
         try:
             targets, document = read_matrix(path)
-            expand(without_checkouts(targets), document, base / "targets.yaml")
+            plan(expand(without_checkouts(targets), document, base / "targets.yaml"), {})
         except MatrixError as error:
             what = str(error).replace(f"{folder}{os.sep}", "")
             hint = "correct the config; nothing was written"

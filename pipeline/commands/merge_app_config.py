@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.action import Action, Json
-from pipeline.apps.merge_records import KEY, LIST, Change, Kind, Merged, Record, merge, read_list
+from pipeline.apps.merge_records import Change, Kind, Merged, Record, merge, read_list
 from pipeline.documents import untrusted
+from pipeline.documents.app_records import KEY, LIST, READERS
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
 from pipeline.files import write_atomic
@@ -52,7 +53,8 @@ class MergeAppConfig(ProjectCommand):
             actions = _fitting(actions, read_list(read_text(path)[1], args[0]).kinds)
         records = records_of(session, actions)
         mark, text = read_text(path)
-        merged = merge(text, records, args[0])
+        readers = {READERS[action.params.kind] for action in actions}
+        merged = merge(text, records, args[0], readers.pop() if len(readers) == 1 else None)
         dry = bool(params["dry_run"])
         if merged.changes and not dry:
             replace(path, mark + merged.text.encode())

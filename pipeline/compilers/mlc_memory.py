@@ -18,6 +18,9 @@ _BITS = re.compile(r"\d+")
 _WITHOUT_CACHE = frozenset({"none", "rnn_state"})
 """Values of `kv_state_kind` for models that keep no keys and values."""
 
+_SLIDING_LAYERS = frozenset({"gemma3", "gemma3_text"})
+"""Kinds of model in which a sliding window is that of some layers: the cache is allocated for the whole context."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -48,11 +51,18 @@ def memory(metadata: Mapping[str, Json], chat: Mapping[str, Json]) -> Memory:
     )
 
 
+def own_window(chat: Mapping[str, Json]) -> int | None:
+    """The longest context that a model was made or converted for, in tokens; None where its config does not say."""
+    config = {**chat, **chat.get("model_config", {})}
+    said = (chat.get("context_window_size"), config.get("context_window_size"), config.get("max_position_embeddings"))
+    return max((size for size in said if isinstance(size, int) and size > 0), default=None)
+
+
 def cache_bytes_per_token(config: Mapping[str, Json], quantization: str) -> int | None:
     """Bytes of keys and values for one token; None where the config lacks one of the sizes.
 
     Args:
-        config: `model_config` of `mlc-chat-config.json`.
+        config: `model_config` of `mlc-chat-config.json`, or `kv_cache` of the library's metadata.
         quantization: it says in which floats the model computes, and keeps them.
     """
     if any(not isinstance(config.get(name), int) for name in _CACHE_FIELDS):
@@ -64,10 +74,12 @@ def cache_bytes_per_token(config: Mapping[str, Json], quantization: str) -> int 
 def _cache(metadata: Mapping[str, Json], config: Mapping[str, Json]) -> int | None:
     if metadata.get("kv_state_kind") in _WITHOUT_CACHE:
         return 0
-    one = cache_bytes_per_token(config, str(metadata.get("quantization")))
+    sizes = {**config, **metadata.get("kv_cache", {})}  # the library says what it allocates; older ones do not
+    one = cache_bytes_per_token(sizes, str(metadata.get("quantization")))
     sliding = metadata.get("sliding_window_size", -1)
     tokens: Json = metadata.get("context_window_size")
-    if isinstance(sliding, int) and sliding > 0:
+    layers_slide = str(metadata.get("model_type")) in _SLIDING_LAYERS
+    if isinstance(sliding, int) and sliding > 0 and not layers_slide:
         tokens = sliding + max(0, int(metadata.get("attention_sink_size", 0)))
     return one * tokens if one is not None and isinstance(tokens, int) and tokens > 0 else None
 

@@ -7,10 +7,11 @@ variant. `package_yaml` writes the file. What targets.yaml has no place for is l
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from pipeline.compilers.mlc_names import OVERRIDES
 from pipeline.documents import untrusted
 from pipeline.errors import MatrixError
 
-DEVICES = ("iphone", "macabi", "android")
+APPLE = ("iphone", "macabi")
+DEVICES = (*APPLE, "android")
 
 _QUANTIZATION = re.compile(r"-((?:q\d(?:b?f\d+)(?:_\d|_ft|_autoawq)?)|(?:e\dm\d_\w+)|(?:fp8_\w+))$")
 """A quantization of mlc_llm at the end of a model's id."""
@@ -225,7 +227,7 @@ def merge(records: Iterable[Record]) -> list[Model]:
         MatrixError: two records of one device that mlc_llm could not tell apart either.
     """
     models: dict[str, Model] = {}
-    for record in records:
+    for record in _one_name_for_apple(list(records)):
         name, quantization = _named(record.model_id)
         model = _model(models, name, record)
         same = next((one for one in model.variants if one.options == record.options), None)
@@ -246,6 +248,30 @@ def merge(records: Iterable[Record]) -> list[Model]:
         if record.prebuilt is not None:
             model.prebuilt[record.device] = record.prebuilt
     return list(models.values())
+
+
+def _one_name_for_apple(records: list[Record]) -> list[Record]:
+    """One name in one app, which iPhone and Catalyst are: a `model_lib` that the list of one says is both's."""
+    said = {_without_name(one): one.options["model_lib"] for one in records if _nameable(one) and _names(one)}
+    return [
+        replace(one, options={**one.options, "model_lib": said[_without_name(one)]})
+        if _nameable(one) and not _names(one) and _without_name(one) in said
+        else one
+        for one in records
+    ]
+
+
+def _nameable(record: Record) -> bool:
+    return record.device in APPLE and record.prebuilt is None
+
+
+def _names(record: Record) -> bool:
+    return "model_lib" in record.options
+
+
+def _without_name(record: Record) -> str:
+    options = {key: value for key, value in record.options.items() if key != "model_lib"}
+    return json.dumps([record.weights, options], sort_keys=True)
 
 
 def _model(models: dict[str, Model], name: str, record: Record) -> Model:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .mlc_package import Model
+from .mlc_package import APPLE, DEVICES, Model
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*|0|-?[1-9][0-9]*")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
@@ -56,8 +56,7 @@ def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) ->
         sources: names of the files it comes from, for the first comment.
         systems: what those files do not say.
     """
-    devices = [device for device in ("iphone", "macabi", "android")
-               if any(device in one.devices for model in models for one in model.variants)]  # fmt: skip
+    devices = [one for one in DEVICES if any(one in variant.devices for model in models for variant in model.variants)]
     lines = [
         f"# Made by `doit import` from {', '.join(sources)}.",
         "# docs/reference/targets.md explains every key, docs/how-to/mlc.md the models.",
@@ -72,7 +71,8 @@ def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) ->
     lines += ["", "backends:"]
     for device in devices:
         lines += [f"  {name}: {text}" for name, text in backends_of(device, systems).items()]
-    lines += ["", *_matrix(models, devices, systems), *_runtime(systems), "", "products:", *_products(devices, systems)]
+    lines += ["", *_matrix(models, devices, systems), *_runtime(systems), "", "products:"]
+    lines += _products(models, devices, systems)
     return "\n".join(lines) + "\n"
 
 
@@ -133,10 +133,22 @@ def _runtime(systems: Systems) -> Iterator[str]:
         yield "runtime: {source: $MLC_LLM_SOURCE_DIR}"
 
 
-def _products(devices: Sequence[str], systems: Systems) -> Iterator[str]:
-    apple = [name for device in devices if device != "android" for name in backends_of(device, systems)]
-    if apple:
-        yield f"  apple: {flow({'kind': 'xcframework', 'backends': apple})}"
+def _products(models: Sequence[Model], devices: Sequence[str], systems: Systems) -> Iterator[str]:
+    """One xcframework for iPhone and Catalyst where they have the same models, as its slices must; else two."""
+    apple = [device for device in devices if device in APPLE]
+    built = {
+        device: {(model.name, one.name) for model in models for one in model.variants if device in one.devices}
+        for device in devices
+    }
+    parts = (
+        {"apple": apple} if len({frozenset(built[device]) for device in apple}) == 1 else {one: [one] for one in apple}
+    )
+    if len(parts) > 1:
+        yield "  # Two products: the slices of an xcframework hold the same models, and these lists differ."
+    for name, held in parts.items():
+        backends = [backend for device in held for backend in backends_of(device, systems)]
+        if backends:
+            yield f"  {name}: {flow({'kind': 'xcframework', 'backends': backends})}"
     if "android" in devices:
         yield f"  android: {flow({'kind': 'android', 'backends': list(backends_of('android', systems))})}"
 

@@ -26,6 +26,10 @@ _SIZES = (("context_window_size", "-ctx"), ("sliding_window_size", "-sw"))
 _CACHE = ("context_window_size", "sliding_window_size", "attention_sink_size")
 _KIB = 1024
 
+_EMBEDS = frozenset({"bert", "bert-bge", "qwen3-embedding"})
+_SEES = frozenset({"llava", "phi3_v"})
+"""Kinds of model of mlc_llm's by what they are for; a config from before 2025 says it in no other way."""
+
 
 def library_file(model_id: str, quantization: str | None, overrides: Mapping[str, Json]) -> str:
     """The name of a model's library: `Qwen3-0.6B-q4f16_1-ctx4k_cs2k-webgpu.wasm`.
@@ -79,8 +83,7 @@ def record(
         integrity: see `integrity`.
     """
     entry: dict[str, Json] = {"model": model, "model_id": model_id, "model_lib": model_lib}
-    window = {key: overrides[key] for key in _CACHE if key in overrides}
-    if window:
+    if window := {key: overrides[key] for key in _CACHE if key in overrides}:
         entry["overrides"] = window
     if vram_bytes is not None:
         entry["vram_required_MB"] = round(vram_bytes / MIB, 2)
@@ -92,16 +95,30 @@ def record(
     return {**entry, "integrity": dict(integrity)} if integrity else entry
 
 
+def with_one_window(overrides: Mapping[str, Json], chat: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Overrides by which a model has a context window or a sliding one: WebLLM refuses one that has both.
+
+    Args:
+        overrides: those the library was compiled with.
+        chat: `mlc-chat-config.json`, which they are laid over.
+    """
+    sizes = {key: overrides.get(key, chat.get(key)) for key, _ in _SIZES}
+    if any(size in {None, -1} for size in sizes.values()):
+        return overrides
+    context, sliding = sizes
+    return {**overrides, context if context not in overrides and sliding in overrides else sliding: -1}
+
+
 def model_type(chat: Mapping[str, Json]) -> int:
     """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type.
 
     Args:
         chat: `mlc-chat-config.json`.
     """
-    if chat.get("model_task") == "embedding":
+    kind, config = chat.get("model_type"), chat.get("model_config")
+    if chat.get("model_task") == "embedding" or kind in _EMBEDS:
         return 1
-    config = chat.get("model_config")
-    return 2 if isinstance(config, dict) and "vision_config" in config else 0
+    return 2 if kind in _SEES or (isinstance(config, dict) and "vision_config" in config) else 0
 
 
 def needs_f16(quantization: str | None) -> bool:

@@ -7,7 +7,7 @@ must be a module, too: without a runtime nothing can be loaded, and no record sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,10 +37,9 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
             listed = [found for cells in listed if (found := [cell for cell in cells if _has_module(matrix, cell)])]
         if not listed:
             continue
-        models = [_model(matrix, product, cells) for cells in listed]
-        _check_ids(product, models)
+        models = _by_id(product, ((cells, _model(matrix, product, cells)) for cells in listed))
         upstream: dict[str, Upstream] = {}
-        for cells, model in zip(listed, models, strict=True):
+        for cells, model in models:
             upstream |= _upstream(matrix, cells[0], bundled=model.bundle_weight)
             if model.file is not None:
                 upstream[roles.module(model.subject)] = Upstream(f"wasm:{cells[0].backend.name}", only=(model.file,))
@@ -51,7 +50,7 @@ def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
             link_outputs=True,
             subject=product.name,
             out=f"dist/{product.name}",
-            params=app_config.Params(product.kind, product.base_url, tuple(models)),
+            params=app_config.Params(product.kind, product.base_url, tuple(model for _, model in models)),
             shares_out=True,
             upstream=upstream,
             outputs=("webllm-model-list.json" if web else "bundle/mlc-app-config.json",),
@@ -72,6 +71,11 @@ def remarks(matrix: Matrix) -> Iterator[str]:
                 yield (
                     f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones: give "
                     "the product `base_url`, or complete them in the page"
+                )
+            elif product.kind == "android" and bundled and _repository(model) is None and "model_url" not in model.app:
+                yield (
+                    f"{product.name}: no address has the weights of {model.subject}: they must be on the phone, in the "
+                    f"app's files under {model_id(matrix, model)}, before it starts"
                 )
             elif product.kind != "web" and not bundled and "model_url" not in model.app and revision != "main":
                 yield (
@@ -155,11 +159,12 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
 
 def _check_addresses(product: Product, record: app_config.AppModel, model: ModelVariant) -> None:
     """What the apps that read a record do with its fields, in MLC's sources and WebLLM's."""
-    if product.kind == "android" and record.url is None:
+    if product.kind == "android" and record.url is None and not model.app.get("bundle_weight"):
         raise MatrixError(
             f"MLC's Android app ends at a record without a model_url, and nothing says one for {model.subject}",
             where=model.where,
-            hint="give the variant `model_url`, an address that has (or will have) its weights in MLC's form",
+            hint="give the variant `model_url`, an address that has (or will have) its weights in MLC's form; or "
+            "`bundle_weight: true`, where somebody puts them on the phone",
         )
     plain = record.model_id.isascii() and " " not in record.model_id
     if product.kind == "xcframework" and record.bundle_weight and not plain:
@@ -219,16 +224,28 @@ def _library(product: Product, cells: list[Cell]) -> str:
     return names[0].removesuffix("_")
 
 
-def _check_ids(product: Product, models: list[app_config.AppModel]) -> None:
-    seen: dict[str, app_config.AppModel] = {}
-    for model in models:
-        first = seen.setdefault(model.model_id.lower(), model)
-        if first is not model:
+def _by_id(
+    product: Product, models: Iterable[tuple[list[Cell], app_config.AppModel]]
+) -> list[tuple[list[Cell], app_config.AppModel]]:
+    """One model for each `model_id`: variants that are the same to an app, on different systems, are one record."""
+    seen: dict[str, tuple[list[Cell], app_config.AppModel]] = {}
+    for cells, model in models:
+        others, first = seen.setdefault(model.model_id.lower(), (cells, model))
+        if first is model:
+            continue
+        apart = not {cell.backend.name for cell in others} & {cell.backend.name for cell in cells}
+        if not apart or cells[0].model.weights != others[0].model.weights or _for_apps(model) != _for_apps(first):
             raise MatrixError(
                 f"{first.subject} and {model.subject} have one model_id in product {product.name!r}: {model.model_id}",
                 where=product.where,
-                hint="give one of them another `model_id`",
+                hint="give one of them another `model_id`, or make a product for each system",
             )
+    return list(seen.values())
+
+
+def _for_apps(model: app_config.AppModel) -> app_config.AppModel:
+    """A model without what no app sees of it."""
+    return replace(model, subject="", library_of=None)
 
 
 def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstream]:

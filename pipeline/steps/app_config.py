@@ -16,8 +16,9 @@ from typing import Any
 from pipeline import roles
 from pipeline.action import Job, Json
 from pipeline.compilers import mlc_metadata
-from pipeline.compilers.mlc_memory import memory
+from pipeline.compilers.mlc_memory import memory, own_window
 from pipeline.compilers.mlc_names import check_shared
+from pipeline.documents.app_records import LIST, READERS
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.errors import StepError
@@ -93,12 +94,14 @@ def run(job: Job[Params]) -> dict[str, Json]:
     for model in job.params.models:
         subject = model.subject
         _check_library(job, model)
-        needs[subject] = measured(job, subject)
+        needs[subject] = _measured(job, model)
         given = model.estimated_vram_bytes
         total = given if given is not None else _total(subject, needs[subject])
-        records.append(_web(job, model, total) if web else _native(job, model, total))
+        record = _web(job, model, total) if web else _native(job, model, total)
+        _check_record(job.params.kind, subject, record)
+        records.append(record)
     # As `mlc_llm package` writes it: two spaces, a line feed at the end.
-    job.write(WEB if web else NATIVE, json.dumps({"model_list": records}, indent=2, ensure_ascii=False) + "\n")
+    job.write(WEB if web else NATIVE, json.dumps({LIST: records}, indent=2, ensure_ascii=False) + "\n")
     bundled = [model.subject for model in job.params.models if model.bundle_weight]
     return {"models": len(records), "memory": needs, "bundled": bundled}
 
@@ -111,14 +114,39 @@ def _check_library(job: Job[Params], model: AppModel) -> None:
     check_shared({subject: _chat(job, subject) for subject in (model.library_of, model.subject)}, options)
 
 
-def measured(job: Job[Params], subject: str) -> dict[str, Json] | None:
+def _check_record(kind: str, subject: str, record: Mapping[str, Json]) -> None:
+    """What is written must be what its reader wants."""
+    reader = READERS[kind]
+    if faults := list(reader.faults(record)):
+        raise StepError(
+            f"the record of {subject} is none for {reader.name}: it {'; it '.join(faults)}",
+            hint="correct what targets.yaml and mlc-chat-config.json say of the model",
+        )
+
+
+def _measured(job: Job[Params], model: AppModel) -> dict[str, Json] | None:
     """Bytes that a model takes, by kind; None where its library says nothing of it."""
+    subject = model.subject
     objects = (path.read_bytes() for _, path in files_below(job.inputs[roles.objects(subject)]))
     metadata = mlc_metadata.read(objects)
     if metadata is None:
         return None
-    found = memory(metadata, _chat(job, subject))
+    chat = _chat(job, subject)
+    if model.estimated_vram_bytes is None:
+        _check_window(metadata, chat, subject)
+    found = memory(metadata, chat)
     return {"parameters": found.parameters, "temporary": found.temporary, "cache": found.cache}
+
+
+def _check_window(metadata: Mapping[str, Json], chat: Mapping[str, Json], subject: str) -> None:
+    """Nobody means a window beyond the model's own: its key-value cache would be most of what the record asks for."""
+    window, own = metadata.get("context_window_size"), own_window(chat)
+    if isinstance(window, int) and own is not None and window > own:
+        raise StepError(
+            f"{subject} is compiled for a context window of {window} tokens, and the model's own is {own}",
+            hint="lower `overrides: {context_window_size: …}`; or, if the model can do it, say what it takes on the "
+            "GPU then: `estimated_vram_bytes`",
+        )
 
 
 def _total(subject: str, need: Mapping[str, Json] | None) -> int:
@@ -134,11 +162,12 @@ def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
     record: dict[str, Json] = {"model_id": model.model_id, "model_lib": model.model_lib}
     if model.bundle_weight:
         _ship(job, model.subject, job.out / "bundle" / model.model_id)
-    # MLC's Android app wants a URL whether or not somebody puts the weights on the phone (`mlc_llm package` writes it).
-    if model.bundle_weight and not (job.params.kind == "android" and model.url):
+    # MLC's Android app ends at a record without a URL, also where somebody puts the weights on the phone; of weights
+    # that are nowhere else, `mlc_llm package` writes their path there.
+    if model.bundle_weight and job.params.kind != "android":
         record["model_path"] = model.model_id
     else:
-        record["model_url"] = model.url
+        record["model_url"] = model.url or (model.model_id if model.bundle_weight else None)
     return {**record, "estimated_vram_bytes": total}
 
 
@@ -153,7 +182,7 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
         model_id=model.model_id,
         model_lib=f"{base}{FOLDER}/{model.file}",
         quantization=model.quantization or chat.get("quantization"),
-        overrides=model.overrides,
+        overrides=webllm.with_one_window(model.overrides, chat),
         vram_bytes=total,
         low_resource=model.low_resource_required,
         integrity=webllm.integrity(

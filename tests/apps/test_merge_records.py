@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.apps.merge_records import merge
+from pipeline.documents.app_records import ANDROID, IOS
 from pipeline.errors import SlipwayError
 
 OURS = {
@@ -126,6 +127,15 @@ def test_merging_again_changes_nothing():
     once = merge(APP, [OURS], "app.json").text
     again = merge(once, [OURS], "app.json")
     assert (again.text, again.changes, again.unchanged) == (once, (), (OURS["model_id"],))
+
+
+@pytest.mark.parametrize(("reader", "gets"), [(ANDROID, True), (IOS, False), (None, False)])
+def test_what_a_reader_cannot_do_without_is_taken_from_ours(reader, gets):
+    ours = {"model_id": "A", "model_lib": "a_x", "model_url": "https://e.org/a", "estimated_vram_bytes": 1}
+    text = json.dumps({"model_list": [{"model_id": "A", "model_lib": "a_x", "model_path": "A"}]})
+    (record,) = json.loads(merge(text, [ours], "x.json", reader).text)["model_list"]
+    assert ("model_url" in record) == gets
+    assert record["model_path"] == "A"
 
 
 @pytest.mark.parametrize("own", [{"model_path": "webllm-assets/qwen"}, {"model_url": "https://example.com/m"}])

@@ -60,6 +60,17 @@ def test_which_cache_a_model_keeps(change, cache):
     assert memory({**METADATA, **change}, CHAT).cache == cache
 
 
+def test_gemma3_keeps_the_whole_context_and_only_its_library_says_of_what():
+    sizes = {"num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256}
+    metadata = {
+        **METADATA, "model_type": "gemma3_text", "kv_cache": sizes, "context_window_size": 8192,
+        "sliding_window_size": 512,
+    }  # fmt: skip
+    chat = {"vocab_size": 3, "model_config": {"text_config": {}}}
+    assert memory(metadata, chat).cache == 2 * 2 * (18 * 1 * 256) * 8192
+    assert memory({**metadata, "kv_cache": {}}, chat).cache is None
+
+
 def test_a_config_that_does_not_say_enough_gives_a_sum_without_the_cache():
     found = memory(METADATA, {"vocab_size": 3})
     assert found.cache is None

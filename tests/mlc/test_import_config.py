@@ -9,14 +9,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from mlc_projects import CHAT
 from projects import DOIT
 
+from pipeline.commands import import_config
 from pipeline.errors import MatrixError
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, backends_of, render, scalar
 from pipeline.matrix.load import load
+from pipeline.plan import library_names, plan
+from pipeline.plan.library_names import Place
+from pipeline.plan.lockfile import read_lock
 
 
 def hub(name, vram=3_000_000_000, model_id=None, **more):
@@ -78,6 +83,14 @@ def checkout(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module")
+def hub_answers():
+    """The hub answers with the same config for every model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library_names, "_fetched_config", lambda *_: json.dumps(CHAT).encode())
+        yield
+
+
 DEVICES = {"ios": "iphone", "maccatalyst": "macabi", "android": "android"}
 
 
@@ -122,7 +135,84 @@ def told(*configs):
     ],
 )  # fmt: skip
 def test_a_round_trip_says_the_same(tmp_path, configs):
-    assert turned_back(imported(tmp_path, *configs)) == told(*configs)
+    assert turned_back(imported(tmp_path, *configs)) == told(*one_name(configs))
+
+
+def one_name(configs):
+    """The configs of an app, in which iPhone and Catalyst have one name for a model: that which one of them says."""
+    if configs == (EISONAI, EISONAI_CATALYST):
+        return ({**EISONAI, "model_list": EISONAI_CATALYST["model_list"]}, EISONAI_CATALYST)
+    return configs
+
+
+def test_the_lists_of_iphone_and_catalyst_are_one_product_where_they_are_the_same(tmp_path):
+    matrix = imported(tmp_path, EISONAI, EISONAI_CATALYST)
+    assert [(one.name, one.backends) for one in matrix.products] == [("apple", ("ios-arm64", "catalyst-arm64"))]
+    (record,) = {one.name: one for one in plan(matrix, {})}["app_config:apple"].params.models
+    assert record.model_lib == "qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2"
+
+
+def test_lists_that_differ_are_two_products(tmp_path):
+    matrix = imported(tmp_path, IOS_CHAT, EISONAI_CATALYST, ANDROID_CHAT)
+    assert [(one.name, one.backends) for one in matrix.products] == [
+        ("iphone", ("ios-arm64",)), ("macabi", ("catalyst-arm64",)), ("android", ("android-arm64",)),
+    ]  # fmt: skip
+    assert plan(matrix, {})
+
+
+def configs_of(draw):
+    """Package configs for one to three devices, with models that are alike, shared, renamed or local."""
+    models = st.sampled_from(
+        [
+            {"model": "HF://mlc-ai/a-q4f16_1-MLC", "model_id": "a"},
+            {"model": "HF://mlc-ai/b-q4f16_1-MLC", "model_id": "b"},
+            {"model": "HF://mlc-ai/a-q4f16_1-MLC", "model_id": "A"},
+            {"model": "HF://mlc-ai/a-q4f16_1-MLC", "model_id": "é"},
+            {"model": "mine", "model_id": "mine", "bundle_weight": True},
+            {"model": "mine", "model_id": "mine"},
+            {"model": "https://huggingface.co/mlc-ai/b-q4f16_1-MLC/", "model_id": "a", "bundle_weight": True},
+        ]
+    )
+    more = st.fixed_dictionaries(
+        {"estimated_vram_bytes": st.sampled_from([0, 1, 3e9, 10**20])},
+        optional={
+            "overrides": st.sampled_from([{}, {"prefill_chunk_size": 128}, {"context_window_size": -1, "opt": "O3"}]),
+            "model_lib": st.sampled_from(["library_one", "library-two", "library_of_mine"]),
+            "group": st.just("mine"),
+        },
+    )
+    entry = st.builds(lambda one, rest: {**one, **rest}, models, more)
+    entries = st.lists(entry, min_size=1, max_size=4)
+    devices = draw(st.lists(st.sampled_from(["iphone", "macabi", "android"]), min_size=1, max_size=3, unique=True))
+    libraries = st.sampled_from([{}, {"library_of_mine": "mine.tar"}])
+    return [
+        {"device": one, "model_list": draw(entries), "model_lib_path_for_prepare_libs": draw(libraries)}
+        for one in devices
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(configs=st.composite(configs_of)())
+def test_whatever_is_written_is_planned(tmp_path_factory, hub_answers, configs):
+    folder = tmp_path_factory.mktemp("planned")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "mlc-chat-config.json").write_text(json.dumps(CHAT))
+    (folder / "mine.tar").write_bytes(b"")
+    paths = [folder / f"{number}.json" for number, _ in enumerate(configs)]
+    for path, config in zip(paths, configs, strict=True):
+        path.write_text(json.dumps(config))
+    params = {"output": str(folder / "targets.yaml"), "ios": "14.0", "catalyst": "18.0", "catalyst_archs": "arm64",
+              "source": False, "no_runtime": True}  # fmt: skip
+    try:
+        import_config.convert(params, [str(path) for path in paths])
+    except MatrixError as refused:
+        event(refused.what.splitlines()[-1].partition("targets.yaml")[2][:60] or refused.what[-60:])
+        assert not (folder / "targets.yaml").exists()
+        return
+    event("written")
+    matrix = load(folder / "targets.yaml")
+    lock = folder / "slipway.lock"
+    assert plan(library_names.named(matrix, Place(folder, lock, read_lock(lock), lambda _: None)), {})
 
 
 def test_what_is_the_same_for_two_devices_is_one_variant(tmp_path):

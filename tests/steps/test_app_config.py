@@ -115,7 +115,62 @@ def test_shipped_weights_are_beside_the_record_and_no_copy(run):
 
 def test_on_android_mlc_wants_an_address_where_there_is_one(run):
     assert run("android", bundle_weight=True)[0][0]["model_url"] == URL
-    assert run("android", bundle_weight=True, url=None)[0][0]["model_path"] == "Qwen3"
+    (record,), out, _ = run("android", bundle_weight=True, url=None)
+    assert (record["model_url"], "model_path" in record) == ("Qwen3", False), "as `mlc_llm package` writes it"
+    assert (out / "bundle/Qwen3/params_shard_0.bin").is_file()
+
+
+def test_a_record_that_its_reader_would_stumble_over_is_not_written(run):
+    with pytest.raises(StepError, match=r"is none for MLC's iOS app: it has none of model_path, model_url"):
+        run(url=None)
+
+
+def chat_of(run, **changes):
+    (run.folders["config"] / "mlc-chat-config.json").write_text(json.dumps(CHAT | changes))
+
+
+def library_of(run, **changes):
+    (run.folders["objects"] / "qwen3_devc.o").write_bytes(json.dumps(METADATA | changes).encode() + b"\0")
+
+
+def test_a_context_window_beyond_the_models_own(run):
+    library_of(run, context_window_size=65)
+    with pytest.raises(StepError, match=r"a context window of 65 tokens, and the model's own is 64") as caught:
+        run()
+    assert "`estimated_vram_bytes`" in caught.value.hint
+    assert run(estimated_vram_bytes=5)[0][0]["estimated_vram_bytes"] == 5
+    chat_of(run, model_config=CHAT["model_config"] | {"max_position_embeddings": 65})
+    assert run()[0][0]["estimated_vram_bytes"] > NEED
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, None),
+        ({"model_task": "embedding"}, 1),
+        ({"model_type": "bert"}, 1),
+        ({"model_type": "phi3_v"}, 2),
+        ({"model_config": CHAT["model_config"] | {"vision_config": {}}}, 2),
+    ],
+)
+def test_webllm_is_told_what_a_model_is_for(run, changes, kind):
+    chat_of(run, **changes)
+    assert run("web")[0][0].get("model_type") == kind
+
+
+@pytest.mark.parametrize(
+    ("overrides", "both", "said"),
+    [
+        ({"context_window_size": 64}, True, {"context_window_size": 64, "sliding_window_size": -1}),
+        ({"sliding_window_size": 32}, False, {"sliding_window_size": 32, "context_window_size": -1}),
+        ({}, True, {"sliding_window_size": -1}),
+        ({"sliding_window_size": -1}, True, {"sliding_window_size": -1}),
+        ({"prefill_chunk_size": 32}, False, None),
+    ],
+)
+def test_webllm_gets_one_window(run, overrides, both, said):
+    chat_of(run, context_window_size=64, sliding_window_size=32 if both else -1)
+    assert run("web", overrides=overrides)[0][0].get("overrides") == said
 
 
 def test_what_targets_yaml_says_of_the_memory_is_what_the_record_says(run):
