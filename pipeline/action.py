@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -28,15 +29,20 @@ class Upstream(NamedTuple):
     only: tuple[str, ...] = ()
 
 
-P = TypeVar("P")
-"""The parameters of a step: a frozen dataclass in the module of its `run`."""
+P_co = TypeVar("P_co", covariant=True)
+"""The parameters of a step: a frozen dataclass in the module of its `run`. `Action[object]` is any action."""
 
-Run = Callable[["Job[P]"], "Mapping[str, Any] | None"]
-"""A step's function: it leaves files in `job.out` and returns metadata for people."""
+R = TypeVar("R")
+
+Facts = Mapping[str, object]
+"""What a step reports, for people: names and JSON. Values of ours in it are encoded by `documents.codec`."""
+
+Run = Callable[["Job[P_co]"], Facts]
+"""A step's function: it leaves files in `job.out`."""
 
 
 @dataclass(frozen=True)
-class Action(Generic[P]):
+class Action(Generic[P_co]):
     """One step on one subject, as a value. Its key is the SHA-256 of all that can change the result.
 
     Attributes:
@@ -62,8 +68,8 @@ class Action(Generic[P]):
     step: str
     subject: str
     out: str
-    run: Run[P] = field(repr=False)
-    params: P
+    run: Run[P_co] = field(repr=False)
+    params: P_co
     files: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
@@ -86,6 +92,10 @@ class Action(Generic[P]):
         return f"{self.step}:{self.subject}"
 
 
+AnyAction = Action[Any]
+"""An action of some step: what plans and the engine hand around without looking at its parameters."""
+
+
 class Tool(NamedTuple):
     """A program that was found, and what it says it is. `version` is what enters the key."""
 
@@ -94,44 +104,21 @@ class Tool(NamedTuple):
     version: str
 
 
-WorkerFunction = Callable[..., Any]
-"""A function at the top of a module, which a worker imports by its name; TVM it imports itself."""
-
-
-def function_name(function: WorkerFunction) -> str:
-    """`module:name`, as a function is named to a worker and in messages."""
-    return f"{function.__module__}:{function.__qualname__}"
-
-
-class Stage(NamedTuple):
-    """The part of a call that equal calls share: `function(**arguments)` runs once, in a process that later calls fork.
-
-    `arguments` is JSON. Two stages are the same when both are equal.
-    """
-
-    function: WorkerFunction
-    arguments: Mapping[str, Json]
-
-
 class Worker(Protocol):
     """A warm interpreter of one toolchain that runs functions in child processes: a crash fails one action only."""
 
     def call(
-        self,
-        function: WorkerFunction,
-        arguments: Mapping[str, Json],
-        *,
-        log: Path,
-        after: Stage | None = None,
-        cpu_limit: float | None = None,
-    ) -> Json:
-        """Run `function(**arguments)` (or `function(state, **arguments)` after a stage) in a child; return its JSON.
+        self, work: partial[R], *, log: Path, after: partial[Any] | None = None, cpu_limit: float | None = None
+    ) -> R:
+        """Run a function in a child and return its result.
 
         Args:
-            function: see `WorkerFunction`.
-            arguments: JSON.
+            work: the function, which stands at the top of a module, with its arguments by name. They and the result
+                travel as JSON, and arrive as the types that the function is annotated with (`documents.codec`).
+                It imports TVM itself.
             log: file that gets the child's stdout and stderr, appended.
-            after: a shared first stage; its return value is the state.
+            after: a first stage: its result is the first argument of `work`, and never leaves the process. Equal
+                stages run once, in a process that later calls fork.
             cpu_limit: CPU seconds after which the child is ended.
 
         Raises:
@@ -167,7 +154,7 @@ class Services(Protocol):
 
 
 @dataclass(frozen=True)
-class Job(Generic[P]):
+class Job(Generic[P_co]):
     """An action made concrete: what a step's `run(job)` gets.
 
     Attributes:
@@ -183,7 +170,7 @@ class Job(Generic[P]):
         cache: the directory for what tools keep between runs. A step gives the same outputs whatever is in it.
     """
 
-    params: P
+    params: P_co
     inputs: Mapping[str, Path]
     tools: Mapping[str, Tool | None]
     out: Path

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .action import Action
+from .action import AnyAction
 from .files import State, look
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Project:
             self._note(remark)
         return matrix
 
-    def plan(self) -> tuple[Action[Any], ...]:
+    def plan(self) -> tuple[AnyAction, ...]:
         """The actions of the matrix.
 
         Raises:
@@ -108,7 +108,7 @@ class Project:
             return None
         return self.root / runtime.source
 
-    def pin(self, action: Action[Any], lock: Any) -> str:
+    def pin(self, action: AnyAction, lock: Any) -> str:
         """Write down what weights or a toolchain turned out to be; return a line that says so.
 
         Raises:
@@ -127,5 +127,5 @@ class Project:
         return f"{what} now pinned in {self.lock_path.name}; commit that file"
 
 
-Planner = Callable[[Project], Iterable[Action[Any]]]
+Planner = Callable[[Project], Iterable[AnyAction]]
 """Says what is to be built: `Project.plan`, unless a dodo.py has a graph of its own."""

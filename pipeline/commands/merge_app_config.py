@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.action import Action, Json
+from pipeline.action import AnyAction, Json
 from pipeline.apps.merge_records import Change, Kind, Merged, Record, merge, read_list
 from pipeline.documents import untrusted
 from pipeline.documents.app_records import KEY, LIST, READERS
@@ -66,7 +66,7 @@ class MergeAppConfig(ProjectCommand):
         return 1 if merged.changes and dry else 0
 
 
-def records_of(session: Session, actions: Sequence[Action[Any]]) -> list[Record]:
+def records_of(session: Session, actions: Sequence[AnyAction]) -> list[Record]:
     """The records that some actions wrote.
 
     Raises:
@@ -91,7 +91,7 @@ def records_of(session: Session, actions: Sequence[Action[Any]]) -> list[Record]
     return list(records.values())
 
 
-def _known(session: Session, product: str) -> list[Action[Any]]:
+def _known(session: Session, product: str) -> list[AnyAction]:
     """The actions that write records: that of a product, or where none is named, all."""
     every = [action for action in session.engine.actions.values() if action.step == "app_config"]
     if chosen := [action for action in every if product in {"", action.subject}]:
@@ -105,7 +105,7 @@ def _known(session: Session, product: str) -> list[Action[Any]]:
     )
 
 
-def _fitting(actions: list[Action[Any]], kinds: frozenset[Kind]) -> list[Action[Any]]:
+def _fitting(actions: list[AnyAction], kinds: frozenset[Kind]) -> list[AnyAction]:
     """Those for the kind of app that a list is for; native ones where it does not tell."""
     web = [action for action in actions if action.params.kind == "web"]
     native = [action for action in actions if action not in web]

@@ -14,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import process
-from pipeline.action import Json
+from pipeline.action import Facts, Json
 from pipeline.binary.ar import Member
 from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import read_tar
-from pipeline.documents.codec import decode
+from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 
 from . import metallib, mlc_driver, mlc_metadata, mlc_names, mlc_refusals
+from .metallib import Shaders
 from .mlc_probe import find_program
 
 DEVICES = {
@@ -45,23 +46,23 @@ GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or
 def compile_model(
     *,
     kind: str,
-    config: str,
-    model: Json,
-    backend: Json,
-    shaders: Mapping[str, Json] | None,
+    config: Path,
+    model: ModelRef,
+    backend: Backend,
+    shaders: Shaders | None,
     metal_simdgroup: bool,
     named_for: str | None,
-    out: str,
-    log: str,
-) -> dict[str, Json]:
+    out: Path,
+    log: Path,
+) -> Facts:
     """Compile one model for one backend.
 
     Args:
         kind: what mlc_llm is here, `package`, `program` or `path`; see `mlc_probe.describe`.
         config: the file `mlc-chat-config.json`.
-        model: JSON of a `ModelRef`.
-        backend: JSON of a `Backend`.
-        shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
+        model: what is compiled.
+        backend: for what.
+        shaders: for Metal kernels that are to be compiled here: for what.
         log: file that gets what mlc_llm is told and says.
         metal_simdgroup: what the toolchain's probe found.
         named_for: the device whose name in mlc_llm the prefix is meant to be, or None.
@@ -77,43 +78,42 @@ def compile_model(
             backend.
         ToolMissing: there is no mlc_llm.
     """
-    variant, target = decode(ModelRef, model, "model"), decode(Backend, backend, "backend")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
         output, report = scratch / "model.tar", scratch / "config.json"
-        words = command_line(Path(config), variant, target, output)
+        words = command_line(config, model, backend, output)
         settings = {
-            "target": dict(target.device),
-            "host": target.triple,
-            "shaders": shaders,
+            "target": dict(backend.device),
+            "host": backend.triple,
+            "shaders": encode(shaders),
             "metallib": metallib.__file__,
             "metal_simdgroup": metal_simdgroup,
             "report": str(report),
         }
         program = _program(kind, settings)
         command = [*program, *words]
-        done = process.run(command, cwd=scratch, env=environment(scratch, target), check=False, log=Path(log))
+        done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=log)
         if done.status != 0 or not output.is_file():
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
         reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    names = library_names(reported, variant.options, named_for)
-    check_name(variant.prefix, names, named_for)
-    objects = _named(members, variant.prefix)
-    check_objects(objects, target, kind)
+    names = library_names(reported, model.options, named_for)
+    check_name(model.prefix, names, named_for)
+    objects = _named(members, model.prefix)
+    check_objects(objects, backend, kind)
     for member in objects:
-        Path(out, member.name).write_bytes(member.data)
+        (out / member.name).write_bytes(member.data)
     metadata = mlc_metadata.read(member.data for member in objects)
-    mlc_metadata.write_functions(Path(out), variant.prefix, metadata)
+    mlc_metadata.write_functions(out, model.prefix, metadata)
     return {
         "bytes": sum(len(member.data) for member in objects),
         "functions": len(mlc_metadata.functions(metadata)),
-        "model_lib": variant.prefix.removesuffix("_"),
+        "model_lib": model.prefix.removesuffix("_"),
         "mlc_names": names,
         "metadata": mlc_metadata.summary(metadata),
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
-        **_kernels(target, shaders, reported),
-        "schedule": _schedule(kind, target, metal_simdgroup=metal_simdgroup),
+        **_kernels(backend, shaders, reported),
+        "schedule": _schedule(kind, backend, metal_simdgroup=metal_simdgroup),
     }
 
 
@@ -165,7 +165,7 @@ def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str 
     }
 
 
-def _kernels(backend: Backend, shaders: Mapping[str, Json] | None, reported: Mapping[str, Json]) -> dict[str, Json]:
+def _kernels(backend: Backend, shaders: Shaders | None, reported: Mapping[str, Json]) -> dict[str, Json]:
     if backend.device["kind"] != "metal":
         return {}
     if shaders is None:

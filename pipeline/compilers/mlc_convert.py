@@ -12,20 +12,24 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import process
-from pipeline.action import Json
+from pipeline.action import Facts
 from pipeline.documents.chat_config import NAME as CONFIG
 
 from . import mlc_driver, mlc_refusals
 from .mlc import environment
 from .mlc_probe import find_program
 
+Options = Mapping[str, Any]
+"""Options of a variant, as targets.yaml has them; the matrix has checked them."""
+
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")
 """What tells that all shards were written; the second is the name of older releases."""
 
 
-def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str, log: str) -> dict[str, Json]:
+def gen_config(*, kind: str, checkpoint: Path, options: Options, out: Path, log: Path) -> Facts:
     """Write `mlc-chat-config.json` and the tokenizer's files.
 
     Args:
@@ -39,15 +43,15 @@ def gen_config(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: 
         StepError: mlc_llm refused the checkpoint.
         ToolMissing: there is no mlc_llm.
     """
-    words = ["gen_config", checkpoint, *_common(options), "--conv-template", str(options["conv_template"])]
+    words = ["gen_config", str(checkpoint), *_common(options), "--conv-template", str(options["conv_template"])]
     for name, value in options.get("gen_config", {}).items():
         words += [f"--{name.replace('_', '-')}", str(value)]
-    _run(kind, [*words, "--output", out], Path(out), (CONFIG,), Path(log))
-    chat = json.loads(Path(out, CONFIG).read_text(encoding="utf-8"))
-    return {"model_type": chat.get("model_type"), "quantization": chat.get("quantization"), **_sizes(Path(out))}
+    _run(kind, [*words, "--output", str(out)], out, (CONFIG,), log)
+    chat = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+    return {"model_type": chat.get("model_type"), "quantization": chat.get("quantization"), **_sizes(out)}
 
 
-def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], out: str, log: str) -> dict[str, Json]:
+def convert_weight(*, kind: str, checkpoint: Path, options: Options, out: Path, log: Path) -> Facts:
     """Write the quantized parameters.
 
     Args:
@@ -61,14 +65,14 @@ def convert_weight(*, kind: str, checkpoint: str, options: Mapping[str, Json], o
         StepError: mlc_llm refused the checkpoint.
         ToolMissing: there is no mlc_llm.
     """
-    words = ["convert_weight", checkpoint, *_common(options), "--device", "cpu"]
+    words = ["convert_weight", str(checkpoint), *_common(options), "--device", "cpu"]
     if "source_format" in options:
         words += ["--source-format", str(options["source_format"])]
-    _run(kind, [*words, "--output", out], Path(out), INDEXES, Path(log))
-    return _sizes(Path(out))
+    _run(kind, [*words, "--output", str(out)], out, INDEXES, log)
+    return _sizes(out)
 
 
-def _common(options: Mapping[str, Json]) -> list[str]:
+def _common(options: Options) -> list[str]:
     words = ["--quantization", str(options["quantization"])]
     return [*words, "--model-type", str(options["model_type"])] if "model_type" in options else words
 
@@ -92,6 +96,6 @@ def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log:
         raise mlc_refusals.explain(done, words[0])
 
 
-def _sizes(folder: Path) -> dict[str, Json]:
+def _sizes(folder: Path) -> Facts:
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return {"files": len(sizes), "bytes": sum(sizes)}

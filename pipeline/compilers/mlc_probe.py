@@ -14,10 +14,11 @@ import re
 import shutil
 import sys
 import traceback
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.action import Json
+from pipeline.documents.probe import MlcProbe
 from pipeline.errors import SlipwayError
 from pipeline.process import run
 from pipeline.toolchains import marker
@@ -28,16 +29,13 @@ FAMILY = "mlc-llm"
 """Nightly packages carry their kind in their name: `mlc-llm-nightly-cpu`."""
 
 
-def describe(*, on_path: bool) -> Json:
+def describe(*, on_path: bool) -> MlcProbe | None:
     """What there is of mlc_llm; None where there is nothing.
 
     Args:
         on_path: whether a program on PATH will do, as it does for the Python that runs doit.
 
-    Returns:
-        `{"kind": "package" | "program" | "path", "version", "commit", "architectures": [...] | null, "quantizations":
-        [...] | null, "error": text | null}`. A program that is no package of this Python cannot be asked what it
-        knows; its `version` is the digest of its file.
+    A program that is no package of this Python cannot be asked what it knows; its version is the digest of its file.
     """
     found = importlib.util.find_spec("mlc_llm")
     if found is not None and found.origin is not None:
@@ -47,10 +45,7 @@ def describe(*, on_path: bool) -> Json:
     if program is None:
         return None
     digest = hashlib.sha256(program.read_bytes()).hexdigest()[:16]
-    return {
-        "kind": kind, "version": digest, "commit": None, "architectures": None, "quantizations": None,
-        "error": None,
-    }  # fmt: skip
+    return MlcProbe(kind, digest, commit=None, architectures=None, quantizations=None, error=None)
 
 
 def beside() -> Path:
@@ -79,11 +74,9 @@ def installed() -> list[str]:
     return [found[name] for name in sorted(found) if name not in {"pip", "setuptools", "wheel"}]
 
 
-def _package(folder: Path) -> Json:
-    answer: dict[str, Json] = {
-        "kind": "package", "version": _version(), "commit": _commit(folder), "architectures": None,
-        "quantizations": None, "error": None,
-    }  # fmt: skip
+def _package(folder: Path) -> MlcProbe:
+    version = _version()
+    answer = MlcProbe("package", version, _commit(folder), architectures=None, quantizations=None, error=None)
     try:
         mlc_driver.allow_missing_library()
         models = importlib.import_module("mlc_llm.model").MODELS
@@ -91,11 +84,13 @@ def _package(folder: Path) -> Json:
     except Exception as error:  # noqa: BLE001 - a TVM that does not fit, say: whatever it is, it is the answer
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
-        answer["error"] = f"{type(error).__name__}: {lines[-1][:300]}"
-    else:
-        answer |= {"architectures": sorted(models), "quantizations": sorted(quantizations)}
-        answer["version"] = answer["version"] or str(sys.modules["mlc_llm"].__version__)
-    return answer
+        return replace(answer, error=f"{type(error).__name__}: {lines[-1][:300]}")
+    return replace(
+        answer,
+        version=version or str(sys.modules["mlc_llm"].__version__),
+        architectures=tuple(sorted(models)),
+        quantizations=tuple(sorted(quantizations)),
+    )
 
 
 def _version() -> str | None:

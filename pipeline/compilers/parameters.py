@@ -11,37 +11,33 @@ from typing import Any
 
 import tvm
 
-from pipeline.action import Json
+from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.errors import FormatError, StepError
+from pipeline.matrix.cells import ModelRef, SourceRef
 
 from . import python_source, sources, tensor_cache
 from .recipe import BuildSpec
 
 
-def write(
-    *, model: Mapping[str, Json], source: Mapping[str, Json], path: str, weights: str | None, out: str
-) -> dict[str, Json]:
+def write(*, model: ModelRef, source: SourceRef, path: Path, weights: Path | None, out: Path) -> WrittenCache:
     """Write the parameters of a model variant into `out`.
 
     Args:
-        model: the MODEL of the step's parameters.
-        source: the SOURCE of the step's parameters.
+        model: whose they are.
+        source: what says which there are.
         path: the source's file.
         weights: directory with the model's weights, if it has any.
         out: an existing directory.
-
-    Returns:
-        `{"tensors", "bytes", "shards", "digests"}`: see `tensor_cache.write`.
 
     Raises:
         StepError: the source or one of its parameters cannot be read.
         FormatError: a parameter is nothing a tensor cache can hold.
     """
-    spec = BuildSpec(model["model"], model["variant"], model["options"], Path(weights) if weights else None, "llvm")
+    spec = BuildSpec(model.model, model.variant, model.options, weights, "llvm")
     with tvm.target.Target("llvm"):
-        loaded = sources.load(source, Path(path), spec, compiling=False)
+        loaded = sources.load(source, path, spec, compiling=False)
     try:
-        return tensor_cache.write(_named(loaded, Path(path)), Path(out))
+        return tensor_cache.write(_named(loaded, path), out)
     except FormatError as error:
         raise FormatError(error.what, where=error.where or path, hint=error.hint) from None
 

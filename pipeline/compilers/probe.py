@@ -17,19 +17,19 @@ import tvm_ffi
 from tvm import relax
 from tvm.target import Target
 
-from pipeline.action import Json
+from pipeline.documents.probe import Versions
 
 
-def versions() -> dict[str, Json]:
+def versions() -> Versions:
     """Return the versions of the interpreter and its compilers, and the kinds of device they generate code for."""
-    return {
-        "python": platform.python_version(),
-        "tvm": tvm.__version__,
-        "tvm_library": library_version(),
-        "tvm_ffi": tvm_ffi.__version__,
-        "mlc_llm": _version("mlc_llm", "mlc-llm", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-llm-cpu"),
-        "codegens": codegens(),
-    }
+    return Versions(
+        python=platform.python_version(),
+        tvm=tvm.__version__,
+        tvm_library=library_version(),
+        tvm_ffi=tvm_ffi.__version__,
+        mlc_llm=_version("mlc_llm", "mlc-llm", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-llm-cpu"),
+        codegens=tuple(codegens()),
+    )
 
 
 def library_version() -> str | None:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
 
-from pipeline.action import Job, Json, WorkerFunction
+from pipeline.action import Facts, Job
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
@@ -22,11 +22,11 @@ from .mlc_refusals import mlc_of
 class Conversion:
     """What both steps are given: the options of the variant that they take, and the toolchain that does it."""
 
-    options: Mapping[str, Json]
+    options: Mapping[str, object]
     toolchain: str
 
 
-def convert(job: Job[Conversion], function: WorkerFunction) -> dict[str, Json]:
+def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
     """Have the toolchain's worker call a function of `pipeline.compilers.mlc_convert`; return its facts.
 
     Raises:
@@ -35,14 +35,15 @@ def convert(job: Job[Conversion], function: WorkerFunction) -> dict[str, Json]:
     """
     name = job.params.toolchain
     found = mlc_of(read_probe(job.inputs["toolchain"]), name)
-    arguments = {
-        "kind": found.kind,
-        "checkpoint": str(_raw_checkpoint(job)),
-        "options": dict(job.params.options),
-        "out": str(job.out),
-        "log": str(job.log),
-    }
-    return cast("dict[str, Json]", job.services.worker(name).call(function, arguments, log=job.log))
+    work = partial(
+        function,
+        kind=found.kind,
+        checkpoint=_raw_checkpoint(job),
+        options=dict(job.params.options),
+        out=job.out,
+        log=job.log,
+    )
+    return job.services.worker(name).call(work, log=job.log)
 
 
 def _raw_checkpoint(job: Job[Conversion]) -> Path:

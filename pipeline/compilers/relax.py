@@ -16,7 +16,6 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,14 @@ from tvm.target import Target
 from tvm.target import codegen as llvm
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
-from pipeline.action import Json
-from pipeline.documents.functions import Function, Functions, write_functions
+from pipeline.action import Facts, Json
+from pipeline.documents.functions import Functions, write_functions
 from pipeline.errors import SlipwayError, StepError, ToolMissing
+from pipeline.matrix.cells import ModelRef, SourceRef
 
 from . import metallib, probe, schedules, signatures, sources
+from .lowered import Lowered
+from .metallib import Shaders
 from .recipe import BuildSpec
 
 STAND_IN_TRIPLE = "arm64-apple-ios14.0"
@@ -43,51 +45,22 @@ MINIMUM_PREFIX = 8
 """TVM hands shorter strings around inline, and its module attributes cannot read those back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """A model on the brink of code generation; lives in one process and is inherited by its forks.
-
-    Attributes:
-        device: the target; its host stands in for the real one where `lower` was given none.
-        host: functions that run on the CPU, lowered to the end, as an `IRModule`.
-        kernels: the device's code, already generated: it has no host in it.
-        functions_on_device: what that was generated from, by kind of device, as `IRModule`s.
-        builder: the executable's bytecode.
-        constants: arrays that stay in the library.
-        external: libraries the module brings along.
-        facts: what is known of the result already.
-        functions: what `functions.json` says.
-        prefix: what sets the model's symbols apart from another model's.
-    """
-
-    device: Target
-    host: Any
-    kernels: tuple[Any, ...]
-    functions_on_device: Mapping[str, Any]
-    builder: Any
-    constants: Mapping[str, Any]
-    external: tuple[Any, ...]
-    facts: Mapping[str, Json]
-    functions: tuple[Function, ...]
-    prefix: str
-
-
 def lower(
     *,
-    model: Mapping[str, Json],
-    source: Mapping[str, Json],
-    path: str,
-    config: Mapping[str, str] | None,
-    seen: Sequence[Json],  # noqa: ARG001 - makes stages of changed files differ, see below
-    device: Mapping[str, Json],
+    model: ModelRef,
+    source: SourceRef,
+    path: Path,
+    config: Mapping[str, Path] | None,
+    seen: Sequence[object],  # noqa: ARG001 - makes stages of changed files differ, see below
+    device: Mapping[str, object],
     triple: str | None,
     metal_simdgroup: bool,
 ) -> Lowered:
     """Load a model and lower it to the point where only code generation for the host is left.
 
     Args:
-        model: the MODEL of the step's parameters.
-        source: the SOURCE of the step's parameters.
+        model: what is compiled.
+        source: what kind of file it is in.
         path: the source's file.
         config: the model's config files, path in the model's weights -> file, or None where it has no weights.
         seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
@@ -100,11 +73,11 @@ def lower(
         StepError: the model or the device is wrong, or TVM refused the model.
     """
     started = time.process_time()
-    prefix = _checked_prefix(model["prefix"])
+    prefix = _checked_prefix(model.prefix)
     target = _target(device, triple)
     with _folder_of(config) as weights, target:
-        spec = BuildSpec(model["model"], model["variant"], model["options"], weights, target.kind.name)
-        loaded = sources.load(source, Path(path), spec, compiling=True)
+        spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
+        loaded = sources.load(source, path, spec, compiling=True)
     functions = signatures.describe(loaded.module, loaded.names())
     if not functions:
         hint = "give its module at least one public Relax function"
@@ -124,14 +97,14 @@ def lower(
     return Lowered(target, host, kernels, on_device, builder, constants, external, facts, functions, prefix)
 
 
-def codegen(state: Lowered, *, triple: str, out: str, shaders: Mapping[str, str] | None = None) -> dict[str, Json]:
+def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None = None) -> Facts:
     """Generate the host's code and write `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json` into `out`.
 
     Args:
         state: what `lower` returned.
         triple: the host, e.g. "arm64-apple-ios14.0".
         out: an existing directory.
-        shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
+        shaders: for Metal kernels that are to be compiled here: for what.
 
     Returns:
         Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions` and `schedule`; for Metal
@@ -151,9 +124,9 @@ def codegen(state: Lowered, *, triple: str, out: str, shaders: Mapping[str, str]
             library.import_module(kernels)
         others = [brought for brought in state.external if not _is_device_module(brought)]
         linked = _ffi_api.VMLink(state.builder, target, library, others, dict(state.constants))
-        size = _export(VMExecutable(linked), Path(out), state.prefix)
+        size = _export(VMExecutable(linked), out, state.prefix)
     versions = (tvm.__version__, tvm_ffi.__version__)
-    write_functions(Path(out), Functions(state.prefix, state.functions, *versions))
+    write_functions(out, Functions(state.prefix, state.functions, *versions))
     spent = round(time.process_time() - started, 3)
     return {**state.facts, **about_kernels, "bytes": size, "codegen_cpu": spent}
 
@@ -162,14 +135,14 @@ def _kernels(on_device: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(codegen_build(functions, kind) for kind, functions in on_device.items())
 
 
-def _kernels_for(state: Lowered, shaders: Mapping[str, str] | None) -> tuple[tuple[Any, ...], dict[str, Json]]:
+def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Any, ...], dict[str, Json]]:
     """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
     if state.device.kind.name != "metal":
         return state.kernels, {}
     if shaders is None:
         return state.kernels, {"kernels": "source"}
     try:
-        with metallib.compiling(metallib.Shaders(**shaders)) as count:
+        with metallib.compiling(shaders) as count:
             made = _kernels(state.functions_on_device)
     except metallib.Missing as missing:
         raise ToolMissing(str(missing), hint=metallib.INSTALL) from None
@@ -215,7 +188,7 @@ def _export(executable: Any, out: Path, prefix: str) -> int:
 
 
 @contextmanager
-def _folder_of(files: Mapping[str, str] | None) -> Iterator[Path | None]:
+def _folder_of(files: Mapping[str, Path] | None) -> Iterator[Path | None]:
     """Show files as one directory, for as long as the context lasts."""
     if files is None:
         yield None
@@ -301,7 +274,7 @@ def _with_host(device: Target, triple: str) -> tuple[Target, Target]:
 
 
 @contextmanager
-def _refusals(where: str, target: Target) -> Iterator[None]:
+def _refusals(where: str | Path, target: Target) -> Iterator[None]:
     """Turn what TVM raises into a message; the traceback goes to stderr, which is the action's log."""
     try:
         yield

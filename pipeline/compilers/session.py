@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ import tvm
 import tvm_ffi
 
 from pipeline.action import Json
+from pipeline.documents.functions import Function, Value
+from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
+from pipeline.matrix.cells import ModelRef
 
 from . import python_source, tensor_cache
 from .recipe import Comparison
@@ -45,7 +48,7 @@ class HostSession:
     variant: str
     options: Mapping[str, Json]
     weights: Path | None
-    functions: Mapping[str, Json]
+    functions: Mapping[str, Function]
     parameters: Path | None
     machine: Any
     _tensors: dict[str, Any] = field(default_factory=dict)
@@ -55,12 +58,12 @@ class HostSession:
         if function not in self.functions:
             known = ", ".join(sorted(self.functions))
             raise StepError(f"{self.model} has no function {function!r}", hint=f"call one of: {known}")
-        expected = self.functions[function]["arguments"]
-        given = [argument for argument in expected if not argument.get("parameter")]
+        expected = self.functions[function].arguments or ()
+        given = [argument for argument in expected if not argument.parameter]
         if len(arguments) != len(given):
             hint = f"it takes {', '.join(_signature(argument) for argument in given) or 'no arguments'}"
             raise StepError(f"{self.model}'s {function} was called with {len(arguments)} arguments", hint=hint)
-        appended = [self._parameter(argument) for argument in expected if argument.get("parameter")]
+        appended = [self._parameter(argument) for argument in expected if argument.parameter]
         return _from_tvm(self.machine[function](*map(_to_tvm, arguments), *appended))
 
     def runtime(self, function: str, *arguments: Any) -> Any:
@@ -71,25 +74,25 @@ class HostSession:
             raise StepError(f"the runtime has no function {function!r}", hint=hint)
         return _from_tvm(found(*map(_to_tvm, arguments)))
 
-    def _parameter(self, argument: Mapping[str, Json]) -> Any:
-        if "items" in argument:
-            return [self._parameter(item) for item in argument["items"]]
+    def _parameter(self, argument: Value) -> Any:
+        if argument.items is not None:
+            return [self._parameter(item) for item in argument.items]
         if not self._tensors and self.parameters is not None:
             # Copied: generated code relies on an alignment that a tensor in the middle of a shard does not have.
             cache = tensor_cache.read(self.parameters)
             self._tensors.update({name: tvm.runtime.tensor(array) for name, array in cache.items()})
-        if argument["name"] not in self._tensors:
-            what = f"{self.model} takes a parameter {argument['name']!r} that its source did not give"
+        if argument.name not in self._tensors:
+            what = f"{self.model} takes a parameter {argument.name!r} that its source did not give"
             hint = "let the factory return a mapping with one entry per parameter of its module, in their order"
             raise StepError(what, hint=hint)
-        return self._tensors[argument["name"]]
+        return self._tensors[argument.name]
 
 
 def load(
     *,
     library: Path,
-    model: Mapping[str, Json],
-    functions: Sequence[Json],
+    model: ModelRef,
+    functions: Sequence[Function],
     parameters: Path | None,
     weights: Path | None,
 ) -> HostSession:
@@ -103,33 +106,33 @@ def load(
     except OSError as error:
         hint = "link it against the runtime of this toolchain"
         raise StepError(f"it cannot be loaded: {error}", where=library, hint=hint) from None
-    prefix = model["prefix"]
+    prefix = model.prefix
     try:
         machine = tvm_ffi.system_lib(prefix)["vm_load_executable"]()
     except (AttributeError, RuntimeError, ValueError) as error:
         hint = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
-        what = f"{model['subject']} is not registered under {prefix!r}: {error}"
+        what = f"{model.subject} is not registered under {prefix!r}: {error}"
         raise StepError(what, where=library, hint=hint) from None
     machine["vm_initialization"](*CPU)
-    signatures = {function["name"]: function for function in functions}
-    return HostSession(model["model"], model["variant"], model["options"], weights, signatures, parameters, machine)
+    signatures = {function.name: function for function in functions}
+    return HostSession(model.model, model.variant, model.options, weights, signatures, parameters, machine)
 
 
 def run_checks(
     *,
-    library: str,
-    model: Mapping[str, Json],
-    functions: Sequence[Json],
-    parameters: str | None,
-    weights: str | None,
-    recipe: str,
+    library: Path,
+    model: ModelRef,
+    functions: Sequence[Function],
+    parameters: Path | None,
+    weights: Path | None,
+    recipe: Path,
     check: str,
-) -> list[dict[str, Json]]:
+) -> tuple[Verdict, ...]:
     """Run a recipe's check on a model of a linked shared library.
 
     Args:
         library: the shared library.
-        model: MODEL, as in the parameters of the steps.
+        model: which of the library.
         functions: what `functions.json` (or `archive.json`) says of the model.
         parameters: directory with the tensor cache, if the model has parameters.
         weights: directory with the model's weights, if it has any.
@@ -137,31 +140,24 @@ def run_checks(
         check: the function's name.
 
     Returns:
-        One of `{"name", "elements", "max_abs_error", "max_abs_want", "atol", "passed", "problem"}` per comparison.
-        `problem` is None or says why numbers were not compared. An error that is not a finite number is None.
+        One verdict a comparison.
 
     Raises:
         StepError: the model is not there, the check is wrong, or it compared nothing.
     """
-    function = python_source.load_function(Path(recipe), check)
-    session = load(
-        library=Path(library),
-        model=model,
-        functions=functions,
-        parameters=Path(parameters) if parameters else None,
-        weights=Path(weights) if weights else None,
-    )
+    function = python_source.load_function(recipe, check)
+    session = load(library=library, model=model, functions=functions, parameters=parameters, weights=weights)
 
-    def judged() -> list[dict[str, Json]]:
-        return list(_judged(function(session), recipe))
+    def judged() -> tuple[Verdict, ...]:
+        return tuple(_judged(function(session), recipe))
 
-    results = python_source.run(judged, Path(recipe), name=check)
+    results: tuple[Verdict, ...] = python_source.run(judged, recipe, name=check)
     if not results:
         raise StepError(f"{check} compared nothing", where=recipe, hint="yield at least one Comparison")
-    return list(results)
+    return results
 
 
-def _judged(comparisons: Iterable[Comparison], recipe: str) -> Iterator[dict[str, Json]]:
+def _judged(comparisons: Iterable[Comparison], recipe: Path) -> Iterator[Verdict]:
     if not isinstance(comparisons, Iterable):
         wrong = f"the check returned a {type(comparisons).__name__}"
         raise StepError(wrong, where=recipe, hint="let it yield one Comparison for each result")
@@ -172,19 +168,18 @@ def _judged(comparisons: Iterable[Comparison], recipe: str) -> Iterator[dict[str
         yield judge(comparison)
 
 
-def judge(comparison: Comparison) -> dict[str, Json]:
+def judge(comparison: Comparison) -> Verdict:
     """Measure one comparison in float64. Another shape, or anything that is not a finite number, never passes."""
     got, want = (np.asarray(side, dtype=np.float64) for side in (comparison.got, comparison.want))
-    verdict: dict[str, Json] = {"name": comparison.name, "elements": int(want.size), "atol": float(comparison.atol)}
-    verdict |= {"max_abs_error": None, "max_abs_want": None, "passed": False, "problem": None}
+    verdict = Verdict(comparison.name, int(want.size), float(comparison.atol))
     if got.shape != want.shape:
-        return verdict | {"problem": f"got the shape {list(got.shape)}, want {list(want.shape)}"}
+        return replace(verdict, problem=f"got the shape {list(got.shape)}, want {list(want.shape)}")
     if want.size == 0:
-        return verdict | {"problem": "there is nothing to compare"}
+        return replace(verdict, problem="there is nothing to compare")
     if not (np.isfinite(got).all() and np.isfinite(want).all()):
-        return verdict | {"problem": "there is a NaN or an infinity in it"}
+        return replace(verdict, problem="there is a NaN or an infinity in it")
     error, scale = float(np.abs(got - want).max()), float(np.abs(want).max())
-    return verdict | {"max_abs_error": error, "max_abs_want": scale, "passed": error <= comparison.atol}
+    return replace(verdict, max_abs_error=error, max_abs_want=scale, passed=error <= comparison.atol)
 
 
 def _to_tvm(value: Any) -> Any:
@@ -203,5 +198,5 @@ def _from_tvm(value: Any) -> Any:
     return value
 
 
-def _signature(argument: Mapping[str, Json]) -> str:
-    return f"{argument['name']} {argument['dtype']}{argument['shape']}"
+def _signature(argument: Value) -> str:
+    return f"{argument.name} {argument.dtype}{list(argument.shape or ())}"

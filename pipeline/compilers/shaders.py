@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pipeline import platforms as apple
-from pipeline.action import Job, Json
+from pipeline.action import Job
 from pipeline.errors import ToolMissing
 from pipeline.matrix.cells import Backend
 
-from .metallib import INSTALL
+from .metallib import INSTALL, Shaders
 
 
-def shaders(job: Job[Any], backend: Backend) -> dict[str, Json] | None:
-    """The fields of `metallib.Shaders` for a backend that asks for compiled kernels, else None.
+def shaders(job: Job[object], backend: Backend) -> Shaders | None:
+    """For what kernels are compiled, for a backend that asks for compiled kernels, else None.
 
     Raises:
         ToolMissing: this machine has no Metal compiler for the backend.
@@ -32,10 +30,4 @@ def shaders(job: Job[Any], backend: Backend) -> dict[str, Json] | None:
             hint=INSTALL,
         )
     triple, language = apple.metal_target(platform, str(backend.deployment_target))
-    return {
-        "sdk": apple.SDKS[platform],
-        "triple": triple,
-        "language": language,
-        "version": tool.version,
-        "cache": str(job.cache_dir("metallib")),
-    }
+    return Shaders(apple.SDKS[platform], triple, language, tool.version, str(job.cache_dir("metallib")))

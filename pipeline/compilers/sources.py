@@ -19,6 +19,7 @@ from tvm import relax, tirx
 
 from pipeline.action import Json
 from pipeline.errors import StepError, ToolMissing
+from pipeline.matrix.cells import SourceRef
 
 from . import python_source
 from .recipe import Array, BuildSpec, Parameters
@@ -36,11 +37,11 @@ class Loaded:
         return None if callable(self.parameters) else list(self.parameters)
 
 
-def load(source: Mapping[str, Json], path: Path, spec: BuildSpec, *, compiling: bool) -> Loaded:
+def load(source: SourceRef, path: Path, spec: BuildSpec, *, compiling: bool) -> Loaded:
     """Load a model.
 
     Args:
-        source: `{"kind": "factory", "function": name}`, `{"kind": "onnx"}` or `{"kind": "exported"}`.
+        source: of kind `factory`, `onnx` or `exported`.
         path: the file (a factory may be a package directory).
         spec: what to build.
         compiling: whether `spec.weights` is narrowed to the `config` files, which error messages then explain.
@@ -49,9 +50,9 @@ def load(source: Mapping[str, Json], path: Path, spec: BuildSpec, *, compiling: 
         StepError: the source is wrong.
         ToolMissing: reading it needs a package that is not installed.
     """
-    kind = source["kind"]
+    kind = source.kind
     if kind == "factory":
-        return _factory(path, source["function"], spec, compiling=compiling)
+        return _factory(path, str(source.function), spec, compiling=compiling)
     if kind not in _FRONT_ENDS:
         hint = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
         raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, hint=hint)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.action import Json
+from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
 
@@ -34,16 +35,13 @@ DTYPES = frozenset(
 """Dtypes whose name and bytes mean the same to numpy (with `ml_dtypes`) and to TVM."""
 
 
-def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: int = SHARD_BYTES) -> dict[str, Json]:
+def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: int = SHARD_BYTES) -> WrittenCache:
     """Write named tensors into `directory`, in the order they come.
 
     Args:
         tensors: names, and numpy arrays (dtypes of `ml_dtypes` included) or CPU tensors that speak DLPack.
         directory: an existing directory; gets `params_shard_N.bin` and `tensor-cache.json`.
         shard_bytes: size that a shard does not exceed, unless one tensor alone does.
-
-    Returns:
-        `{"tensors", "bytes", "shards", "digests"}`: counts, and file name -> SHA-256.
 
     Raises:
         FormatError: two tensors have the same name, or one is of a dtype the format does not know.
@@ -64,7 +62,7 @@ def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: i
     index = (json.dumps(document, indent=1) + "\n").encode()
     (directory / INDEX).write_bytes(index)
     digests = {shard.path.name: shard.sha256.hexdigest() for shard in shards} | {INDEX: sha256_bytes(index)}
-    return {"tensors": len(names), "bytes": total, "shards": len(shards), "digests": digests}
+    return WrittenCache(len(names), total, digests)
 
 
 def read(directory: Path) -> dict[str, npt.NDArray[Any]]:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def encode(value: Any) -> Any:
-    """JSON of a value: a dataclass becomes an object of its fields, a tuple an array.
+    """JSON of a value: a dataclass becomes an object of its fields, a tuple an array, a path a text.
 
     Left out are fields with `compare=False` (a position in a file), which say nothing about what a value is, and
     optional ones that are None: so a new optional field changes no key.
@@ -35,6 +35,8 @@ def encode(value: Any) -> Any:
         return [encode(inner) for inner in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Path):
+        return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -78,13 +80,18 @@ def decode(kind: Any, data: Any, place: str) -> Any:  # noqa: PLR0911 - one retu
         return tuple(
             decode(one, part, f"{place}[{i}]") for i, (one, part) in enumerate(zip(arguments, data, strict=True))
         )
+    if origin in {list, Sequence}:
+        _demand(isinstance(data, list), data, place, "an array")
+        return [decode(arguments[0], one, f"{place}[{i}]") for i, one in enumerate(data)]
     if origin is not None and issubclass(origin, Mapping):
         _demand(isinstance(data, dict), data, place, "an object")
         return {name: decode(arguments[1], inner, f"{place}.{name}") for name, inner in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
-    if kind is Any or kind is None or kind is type(None):
+    if kind is Any or kind is object or kind is None or kind is type(None):
         return data
+    if kind is Path:
+        return Path(_demand(isinstance(data, str), data, place, "a path"))
     right = isinstance(data, kind) and (kind is bool or not isinstance(data, bool))
     return _demand(
         right,

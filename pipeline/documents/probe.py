@@ -16,7 +16,7 @@ class MlcProbe:
 
     Attributes:
         kind: `package`, `program` or `path`: how it is called.
-        version: of the package; else the digest of the program's file.
+        version: of the package, None where it cannot be imported to be asked; else the digest of the program's file.
         commit: it was built from, where it says so.
         architectures: model types it knows; None where it cannot be asked.
         quantizations: likewise.
@@ -24,7 +24,7 @@ class MlcProbe:
     """
 
     kind: str
-    version: str
+    version: str | None
     commit: str | None
     architectures: tuple[str, ...] | None
     quantizations: tuple[str, ...] | None
@@ -32,8 +32,8 @@ class MlcProbe:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A toolchain.
+class Versions:
+    """What a toolchain is made of.
 
     Attributes:
         python: version of its interpreter.
@@ -42,9 +42,6 @@ class Probe:
         tvm_ffi: version of apache-tvm-ffi.
         mlc_llm: version of mlc_llm, or None.
         codegens: kinds of device it generates code for.
-        fork: whether its calls may be forks of one interpreter.
-        metal_simdgroup: whether dlight's simdgroup rule works.
-        mlc: see `MlcProbe`.
     """
 
     python: str
@@ -53,6 +50,18 @@ class Probe:
     tvm_ffi: str
     mlc_llm: str | None
     codegens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe(Versions):
+    """What a toolchain is and can do.
+
+    Attributes:
+        fork: whether its calls may be forks of one interpreter.
+        metal_simdgroup: whether dlight's simdgroup rule works.
+        mlc: see `MlcProbe`.
+    """
+
     fork: bool
     metal_simdgroup: bool
     mlc: MlcProbe | None = None

@@ -12,9 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from pipeline.action import Action
+from pipeline.action import AnyAction
 from pipeline.engine.cleaning import prune
 from pipeline.engine.code import code_digest, folder
 from pipeline.engine.engine import Engine
@@ -152,7 +151,7 @@ class Session:
         self._store.close()
         self._lock.release()
 
-    def _plan(self) -> dict[str, Action[Any]]:
+    def _plan(self) -> dict[str, AnyAction]:
         return {action.name: action for action in self._planner(self.project)}
 
     def _plan_again(self) -> None:
@@ -206,7 +205,7 @@ class Session:
         return all(self.finder.find(name) == tool for name, tool in checkouts.items())
 
 
-def _package(action: Action[Any]) -> str:
+def _package(action: AnyAction) -> str:
     return action.module.rpartition(".")[0]
 
 

@@ -13,7 +13,7 @@ from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 from doit.task import Task
 
-from pipeline.action import Action
+from pipeline.action import AnyAction
 from pipeline.engine.cleaning import clean
 from pipeline.engine.engine import Engine
 from pipeline.engine.status import targets
@@ -55,7 +55,7 @@ def tasks(engine: Engine) -> Iterator[Task]:
         yield _task(engine, action, here)
 
 
-def _task(engine: Engine, action: Action[Any], here: str) -> Task:
+def _task(engine: Engine, action: AnyAction, here: str) -> Task:
     """The doit task of one action; `here` leads to the engine's root from the directory doit runs in."""
     return Task(
         action.name,
@@ -74,7 +74,7 @@ def _task(engine: Engine, action: Action[Any], here: str) -> Task:
 class Perform(PythonAction):  # type: ignore[misc]
     """Has the engine do an action. An error meant for users becomes a `Failed`, and the other tasks go on."""
 
-    def __init__(self, engine: Engine, action: Action[Any]) -> None:
+    def __init__(self, engine: Engine, action: AnyAction) -> None:
         super().__init__(lambda: None)
         self._engine = engine
         self._action = action
@@ -98,7 +98,7 @@ class Failed(TaskFailed):  # type: ignore[misc]
             in its hint.
     """
 
-    def __init__(self, error: SlipwayError, action: Action[Any]) -> None:
+    def __init__(self, error: SlipwayError, action: AnyAction) -> None:
         if error.where is None:
             error.where = action.where
         elif error.hint and action.where is not None:
@@ -137,7 +137,7 @@ class ContentChecker(MD5Checker):  # type: ignore[misc]
         return None if isinstance(current_state, str) else super().get_state(dep, current_state)
 
 
-def _files_read(engine: Engine, action: Action[Any]) -> Iterator[str]:
+def _files_read(engine: Engine, action: AnyAction) -> Iterator[str]:
     return (path for path in action.files.values() if Path(engine.inputs.at(path)).is_file())
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from pipeline.action import Action
+from pipeline.action import AnyAction
 from pipeline.errors import MatrixError, SlipwayError
 from pipeline.store.action_result import ActionResult, Output
 
@@ -160,7 +160,7 @@ class _View:
         self._outputs: dict[str, Mapping[str, Output]] = {}
         self._blocked: set[str] = set()
 
-    def of(self, action: Action[Any]) -> Forecast:
+    def of(self, action: AnyAction) -> Forecast:
         """Foresee one action; all upstream of it must have been asked for before."""
         try:
             state, reason, key = self._foresee(action)
@@ -170,7 +170,7 @@ class _View:
             self._blocked.add(action.name)
         return Forecast(action.name, state, reason, self._history.seconds(action.name), key)
 
-    def _foresee(self, action: Action[Any]) -> tuple[State, str, str | None]:
+    def _foresee(self, action: AnyAction) -> tuple[State, str, str | None]:
         """State, reason and key."""
         hindered = self._hindered(action)
         if hindered is not None:
@@ -187,7 +187,7 @@ class _View:
             self._outputs[action.name] = record.outputs
         return state, reason, key
 
-    def _hindered(self, action: Action[Any]) -> tuple[State, str] | None:
+    def _hindered(self, action: AnyAction) -> tuple[State, str] | None:
         """Why nothing more can be foreseen of an action, if that is so."""
         if self._engine.workspace.ignored(action.name):
             return "blocked", f"ignored, as asked by `doit ignore` (`doit forget {action.name}` ends that)"
@@ -200,7 +200,7 @@ class _View:
                 return "unknown", f"{other} is to be built first"
         return None
 
-    def _key(self, action: Action[Any]) -> tuple[str, str]:
+    def _key(self, action: AnyAction) -> tuple[str, str]:
         """The key that the action will have, and why it will not be up to date; empty when it will."""
         engine = self._engine
         status = engine.status(action.name)
@@ -210,7 +210,7 @@ class _View:
         entry = engine.workspace.get(action.name)
         return status.key or (entry.key if entry is not None else ""), status.reason
 
-    def _read(self, role: str, action: Action[Any]) -> dict[str, str]:
+    def _read(self, role: str, action: AnyAction) -> dict[str, str]:
         edge = action.upstream[role]
         return keys.read_by(edge, {path: output.sha256 for path, output in self._outputs[edge.action].items()})
 

@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipeline import __version__
-from pipeline.action import Action, Json
+from pipeline.action import AnyAction, Json
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.store.action_result import ActionResult, Output
@@ -33,7 +32,7 @@ from .status import UP_TO_DATE, Outcome, Status, and_more, manifest_path, stale
 ATTEMPTS = 3
 """How often an action is started over because an input changed while it ran."""
 
-Pin = Callable[[Action[Any], Json], None]
+Pin = Callable[[AnyAction, Json], None]
 """Writes down what an action without a pin found out about itself; see `Engine._result`."""
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ class Engine:
         self._statuses: dict[str, Status] = {}
 
     @property
-    def actions(self) -> Mapping[str, Action[Any]]:
+    def actions(self) -> Mapping[str, AnyAction]:
         """By name, upstream before downstream."""
         return self.inputs.actions
 
@@ -97,7 +96,7 @@ class Engine:
         self._statuses.clear()
         self.inputs.forget_outputs()
 
-    def compare(self, action: Action[Any], fields: Mapping[str, Json]) -> Status:
+    def compare(self, action: AnyAction, fields: Mapping[str, Json]) -> Status:
         """The status of an action whose key document is known: what the tree holds was made with it, or not."""
         key, entry = keys.digest(fields), self.workspace.get(action.name)
         if entry is None or entry.forgotten:
@@ -111,7 +110,7 @@ class Engine:
             return stale("not all of it was proven, which --strict asks for", key, fields)
         return UP_TO_DATE
 
-    def _decide(self, action: Action[Any]) -> Status:
+    def _decide(self, action: AnyAction) -> Status:
         behind = [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]
         if behind:
             return stale(f"{behind[0]} is stale{and_more(behind)}")
@@ -152,7 +151,7 @@ class Engine:
         log.debug("%s: %s in %.3f s (key %s)", name, how, outcome.seconds, record.key)
         return outcome
 
-    def _obtain(self, action: Action[Any]) -> tuple[ActionResult, str]:
+    def _obtain(self, action: AnyAction) -> tuple[ActionResult, str]:
         """The result of an action, its outputs in place, and how it was come by."""
         entry = self.workspace.get(action.name)
         fields = self._statuses.get(action.name, UP_TO_DATE).fields
@@ -179,7 +178,7 @@ class Engine:
         )
 
     def _build(
-        self, action: Action[Any], key: str, fields: Mapping[str, Json], entry: Entry | None
+        self, action: AnyAction, key: str, fields: Mapping[str, Json], entry: Entry | None
     ) -> ActionResult | None:
         """Run the step, commit what it left, put it in place; None when an input changed meanwhile."""
         if self._options.store_only:
@@ -201,7 +200,7 @@ class Engine:
             self.executor.clear_away(made.out)
         return result
 
-    def _upstream_held_still(self, action: Action[Any]) -> bool:
+    def _upstream_held_still(self, action: AnyAction) -> bool:
         """Whether what the step read of its upstream is what the key says; what is not is put right, for the next try.
 
         Raises:
@@ -219,7 +218,7 @@ class Engine:
             still = False
         return still
 
-    def _result(self, action: Action[Any], key: str, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
+    def _result(self, action: AnyAction, key: str, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
         """All that is known of a result, under the key by which it will be looked for next time.
 
         An action that ran without a pin (`lock` is null) and found out what it is gets the key it would have had with
@@ -243,7 +242,7 @@ class Engine:
             versions={"python": sys.version.split()[0], "slipway": __version__},
         )
 
-    def _place(self, action: Action[Any], record: ActionResult, entry: Entry | None) -> None:
+    def _place(self, action: AnyAction, record: ActionResult, entry: Entry | None) -> None:
         """Put a result's outputs into the tree and into the workspace."""
         if entry is not None and entry.out != action.out:
             self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
@@ -256,7 +255,7 @@ class Engine:
         made = Entry(record.key, action.out, dict(record.outputs), record.seconds, record.peak_bytes)
         self.workspace.set(action.name, made)
 
-    def _write_manifest(self, action: Action[Any], record: ActionResult) -> None:
+    def _write_manifest(self, action: AnyAction, record: ActionResult) -> None:
         """The file that stands for a directory of outputs in doit's eyes."""
         path = self.root / manifest_path(action)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from pipeline.action import LOGS, Action, Job, Json, Services, Tool, Worker
+from pipeline.action import LOGS, AnyAction, Job, Json, Services, Tool, Worker
 from pipeline.errors import StepError
 from pipeline.files import Digest
 from pipeline.store.stat_cache import walk
@@ -135,7 +135,7 @@ class Executor:
         self._admission = admission
         self._strict = strict
 
-    def run(self, action: Action[Any], inputs: ResolvedInputs, memory: int) -> ExecutionResult:
+    def run(self, action: AnyAction, inputs: ResolvedInputs, memory: int) -> ExecutionResult:
         """Run an action's step; the caller takes what it left, and calls `clear_away`.
 
         Args:
@@ -180,7 +180,7 @@ class Executor:
             raise
         return ExecutionResult(out, files, log_file, facts, started, seconds, usage, known, linked)
 
-    def log_of(self, action: Action[Any]) -> Path:
+    def log_of(self, action: AnyAction) -> Path:
         """Where what an action's tools print is, or would be."""
         return self._root / LOGS / f"{action.step}.{action.subject}.log"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-from pipeline.action import Action, Json
+from pipeline.action import AnyAction, Json
 from pipeline.errors import SlipwayError
 from pipeline.store.action_result import LINK, ActionResult, Output
 
@@ -106,7 +106,7 @@ class Explainer:
             self._known[name] = self._explain(self._engine.actions[name]).complete()
         return self._known[name]
 
-    def _explain(self, action: Action[Any]) -> Explanation:
+    def _explain(self, action: AnyAction) -> Explanation:
         engine = self._engine
         entry = engine.workspace.get(action.name)
         record = engine.store.record(entry.key) if entry is not None else self._newest(action.name)
@@ -138,7 +138,7 @@ class Explainer:
         )
 
     def _fields_so_far(
-        self, action: Action[Any], record: ActionResult | None, stale: Iterable[Explanation]
+        self, action: AnyAction, record: ActionResult | None, stale: Iterable[Explanation]
     ) -> Mapping[str, Json] | None:
         """Today's document as far as it is known: what stale actions gave before is taken for what they will give."""
         if record is None:
@@ -151,13 +151,13 @@ class Explainer:
         }
         return self._engine.inputs.document(action, upstream)
 
-    def _read(self, action: Action[Any], role: str) -> dict[str, str]:
+    def _read(self, action: AnyAction, role: str) -> dict[str, str]:
         edge = action.upstream[role]
         entry = self._engine.workspace.get(edge.action)
         return keys.read_by(edge, _digests(entry.outputs)) if entry is not None else {}
 
     def _compared(
-        self, action: Action[Any], record: ActionResult | None, fields: Mapping[str, Json] | None
+        self, action: AnyAction, record: ActionResult | None, fields: Mapping[str, Json] | None
     ) -> tuple[tuple[Change, ...], tuple[Explanation, ...]]:
         """The action's own changes, and the actions upstream that gave it other files than they did."""
         if record is None or fields is None:
@@ -177,7 +177,7 @@ class Explainer:
                 own += (Change(f"upstream.{role}", old and sorted(old), new and sorted(new)),)
         return own, tuple(causes)
 
-    def _opened(self, change: Change, action: Action[Any], record: ActionResult | None) -> Change:
+    def _opened(self, change: Change, action: AnyAction, record: ActionResult | None) -> Change:
         """Say which of the files behind one digest of a directory, or of a recipe with its imports, have changed."""
         kind, _, role = change.field.partition(".")
         if record is None or kind != "files" or role not in action.files:
@@ -194,7 +194,7 @@ class Explainer:
         newer = [str(file.relative_to(path.parent)) for file in files if file.stat().st_mtime > record.started]
         return replace(change, newer=tuple(newer)) if len(files) > 1 else change
 
-    def _rebuilt(self, action: Action[Any], role: str, old: Mapping[str, str], new: Mapping[str, str]) -> Explanation:
+    def _rebuilt(self, action: AnyAction, role: str, old: Mapping[str, str], new: Mapping[str, str]) -> Explanation:
         """Why an action upstream, fresh by now, gives other files than those that were read before."""
         edge = action.upstream[role]
         known = keys.digest({"action": edge.action, "old": old, "new": new})
@@ -217,7 +217,7 @@ class Explainer:
         self._traced[known] = found
         return found
 
-    def _damaged(self, action: Action[Any], status: Status) -> tuple[tuple[str, str], ...]:
+    def _damaged(self, action: AnyAction, status: Status) -> tuple[tuple[str, str], ...]:
         entry = self._engine.workspace.get(action.name)
         if entry is None:
             return ()
@@ -240,7 +240,7 @@ class Explainer:
         return self._by_name.get(name, [])
 
 
-def _upstream(action: Action[Any]) -> Iterable[str]:
+def _upstream(action: AnyAction) -> Iterable[str]:
     return dict.fromkeys(edge.action for edge in action.upstream.values())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.action import Action, Upstream
+from pipeline.action import AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import State, look
 from pipeline.store.stat_cache import StatCache
@@ -33,7 +33,7 @@ class Inputs:
     def __init__(
         self,
         root: Path,
-        actions: Mapping[str, Action[Any]],
+        actions: Mapping[str, AnyAction],
         *,
         workspace: Workspace,
         stat_cache: StatCache,
@@ -48,7 +48,7 @@ class Inputs:
         self._code = code
         self._made: dict[str, Mapping[str, str]] = {}
 
-    def replan(self, actions: Mapping[str, Action[Any]]) -> None:
+    def replan(self, actions: Mapping[str, AnyAction]) -> None:
         """Take over a new plan of the same actions."""
         self.actions = actions
 
@@ -63,7 +63,7 @@ class Inputs:
         """Read all digests from the workspace again: another process may have changed it."""
         self._made.clear()
 
-    def key_fields(self, action: Action[Any]) -> dict[str, Any]:
+    def key_fields(self, action: AnyAction) -> dict[str, Any]:
         """Today's key document of an action whose upstream is in place.
 
         Raises:
@@ -71,7 +71,7 @@ class Inputs:
         """
         return self.document(action, {role: self.upstream(edge) for role, edge in action.upstream.items()})
 
-    def document(self, action: Action[Any], upstream: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    def document(self, action: AnyAction, upstream: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         """The key document of an action, given what it would read of its upstream: role -> {relative path: digest}.
 
         Raises:
@@ -85,7 +85,7 @@ class Inputs:
             tools={name: tool.version if (tool := self._tools[name]) else None for name in action.tools},
         )
 
-    def files(self, action: Action[Any]) -> dict[str, str]:
+    def files(self, action: AnyAction) -> dict[str, str]:
         """Role -> digest of the files and directories that nobody builds."""
         return {role: self._digest(self.at(path)) for role, path in action.files.items()}
 
@@ -103,7 +103,7 @@ class Inputs:
             made = self._made[edge.action] = {path: output.sha256 for path, output in entry.outputs.items()}
         return keys.read_by(edge, made)
 
-    def states(self, action: Action[Any]) -> list[State]:
+    def states(self, action: AnyAction) -> list[State]:
         """What changes when an input is written, even if it is put back afterwards: the step may have read either."""
         return [look(file) for path in action.files.values() for file in self.behind(path)]
 
@@ -122,7 +122,7 @@ class Inputs:
             for path in action.files.values():
                 yield from self.behind(path)
 
-    def resolve(self, action: Action[Any]) -> ResolvedInputs:
+    def resolve(self, action: AnyAction) -> ResolvedInputs:
         """Paths for the step. Of a narrowed edge, or a directory of several actions, it sees just the edge's files."""
         paths = {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
         digests, shown = {}, {}

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 
-from pipeline.action import Action, Json, Upstream
+from pipeline.action import AnyAction, Json, Upstream
 from pipeline.documents.codec import encode
 from pipeline.store.stat_cache import canonical
 from pipeline.transport.http import without_secrets
@@ -29,7 +28,7 @@ class Document(dict[str, Json]):
 
 
 def document(
-    action: Action[Any],
+    action: AnyAction,
     *,
     code: str,
     files: Mapping[str, str],

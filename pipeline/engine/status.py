@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.action import Action, Json
+from pipeline.action import AnyAction, Json
 
 MANIFESTS = "build/manifest"
 """Directory, relative to the root, of the files that stand for outputs whose names only the step knows."""
@@ -73,11 +72,11 @@ class Outcome:
     bytes: int
 
 
-def manifest_path(action: Action[Any]) -> str:
+def manifest_path(action: AnyAction) -> str:
     """Where the manifest that stands for a directory of outputs lies, relative to the root."""
     return f"{MANIFESTS}/{action.step}.{action.subject}.txt"
 
 
-def targets(action: Action[Any]) -> list[str]:
+def targets(action: AnyAction) -> list[str]:
     """The files doit knows the action by, relative to the root."""
     return [f"{action.out}/{name}" for name in action.outputs] or [manifest_path(action)]

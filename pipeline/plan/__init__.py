@@ -7,10 +7,9 @@ here (`params`, the roles of its inputs) is the contract written down in docs/de
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from pipeline import roles
-from pipeline.action import Action, Json, Upstream
+from pipeline.action import Action, AnyAction, Json, Upstream
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, files_of
@@ -40,7 +39,7 @@ def plan(
     lock: Mapping[str, Json],
     *,
     frozen: Mapping[str, Sequence[str] | None] | None = None,
-) -> tuple[Action[Any], ...]:
+) -> tuple[AnyAction, ...]:
     """Return every action of the matrix, upstream before downstream.
 
     Args:
@@ -68,7 +67,7 @@ def plan(
     return tuple(actions)
 
 
-def _archives(matrix: Matrix) -> Iterator[Action[Any]]:
+def _archives(matrix: Matrix) -> Iterator[AnyAction]:
     for backend, cells in by_backend(matrix):
         yield Action(
             step="archive",
@@ -83,7 +82,7 @@ def _archives(matrix: Matrix) -> Iterator[Action[Any]]:
         )
 
 
-def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
+def _kits(matrix: Matrix) -> Iterator[AnyAction]:
     for product in matrix.products:
         backends = tuple(_backend(matrix, name) for name in product.backends)
         archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
@@ -119,7 +118,7 @@ def _kits(matrix: Matrix) -> Iterator[Action[Any]]:
         )
 
 
-def _bundles(matrix: Matrix) -> Iterator[Action[Any]]:
+def _bundles(matrix: Matrix) -> Iterator[AnyAction]:
     for model in matrix.models:
         files, upstream = _bundled(matrix, model)
         if not upstream:  # objects that somebody else compiled, without weights
@@ -155,7 +154,7 @@ def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict
     return files, upstream
 
 
-def _verify_backends(matrix: Matrix) -> Iterator[Action[Any]]:
+def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
     for backend, cells in by_backend(matrix):
         toolchain = proving_toolchain(cells)
         upstream = {
@@ -175,7 +174,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[Action[Any]]:
                     upstream[roles.of(roles.WEIGHTS, model.subject)] = Upstream(f"weights:{model.model}")
         yield Action(
             step="verify",
-            run=verify.run,
+            run=verify.run_backend,
             subject=backend.name,
             out=f"build/verify/{backend.name}",
             params=verify.BackendProof(
@@ -196,7 +195,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[Action[Any]]:
         )
 
 
-def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
+def _verify_products(matrix: Matrix) -> Iterator[AnyAction]:
     taken = {backend.name: backend for backend, _ in by_backend(matrix)}
     for product in matrix.products:
         if product.name in taken:
@@ -212,7 +211,7 @@ def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
         backends = [_backend(matrix, name) for name in product.backends]
         yield Action(
             step="verify",
-            run=verify.run,
+            run=verify.run_product,
             subject=product.name,
             out=f"build/verify/{product.name}",
             params=verify.ProductProof(product.name, product.kind, matrix.name, tuple(backends)),
@@ -224,7 +223,7 @@ def _verify_products(matrix: Matrix) -> Iterator[Action[Any]]:
         )
 
 
-def _manifest(matrix: Matrix, actions: Iterable[Action[Any]]) -> Action[Any]:
+def _manifest(matrix: Matrix, actions: Iterable[AnyAction]) -> AnyAction:
     shipped = {action.name: action for action in actions if action.out.startswith(DIST)}
     proofs = {roles.proof(action.subject): Upstream(action.name) for action in actions if action.step == "verify"}
     return Action(

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from pipeline import roles
-from pipeline.action import Action, Json, Upstream
+from pipeline.action import Action, AnyAction, Json, Upstream
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm
@@ -25,7 +24,7 @@ HUB = "https://huggingface.co"
 """Where apps, which know no `HF_ENDPOINT`, get what is on the hub."""
 
 
-def app_config_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+def app_config_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """One action for each product with a model that has a record.
 
     Raises:

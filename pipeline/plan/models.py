@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pipeline import roles
-from pipeline.action import Action, Json, Run, Upstream
+from pipeline.action import Action, AnyAction, Json, Run, Upstream
 from pipeline.compilers.raw_checkpoint import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
@@ -51,7 +51,7 @@ _CONVERSION = ("quantization", "model_type")
 """Options of a raw checkpoint that both of its steps take."""
 
 
-def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]) -> Iterator[Action[Any]]:
+def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]) -> Iterator[AnyAction]:
     """The toolchains that something of the matrix needs; `frozen` is what slipway.lock pins of each."""
     known = {toolchain.name: toolchain for toolchain in matrix.toolchains}
     used = {cell.toolchain for cell in matrix.cells if cell.model.compiler != "prebuilt"}
@@ -81,7 +81,7 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
         )
 
 
-def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action[Any]]:
+def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
     """The weights of each model that has any."""
     for model in {model.model: model for model in matrix.models}.values():
         if model.weights is None:
@@ -101,7 +101,7 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[Action[
         )
 
 
-def parameter_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """The parameters of each variant: written from its source, or converted from a raw checkpoint."""
     homes = _homes(matrix)
     for model in matrix.models:
@@ -124,7 +124,7 @@ def parameter_actions(matrix: Matrix) -> Iterator[Action[Any]]:
             yield from _conversions(matrix, model, toolchain)
 
 
-def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[Action[Any]]:
+def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[AnyAction]:
     """`gen_config` and `convert_weight` of a raw checkpoint, unless another variant converts it in the same way."""
     steps: dict[str, tuple[Run[Any], tuple[str, ...]]] = {
         "gen_config": (gen_config.run, ("conv_template", "gen_config")),
@@ -166,7 +166,7 @@ def _chosen(model: ModelVariant, options: Iterable[str]) -> dict[str, Json]:
     return {name: model.options[name] for name in options if name in model.options}
 
 
-def compile_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+def compile_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """One compile a cell."""
     for cell in _interleave(matrix.cells):
         model, backend = cell.model, cell.backend

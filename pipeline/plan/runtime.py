@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from pipeline import roles
-from pipeline.action import Action, Upstream
+from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product, Runtime
 from pipeline.native.settings import tools
 from pipeline.steps import runtime as runtime_step
@@ -22,7 +21,7 @@ BUILD_MEMORY = 1500 << 20
 """A few C++ compilers at once, at a first guess."""
 
 
-def runtime_actions(matrix: Matrix) -> Iterator[Action[Any]]:
+def runtime_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """The runtime of each backend that gets one, and the modules for pages."""
     if matrix.runtime is None:
         return
@@ -52,7 +51,7 @@ def upstream_of_product(matrix: Matrix, product: Product) -> dict[str, Upstream]
     return edges
 
 
-def _runtime(backend: Backend, runtime: Runtime) -> Action[Any]:
+def _runtime(backend: Backend, runtime: Runtime) -> AnyAction:
     archives = runtime.prebuilt.get(backend.name)
     built = archives is None
     params = runtime_step.Params(
@@ -75,7 +74,7 @@ def _runtime(backend: Backend, runtime: Runtime) -> Action[Any]:
     )
 
 
-def _wasm_runtime(backend: Backend) -> Action[Any]:
+def _wasm_runtime(backend: Backend) -> AnyAction:
     return Action(
         step="wasm_runtime",
         run=wasm_runtime.run,
@@ -89,7 +88,7 @@ def _wasm_runtime(backend: Backend) -> Action[Any]:
     )
 
 
-def _modules(matrix: Matrix) -> Iterator[Action[Any]]:
+def _modules(matrix: Matrix) -> Iterator[AnyAction]:
     runtime = matrix.runtime
     for backend in matrix.backends:
         if runtime is None or backend.format != "wasm" or backend.name not in runtime.backends:

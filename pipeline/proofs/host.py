@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pipeline.action import Json, Worker, WorkerFunction, function_name
-from pipeline.documents.codec import decode
+from pipeline.action import Worker
+from pipeline.documents.verdict import Verdict
 from pipeline.errors import SlipwayError
 from pipeline.process import run
 
@@ -34,32 +35,11 @@ class Trial:
 
     Attributes:
         model: whose numbers are compared.
-        arguments: of the function that runs a check, but for `library`; None where the recipe has no check.
+        run: its check, in a worker, on a shared library; None where the recipe has no check.
     """
 
     model: Model
-    arguments: Mapping[str, Json] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What `compilers.session.run_checks` says of one comparison.
-
-    Attributes:
-        name: of the output.
-        elements: how many were compared.
-        atol: the error that is allowed.
-        max_abs_error: the largest; None where there was nothing to measure.
-        passed: whether it is allowed.
-        problem: why nothing was measured.
-    """
-
-    name: str
-    elements: int
-    atol: float
-    max_abs_error: float | None
-    passed: bool
-    problem: str | None
+    run: Callable[[Path], partial[tuple[Verdict, ...]]] | None
 
 
 def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str], out: Path, *, log: Path) -> Path:
@@ -85,7 +65,7 @@ def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str]
 
 
 def check_numbers(
-    library: Path, trials: Sequence[Trial], worker: Worker, *, function: WorkerFunction, log: Path
+    library: Path, trials: Sequence[Trial], worker: Worker, *, log: Path
 ) -> tuple[list[Check], dict[str, float]]:
     """Run every model that has a check, each in a child of its own.
 
@@ -93,7 +73,6 @@ def check_numbers(
         library: of `link_runnable`.
         trials: the models of the library.
         worker: of the toolchain whose runtime the library was linked with.
-        function: what the worker runs: `run_checks` of `pipeline.compilers.session`.
         log: gets what the models print.
 
     Returns:
@@ -103,16 +82,15 @@ def check_numbers(
     worst: dict[str, float] = {}
     for trial in trials:
         name = f"numbers of {trial.model.subject}"
-        if trial.arguments is None:
+        if trial.run is None:
             checks.append(not_proven(name, "recipe has no check", "name a `check` for the model in targets.yaml"))
             continue
         try:
-            said = worker.call(function, {"library": str(library), **trial.arguments}, log=log)
+            results = worker.call(trial.run(library), log=log)
         except SlipwayError as error:
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
             checks.append(failed(name, saw, error.hint or "see the log"))
             continue
-        results: tuple[Comparison, ...] = decode(tuple[Comparison, ...], said, function_name(function))
         errors = [result.max_abs_error for result in results if result.max_abs_error is not None]
         if errors:
             worst[trial.model.subject] = max(errors)
@@ -120,7 +98,7 @@ def check_numbers(
     return checks, worst
 
 
-def _judge(name: str, results: Sequence[Comparison]) -> Check:
+def _judge(name: str, results: Sequence[Verdict]) -> Check:
     """One finding of all comparisons of a model."""
     if wrong := [_describe(result) for result in results if not result.passed]:
         return failed(name, f"{len(wrong)} of {len(results)} comparisons differ: {listed(wrong, 3)}", _WRONG_NUMBERS)
@@ -133,7 +111,7 @@ def _judge(name: str, results: Sequence[Comparison]) -> Check:
     )
 
 
-def _describe(result: Comparison) -> str:
+def _describe(result: Verdict) -> str:
     if result.problem or result.max_abs_error is None:
         return f"{result.name}: {result.problem}"
     return f"{result.name}: max abs error {result.max_abs_error:.1e}, tolerance {result.atol:.1e}"

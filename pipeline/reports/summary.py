@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pipeline.action import Action
+from pipeline.action import AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.engine.engine import Engine
 
@@ -32,7 +32,7 @@ def rows(engine: Engine) -> Iterator[Row]:
     """Cells first, products after them, in the order of the matrix; what was never built is left out."""
     names = list(engine.actions if len(engine.actions) <= MANY else engine.outcomes)
     listed = [action for name in names if (action := engine.actions[name]).proven_by]
-    products: dict[str, list[Action[Any]]] = {}
+    products: dict[str, list[AnyAction]] = {}
     for action in listed:
         if action.shares_out:
             products.setdefault(action.out, []).append(action)
@@ -48,7 +48,7 @@ def table(engine: Engine, width: int | None = None) -> str:
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
-def _row(engine: Engine, what: str, makers: Sequence[Action[Any]], model: str | None = None) -> Iterator[Row]:
+def _row(engine: Engine, what: str, makers: Sequence[AnyAction], model: str | None = None) -> Iterator[Row]:
     entries = [entry for maker in makers if (entry := engine.workspace.get(maker.name)) is not None]
     if not entries:
         return

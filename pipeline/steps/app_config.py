@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job, Json
 from pipeline.compilers import mlc_metadata
 from pipeline.compilers.mlc_memory import memory, own_window
 from pipeline.compilers.mlc_names import check_shared
@@ -78,7 +78,7 @@ class Params:
     models: tuple[AppModel, ...]
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write the records.
 
     Returns:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.conformance import hint, mismatch
 from pipeline.binary.merge import Merged, ModelObjects, merge_objects
@@ -39,7 +39,7 @@ class Params:
     models: tuple[ModelRef, ...]
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write `lib<library>.a` and `archive.json`.
 
     Members are in the order of the models' subjects, so that moving lines in targets.yaml changes nothing.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.errors import StepError
 from pipeline.files import files_below
 from pipeline.matrix.cells import ModelRef
@@ -32,7 +32,7 @@ class Params:
     shipped: bool = False
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Put the parameters, and those files of the weights that match a pattern, into one directory.
 
     A pattern that matches nothing is fine, since one list serves many kinds of tokenizer; an empty bundle is not.

@@ -7,16 +7,15 @@ before a program is started.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
 from pipeline.compilers.mlc_refusals import mlc_of, unknown_architecture
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
-from pipeline.documents.codec import encode
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef, SourceRef
@@ -33,7 +32,7 @@ class Params:
     named_for: str | None = None
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write the objects and `functions.json`.
 
     Returns:
@@ -45,11 +44,11 @@ def run(job: Job[Params]) -> dict[str, Json]:
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
     worker = job.services.worker(job.params.toolchain)
-    return cast("dict[str, Json]", worker.call(mlc.compile_model, arguments(job), log=job.log))
+    return worker.call(compilation(job), log=job.log)
 
 
-def arguments(job: Job[Params]) -> dict[str, Json]:
-    """The arguments of `compilers.mlc.compile_model`.
+def compilation(job: Job[Params]) -> partial[Facts]:
+    """What the worker is asked to do.
 
     Raises:
         StepError: the weights are not converted, or the toolchain does not know the model.
@@ -69,14 +68,15 @@ def arguments(job: Job[Params]) -> dict[str, Json]:
             f"toolchain {name} does not know the quantization {quantization!r} of {model.model}",
             hint=f"use weights in one that it knows: {', '.join(found.quantizations)}",
         )
-    return {
-        "kind": found.kind,
-        "config": str(folder / chat_config.NAME),
-        "model": encode(model),
-        "backend": encode(backend),
-        "named_for": job.params.named_for,
-        "metal_simdgroup": probe.metal_simdgroup,
-        "shaders": shaders(job, backend),
-        "out": str(job.out),
-        "log": str(job.log),
-    }
+    return partial(
+        mlc.compile_model,
+        kind=found.kind,
+        config=folder / chat_config.NAME,
+        model=model,
+        backend=backend,
+        named_for=job.params.named_for,
+        metal_simdgroup=probe.metal_simdgroup,
+        shaders=shaders(job, backend),
+        out=job.out,
+        log=job.log,
+    )

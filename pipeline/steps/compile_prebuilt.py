@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.objects import is_object
 from pipeline.binary.tar_members import read_tar
@@ -32,7 +32,7 @@ class Params:
     backend: Backend
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write the objects, and `functions.json` with what they say about their functions.
 
     Raises:

@@ -6,14 +6,16 @@ host only (a phone, its simulator, two kinds of Catalyst) ask for the same first
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from pipeline import roles
-from pipeline.action import Job, Json, Stage
+from pipeline.action import Facts, Job
+from pipeline.compilers.lowered import Lowered
+from pipeline.compilers.metallib import Shaders
 from pipeline.compilers.shaders import shaders
-from pipeline.documents.codec import encode
 from pipeline.documents.probe import read_probe
 from pipeline.matrix.cells import Backend, ModelRef, SourceRef
 
@@ -34,7 +36,7 @@ class Params:
     backend: Backend
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write the objects and `functions.json`.
 
     Returns:
@@ -49,36 +51,29 @@ def run(job: Job[Params]) -> dict[str, Json]:
     """
     backend = job.params.backend
     worker = job.services.worker(job.params.toolchain)
-    stage = Stage(lower, lowering(job))
-    arguments: dict[str, Json] = {"triple": backend.triple, "out": str(job.out)}
-    compiled_here = shaders(job, backend)
-    if compiled_here is not None:
-        arguments["shaders"] = compiled_here
-    facts = worker.call(codegen, arguments, log=job.log, after=stage)
-    return cast("dict[str, Json]", facts)
+    work = partial(codegen, triple=backend.triple, out=job.out, shaders=shaders(job, backend))
+    return worker.call(work, log=job.log, after=lowering(job))
 
 
-def lowering(job: Job[Params]) -> dict[str, Json]:
-    """Return the arguments of the shared part: equal for backends that differ in their host only."""
+def lowering(job: Job[Params]) -> partial[Lowered]:
+    """The shared part, which is equal for backends that differ in their host only."""
     backend, source, config = job.params.backend, job.inputs["source"], job.inputs.get("config")
     device = dict(backend.device)
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}
     code = source if source.is_dir() else source.parent
-    return {
-        "model": encode(job.params.model),
-        "source": encode(job.params.source),
-        "path": str(source),
-        "config": None if files is None else {name: str(path) for name, path in files.items()},
-        "seen": [
-            _stamp(path)
-            for path in sorted({source, *code.glob("*.py"), *(files or {}).values(), *_read_besides(job)})
-            if path.exists()
-        ],
-        "device": device,
-        "triple": None if device["kind"] in HOST_BLIND else backend.triple,
-        "metal_simdgroup": device["kind"] == "metal" and read_probe(job.inputs["toolchain"]).metal_simdgroup,
-    }
+    seen = sorted({source, *code.glob("*.py"), *(files or {}).values(), *_read_besides(job)})
+    return partial(
+        lower,
+        model=job.params.model,
+        source=job.params.source,
+        path=source,
+        config=files,
+        seen=[_stamp(path) for path in seen if path.exists()],
+        device=device,
+        triple=None if device["kind"] in HOST_BLIND else backend.triple,
+        metal_simdgroup=device["kind"] == "metal" and read_probe(job.inputs["toolchain"]).metal_simdgroup,
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -91,21 +86,40 @@ def _read_besides(job: Job[Params]) -> list[Path]:
     return [file for path in named for file in ([path] if path.is_file() else _files(path))]
 
 
-def _stamp(path: Path) -> list[Json]:
+def _stamp(path: Path) -> list[object]:
     """Tell a file from what it was before it was edited."""
     stat = path.stat()
     return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
-def lower(**arguments: Json) -> Any:
+def lower(
+    *,
+    model: ModelRef,
+    source: SourceRef,
+    path: Path,
+    config: Mapping[str, Path] | None,
+    seen: Sequence[object],
+    device: Mapping[str, object],
+    triple: str | None,
+    metal_simdgroup: bool,
+) -> Lowered:
     """What the worker runs once for all backends that share it: see `compilers.relax.lower`."""
     from pipeline.compilers import relax  # noqa: PLC0415 - TVM is in the worker only
 
-    return relax.lower(**arguments)
+    return relax.lower(
+        model=model,
+        source=source,
+        path=path,
+        config=config,
+        seen=seen,
+        device=device,
+        triple=triple,
+        metal_simdgroup=metal_simdgroup,
+    )
 
 
-def codegen(state: Any, **arguments: Json) -> Json:
+def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None) -> Facts:
     """What the worker runs for each backend: see `compilers.relax.codegen`."""
     from pipeline.compilers import relax  # noqa: PLC0415 - TVM is in the worker only
 
-    return relax.codegen(state, **arguments)
+    return relax.codegen(state, triple=triple, out=out, shaders=shaders)

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_convert
 from pipeline.compilers.raw_checkpoint import Conversion, convert
 
 
-def run(job: Job[Conversion]) -> dict[str, Json]:
+def run(job: Job[Conversion]) -> Facts:
     """Run `mlc_llm gen_config`.
 
     Returns:

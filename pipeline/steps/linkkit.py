@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job, Json
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
 from pipeline.kits.bindings import bound_models, namespace, places
@@ -78,7 +78,7 @@ class Params:
     overrides: bool = False
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write the archives (an xcframework's have a step of their own), modules, the files of `FILES`, and `link.json`.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
 from pipeline.documents.report import read_report
@@ -26,7 +26,7 @@ class Params:
     places: Mapping[str, str]
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write `manifest.json`: `{"schema", "products", "proofs", "files": [{"path", "size", "sha256"}]}`, sorted.
 
     Several actions may own files in one directory, and a file is listed once. `proofs` has the line that

@@ -6,10 +6,11 @@ The work is done in the toolchain's worker by `pipeline.compilers.parameters`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from pathlib import Path
 
-from pipeline.action import Job, Json
-from pipeline.documents.codec import encode
+from pipeline.action import Facts, Job
+from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.files import Digest
 from pipeline.matrix.cells import ModelRef, SourceRef
 
@@ -23,7 +24,7 @@ class Params:
     toolchain: str
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write `params_shard_N.bin` and `tensor-cache.json`.
 
     Returns:
@@ -33,23 +34,22 @@ def run(job: Job[Params]) -> dict[str, Json]:
         StepError: the source, or one of its parameters, cannot be read.
         FormatError: a parameter is nothing that the format can hold.
     """
-    weights = job.inputs.get("weights")
-    arguments = {
-        "model": encode(job.params.model),
-        "source": encode(job.params.source),
-        "path": str(job.inputs["source"]),
-        "weights": str(weights) if weights else None,
-        "out": str(job.out),
-    }
-    worker = job.services.worker(job.params.toolchain)
-    facts = cast("dict[str, Json]", worker.call(write, arguments, log=job.log))
-    for name, sha256 in facts.pop("digests").items():
+    work = partial(
+        write,
+        model=job.params.model,
+        source=job.params.source,
+        path=job.inputs["source"],
+        weights=job.inputs.get("weights"),
+        out=job.out,
+    )
+    written = job.services.worker(job.params.toolchain).call(work, log=job.log)
+    for name, sha256 in written.digests.items():
         job.adopt(name, job.out / name, Digest(sha256, (job.out / name).stat().st_size))
-    return facts
+    return {"tensors": written.tensors, "bytes": written.bytes, "shards": len(written.digests) - 1}
 
 
-def write(**arguments: Json) -> Json:
+def write(*, model: ModelRef, source: SourceRef, path: Path, weights: Path | None, out: Path) -> WrittenCache:
     """What the worker runs: see `compilers.parameters.write`."""
     from pipeline.compilers import parameters  # noqa: PLC0415 - TVM is in the worker only
 
-    return parameters.write(**arguments)
+    return parameters.write(model=model, source=source, path=path, weights=weights, out=out)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job, Json
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import RUNTIME_NAME, RuntimeManifest
 from pipeline.errors import StepError, ToolMissing
@@ -44,7 +44,7 @@ class Params:
     prebuilt: tuple[str | None, ...] | None
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write the archives and `runtime.json`.
 
     Returns:

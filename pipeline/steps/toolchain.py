@@ -7,16 +7,17 @@ are in `pipeline.compilers.probe` and `mlc_probe`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipeline.action import Job, Json, Worker, WorkerFunction
+from pipeline.action import Facts, Job, Worker
 from pipeline.compilers import mlc_probe
 from pipeline.compilers.mlc_refusals import missing
+from pipeline.documents.codec import dumps, encode
+from pipeline.documents.probe import NAME, MlcProbe, Probe, Versions
 from pipeline.errors import CompilerCrash, StepError, ToolMissing
 
 SIMDGROUP_CPU = 4.0
@@ -42,11 +43,11 @@ class Params:
 
     toolchain: str
     mlc: bool = False
-    spec: Mapping[str, Json] | None = None
+    spec: Mapping[str, object] | None = None
     lock: tuple[str, ...] | None = field(kw_only=True)
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write `probe.json`, and `freeze.txt` for a toolchain that is not the Python that runs us.
 
     Returns:
@@ -58,23 +59,24 @@ def run(job: Job[Params]) -> dict[str, Json]:
     """
     name = job.params.toolchain
     found = probe(partial(_worker, job, name), name, job.log, mlc=job.params.mlc)
-    worker = job.services.worker(name, fresh=not found["fork"])
-    job.write("probe.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
+    worker = job.services.worker(name, fresh=not found.fork)
+    job.write(NAME, dumps(found))
+    facts: dict[str, object] = encode(found)
     if name == "current":
-        return found
-    installed: list[str] = worker.call(mlc_probe.installed, {}, log=job.log)
+        return facts
+    installed = worker.call(partial(mlc_probe.installed), log=job.log)
     pinned = job.params.lock
     frozen = installed if pinned is None else list(pinned)
     job.write("freeze.txt", "".join(f"{line}\n" for line in frozen))
-    return {**found, "lock": frozen} if job.params.spec is not None else found
+    return {**facts, "lock": frozen} if job.params.spec is not None else facts
 
 
 def _worker(job: Job[Params], name: str, fresh: bool) -> Worker:
     return job.services.worker(name, fresh=fresh)
 
 
-def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Json]:
-    """Everything that is known of a toolchain: the content of `probe.json`.
+def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
+    """Everything that is known of a toolchain.
 
     Args:
         workers: the toolchain's.
@@ -87,15 +89,15 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Jso
     """
     fork, worker = True, workers(False)
     try:
-        found: dict[str, Json] = worker.call(versions, {}, log=log)
+        found = worker.call(partial(versions), log=log)
     except CompilerCrash:
         fork, worker = False, workers(True)
-        found = worker.call(versions, {}, log=log)
+        found = worker.call(partial(versions), log=log)
     _agree(name, found)
 
-    def works(function: WorkerFunction, cpu_limit: float) -> bool:
+    def works(function: Callable[[], bool], cpu_limit: float) -> bool:
         try:
-            return bool(worker.call(function, {}, log=log, cpu_limit=cpu_limit))
+            return worker.call(partial(function), log=log, cpu_limit=cpu_limit)
         except CompilerCrash:
             return False
 
@@ -104,20 +106,19 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> dict[str, Jso
         # A fork is not safe everywhere: on macOS not once a device or an Objective-C class was touched before it.
         fork, worker = False, workers(True)
         can_compile = works(compiles, COMPILE_CPU)
-    found["fork"] = fork
     if not can_compile:
         hint = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway-tvm[tvm]'"
-        what = f"TVM {found['tvm']} with tvm-ffi {found['tvm_ffi']} cannot compile one matrix product"
+        what = f"TVM {found.tvm} with tvm-ffi {found.tvm_ffi} cannot compile one matrix product"
         raise StepError(what, hint=hint, log=log)
-    found["metal_simdgroup"] = "metal" in found["codegens"] and works(metal_simdgroup, SIMDGROUP_CPU)
-    on_path = {"on_path": mlc and name == "current"}
-    found["mlc"] = worker.call(mlc_probe.describe, on_path, log=log)
+    simdgroup = "metal" in found.codegens and works(metal_simdgroup, SIMDGROUP_CPU)
+    on_path = mlc and name == "current"
+    of_mlc = worker.call(partial(mlc_probe.describe, on_path=on_path), log=log)
     if mlc:
-        usable(found["mlc"], name, log)
-    return found
+        usable(of_mlc, name, log)
+    return Probe(**vars(found), fork=fork, metal_simdgroup=simdgroup, mlc=of_mlc)
 
 
-def usable(found: Json, name: str, log: Path) -> None:
+def usable(found: MlcProbe | None, name: str, log: Path) -> None:
     """Refuse a toolchain that is to run mlc_llm and cannot. It must not be remembered: the hint may change no input.
 
     Raises:
@@ -125,33 +126,33 @@ def usable(found: Json, name: str, log: Path) -> None:
     """
     if found is None:
         raise missing(f"toolchain {name}")
-    if found["error"] is not None:
+    if found.error is not None:
         raise ToolMissing(
-            f"mlc_llm of toolchain {name} cannot be imported: {found['error']}",
+            f"mlc_llm of toolchain {name} cannot be imported: {found.error}",
             hint="install mlc_llm and a TVM of the same week; the log has the traceback",
             log=log,
         )
 
 
-def _agree(name: str, found: dict[str, Json]) -> None:
+def _agree(name: str, found: Versions) -> None:
     """TVM's Python and its C++ library must be of one version: two that only half fit fail much later, and oddly."""
-    python, library = (_release(found[key]) for key in ("tvm", "tvm_library"))
+    python, library = (_release(version) for version in (found.tvm, found.tvm_library))
     if python and library and python != library:
         raise StepError(
-            f"toolchain {name}: TVM's Python is {found['tvm']} and its library {found['tvm_library']}",
+            f"toolchain {name}: TVM's Python is {found.tvm} and its library {found.tvm_library}",
             hint="install one version anew (pip install --force-reinstall), and unset PYTHONPATH, TVM_HOME and "
             "TVM_LIBRARY_PATH, which mix a checkout with a wheel",
         )
 
 
-def _release(version: Json) -> tuple[int, ...]:
+def _release(version: str | None) -> tuple[int, ...]:
     """`0.22.dev0` and `0.22.0` are (0, 22, 0)."""
-    numbers = re.match(r"\d+(?:\.\d+)*", str(version or ""))
+    numbers = re.match(r"\d+(?:\.\d+)*", version or "")
     parts = [int(part) for part in numbers[0].split(".")] if numbers else []
     return tuple([*parts, 0, 0][:3]) if parts else ()
 
 
-def versions() -> dict[str, Json]:
+def versions() -> Versions:
     """What the worker runs: see `compilers.probe.versions`."""
     from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
 

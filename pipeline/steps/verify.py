@@ -7,17 +7,20 @@ The engine runs it after `archive`, `linkkit` and `xcframework`. It chooses the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import read_archive_json
-from pipeline.documents.codec import dumps, encode
+from pipeline.documents.codec import dumps
+from pipeline.documents.functions import Function
 from pipeline.documents.report import NAME, Check, Report
+from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
@@ -40,6 +43,8 @@ from pipeline.proofs.shipped import check_shipped, read_shipped
 from pipeline.proofs.subject import Library, Model, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,26 @@ class ProductProof:
     backends: tuple[Backend, ...]
 
 
-def run(job: Job[Any]) -> dict[str, Json]:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that was seen of a subject: its checks, a line for the summary, and one for models that have their own."""
+
+    checks: list[Check]
+    summary: str
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_backend(job: Job[BackendProof]) -> Facts:
+    """Prove the archive of a backend; see `_prove`."""
+    return _prove(job, job.params.backend.name, prove_backend)
+
+
+def run_product(job: Job[ProductProof]) -> Facts:
+    """Prove a product; see `_prove`."""
+    return _prove(job, job.params.product, prove_product)
+
+
+def _prove(job: Job[P], subject: str, prove: Callable[[Job[P], Path], Findings]) -> Facts:
     """Write `report.json`.
 
     Returns:
@@ -85,23 +109,10 @@ def run(job: Job[Any]) -> dict[str, Json]:
         FormatError: an archive that cannot be read at all.
     """
     with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
-        scratch = Path(folder).resolve()
-        if isinstance(job.params, BackendProof):
-            subject, found = job.params.backend.name, prove_backend(job, scratch)
-        else:
-            subject, found = job.params.product, prove_product(job, scratch)
+        found = prove(job, Path(folder).resolve())
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
     job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
     return facts(found.checks, found.summary, found.models)
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """All that was seen of a subject: its checks, a line for the summary, and one for models that have their own."""
-
-    checks: list[Check]
-    summary: str
-    models: Mapping[str, str] = field(default_factory=dict)
 
 
 def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
@@ -109,7 +120,7 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
     library = read_library(folder / f"lib{params.library}.a", backend, models_of(params.models))
     worker = job.services.worker(params.toolchain)
-    runtime: dict[str, str] = worker.call(find_runtime, {}, log=job.log)
+    runtime = worker.call(partial(find_runtime), log=job.log)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
     if roles.RUNTIME in job.inputs:
         checks.append(check_shipped(library, read_shipped(job.inputs[roles.RUNTIME])))
@@ -178,7 +189,7 @@ def _prove_numbers(
         return Findings([wrong], "failed")
     trials = [_trial(job, model) for model in library.models]
     worker = job.services.worker(job.params.toolchain)
-    checks, worst = check_numbers(shared, trials, worker, function=run_checks, log=job.log)
+    checks, worst = check_numbers(shared, trials, worker, log=job.log)
     if not worst:
         return Findings(checks, f"{summary}; not run")
     models = {subject: f"run: max error {error:.1e}; {summary}" for subject, error in worst.items()}
@@ -192,16 +203,18 @@ def _trial(job: Job[BackendProof], model: Model) -> Trial:
     if check is None:
         return Trial(model, None)
     functions = read_archive_json(inputs[roles.ARCHIVE]).model(model.subject).functions
-    given = {role: inputs.get(roles.of(role, model.subject)) for role in ("params", "weights", "source", "check")}
-    arguments: dict[str, Json] = {
-        "model": encode(next(one for one in params.models if one.subject == model.subject)),
-        "functions": encode(functions),
-        "parameters": str(given["params"]) if given["params"] else None,
-        "weights": str(given["weights"]) if given["weights"] else None,
-        "recipe": str(given["check"] or given["source"]),
-        "check": check,
-    }
-    return Trial(model, arguments)
+    given = {role: inputs.get(roles.of(role, model.subject)) for role in ("params", "weights", "check")}
+    recipe = given["check"] or inputs[roles.of("source", model.subject)]
+    work = partial(
+        run_checks,
+        model=next(one for one in params.models if one.subject == model.subject),
+        functions=functions,
+        parameters=given["params"],
+        weights=given["weights"],
+        recipe=recipe,
+        check=check,
+    )
+    return Trial(model, lambda library: partial(work, library=library))
 
 
 def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
@@ -247,8 +260,25 @@ def _as_shipped(job: Job[ProductProof], product: str, scratch: Path) -> Path:
     return folder
 
 
-def run_checks(**arguments: Json) -> Json:
+def run_checks(
+    *,
+    library: Path,
+    model: ModelRef,
+    functions: tuple[Function, ...],
+    parameters: Path | None,
+    weights: Path | None,
+    recipe: Path,
+    check: str,
+) -> tuple[Verdict, ...]:
     """What the worker runs: see `compilers.session.run_checks`."""
     from pipeline.compilers import session  # noqa: PLC0415 - TVM is in the worker only
 
-    return session.run_checks(**arguments)
+    return session.run_checks(
+        library=library,
+        model=model,
+        functions=functions,
+        parameters=parameters,
+        weights=weights,
+        recipe=recipe,
+        check=check,
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
@@ -37,7 +37,7 @@ class Params:
     models: Mapping[str, str]
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write one module a model, under the name that `params["models"]` says, and `wasm.json`.
 
     Returns:

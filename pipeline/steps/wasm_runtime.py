@@ -10,10 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import RUNTIME_NAME, ObjectFile, WebRuntimeManifest
 from pipeline.errors import StepError, ToolMissing
@@ -48,7 +47,7 @@ class Params:
     flags: tuple[str, ...] = ()
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write one object a source, and `runtime.json`.
 
     Returns:
@@ -85,7 +84,7 @@ def run(job: Job[Params]) -> dict[str, Json]:
     return {"objects": list(objects), "bytes": sum(one.size for one in listed), "emcc": emscripten.version}
 
 
-def find_emscripten(job: Job[Any], backend: Backend) -> Emscripten:
+def find_emscripten(job: Job[object], backend: Backend) -> Emscripten:
     """The job's emcc.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job, Json
 from pipeline.weights.checkpoint import refuse_pointers
 from pipeline.weights.fetch import fetch, kind_of
 
@@ -29,7 +29,7 @@ class Params:
     lock: Mapping[str, Json] | None
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Have the weights of one model as outputs.
 
     Returns:

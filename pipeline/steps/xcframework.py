@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Facts, Job, Json
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.conformance import mismatch
@@ -40,7 +40,7 @@ class Params:
     backends: tuple[Backend, ...]
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> Facts:
     """Write `<name>.xcframework/`, `<name>.xcframework.zip` and `<name>.xcframework.zip.checksum` for each library.
 
     The product gives the framework its name, which SwiftPM wants to be that of the binary target. The checksum is what

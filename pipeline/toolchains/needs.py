@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.action import Action, Tool
+from pipeline.action import AnyAction, Tool
 
 _STEPS = {
     "runtime": "the runtime of",
@@ -59,7 +58,7 @@ class Need:
     hint: str
 
 
-def missing(actions: Iterable[Action[Any]], find: Callable[[str], Tool | None], *, rust: bool = False) -> list[Need]:
+def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *, rust: bool = False) -> list[Need]:
     """What is not here and has to be, each tool once.
 
     Args:
@@ -78,7 +77,7 @@ def missing(actions: Iterable[Action[Any]], find: Callable[[str], Tool | None], 
     return [Need(made, tuple(backends), *_TOOLS[name]) for (made, name), backends in found.items()]
 
 
-def _needed(action: Action[Any], *, rust: bool) -> Iterator[str]:
+def _needed(action: AnyAction, *, rust: bool) -> Iterator[str]:
     if action.step not in _STEPS:
         return
     yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS)

@@ -16,9 +16,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO
+from functools import partial
+from typing import IO, Any
 
 from pipeline.action import Json
+from pipeline.documents.codec import encode
 from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
 from pipeline.process import command_line
 
@@ -35,10 +37,15 @@ class Disconnected(Exception):
 
 
 def request(
-    function: str, arguments: Mapping[str, Json], *, cpu_limit: float | None, stage: bool = False, after: Json = None
+    work: partial[Any], *, cpu_limit: float | None, stage: bool = False, after: partial[Any] | None = None
 ) -> Json:
     """What a child is asked; see `server.answer`."""
-    return {"function": function, "arguments": dict(arguments), "cpu_limit": cpu_limit, "stage": stage, "after": after}
+    first = None if after is None else _named(after)
+    return {**_named(work), "cpu_limit": cpu_limit, "stage": stage, "after": first}
+
+
+def _named(work: partial[Any]) -> dict[str, Json]:
+    return {"function": f"{work.func.__module__}:{work.func.__qualname__}", "arguments": encode(work.keywords)}
 
 
 class ControlSocket:

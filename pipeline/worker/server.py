@@ -32,9 +32,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 from pipeline.action import Json
+from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
 
 from .deathsig import set_parent_death_signal
@@ -242,12 +243,15 @@ def answer(channel: socket.socket, *state: Any) -> None:
 
 def _call(request: Json, *state: Any) -> Any:
     module, _, name = request["function"].partition(":")
-    return getattr(importlib.import_module(module), name)(*state, **request["arguments"])
+    function = getattr(importlib.import_module(module), name)
+    types = get_type_hints(function)
+    arguments = {one: decode(types.get(one, Any), value, one) for one, value in request["arguments"].items()}
+    return function(*state, **arguments)
 
 
 def _result(value: Any, function: str) -> bytes:
     try:
-        return frame({"value": value})
+        return frame({"value": encode(value)})
     except (TypeError, ValueError) as error:
         raise StepError(f"{function} returned something that JSON cannot carry: {error}") from error
 

@@ -10,15 +10,20 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
-from pipeline.action import Json, Stage, WorkerFunction, function_name
+from pipeline.action import Json
+from pipeline.documents.codec import decode
 from pipeline.errors import CompilerCrash, StepError, StoreError
 from pipeline.worker.usage import Usage as Usage
 from pipeline.worker.usage import measure as measure
 
 from .client import Server, Stages, request
 from .errors import rebuild
+
+R = TypeVar("R")
 
 PASSED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "PYTHONDONTWRITEBYTECODE"}
@@ -88,14 +93,8 @@ class ForkWorker:
         self._running()
 
     def call(
-        self,
-        function: WorkerFunction,
-        arguments: Mapping[str, Json],
-        *,
-        log: Path,
-        after: Stage | None = None,
-        cpu_limit: float | None = None,
-    ) -> Json:
+        self, work: partial[R], *, log: Path, after: partial[Any] | None = None, cpu_limit: float | None = None
+    ) -> R:
         """See `pipeline.action.Worker`. The limit holds for the function and for the stage, each by itself.
 
         What the stage printed comes first in the log of every call after it, whoever caused it.
@@ -105,14 +104,14 @@ class ForkWorker:
             CompilerCrash: the child, or the stage, died.
             SlipwayError: what the function raised.
         """
-        asked = request(function_name(function), arguments, cpu_limit=cpu_limit)
+        asked = request(work, cpu_limit=cpu_limit)
         with log.open("ab") as file:
             if after is None:
                 reply = self._running().ask(asked, file)
             else:
-                first = request(function_name(after.function), after.arguments, cpu_limit=cpu_limit, stage=True)
+                first = request(after, cpu_limit=cpu_limit, stage=True)
                 reply = self._stages.ask(self._running, first, asked, file)
-        return _result(reply, log)
+        return _result(work, reply, log)
 
     def close(self) -> None:
         """End the interpreter and everything it started, at once. Calls under way raise, and so do later ones."""
@@ -148,23 +147,12 @@ class FreshWorker(ForkWorker):
         super().__init__(python, path=path, env=env)
 
     def call(
-        self,
-        function: WorkerFunction,
-        arguments: Mapping[str, Json],
-        *,
-        log: Path,
-        after: Stage | None = None,
-        cpu_limit: float | None = None,
-    ) -> Json:
+        self, work: partial[R], *, log: Path, after: partial[Any] | None = None, cpu_limit: float | None = None
+    ) -> R:
         """See `ForkWorker.call`; the limit holds for stage and function together."""
-        first = (
-            None if after is None else {"function": function_name(after.function), "arguments": dict(after.arguments)}
-        )
         with log.open("ab") as file:
-            reply = self._running().ask(
-                request(function_name(function), arguments, cpu_limit=cpu_limit, after=first), file
-            )
-        return _result(reply, log)
+            reply = self._running().ask(request(work, cpu_limit=cpu_limit, after=after), file)
+        return _result(work, reply, log)
 
 
 def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:
@@ -173,9 +161,10 @@ def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]
     return {**inherited, **SET, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
 
 
-def _result(reply: Json, log: Path) -> Json:
+def _result(work: partial[R], reply: Json, log: Path) -> R:
     if "failure" not in reply:
-        return reply["value"]
+        value: R = decode(get_type_hints(work.func).get("return", Any), reply["value"], work.func.__name__)
+        return value
     error = rebuild(reply["failure"], log)
     if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL_DISK_BYTES:
         hint = "free some space (doit gc), then run doit again: what is finished is kept"

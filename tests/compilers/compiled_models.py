@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ class Compiled:
             "recipe": str(self.recipe),
             "check": "check",
         }
-        return self.worker.call(run_checks, {**arguments, **changes}, log=self.folder / "check.log")
+        return self.worker.call(partial(run_checks, **{**arguments, **changes}), log=self.folder / "check.log")
 
 
 def host_triple() -> str:

@@ -15,11 +15,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from pipeline import errors
-from pipeline.action import Job, Stage, function_name
-from pipeline.documents.codec import decode
+from pipeline.action import Job
+from pipeline.documents.codec import decode, encode
 from pipeline.steps import compile_relax, toolchain
 from pipeline.steps import params as params_step
 
@@ -28,13 +30,14 @@ class FakeWorker:
     """See the module. `stages` are those asked for; equal ones count once."""
 
     def __init__(self) -> None:
-        self.stages: list[Stage] = []
+        self.stages: list[str] = []
 
-    def call(self, function, arguments, *, log: Path, after: Stage | None = None, cpu_limit: float | None = None):
-        if after is not None and after not in self.stages:
-            self.stages.append(after)
-        calls = [(after.function, after.arguments)] if after else []
-        return run_forked([*calls, (function, arguments)], log, cpu_limit)
+    def call(self, work: partial, *, log: Path, after: partial | None = None, cpu_limit: float | None = None):
+        if after is not None and (stage := str((after.func, encode(after.keywords)))) not in self.stages:
+            self.stages.append(stage)
+        calls = [one for one in (after, work) if one is not None]
+        value = run_forked([(one.func, encode(one.keywords)) for one in calls], log, cpu_limit)
+        return decode(get_type_hints(work.func).get("return", Any), value, work.func.__name__)
 
 
 class FakeServices:
@@ -127,10 +130,13 @@ def _answer(calls):
     try:
         state = ()
         for function, arguments in calls:
-            named = function if isinstance(function, str) else function_name(function)
-            module, _, name = named.partition(":")
-            state = (getattr(importlib.import_module(module), name)(*state, **arguments),)
-        return {"value": state[0]}
+            if isinstance(function, str):
+                module, _, name = function.partition(":")
+                function = getattr(importlib.import_module(module), name)  # noqa: PLW2901
+            types = get_type_hints(function)
+            typed = {one: decode(types.get(one, Any), value, one) for one, value in arguments.items()}
+            state = (function(*state, **typed),)
+        return {"value": encode(state[0])}
     except errors.SlipwayError as error:
         where = None if error.where is None else str(error.where)
         return {"error": type(error).__name__, "what": error.what, "where": where, "hint": error.hint}

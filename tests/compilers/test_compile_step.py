@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from typing import get_type_hints
 
 import pytest
 from fake_worker import PROBE, make_job
 
+from pipeline.documents.codec import decode, encode
 from pipeline.errors import CompilerCrash, StepError
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params, toolchain
@@ -27,14 +29,14 @@ class RecordingWorker:
     def __init__(self, answers):
         self.answers, self.calls = answers, []
 
-    def call(self, function, arguments, *, log, after=None, cpu_limit=None):
+    def call(self, work, *, log, after=None, cpu_limit=None):
         assert log.suffix == ".log"
-        json.dumps(arguments)
-        self.calls.append((function, arguments, after, cpu_limit))
-        answer = self.answers[function.__name__]
+        asked, stage = (None if one is None else (one.func, encode(one.keywords)) for one in (work, after))
+        self.calls.append((*asked, stage, cpu_limit))
+        answer = self.answers[work.func.__name__]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return decode(get_type_hints(work.func)["return"], answer, work.func.__name__)
 
 
 @pytest.fixture
@@ -67,10 +69,10 @@ def test_four_apple_slices_share_their_lowering(tmp_path, inputs):
     for name, (triple, target) in APPLE.items():
         job = compile_job(tmp_path, inputs, worker, name, triple, deployment_target=target)
         assert compile_step.run(job) == {"bytes": 1}
-        assert worker.calls[-1][1] == {"triple": triple, "out": str(job.out)}
+        assert worker.calls[-1][1] == {"triple": triple, "out": str(job.out), "shaders": None}
     first, *others = stages(worker)
     assert others == [first] * 3
-    assert first.arguments["triple"] is None
+    assert first[1]["triple"] is None
 
 
 @pytest.mark.parametrize("kind", ["opencl", "webgpu", "llvm"])
@@ -79,7 +81,7 @@ def test_where_the_host_matters_it_is_part_of_the_lowering(tmp_path, inputs, kin
     for name, triple in (("a", "aarch64-linux-android"), ("b", "x86_64-linux-gnu")):
         compile_step.run(compile_job(tmp_path, inputs, worker, name, triple, device={"kind": kind}))
     first, second = stages(worker)
-    assert first.arguments["triple"] == "aarch64-linux-android"
+    assert first[1]["triple"] == "aarch64-linux-android"
     assert first != second
 
 
@@ -115,21 +117,21 @@ def test_the_probe_decides_on_the_simdgroup_rule(tmp_path, inputs, probed, kind,
     (inputs["toolchain"] / "probe.json").write_text(json.dumps({**PROBE, "metal_simdgroup": probed}))
     worker = RecordingWorker({"codegen": {}})
     compile_step.run(compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0", device={"kind": kind}))
-    assert stages(worker)[0].arguments["metal_simdgroup"] is told
+    assert stages(worker)[0][1]["metal_simdgroup"] is told
 
 
 def test_a_model_without_weights_has_no_config(tmp_path, inputs):
     worker = RecordingWorker({"codegen": {}})
     job = compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0")
     compile_step.run(make_job(tmp_path, job.params, inputs, worker, "b"))
-    assert stages(worker)[0].arguments["config"] is None
+    assert stages(worker)[0][1]["config"] is None
 
 
 def test_params_passes_on_the_weights(tmp_path, inputs):
-    worker = RecordingWorker({"write": {"tensors": 3, "digests": {}}})
+    worker = RecordingWorker({"write": {"tensors": 3, "bytes": 12, "digests": {}}})
     parameters = {"model": MODEL, "source": {"kind": "onnx"}, "toolchain": "current"}
     job = make_job(tmp_path, parameters, {**inputs, "weights": tmp_path / "weights"}, worker)
-    assert params.run(job) == {"tensors": 3}
+    assert params.run(job)["tensors"] == 3
     function, arguments, after, _ = worker.calls[0]
     assert (function, after) == (params.write, None)
     assert arguments["weights"] == str(tmp_path / "weights")
@@ -154,7 +156,7 @@ def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
     worker = RecordingWorker(answers)
     job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
     facts = toolchain.run(job)
-    assert facts == {**FOUND, "fork": True, "metal_simdgroup": expected, "mlc": None}
+    assert facts == {**FOUND, "fork": True, "metal_simdgroup": expected}
     assert json.loads((job.out / "probe.json").read_text()) == facts
     limits = {function.__name__: limit for function, _, _, limit in worker.calls}
     assert limits["metal_simdgroup"] == toolchain.SIMDGROUP_CPU
@@ -171,7 +173,7 @@ def test_where_a_fork_crashes_and_an_interpreter_of_its_own_does_not_that_is_wha
     forks = RecordingWorker({**answers, "versions": dict(FOUND), crashes: CompilerCrash("died of SIGABRT")})
     fresh = RecordingWorker({**answers, "versions": dict(FOUND)})
     facts = toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, forks, fresh=fresh))
-    assert facts == {**FOUND, "fork": False, "metal_simdgroup": True, "mlc": None}
+    assert facts == {**FOUND, "fork": False, "metal_simdgroup": True}
     assert toolchain.metal_simdgroup in [function for function, *_ in fresh.calls]
 
 

@@ -130,7 +130,7 @@ def test_minilm_is_a_bert(tmp_path, minilm, dtype, atol):
     (tmp_path / "check.py").write_text(MINILM_CHECK)
     objects = compiled.compile(host_triple(), config=only_config(tmp_path))
     results = compiled.check(link(objects), objects, compiled.parameters(), recipe=str(tmp_path / "check.py"))
-    assert [result["passed"] for result in results] == [True] * 4
+    assert [result.passed for result in results] == [True] * 4
     # The reference is not the zero vector, and the four sentences are not one.
     assert np.ptp([case["want"] for case in cases], axis=0).max() > 100 * atol
 
@@ -178,8 +178,8 @@ def test_the_decoder_gives_the_references_logits(decoder):
     compiled, objects, library, parameters = decoder
     results = compiled.check(library, objects, parameters)
     assert len(results) == 18
-    assert all(result["passed"] for result in results)
-    assert max(result["max_abs_error"] for result in results) < 1e-4
+    assert all(result.passed for result in results)
+    assert max(result.max_abs_error for result in results) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_changed_weight_fails_the_decoders_check(decoder, tmp_path, name, chan
     held[name] = change(held[name]).astype(held[name].dtype)
     assert held[name].shape == tensor_cache.read(parameters)[name].shape
     tensor_cache.write(held.items(), tmp_path)
-    assert not all(result["passed"] for result in compiled.check(library, objects, tmp_path))
+    assert not all(result.passed for result in compiled.check(library, objects, tmp_path))
 
 
 @pytest.mark.slow
@@ -207,13 +207,13 @@ def test_the_decoder_in_float16_is_near_and_its_check_bites(tmp_path):
     objects = compiled.compile(host_triple())
     library, parameters = link(objects), compiled.parameters()
     right = compiled.check(library, objects, parameters)
-    assert all(result["passed"] for result in right)
+    assert all(result.passed for result in right)
     held = dict(tensor_cache.read(parameters))
     held["blocks.2.output.scale"] = held["blocks.2.output.scale"] * np.float16(1.1)
     (tmp_path / "wrong").mkdir()
     tensor_cache.write(held.items(), tmp_path / "wrong")
     wrong = compiled.check(library, objects, tmp_path / "wrong")
-    assert not all(result["passed"] for result in wrong)
+    assert not all(result.passed for result in wrong)
 
 
 @pytest.mark.slow

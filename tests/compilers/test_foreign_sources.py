@@ -32,7 +32,7 @@ def verify(compiled: Compiled, x, want) -> None:
     objects = compiled.compile(host_triple())
     recipe = str(compiled.folder / "check.py")
     (result,) = compiled.check(link(objects), objects, compiled.parameters(), recipe=recipe)
-    assert result["passed"], result
+    assert result.passed, result
 
 
 def onnx_file(path: Path, operator: str = "Relu"):

@@ -11,6 +11,8 @@ from compiled_models import TINY, Compiled, host_triple, link, model
 
 from pipeline.compilers import tensor_cache
 from pipeline.compilers.recipe import Comparison
+from pipeline.documents.codec import encode
+from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
@@ -37,15 +39,15 @@ def linked(tmp_path_factory, warm):
 
 def test_the_numbers_are_right(linked):
     forward, double = linked.check()
-    assert forward["passed"]
-    assert 0 < forward["max_abs_error"] < 1e-6
-    assert (forward["name"], forward["elements"], forward["problem"]) == ("forward", 480, None)
-    assert double["passed"]
-    assert double["max_abs_error"] == 0
+    assert forward.passed
+    assert 0 < forward.max_abs_error < 1e-6
+    assert (forward.name, forward.elements, forward.problem) == ("forward", 480, None)
+    assert double.passed
+    assert double.max_abs_error == 0
 
 
 def test_plain_parameters_are_found_by_name(tmp_path):
-    assert all(result["passed"] for result in Linked(tmp_path, "plain").check())
+    assert all(result.passed for result in Linked(tmp_path, "plain").check())
 
 
 def test_one_changed_weight_fails(linked, tmp_path):
@@ -53,9 +55,9 @@ def test_one_changed_weight_fails(linked, tmp_path):
     held["dense.bias"][3] += 0.01
     tensor_cache.write(held.items(), tmp_path)
     forward, double = linked.check(cache=tmp_path)
-    assert not forward["passed"]
-    assert forward["max_abs_error"] > forward["atol"]
-    assert double["passed"]
+    assert not forward.passed
+    assert forward.max_abs_error > forward.atol
+    assert double.passed
 
 
 CHECKS = {
@@ -112,20 +114,13 @@ def test_never_equal(got, want, problem):
     from pipeline.compilers.session import judge
 
     verdict = judge(Comparison("x", np.array(got), want, 0.4))
-    assert verdict["passed"] is False
-    assert verdict["problem"] == problem
-    json.dumps(verdict, allow_nan=False)
+    assert verdict.passed is False
+    assert verdict.problem == problem
+    json.dumps(encode(verdict), allow_nan=False)
 
 
 def test_the_tolerance_itself_passes():
     from pipeline.compilers.session import judge
 
-    assert judge(Comparison("x", np.float32(2.5), 2, 0.5)) == {
-        "name": "x",
-        "elements": 1,
-        "atol": 0.5,
-        "max_abs_error": 0.5,
-        "max_abs_want": 2.0,
-        "passed": True,
-        "problem": None,
-    }
+    verdict = Verdict("x", 1, 0.5, max_abs_error=0.5, max_abs_want=2.0, passed=True)
+    assert judge(Comparison("x", np.float32(2.5), 2, 0.5)) == verdict

@@ -83,11 +83,11 @@ def test_a_worker_function_that_moves_to_a_helper_takes_its_code_along(tmp_path,
     package.mkdir()
     (package / "__init__.py").touch()
     body = "def work():\n    return 1\n"
-    (package / "step.py").write_text(f"{body}\ndef run(job):\n    job.services.worker('current').call(work, {{}})\n")
+    (package / "step.py").write_text(f"{body}\ndef run(job):\n    job.services.worker('current').call(partial(work))\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert {name for name, _ in code_files("own_steps.step")} == {"own_steps.step"}
     (package / "moved.py").write_text(
-        "from .helper import work\n\ndef run(job):\n    job.services.worker('current').call(work, {})\n"
+        "from .helper import work\n\ndef run(job):\n    job.services.worker('current').call(partial(work))\n"
     )
     (package / "helper.py").write_text(body)
     before = code_digest("own_steps.moved")

@@ -52,7 +52,7 @@ def prove(job, tools):
     def run(params: dict, archive: Path, *, tools=tools, strict=False, **inputs: Path):
         given = {"archive": archive, **{name.replace("__", ":"): path for name, path in inputs.items()}}
         made = job(params, given, tools, strict=strict)
-        facts = verify.run(made)
+        facts = verify.run_backend(made)
         report = json.loads((made.out / "report.json").read_text())
         assert [path.name for path in made.out.iterdir()] == ["report.json"]
         return facts, {check["name"]: check for check in report["checks"]}
@@ -94,7 +94,7 @@ def test_a_missing_linker_is_said_aloud_and_strict_refuses(prove, params, tvm_ar
     assert "apt-get install lld" in checks["constructors"]["hint"]
     made = job(params("ios-arm64"), {"archive": tvm_archives["ios-arm64"]}, {"ld64.lld": None}, strict=True)
     with pytest.raises(VerifyError, match=r"no ld64\.lld found"):
-        verify.run(made)
+        verify.run_backend(made)
     assert not list(made.out.iterdir())
 
 

@@ -44,7 +44,7 @@ def product(job, tvm_archives, tools):
 
         def prove(self, tools=tools, *, strict=True, **changes):
             made = job({**self.params, **changes}, self.inputs, tools, strict=strict)
-            facts = verify.run(made)
+            facts = verify.run_product(made)
             report = json.loads((made.out / "report.json").read_text())
             return facts, {check["name"]: check for check in report["checks"]}
 

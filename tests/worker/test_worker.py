@@ -17,7 +17,7 @@ import fake_toolchain
 import pytest
 import yaml
 
-from pipeline.action import Stage, Worker
+from pipeline.action import Worker
 from pipeline.errors import CompilerCrash, MatrixError, Position, StepError, ToolMissing, VerifyError
 from pipeline.worker.worker import ForkWorker, FreshWorker, measure
 
@@ -43,11 +43,11 @@ def log(tmp_path):
 
 
 def call(worker: Worker, name, /, *, log, after=None, cpu_limit=None, **arguments):
-    return worker.call(getattr(fake_toolchain, name), arguments, log=log, after=after, cpu_limit=cpu_limit)
+    return worker.call(partial(getattr(fake_toolchain, name), **arguments), log=log, after=after, cpu_limit=cpu_limit)
 
 
 def stage(tmp_path, **arguments):
-    return Stage(fake_toolchain.lower, {"trace": str(tmp_path / "trace"), "n": 7, **arguments})
+    return partial(fake_toolchain.lower, **{"trace": str(tmp_path / "trace"), "n": 7, **arguments})
 
 
 def runs(tmp_path):
@@ -300,25 +300,25 @@ def test_a_failed_stage_is_not_tried_again(fork_worker, log, tmp_path):
 
 
 def test_the_first_caller_pays_for_the_stage(fork_worker, log):
-    burning = Stage(fake_toolchain.burn, {"seconds": 0.5})
+    burning = partial(fake_toolchain.burn, seconds=0.5)
     with measure() as first:
-        fork_worker.call(len, {}, log=log, after=burning)
+        fork_worker.call(partial(len), log=log, after=burning)
     with measure() as second:
-        fork_worker.call(len, {}, log=log, after=burning)
+        fork_worker.call(partial(len), log=log, after=burning)
     assert first.cpu >= 0.5
     assert first.cpu - second.cpu > 0.3
     assert second.peak > 0
 
 
 def test_the_limit_of_a_stage_is_for_making_it_only(fork_worker, log):
-    burning = Stage(fake_toolchain.burn, {"seconds": 0.1})
-    assert fork_worker.call(len, {}, log=log, after=burning, cpu_limit=1) == 4
+    burning = partial(fake_toolchain.burn, seconds=0.1)
+    assert fork_worker.call(partial(len), log=log, after=burning, cpu_limit=1) == 4
     if hasattr(resource, "prlimit"):
         assert (
             call(fork_worker, "limit_of_parent", log=log, after=burning) == resource.getrlimit(resource.RLIMIT_CPU)[0]
         )
     with pytest.raises(CompilerCrash, match="burn was ended by SIGXCPU"):
-        fork_worker.call(len, {}, log=log, after=Stage(fake_toolchain.burn, {"seconds": 9}), cpu_limit=1)
+        fork_worker.call(partial(len), log=log, after=partial(fake_toolchain.burn, seconds=9), cpu_limit=1)
 
 
 def test_the_least_recently_used_idle_stage_is_ended(fork_worker, log, tmp_path):
@@ -374,16 +374,16 @@ def test_a_module_that_cannot_be_preloaded_is_named_to_every_caller(log):
         worker.warm()
         for _ in range(2):
             with pytest.raises(ToolMissing, match="cannot import no_such_module: ModuleNotFoundError: No module named"):
-                worker.call(os.getpid, {}, log=log)
+                worker.call(partial(os.getpid), log=log)
 
 
 def test_an_interpreter_that_crashes_at_import_says_so(log, tmp_path):
     (tmp_path / "crashing.py").write_text("import os\nprint('on the edge')\nos.abort()\n")
     with closing(ForkWorker(preload=["crashing"], path=[tmp_path])) as worker:
         with pytest.raises(CompilerCrash, match=r"(?s)died of SIGABRT.*on the edge"):
-            worker.call(os.getpid, {}, log=log)
+            worker.call(partial(os.getpid), log=log)
         with pytest.raises(CompilerCrash, match="SIGABRT"):
-            worker.call(os.getpid, {}, log=log, after=Stage(os.getpid, {}))
+            worker.call(partial(os.getpid), log=log, after=partial(os.getpid))
 
 
 def test_an_interpreter_that_is_not_there_is_a_missing_tool(log, tmp_path):
@@ -401,16 +401,16 @@ def test_an_interpreter_without_this_package_is_lent_it_and_nothing_that_lies_be
             with pytest.raises(MatrixError):
                 call(worker, "wrong_matrix", log=log)
             with pytest.raises(StepError, match="No module named 'yaml'"):
-                worker.call(yaml.safe_load, {"stream": ""}, log=log)
+                worker.call(partial(yaml.safe_load, stream=""), log=log)
 
 
 @pytest.mark.tvm
 def test_tvm_compiles_in_forks_of_one_stage_as_it_does_in_a_fresh_process(tmp_path):
     arguments = {"prefix": "prefix_of_dense_"}
-    lowered = Stage(fake_toolchain.lower_dense, {"n": 16})
+    lowered = partial(fake_toolchain.lower_dense, n=16)
 
     def generate(worker, n):
-        return worker.call(fake_toolchain.generate_dense, arguments, log=tmp_path / f"log{n}", after=lowered)
+        return worker.call(partial(fake_toolchain.generate_dense, **arguments), log=tmp_path / f"log{n}", after=lowered)
 
     with closing(FreshWorker(path=[HERE])) as worker:
         expected = generate(worker, 0)
@@ -438,15 +438,15 @@ def test_close_ends_calls_and_all_processes_and_later_calls_say_so(tmp_path, log
 PARENT = """
 import sys, threading
 from pathlib import Path
-from pipeline.action import Stage
+from functools import partial
 from pipeline.worker import worker
 kind, here, folder, after = sys.argv[1:]
 sys.path.insert(0, here)
 import fake_toolchain
 worker = getattr(worker, kind)(path=[Path(here)])
-stage = Stage(fake_toolchain.lower, {"trace": folder + "/trace", "n": 1}) if after == "after" else None
+stage = partial(fake_toolchain.lower, trace=folder + "/trace", n=1) if after == "after" else None
 name = fake_toolchain.sleep_after if stage else fake_toolchain.sleep_with_children
-ask = lambda: worker.call(name, {"folder": folder}, log=Path(folder, "log"), after=stage)
+ask = lambda: worker.call(partial(name, folder=folder), log=Path(folder, "log"), after=stage)
 threading.Thread(target=ask, daemon=True).start()
 threading.Event().wait()
 """
