@@ -112,6 +112,7 @@ class Callable:
         inputs: what the caller gives, as the compiler said.
         parameters: tensors of the bundle.
         packed: whether those are one argument.
+        outputs: what it returns, as the compiler said.
         known: whether the compiler said what the arguments are.
         arguments: the inputs, typed; None where a binding can not have types for it.
         results: likewise.
@@ -124,6 +125,7 @@ class Callable:
     inputs: tuple[Value, ...]
     parameters: tuple[Value, ...]
     packed: bool
+    outputs: tuple[Value, ...]
     known: bool
     arguments: tuple[Typed, ...]
     results: tuple[Typed, ...]
@@ -204,6 +206,7 @@ def _function(function: Function, snake: str) -> Callable:
         inputs=inputs,
         parameters=parameters,
         packed=packed,
+        outputs=function.returns or (),
         known=known,
         arguments=() if untyped else tuple(_typed(one, taken) for one in inputs),
         results=() if untyped else tuple(_typed(one, set()) for one in function.returns or ()),
@@ -225,6 +228,15 @@ def _typed(value: Value, taken: set[str]) -> Typed:
     snake = _unique(_snake(value.name), taken)
     shape = value.shape or ()
     return Typed(value.name, snake, _camel(snake), kind, value.dtype, len(shape), shape, types)
+
+
+def modules_by_model(kit: Kit) -> dict[str, dict[str, str]]:
+    """The modules of a web kit: subject -> kind of device (`webgpu`, or `wasm` for the CPU) -> path."""
+    kinds = {backend.name: "webgpu" if backend.device["kind"] == "webgpu" else "wasm" for backend in kit.backends}
+    found: dict[str, dict[str, str]] = {model.subject: {} for model in kit.models}
+    for module in kit.modules:
+        found.setdefault(module.subject, {})[kinds[module.backend]] = module.path
+    return found
 
 
 def namespace(product: str) -> str:

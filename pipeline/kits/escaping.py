@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from xml.sax.saxutils import quoteattr
+
+from pipeline.documents.functions import Value
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -62,6 +65,11 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def signature(values: Iterable[Value]) -> str:
+    """What a tensor or another value of a function is, as JSON: `[{name, dtype, shape}]`."""
+    return to_json([{"name": one.name, "dtype": one.dtype, "shape": one.shape} for one in values])
+
+
 def cmake(text: object) -> str:
     """The inside of a quoted CMake argument (write the quotes yourself: `"${here}/{{ path | cmake }}"`)."""
     return re.sub(r'([\\"$])', r"\\\1", _plain(text, "CMake"))
@@ -103,7 +111,7 @@ def comment(text: object) -> str:
     return re.sub(r"-(?=-)", "- ", _CONTROL.sub(" ", str(text)).replace("*/", "* /"))
 
 
-FILTERS: Mapping[str, Callable[[object], str]] = {
+FILTERS: Mapping[str, Callable[[Any], str]] = {
     "c": c_string,
     "cmake": cmake,
     "comment": comment,
@@ -112,6 +120,7 @@ FILTERS: Mapping[str, Callable[[object], str]] = {
     "json": to_json,
     "ruby": ruby,
     "rust": rust,
+    "signature": signature,
     "swift": swift,
     "toml": toml,
     "xcconfig": xcconfig,

@@ -13,7 +13,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job, Json
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
-from pipeline.kits.bindings import bound_models, namespace, places
+from pipeline.kits.bindings import bound_models, modules_by_model, namespace, places
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import link_json
 from pipeline.kits.render import Templates
@@ -59,6 +59,14 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Kind of product -> (file of the kit, template)."""
 
 
+PAGES = (
+    ("{product}.js", "web.js"),
+    ("{product}.d.ts", "web.d.ts"),
+    ("package.json", "package.json"),
+)
+"""The same for a kit with modules for pages."""
+
+
 @dataclass(frozen=True)
 class Params:
     """What the step is given.
@@ -95,10 +103,11 @@ def run(job: Job[Params]) -> Facts:
     for module in kit.modules:
         job.adopt(module.path, module.source, job.digest_of(roles.modules(module.backend), module.source.name))
     values = context(kit)
-    for pattern, template in FILES[kit.kind]:
+    files = FILES[kit.kind] if not kit.modules else PAGES
+    for pattern, template in files:
         job.write(pattern.format(product=kit.product), templates.render(template, values))
     job.write(NAME, dumps(link_json(kit)))
-    return {"files": len(FILES[kit.kind]) + 1, "models": len(kit.models), "archives": len(kit.archives)}
+    return {"files": len(files) + 1, "models": len(kit.models), "archives": len(kit.archives)}
 
 
 def context(kit: Kit) -> dict[str, Json]:
@@ -109,8 +118,8 @@ def context(kit: Kit) -> dict[str, Json]:
         `common_models`, the subjects of the models that all archives hold; `system_libraries` and `frameworks` of all
         archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
         each platform);
-        `callable`, the models with types for every language (see `kits.bindings.Bound`), `places`, where they run, and
-        `cpp_namespace`, the product in C++ and Swift;
+        `callable`, the models with types for every language (see `kits.bindings.Bound`), `places`, where they run,
+        `modules_by_model`, of a web kit, and `cpp_namespace`, the product in C++ and Swift;
         `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
     """
     return {
@@ -122,6 +131,7 @@ def context(kit: Kit) -> dict[str, Json]:
         "archives": kit.archives,
         "callable": bound_models(kit),
         "cpp_namespace": namespace(kit.product),
+        "modules_by_model": modules_by_model(kit),
         "places": places(kit) if kit.kind != "web" else [],
         "common_models": kit.common_models,
         "system_libraries": kit.system_libraries,

@@ -1,0 +1,150 @@
+"""The ES module of a web kit, run in Node with a fake runtime: what it loads, checks and keeps.
+
+The real runtime and module are in the tests of the runners; here are the cases that no good build has.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.compilers import tensor_cache
+from pipeline.documents.archive import ArchivedModel
+from pipeline.documents.functions import Function, Value
+from pipeline.kits.kit import Kit, KitArchive, KitModel
+from pipeline.kits.render import Templates
+from pipeline.kits.runtime import Module
+from pipeline.matrix.cells import Backend
+from pipeline.steps.linkkit import PAGES, context
+
+FAKE_RUNTIME = Path(__file__).with_name("fake_tvmjs.mjs")
+SCALE = Value("scale", "float32", (4,), parameter=True)
+FUNCTIONS = (
+    Function(
+        "forward",
+        (Value("x", "float32", ("n", 4)), Value("packed", "tuple", items=(SCALE,), parameter=True)),
+        (Value("output_0", "float32", ("n", 4)),),
+    ),
+)
+
+
+def backend(name: str, kind: str) -> Backend:
+    return Backend(name, {"kind": kind}, "wasm32-unknown-unknown-wasm", "wasm32", "wasm", None, "wasm", (), ())
+
+
+@pytest.fixture
+def kit(tmp_path) -> Path:
+    """A kit for pages with one model, on WebGPU and on the CPU, and its bundle."""
+    options = {"scale": 2.0, "static_text_len": 512}
+    about = ArchivedModel("first", "f32", "first-f32", "first_f32_", options, (), "bin", "2025-09", None, FUNCTIONS)
+    model = KitModel("first-f32", "first_f32_", (), (), FUNCTIONS, about)
+    places = {"page": backend("page", "webgpu"), "cpu": backend("cpu", "llvm")}
+    archives = tuple(
+        KitArchive(name, f"{name}/libmodels.a", (one,), ("wasm32",), "wasm", "wasm", (model,), b"")
+        for name, one in places.items()
+    )
+    modules = tuple(Module("first-f32", name, f"wasm/first-f32-{name}.wasm", tmp_path, 8, "") for name in places)
+    values = context(Kit("web", "web", "models", archives, modules=modules))
+    folder = tmp_path / "kit"
+    (folder / "wasm").mkdir(parents=True)
+    for pattern, template in PAGES:
+        (folder / pattern.format(product="web")).write_text(Templates().render(template, values))
+    for module in modules:
+        (folder / module.path).write_text("a module")
+    bundle = folder / "first-f32"
+    bundle.mkdir()
+    tensor_cache.write([("other", np.ones(3, "int32")), ("scale", np.full(4, 2, "float32"))], bundle)
+    return folder
+
+
+def node(folder: Path, script: str) -> list[str]:
+    """Run a script with the kit and the fake runtime in scope; the lines it prints."""
+    (folder / "fake.mjs").write_text(FAKE_RUNTIME.read_text())
+    (folder / "script.mjs").write_text(
+        'import * as tvmjs from "./fake.mjs";\nimport { FirstF32, tensor } from "./web.js";\n'
+        "const said = async (what) => console.log(await what().then(() => 'not refused', (error) => error.message));\n"
+        f"{script}\n"
+    )
+    done = subprocess.run(["node", "script.mjs"], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_model_is_opened_called_and_leaks_nothing(kit):
+    said = node(
+        kit,
+        """
+const model = await FirstF32.open(tvmjs, "first-f32");
+const x = tensor([2, 4], Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+const [one, two] = await Promise.all([model.forward(x), model.forward(x)]);
+console.log(one.shape.join(), one.values.join(), two.values.length, FirstF32.STATIC_TEXT_LEN);
+const kept = tvmjs.made[0].kept;
+for (let i = 0; i < 5; ++i) await model.forward(x);
+console.log(tvmjs.made[0].kept - kept, tvmjs.made[0].scopes.length);
+""",
+    )
+    assert said == ["2,4 2,4,6,8,10,12,14,16 8 512", "0 0"]
+
+
+def test_where_there_is_a_gpu_the_module_for_it_is_taken(kit):
+    script = """
+globalThis.withGpu = %s;
+await FirstF32.open(tvmjs, "first-f32");
+console.log(tvmjs.made[0].gpu ?? false);
+await said(() => FirstF32.open(tvmjs, "first-f32", { device: "webgpu" }));
+"""
+    assert node(kit, script % "true") == ["true", "not refused"]
+    assert node(kit, script % "false") == ["false", "first-f32 runs on WebGPU, and there is none here"]
+
+
+def test_wrong_arguments_are_named(kit):
+    said = node(
+        kit,
+        """
+const model = await FirstF32.open(tvmjs, "first-f32");
+await said(() => model.forward(tensor([1, 3], new Float32Array(3))));
+await said(() => model.forward(tensor([2, 4], new Float32Array(4))));
+await said(() => model.forward(tensor([1, 4], new Int32Array(4))));
+await said(() => model.call("forward"));
+console.log((await model.forward(tensor([1, 4], new Float32Array(4)))).shape.join());
+""",
+    )
+    assert said == [
+        "forward: argument `x` has the shape [1, 3], and must have [n, 4]",
+        "forward: argument `x` has 4 values, and its shape [2, 4] needs 8",
+        "forward: argument `x` must be {shape, values}, with values in a Float32Array of float32",
+        "forward takes 1 arguments (x), and was given 0",
+        "1,4",
+    ]
+
+
+def replaced(old: str, new: str):
+    def spoil(bundle: Path) -> None:
+        text = (bundle / "tensor-cache.json").read_text()
+        assert old in text
+        (bundle / "tensor-cache.json").write_text(text.replace(old, new))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda b: (b / "params_shard_0.bin").unlink(), "params_shard_0.bin cannot be read (ENOENT)"),
+        (lambda b: (b / "params_shard_0.bin").write_bytes(b"1234"), "has 4 bytes where tensor-cache.json says 28"),
+        (lambda b: (b / "tensor-cache.json").unlink(), "tensor-cache.json cannot be read (ENOENT)"),
+        (lambda b: (b / "tensor-cache.json").write_text("{"), "tensor-cache.json is damaged, ship it again"),
+        (lambda b: (b / "tensor-cache.json").write_text("{}"), "tensor-cache.json is damaged, ship it again"),
+        (replaced('"params_shard_0.bin"', '"../params_shard_0.bin"'), "is not beside it"),
+        (replaced('"scale"', '"scales"'), "has no parameter scale"),
+        (replaced('"byteOffset": 12', '"byteOffset": 13'), "lies outside of its shard"),
+        (replaced('"float32"', '"int32"'), "is int32[4] in"),
+    ],
+)
+def test_a_damaged_bundle_is_refused_with_what_is_wrong(kit, spoil, message):
+    spoil(kit / "first-f32")
+    (said,) = node(kit, 'await said(() => FirstF32.open(tvmjs, "first-f32"));')
+    assert message in said
