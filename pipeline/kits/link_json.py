@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from pipeline.action import Json
 from pipeline.documents.link_json import (
     SCHEMA,
     Abi,
@@ -22,25 +23,64 @@ from . import link_flags
 from .kit import Kit, KitArchive, KitModel
 from .runtime import Module, RuntimeLibrary
 
+METADATA = "system_lib_metadata.json"
+
 
 def link_json(kit: Kit) -> LinkJson:
     """The document of a kit. An archive has `functions` of a model only where they differ from the usual ones."""
     models = kit.models
-    devices = {str(backend.device["kind"]) for backend in kit.backends}
     return LinkJson(
         schema=SCHEMA,
         product=kit.product,
         kind=kit.kind,
         archive=kit.archive,
-        prefix_base=os.path.commonprefix([model.prefix for model in models]),  # noqa: RUF071 - no paths
+        prefix_base=_prefix_base(kit),
         prefixes={model.subject: model.prefix for model in models},
-        target=devices.pop() if len(devices) == 1 else None,
+        target=_device(kit),
         models={model.subject: _model(model) for model in models},
         system_libraries=kit.system_libraries,
         frameworks=kit.frameworks,
         archives=tuple(_archive(kit, archive) for archive in kit.archives),
         modules=tuple(_module(module) for module in kit.modules),
     )
+
+
+def system_lib_metadata(kit: Kit) -> dict[str, Json]:
+    """The document that projects around TVM and Rust hand from their build to their program.
+
+    A part is called like its model, or like the variant where a model has several. Options that all models share are
+    in it as they are (`checkpoint`, `batch_size` and what else the program wants to know).
+    """
+    models = kit.models
+    names = [model.document.model for model in models]
+    options = [model.document.options for model in models]
+    shared = {
+        name: value
+        for name, value in (options[0] if options else {}).items()
+        if all(name in one and one[name] == value for one in options)
+    }
+    return {
+        "archive": kit.archive,
+        "prefix_base": _prefix_base(kit),
+        "prefixes": {
+            name if names.count(name) == 1 else model.subject: model.prefix
+            for name, model in zip(names, models, strict=True)
+        },
+        **shared,
+        "target": _device(kit),
+        "output_ext": "so",
+    }
+
+
+def _prefix_base(kit: Kit) -> str:
+    """What all prefixes begin with, up to a `_`."""
+    common = os.path.commonprefix([model.prefix for model in kit.models])  # noqa: RUF071 - no paths
+    return common[: common.rfind("_") + 1]
+
+
+def _device(kit: Kit) -> str | None:
+    devices = {str(backend.device["kind"]) for backend in kit.backends}
+    return devices.pop() if len(devices) == 1 else None
 
 
 def _model(model: KitModel) -> LinkedModel:

@@ -15,7 +15,7 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
 from pipeline.kits.bindings import bound_models, modules_by_model, namespace, places
 from pipeline.kits.kit import Kit, read_kit
-from pipeline.kits.link_json import link_json
+from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
 from pipeline.kits.render import Templates
 from pipeline.kits.slices import Slice
 from pipeline.matrix.cells import Backend
@@ -107,7 +107,9 @@ def run(job: Job[Params]) -> Facts:
     for pattern, template in files:
         job.write(pattern.format(product=kit.product), templates.render(template, values))
     job.write(NAME, dumps(link_json(kit)))
-    return {"files": len(files) + 1, "models": len(kit.models), "archives": len(kit.archives)}
+    if kit.kind == "native":
+        job.write(METADATA, dumps(system_lib_metadata(kit)))
+    return {"files": len(files) + 1 + (kit.kind == "native"), "models": len(kit.models), "archives": len(kit.archives)}
 
 
 def context(kit: Kit) -> dict[str, Json]:

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from fake_kits import ANDROID, BINS, CATALYST_ARM, CATALYST_X86, HOST, IOS, LINUX_ARM, MODELS, PREFIXES, SIMULATOR
-from fake_models import FUNCTIONS, backend, run_tool
+from fake_models import FUNCTIONS, backend, model, run_tool
 
 from pipeline.errors import StepError
 
@@ -37,6 +37,30 @@ def test_link_json_says_all_that_a_program_needs(make_kit):
         assert shipped.stat().st_size == part["size"]
         assert run_tool("sha256sum", shipped).split()[0] == part["sha256"]
         assert part["functions"] == {}
+
+
+def test_a_native_kit_has_the_metadata_of_rust_projects(make_kit):
+    parts = [model("encoder", "g2p_encoder_", "a"), model("decoder_step", "g2p_decoder_step_", "a")]
+    shared = {"checkpoint": "charsiu/g2p", "batch_size": 1, "use_kv_cache": False}
+    for one in parts:
+        one["options"] = {**shared, "part": one["model"]}
+    folder = make_kit("native", [HOST, LINUX_ARM], per_backend={"host": parts, "linux-arm64": parts})
+    assert json.loads((folder / "system_lib_metadata.json").read_text()) == {
+        "archive": "libmodels.a",
+        "prefix_base": "g2p_",
+        "prefixes": {"decoder_step": "g2p_decoder_step_", "encoder": "g2p_encoder_"},
+        **shared,
+        "target": "llvm",
+        "output_ext": "so",
+    }
+
+
+def test_parts_of_several_variants_are_told_apart(make_kit):
+    parts = [model("encoder", variant=variant) for variant in ("f16", "f32")]
+    folder = make_kit("native", [HOST], per_backend={"host": parts})
+    metadata = json.loads((folder / "system_lib_metadata.json").read_text())
+    assert metadata["prefixes"] == {"encoder-f16": "encoder_f16_", "encoder-f32": "encoder_f32_"}
+    assert metadata["prefix_base"] == "encoder_"
 
 
 def test_a_kit_is_the_same_twice(make_kit, tmp_path):
