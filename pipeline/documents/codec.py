@@ -67,6 +67,9 @@ def decode(kind: Any, data: Any, place: str) -> Any:  # noqa: PLR0911 - one retu
     """
     if dataclasses.is_dataclass(kind):
         return _object(kind, data, place)
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        fields = types.GenericAlias(tuple, tuple(typing.get_type_hints(kind).values()))
+        return kind(*decode(fields, data, place))
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {typing.Union, types.UnionType}:
         return _either(arguments, data, place)

@@ -19,15 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
-from pipeline.action import Json
-from pipeline.documents.codec import encode
+from pipeline.documents.codec import decode, encode
 from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
 from pipeline.process import command_line
 
 from . import server as zygote
 from .errors import describe
 from .usage import charge
-from .wire import frame, receive
+from .wire import Call, Exit, Failure, Reply, Request, frame, receive
 
 _log = logging.getLogger(__name__)
 
@@ -36,16 +35,9 @@ class Disconnected(Exception):
     """The zygote has closed its control socket."""
 
 
-def request(
-    work: partial[Any], *, cpu_limit: float | None, stage: bool = False, after: partial[Any] | None = None
-) -> Json:
-    """What a child is asked; see `server.answer`."""
-    first = None if after is None else _named(after)
-    return {**_named(work), "cpu_limit": cpu_limit, "stage": stage, "after": first}
-
-
-def _named(work: partial[Any]) -> dict[str, Json]:
-    return {"function": f"{work.func.__module__}:{work.func.__qualname__}", "arguments": encode(work.keywords)}
+def call(work: partial[Any]) -> Call:
+    """A function with its arguments, as it is named to a child."""
+    return Call(f"{work.func.__module__}:{work.func.__qualname__}", encode(work.keywords))
 
 
 class ControlSocket:
@@ -55,17 +47,17 @@ class ControlSocket:
         self._channel = channel
         self._lock = threading.Lock()
 
-    def ask(self, asked: Json, log: IO[bytes]) -> Json:
-        """Have a child do what is asked; return `{"value"}` or `{"failure"}`, its death being a failure too.
+    def ask(self, asked: Request, log: IO[bytes]) -> Reply:
+        """Have a child do what is asked; its death is a failure too.
 
         Raises:
             Disconnected: the request was not taken.
         """
         channel, exit_pipe = self.begin(asked, log)
         with channel, exit_pipe:
-            return collect(receive(channel), exit_pipe, asked)
+            return collect(receive(channel, Reply), exit_pipe, asked)
 
-    def begin(self, asked: Json, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
+    def begin(self, asked: Request, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
         """Have a child started on what is asked; return its request socket and its exit pipe.
 
         Raises:
@@ -126,7 +118,7 @@ class Server(ControlSocket):
         finally:
             theirs.close()
 
-    def begin(self, asked: Json, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
+    def begin(self, asked: Request, log: IO[bytes]) -> tuple[socket.socket, IO[bytes]]:
         """See `ControlSocket.begin`.
 
         Raises:
@@ -174,7 +166,7 @@ class Server(ControlSocket):
 class _Stage:
     """A stage's process: being made until `ready`, then a control socket, or a failure that all its callers share."""
 
-    failure: Json
+    failure: Failure
     users: int = 0
     ready: threading.Event = field(default_factory=threading.Event)
     output: bytes = b""
@@ -195,21 +187,20 @@ class Stages:
         self._known: dict[str, _Stage] = {}  # the last used comes last
         self._lock = threading.Lock()
 
-    def ask(self, server: Callable[[], Server], first: Json, asked: Json, log: IO[bytes]) -> Json:
+    def ask(self, server: Callable[[], Server], first: Request, asked: Request, log: IO[bytes]) -> Reply:
         """See `ControlSocket.ask`; the child is one of the stage `first`, whose output goes to the log before it."""
         for _ in range(2):  # its process may have died since the last call; when that happens twice, something is wrong
             with self._use(first, server) as stage:
                 log.write(stage.output)
                 log.flush()
                 if stage.control is None:
-                    return {"failure": stage.failure}
+                    return Reply(failure=stage.failure)
                 try:
                     return stage.control.ask(asked, log)
                 except Disconnected:
                     self._forget(stage)
-        return {
-            "failure": describe(CompilerCrash(f"the process that keeps the result of {first['function']} ended twice"))
-        }
+        what = f"the process that keeps the result of {first.call.function} ended twice"
+        return Reply(failure=describe(CompilerCrash(what)))
 
     def clear(self) -> None:
         """End them all."""
@@ -220,13 +211,13 @@ class Stages:
             stage.close()
 
     @contextmanager
-    def _use(self, first: Json, server: Callable[[], Server]) -> Iterator[_Stage]:
-        name = json.dumps([first["function"], first["arguments"]], sort_keys=True)
+    def _use(self, first: Request, server: Callable[[], Server]) -> Iterator[_Stage]:
+        name = json.dumps(encode(first.call), sort_keys=True)
         with self._lock:
             stage = self._known.pop(name, None)
             is_new = stage is None
             if stage is None:
-                stage = _Stage(describe(CompilerCrash(f"{first['function']} was interrupted")))
+                stage = _Stage(describe(CompilerCrash(f"{first.call.function} was interrupted")))
             self._known[name] = stage
             stage.users += 1
         try:
@@ -248,18 +239,18 @@ class Stages:
         stage.close()
 
 
-def _make(stage: _Stage, first: Json, server: Callable[[], Server]) -> None:
+def _make(stage: _Stage, first: Request, server: Callable[[], Server]) -> None:
     """Run the stage; whoever waits for it learns the outcome even if this thread is interrupted."""
     with tempfile.TemporaryFile() as output:
         try:
             channel, exit_pipe = server().begin(first, output)
-            reply = receive(channel)
-            if reply is not None and "stage" in reply:
-                charge(reply["stage"])
+            reply = receive(channel, Reply)
+            if reply is not None and reply.stage is not None:
+                charge(reply.stage)
                 stage.control, stage.exit_pipe = ControlSocket(channel), exit_pipe
             else:
                 with channel, exit_pipe:
-                    stage.failure = collect(reply, exit_pipe, first)["failure"]
+                    stage.failure = collect(reply, exit_pipe, first).failure or stage.failure
         except SlipwayError as error:
             stage.failure = describe(error)
         finally:
@@ -272,24 +263,24 @@ def _make(stage: _Stage, first: Json, server: Callable[[], Server]) -> None:
 # Exits
 
 
-def collect(reply: Json | None, exit_pipe: IO[bytes], asked: Json) -> Json:
+def collect(reply: Reply | None, exit_pipe: IO[bytes], asked: Request) -> Reply:
     """Wait for the end of a child, charge what it cost, and make its death a failure if it did not reply."""
-    end = json.loads(exit_pipe.read() or b"{}")
-    charge(end)
-    return reply if reply is not None else {"failure": describe(_death(end, asked))}
+    end: Exit = decode(Exit, json.loads(exit_pipe.read() or b"{}"), "exit")
+    charge(end.cost)
+    return reply if reply is not None else Reply(failure=describe(_death(end, asked)))
 
 
-def _death(end: Json, asked: Json) -> CompilerCrash:
-    function, status = asked["function"], end.get("status")
-    if asked["after"]:
-        function += f" (after {asked['after']['function']})"
+def _death(end: Exit, asked: Request) -> CompilerCrash:
+    function, status = asked.call.function, end.status
+    if asked.after is not None:
+        function += f" (after {asked.after.function})"
     if status is None:
-        return CompilerCrash(end.get("refused") or f"the worker's interpreter ended while {function} ran")
+        return CompilerCrash(end.refused or f"the worker's interpreter ended while {function} ran")
     if status >= 0:
         hint = "the log has what it printed last; look there for what ends the process"
         return CompilerCrash(f"{function} ended its process with status {status} instead of returning", hint=hint)
     if -status == signal.SIGXCPU:
-        return CompilerCrash(f"{function} was ended by SIGXCPU: it took more than {asked['cpu_limit']:g} s of CPU time")
+        return CompilerCrash(f"{function} was ended by SIGXCPU: it took more than {asked.cpu_limit:g} s of CPU time")
     hint = "the log has what it printed last; a crash is a bug of the compiler, or of native code that a recipe calls"
     if -status == signal.SIGKILL:
         hint = "it was possibly out of memory: run fewer jobs at a time (doit -n 1)"

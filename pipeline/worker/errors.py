@@ -10,8 +10,9 @@ import traceback
 from pathlib import Path
 
 from pipeline import errors
-from pipeline.action import Json
-from pipeline.errors import Position, SlipwayError, StepError
+from pipeline.errors import SlipwayError, StepError
+
+from .wire import Failure
 
 LINES = 8
 """How much of a foreign exception's text reaches the user; the rest is in the log, with the traceback."""
@@ -22,43 +23,35 @@ _TREE = {
 }
 
 
-def describe(error: BaseException) -> Json:
-    """Say as JSON what `rebuild` needs: a `SlipwayError` keeps its class and fields, anything else becomes a StepError.
+def describe(error: BaseException) -> Failure:
+    """Say what `rebuild` needs: a `SlipwayError` keeps its class and fields, anything else becomes a StepError.
 
     The place of a foreign exception is the innermost line of the *user's* code (a recipe, not a library it called),
     because that is the line the user can change.
     """
     if isinstance(error, SlipwayError):
         where = error.where
-        return {
-            "type": next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _TREE),
-            "what": error.what,
-            "where": where._asdict() if isinstance(where, Position) else None if where is None else str(where),
-            "hint": error.hint,
-            "log": None if error.log is None else str(error.log),
-        }
+        return Failure(
+            type=next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _TREE),
+            what=error.what,
+            where=str(where) if isinstance(where, Path) else where,
+            hint=error.hint,
+            log=None if error.log is None else str(error.log),
+        )
     lines = str(error).strip().splitlines()
     text = "\n".join(lines[:LINES] + ["…"] * (len(lines) > LINES))
     name = type(error).__name__
-    return {
-        "type": "StepError",
-        "what": f"{name}: {text}" if text else name,
-        "where": _place(error),
-        "hint": None,
-        "log": None,
-    }
+    return Failure("StepError", f"{name}: {text}" if text else name, where=_place(error))
 
 
-def rebuild(failure: Json, log: Path | None = None) -> SlipwayError:
+def rebuild(failure: Failure, log: Path | None = None) -> SlipwayError:
     """Make the exception again; `log` is the caller's, if it has one, for errors that name none of their own."""
-    kind = _TREE.get(failure["type"], StepError)
-    where = failure["where"]
-    where = Position(**where) if isinstance(where, dict) else where
-    if failure["log"]:
-        log = Path(failure["log"])
+    kind = _TREE.get(failure.type, StepError)
+    if failure.log:
+        log = Path(failure.log)
     elif not issubclass(kind, StepError):
         log = None
-    return kind(failure["what"], where=where, hint=failure["hint"], log=log)
+    return kind(failure.what, where=failure.where, hint=failure.hint, log=log)
 
 
 def _place(error: BaseException) -> str | None:

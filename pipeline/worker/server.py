@@ -34,13 +34,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from pipeline.action import Json
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
 
 from .deathsig import set_parent_death_signal
 from .errors import describe
-from .wire import frame, receive
+from .wire import Call, Cost, Exit, Reply, Request, frame, receive
 
 BOOT = """
 import importlib.util, sys
@@ -109,12 +108,12 @@ class _Child:
     channel: socket.socket
     exit_pipe: int
 
-    def end(self, report: Json) -> None:
+    def end(self, report: Exit) -> None:
         """Tell the client. The shutdown reaches it even where a grandchild still holds the socket."""
         with suppress(OSError):
             self.channel.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
-            os.write(self.exit_pipe, json.dumps(report).encode())
+            os.write(self.exit_pipe, json.dumps(encode(report)).encode())
         self.close()
 
     def close(self) -> None:
@@ -164,7 +163,7 @@ def _fork(child: _Child, log: int, siblings: dict[int, _Child], own: Iterable[so
     try:
         pid = os.fork()
     except OSError as error:
-        child.end({"refused": f"cannot fork: {error.strerror}"})
+        child.end(Exit(refused=f"cannot fork: {error.strerror}"))
     else:
         if pid == 0:
             _run_child(child, log, [*own, *siblings.values()], work, server)
@@ -176,13 +175,13 @@ def _reap(children: dict[int, _Child]) -> None:
     for pid in list(children):
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if ended:
-            children.pop(pid).end({"status": os.waitstatus_to_exitcode(status), **cost(usage)})
+            children.pop(pid).end(Exit(os.waitstatus_to_exitcode(status), cost(usage)))
 
 
-def cost(*usages: resource.struct_rusage) -> dict[str, float]:
+def cost(*usages: resource.struct_rusage) -> Cost:
     """CPU seconds and peak bytes, summed and maximised."""
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    return {"cpu": round(cpu, 6), "peak": max(usage.ru_maxrss for usage in usages) * PEAK_UNIT}
+    return Cost(round(cpu, 6), max(usage.ru_maxrss for usage in usages) * PEAK_UNIT)
 
 
 # The child's side
@@ -212,46 +211,41 @@ def _run_child(
 
 
 def answer(channel: socket.socket, *state: Any) -> None:
-    """Read a request, run it, answer; go on as a zygote with that state when it was for a stage.
-
-    The request is `{"function", "arguments", "cpu_limit", "stage": whether the result stays here as a state,
-    "after": {"function", "arguments"} or null, run first in this same process}`, the answer `{"value"}`, `{"stage":
-    cost}` or `{"failure"}`.
-    """
-    request = receive(channel)
+    """Read a request, run it, answer; go on as a zygote with that state when it was for a stage."""
+    request = receive(channel, Request)
     if request is None:
         return
     staged = False
     try:
-        _limit_cpu(request["cpu_limit"])
-        if request["after"]:
-            state = (_call(request["after"]),)
-        value = _call(request, *state)
-        if request["stage"]:
+        _limit_cpu(request.cpu_limit)
+        if request.after is not None:
+            state = (_run(request.after),)
+        value = _run(request.call, *state)
+        if request.stage:
             _limit_cpu(None)
             own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-            reply, staged = frame({"stage": cost(own, children)}), True
+            reply, staged = frame(Reply(stage=cost(own, children))), True
         else:
-            reply = _result(value, request["function"])
+            reply = _result(value, request.call.function)
     except BaseException as error:  # noqa: BLE001 - SystemExit is a failure too, and everything is told to the caller
         traceback.print_exc()
-        reply = frame({"failure": describe(error)})
+        reply = frame(Reply(failure=describe(error)))
     channel.sendall(reply)
     if staged:
         serve(channel, lambda inner: answer(inner, value))
 
 
-def _call(request: Json, *state: Any) -> Any:
-    module, _, name = request["function"].partition(":")
+def _run(call: Call, *state: Any) -> Any:
+    module, _, name = call.function.partition(":")
     function = getattr(importlib.import_module(module), name)
     types = get_type_hints(function)
-    arguments = {one: decode(types.get(one, Any), value, one) for one, value in request["arguments"].items()}
+    arguments = {one: decode(types.get(one, Any), value, one) for one, value in call.arguments.items()}
     return function(*state, **arguments)
 
 
 def _result(value: Any, function: str) -> bytes:
     try:
-        return frame({"value": encode(value)})
+        return frame(Reply(encode(value)))
     except (TypeError, ValueError) as error:
         raise StepError(f"{function} returned something that JSON cannot carry: {error}") from error
 

@@ -6,10 +6,10 @@ The engine wraps a step in `measure()`, and `client` reports every child to `cha
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.action import Json
+from .wire import Cost
 
 
 class Usage:
@@ -43,9 +43,9 @@ def measure() -> Iterator[Usage]:
         _current.usage = before
 
 
-def charge(cost: Mapping[str, Json]) -> None:
-    """Count `{"cpu": seconds, "peak": bytes}`; a child that ended unseen has neither."""
+def charge(cost: Cost) -> None:
+    """Count what a child has cost."""
     usage = _current.usage
     if usage is not None:
-        usage.cpu += cost.get("cpu", 0.0)
-        usage.peak = max(usage.peak, cost.get("peak", 0))
+        usage.cpu += cost.cpu
+        usage.peak = max(usage.peak, cost.peak)

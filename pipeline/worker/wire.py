@@ -1,29 +1,109 @@
-"""Frames of JSON over a socket, each with its length before it: how `client` and the children of `server` talk."""
+"""What a client and the children of a server say to each other: one frame of JSON each, with its length before it."""
 
 from __future__ import annotations
 
 import json
 import socket
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
-from pipeline.action import Json
+from pipeline.documents.codec import decode, encode
+from pipeline.errors import Position
+
+T = TypeVar("T")
 
 
-def frame(value: Json) -> bytes:
-    """One value as it goes over the wire: eight bytes of length, big-endian, then JSON in UTF-8.
+@dataclass(frozen=True)
+class Call:
+    """A function, `module:name`, and its arguments by name."""
+
+    function: str
+    arguments: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a child is asked to do.
+
+    Attributes:
+        call: its result is the answer.
+        cpu_limit: CPU seconds it may take.
+        stage: the result stays in the child as a state.
+        after: is run before, in the same process, and its result is the first argument of `call`.
+    """
+
+    call: Call
+    cpu_limit: float | None = None
+    stage: bool = False
+    after: Call | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception: the class in our tree that it is or becomes, and its fields."""
+
+    type: str
+    what: str
+    where: Position | str | None = None
+    hint: str | None = None
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a child used: CPU seconds, and the peak of resident bytes of its largest process."""
+
+    cpu: float = 0.0
+    peak: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A child's answer.
+
+    Attributes:
+        value: what the function returned, encoded.
+        failure: or what it raised.
+        stage: or what the state has cost that it keeps.
+    """
+
+    value: object = None
+    failure: Failure | None = None
+    stage: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a child ended, as whoever forked it saw.
+
+    Attributes:
+        status: as of `os.waitstatus_to_exitcode`; None where nobody saw the end.
+        cost: of all of it.
+        refused: why there was no child.
+    """
+
+    status: int | None = None
+    cost: Cost = Cost()
+    refused: str | None = None
+
+
+def frame(message: Request | Reply) -> bytes:
+    """One message as it goes over the wire: eight bytes of length, big-endian, then JSON in UTF-8.
 
     Raises:
-        TypeError, ValueError: JSON cannot carry the value.
+        TypeError, ValueError: JSON cannot carry it.
     """
-    body = json.dumps(value).encode()
+    body = json.dumps(encode(message)).encode()
     return struct.pack(">Q", len(body)) + body
 
 
-def receive(channel: socket.socket) -> Json | None:
-    """Read one frame; None when the other end went away before the frame was whole."""
+def receive(channel: socket.socket, kind: type[T]) -> T | None:
+    """Read one message; None when the other end went away before it was whole."""
     head = _read(channel, 8)
     body = _read(channel, struct.unpack(">Q", head)[0]) if head else None
-    return None if body is None else json.loads(body)
+    return None if body is None else decode(kind, json.loads(body), kind.__name__)
 
 
 def _read(channel: socket.socket, size: int) -> bytes | None:

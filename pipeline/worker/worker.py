@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from pipeline.action import Json
 from pipeline.documents.codec import decode
 from pipeline.errors import CompilerCrash, StepError, StoreError
 from pipeline.worker.usage import Usage as Usage
 from pipeline.worker.usage import measure as measure
 
-from .client import Server, Stages, request
+from .client import Server, Stages, call
 from .errors import rebuild
+from .wire import Reply, Request
 
 R = TypeVar("R")
 
@@ -104,12 +104,12 @@ class ForkWorker:
             CompilerCrash: the child, or the stage, died.
             SlipwayError: what the function raised.
         """
-        asked = request(work, cpu_limit=cpu_limit)
+        asked = Request(call(work), cpu_limit)
         with log.open("ab") as file:
             if after is None:
                 reply = self._running().ask(asked, file)
             else:
-                first = request(after, cpu_limit=cpu_limit, stage=True)
+                first = Request(call(after), cpu_limit, stage=True)
                 reply = self._stages.ask(self._running, first, asked, file)
         return _result(work, reply, log)
 
@@ -151,7 +151,8 @@ class FreshWorker(ForkWorker):
     ) -> R:
         """See `ForkWorker.call`; the limit holds for stage and function together."""
         with log.open("ab") as file:
-            reply = self._running().ask(request(work, cpu_limit=cpu_limit, after=after), file)
+            asked = Request(call(work), cpu_limit, after=None if after is None else call(after))
+            reply = self._running().ask(asked, file)
         return _result(work, reply, log)
 
 
@@ -161,11 +162,11 @@ def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]
     return {**inherited, **SET, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
 
 
-def _result(work: partial[R], reply: Json, log: Path) -> R:
-    if "failure" not in reply:
-        value: R = decode(get_type_hints(work.func).get("return", Any), reply["value"], work.func.__name__)
+def _result(work: partial[R], reply: Reply, log: Path) -> R:
+    if reply.failure is None:
+        value: R = decode(get_type_hints(work.func).get("return", Any), reply.value, work.func.__name__)
         return value
-    error = rebuild(reply["failure"], log)
+    error = rebuild(reply.failure, log)
     if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL_DISK_BYTES:
         hint = "free some space (doit gc), then run doit again: what is finished is kept"
         raise StoreError(f"no space left on device: {error.what}", where=log.parent, hint=hint)
