@@ -7,13 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.action import Facts
 from pipeline.documents.functions import Function
 
 if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.relax import ExecBuilder
     from tvm.target import Target
+    from tvm_ffi import Module, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a module was lowered to.
+
+    Attributes:
+        host: functions that run on the CPU, lowered to the end.
+        kernels: the device's code, already generated: it has no host in it.
+        functions_on_device: what that was generated from, by kind of device.
+        builder: the executable's bytecode.
+        constants: arrays that stay in the library.
+        external: libraries the module brings along.
+    """
+
+    host: IRModule
+    kernels: tuple[Module, ...]
+    functions_on_device: Mapping[Target, IRModule]
+    builder: ExecBuilder
+    constants: Mapping[str, Tensor]
+    external: tuple[Module, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +46,14 @@ class Lowered:
 
     Attributes:
         device: the target; its host stands in for the real one where `lower` was given none.
-        host: functions that run on the CPU, lowered to the end, as an `IRModule`.
-        kernels: the device's code, already generated: it has no host in it.
-        functions_on_device: what that was generated from, by kind of device, as `IRModule`s.
-        builder: the executable's bytecode.
-        constants: arrays that stay in the library.
-        external: libraries the module brings along.
+        parts: what is left to be put together for a host.
         facts: what is known of the result already.
         functions: what `functions.json` says.
         prefix: what sets the model's symbols apart from another model's.
     """
 
     device: Target
-    host: Any
-    kernels: tuple[Any, ...]
-    functions_on_device: Mapping[str, Any]
-    builder: Any
-    constants: Mapping[str, Any]
-    external: tuple[Any, ...]
+    parts: Parts
     facts: Facts
     functions: tuple[Function, ...]
     prefix: str

@@ -24,6 +24,7 @@ from pipeline.process import run
 from pipeline.toolchains import marker
 
 from . import mlc_driver
+from .reasons import reason
 
 FAMILY = "mlc-llm"
 """Nightly packages carry their kind in their name: `mlc-llm-nightly-cpu`."""
@@ -83,8 +84,7 @@ def _package(folder: Path) -> MlcProbe:
         quantizations = importlib.import_module("mlc_llm.quantization").QUANTIZATION
     except Exception as error:  # noqa: BLE001 - a TVM that does not fit, say: whatever it is, it is the answer
         traceback.print_exc()
-        lines = str(error).strip().splitlines() or [""]
-        return replace(answer, error=f"{type(error).__name__}: {lines[-1][:300]}")
+        return replace(answer, error=reason(error))
     return replace(
         answer,
         version=version or str(sys.modules["mlc_llm"].__version__),

@@ -7,39 +7,35 @@ objects are byte for byte those of a build in one go. It knows no archive, no st
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tvm
 import tvm_ffi
 from tvm import relax, tirx
+from tvm.ir.transform import Pass
 from tvm.relax import _ffi_api
 from tvm.relax.vm_build import VMExecutable, _filter_tir, _is_device_module, _vmcodegen
 from tvm.target import Target
-from tvm.target import codegen as llvm
 from tvm.tirx.build import codegen_build, split_host_device_mods
+from tvm_ffi import Module
 
 from pipeline.action import Facts, Json
 from pipeline.documents.functions import Functions, write_functions
 from pipeline.errors import SlipwayError, StepError, ToolMissing
 from pipeline.matrix.cells import ModelRef, SourceRef
 
-from . import metallib, probe, schedules, signatures, sources
-from .lowered import Lowered
+from . import metallib, reasons, schedules, signatures, sources, targets
+from .lowered import Lowered, Parts
 from .metallib import Shaders
 from .recipe import BuildSpec
-
-STAND_IN_TRIPLE = "arm64-apple-ios14.0"
-"""Host of the shared part where the caller names none. Only its pointer width (64 bits) reaches the result."""
 
 MINIMUM_PREFIX = 8
 """TVM hands shorter strings around inline, and its module attributes cannot read those back."""
@@ -74,7 +70,7 @@ def lower(
     """
     started = time.process_time()
     prefix = _checked_prefix(model.prefix)
-    target = _target(device, triple)
+    target = targets.target_of(device, triple)
     with _folder_of(config) as weights, target:
         spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
         loaded = sources.load(source, path, spec, compiling=True)
@@ -82,19 +78,45 @@ def lower(
     if not functions:
         hint = "give its module at least one public Relax function"
         raise StepError("this model has no function to call", where=path, hint=hint)
-    passes, schedule = schedules.pipeline_for(target, metal_simdgroup=metal_simdgroup)
     module = loaded.module.with_attr("system_lib_prefix", prefix)
     with _refusals(path, target):
-        with target:
-            module = passes(module)
-        constants = dict(module.attrs.get("const_name_to_constant", {}))
-        external = tuple(module.attrs.get("external_mods", ()))
-        builder = relax.ExecBuilder()
-        functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
-        host, on_device = _lower_functions(functions_left, target)
-        kernels = _kernels(on_device)
-    facts = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule, "functions": len(functions)}
-    return Lowered(target, host, kernels, on_device, builder, constants, external, facts, functions, prefix)
+        schedule, parts = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
+    facts: dict[str, Json] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
+    facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
+    return Lowered(target, parts, facts, functions, prefix)
+
+
+def _scheduled(module: tvm.IRModule, target: Target, *, metal_simdgroup: bool) -> tuple[schedules.Schedule, Parts]:
+    """Lower a module with the usual schedules, and where kernels do not compile with them, with plainer ones."""
+    schedule = schedules.usual(target, metal_simdgroup=metal_simdgroup)
+    try:
+        return schedule, _lower_module(module, target, schedule.passes)
+    except Exception as first:
+        if target.kind.name == "llvm":
+            raise
+        print(f"with the usual schedules: {reasons.reason(first)}")  # noqa: T201 - a worker's stdout is its log
+        schedule = schedules.tried(target, partial(_compile_kernel, target=target), metal_simdgroup=metal_simdgroup)
+        with suppress(Exception):  # the first error is that of the way that others go, too
+            return schedule, _lower_module(module, target, schedule.passes)
+        raise
+
+
+def _compile_kernel(module: tvm.IRModule, target: Target) -> None:
+    """Compile the one function of a module, which has no name yet, as far as its device goes."""
+    named = {variable: function.with_attr("global_symbol", "main") for variable, function in module.functions.items()}
+    _, on_device = _lower_functions(tvm.IRModule(named, attrs=module.attrs), target)
+    _kernels(on_device)
+
+
+def _lower_module(module: tvm.IRModule, target: Target, passes: Pass) -> Parts:
+    with target:
+        module = passes(module)
+    constants = dict(module.attrs.get("const_name_to_constant", {}))
+    external = tuple(module.attrs.get("external_mods", ()))
+    builder = relax.ExecBuilder()
+    functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
+    host, on_device = _lower_functions(functions_left, target)
+    return Parts(host, _kernels(on_device), on_device, builder, constants, external)
 
 
 def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None = None) -> Facts:
@@ -116,14 +138,14 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
         ToolMissing: kernels are to be compiled here, and there is no Metal compiler.
     """
     started = time.process_time()
-    host, target = _with_host(state.device, triple)
+    host, target = targets.with_host(state.device, triple)
     with _refusals(triple, target):
-        library = codegen_build(_retargeted(state.host, host), host)
+        library = codegen_build(_retargeted(state.parts.host, host), host)
         of_device, about_kernels = _kernels_for(state, shaders)
-        for kernels in (*of_device, *filter(_is_device_module, state.external)):
+        for kernels in (*of_device, *filter(_is_device_module, state.parts.external)):
             library.import_module(kernels)
-        others = [brought for brought in state.external if not _is_device_module(brought)]
-        linked = _ffi_api.VMLink(state.builder, target, library, others, dict(state.constants))
+        others = [brought for brought in state.parts.external if not _is_device_module(brought)]
+        linked = _ffi_api.VMLink(state.parts.builder, target, library, others, dict(state.parts.constants))
         size = _export(VMExecutable(linked), out, state.prefix)
     versions = (tvm.__version__, tvm_ffi.__version__)
     write_functions(out, Functions(state.prefix, state.functions, *versions))
@@ -131,19 +153,19 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
     return {**state.facts, **about_kernels, "bytes": size, "codegen_cpu": spent}
 
 
-def _kernels(on_device: Mapping[str, Any]) -> tuple[Any, ...]:
+def _kernels(on_device: Mapping[Target, tvm.IRModule]) -> tuple[Module, ...]:
     return tuple(codegen_build(functions, kind) for kind, functions in on_device.items())
 
 
-def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Any, ...], dict[str, Json]]:
+def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Module, ...], dict[str, Json]]:
     """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
     if state.device.kind.name != "metal":
-        return state.kernels, {}
+        return state.parts.kernels, {}
     if shaders is None:
-        return state.kernels, {"kernels": "source"}
+        return state.parts.kernels, {"kernels": "source"}
     try:
         with metallib.compiling(shaders) as count:
-            made = _kernels(state.functions_on_device)
+            made = _kernels(state.parts.functions_on_device)
     except metallib.Missing as missing:
         raise ToolMissing(str(missing), hint=metallib.INSTALL) from None
     except metallib.Refused as refused:
@@ -152,7 +174,7 @@ def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Any, ..
     return made, {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
 
 
-def _lower_functions(module: Any, target: Target) -> tuple[Any, dict[str, Any]]:
+def _lower_functions(module: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, dict[Target, tvm.IRModule]]:
     """What `tvm.tirx.build` does before it asks for code: the host's functions, and those of each kind of device."""
     host = target.host or target
     module = tirx.transform.BindTarget(target.with_host(host))(module)
@@ -162,19 +184,19 @@ def _lower_functions(module: Any, target: Target) -> tuple[Any, dict[str, Any]]:
     return finalize_host()(on_host), {kind: finalize_device()(functions) for kind, functions in on_device.items()}
 
 
-def _retargeted(module: Any, host: Target) -> Any:
+def _retargeted(module: tvm.IRModule, host: Target) -> tvm.IRModule:
     """Give every function the real host in place of the one that stood in for it."""
     functions = {variable: function.with_attr("target", host) for variable, function in module.functions.items()}
     return tvm.IRModule(functions, attrs=module.attrs)
 
 
-def _export(executable: Any, out: Path, prefix: str) -> int:
+def _export(executable: VMExecutable, out: Path, prefix: str) -> int:
     """Write the executable's two objects under names that are unique to the model; return their size in bytes.
 
     TVM's own way out is a gzipped tar with today's time in it, which costs more than generating the code.
     """
 
-    def collect(_name: str, objects: list[str], **_options: Any) -> list[str]:
+    def collect(_name: str, objects: list[str], **_options: object) -> list[str]:
         return objects
 
     with tempfile.TemporaryDirectory(dir=out) as scratch:
@@ -208,71 +230,6 @@ def _checked_prefix(prefix: str) -> str:
     raise StepError(f"{prefix!r} cannot be the prefix of a system library", hint=hint)
 
 
-def _target(device: Mapping[str, Json], triple: str | None) -> Target:
-    """Make the device's target with its host; a CPU is its own host."""
-    kind = device["kind"]
-    if kind not in probe.codegens():
-        hint = f"choose a device of kind {', '.join(probe.codegens())}, or a toolchain whose TVM was built with {kind}"
-        raise StepError(f"TVM {tvm.__version__} has no code generator for {kind!r}", hint=hint)
-    host = {"kind": "llvm", "mtriple": triple or STAND_IN_TRIPLE}
-    own = {**device, "mtriple": triple} if kind == "llvm" and triple else {**device}
-    try:
-        target = Target(own if kind == "llvm" else {**own, "host": host})
-    except ValueError as error:
-        said = str(error).split(" Target creation")[0]
-        what = f"TVM {tvm.__version__} does not accept the device {json.dumps(own)}: {said}"
-        raise StepError(what, hint="correct the backend's `device` in targets.yaml") from None
-    if kind == "llvm":
-        _check_processor(own)
-        _check_features(own)
-    return target
-
-
-def _check_processor(device: Mapping[str, Json]) -> None:
-    """Refuse a processor that LLVM does not know: it would print a warning and generate code for a plain one."""
-    if "mcpu" not in device:
-        return
-    plain = Target({key: device[key] for key in ("kind", "mtriple") if key in device})
-    known = sorted({"generic", *map(str, llvm.llvm_get_cpu_archlist(plain))})
-    if (name := str(device["mcpu"])) not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "clang --print-supported-cpus lists them"
-        what = f"LLVM knows no processor {name!r} for {device.get('mtriple', 'this machine')}"
-        raise StepError(what, hint=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
-
-
-def _check_features(device: Mapping[str, Json]) -> None:
-    """Refuse a feature that LLVM does not know, or that it would not notice: it would print a warning at most."""
-    plain = {key: device[key] for key in ("kind", "mtriple") if key in device}
-    for feature in map(str, device.get("mattr", ())):
-        name = feature[1:]
-        if feature[:1] not in {"+", "-"}:
-            what, hint = f"{feature!r} neither begins with + nor with -", f"write +{feature} to have it"
-        elif not llvm.llvm_cpu_has_features([name], Target({**plain, "mattr": [f"+{name}"]})):
-            near = difflib.get_close_matches(name, _features(plain), n=3)
-            what = f"LLVM knows no feature {name!r} for {device.get('mtriple', 'this machine')}"
-            hint = f"did you mean {' or '.join(near)}?" if near else "llc -mattr=help lists them; one to an entry"
-        else:
-            continue
-        raise StepError(what, hint=f"correct `mattr` of the backend's `device` in targets.yaml; {hint}")
-
-
-def _features(plain: Mapping[str, Json]) -> list[str]:
-    """The features that any processor of a kind has."""
-    processors = map(str, llvm.llvm_get_cpu_archlist(Target(plain)))
-    return sorted(
-        {str(name) for cpu in processors for name in llvm.llvm_get_cpu_features(Target({**plain, "mcpu": cpu}))}
-    )
-
-
-def _with_host(device: Target, triple: str) -> tuple[Target, Target]:
-    """Return the host's target, and the device's with that host."""
-    if device.kind.name == "llvm":
-        return device, device
-    host = Target({"kind": "llvm", "mtriple": triple})
-    return host, device.with_host(host)
-
-
 @contextmanager
 def _refusals(where: str | Path, target: Target) -> Iterator[None]:
     """Turn what TVM raises into a message; the traceback goes to stderr, which is the action's log."""
@@ -282,8 +239,6 @@ def _refusals(where: str | Path, target: Target) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - TVM raises every kind, ValueError and its own among them
         traceback.print_exc()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
-        what = f"TVM {tvm.__version__} could not compile for {target.kind.name}: {said}"
+        what = f"TVM {tvm.__version__} could not compile for {target.kind.name}: {reasons.reason(error)}"
         hint = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
         raise StepError(what, where=where, hint=hint) from None

@@ -1,20 +1,46 @@
-"""Chooses the Relax pass pipeline of a device: TVM's own, except on Metal where its simdgroup rule does not work.
+"""Chooses the Relax pass pipeline of a device: TVM's own, except where one of its rules does not work.
 
-`relax` calls it. Whether the rule works in a toolchain is found out by `probe`, not known from a list of versions.
+`relax` calls it. Whether the simdgroup rule for Metal works in a toolchain is found out by `probe`, not known from a
+list of versions. That a rule schedules a kernel so that TVM then cannot compile it (a reduction over an open length, on
+Android) shows when the model is lowered. Then the rules are tried kernel by kernel, and where what they make does not
+compile, the next rule has its turn; the last one is the plainest.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import tvm
-from tvm import relax
+import tvm_ffi
+from tvm import relax, s_tir, tirx
+from tvm.ir.transform import Pass
 from tvm.s_tir import dlight
 from tvm.target import Target
 
+from .reasons import reason
 from .shape_order import sort_shape_stores
 
+USUAL = "TVM's default"
 GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
+
+Compile = Callable[[tvm.IRModule], object]
+"""Compiles a module of one scheduled kernel; raises whatever TVM raises where that cannot be done."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A pipeline, and what to call it in the facts. `refused` gets the kernels that a rule failed for, as it runs."""
+
+    passes: Pass
+    name: str
+    refused: set[int] = field(default_factory=set)
+
+    @property
+    def note(self) -> str | None:
+        """What people should know of it."""
+        kernels = len(self.refused)
+        return f"generic schedule for {kernels} kernel{'s' * (kernels > 1)}" if kernels else None
 
 
 class _PlainMatmul(dlight.gpu.Matmul):  # type: ignore[misc]
@@ -26,33 +52,77 @@ class _PlainMatmul(dlight.gpu.Matmul):  # type: ignore[misc]
     target, and with it the generated code, stays Metal's.
     """
 
-    def apply(self, func: Any, _target: Target, tunable: bool) -> Any:
+    def apply(self, func: tirx.PrimFunc, _target: Target, tunable: bool) -> s_tir.Schedule | None:
         return super().apply(func, Target({"kind": "webgpu"}), tunable)
 
 
-def pipeline_for(target: Target, *, metal_simdgroup: bool) -> tuple[Any, str]:
-    """Return the Relax pipeline for a device and what to call its schedule in the facts.
+class _Tried(dlight.ScheduleRule):  # type: ignore[misc]
+    """A rule that stands aside where what it makes does not compile."""
+
+    def __init__(self, rule: dlight.ScheduleRule, compile_: Compile, refused: set[int]) -> None:
+        super().__init__()
+        self.rule, self.compile, self.refused = rule, compile_, refused
+
+    def apply(self, func: tirx.PrimFunc, target: Target, tunable: bool) -> s_tir.Schedule | None:
+        try:
+            schedule = self.rule.apply(func, target, tunable)
+            if schedule is not None:
+                self.compile(schedule.mod)
+        except Exception as error:  # noqa: BLE001 - TVM raises every kind, ValueError and its own among them
+            print(f"the rule {type(self.rule).__name__} gives way to the next: {reason(error)}")  # noqa: T201 - the log
+            self.refused.add(tvm_ffi.structural_hash(func))
+            return None
+        return schedule
+
+
+def usual(target: Target, *, metal_simdgroup: bool) -> Schedule:
+    """The pipeline that is taken first.
 
     Args:
         target: the device's target.
         metal_simdgroup: whether dlight's simdgroup rule works in this toolchain; only asked for Metal.
     """
-    if target.kind.name != "metal" or metal_simdgroup:
-        usual = relax.get_default_pipeline(target)
-        return tvm.transform.Sequential([usual, sort_shape_stores()]), "TVM's default"
+    if _needs_plain_matmul(target, metal_simdgroup=metal_simdgroup):
+        return Schedule(_generic(target, _plain_matmul), GENERIC)
+    passes = [relax.get_default_pipeline(target), sort_shape_stores()]
+    return Schedule(tvm.transform.Sequential(passes), USUAL)
+
+
+def tried(target: Target, compile_: Compile, *, metal_simdgroup: bool) -> Schedule:
+    """The pipeline for a GPU where the usual one makes kernels that do not compile; see `usual`."""
+    refused: set[int] = set()
+
+    def wrapped(rules: Sequence[dlight.ScheduleRule]) -> list[dlight.ScheduleRule]:
+        ours = _plain_matmul(rules) if _needs_plain_matmul(target, metal_simdgroup=metal_simdgroup) else rules
+        return [*(_Tried(rule, compile_, refused) for rule in ours[:-1]), ours[-1]]
+
+    return Schedule(
+        _generic(target, wrapped), "generic where TVM's own rules make kernels that do not compile", refused
+    )
+
+
+def _needs_plain_matmul(target: Target, *, metal_simdgroup: bool) -> bool:
+    return target.kind.name == "metal" and not metal_simdgroup
+
+
+def _plain_matmul(rules: Sequence[dlight.ScheduleRule]) -> list[dlight.ScheduleRule]:
+    return [_PlainMatmul() if type(rule) is dlight.gpu.Matmul else rule for rule in rules]
+
+
+def _generic(target: Target, change: Callable[[Sequence[dlight.ScheduleRule]], list[dlight.ScheduleRule]]) -> Pass:
+    """TVM's pipeline for any GPU, with other rules for schedules."""
     generic = relax.backend.gpu_generic
-    passes = [
-        *generic.library_dispatch_passes(target),
-        *[_without_simdgroup(step) for step in generic.legalize_passes(target)],
-        *generic.dataflow_lower_passes(target),
-        *generic.finalize_passes(target),
-        sort_shape_stores(),
-    ]
-    return tvm.transform.Sequential(passes), GENERIC
-
-
-def _without_simdgroup(step: Any) -> Any:
-    if not isinstance(step, dlight.ApplyDefaultSchedule):
-        return step
-    rules = [_PlainMatmul() if type(rule) is dlight.gpu.Matmul else rule for rule in step.rules]
-    return dlight.ApplyDefaultSchedule(*rules)
+    return tvm.transform.Sequential(
+        [
+            *generic.library_dispatch_passes(target),
+            *[
+                dlight.ApplyDefaultSchedule(*change(step.rules))
+                if isinstance(step, dlight.ApplyDefaultSchedule)
+                else step
+                for step in generic.legalize_passes(target)
+            ],
+            *generic.dataflow_lower_passes(target),
+            *generic.finalize_passes(target),
+            sort_shape_stores(),
+        ]
+    )

@@ -8,8 +8,8 @@ known here.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
 from pipeline.matrix.cells import ModelRef
 
-from . import python_source, tensor_cache
-from .recipe import Comparison
+from . import judge, python_source, tensor_cache
+from . import reference as references
 
 CPU = (1, 0, 2)
 """What `vm_initialization` takes: DLPack's number of the CPU, the device's index, and TVM's pooled allocator."""
@@ -126,7 +126,8 @@ def run_checks(
     parameters: Path | None,
     weights: Path | None,
     recipe: Path,
-    check: str,
+    check: str | None,
+    reference: str | None = None,
 ) -> tuple[Verdict, ...]:
     """Run a recipe's check on a model of a linked shared library.
 
@@ -136,50 +137,27 @@ def run_checks(
         functions: what `functions.json` (or `archive.json`) says of the model.
         parameters: directory with the tensor cache, if the model has parameters.
         weights: directory with the model's weights, if it has any.
-        recipe: the file with the check.
-        check: the function's name.
+        recipe: the file with the check, or the model's own.
+        check: the function's name; None where the model's file itself says what it computes.
+        reference: for the latter, what kind of file it is; see `reference.check_of`.
 
     Returns:
         One verdict a comparison.
 
     Raises:
         StepError: the model is not there, the check is wrong, or it compared nothing.
+        ToolMissing: nothing here can say what the model computes.
     """
-    function = python_source.load_function(recipe, check)
+    name = check or "the comparison with the model's own file"
+    if check is None:
+        function = references.check_of(str(reference), recipe, model.options)
+    else:
+        function = python_source.load_function(recipe, check)
     session = load(library=library, model=model, functions=functions, parameters=parameters, weights=weights)
-
-    def judged() -> tuple[Verdict, ...]:
-        return tuple(_judged(function(session), recipe))
-
-    results: tuple[Verdict, ...] = python_source.run(judged, recipe, name=check)
-    if not results:
-        raise StepError(f"{check} compared nothing", where=recipe, hint="yield at least one Comparison")
-    return results
-
-
-def _judged(comparisons: Iterable[Comparison], recipe: Path) -> Iterator[Verdict]:
-    if not isinstance(comparisons, Iterable):
-        wrong = f"the check returned a {type(comparisons).__name__}"
-        raise StepError(wrong, where=recipe, hint="let it yield one Comparison for each result")
-    for comparison in comparisons:
-        if not isinstance(comparison, Comparison):
-            wrong = f"the check yielded a {type(comparison).__name__}"
-            raise StepError(wrong, where=recipe, hint="yield pipeline.compilers.recipe.Comparison")
-        yield judge(comparison)
-
-
-def judge(comparison: Comparison) -> Verdict:
-    """Measure one comparison in float64. Another shape, or anything that is not a finite number, never passes."""
-    got, want = (np.asarray(side, dtype=np.float64) for side in (comparison.got, comparison.want))
-    verdict = Verdict(comparison.name, int(want.size), float(comparison.atol))
-    if got.shape != want.shape:
-        return replace(verdict, problem=f"got the shape {list(got.shape)}, want {list(want.shape)}")
-    if want.size == 0:
-        return replace(verdict, problem="there is nothing to compare")
-    if not (np.isfinite(got).all() and np.isfinite(want).all()):
-        return replace(verdict, problem="there is a NaN or an infinity in it")
-    error, scale = float(np.abs(got - want).max()), float(np.abs(want).max())
-    return replace(verdict, max_abs_error=error, max_abs_want=scale, passed=error <= comparison.atol)
+    verdicts: tuple[Verdict, ...] = python_source.run(judge.judged, recipe, function, session, recipe, name=name)
+    if not verdicts:
+        raise StepError(f"{name} compared nothing", where=recipe, hint="yield at least one Comparison")
+    return verdicts
 
 
 def _to_tvm(value: Any) -> Any:

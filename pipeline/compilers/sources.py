@@ -22,6 +22,7 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import SourceRef
 
 from . import python_source
+from .reasons import reason
 from .recipe import Array, BuildSpec, Parameters
 
 
@@ -89,7 +90,7 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
         graph = onnx.load(path)
     except Exception as error:  # noqa: BLE001 - protobuf's, onnx's own and the system's: none is more telling
         hint = "export the model again; tensors that it keeps in other files must lie beside it"
-        raise StepError(f"this is not a readable ONNX model: {_line(error)}", where=path, hint=hint) from None
+        raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from None
     extents: dict[str, Any] = {}
     shapes = {
         name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
@@ -110,7 +111,7 @@ def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:
         program = torch.export.load(path)
     except Exception as error:  # noqa: BLE001 - torch raises every kind
         hint = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
-        raise StepError(f"this is not a torch.export program: {_line(error)}", where=path, hint=hint) from None
+        raise StepError(f"this is not a torch.export program: {reason(error)}", where=path, hint=hint) from None
     front_end = importlib.import_module("tvm.relax.frontend.torch")
     try:
         module = front_end.from_exported_program(program, keep_params_as_input=True, unwrap_unit_return_tuple=True)
@@ -145,7 +146,7 @@ def _optional(package: str, path: Path) -> Any:
 def _refuse(format_name: str, path: Path, error: Exception) -> NoReturn:
     traceback.print_exception(error)
     hint = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
-    raise StepError(f"TVM's {format_name} front end refused it: {_line(error)}", where=path, hint=hint) from None
+    raise StepError(f"TVM's {format_name} front end refused it: {reason(error)}", where=path, hint=hint) from None
 
 
 def _definition(function: Any, path: Path) -> str:
@@ -158,8 +159,3 @@ def _describe(value: Any) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"

@@ -184,6 +184,11 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
                 toolchain,
                 host=backend.is_host,
                 checks={c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
+                references={
+                    c.model.subject: c.model.source.kind
+                    for c in cells
+                    if c.model.check is None and c.model.source.kind in {"onnx", "exported"}
+                },
             ),
             files=files,
             upstream=upstream,

@@ -7,7 +7,6 @@ child along and nothing else.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from pipeline.action import Worker
 from pipeline.documents.verdict import Verdict
-from pipeline.errors import SlipwayError
+from pipeline.errors import SlipwayError, ToolMissing
 from pipeline.process import run
 
 from .links import Linker, full_flags
@@ -27,6 +26,13 @@ _WRONG_NUMBERS = (
     "compare the recipe with the implementation its reference values come from; where the difference is rounding, "
     "say so with a larger atol in the recipe's check"
 )
+_MISCOMPILED = (
+    "TVM reads or compiles this model wrongly: write that part of it with other operators; where the difference is "
+    "rounding, name a `check` with an atol of your own"
+)
+_BLIND = (
+    "compare the model's output with numbers that were not computed by it, with a tolerance below the largest of them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,12 @@ class Trial:
     Attributes:
         model: whose numbers are compared.
         run: its check, in a worker, on a shared library; None where the recipe has no check.
+        reference: the kind of the model's file, where that itself says what the model computes.
     """
 
     model: Model
     run: Callable[[Path], partial[tuple[Verdict, ...]]] | None
+    reference: str | None = None
 
 
 def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str], out: Path, *, log: Path) -> Path:
@@ -66,7 +74,7 @@ def link_runnable(library: Library, compiler: Linker, runtime: Mapping[str, str]
 
 def check_numbers(
     library: Path, trials: Sequence[Trial], worker: Worker, *, log: Path
-) -> tuple[list[Check], dict[str, float]]:
+) -> tuple[list[Check], dict[str, Verdict]]:
     """Run every model that has a check, each in a child of its own.
 
     Args:
@@ -76,10 +84,10 @@ def check_numbers(
         log: gets what the models print.
 
     Returns:
-        One finding a model, and the largest absolute error of each that was compared.
+        One finding a model, and of each that was compared the comparison that came closest to its tolerance.
     """
     checks: list[Check] = []
-    worst: dict[str, float] = {}
+    worst: dict[str, Verdict] = {}
     for trial in trials:
         name = f"numbers of {trial.model.subject}"
         if trial.run is None:
@@ -87,28 +95,29 @@ def check_numbers(
             continue
         try:
             results = worker.call(trial.run(library), log=log)
+        except ToolMissing as error:
+            checks.append(not_proven(name, error.what, error.hint or "see the log"))
+            continue
         except SlipwayError as error:
             saw = error.what if error.where is None else f"{error.where}: {error.what}"
             checks.append(failed(name, saw, error.hint or "see the log"))
             continue
-        errors = [result.max_abs_error for result in results if result.max_abs_error is not None]
-        if errors:
-            worst[trial.model.subject] = max(errors)
-        checks.append(_judge(name, results))
+        if measured := [result for result in results if result.max_abs_error is not None]:
+            worst[trial.model.subject] = max(measured, key=lambda result: result.ratio)
+        checks.append(_judge(name, results, _WRONG_NUMBERS if trial.reference is None else _MISCOMPILED))
     return checks, worst
 
 
-def _judge(name: str, results: Sequence[Verdict]) -> Check:
-    """One finding of all comparisons of a model."""
-    if wrong := [_describe(result) for result in results if not result.passed]:
-        return failed(name, f"{len(wrong)} of {len(results)} comparisons differ: {listed(wrong, 3)}", _WRONG_NUMBERS)
+def _judge(name: str, results: Sequence[Verdict], wrong_numbers: str) -> Check:
+    """One finding of all comparisons of a model; `wrong_numbers` is the hint where they differ."""
+    if wrong := [result for result in results if not result.passed]:
+        said = f"{len(wrong)} of {len(results)} comparisons differ: {listed([*map(_describe, wrong)], 3)}"
+        return failed(name, said, _BLIND if all(result.problem for result in wrong) else wrong_numbers)
     if not results:
         return not_proven(name, "the check compared nothing", "yield at least one Comparison in the recipe's check")
-    worst = max(results, key=lambda result: (result.max_abs_error or 0.0) / (result.atol or math.ulp(0.0)))
-    elements = sum(result.elements for result in results)
-    return proven(
-        name, f"{counted(len(results), 'comparison')} of {counted(elements, 'element')}, worst {_describe(worst)}"
-    )
+    worst = max(results, key=lambda result: result.ratio)
+    many = f"{counted(len(results), 'comparison')} of {counted(sum(one.elements for one in results), 'element')}"
+    return proven(name, f"{many}, worst {_describe(worst)}; with other outputs each fails")
 
 
 def _describe(result: Verdict) -> str:

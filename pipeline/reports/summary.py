@@ -54,7 +54,9 @@ def _row(engine: Engine, what: str, makers: Sequence[AnyAction], model: str | No
         return
     total = sum(output.size for entry in entries for output in entry.outputs.values())
     seconds = sum(entry.seconds for entry in entries)
-    yield Row(what, total, seconds, _proven(engine, makers[0].proven_by, model))
+    records = [record for entry in entries if (record := engine.store.record(entry.key)) is not None]
+    notes = [str(record.facts["note"]) for record in records if "note" in record.facts]
+    yield Row(what, total, seconds, "; ".join([_proven(engine, makers[0].proven_by, model), *notes]))
 
 
 def _proven(engine: Engine, proof: str, model: str | None) -> str:

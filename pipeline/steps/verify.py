@@ -58,6 +58,7 @@ class BackendProof:
         toolchain: whose runtime it is held against.
         host: whether it can run here.
         checks: subject -> name of the function that compares numbers.
+        references: subject -> kind of the model's file, where that itself says what the model computes.
     """
 
     backend: Backend
@@ -66,6 +67,7 @@ class BackendProof:
     toolchain: str = "current"
     host: bool = False
     checks: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,15 +194,18 @@ def _prove_numbers(
     checks, worst = check_numbers(shared, trials, worker, log=job.log)
     if not worst:
         return Findings(checks, f"{summary}; not run")
-    models = {subject: f"run: max error {error:.1e}; {summary}" for subject, error in worst.items()}
-    return Findings(checks, f"run: max error {max(worst.values()):.1e}; {summary}", models)
+    models = {
+        subject: f"run: max error {one.max_abs_error:.1e} (tolerance {one.atol:.1e}); {summary}"
+        for subject, one in worst.items()
+    }
+    return Findings(checks, models[max(worst, key=lambda subject: worst[subject].ratio)], models)
 
 
 def _trial(job: Job[BackendProof], model: Model) -> Trial:
     """What `run_checks` needs to know of a model."""
     params, inputs = job.params, job.inputs
-    check = params.checks.get(model.subject)
-    if check is None:
+    check, reference = params.checks.get(model.subject), params.references.get(model.subject)
+    if check is None and reference is None:
         return Trial(model, None)
     functions = read_archive_json(inputs[roles.ARCHIVE]).model(model.subject).functions
     given = {role: inputs.get(roles.of(role, model.subject)) for role in ("params", "weights", "check")}
@@ -213,8 +218,9 @@ def _trial(job: Job[BackendProof], model: Model) -> Trial:
         weights=given["weights"],
         recipe=recipe,
         check=check,
+        reference=reference,
     )
-    return Trial(model, lambda library: partial(work, library=library))
+    return Trial(model, lambda library: partial(work, library=library), reference)
 
 
 def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
@@ -268,7 +274,8 @@ def run_checks(
     parameters: Path | None,
     weights: Path | None,
     recipe: Path,
-    check: str,
+    check: str | None,
+    reference: str | None = None,
 ) -> tuple[Verdict, ...]:
     """What the worker runs: see `compilers.session.run_checks`."""
     from pipeline.compilers import session  # noqa: PLC0415 - TVM is in the worker only
@@ -281,4 +288,5 @@ def run_checks(
         weights=weights,
         recipe=recipe,
         check=check,
+        reference=reference,
     )

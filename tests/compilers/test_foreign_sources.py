@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,75 @@ def test_a_missing_file_and_an_unknown_kind(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(StepError, match="cannot read a source of kind 'prebuilt'"):
         Compiled(tmp_path / "other", tmp_path, model("tiny", "f32"), kind="prebuilt").compile("x86_64-linux-gnu")
+
+
+def prove(compiled: Compiled) -> list[dict]:
+    """Compile, link and compare with what the model's own file computes."""
+    objects = compiled.compile(host_triple())
+    given = {"recipe": str(compiled.recipe), "check": None, "reference": compiled.source["kind"]}
+    return compiled.check(link(objects), objects, compiled.parameters(), **given)
+
+
+@pytest.mark.parametrize("without", [None, "onnxruntime"])
+def test_an_onnx_model_is_compared_with_what_its_file_computes(tmp_path, monkeypatch, without):
+    onnx_file(tmp_path / "tiny.onnx")
+    if without:
+        monkeypatch.setitem(sys.modules, without, None)
+    (result,) = prove(Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx"))
+    assert result.passed, result
+    assert 0 < result.atol < 0.01
+    assert result.elements == 8
+    if without:
+        assert result.name == "z (onnx.reference)"
+
+
+def test_wrong_parameters_of_an_onnx_model_are_seen(tmp_path):
+    weight = onnx_file(tmp_path / "tiny.onnx")
+    compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx")
+    objects = compiled.compile(host_triple())
+    (tmp_path / "wrong").mkdir()
+    tensor_cache.write([("weight", weight * 1.01)], tmp_path / "wrong")
+    given = {"recipe": str(compiled.recipe), "check": None, "reference": "onnx"}
+    (result,) = compiled.check(link(objects), objects, tmp_path / "wrong", **given)
+    assert not result.passed
+
+
+def test_an_onnx_model_that_nobody_can_run(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [3]) for name in ("x", "y")]
+    nodes = [helper.make_node("Log", ["x"], ["l"]), helper.make_node("Sqrt", ["l"], ["y"])]  # of numbers below 1
+    graph = helper.make_graph(nodes, "nan", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "x.onnx")
+    with pytest.raises(ToolMissing, match="does not say what this model computes") as caught:
+        prove(Compiled(tmp_path, tmp_path / "x.onnx", model("tiny", "onnx"), kind="onnx"))
+    assert "check" in caught.value.hint
+
+
+def torch_file(path: Path, forward, *inputs) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = torch.nn.Linear(6, 5)
+
+        def forward(self, x):
+            return forward(self.dense(x))
+
+    torch.export.save(torch.export.export(Network().eval(), (torch.ones(3, 6),)), path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_torch_program_is_compared_with_what_torch_computes(tmp_path):
+    torch_file(tmp_path / "tiny.pt2", lambda y: (y.tanh(), y.sum(-1)))
+    results = prove(Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported"))
+    assert [result.passed for result in results] == [True] * 4  # two outputs of the example, two of noise
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_tvm_reads_wrongly_of_a_torch_program_is_seen(tmp_path):
+    """In TVM 0.27 an index from the end is read as one before the beginning."""
+    torch_file(tmp_path / "tiny.pt2", lambda y: y[:, -1])
+    results = prove(Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported"))
+    assert not any(result.passed for result in results)

@@ -10,6 +10,7 @@ import pytest
 from compiled_models import TINY, Compiled, host_triple, link, model
 
 from pipeline.compilers import tensor_cache
+from pipeline.compilers.judge import judge
 from pipeline.compilers.recipe import Comparison
 from pipeline.documents.codec import encode
 from pipeline.documents.verdict import Verdict
@@ -111,8 +112,6 @@ def test_what_is_no_library(linked, tmp_path):
     ],
 )
 def test_never_equal(got, want, problem):
-    from pipeline.compilers.session import judge
-
     verdict = judge(Comparison("x", np.array(got), want, 0.4))
     assert verdict.passed is False
     assert verdict.problem == problem
@@ -120,7 +119,63 @@ def test_never_equal(got, want, problem):
 
 
 def test_the_tolerance_itself_passes():
-    from pipeline.compilers.session import judge
+    want = Verdict("x", 1, 0.5, max_abs_error=0.5, max_abs_want=2.0, passed=True, problem=None)
+    assert judge(Comparison("x", np.float32(2.5), 2, 0.5)) == want
 
-    verdict = Verdict("x", 1, 0.5, max_abs_error=0.5, max_abs_want=2.0, passed=True)
-    assert judge(Comparison("x", np.float32(2.5), 2, 0.5)) == verdict
+
+@pytest.mark.parametrize("atol", [math.inf, math.nan, -1e-6, 1e9, 2.0])
+def test_a_tolerance_that_lets_everything_through(atol):
+    verdict = judge(Comparison("x", np.array([1.0, 2.0]), [1.0, 2.0], atol))
+    assert not verdict.passed
+    assert "tolerance" in verdict.problem
+    json.dumps(encode(verdict), allow_nan=False)
+
+
+X = "np.ones((5, 96), 'float32')"
+GOT = f"session.call('double', {X})"
+BLIND = {
+    "itself": f"got = {GOT}; yield Comparison('x', got, got, 1e-6)",
+    "a copy of itself": f"got = {GOT}; yield Comparison('x', got, np.array(got.tolist()), 1e-6)",
+    "a second call": f"yield Comparison('x', {GOT}, {GOT}, 1e-6)",
+    "what follows from it": f"got = {GOT}; yield Comparison('x', got / 2, got * 0.5, 1e-6)",
+    "nothing of the model": f"{GOT}; yield Comparison('x', np.ones(3), np.ones(3), 1e-6)",
+    "an endless tolerance": f"yield Comparison('x', {GOT}, 2 * {X}, float('inf'))",
+    "a huge tolerance": f"yield Comparison('x', {GOT}, 2 * {X}, 1e9)",
+    "a huge tolerance for a difference": f"yield Comparison('x', {GOT} - 2 * {X}, np.zeros((5, 96)), 1e9)",
+}
+SEEING = {
+    "numbers": f"yield Comparison('x', {GOT}, 2 * {X}, 0)",
+    "a difference": f"yield Comparison('x', {GOT} - 2 * {X}, np.zeros((5, 96)), 1e-6)",
+    "where the largest is": "x = np.zeros((1, 96), 'float32'); x[0, 7] = 1\n"
+    "    yield Comparison('x', session.call('double', x).argmax(), 7, 0)",
+    "the sign": f"yield Comparison('x', ({GOT} > 0).all(), True, 0)",
+    "a number that it asserts": f"got = {GOT}; assert got[0, 0] == 2; yield Comparison('x', got, 2 * {X}, 0)",
+    "a decision": f"if {GOT}.sum() != 960: raise ValueError\n    yield Comparison('x', {GOT}, 2 * {X}, 0)",
+}
+
+
+def run_statement(linked, tmp_path, statement):
+    recipe = tmp_path / "recipe.py"
+    lines = "import numpy as np\nfrom pipeline.compilers.recipe import Comparison\ndef check(session):\n    "
+    recipe.write_text(lines + statement + "\n")
+    return linked.check(recipe=str(recipe))
+
+
+@pytest.mark.parametrize("case", BLIND)
+def test_a_check_that_nothing_can_fail_proves_nothing(linked, tmp_path, case):
+    (result,) = run_statement(linked, tmp_path, BLIND[case])
+    assert not result.passed
+    assert "tolerance" in result.problem
+
+
+@pytest.mark.parametrize("case", SEEING)
+def test_a_check_that_can_fail_passes(linked, tmp_path, case):
+    (result,) = run_statement(linked, tmp_path, SEEING[case])
+    assert result.passed, result
+
+
+def test_one_blind_comparison_among_others_is_named(linked, tmp_path):
+    blind = f"got = {GOT}; yield Comparison('good', got, 2 * {X}, 0); yield Comparison('blind', got, got, 0)"
+    good, bad = run_statement(linked, tmp_path, blind)
+    assert good.passed
+    assert not bad.passed

@@ -42,7 +42,7 @@ def build_in_one_go(*, path, described, device, triple, out, pipeline):
     module = loaded.module.with_attr("system_lib_prefix", described["prefix"])
     passes = relax.get_default_pipeline(target)
     if pipeline == "ours":
-        passes, _ = schedules.pipeline_for(target, metal_simdgroup=False)
+        passes = schedules.usual(target, metal_simdgroup=False).passes
     built = relax.build(module, target, relax_pipeline=passes, system_lib=True)
     built.export_library("objects", fcompile=lambda *_args, **_kwargs: None, workspace_dir=out)
 

@@ -1,0 +1,188 @@
+"""The check of a model whose file says what it computes: ONNX and `torch.export`, where the user names no check.
+
+`session` asks for it. The numbers are those of the format's own implementation (onnxruntime, else `onnx.reference`;
+torch), which shares no code with TVM. Inputs are the example that an exported program carries and noise in its place;
+for ONNX they are noise, in the first sizes and ranges that the implementation gives finite numbers for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.action import Json
+from pipeline.errors import ToolMissing
+
+from .recipe import Check, Comparison, Session
+
+Arrays = list[npt.NDArray[Any]]
+
+SIZES = ((2, 3, 5, 7, 11), (1,), (8,), (32,), (224,))
+"""Extents for the symbols of a model, in turn: first a different one for each, then the same for all."""
+
+RANGES = ((-1.0, 1.0), (0.1, 1.0))
+"""Between which floats are drawn. Whole numbers are 0 and 1, which are right for masks, kinds and most indices."""
+
+FUNCTION = "main"
+"""What TVM's front ends call the function of a model."""
+
+_HINT = "name a `check` for the model in targets.yaml"
+
+
+@dataclass(frozen=True)
+class Example:
+    """What goes into a model, and what must come out: names of the outputs and numbers."""
+
+    said_by: str
+    inputs: Arrays
+    outputs: Sequence[tuple[str, npt.NDArray[Any]]]
+
+
+def check_of(kind: str, path: Path, options: Mapping[str, Json]) -> Check:
+    """The check of a model that `compilers.sources` has read from a file of this kind.
+
+    Args:
+        kind: `onnx` or `exported`.
+        path: the file.
+        options: of the variant; `shapes` are those of an ONNX model.
+
+    Raises:
+        ToolMissing: the file's own implementation is not there, or cannot be asked.
+    """
+    examples = list(_EXAMPLES[kind](path, options))
+    if not examples:
+        raise ToolMissing("what comes out of this model is not finite for any input tried", where=path, hint=_HINT)
+
+    def check(session: Session) -> Iterator[Comparison]:
+        for example in examples:
+            got = session.call(FUNCTION, *example.inputs)
+            found = got if isinstance(got, list) else [got]
+            for (name, want), one in zip(example.outputs, found, strict=True):
+                yield Comparison(f"{name} ({example.said_by})", one, want, tolerance(want, example.inputs))
+
+    return check
+
+
+def tolerance(want: npt.NDArray[Any], inputs: Sequence[npt.NDArray[Any]]) -> float:
+    """Half of the digits that the coarsest float among inputs and output has, of the largest number; 0 for others."""
+    if not _is_float(want):
+        return 0.0
+    coarsest = max(float(_epsilon(array.dtype)) for array in (want, *inputs) if _is_float(array))
+    return math.sqrt(coarsest) * float(np.abs(want.astype(np.float64)).max(initial=0)) or 1e-6
+
+
+def _epsilon(dtype: npt.DTypeLike) -> float:
+    return float(importlib.import_module("ml_dtypes").finfo(dtype).eps)
+
+
+def _is_float(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" or "float" in array.dtype.name
+
+
+def _onnx(path: Path, options: Mapping[str, Json]) -> Iterator[Example]:
+    onnx: Any = importlib.import_module("onnx")
+    graph = onnx.load(path).graph
+    held = {tensor.name for tensor in graph.initializer}
+    shapes = options.get("shapes", {})
+    wanted = [_described(onnx, one, shapes) for one in graph.input if one.name not in held]
+    names = [output.name for output in graph.output]
+    said_by, run = _onnx_runner(path)
+    problem: Exception | str = ""
+    for sizes, between in itertools.product(SIZES, RANGES):
+        feeds = _feeds(wanted, sizes, between)
+        try:
+            outputs = [np.asarray(output) for output in run(names, feeds)]
+        except Exception as error:  # noqa: BLE001 - a size or a number it does not take: the next ones may do
+            problem = error
+            continue
+        if all(np.isfinite(output.astype(np.float64)).all() and output.size for output in outputs):
+            yield Example(said_by, list(feeds.values()), list(zip(names, outputs, strict=True)))
+            return
+        problem = "what comes out is not finite"
+    what = f"{said_by} does not say what this model computes for any input tried: {problem}"
+    raise ToolMissing(what, where=path, hint=_HINT)
+
+
+def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, Any]], Sequence[Any]]]:
+    """The implementation that is asked, and the function that asks it."""
+    try:
+        runtime: Any = importlib.import_module("onnxruntime")
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001 - it is an extra, and knows fewer models than the reference
+        evaluator: Any = importlib.import_module("onnx.reference").ReferenceEvaluator(str(path))
+        return "onnx.reference", evaluator.run
+    return "onnxruntime", session.run
+
+
+def _described(onnx: Any, value: Any, shapes: Mapping[str, Sequence[int | str]]) -> tuple[str, Any, list[int | str]]:
+    """Name, dtype and shape of an input; an extent without a name gets one of its own."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        raise ToolMissing(f"the input {value.name} is no tensor, and cannot be made up", hint=_HINT)
+    stated = [one.dim_value or one.dim_param or f"{value.name} {number}" for number, one in enumerate(kind.shape.dim)]
+    return value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type), list(shapes.get(value.name, stated))
+
+
+def _feeds(
+    wanted: Sequence[tuple[str, Any, list[int | str]]], sizes: Sequence[int], between: tuple[float, float]
+) -> dict[str, npt.NDArray[Any]]:
+    random = np.random.Generator(np.random.PCG64(1))
+    symbols = sorted({extent for _, _, shape in wanted for extent in shape if isinstance(extent, str)})
+    extents = dict(zip(symbols, itertools.cycle(sizes)))
+    feeds = {}
+    for name, dtype, shape in wanted:
+        fixed = [extents[extent] if isinstance(extent, str) else extent for extent in shape]
+        numbers = random.integers(0, 2, fixed) if np.dtype(dtype).kind in "iub" else random.uniform(*between, fixed)
+        feeds[name] = numbers.astype(dtype)
+    return feeds
+
+
+def _exported(path: Path, _options: Mapping[str, Json]) -> Iterator[Example]:
+    torch: Any = importlib.import_module("torch")
+    tree: Any = importlib.import_module("torch.utils._pytree")
+    program = torch.export.load(path)
+    if program.example_inputs is None:
+        raise ToolMissing("this program carries no example of its inputs", where=path, hint=_HINT)
+    module = program.module()
+    leaves, structure = tree.tree_flatten(program.example_inputs)
+    generator = torch.Generator().manual_seed(1)
+
+    def noise(leaf: Any) -> Any:
+        floats = isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+        return (torch.rand(leaf.shape, generator=generator) * 2 - 1).to(leaf.dtype) if floats else leaf
+
+    for given in (leaves, [noise(leaf) for leaf in leaves]):
+        arguments, keywords = tree.tree_unflatten(given, structure)
+        try:
+            with torch.no_grad():
+                outputs = [_array(torch, one) for one in tree.tree_leaves(module(*arguments, **keywords))]
+        except Exception as error:
+            if given is leaves:
+                raise ToolMissing(f"torch cannot run this program: {error}", where=path, hint=_HINT) from error
+            continue  # noise is no input of it
+        if all(np.isfinite(output.astype(np.float64)).all() for output in outputs):
+            inputs = [_array(torch, leaf) for leaf in given if isinstance(leaf, torch.Tensor)]
+            named = [(f"output_{number}", output) for number, output in enumerate(outputs)]
+            yield Example(f"torch {torch.__version__}", inputs, named)
+
+
+def _array(torch: Any, tensor: Any) -> npt.NDArray[Any]:
+    """A tensor as a numpy array, also where numpy needs `ml_dtypes` to know the dtype."""
+    plain = tensor.detach().cpu()
+    if plain.dtype is torch.bfloat16:
+        return np.asarray(plain.view(torch.int16).numpy().view(importlib.import_module("ml_dtypes").bfloat16))
+    return np.asarray(plain.numpy())
+
+
+_EXAMPLES: Mapping[str, Callable[[Path, Mapping[str, Json]], Iterator[Example]]] = {
+    "onnx": _onnx,
+    "exported": _exported,
+}
