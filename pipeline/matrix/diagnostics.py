@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.errors import MatrixError, Position
+from pipeline.transport.http import redact
 
 from .document import Document, Steps, one_line
 
@@ -40,8 +41,8 @@ class Diagnostics:
         where = self.document.at(path, key=key)
         if where not in self.document.problems:
             name = dotted(path)
-            told = one_line(f"{name}: {what}" if name else what)
-            self._problems.append(MatrixError(told, where=where, hint=one_line(hint)))
+            told = one_line(redact(f"{name}: {what}" if name else what))
+            self._problems.append(MatrixError(told, where=where, hint=one_line(redact(hint))))
 
     def raise_if_any(self) -> None:
         """Raise what was collected.

@@ -19,6 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from pipeline.action import Json
 from pipeline.documents import untrusted
 from pipeline.errors import MatrixError, Position
+from pipeline.transport.http import redact
 
 Steps = Sequence[str | int]
 """A path into a document: keys of mappings and indices of lists."""
@@ -131,7 +132,7 @@ class Document:
 
     def _wrong(self, node: Node, what: str, hint: str) -> None:
         where = self._position(node)
-        self.problems.setdefault(where, MatrixError(one_line(what), where=where, hint=one_line(hint)))
+        self.problems.setdefault(where, MatrixError(one_line(redact(what)), where=where, hint=one_line(redact(hint))))
 
     def _count(self, node: Node, values: int = 1) -> None:
         self._read += values

@@ -13,6 +13,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from pipeline.transport.http import redact_urls
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 FUNCTION_PATTERN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 OS_VERSION_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
@@ -72,6 +74,16 @@ def check_inside(path: str) -> str:
     return path
 
 
+def check_public(text: str) -> str:
+    """Return `text` if nothing in it opens a door: what pip is given ends up in slipway.lock and in keys."""
+    if redact_urls(text) != text:
+        raise wrong(
+            f"`{text}` holds a password or a token, which would stand in slipway.lock",
+            "leave it out: pip finds it in ~/.netrc, or in its own configuration",
+        )
+    return text
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 FunctionName = Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)]
 FileName = Annotated[str, StringConstraints(min_length=1)]
@@ -84,8 +96,8 @@ PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
 Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]
 Repository = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)]
 PythonVersion = Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)]
-Link = Annotated[str, StringConstraints(pattern=LINK_PATTERN)]
-Requirement = Annotated[str, StringConstraints(pattern=REQUIREMENT_PATTERN)]
+Link = Annotated[str, StringConstraints(pattern=LINK_PATTERN), AfterValidator(check_public)]
+Requirement = Annotated[str, StringConstraints(pattern=REQUIREMENT_PATTERN), AfterValidator(check_public)]
 Patterns = tuple[FileName, ...]
 Prefix = Annotated[
     str,

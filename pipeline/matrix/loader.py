@@ -92,8 +92,7 @@ def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Step
         problems.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
         what, hint = MEANINGS[context["pattern"]]
-        shown = re.sub(r"//[^/\s]*@", "//...@", value)  # messages end up in logs, and a URL may hold a password
-        problems.add(path, f"`{shown}` {what}", hint, key=is_key)
+        problems.add(path, f"`{value}` {what}", hint, key=is_key)
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
         quoted = isinstance(value, str) and value in choices  # only a number can look right and be wrong

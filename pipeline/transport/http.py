@@ -5,6 +5,7 @@ httpx is imported with the first request.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -22,13 +23,18 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 CHUNK_BYTES = 1 << 20
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s'\"<>]+")
+_FIELD = re.compile(r"([?&;])([^\s?&;=#'\"<>]*)(=?)([^\s?&;#'\"<>]*)")
+"""A field of a query, or a parameter of a path."""
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=[Bb]earer )\S+|(?<=[Bb]asic )[A-Za-z0-9+/=]{4,}")
 _SECRET_NAME = re.compile(
     # The signed URLs of Amazon, Google, CloudFront and Azure, and what people call their own.
-    r"token|key|sig|secret|pass|auth|cred|session|policy|jwt|x-amz-|x-goog-|^(se|sp|st|sv|sr|spr)$|expires",
+    r"token|key|sig|secret|pass|pwd|auth|cred|session|policy|jwt|hmac|hdn|ticket|nonce|x-amz-|x-goog-|expires|"
+    r"^(se|sp|st|sv|sr|spr|code|otp|pw|acl)$",
     re.IGNORECASE,
 )
+_RANDOM = re.compile(r"[A-Za-z0-9+/]{20,}|[0-9a-fA-F-]{36}")
+"""What no person would write, where it has letters and digits: it may open a door, whatever its field is called."""
 _SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SLIPWAY_REMOTE_TOKEN", "SLIPWAY_REMOTE_PASSWORD")
 _HIDDEN = "***"
 
@@ -149,17 +155,42 @@ def split_login(url: str) -> tuple[SplitResult, tuple[str, str] | None]:
 
 
 def redact_url(url: str) -> str:
-    """The URL without user information and fragment, and with the values of secret-looking query fields hidden."""
+    """The URL without user information and fragment, and without what looks like a secret in its fields.
+
+    A value that looks random, in a field whose name does not say that it is a secret, is replaced by the beginning of
+    its digest: that tells one file from another, and opens nothing.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port  # a bad port is found only when it is asked for
     except ValueError:
         return "(a malformed URL)"
-    fields = []
-    for item in parts.query.split("&") if parts.query else []:
-        name, equals, _value = item.partition("=")
-        fields.append(f"{name}={_HIDDEN}" if equals and _SECRET_NAME.search(unquote(name)) else item)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(fields), ""))
+    query = _FIELD.sub(_without_value, f"?{parts.query}")[1:]
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, place, _FIELD.sub(_without_value, parts.path), query, ""))
+
+
+def _without_value(field: re.Match[str]) -> str:
+    before, name, equals, value = field.groups()
+    if equals and _SECRET_NAME.search(unquote(name)):
+        return f"{before}{name}={_HIDDEN}"
+    said = unquote(value if equals else name)
+    runs = (run for run in _RANDOM.findall(said) if re.search("[0-9]", run) and re.search("[A-Za-z]", run))
+    if next(runs, None) is None:
+        return field.group()
+    digest = f"sha256:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    return f"{before}{name}={digest}" if equals else f"{before}{digest}"
+
+
+def redact_urls(text: str) -> str:
+    """The text with every URL in it redacted; the same in every environment."""
+    return _FIELD.sub(_without_secret, _URL.sub(lambda found: redact_url(found.group()), text))
+
+
+def _without_secret(field: re.Match[str]) -> str:
+    """Behind a URL that a space has cut: only what is called a secret."""
+    before, name, equals, _ = field.groups()
+    return f"{before}{name}={_HIDDEN}" if equals and _SECRET_NAME.search(unquote(name)) else field.group()
 
 
 def redact(text: str) -> str:
@@ -169,7 +200,7 @@ def redact(text: str) -> str:
         for spelling in (value, value.strip(), repr(value)[1:-1], value.strip().partition("\n")[0]):
             if spelling.strip():
                 text = text.replace(spelling, _HIDDEN)
-    return _TOKEN.sub(_HIDDEN, _URL.sub(lambda found: redact_url(found.group()), text))
+    return _TOKEN.sub(_HIDDEN, redact_urls(text))
 
 
 def redact_variable(name: str, value: str) -> str:
@@ -178,9 +209,9 @@ def redact_variable(name: str, value: str) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """JSON in which every text that is a URL is redacted: what identifies bytes stays, what opens the door goes."""
+    """JSON in which every URL is redacted: what identifies bytes stays, what opens the door goes."""
     if isinstance(value, dict):
         return {name: without_secrets(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [without_secrets(inner) for inner in value]
-    return redact_url(value) if isinstance(value, str) and _URL.fullmatch(value) else value
+    return redact_urls(value) if isinstance(value, str) and "://" in value else value

@@ -52,7 +52,7 @@ CASES = {
     ),
     "password in a URL": (
         ("  decoder:\n", "  decoder:\n    weights: {url: 'https://me:secret@h/f'}\n"),
-        "targets.yaml:9:20: models.decoder.weights.url: `https://...@h/f` is not an http(s) URL of a file",
+        "targets.yaml:9:20: models.decoder.weights.url: `https://h/f` is not an http(s) URL of a file",
     ),
     "no source": (
         ("    factory: recipe.py:build\n    variants:\n      q4", "    variants:\n      q4"),
