@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 
+def printable(text: str) -> str:
+    """A text with what cannot be printed written out: strangers' names may hold control characters, or no Unicode."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 class Position(NamedTuple):
     """A place in a file a human wrote. Line and column count from 1, as editors do."""
 
@@ -49,13 +56,13 @@ class SlipwayError(Exception):
     def headline(self) -> str:
         """Where and what, in one line."""
         what = self.what.partition("\n")[0]
-        return f"{self.where}: {what}" if self.where is not None else what
+        return printable(f"{self.where}: {what}" if self.where is not None else what)
 
     @property
     def cause(self) -> str:
         """Where, what and hint: the same for all tasks that met the same thing, whatever their logs."""
         head = f"{self.where}: {self.what}" if self.where is not None else self.what
-        return f"{head}\n  hint: {self.hint}" if self.hint else head
+        return printable(f"{head}\n  hint: {self.hint}" if self.hint else head)
 
     def __str__(self) -> str:
         return f"{self.cause}\n  log: {self.log}" if self.log else self.cause

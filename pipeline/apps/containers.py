@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -31,6 +31,8 @@ HEAD = 8
 """Bytes of `File.head`: enough to tell every format apart."""
 LARGEST = 1 << 30
 """Bytes of the largest file that is read."""
+MOST_READ = 4 << 30
+"""Bytes that are read of one app."""
 _ALWAYS_FINE, _RATIO = 256 << 20, 200
 """A file of a zip may unpack to 256 MiB, or to 200 times its size."""
 _MOST_FILES = 500_000
@@ -81,6 +83,7 @@ class Container:
         Raises:
             FormatError: it is damaged, encrypted, or declares sizes that no app has.
         """
+        budget = _Budget(self.path)
         if self.path.is_dir():
             found = _folder(self.path)
         elif self.kind == "pkg":
@@ -88,11 +91,29 @@ class Container:
         elif self.kind == "binary":
             found = iter([_on_disk(self.path, self.path.name)])
         else:
-            found = _zip(self.path, self.path)
+            found = _zip(self.path, budget)
         for number, file in enumerate(found):
             if number >= _MOST_FILES:
                 raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, hint=_AGAIN)
-            yield file
+            yield replace(file, load=partial(budget.load, file))
+
+
+@dataclass
+class _Budget:
+    """How much of a container may still be read: packages hold the same bytes many times over, by their own word."""
+
+    path: Path
+    left: int = field(default_factory=lambda: MOST_READ)
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            hint = "give a part of it, or leave some of it out: --exclude PATTERN"
+            raise FormatError(f"holds more than {MOST_READ >> 30} GiB of code and packages", where=self.path, hint=hint)
+
+    def load(self, file: File) -> bytes:
+        self.take(file.size)
+        return file.load()
 
 
 def open_container(path: Path) -> Container:
@@ -147,7 +168,8 @@ def _on_disk(path: Path, name: str) -> File:
     return File(name, path.stat().st_size, head, _complaining(path, path.read_bytes))
 
 
-def _zip(source: Path | IO[bytes], path: Path, prefix: str = "", depth: int = 1) -> Iterator[File]:
+def _zip(source: Path | IO[bytes], budget: _Budget, prefix: str = "", depth: int = 1) -> Iterator[File]:
+    path = budget.path
     with _complaints(path), zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -162,20 +184,24 @@ def _zip(source: Path | IO[bytes], path: Path, prefix: str = "", depth: int = 1)
             with archive.open(info) as file:
                 head = file.read(HEAD)
             if head.startswith(b"PK") and PurePosixPath(info.filename).suffix.lower() in ZIPS:
-                yield from _nested(archive, info, path, name, depth)
+                budget.take(info.file_size)
+                yield from _nested(archive, info, budget, prefix, depth)
             else:
                 load = _complaining(path, partial(archive.read, info))
                 yield File(name, info.file_size, head, load, _stored_at(archive, info))
 
 
-def _nested(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, name: str, depth: int) -> Iterator[File]:
+def _nested(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget, prefix: str, depth: int
+) -> Iterator[File]:
     """The files of a package inside a zip, which is copied out, since a zip is read from its end."""
+    name = prefix + info.filename
     if depth == _DEEPEST or info.file_size > LARGEST:
-        raise FormatError(f"{name} is nested too deeply, or too large", where=path, hint="give it by itself")
+        raise FormatError(f"{name} is nested too deeply, or too large", where=budget.path, hint="give it by itself")
     with tempfile.TemporaryFile() as copy:
         with archive.open(info) as file:
             shutil.copyfileobj(file, copy)
-        yield from _zip(copy, path, f"{name}/", depth + 1)
+        yield from _zip(copy, budget, f"{name}/", depth + 1)
 
 
 def _stored_at(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int | None:

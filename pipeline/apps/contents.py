@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.errors import FormatError, SlipwayError
 
 from .containers import Container, File, read_limited
-from .expectations import Expected, models_of_config
+from .expectations import MOST_RECORDS, Expected, models_of_config
 from .images import Image, looks_like_code, read_images
 
 CONFIG = "mlc-app-config.json"
@@ -114,6 +114,9 @@ class _Reading:
                 self.config += models_of_config(data, file.path, self.notes)
             except SlipwayError as error:
                 self.bad_lists.append(error)
+            if len(self.config) > MOST_RECORDS:
+                what = f"its lists have more than {MOST_RECORDS} models in all"
+                raise FormatError(what, where=self.container.path, hint="leave some out: --exclude PATTERN")
         elif self.container.kind == "binary" or (looks_like_code(file.head) and self._runs(file)):
             try:
                 self.images += read_images(read_limited(file, self.container.path), file.path, file.stored_at)

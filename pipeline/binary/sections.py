@@ -25,7 +25,17 @@ def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
         FormatError: it is malformed, or of another format.
     """
     if data.startswith(macho.MAGIC):
-        return macho.loaded_sections(data, name)
+        return _bounded(macho.loaded_sections(data, name), data, name)
     if data.startswith(elf.MAGIC):
-        return elf.loaded_sections(data, name)
+        return _bounded(elf.loaded_sections(data, name), data, name)
     raise FormatError("is neither Mach-O nor ELF", where=name, hint="give what a compiler or a linker wrote")
+
+
+def _bounded(sections: Iterator[LoadedSection], data: bytes, name: str) -> Iterator[LoadedSection]:
+    """Sections that share bytes only so far as linkers have them do it: a file may name its bytes a thousand times."""
+    left = 4 * len(data)
+    for section in sections:
+        left -= len(section.data)
+        if left < 0:
+            raise FormatError("its sections overlap", where=name, hint="give what a compiler or a linker wrote")
+        yield section

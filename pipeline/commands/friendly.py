@@ -6,6 +6,7 @@ imports it, so it imports nothing that doit has not imported.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,8 @@ class Friendly:
 
     def parse_execute(self, in_args: list[str]) -> Any:
         """Print help where it is asked for; name the option that is unknown. What doit calls."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are no Unicode, as on stderr
         command: Any = self
         if set(HELP) & set(in_args[:1] if command.name == "run" else in_args):  # a task may have options of its own
             sys.stdout.write(f"{command.help()}\n")

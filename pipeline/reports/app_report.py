@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pipeline.action import Json
 from pipeline.apps.findings import Finding
 from pipeline.apps.verdicts import ModelVerdict, Report
-from pipeline.errors import SlipwayError
+from pipeline.errors import SlipwayError, printable
 
 from . import tables
 
@@ -71,7 +71,7 @@ def _finding(found: Finding | None) -> dict[str, Json]:
 
 def text(report: Report, width: int | None = None) -> str:
     """The report as a table, with what is wrong and its hints below. `width` is that of the terminal, if any."""
-    return "\n".join(_lines(report, width)) + "\n"
+    return printable("\n".join(_lines(report, width))) + "\n"
 
 
 def _lines(report: Report, width: int | None) -> Iterator[str]:
