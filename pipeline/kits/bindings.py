@@ -32,8 +32,8 @@ class Dtype:
 DTYPES: Mapping[str, Dtype] = {
     "float32": Dtype("float", "f32", "Float32Array", "Float", "float"),
     "float64": Dtype("double", "f64", "Float64Array", "Double", "double"),
-    "float16": Dtype("float16", "F16", "Uint16Array", "UInt16", "short"),
-    "bfloat16": Dtype("bfloat16", "Bf16", "Uint16Array", "UInt16", "short"),
+    "float16": Dtype("float16", "F16", "Uint16Array", "Half", "short"),
+    "bfloat16": Dtype("bfloat16", "Bf16", "Uint16Array", "BFloat16", "short"),
     "int8": Dtype("std::int8_t", "i8", "Int8Array", "Int8", "byte"),
     "int16": Dtype("std::int16_t", "i16", "Int16Array", "Int16", "short"),
     "int32": Dtype("std::int32_t", "i32", "Int32Array", "Int32", "int"),
@@ -42,7 +42,7 @@ DTYPES: Mapping[str, Dtype] = {
     "uint16": Dtype("std::uint16_t", "u16", "Uint16Array", "UInt16", "short"),
     "uint32": Dtype("std::uint32_t", "u32", "Uint32Array", "UInt32", "int"),
     "uint64": Dtype("std::uint64_t", "u64", "BigUint64Array", "UInt64", "long"),
-    "bool": Dtype("bool8", "Bool", "Uint8Array", "UInt8", "byte"),
+    "bool": Dtype("bool8", "Bool", "Uint8Array", "Bool8", "byte"),
 }
 
 _LARGEST = 1 << 63

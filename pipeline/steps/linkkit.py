@@ -38,6 +38,8 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("Sources/{product}Kit/{product}.cpp", "core.cpp"),
         ("Sources/{product}Kit/include/{product}.h", "models.h"),
         ("Sources/{product}Kit/include/{product}.hpp", "models.hpp"),
+        ("Sources/{product}Kit/include/module.modulemap", "module.modulemap"),
+        ("Sources/{product}Models/{product}.swift", "Models.swift"),
     ),
     "android": (
         ("{product}Config.cmake", "config.cmake"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -141,19 +142,39 @@ def test_the_swift_package(make_kit):
         let package = Package(
             name: "models",
             platforms: [.iOS("14.0"), .macCatalyst("18.0"), .macOS("11.0"),],
-            products: [.library(name: "models", targets: ["models", "modelsKit"]),],
+            products: [
+                .library(name: "models", targets: ["models", "modelsKit"]),
+                .library(name: "modelsModels", targets: ["modelsModels"]),
+            ],
             targets: [
                 .binaryTarget(name: "models", path: "models.xcframework"),
                 .target(
                     name: "modelsKit", dependencies: ["models"], path: "Sources/modelsKit",
                     linkerSettings: [.linkedFramework("Foundation"), .linkedFramework("Metal"),]
                 ),
-            ]
+                .target(name: "modelsModels", dependencies: ["modelsKit"], path: "Sources/modelsModels"),
+            ],
+            cxxLanguageStandard: .cxx17
         )
         """,
     )
     assert (folder / "models.xcframework/Info.plist").is_file()
-    assert (folder / "Sources/modelsKit/include/models.h").is_file()
+    include = folder / "Sources/modelsKit/include"
+    assert sorted(path.name for path in include.iterdir()) == ["models.h", "models.hpp", "module.modulemap"]
+    # Swift must not see the C++ header, which a module of the whole folder would have.
+    assert re.findall(r'header "(.*)"', (include / "module.modulemap").read_text()) == ["models.h"]
+
+
+def test_swift_has_a_class_for_each_model(make_kit, tmp_path):
+    text = (make_kit("xcframework", [IOS]) / "Sources/modelsModels/models.swift").read_text()
+    code = re.sub(r"//.*", "", text)
+    assert balanced(code)
+    assert "public final class TinyBertF32: Model" in code
+    assert "public func forward(x: Tensor<Float>) throws -> Tensor<Float> {" in code
+    if shutil.which("swiftc") is None:
+        pytest.skip("there is no Swift compiler: the file was only looked at")
+    kit = tmp_path / "my kits/models/Sources/modelsKit/include"
+    run_tool("swiftc", "-typecheck", "-I", kit, tmp_path / "my kits/models/Sources/modelsModels/models.swift")
 
 
 def test_the_podspec(make_kit):
