@@ -26,6 +26,17 @@ than one tensor is in memory at a time.
 
 
 @dataclass(frozen=True, slots=True)
+class SameAs:
+    """In place of a parameter: it has the numbers of another one, which has a name of its own (tied weights).
+
+    Two parameters that are equal without being declared are refused, unless all their elements are: a `lambda` in a
+    loop that does not bind its variable (`lambda name=name: ...`) gives one tensor under all names.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class BuildSpec:
     """What a factory is asked to build.
 

@@ -74,7 +74,8 @@ def lower(
     with _folder_of(config) as weights, target:
         spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
         loaded = sources.load(source, path, spec, compiling=True)
-    functions = signatures.describe(loaded.module, loaded.names())
+    functions = signatures.describe(loaded.module, loaded.names(), path)
+    functions = signatures.renamed(functions, loaded.inputs, loaded.outputs)
     if not functions:
         hint = "give its module at least one public Relax function"
         raise StepError("this model has no function to call", where=path, hint=hint)

@@ -5,23 +5,31 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import tvm
 from tvm import relax
 
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
+from pipeline.errors import StepError
 
 
-def describe(module: Any, parameters: Sequence[str] | None) -> tuple[Function, ...]:
+def describe(module: tvm.IRModule, parameters: Sequence[str] | None, where: Path) -> tuple[Function, ...]:
     """List the public Relax functions of an `IRModule`, sorted by name.
 
     Args:
         module: the module, not yet lowered.
         parameters: names of the model's parameters, in order; the arguments that carry them get these names, whether
             packed in one tuple or plain.
+        where: the model's source, for messages.
+
+    Raises:
+        StepError: a function has other names for its parameters, or has them in another order.
     """
     functions = []
     for variable, function in module.functions.items():
@@ -30,7 +38,10 @@ def describe(module: Any, parameters: Sequence[str] | None) -> tuple[Function, .
         arguments = tuple(_value(argument.ty, argument.name) for argument in function.params)
         if "num_input" in function.attrs:  # how Relax itself tells inputs from parameters
             inputs = int(function.attrs["num_input"])
-            arguments = (*arguments[:inputs], *_as_parameters(arguments[inputs:], parameters))
+            arguments = (
+                *arguments[:inputs],
+                *_as_parameters(arguments[inputs:], _own_names(function, inputs), parameters, where),
+            )
         result = function.ret_ty
         returns = result.fields if isinstance(result, relax.TupleType) else [result]
         results = tuple(_value(item, f"output_{index}") for index, item in enumerate(returns))
@@ -38,13 +49,85 @@ def describe(module: Any, parameters: Sequence[str] | None) -> tuple[Function, .
     return tuple(sorted(functions, key=lambda function: function.name))
 
 
-def _as_parameters(carriers: Sequence[Value], names: Sequence[str] | None) -> tuple[Value, ...]:
-    """Mark what carries parameters, and name it after `names` where those are known and as many."""
+def renamed(functions: Sequence[Function], inputs: Sequence[str], outputs: Sequence[str]) -> tuple[Function, ...]:
+    """Functions with the names that the model's file has for what goes in and comes out, where that has any."""
+    return tuple(
+        replace(
+            function,
+            arguments=tuple(_called([one for one in function.arguments or () if not one.parameter], inputs))
+            + tuple(one for one in function.arguments or () if one.parameter),
+            returns=tuple(_called(function.returns or (), outputs)),
+        )
+        for function in functions
+    )
+
+
+def _called(values: Sequence[Value], names: Sequence[str]) -> Sequence[Value]:
+    if len(values) != len(names):
+        return values
+    return [replace(value, name=name) for value, name in zip(values, names, strict=True)]
+
+
+def _as_parameters(
+    carriers: Sequence[Value], own: Sequence[str], names: Sequence[str] | None, where: Path
+) -> tuple[Value, ...]:
+    """Mark what carries parameters, and name it after `names` where those are known; see `_bound` for `own`."""
     packed = len(carriers) == 1 and carriers[0].items is not None
     tensors = (carriers[0].items or ()) if packed else tuple(carriers)
-    if names is not None and len(names) == len(tensors):
-        tensors = tuple(replace(tensor, name=name) for tensor, name in zip(tensors, names, strict=True))
+    if names is not None and tensors:
+        bound = _bound(own or [tensor.name for tensor in tensors], names, where)
+        tensors = tuple(replace(tensor, name=name) for tensor, name in zip(tensors, bound, strict=True))
     return tuple(replace(one, parameter=True) for one in ([replace(carriers[0], items=tensors)] if packed else tensors))
+
+
+def _own_names(function: relax.Function, inputs: int) -> list[str]:
+    """What the parameters in a tuple are called in the function, whose builder takes them out of it by name."""
+    packed = function.params[inputs:]
+    if len(packed) != 1 or not isinstance(packed[0].ty, relax.TupleType):
+        return []
+    names = [f"{packed[0].name}_{index}" for index in range(len(packed[0].ty.fields))]
+    for block in getattr(function.body, "blocks", ()):
+        for binding in block.bindings:
+            taken = getattr(binding, "value", None)
+            if isinstance(taken, relax.TupleGetItem) and taken.tuple_value.same_as(packed[0]):
+                names[int(taken.index)] = str(binding.var.name)
+    return names
+
+
+def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> list[str]:
+    """The names given to a function's parameters: by name where it has any of them, else by place.
+
+    Args:
+        own: what the function calls them; characters that its language does not have are underscores.
+        given: what the source calls them, in its order.
+        where: the source.
+    """
+    known = {_plain(name): name for name in given}
+    found = [known.get(_plain(name)) for name in own]
+    hint = "give each parameter under its name in the module, in the order in which the function takes them"
+    if not any(found) or len(known) < len(given):
+        if len(own) == len(given):
+            return list(given)
+        what = f"a function of the module takes {len(own)} parameters, and the source gives {len(given)}"
+        raise StepError(what, where=where, hint=hint)
+    missing = [name for name, one in zip(own, found, strict=True) if one is None]
+    if missing:
+        near = difflib.get_close_matches(missing[0], map(_plain, given), n=1)
+        close = f" ({known[near[0]]} is near)" if near else ""
+        what = f"the module takes a parameter {missing[0]!r} that the source does not give{close}"
+        raise StepError(what, where=where, hint=hint)
+    bound = [name for name in found if name is not None]
+    order = [name for name in given if name in set(bound)]
+    if bound != order:
+        one, other = next((one, other) for one, other in zip(bound, order, strict=False) if one != other)
+        what = f"the source gives its parameters in another order than the module takes them: {other} in place of {one}"
+        raise StepError(what, where=where, hint=hint)
+    return bound
+
+
+def _plain(name: str) -> str:
+    """A name as TVM's builder and front ends spell it."""
+    return re.sub(r"\W", "_", name).removeprefix("p_")
 
 
 def _value(kind: Any, name: str) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,10 +28,19 @@ from .recipe import Array, BuildSpec, Parameters
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model as its source gives it. `module` is an `IRModule` whose functions take the parameters as arguments."""
+    """A model as its source gives it.
 
-    module: Any
+    Attributes:
+        module: its functions take the parameters as arguments.
+        parameters: see `recipe`.
+        inputs: what its file calls the inputs of its only function; none where the module says it.
+        outputs: likewise.
+    """
+
+    module: tvm.IRModule
     parameters: Parameters
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def names(self) -> list[str] | None:
         """Names of the parameters in order, or None where only asking for all of them would tell."""
@@ -101,7 +110,9 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
         module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
     except Exception as error:  # noqa: BLE001 - the front end raises every kind
         _refuse("ONNX", path, error)
-    return _detached(module)
+    held = {tensor.name for tensor in graph.graph.initializer}
+    inputs = tuple(one.name for one in graph.graph.input if one.name not in held)
+    return replace(_detached(module), inputs=inputs, outputs=tuple(one.name for one in graph.graph.output))
 
 
 def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:

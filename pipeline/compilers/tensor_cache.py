@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,20 @@ DTYPES = frozenset(
 """Dtypes whose name and bytes mean the same to numpy (with `ml_dtypes`) and to TVM."""
 
 
-def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: int = SHARD_BYTES) -> WrittenCache:
+def write(
+    tensors: Iterable[tuple[str, Any]],
+    directory: Path,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    said: Callable[[str, npt.NDArray[Any]], None] | None = None,
+) -> WrittenCache:
     """Write named tensors into `directory`, in the order they come.
 
     Args:
         tensors: names, and numpy arrays (dtypes of `ml_dtypes` included) or CPU tensors that speak DLPack.
         directory: an existing directory; gets `params_shard_N.bin` and `tensor-cache.json`.
         shard_bytes: size that a shard does not exceed, unless one tensor alone does.
+        said: is told name and array of each.
 
     Raises:
         FormatError: two tensors have the same name, or one is of a dtype the format does not know.
@@ -53,6 +60,8 @@ def write(tensors: Iterable[tuple[str, Any]], directory: Path, *, shard_bytes: i
         if name in names:
             raise FormatError(f"two parameters are named {name!r}", hint="give each parameter a name of its own")
         names.add(name)
+        if said is not None:
+            said(name, array)
         if not shards or (shards[-1].size and shards[-1].size + array.nbytes > shard_bytes):
             shards.append(_Shard(directory / f"params_shard_{len(shards)}.bin"))
         shards[-1].append(name, array)

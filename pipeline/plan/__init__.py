@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Upstream
 from pipeline.documents.manifest import ManifestProduct
+from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, files_of
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
@@ -144,7 +145,7 @@ def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict
             roles.WEIGHTS: Upstream(conversion(matrix, model, "gen_config")),
         }
     if model.compiler == "relax":
-        upstream, files = {roles.PARAMS: Upstream(f"params:{model.subject}")}, model.bundle
+        upstream, files = {roles.PARAMS: Upstream(f"params:{model.subject}", only=SHARDS)}, model.bundle
     else:
         upstream, files = {}, (*model.bundle, *SHARDS)
     if model.weights is not None:
@@ -163,10 +164,13 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
             **upstream_of(matrix, backend.name),
         }
         files: dict[str, str] = {}
+        for model in (cell.model for cell in cells):
+            if model.compiler == "relax":
+                only = () if backend.is_host else (PARAMETERS,)
+                upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(f"params:{model.subject}", only=only)
         if backend.is_host:
             for model in (cell.model for cell in cells):
                 if model.compiler == "relax":
-                    upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(f"params:{model.subject}")
                     files |= files_of(roles.of(roles.SOURCE, model.subject), model.source)
                 if model.check is not None:
                     files |= files_of(roles.of("check", model.subject), model.check)

@@ -25,7 +25,7 @@ class Params:
 
 
 def run(job: Job[Params]) -> Facts:
-    """Write `params_shard_N.bin` and `tensor-cache.json`.
+    """Write `params_shard_N.bin`, `tensor-cache.json`, and for proofs `parameters.json`.
 
     Returns:
         Facts: how many `tensors`, `bytes` and `shards` there are.

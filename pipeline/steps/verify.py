@@ -19,6 +19,7 @@ from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import read_archive_json
 from pipeline.documents.codec import dumps
 from pipeline.documents.functions import Function
+from pipeline.documents.parameters import read_parameters
 from pipeline.documents.report import NAME, Check, Report
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
@@ -37,6 +38,7 @@ from pipeline.proofs.kits import (
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
+from pipeline.proofs.parameters import check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, failed, not_proven, open_summary, settle
 from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.shipped import check_shipped, read_shipped
@@ -126,14 +128,34 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
     if roles.RUNTIME in job.inputs:
         checks.append(check_shipped(library, read_shipped(job.inputs[roles.RUNTIME])))
+    fitting, notes = _prove_parameters(job, library)
+    checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
     summary = linked.summary
     if params.host:
-        numbers = _prove_numbers(job, library, runtime, scratch, summary)
-        return Findings(checks + numbers.checks, numbers.summary, numbers.models)
-    if linked.proven:
-        summary += "; not run" if is_native(backend) else f"; not run (no {backend.platform} {backend.arch} here)"
-    return Findings(checks, summary)
+        found = _prove_numbers(job, library, runtime, scratch, summary)
+    else:
+        if linked.proven:
+            summary += "; not run" if is_native(backend) else f"; not run (no {backend.platform} {backend.arch} here)"
+        found = Findings([], summary)
+    noted = {subject: f"{found.models.get(subject, found.summary)}; {note}" for subject, note in notes.items()}
+    return Findings(checks + found.checks, found.summary, {**found.models, **noted})
+
+
+def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Check], dict[str, str]]:
+    """Compare each model's parameters with its functions; and what the table should say of a model's parameters."""
+    checks, notes = [], {}
+    described = read_archive_json(job.inputs[roles.ARCHIVE])
+    for model in library.models:
+        folder = job.inputs.get(roles.of(roles.PARAMS, model.subject))
+        if folder is None:
+            continue
+        held = read_parameters(folder)
+        check = check_parameters(model.subject, described.model(model.subject).functions, held)
+        checks += [check] if check is not None else []
+        if (note := equal_words(held)) is not None:
+            notes[model.subject] = note
+    return checks, notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +220,7 @@ def _prove_numbers(
         subject: f"run: max error {one.max_abs_error:.1e} (tolerance {one.atol:.1e}); {summary}"
         for subject, one in worst.items()
     }
+    models |= {trial.model.subject: f"{summary}; not run" for trial in trials if trial.model.subject not in models}
     return Findings(checks, models[max(worst, key=lambda subject: worst[subject].ratio)], models)
 
 

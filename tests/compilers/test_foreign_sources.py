@@ -36,15 +36,14 @@ def verify(compiled: Compiled, x, want) -> None:
     assert result.passed, result
 
 
-def onnx_file(path: Path, operator: str = "Relu"):
+def onnx_file(path: Path, operator: str = "Relu", ends: tuple[str, str] = ("x", "z")):
     onnx = pytest.importorskip("onnx")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     made = np.random.Generator(np.random.PCG64(5))
     weight = made.standard_normal((6, 4)).astype("float32")
-    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"]), helper.make_node(operator, ["y"], ["z"])]
-    ends = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size]) for name, size in (("x", 6), ("z", 4))
-    ]
+    x, z = ends
+    nodes = [helper.make_node("MatMul", [x, "weight"], ["y"]), helper.make_node(operator, ["y"], [z])]
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size]) for name, size in ((x, 6), (z, 4))]
     graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:], [numpy_helper.from_array(weight, "weight")])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     return weight
@@ -64,6 +63,14 @@ def test_the_option_shapes_names_the_open_extents_of_an_onnx_model(tmp_path):
     compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", asked, kind="onnx")
     described = json.loads((compiled.compile(host_triple()) / "functions.json").read_text())
     assert described["functions"][0]["arguments"][0]["shape"] == ["rows", 6]
+
+
+def test_the_names_of_an_onnx_model_stay(tmp_path):
+    onnx_file(tmp_path / "tiny.onnx", ends=("input.1", "z/probabilities"))
+    compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx")
+    (main,) = json.loads((compiled.compile(host_triple()) / "functions.json").read_text())["functions"]
+    assert [one["name"] for one in main["arguments"]] == ["input.1", "weight"]
+    assert [one["name"] for one in main["returns"]] == ["z/probabilities"]
 
 
 def test_an_operator_tvm_does_not_know(tmp_path):

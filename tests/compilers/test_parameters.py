@@ -8,6 +8,7 @@ import pytest
 from compiled_models import TINY, Compiled, model
 
 from pipeline.compilers import tensor_cache
+from pipeline.documents.parameters import read_parameters
 from pipeline.errors import FormatError, StepError
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
@@ -88,3 +89,82 @@ def test_a_parameter_of_a_wrong_kind(tmp_path):
     compiled = Compiled(tmp_path, recipe, model("lazy", "f32", {"given": "each", "names": ["a"]}))
     with pytest.raises(FormatError, match="parameter 'a' is a str"):
         compiled.parameters()
+
+
+MODEL = """
+import numpy as np
+from tvm.relax.frontend import nn
+from pipeline.compilers.recipe import SameAs
+
+class M(nn.Module):
+    def __init__(self):
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+    def forward(self, x):
+        return self.two(self.one(x))
+
+def tensor(name, shape):
+    return np.random.Generator(np.random.PCG64(len(name) + ord(name[0]))).uniform(-1, 1, shape).astype("float32")
+
+def build(spec):
+    how = {"param_mode": spec.options.get("mode", "packed"), "effect_mode": "none"}
+    module, named = M().export_tvm(spec={"forward": {"x": nn.spec.Tensor([1, 4], "float32"), "$": how}})
+    shapes = {name: tuple(int(n) for n in parameter.shape) for name, parameter in named}
+    GIVEN
+"""
+RIGHT = "return module, {name: lambda name=name: tensor(name, shapes[name]) for name in shapes}"
+GIVEN = {
+    "late": "return module, {name: lambda: tensor('x', (4, 4) if 'weight' in name else (4,)) for name in shapes}",
+    "same": "return module, {n: tensor('one' if len(s) > 1 else n, s) for n, s in shapes.items()}",
+    "declared": "return module, {n: tensor(n, s) for n, s in shapes.items()} | {'two.weight': SameAs('one.weight')}",
+    "zeros": "return module, {n: np.zeros(s, 'float32') if 'bias' in n else tensor(n, s) for n, s in shapes.items()}",
+    "order": "return module, {n: tensor(n, shapes[n]) for n in sorted(shapes, reverse=True)}",
+    "name": "return module, {n.replace('weight', 'wieght'): tensor(n, s) for n, s in shapes.items()}",
+    "few": "return module, {n: tensor(n, s) for n, s in list(shapes.items())[:3]}",
+    "other names": "return module, {f'w{i}': tensor(n, s) for i, (n, s) in enumerate(shapes.items())}",
+}  # fmt: skip
+
+
+def given(tmp_path, how, mode="packed"):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(MODEL.replace("GIVEN", GIVEN.get(how, RIGHT)))
+    return Compiled(tmp_path, recipe, model("pair", "f32", {"mode": mode}))
+
+
+@pytest.mark.parametrize("how", ["late", "same"])
+def test_two_parameters_with_equal_numbers_are_refused(tmp_path, how):
+    with pytest.raises(StepError, match="are equal, byte for byte") as caught:
+        given(tmp_path, how).parameters()
+    assert "lambda name=name" in caught.value.hint
+    assert "SameAs" in caught.value.hint
+
+
+@pytest.mark.parametrize("how", ["right", "declared", "zeros"])
+def test_parameters_that_may_be_equal(tmp_path, how):
+    out = given(tmp_path, how).parameters()
+    written = read_parameters(out)
+    assert [one.name for one in written.parameters] == ["one.weight", "one.bias", "two.weight", "two.bias"]
+    assert written.equal == ((("one.bias", "two.bias"),) if how == "zeros" else ())
+    held = tensor_cache.read(out)
+    assert (held["one.weight"] == held["two.weight"]).all() == (how == "declared")
+
+
+@pytest.mark.parametrize("mode", ["packed", "plain"])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("order", "in another order than the module takes them: two.weight in place of one.weight"),
+        ("name", "takes a parameter 'one.weight' that the source does not give"),
+        ("few", "takes a parameter 'two.bias' that the source does not give"),
+    ],
+)
+def test_names_that_are_not_those_of_the_module_are_refused_at_the_compile(tmp_path, how, message, mode):
+    message = message if mode == "plain" or "takes a" not in message else message.replace(".", "_")
+    with pytest.raises(StepError) as caught:
+        given(tmp_path, how, mode).compile("x86_64-linux-gnu")
+    assert message in caught.value.what
+
+
+def test_names_of_which_the_module_has_none_go_by_their_place(tmp_path):
+    out = given(tmp_path, "other names").compile("x86_64-linux-gnu")
+    (forward,) = json.loads((out / "functions.json").read_text())["functions"]
+    assert [item["name"] for item in forward["arguments"][1]["items"]] == ["w0", "w1", "w2", "w3"]

@@ -1,0 +1,45 @@
+"""`parameters.json`: names, shapes and dtypes of a model's parameters. `params` writes it, proofs read it.
+
+It says nothing of their values, so that an edit of weights proves nothing anew but what depends on them. It is not
+shipped: `tensor-cache.json` is what runtimes read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .codec import load
+
+NAME = "parameters.json"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The whole document.
+
+    Attributes:
+        parameters: in the order in which they were written.
+        equal: names of those that have the same bytes, group by group, where the recipe does not say that they should.
+    """
+
+    parameters: tuple[Parameter, ...]
+    equal: tuple[tuple[str, ...], ...] = ()
+
+
+def read_parameters(folder: Path) -> Parameters:
+    """The document in the output directory of a `params` action.
+
+    Raises:
+        FormatError: it is none.
+    """
+    return load(Parameters, folder / NAME)

@@ -1,0 +1,91 @@
+"""Do the parameters of a bundle fit the functions that were compiled: names, order, shapes, dtypes?
+
+`pipeline.steps.verify` asks it of every backend, since nothing else would notice where the model is not run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.documents.functions import Function, Value
+from pipeline.documents.parameters import Parameter, Parameters
+
+from .report import Check, counted, failed, listed, not_proven, proven
+
+_HINT = (
+    "let the factory return a mapping with one entry per parameter of its module, under its name, in their order and "
+    "with their shapes and dtypes"
+)
+
+
+def check_parameters(subject: str, functions: Sequence[Function], held: Parameters) -> Check | None:
+    """Compare the parameters of a model with what its functions take; None where there are none on either side."""
+    name = f"parameters of {subject}"
+    takers = {function.name: taken for function in functions if (taken := [*_tensors(function.arguments or ())])}
+    if not takers and not held.parameters:
+        return None
+    if not takers:
+        saw = f"no function says that it takes any of the {counted(len(held.parameters), 'parameter')}"
+        return not_proven(
+            name, saw, "set the attribute num_input of the module's functions to how many inputs they have"
+        )
+    wrong = [f"{function}: {problem}" for function, taken in takers.items() for problem in _problems(taken, held)]
+    if wrong:
+        return failed(name, listed(wrong, 3), _HINT)
+    taken_names = {one.name for taken in takers.values() for one in taken}
+    spare = [one.name for one in held.parameters if one.name not in taken_names]
+    saw = f"{counted(len(held.parameters), 'parameter')} as {listed(list(takers), 3)} take them"
+    by_place = len(spare) == len(held.parameters)
+    return proven(name, f"{saw}; taken by none: {listed(spare)}" if spare and not by_place else saw)
+
+
+def equal_words(held: Parameters) -> str | None:
+    """The parameters that have the same bytes, for the table."""
+    groups = [" = ".join(group) if len(group) < 4 else f"{group[0]} and {len(group) - 1} more" for group in held.equal]  # noqa: PLR2004 - a line
+    return f"equal parameters: {listed(groups, 2)}" if groups else None
+
+
+def _tensors(values: Sequence[Value], *, inside: bool = False) -> Iterator[Value]:
+    """The tensors among arguments that carry parameters, one by one."""
+    for value in values:
+        if value.parameter or inside:
+            yield from _tensors(value.items, inside=True) if value.items is not None else (value,)
+
+
+def _problems(taken: Sequence[Value], held: Parameters) -> Iterator[str]:
+    """What is wrong with what one function is given."""
+    places = {one.name: place for place, one in enumerate(held.parameters)}
+    if not any(one.name in places for one in taken):  # the compiler knew no names: they go by their place
+        if len(taken) != len(held.parameters):
+            yield f"it takes {counted(len(taken), 'parameter')}, and there are {len(held.parameters)}"
+            return
+        pairs = list(zip(taken, held.parameters, strict=True))
+    else:
+        missing = [one.name for one in taken if one.name not in places]
+        if missing:
+            yield f"it takes {listed(missing)}, which the source did not give"
+        pairs = [(one, held.parameters[places[one.name]]) for one in taken if one.name in places]
+        order = [places[one.name] for one in taken if one.name in places]
+        if order != sorted(order):
+            given = [held.parameters[place].name for place in sorted(order)]
+            yield f"it takes {listed([one.name for one, _ in pairs])} in this order, and is given {listed(given)}"
+    extents: dict[str, int] = {}
+    for wanted, given_one in pairs:
+        if not _fits(wanted, given_one, extents):
+            stated = f"{given_one.dtype}{list(given_one.shape)}"
+            shape = ", ".join(map(str, wanted.shape or ()))
+            yield f"it takes {wanted.name} as {wanted.dtype}[{shape}], and {given_one.name} is {stated}"
+
+
+def _fits(wanted: Value, given: Parameter, extents: dict[str, int]) -> bool:
+    """Whether dtype and shape are the same; a symbol stands for one extent."""
+    if wanted.dtype != given.dtype:
+        return False
+    if wanted.shape is None:
+        return True
+    if len(wanted.shape) != len(given.shape):
+        return False
+    for symbol, extent in zip(wanted.shape, given.shape, strict=True):
+        if extent != (extents.setdefault(symbol, extent) if isinstance(symbol, str) else symbol):
+            return False
+    return True
