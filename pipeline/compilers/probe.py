@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import platform
 import traceback
-from typing import Any
 
 import tvm
 import tvm_ffi
@@ -69,7 +68,7 @@ def metal_simdgroup() -> bool:
     return "simdgroup" in module.script()
 
 
-def _matmuls(dtypes: tuple[str, ...]) -> Any:
+def _matmuls(dtypes: tuple[str, ...]) -> object:
     """Return a module with one function per dtype that multiplies two matrices."""
     builder = relax.BlockBuilder()
     for dtype in dtypes:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.action import Json
-
 Array = Any
 """A numpy array, or anything that speaks DLPack on the CPU."""
 
@@ -52,7 +50,7 @@ class BuildSpec:
 
     model: str
     variant: str
-    options: Mapping[str, Json]
+    options: Mapping[str, object]
     weights: Path | None
     device: str
 
@@ -79,14 +77,14 @@ class Session(Protocol):
         """The variant's name."""
 
     @property
-    def options(self) -> Mapping[str, Json]:
+    def options(self) -> Mapping[str, object]:
         """The variant's body in targets.yaml."""
 
     @property
     def weights(self) -> Path | None:
         """Directory with all of the model's weight files, or None where the model names none."""
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: object) -> object:
         """Call one of the model's functions; its parameters are appended where it takes more than was given.
 
         numpy arrays go in and come out. A tuple of int is a shape; what the runtime alone understands (a KV cache)
@@ -96,11 +94,11 @@ class Session(Protocol):
             StepError: no such function, or the arguments do not fit its signature.
         """
 
-    def runtime(self, function: str, *arguments: Any) -> Any:
+    def runtime(self, function: str, *arguments: object) -> object:
         """Call a function of the runtime itself, such as "vm.builtin.kv_state_begin_forward"."""
 
 
-Factory = Callable[[BuildSpec], tuple[Any, Parameters]]
+Factory = Callable[[BuildSpec], tuple[object, Parameters]]
 """What targets.yaml names as `factory`: returns a TVM `IRModule` and the model's parameters."""
 
 Check = Callable[[Session], Iterable[Comparison]]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.action import Json
-
 LIST = "model_list"
 KEY = "model_id"
 
@@ -37,7 +35,7 @@ class Reader:
     optional: Kinds
     places: tuple[str, ...]
 
-    def faults(self, record: Mapping[str, Json]) -> Iterator[str]:
+    def faults(self, record: Mapping[str, object]) -> Iterator[str]:
         """What it would stumble over: `has no model_url`."""
         for field in self.required:
             if record.get(field) is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.matrix.cells import Backend
 
@@ -38,7 +37,7 @@ class ArchivedModel:
     variant: str
     subject: str
     prefix: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     members: tuple[str, ...]
     library_bin: str
     generation: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import StepError
 
@@ -18,7 +17,7 @@ NOT_CONVERTED = (
 """The hint for weights without one."""
 
 
-def read_chat_config(folder: Path, model: str) -> Mapping[str, Any]:
+def read_chat_config(folder: Path, model: str) -> Mapping[str, object]:
     """The configuration in a directory of weights; what is in it is mlc_llm's business.
 
     Raises:

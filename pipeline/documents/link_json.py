@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .codec import load
 from .functions import Function
@@ -45,7 +45,7 @@ class LinkedModel:
 
     model: str
     variant: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     prefix: str
     library_bin: str
     keep_symbols: tuple[str, ...]
@@ -62,7 +62,7 @@ class LinkedBackend:
     arch: str
     platform: str
     deployment_target: str | None
-    device: Mapping[str, Any]
+    device: Mapping[str, object]
     kernels: Literal["source", "metallib"] | None = None
 
 

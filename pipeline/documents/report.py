@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .codec import decode, load
 
@@ -66,7 +66,7 @@ class Verdict:
     states: Mapping[str, str] = field(default_factory=dict)
 
 
-def verdict_in(facts: Mapping[str, Any]) -> Verdict:
+def verdict_in(facts: Mapping[str, object]) -> Verdict:
     """The verdict in the facts of an action; an empty one in those of other steps.
 
     Raises:

@@ -94,7 +94,7 @@ def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> A
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
@@ -122,7 +122,7 @@ def _no_constant(name: str) -> NoReturn:
     raise Refused(f"{name} is not a number of JSON", name)
 
 
-def check(value: Any, encode: Callable[[str], object] = str.encode) -> None:
+def check(value: object, encode: Callable[[str], object] = str.encode) -> None:
     """Bound the depth of JSON and its numbers, and refuse text that cannot be written.
 
     Args:

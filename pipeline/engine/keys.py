@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from pipeline.action import AnyAction, Json, Upstream
+from pipeline.action import AnyAction, Upstream
 from pipeline.documents.codec import encode
 from pipeline.store.stat_cache import canonical
 from pipeline.transport.http import without_secrets
@@ -19,7 +19,7 @@ SCHEMA = 1
 """Raised when the meaning of a field changes: every old record then misses."""
 
 
-class Document(dict[str, Json]):
+class Document(dict[str, object]):
     """A key document, with its canonical JSON once that was made: it goes into the record as it is."""
 
     __slots__ = ("text",)
@@ -55,7 +55,7 @@ def document(
     )
 
 
-def digest(fields: Mapping[str, Json]) -> str:
+def digest(fields: Mapping[str, object]) -> str:
     """SHA-256 of the canonical JSON (sorted keys, no spaces, UTF-8) of a key document."""
     text = canonical(fields)
     if isinstance(fields, Document):
@@ -74,7 +74,7 @@ def read_by(edge: Upstream, outputs: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def differences(old: Json, new: Json, path: str = "") -> Iterator[tuple[str, Json, Json]]:
+def differences(old: object, new: object, path: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield (dotted field, old value, new value) wherever two key documents differ; a missing side is None."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted({*old, *new}):

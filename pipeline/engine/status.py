@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.action import AnyAction, Json
+from pipeline.action import AnyAction
 
 MANIFESTS = "build/manifest"
 """Directory, relative to the root, of the files that stand for outputs whose names only the step knows."""
@@ -26,7 +26,7 @@ class Status:
     fresh: bool
     why: Callable[[], str] = str
     key: str | None = None
-    fields: Mapping[str, Json] | None = None
+    fields: Mapping[str, object] | None = None
     damaged: tuple[str, ...] = ()
 
     @property
@@ -41,7 +41,7 @@ UP_TO_DATE = Status(fresh=True)
 def stale(
     reason: str | Callable[[], str],
     key: str | None = None,
-    fields: Mapping[str, Json] | None = None,
+    fields: Mapping[str, object] | None = None,
     damaged: Sequence[str] = (),
 ) -> Status:
     """A status that is not fresh; a reason that takes reading of the store is a function."""
@@ -68,7 +68,7 @@ class Outcome:
     name: str
     how: str
     seconds: float
-    facts: Mapping[str, Json]
+    facts: Mapping[str, object]
     bytes: int
 
 

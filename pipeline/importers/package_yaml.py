@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .mlc_package import APPLE, DEVICES, Model
 
@@ -153,7 +152,7 @@ def _products(models: Sequence[Model], devices: Sequence[str], systems: Systems)
         yield f"  android: {flow({'kind': 'android', 'backends': list(backends_of('android', systems))})}"
 
 
-def flow(value: Any) -> str:
+def flow(value: object) -> str:
     """A value in YAML's flow style, on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
@@ -162,7 +161,7 @@ def flow(value: Any) -> str:
     return scalar(value)
 
 
-def scalar(value: Any) -> str:
+def scalar(value: object) -> str:
     """A scalar; text that YAML could take for something else is in quotes, which JSON's are."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS and not value[0].isdigit():
         return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pipeline.action import Json
 from pipeline.documents.link_json import (
     SCHEMA,
     Abi,
@@ -45,7 +44,7 @@ def link_json(kit: Kit) -> LinkJson:
     )
 
 
-def system_lib_metadata(kit: Kit) -> dict[str, Json]:
+def system_lib_metadata(kit: Kit) -> dict[str, object]:
     """The document that projects around TVM and Rust hand from their build to their program.
 
     A part is called like its model, or like the variant where a model has several. Options that all models share are

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jinja2
 
-from pipeline.action import Json
 from pipeline.errors import StepError
 
 from .escaping import FILTERS
@@ -57,7 +56,7 @@ class Templates:
         if overrides is not None:
             _refuse_strangers(overrides)
 
-    def render(self, name: str, values: Mapping[str, Json]) -> str:
+    def render(self, name: str, values: Mapping[str, object]) -> str:
         """Fill in the template `name` (without its ending `.j2`).
 
         Raises:
@@ -99,7 +98,7 @@ class Templates:
         return str(self._path(file))
 
 
-def _hint(error: jinja2.UndefinedError, values: Mapping[str, Json]) -> str:
+def _hint(error: jinja2.UndefinedError, values: Mapping[str, object]) -> str:
     """What to write instead of a name that nothing has."""
     name = (error.message or "").partition("' is undefined")[0].lstrip("'")
     near = difflib.get_close_matches(name, values, n=1)

@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.action import Json
-
 MIB = 1 << 20
 
 SHADER_F16 = "shader-f16"
@@ -31,7 +29,7 @@ _SEES = frozenset({"llava", "phi3_v"})
 """Kinds of model of mlc_llm's by what they are for; a config from before 2025 says it in no other way."""
 
 
-def library_file(model_id: str, quantization: str | None, overrides: Mapping[str, Json]) -> str:
+def library_file(model_id: str, quantization: str | None, overrides: Mapping[str, object]) -> str:
     """The name of a model's library: `Qwen3-0.6B-q4f16_1-ctx4k_cs2k-webgpu.wasm`.
 
     It says what was overridden when it was compiled, and nothing else: a window (`-ctx4k`, or `-sw4k` for a sliding
@@ -63,11 +61,11 @@ def record(
     model_id: str,
     model_lib: str,
     quantization: str | None,
-    overrides: Mapping[str, Json],
+    overrides: Mapping[str, object],
     vram_bytes: int | None,
     low_resource: bool | None,
-    integrity: Mapping[str, Json],
-) -> dict[str, Json]:
+    integrity: Mapping[str, object],
+) -> dict[str, object]:
     """One entry of `model_list`.
 
     Args:
@@ -82,7 +80,7 @@ def record(
         low_resource: whether it is for limited devices; None lets its size decide.
         integrity: see `integrity`.
     """
-    entry: dict[str, Json] = {"model": model, "model_id": model_id, "model_lib": model_lib}
+    entry: dict[str, object] = {"model": model, "model_id": model_id, "model_lib": model_lib}
     if window := {key: overrides[key] for key in _CACHE if key in overrides}:
         entry["overrides"] = window
     if vram_bytes is not None:
@@ -95,7 +93,7 @@ def record(
     return {**entry, "integrity": dict(integrity)} if integrity else entry
 
 
-def with_one_window(overrides: Mapping[str, Json], chat: Mapping[str, Json]) -> Mapping[str, Json]:
+def with_one_window(overrides: Mapping[str, object], chat: Mapping[str, object]) -> Mapping[str, object]:
     """Overrides by which a model has a context window or a sliding one: WebLLM refuses one that has both.
 
     Args:
@@ -109,7 +107,7 @@ def with_one_window(overrides: Mapping[str, Json], chat: Mapping[str, Json]) -> 
     return {**overrides, context if context not in overrides and sliding in overrides else sliding: -1}
 
 
-def model_type(chat: Mapping[str, Json]) -> int:
+def model_type(chat: Mapping[str, object]) -> int:
     """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type.
 
     Args:
@@ -126,7 +124,7 @@ def needs_f16(quantization: str | None) -> bool:
     return quantization is not None and "f16" in quantization.replace("bf16", "")
 
 
-def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[str, Path]) -> dict[str, Json]:
+def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[str, Path]) -> dict[str, object]:
     """Digests by which WebLLM refuses a file that is not the one that was built.
 
     Args:
@@ -134,7 +132,7 @@ def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[st
         model_lib: the library.
         tokenizer: name -> file, of those that the config lists.
     """
-    found: dict[str, Json] = {}
+    found: dict[str, object] = {}
     if config is not None:
         found["config"] = sri(config)
     if model_lib is not None:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from pipeline.action import Json
 from pipeline.platforms import FORMATS, Platform
 
 from . import schema
@@ -117,8 +116,8 @@ def _from_nothing(name: str, spec: schema.Backend, problems: Diagnostics) -> tup
 
 
 def _device(
-    name: str, base: Mapping[str, Json], changes: Mapping[str, Json] | None, problems: Diagnostics
-) -> dict[str, Json]:
+    name: str, base: Mapping[str, object], changes: Mapping[str, object] | None, problems: Diagnostics
+) -> dict[str, object]:
     changes = changes or {}
     other_kind = changes.get("kind", base.get("kind")) != base.get("kind")
     device = dict(changes) if other_kind else {**base, **changes}
@@ -130,7 +129,7 @@ def _device(
 
 
 def _kernels(
-    name: str, spec: schema.Backend, base: Preset, device: Mapping[str, Json], problems: Diagnostics
+    name: str, spec: schema.Backend, base: Preset, device: Mapping[str, object], problems: Diagnostics
 ) -> Literal["source", "metallib"] | None:
     """Where Metal's kernels are compiled; nobody else has that choice."""
     if device["kind"] == "metal":

@@ -11,8 +11,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.action import Json
-
 from .fields import FileName, Strict, Url, wrong
 
 _SHORTEST_MODEL_LIB = 7
@@ -110,7 +108,7 @@ class Options(App):
 APP = tuple(App.model_fields)
 
 
-def part(options: Options) -> tuple[dict[str, Json], dict[str, Json]]:
+def part(options: Options) -> tuple[dict[str, object], dict[str, object]]:
     """What is compiled with, and what only apps need: each with the keys that were given."""
     given = options.model_dump(mode="json", exclude_none=True)
     app = {key: given.pop(key) for key in APP if key in given}

@@ -6,7 +6,7 @@ Which one is meant is seen from the key that it must have. What the kinds do is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
 
@@ -73,7 +73,7 @@ WEIGHT_TAGS = tuple(f"<{weights.__name__}>" for weights in _WEIGHTS.values())
 """What pydantic puts into the path of an error to tell the classes of weights apart; no key of a file."""
 
 
-def _weights_tag(value: Any) -> str | None:
+def _weights_tag(value: object) -> str | None:
     """Choose the class of weights by the one key that must be there."""
     if isinstance(value, Strict):
         return f"<{type(value).__name__}>"

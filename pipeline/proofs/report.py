@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.documents.codec import dumps, encode
 from pipeline.documents.report import Check as Check
 from pipeline.documents.report import Report, Verdict
@@ -46,11 +45,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def facts(checks: Sequence[Check], summary: str, models: Mapping[str, str]) -> dict[str, Json]:
+def facts(checks: Sequence[Check], summary: str, models: Mapping[str, str]) -> dict[str, object]:
     """The few values of a report that go into the action's record; `models` are lines of models of their own."""
     states = {check.name: check.state for check in checks}
     is_open = sum(check.state == "not proven" for check in checks)
-    found: dict[str, Json] = encode(Verdict(summary, models, is_open, len(checks), states))
+    found: dict[str, object] = encode(Verdict(summary, models, is_open, len(checks), states))
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
 from pipeline.kits.bindings import bound_models, modules_by_model, namespace, places
@@ -114,7 +114,7 @@ def run(job: Job[Params]) -> Facts:
     return {"files": len(files) + 1 + (kit.kind == "native"), "models": len(kit.models), "archives": len(kit.archives)}
 
 
-def context(kit: Kit) -> dict[str, Json]:
+def context(kit: Kit) -> dict[str, object]:
     """The variables of every template.
 
     Returns:
@@ -148,9 +148,9 @@ def context(kit: Kit) -> dict[str, Json]:
     }
 
 
-def _sdks(kit: Kit) -> list[Json]:
+def _sdks(kit: Kit) -> list[object]:
     """The SDKs of Xcode, and the slices each may want: one, or two where an SDK builds for Catalyst and for the Mac."""
-    found: dict[str, list[Json]] = {}
+    found: dict[str, list[object]] = {}
     for piece, archive in zip(kit.slices, kit.archives, strict=False):
         one = {
             "identifier": piece.identifier,
@@ -164,7 +164,7 @@ def _sdks(kit: Kit) -> list[Json]:
     return [{"name": name, "slices": found[name]} for name in sorted(found)]
 
 
-def _deployment_targets(pieces: tuple[Slice, ...]) -> list[Json]:
+def _deployment_targets(pieces: tuple[Slice, ...]) -> list[object]:
     """The oldest system an app may ask for: device and simulator are one system to package managers."""
     oldest: dict[str, str] = {}
     for piece in pieces:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import RUNTIME_NAME, RuntimeManifest
 from pipeline.errors import StepError, ToolMissing
@@ -54,7 +54,7 @@ def run(job: Job[Params]) -> Facts:
         StepError: the checkout does not build, or what it makes is not for this backend.
         ToolMissing: this machine cannot build for the backend.
     """
-    facts: dict[str, Json] = {}
+    facts: dict[str, object] = {}
     if job.params.prebuilt is not None:
         libraries = _prebuilt(job, job.params.prebuilt)
         project = None
@@ -91,7 +91,7 @@ def _prebuilt(job: Job[Params], pins: tuple[str | None, ...]) -> list[Library]:
     return libraries
 
 
-def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, Json]]:
+def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, object]]:
     backend = job.params.backend
     checkout = job.tools.get(roles.CHECKOUT)
     if checkout is None:

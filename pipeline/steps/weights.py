@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
 from pipeline.weights.checkpoint import refuse_pointers
 from pipeline.weights.fetch import fetch, kind_of
 
@@ -25,8 +25,8 @@ class Params:
     """
 
     model: str
-    source: Mapping[str, Json]
-    lock: Mapping[str, Json] | None
+    source: Mapping[str, object]
+    lock: Mapping[str, object] | None
 
 
 def run(job: Job[Params]) -> Facts:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.conformance import mismatch
@@ -145,7 +145,7 @@ def info_plist(found: tuple[Slice, ...], library: str) -> bytes:
     """
     entries = []
     for piece in found:
-        entry: dict[str, Json] = {
+        entry: dict[str, object] = {
             "BinaryPath": library,
             "LibraryIdentifier": piece.identifier,
             "LibraryPath": library,

@@ -13,13 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.errors import SlipwayError
 from pipeline.process import run, state_of
 
 from .environment import Environment
 
-Remember = Callable[[list[Json], Callable[[], str]], str]
+Remember = Callable[[list[object], Callable[[], str]], str]
 """Answers a question from a stat_cache, or by asking; see `run.tools.Finder`."""
 
 _LIST = """
@@ -54,7 +53,11 @@ def version(
         if not environment.python.is_file():
             return None
         program = f"PACKAGES, FAMILIES = {packages!r}, {families!r}\n{_LIST}"
-        question: list[Json] = [state_of(environment.python), *map(state_of, _packages(environment, remember)), program]
+        question: list[object] = [
+            state_of(environment.python),
+            *map(state_of, _packages(environment, remember)),
+            program,
+        ]
         parts.append(remember(question, lambda: _asked(environment, program)))
         parts += program_digest(_program(environment))
     if environment.source is not None:

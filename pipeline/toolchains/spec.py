@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pipeline.action import Json
 from pipeline.matrix.cells import Toolchain
 
 
@@ -14,7 +13,7 @@ def is_made(toolchain: Toolchain) -> bool:
     return toolchain.path is None and bool(toolchain.requirements or toolchain.python is not None)
 
 
-def spec(toolchain: Toolchain) -> dict[str, Json]:
+def spec(toolchain: Toolchain) -> dict[str, object]:
     """What decides what is installed."""
     return {
         "requirements": list(toolchain.requirements),
