@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from fake_kits import HOST, MODELS, REGISTERED, library_file
-from fake_models import run_tool
+from fake_models import model, run_tool
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.objects import read_object
@@ -31,6 +31,7 @@ int TVMFFIEnvModRegisterSystemLibSymbol(const char *name, void *symbol) { puts(n
     "tokenizers_cpp": "int sentences(void);\nint tokenize(void) { return sentences(); }\n",
     "sentencepiece": "int sentences(void) { return 7; }\n",
 }
+OTHERS = [model("other_bert"), model("other_llama", variant="q4f16_1")]
 WHOLE = {"tvm_runtime", "tvm_ffi_static"}
 
 CMAKE = """
@@ -68,6 +69,15 @@ def kit(job, build_archive, runtime, tmp_path):
     return folder
 
 
+@pytest.fixture
+def others(job, build_archive, runtime):
+    """A second kit with the same runtime."""
+    params = {"product": "others", "library": "others", "kind": "native", "backends": [HOST], "overrides": False}
+    made = job(params, {"archive:host": build_archive(HOST, OTHERS, "others"), "runtime:host": runtime})
+    linkkit.run(made)
+    return made.out
+
+
 def test_link_json_says_what_is_linked_and_in_which_order(kit):
     part = json.loads((kit / "link.json").read_text())["archives"][0]
     assert [one["name"] for one in part["runtime"]] == list(SOURCES)
@@ -101,6 +111,29 @@ def test_cmake_leaves_out_the_runtime_where_another_kit_brings_it(kit, tmp_path)
     run_tool("cmake", "--build", project / "build")
     info = read_object((project / "build/liblib.so").read_bytes(), "liblib.so")
     assert "TVMFFIEnvModRegisterSystemLibSymbol" in {symbol.name for symbol in info.undefined}
+
+
+@pytest.mark.parametrize(("prelude", "whole"), [("set(models_RUNTIME OFF)", True), ("", False)])
+def test_of_two_kits_with_a_runtime_one_brings_it(kit, others, tmp_path, prelude, whole):
+    """Two runtimes are the same symbols twice: the link fails unless one of them is left out."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "CMakeLists.txt").write_text(
+        f"{CMAKE.format(kit=kit, prelude=prelude)}\n"
+        f'find_package(others CONFIG REQUIRED PATHS "{others}")\n'
+        "target_link_libraries(app PRIVATE slipway::others)\n"
+    )
+    (project / "main.c").write_text("int main(void) { return 0; }\n")
+    run_tool("cmake", "-S", project, "-B", project / "build")
+    words = ["cmake", "--build", project / "build"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode == 0) == whole, done.stdout + done.stderr
+    if whole:
+        said = run_tool(str(project / "build/app")).split()
+        assert said.count("loader7") == 1
+        assert len(said) == 2 * len(REGISTERED) + 1
+    else:
+        assert "multiple definition of `TVMFFIEnvModRegisterSystemLibSymbol'" in done.stderr
 
 
 def test_cargo_links_models_and_runtime(kit, tmp_path):

@@ -27,6 +27,7 @@ from fake_kits import (
 from fake_models import backend, find_tool, run_tool
 
 from pipeline.binary.objects import read_object
+from pipeline.kits.escaping import cmake
 
 CMAKE_PROJECT = """
 cmake_minimum_required(VERSION 3.13)
@@ -64,12 +65,27 @@ def test_cmake_links_every_model(make_kit, tmp_path, prelude):
 
 
 @pytest.mark.parametrize("prelude", ["", "set(CMAKE_VERSION 3.20.0)"], ids=["whole-archive-feature", "before-3.24"])
-def test_cmake_links_a_kit_whose_path_has_a_comma_and_a_blank(make_kit, tmp_path, prelude):
-    kit = tmp_path / "app, v2" / "models"
+def test_cmake_links_a_kit_whose_path_has_all_that_a_path_may_have(make_kit, tmp_path, prelude):
+    kit = tmp_path / "it's an app, v2 (größe 模型) & #1 100% [x] {y} `z` ~+=!*<>" / "models"
     shutil.copytree(make_kit("native", [HOST]), kit)
     _, build = build_with_cmake(tmp_path / "project", kit, prelude)
     assert sorted(run_tool(str(build / "app")).split()) == REGISTERED
     assert linked(build / "liblib.so") == (4, BINS)
+
+
+@pytest.mark.parametrize("odd", [";", ":", "$", '"'])
+def test_cmake_is_told_where_it_could_not_link(make_kit, tmp_path, odd):
+    kit = tmp_path / f"a{odd}b" / "models"
+    shutil.copytree(make_kit("native", [HOST]), kit)
+    text = CMAKE_PROJECT.replace("find_package(models CONFIG REQUIRED PATHS", "include(").replace(
+        '{kit}"', '{kit}/modelsConfig.cmake"'
+    )
+    (tmp_path / "CMakeLists.txt").write_text(text.format(prelude="", kit=cmake(kit)))
+    done = subprocess.run(
+        ["cmake", "-S", tmp_path, "-B", tmp_path / "build"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode != 0
+    assert "CMake cannot link files of a folder whose path has one of ; : $" in " ".join(done.stderr.split())
 
 
 def test_cmake_takes_the_archive_of_the_processor_and_android_gets_16_kib_pages(make_kit, tmp_path):
