@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from example_projects import ROOT, cargo_in, host_only
 from projects import Project
-
-ROOT = Path(__file__).parent.parent.parent
 
 pytestmark = pytest.mark.slow
 
@@ -21,28 +18,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def g2p(tmp_path_factory) -> Project:
     """The example for this machine alone, built; and its smoke test."""
-    root = tmp_path_factory.mktemp("g2p") / "g2p"
-    shutil.copytree(ROOT / "examples/g2p", root, ignore=shutil.ignore_patterns("build", "dist", "target"))
-    project = Project(root)
-    project.edit("targets.yaml", "backend: [host, android-arm64, ios-arm64]", "backend: [host]")
-    project.edit("targets.yaml", "backends: [host, android-arm64, ios-arm64]}", "backends: [host]}")
-    project.ok(timeout=900)
+    project = host_only("g2p", tmp_path_factory.mktemp("g2p"))
     project.ok("targets=smoke.yaml", timeout=900)
     return project
-
-
-def cargo(project: Project, *words: str | Path, **variables: object) -> str:
-    done = subprocess.run(
-        ["cargo", words[0], "--offline", "--quiet", *words[1:]],
-        cwd=project.path("rust"),
-        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 GREEDY = """
@@ -76,7 +54,7 @@ def test_the_program_two_crates_away_says_what_numpy_says(g2p, runtime):
     )
     wanted = json.loads(done.stdout)
     assert len({tuple(ids) for ids in wanted.values()}) == len(wanted)
-    said = cargo(
+    said = cargo_in(
         g2p, "run", "-p", "g2p_cli", "--", "../dist/bundle", "Char", "siu",
         G2P_TVM_RUNTIME_LIB=runtime["tvm_runtime"],
     )  # fmt: skip
@@ -99,7 +77,7 @@ def test_the_metadata_has_the_keys_that_the_notes_have(g2p):
 
 
 def test_one_and_a_half_becomes_two_and_a_half_through_a_system_library(g2p, runtime):
-    said = cargo(
+    said = cargo_in(
         g2p, "test", "-p", "g2p_tvm", "system_lib_smoke", "--", "--nocapture",
         G2P_TVM_RUNTIME_LIB=runtime["tvm_runtime"],
         G2P_TVM_SYSTEM_LIB=g2p.path("dist/smoke/host/libg2p_test.a"),
