@@ -19,19 +19,14 @@ from typing import BinaryIO, NamedTuple
 
 CHUNK_BYTES = 1 << 20
 
-STALE_SECONDS = 24 * 3600
-"""Age after which a temporary file belongs to a process that was killed."""
-
 NAME_BYTES, PATH_BYTES = 255, 4000
 """What Linux and macOS bear of a name and, less the directory it is in, of a path."""
 
-_TEMPORARY = ".slipway-tmp"
+TEMPORARY = ".slipway-tmp"
+"""How temporary names end."""
 
 TRY_BESIDE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a temporary file elsewhere may run into that one in the target's own directory does not."""
-
-CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of Slipway.\n"
-"""See https://bford.info/cachedir/"""
 
 # States
 
@@ -207,18 +202,7 @@ def stays_inside(name: str, target: str) -> bool:
 
 def temporary_in(folder: str | Path) -> str:
     """An unused name in a directory, unique across processes, containers and machines."""
-    return f"{folder}/{secrets.token_hex(8)}{_TEMPORARY}"
-
-
-def sweep(*folders: str | Path) -> None:
-    """Remove temporary files that killed processes have left in these directories. Failing to is no error."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            for path in Path(folder).iterdir():
-                with contextlib.suppress(OSError):
-                    # The ctime: a hard link has the mtime of what it is a link to.
-                    if path.name.endswith(_TEMPORARY) and path.lstat().st_ctime < time.time() - STALE_SECONDS:
-                        path.unlink()
+    return f"{folder}/{secrets.token_hex(8)}{TEMPORARY}"
 
 
 # Writing
@@ -318,14 +302,6 @@ def finish(path: str, mode: int) -> None:
     """Give a file of ours its permissions and its stamp."""
     Path(path).chmod(mode)
     stamp(path)
-
-
-def tag_cache(folder: str | Path) -> None:
-    """Mark a directory as one that backups may leave out. Failing to is no error."""
-    tag = Path(folder, "CACHEDIR.TAG")
-    with contextlib.suppress(OSError):
-        if not tag.exists():
-            write_atomic(tag, CACHEDIR_TAG)
 
 
 # Sealed files: our own state, with a checksum

@@ -57,6 +57,8 @@ class Gc(ProjectCommand):
             return 0
         removed = "would remove" if dry_run else "removed"
         self.say(f"{removed} {count(done.records, 'result')} and {count(done.blobs, 'blob')}, {size(done.bytes)}")
+        if done.old_bytes:
+            self.say(f"{removed} results of an earlier version of Slipway, {size(done.old_bytes)}")
         self.say(f"kept {count(done.kept_records, 'result')} with {size(done.kept_bytes)} of blobs")
         if max_bytes is not None and done.kept_bytes > max_bytes:
             self.say(f"that is more than {params['max_size']}: all of it is needed by the matrix of today")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import StepError
+
+from . import untrusted
 
 NAME = "mlc-chat-config.json"
 
@@ -23,14 +24,10 @@ def read_chat_config(folder: Path, model: str) -> Mapping[str, object]:
     Raises:
         StepError: there is none, or it is no JSON object.
     """
-    try:
-        chat = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StepError(
-            f"the weights of {model} are not in MLC's form: they have no {NAME}", hint=NOT_CONVERTED
-        ) from error
-    except (ValueError, RecursionError) as bad:
-        raise StepError(f"{NAME} of {model} is no JSON: {bad}", hint="convert the weights again") from bad
+    path = folder / NAME
+    if not path.exists():
+        raise StepError(f"the weights of {model} are not in MLC's form: they have no {NAME}", hint=NOT_CONVERTED)
+    chat = untrusted.parse(untrusted.read(path, error=StepError), str(path), StepError)
     if not isinstance(chat, dict):
         raise StepError(f"{NAME} of {model} is no JSON object", hint="convert the weights again")
     return chat

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.errors import FormatError
+from pipeline.files import NotRegularError, read_file
+
+from . import untrusted
 
 T = TypeVar("T")
 
@@ -53,9 +56,9 @@ def load(kind: type[T], path: Path) -> T:
         OSError: it cannot be read.
     """
     try:
-        value: T = decode(kind, json.loads(path.read_bytes()), str(path))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"this is not JSON: {error}", where=path) from error
+        value: T = decode(kind, untrusted.parse(read_file(path, untrusted.LARGEST_BYTES), str(path)), str(path))
+    except NotRegularError as error:
+        raise FormatError("is not a regular file", where=path) from error
     return value
 
 

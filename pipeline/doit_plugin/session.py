@@ -23,9 +23,10 @@ from pipeline.engine.memory import Admission, available
 from pipeline.engine.options import Options
 from pipeline.engine.tools import Finder
 from pipeline.errors import MatrixError
-from pipeline.files import State, look, sweep
+from pipeline.files import State, look
 from pipeline.project import Planner, Project
 from pipeline.store.action_result import LINK
+from pipeline.store.directories import sweep
 from pipeline.store.locks import TreeLock
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache

@@ -12,16 +12,17 @@ that of `android`.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.compilers import mlc_names
+from pipeline.documents import untrusted
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
 from pipeline.errors import DownloadError, MatrixError, SlipwayError, StepError
+from pipeline.files import read_file
 from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, Product, share
 from pipeline.matrix.slices import lacking, lacking_words
 from pipeline.weights.cache import DownloadCache
@@ -176,7 +177,7 @@ def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping
 
 def _name(model: ModelVariant, text: bytes, device: str) -> str:
     try:
-        chat = json.loads(text)
+        chat = untrusted.parse(text, f"{CONFIG} of {model.model}")
         chat |= {name: model.options[name] for name in ("model_type", "quantization") if name in model.options}
         overrides = model.options.get("overrides", {})
         return mlc_names.model_lib(
@@ -200,7 +201,7 @@ def _name(model: ModelVariant, text: bytes, device: str) -> str:
 def _local_config(model: ModelVariant, root: Path) -> bytes:
     path = config_of(model, root)
     try:
-        return b"" if path is None else Path(path).read_bytes()
+        return b"" if path is None else read_file(path, untrusted.LARGEST_BYTES)
     except OSError:
         raise _not_converted(model) from None
 

@@ -29,6 +29,7 @@ _LONGEST = 80
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COLON = re.compile(r"\s*:")
 _HINT = "restore it from version control, or delete the bad entry and run doit: it is locked again"
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
@@ -74,7 +75,7 @@ def read_lock(path: Path) -> Lock:
         document = untrusted.parse(data, str(path), MatrixError)
     except MatrixError as error:
         line = error.where.line if isinstance(error.where, Position) else 1
-        conflict = any(one.startswith(_CONFLICT) for one in text.splitlines()[line - 1 : line])
+        conflict = any(one.startswith(_CONFLICT) for one in text.split("\n")[line - 1 : line])
         raise MatrixError(
             "has an unresolved merge conflict"
             if conflict
@@ -146,7 +147,7 @@ def render(
         if section:
             sections[-1] += ","
             text = json.dumps({title: section}, indent=2, sort_keys=True, ensure_ascii=False)
-            sections += text.splitlines()[1:-1]
+            sections += text.split("\n")[1:-1]  # not at U+2028, which may be in a text
     return "\n".join(["{", f'  "version": {VERSION},', *sections, "}", ""])
 
 
@@ -270,9 +271,17 @@ def _find(text: str, at: Sequence[str]) -> tuple[int, int]:
     """Line and column of a key: each one of the way is looked for behind the one before."""
     place = 0
     for name in at:
-        spellings = "|".join(re.escape(json.dumps(name, ensure_ascii=plain)) for plain in (True, False))
-        found = re.compile(rf"(?:{spellings})\s*:").search(text, place)
-        if found is None:
+        spellings = {json.dumps(name, ensure_ascii=plain) for plain in (True, False)}
+        places = [found for one in spellings if (found := _find_key(text, one, place)) >= 0]
+        if not places:
             break
-        place = found.start()
+        place = min(places)
     return text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+
+
+def _find_key(text: str, spelling: str, start: int) -> int:
+    """Where a text stands that is a key; -1 where it does not."""
+    at = text.find(spelling, start)
+    while at >= 0 and not _COLON.match(text, at + len(spelling)):
+        at = text.find(spelling, at + 1)
+    return at

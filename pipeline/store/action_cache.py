@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.files import read_file, write_atomic
 
 from .action_result import ActionResult, decode
-from .cas import files_of
+from .directories import files_of
 from .message import pack, unpack
 from .os_errors import ODD, Note, remove_any, store_error
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from pipeline.files import (
 )
 from pipeline.sharing import hard_link, reflink, share
 
+from .directories import Unsynced, files_of
 from .os_errors import ODD, BlobMissing, Note, StrPath, remove_any, store_error
 from .stat_cache import StatCache
 
@@ -58,10 +58,8 @@ class Cas:
         self.part = f"{self.root}/part"
         self._note = note
         self._read_only = read_only
-        self._sync = sync
         self._stat_cache = StatCache(f"{self.root}/stat-cache")
-        self._unsynced: list[str] = []
-        self._sync_lock = threading.Lock()
+        self._unsynced = Unsynced(sync=sync)
 
     def path(self, sha256: str) -> str:
         """Where a blob is, or would be."""
@@ -138,7 +136,7 @@ class Cas:
             write_atomic(self.path(digest.sha256), data, 0o444, through=self.part)
         except OSError as error:
             raise store_error(error, "store an output", error.filename) from error
-        self._unsynced.append(self.path(digest.sha256))
+        self._unsynced.add(self.path(digest.sha256))
         return digest
 
     def adopt(self, temporary: str, digest: Digest) -> None:
@@ -262,19 +260,7 @@ class Cas:
         Raises:
             StoreError: the disk says no.
         """
-        with self._sync_lock:
-            pending, self._unsynced = self._unsynced, []
-            for path in pending if self._sync else ():
-                try:
-                    fd = os.open(path, os.O_RDONLY)
-                    try:
-                        os.fsync(fd)
-                    finally:
-                        os.close(fd)
-                except FileNotFoundError:
-                    continue  # found damaged and removed meanwhile: nothing to keep
-                except OSError as error:
-                    raise store_error(error, "write a blob", path) from error
+        self._unsynced.flush()
 
     def remove(self, sha256: str) -> None:
         """Drop a blob; one that is not there is no error.
@@ -335,7 +321,7 @@ class Cas:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
-        self._unsynced.append(target)
+        self._unsynced.add(target)
         self._remember(digest.sha256, os.stat(target))  # noqa: PTH116
         return digest
 
@@ -348,17 +334,6 @@ class Cas:
         if not self._read_only:
             self.remove(sha256)
         return False
-
-
-def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file of a sharded directory (`ab/ab12…`) with its state; temporary files are left out."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for shard in sorted(os.listdir(folder)):  # noqa: PTH208 - names are enough
-            with contextlib.suppress(NotADirectoryError), os.scandir(f"{folder}/{shard}") as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):
-                        if entry.name[:2] == shard and "." not in entry.name:
-                            yield entry.name, entry.stat(follow_symlinks=False)
 
 
 def _missing(sha256: str) -> BlobMissing:

@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import StoreError
-from pipeline.files import Digest, stays_inside, tag_cache
+from pipeline.files import Digest, stays_inside
 
 from . import outputs
 from .action_cache import ActionCache
 from .action_result import LINK, ActionResult, Output
 from .cas import Cas
+from .directories import tag_cache
 from .os_errors import Note, StrPath, store_error
 from .stat_cache import StatCache, walk
 
@@ -83,6 +84,7 @@ class Store:
         self.blobs = Cas(self.root, self.note, read_only=read_only, sync=sync)
         self.records = ActionCache(self.root, self.note, read_only=read_only)
         self._shared: int | None = None
+        self._refused: set[str] = set()
         self._uploads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -107,9 +109,11 @@ class Store:
         self._share()
         record, how = self.records.get(key), "restored"
         if record is None:
-            if self.remote is None or self.read_only or (record := self.remote.record(key)) is None:
-                return None
             how = "fetched"
+            if self.remote is not None and not self.read_only and key not in self._refused:
+                record = self.remote.record(key)
+        if record is None:
+            return None
         if missing := set(declared) - record.outputs.keys():
             self._drop(record, f"has no {min(missing)}")
             return None
@@ -140,8 +144,10 @@ class Store:
         return None
 
     def _drop(self, record: ActionResult, why: str) -> None:
-        """Do without a result that is sound and yet not right: another machine has made it up."""
-        self.note(f"the stored result of {record.name} {why}; it is not used")
+        """Do without a result that is sound and yet not right, since another machine has made it up; say so once."""
+        if record.key not in self._refused:
+            self._refused.add(record.key)
+            self.note(f"the stored result of {record.name} {why}; it is not used")
         if not self.read_only:
             self.records.remove(record.key)
 
@@ -289,7 +295,7 @@ class Store:
         wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
         self._share(create=True)
         if sum(wanted.values()) > shutil.disk_usage(self.root).free:
-            self.note(f"the stored result of {record.name} is more than the disk has room for; it is not fetched")
+            self._drop(record, "is more than the disk has room for")
             return False
         for sha256, size in wanted.items():
             temporary = self.blobs.temporary()
@@ -319,7 +325,7 @@ class Store:
             try:
                 if create:
                     if not Path(self.root).is_dir() and Path(self.top, "records").is_file():
-                        self.note(f"{self.top} has results of an earlier version, which are not read: delete them")
+                        self.note(f"{self.top} has results of an earlier version, which are not read: see doit gc")
                     Path(self.root).mkdir(parents=True, exist_ok=True)
                     tag_cache(self.top)
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if self.read_only else os.O_CREAT), 0o644)

@@ -131,7 +131,7 @@ def test_lock(tmp_path, chance):
         path.write_bytes(before)
         said = ends_well(use)
         if said is not None:
-            assert path.read_bytes() == before, "one that cannot be read is left as it is"
+            assert path.read_bytes() == before, f"one that cannot be read is left as it is: {said}"
             assert "slipway.lock" in said
 
 

@@ -109,7 +109,9 @@ def test_temporary_files_of_killed_processes_are_removed_once_they_are_old(built
     built_graph.ok()
     assert all(path.exists() for path in temporary + others)
     dodo = built_graph.path("dodo.py").read_text()
-    built_graph.write("dodo.py", f"import pipeline.files\npipeline.files.STALE_SECONDS = 0\n{dodo}")
+    built_graph.write(
+        "dodo.py", f"import pipeline.store.directories\npipeline.store.directories.STALE_SECONDS = 0\n{dodo}"
+    )
     built_graph.ok()
     assert not [path for path in temporary if path.exists()]
     assert all(path.exists() for path in others)

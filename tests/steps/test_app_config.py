@@ -214,7 +214,7 @@ def test_nobody_says_how_much_memory_a_model_takes(run):
     assert facts["memory"] == {"qwen3-q4": None}
 
 
-@pytest.mark.parametrize(("text", "what"), [(None, "have no mlc-chat"), ("{", "is no JSON"), ("[]", "no JSON object")])
+@pytest.mark.parametrize(("text", "what"), [(None, "have no mlc-chat"), ("{", "is not JSON"), ("[]", "no JSON object")])
 def test_a_config_that_cannot_be_read(run, text, what):
     path: Path = run.folders["config"] / "mlc-chat-config.json"
     path.unlink() if text is None else path.write_text(text)

@@ -10,7 +10,8 @@ import pytest
 from store_actions import MIDDLE, SOME, finish
 
 from pipeline.errors import StoreError
-from pipeline.files import look, sweep, temporary_in
+from pipeline.files import look, temporary_in
+from pipeline.store.directories import sweep
 from pipeline.store.gc import collect, stats, verify
 from pipeline.store.store import Store
 
@@ -87,7 +88,7 @@ def test_blobs_without_a_record_and_litter_go(store, aged, monkeypatch):
     assert collect(store, (), now=NOW).blobs == 1
     assert not store.blobs.has(stray.sha256)
     assert left.exists(), "its process may be on another machine, and alive"
-    monkeypatch.setattr("pipeline.files.STALE_SECONDS", -1)
+    monkeypatch.setattr("pipeline.store.directories.STALE_SECONDS", -1)
     sweep(part)
     assert (left.exists(), mine.exists()) == (False, True)
 
@@ -160,3 +161,23 @@ def test_verify_reads_even_what_is_known_by_heart(store, aged, tmp_path):
     assert set(verified.incomplete) == {record.key for record in aged}
     assert verified.blobs == 6
     assert verify(store).damaged == ()
+
+
+def test_what_the_first_layout_left_goes_and_nothing_else(store, aged):
+    top = Path(store.top)
+    (top / "cas/ab").mkdir(parents=True)
+    (top / "part").mkdir()
+    for name in ("records", "cas/ab/abc", "part/x", "lock"):
+        (top / name).write_bytes(b"12345")
+    (top / "notes.txt").write_text("of the user")
+    assert collect(store, (), dry_run=True).old_bytes == 20
+    assert (top / "records").exists()
+    assert collect(store, ()).old_bytes == 20
+    assert sorted(path.name for path in top.iterdir()) == ["CACHEDIR.TAG", "notes.txt", "v2"]
+    assert collect(store, ()).old_bytes == 0
+
+
+def test_a_users_own_folders_are_not_taken_for_it(store, aged):
+    (Path(store.top) / "cas").mkdir()
+    assert collect(store, ()).old_bytes == 0
+    assert (Path(store.top) / "cas").is_dir()

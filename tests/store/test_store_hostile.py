@@ -220,7 +220,9 @@ def test_a_result_that_claims_more_than_the_disk_has_is_not_fetched(store, build
 
     store.remote = Fake()
     assert store.lookup(KEY) is None
+    assert store.lookup(KEY) is None
     assert not asked
+    assert len(store.notes) == 1
     assert "more than" in store.notes[0]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import MatrixError, Position, StoreError
-from pipeline.plan.lockfile import Lock, read_lock, render, write_lock_entry
+from pipeline.plan.lockfile import Lock, read_lock, render, write_frozen, write_lock_entry
 from pipeline.weights.entry import identity
 
 SOURCE = {"package": "p", "version": "1.0"}
@@ -179,3 +179,11 @@ def test_a_device_in_its_place(path: Path) -> None:
     path.symlink_to("/dev/zero")
     with pytest.raises(MatrixError, match="not a regular file"):
         read_lock(path)
+
+
+def test_a_text_with_a_line_separator_of_unicode_is_written_so_that_it_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "slipway.lock"
+    spec = {"requirements": ["a\u2028b\x85c"], "pre": False}
+    write_frozen(path, "tvm", spec, "linux-x86_64", ["a==1"])
+    write_frozen(path, "tvm", spec, "macos-arm64", ["a==2"])
+    assert read_lock(path).frozen("tvm", spec, "linux-x86_64") == ["a==1"]
