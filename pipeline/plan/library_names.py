@@ -21,7 +21,7 @@ from pipeline.compilers import mlc_names
 from pipeline.documents import untrusted
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
-from pipeline.errors import DownloadError, MatrixError, SlipwayError, StepError
+from pipeline.errors import DownloadError, FormatError, MatrixError, SlipwayError, StepError
 from pipeline.files import read_file
 from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, Product, share
 from pipeline.matrix.slices import lacking, lacking_words
@@ -177,7 +177,7 @@ def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping
 
 def _name(model: ModelVariant, text: bytes, device: str) -> str:
     try:
-        chat = untrusted.parse(text, f"{CONFIG} of {model.model}")
+        chat = _parsed(text)
         chat |= {name: model.options[name] for name in ("model_type", "quantization") if name in model.options}
         overrides = model.options.get("overrides", {})
         return mlc_names.model_lib(
@@ -196,6 +196,13 @@ def _name(model: ModelVariant, text: bytes, device: str) -> str:
         ) from None
     except SlipwayError as bad:
         raise MatrixError(bad.what, where=model.where, hint=bad.hint) from None
+
+
+def _parsed(text: bytes) -> dict[str, Json]:
+    try:
+        return dict(untrusted.parse(text, CONFIG))
+    except FormatError as bad:
+        raise ValueError(bad.what) from bad
 
 
 def _local_config(model: ModelVariant, root: Path) -> bytes:
