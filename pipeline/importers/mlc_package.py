@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.compilers.mlc_names import OVERRIDES
+from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
-from pipeline.errors import MatrixError
+from pipeline.errors import MatrixError, StepError
 
 APPLE = ("iphone", "macabi")
 DEVICES = (*APPLE, "android")
@@ -151,7 +151,7 @@ class _Reader:
         if entry.get("bundle_weight"):
             options["bundle_weight"] = True
         if (opt := overrides.pop("opt", None)) is not None:
-            options["opt"] = opt
+            options["opt"] = _flags(opt, where)
         if overrides:
             options["overrides"] = overrides
         library = self.libraries.get(entry.get("model_lib") or "")
@@ -203,12 +203,21 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
 )
 
 
+def _flags(opt: object, where: str) -> str:
+    """Optimisation flags that mlc_llm knows."""
+    try:
+        opt_text(str(opt))
+    except StepError as error:
+        raise MatrixError(error.what, where=f"{where}: overrides", hint=error.hint) from error
+    return str(opt)
+
+
 def _plain_model_lib(name: str, where: str, *, prebuilt: bool) -> str:
     """A `model_lib`, which becomes part of the names of C symbols."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
         return name
     plain = re.sub(r"\W", "_", name, flags=re.ASCII)
-    hint = f"write {plain if plain[:1].isalpha() else f'lib_{plain}'}"
+    hint = f"write {plain if plain[:1].isalpha() else f'lib_{plain}'}" if plain else "remove it, or write a name"
     raise MatrixError(
         f"`model_lib: {name}` cannot be part of a C symbol: use letters, digits, `_` and `-`",
         where=where,

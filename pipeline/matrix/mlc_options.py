@@ -17,10 +17,19 @@ _SHORTEST_MODEL_LIB = 7
 """With the underscore that becomes the end of it, a prefix has the 8 bytes that TVM needs."""
 
 
+_LONGEST_MODEL_ID = 100
+"""Bytes; no name of a file has more than 255, and the library's has more than the model's."""
+
+
 def _check_model_id(name: str) -> str:
     if set(name) & set("/\\:#?%") or name.startswith(".") or not name.isprintable():
         hint = "it is part of paths and addresses: leave out `/`, `\\`, `:`, `#`, `?`, `%` and a leading dot"
         raise wrong(f"`{name}` is no model_id", hint)
+    if len(name.encode()) > _LONGEST_MODEL_ID:
+        raise wrong(
+            f"a model_id of {len(name.encode())} bytes is too long",
+            f"it is a folder's name, too: use up to {_LONGEST_MODEL_ID} bytes",
+        )
     return name
 
 
