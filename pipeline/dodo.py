@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+
+from doit.task import Task
 
 
 def _jobs() -> int:
@@ -15,7 +16,7 @@ def _jobs() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _config() -> dict[str, Any]:
+def _config() -> dict[str, object]:
     from .doit_plugin.tasks import ContentChecker  # noqa: PLC0415
     from .reports.reporter import Reporter  # noqa: PLC0415 - only when there is something to report
 
@@ -35,16 +36,9 @@ def _config() -> dict[str, Any]:
 DOIT_CONFIG = _config()
 
 
-def task_slipway() -> Iterator[dict[str, Any]]:
+def task_slipway() -> Iterator[Task]:
     """Every action of the matrix as a doit task."""
-    from doit.exceptions import InvalidDodoFile  # noqa: PLC0415
-
     from .doit_plugin.session import current  # noqa: PLC0415
     from .doit_plugin.tasks import tasks  # noqa: PLC0415
-    from .errors import SlipwayError  # noqa: PLC0415
 
-    try:
-        yield from tasks(current().engine)
-    except SlipwayError as error:
-        # doit prints the text of this one, and no traceback.
-        raise InvalidDodoFile(str(error)) from error
+    yield from tasks(current().engine)

@@ -1,133 +1,133 @@
-"""What Slipway's commands share: how they find the project, and how they end when something is wrong.
+"""What Slipway's commands share: options as a frozen class, an answer, and how they find the project.
 
-A command names its options and says what it answers; this module loads the user's dodo.py the way doit does (so that
-`-f`, `-d` and `targets=PATH` hold), and leaves out what doit's own commands need: its task objects and its database.
+A command says which options it has and what it answers. The user's dodo.py is loaded the way doit does (so that `-f`,
+`-d` and `targets=PATH` hold), without what doit's own commands need: its task objects and its database.
 """
 
 from __future__ import annotations
 
-import getopt
 import json
-import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields
+from typing import ClassVar, Generic, TypeVar
 
-from doit.cmd_base import DoitCmdBase
-from doit.exceptions import InvalidDodoFile
+from doit.cmd_base import Command, DoitCmdBase
+from doit.cmdparse import DefaultUpdate
 
-from pipeline.action import Json
 from pipeline.doit_plugin.options import set_options
 from pipeline.doit_plugin.session import Session, current
 from pipeline.engine.options import Options
-from pipeline.errors import SlipwayError
 
-from .friendly import Friendly, missing_project
+from .friendly import DEBUG, Friendly
 
-Option = dict[str, Any]
-"""What doit wants to know of a command line option: see doit's `CmdOption`."""
-
-ERROR = 3
-"""Exit status of doit when something is wrong before any task could run; ours too."""
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
+Given = TypeVar("Given")
+"""The options of a command: a frozen dataclass whose fields `flag` and `value` make."""
 
 
-def flag(name: str, text: str, short: str = "") -> Option:
-    """An option without a value. Its name is given as on the command line: `dry-run` is read as `dry_run`."""
-    return {"name": name.replace("-", "_"), "long": name, "short": short, "type": bool, "default": False, "help": text}
+def flag(text: str, *, short: str = "") -> bool:
+    """An option without a value."""
+    return field(default=False, metadata={"type": bool, "short": short, "help": text})
 
 
-def value(
-    name: str, text: str, *, default: str = "", short: str = "", choices: Mapping[str, str] | None = None
-) -> Option:
+def value(text: str, *, default: str = "", short: str = "", choices: Mapping[str, str] | None = None) -> str:
     """An option with a value, all of it text. `choices` are the values it may have, each with what it means."""
-    option = flag(name, text, short) | {"type": str, "default": default}
-    return option | {"choices": tuple(choices.items())} if choices else option
+    chosen = {"choices": tuple(choices.items())} if choices else {}
+    return field(default=default, metadata={"type": str, "short": short, "help": text, **chosen})
 
 
-JSON = flag("json", "print JSON, for programs")
-DEBUG = flag("debug", "log each decision, command and store access, and show tracebacks") | {"env_var": "SLIPWAY_DEBUG"}
+def number(text: str, *, default: int, short: str = "", long: str = "") -> int:
+    """An option with a number, which is not below 0. `long` is its name on the command line, where that differs."""
+    named = {"long": long} if long else {}
+    return field(default=default, metadata={"type": int, "short": short, "help": text, **named})
 
 
-class ProjectCommand(Friendly, DoitCmdBase):  # type: ignore[misc]
+def several(text: str) -> list[str]:
+    """An option that may be given more than once."""
+    return field(default_factory=list, metadata={"type": list, "short": "", "help": text})
+
+
+def json_flag() -> bool:
+    """The option that most commands have."""
+    return flag("print JSON, for programs")
+
+
+class Answering(Friendly, Generic[Given]):
+    """A command with an answer.
+
+    Attributes:
+        options: the class of its options.
+    """
+
+    options: ClassVar[type]
+    cmd_options: ClassVar[tuple[dict[str, object], ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Tell doit of the options, as its `CmdOption` wants them."""
+        super().__init_subclass__()
+        if "options" in vars(cls):
+            cls.cmd_options = tuple(
+                {
+                    "name": one.name,
+                    "long": one.name.replace("_", "-"),
+                    "default": [] if one.metadata["type"] is list else one.default,
+                    **one.metadata,
+                }
+                for one in fields(cls.options)
+            )
+
+    def given(self, params: Mapping[str, object]) -> Given:
+        """The options of a command line."""
+        made: Given = self.options(**{one.name: params[one.name] for one in fields(self.options)})
+        return made
+
+    def say(self, text: str) -> None:
+        """Print a line (or several)."""
+        sys.stdout.write(f"{text}\n")
+
+    def say_json(self, document: object) -> None:
+        """Print a JSON document."""
+        self.say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+class PlainCommand(Answering[Given], Command):  # type: ignore[misc]
+    """A command that needs no project. Subclasses implement `answer`."""
+
+    def work(self, params: Mapping[str, object], args: Sequence[str]) -> int:
+        """Answer."""
+        return self.answer(self.given(params), args)
+
+    def answer(self, options: Given, args: Sequence[str]) -> int:
+        """See `ProjectCommand.answer`."""
+        raise NotImplementedError
+
+
+class ProjectCommand(Answering[Given], DoitCmdBase):  # type: ignore[misc]
     """A command about the project of the dodo.py in this directory. Subclasses implement `answer`."""
 
-    base_options: tuple[Option, ...] = (DEBUG,)
+    base_options = (DEBUG,)
 
-    def parse_execute(self, in_args: list[str]) -> Any:
-        """Take options behind other words, too. What doit calls."""
-        return super().parse_execute(options_first(self.cmdparser, in_args))
+    def work(self, params: DefaultUpdate, args: Sequence[str]) -> int:
+        """Find the project, and answer."""
+        set_options(Options(debug=bool(params["debug"])))
+        self.loader.setup(params)
+        params.update_defaults(self.loader.load_doit_config())
+        session = current()
+        session.show_notes(lambda text: print(text, file=sys.stderr))  # noqa: T201 - no part of the answer
+        return self.answer(session, self.given(params), args)
 
-    def execute(self, params: Any, args: list[str]) -> int:
-        """Find the project, answer, and print what is wrong without a traceback. What doit calls."""
-
-        def work() -> int:
-            set_options(Options(debug=params["debug"]))
-            if word := missing_project(params):
-                raise InvalidDodoFile(word)
-            self.loader.setup(params)
-            params.update_defaults(self.loader.load_doit_config())
-            session = current()
-            session.show_notes(_aside)
-            return self.answer(session, params, args)
-
-        return reporting(work)
-
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: Given, args: Sequence[str]) -> int:
         """Do the command's work.
 
         Args:
             session: the project.
-            params: options by name.
-            args: the other words of the command line.
+            options: those of the command line.
+            args: its other words.
 
         Returns:
             The exit status.
 
         Raises:
-            SlipwayError: it cannot be done; the text is printed and the status is `ERROR`.
+            SlipwayError: it cannot be done; the text is printed and the status is 3.
         """
         raise NotImplementedError
-
-    def say(self, text: str) -> None:
-        """Print a line (or several)."""
-        self.outstream.write(f"{text}\n")
-
-    def say_json(self, document: Json) -> None:
-        """Print a JSON document."""
-        self.say(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _aside(text: str) -> None:
-    """Say something that is not part of the answer."""
-    sys.stderr.write(f"{text}\n")
-
-
-def options_first(parser: Any, words: list[str]) -> list[str]:
-    """A command line with its options before all else, where doit's parser looks for them; it stops at a plain word.
-
-    Args:
-        parser: the command's, of doit.
-        words: the command line.
-    """
-    try:
-        options, rest = getopt.gnu_getopt(words, parser.get_short(), parser.get_long())
-    except getopt.GetoptError:
-        return words  # doit's parser will meet the same mistake, and say so
-    return [word for option, given in options for word in ((option, given) if given else (option,))] + ["--", *rest]
-
-
-def reporting(work: Callable[[], int]) -> int:
-    """Call `work`; when it raises an error meant for users, print that and return `ERROR`."""
-    try:
-        return work()
-    except SlipwayError as error:
-        sys.stderr.write(f"ERROR: {error}\n")
-        log.debug("caused by", exc_info=error)
-        return ERROR
-    except BrokenPipeError:  # `| head`: whoever read us has seen enough
-        sys.stderr.close()
-        return 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import forecast, named
@@ -16,14 +15,21 @@ from pipeline.store.gc import stats, verify
 from pipeline.store.store import Store
 from pipeline.store.transfer import Transferred, open_source, transfer
 
-from .base import JSON, ProjectCommand
+from .base import ProjectCommand, json_flag
 from .wording import count, duration, short
 
 FAULTY = 1
 """Exit status when something in a store was found to be wrong."""
 
 
-class Cache(ProjectCommand):
+@dataclass(frozen=True)
+class CacheOptions:
+    """See `doit help cache`."""
+
+    json: bool = json_flag()
+
+
+class Cache(ProjectCommand[CacheOptions]):
     """look into the store, check it, merge it"""  # noqa: D415 - doit prints this as it is
 
     name = "cache"
@@ -36,9 +42,9 @@ class Cache(ProjectCommand):
         "directory DIR, to carry it to another machine. Exit status: 0; 1 when verify or merge found damage; 3 when "
         "it could not be done."
     )
-    cmd_options = (JSON,)
+    options = CacheOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: CacheOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         actions: Mapping[str, Callable[[Session, Sequence[str], bool], int]] = {
             "stats": self._stats,
@@ -50,7 +56,7 @@ class Cache(ProjectCommand):
             what = f"{args[0]!r} is nothing that cache can do" if args else "cache needs to know what to do"
             raise SlipwayError(what, hint=f"doit cache {' | '.join(actions)}")
         try:
-            return actions[args[0]](session, args[1:], params["json"])
+            return actions[args[0]](session, args[1:], options.json)
         finally:
             session.engine.store.close()
 

@@ -7,16 +7,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
-from pipeline.action import Json
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, forecast, named
 from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Cell
 
-from .base import ProjectCommand, flag, value
+from .base import ProjectCommand, flag, number, value
 
 MOST_JOBS = 256
 """How many jobs GitHub makes of one matrix at the most."""
@@ -47,7 +45,31 @@ class Group:
         return " ".join(task_of(cell) for cell in self.cells)
 
 
-class Cells(ProjectCommand):
+@dataclass(frozen=True)
+class CellsOptions:
+    """See `doit help cells`."""
+
+    format: str = value(
+        "what to write [default: %(default)s]",
+        default="lines",
+        choices={
+            "github": "for strategy.matrix",
+            "json": "for programs",
+            "lines": "for the shell",
+            "shared": "instead of the cells the tasks that all jobs share",
+        },
+    )
+    group_by: str = value(
+        "what the cells of a job have in common [default: %(default)s]",
+        default="variant",
+        choices={"model": "all variants", "variant": "a variant", "backend": "a backend", "cell": "each by itself"},
+    )
+    max_jobs: int = number("merge groups until there are so many [default: %(default)s]", default=MOST_JOBS)
+    stale: bool = flag("leave out cells that are fresh, or that a store has")
+    runs_on: str = value("the runner of the jobs [default: %(default)s]", default="ubuntu-24.04")
+
+
+class Cells(ProjectCommand[CellsOptions]):
     """list the compiles in groups, for CI"""  # noqa: D415 - doit prints this as it is
 
     name = "cells"
@@ -59,46 +81,23 @@ class Cells(ProjectCommand):
         "parameters), to be built once for all jobs. Cells of one variant share work when they are in one job, so "
         "that is how they are grouped by default. Exit status: 0, or 3 when the matrix is wrong."
     )
-    cmd_options = (
-        value(
-            "format",
-            "what to write [default: %(default)s]",
-            default="lines",
-            choices={
-                "github": "for strategy.matrix",
-                "json": "for programs",
-                "lines": "for the shell",
-                "shared": "instead of the cells the tasks that all jobs share",
-            },
-        ),
-        value(
-            "group-by",
-            "what the cells of a job have in common [default: %(default)s]",
-            default="variant",
-            choices={"model": "all variants", "variant": "a variant", "backend": "a backend", "cell": "each by itself"},
-        ),
-        value("max-jobs", "merge groups until there are so many [default: %(default)s]", default=str(MOST_JOBS)),
-        flag("stale", "leave out cells that are fresh, or that a store has"),
-        value("runs-on", "the runner of the jobs [default: %(default)s]", default="ubuntu-24.04"),
-    )
+    options = CellsOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: CellsOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
-        if args:
-            raise SlipwayError(f"cells takes no arguments, not {args[0]!r}", hint="doit help cells")
         engine = session.engine
-        if params["format"] == "shared":
+        if options.format == "shared":
             self.say(" ".join(shared(engine)))
             return 0
         tasks = named(engine, ["compile"])
         foreseen = {item.name: item for item in forecast(engine, tasks) if item.name in set(tasks)}
         cells = [
-            cell for cell in session.project.matrix.cells if not params["stale"] or _needs_work(foreseen[task_of(cell)])
+            cell for cell in session.project.matrix.cells if not options.stale or _needs_work(foreseen[task_of(cell)])
         ]
-        groups = merged(grouped(cells, params["group_by"], foreseen), _max_jobs(params["max_jobs"]))
-        if params["format"] == "github":
-            self.say(json.dumps(github(groups, params["runs_on"])))
-        elif params["format"] == "json":
+        groups = merged(grouped(cells, options.group_by, foreseen), _max_jobs(options.max_jobs))
+        if options.format == "github":
+            self.say(json.dumps(github(groups, options.runs_on)))
+        elif options.format == "json":
             self.say_json([_document(group, foreseen) for group in groups])
         else:
             for group in groups:
@@ -162,7 +161,7 @@ def merged(groups: Sequence[Group], most: int) -> list[Group]:
     return found
 
 
-def github(groups: Iterable[Group], runs_on: str) -> Json:
+def github(groups: Iterable[Group], runs_on: str) -> dict[str, object]:
     """What `strategy.matrix` takes with fromJSON."""
     return {"include": [{"name": group.name, "tasks": group.tasks, "runs-on": runs_on} for group in groups]}
 
@@ -171,10 +170,10 @@ def _needs_work(item: Forecast) -> bool:
     return item.state not in {"fresh", "restore", "fetch"}
 
 
-def _max_jobs(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_JOBS:
-        raise SlipwayError(f"--max-jobs={text} is no number of jobs", hint=f"give a number from 1 to {MOST_JOBS}")
-    return int(text)
+def _max_jobs(number: int) -> int:
+    if not 1 <= number <= MOST_JOBS:
+        raise SlipwayError(f"--max-jobs={number} is no number of jobs", hint=f"give a number from 1 to {MOST_JOBS}")
+    return number
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -185,7 +184,7 @@ def _joined(names: Sequence[str]) -> str:
     return ", ".join(names[:fitting]) + (f" and {rest} more" if rest else "")
 
 
-def _document(group: Group, foreseen: Mapping[str, Forecast]) -> Json:
+def _document(group: Group, foreseen: Mapping[str, Forecast]) -> dict[str, object]:
     return {
         "name": group.name,
         "tasks": group.tasks,

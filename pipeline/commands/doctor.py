@@ -6,23 +6,20 @@ environment is made.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from doit.cmd_base import Command
 from doit.version import VERSION as DOIT
 
 from pipeline import __version__
-from pipeline.action import Json, Worker
+from pipeline.action import Worker
 from pipeline.documents.codec import decode
 from pipeline.documents.probe import Probe, read_probe
-from pipeline.doit_plugin import noop as snapshot
+from pipeline.doit_plugin import noop
 from pipeline.doit_plugin.options import options
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
@@ -31,8 +28,7 @@ from pipeline.steps.toolchain import Workers, probe
 from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look
 
-from .base import JSON, reporting
-from .friendly import Friendly
+from .base import PlainCommand, json_flag
 
 WIDTH = 18
 NO_MATRIX = "there is no targets.yaml here, so nothing is known to be needed: doit init makes one"
@@ -73,7 +69,14 @@ class Diagnosis:
     matrix: bool = False
 
 
-class Doctor(Friendly, Command):  # type: ignore[misc]
+@dataclass(frozen=True)
+class DoctorOptions:
+    """See `doit help doctor`."""
+
+    json: bool = json_flag()
+
+
+class Doctor(PlainCommand[DoctorOptions]):
     """look at this machine"""  # noqa: D415 - doit prints this as it is
 
     name = "doctor"
@@ -83,18 +86,16 @@ class Doctor(Friendly, Command):  # type: ignore[misc]
         "Looks at every toolchain of targets.yaml, or at this Python where there is none. Exit status: 0; 1 when "
         "something is missing that the matrix needs here; 3 when targets.yaml is wrong."
     )
-    cmd_options = (JSON,)
+    options = DoctorOptions
 
-    def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
-        """Look, and print. What doit calls."""
-
-        def work() -> int:
-            found = examine(Path(snapshot.targets_path(args or sys.argv[1:])))
-            text = json.dumps(as_json(found), indent=2) if params["json"] else "\n".join(lines(found))
-            sys.stdout.write(f"{text}\n")
-            return 1 if found.needed else 0
-
-        return reporting(work)
+    def answer(self, options: DoctorOptions, args: Sequence[str]) -> int:
+        """Look, and print."""
+        found = examine(Path(noop.targets_path(sys.argv[1:])))
+        if options.json:
+            self.say_json(as_json(found))
+        else:
+            self.say("\n".join(lines(found)))
+        return 1 if found.needed else 0
 
 
 def examine(targets: Path) -> Diagnosis:
@@ -234,7 +235,7 @@ def _described(name: str, known: Toolchain) -> Iterator[str]:
         yield f"  mlc_llm {mlc.version}{commit}{knows}"
 
 
-def as_json(found: Diagnosis) -> Json:
+def as_json(found: Diagnosis) -> dict[str, object]:
     """The diagnosis for programs."""
     return {
         "toolchains": {name: asdict(known) for name, known in found.toolchains.items()},

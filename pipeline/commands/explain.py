@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
-from pipeline.action import Json
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, forecast, named
 from pipeline.engine.explain import Change, Explainer, Explanation
@@ -15,7 +13,7 @@ from pipeline.errors import SlipwayError
 from pipeline.reports.events import size
 from pipeline.store.action_result import ActionResult
 
-from .base import JSON, ProjectCommand
+from .base import ProjectCommand, json_flag
 from .wording import count, duration, short, shown
 
 MANY = 12
@@ -29,7 +27,14 @@ FATES = {
 }
 
 
-class Explain(ProjectCommand):
+@dataclass(frozen=True)
+class ExplainOptions:
+    """See `doit help explain`."""
+
+    json: bool = json_flag()
+
+
+class Explain(ProjectCommand[ExplainOptions]):
     """show why tasks would run"""  # noqa: D415 - doit prints this as it is
 
     name = "explain"
@@ -41,9 +46,9 @@ class Explain(ProjectCommand):
         "what it was built. TASK may be a step (`compile`). Exit status: 0, or 3 when there is no such task or the "
         "matrix is wrong."
     )
-    cmd_options = (JSON,)
+    options = ExplainOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: ExplainOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         engine = session.engine
         if not args:
@@ -52,7 +57,7 @@ class Explain(ProjectCommand):
         explainer = Explainer(engine)
         fates = {item.name: item for item in forecast(engine, names)}
         found = [(explainer.explain(name), fates[name]) for name in names]
-        if params["json"]:
+        if options.json:
             self.say_json([_document(explanation, fate) for explanation, fate in found])
             return 0
         for explanation, fate in found:
@@ -163,12 +168,12 @@ def _history(record: ActionResult) -> Iterator[str]:
         yield f"  log      {short(record.log)}"
 
 
-def _document(explanation: Explanation, fate: Forecast) -> Json:
+def _document(explanation: Explanation, fate: Forecast) -> dict[str, object]:
     """One task for programs. Records are cut down to what describes the run."""
     return {**_node(explanation, set()), "fate": fate.state, "roots": sorted(explanation.roots)}
 
 
-def _node(explanation: Explanation, seen: set[str]) -> dict[str, Json]:
+def _node(explanation: Explanation, seen: set[str]) -> dict[str, object]:
     """An explanation; where it comes again, only its name and state."""
     if explanation.name in seen:
         return {"name": explanation.name, "state": explanation.state}

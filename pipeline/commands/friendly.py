@@ -6,76 +6,221 @@ imports it, so it imports nothing that doit has not imported.
 
 from __future__ import annotations
 
-import io
+import errno
+import getopt
+import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from doit.cmdparse import CmdParseError
-from doit.exceptions import InvalidCommand, InvalidDodoFile
+from doit.cmd_base import DodoTaskLoader
+from doit.cmd_help import Help
+from doit.cmdparse import CmdOption, CmdParseError
+from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
+
+from .loader import ProjectLoader, mistake
 
 HELP = ("-h", "--help")
+
+ERROR = 3
+"""Exit status of doit when something is wrong before any task could run; ours too."""
+
+DEBUG: Mapping[str, object] = {
+    "section": "slipway",
+    "name": "debug",
+    "short": "",
+    "long": "debug",
+    "type": bool,
+    "default": False,
+    "env_var": "SLIPWAY_DEBUG",
+    "help": "log each decision, command and store access, and show tracebacks",
+}
+"""See doit's `CmdOption`."""
+
+_NOT_A_TASK = re.compile(r"'(.*)' is not a task\.")
+"""What doit's own commands say."""
+
+
+class Option(CmdOption):  # type: ignore[misc]
+    """An option of a command that says in a sentence which values it takes."""
+
+    def str2type(self, str_val: object) -> object:
+        """Convert a value of the command line, of the environment or of doit's configuration. What doit calls."""
+        try:
+            value = super().str2type(str_val)
+        except CmdParseError as error:
+            raise CmdParseError(self._refusal(str_val)) from error
+        if self.type is int and isinstance(value, int) and value < 0:
+            raise CmdParseError(self._refusal(str_val))
+        return value
+
+    def _refusal(self, value: object) -> str:
+        kinds = {int: "a number, 0 or more", bool: "0 or 1"}
+        takes = f"one of {', '.join(self.choices)}" if self.choices else kinds.get(self.type, "something else")
+        name = f"-{self.short}" if self.short else f"--{self.long}"
+        return f"{name} takes {takes}, not {value if str(value).lstrip('-').isdecimal() else repr(value)}"
 
 
 class Friendly:
     """To be mixed in before a class of doit's `Command`."""
 
-    def parse_execute(self, in_args: list[str]) -> Any:
-        """Print help where it is asked for; name the option that is unknown. What doit calls."""
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that are no Unicode, as on stderr
-        command: Any = self
-        if set(HELP) & set(in_args[:1] if command.name == "run" else in_args):  # a task may have options of its own
-            sys.stdout.write(f"{command.help()}\n")
-            return 0
-        try:
-            return super().parse_execute(in_args)  # type: ignore[misc]
-        except CmdParseError as error:
-            if error.__context__ is None:
-                raise
-            # doit's own text goes on with all options, as Python prints them
-            raise CmdParseError(f"{error.__context__}\n  hint: doit help {command.name}") from error
-        except BrokenPipeError:  # `| head`: the reader has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return 0
+    name: str
+    doc_usage: str
 
-    def execute(self, params: Any, args: list[str]) -> Any:
-        """Say where the project is, or what name was meant. What doit calls."""
+    def __init__(self, *, task_loader: object = None, cmds: object = None, **kwargs: object) -> None:
+        steady_streams()
+        self._commands: Mapping[str, object] = cmds if isinstance(cmds, Mapping) else {}
+        if type(task_loader) is DodoTaskLoader:
+            task_loader = ProjectLoader.like(task_loader)
         try:
-            return super().execute(params, args)  # type: ignore[misc]
-        except InvalidDodoFile as error:
-            if hint := missing_project(params):
-                raise InvalidDodoFile(hint) from error
+            super().__init__(task_loader=task_loader, cmds=cmds, **kwargs)  # type: ignore[call-arg]
+        except CmdParseError as error:  # doit prints those of the command line only, not those of its configuration
+            sys.stderr.write(f"ERROR: {error}\n  hint: correct doit.cfg, or [tool.doit] in pyproject.toml\n")
+            sys.exit(ERROR)
+
+    def get_options(self) -> list[Option]:
+        """The options of this command. What doit calls."""
+        loader = getattr(self, "loader", None)
+        of_loader = () if loader is None else loader.cmd_options
+        return [Option(one) for kind in ("base_options", "cmd_options") for one in getattr(self, kind, ())] + [
+            Option(one) for one in of_loader
+        ]
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Answer, whoever reads it and however long. What doit calls."""
+        try:
+            status = self._parse_execute(in_args)
+        except OSError as error:
+            if error.errno not in _NO_READER:
+                raise
+            return _unread(error, 0)
+        return flushed(status)
+
+    def _parse_execute(self, words: list[str]) -> int:
+        is_run = self.name == "run"  # its tasks may have options of their own
+        if set(HELP) & set(words[:1] if is_run else words):
+            self._print_help(everything=sys.argv[1:2] != ["run"] and is_run)
+            return 0
+        parser = self.cmdparser  # type: ignore[attr-defined]
+        try:
+            if not is_run:
+                words = options_first(parser, words)
+            return super().parse_execute(words) or 0  # type: ignore[misc]
+        except CmdParseError as error:
+            cause = error.__context__
+            if not isinstance(cause, getopt.GetoptError):
+                raise CmdParseError(f"{error}\n  hint: doit help {self.name}") from error
+            # doit's own text goes on with all options, as Python prints them
+            meant = nearest(cause.opt, (option.rstrip("=") for option in parser.get_long()))
+            hint = f"did you mean --{meant}?" if meant else f"doit help {self.name}"
+            raise CmdParseError(f"{cause}\n  hint: {hint}") from error
+
+    def execute(self, params: dict[str, object], args: list[str]) -> object:
+        """Refuse words that mean nothing, and say which were meant. What doit calls."""
+        if args and not self.doc_usage:
+            raise InvalidCommand(f"{self.name} takes no arguments, not {args[0]!r}\n  hint: doit help {self.name}")
+        try:
+            return self.work(params, args)
+        except (CmdParseError, InvalidDodoFile, InvalidTask):
             raise
         except InvalidCommand as error:
-            if error.not_found is None:
+            doits = _NOT_A_TASK.fullmatch(str(error)) if error.not_found is None else None
+            word = doits[1] if doits else error.not_found
+            if word is None:
                 raise
-            raise InvalidCommand(unknown(str(error.not_found), self)) from error
+            raise InvalidCommand(self._unknown(str(word))) from error
+        except Exception as error:
+            loader = getattr(self, "loader", None)
+            said = _said_of(error, loader.dodo if isinstance(loader, ProjectLoader) else None)
+            if said is None:
+                raise
+            raise InvalidDodoFile(said) from error
+
+    def work(self, params: dict[str, object], args: list[str]) -> object:
+        """Do what doit's class does; to be replaced where that is not it."""
+        return super().execute(params, args)  # type: ignore[misc]
+
+    def _unknown(self, word: str) -> str:
+        """What to say of a word that names nothing."""
+        tasks = [task.name for task in getattr(self, "task_list", None) or ()]
+        first = self.name in {"run", "help"}
+        meant = nearest(word, [*(self._commands if first else ()), *tasks])
+        known = "doit list shows the tasks, doit help the commands" if first else "doit list --all shows the tasks"
+        hint = f"did you mean {meant}?" if meant else known
+        return f"{word!r} is {'neither a command nor a task nor a target' if first else 'not a task'}\n  hint: {hint}"
+
+    def _print_help(self, *, everything: bool) -> None:
+        if everything:
+            given = {name: getattr(self, name) for name in ("config", "bin_name", "opt_vals")}
+            commands: dict[str, object] = self._commands.to_dict()  # type: ignore[attr-defined]
+            Help(cmds=self._commands, task_loader=self.loader, **given).print_usage(commands)  # type: ignore[attr-defined]
+        else:
+            sys.stdout.write(f"{self.help()}\n")  # type: ignore[attr-defined]
 
 
-def missing_project(params: Mapping[str, Any]) -> str | None:
-    """What to say where there is no project in this directory; None where there is one."""
-    name = params.get("dodoFile") or "dodo.py"
-    here = Path(params.get("cwdPath") or ".").absolute()
-    if (here / name).exists():
-        return None
-    found = next((folder for folder in here.parents if (folder / name).is_file()), None)
-    if found is not None and name == "dodo.py":
-        hint = f"the project is in {os.path.relpath(found)}: go there, or say doit -k"
-    else:
-        hint = "doit init starts a project here" if name == "dodo.py" else "check the name after -f"
-    return f"there is no {name} in {here}\n  hint: {hint}"
+def _said_of(error: Exception, dodo: Path | None) -> str | None:
+    """What to print in place of a traceback; None where there has to be one."""
+    from pipeline.errors import SlipwayError  # noqa: PLC0415 - a no-op does not come here
+
+    if isinstance(error, SlipwayError):
+        logging.getLogger(__name__).debug("caused by", exc_info=error)
+        return str(error)
+    return None if dodo is None or os.environ.get("SLIPWAY_DEBUG") else mistake(error, dodo)
 
 
-def unknown(word: str, command: Any) -> str:
-    """What to say of a word that is neither a command nor a task nor a target."""
-    tasks = [task.name for task in getattr(command, "task_list", None) or ()]
-    commands = list(command.cmds.to_dict()) if getattr(command, "cmds", None) is not None else []
-    meant = nearest(word, [*commands, *tasks])
-    hint = f"did you mean {meant}?" if meant else "doit list shows the tasks, doit help the commands"
-    return f"{word!r} is neither a command nor a task nor a target\n  hint: {hint}"
+_NO_READER = (errno.EPIPE, errno.ENOSPC, errno.EIO)
+
+
+def flushed(status: int, text: str = "") -> int:
+    """The status of a command whose answer has been written out to the end, as far as there is somebody to read it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        return _unread(error, status)
+    return status
+
+
+def _unread(error: OSError, status: int) -> int:
+    """Write no more: `| head` has seen enough, which is no error, and a full disk is one."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno == errno.EPIPE:
+        return status
+    sys.stderr.write(f"ERROR: the output could not be written: {error.strerror}\n")
+    return status or ERROR
+
+
+def steady_streams() -> None:
+    """Have standard streams that can be written to: closed ones become /dev/null, and what they cannot encode is escaped."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no Unicode
+
+
+def options_first(parser: object, words: list[str]) -> list[str]:
+    """A command line with its options before all else, where doit's parser looks for them; it stops at a plain word.
+
+    Args:
+        parser: the command's, of doit.
+        words: the command line.
+    """
+    try:
+        given, rest = getopt.gnu_getopt(words, parser.get_short(), parser.get_long())  # type: ignore[attr-defined]
+    except getopt.GetoptError:
+        return words  # doit's parser will meet the same mistake, and say so
+    found = []
+    for name, value in given:
+        has_value = parser.get_option(name)[0].type is not bool  # type: ignore[attr-defined]
+        found += [name, value] if has_value else [name]
+    return [*found, "--", *rest]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

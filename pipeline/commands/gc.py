@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import forecast
-from pipeline.errors import SlipwayError
 from pipeline.reports.events import size
 from pipeline.store.gc import collect
 from pipeline.store.workspace import workspaces
 
-from .base import JSON, ProjectCommand, flag, value
+from .base import ProjectCommand, flag, json_flag, value
 from .wording import count, read_age, read_size
 
 
-class Gc(ProjectCommand):
+@dataclass(frozen=True)
+class GcOptions:
+    """See `doit help gc`."""
+
+    max_size: str = value("how large the store may be: 500M, 10G")
+    max_age: str = value("how long a result may lie unused: 12h, 30d")
+    dry_run: bool = flag("only tell what would go", short="n")
+    json: bool = json_flag()
+
+
+class Gc(ProjectCommand[GcOptions]):
     """make the store smaller"""  # noqa: D415 - doit prints this as it is
 
     name = "gc"
@@ -30,20 +38,13 @@ class Gc(ProjectCommand):
         "knows only about this one: run it in the tree whose results matter, or by age. Exit status: 0; 3 when "
         "another doit uses the store."
     )
-    cmd_options = (
-        value("max-size", "how large the store may be: 500M, 10G"),
-        value("max-age", "how long a result may lie unused: 12h, 30d"),
-        flag("dry-run", "only tell what would go", short="n"),
-        JSON,
-    )
+    options = GcOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: GcOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
-        if args:
-            raise SlipwayError(f"gc takes no arguments, not {args[0]!r}", hint="doit gc --max-size 10G --max-age 30d")
-        max_bytes = read_size(params["max_size"]) if params["max_size"] else None
-        max_age = read_age(params["max_age"]) if params["max_age"] else None
-        engine, dry_run = session.engine, params["dry_run"]
+        max_bytes = read_size(options.max_size) if options.max_size else None
+        max_age = read_age(options.max_age) if options.max_age else None
+        engine, dry_run = session.engine, options.dry_run
         if not dry_run:
             # First of all: whoever built until now is done, so what is found to be needed is all that is.
             engine.store.exclusive()
@@ -52,7 +53,7 @@ class Gc(ProjectCommand):
             done = collect(engine.store, needed_keys(session), max_bytes=max_bytes, max_age=max_age, dry_run=dry_run)
         finally:
             engine.store.close()
-        if params["json"]:
+        if options.json:
             self.say_json({**asdict(done), "dry_run": dry_run})
             return 0
         removed = "would remove" if dry_run else "removed"
@@ -61,7 +62,7 @@ class Gc(ProjectCommand):
             self.say(f"{removed} results of an earlier version of Slipway, {size(done.old_bytes)}")
         self.say(f"kept {count(done.kept_records, 'result')} with {size(done.kept_bytes)} of blobs")
         if max_bytes is not None and done.kept_bytes > max_bytes:
-            self.say(f"that is more than {params['max_size']}: all of it is needed by the matrix of today")
+            self.say(f"that is more than {options.max_size}: all of it is needed by the matrix of today")
         return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, State, forecast
@@ -22,7 +22,18 @@ COLOURS: Mapping[State, tuple[str, str]] = {
 """State -> fill and what the legend says. Light, so that black text is readable on all of them."""
 
 
-class Graph(ProjectCommand):
+@dataclass(frozen=True)
+class GraphOptions:
+    """See `doit help graph`."""
+
+    format: str = value(
+        "what to write [default: %(default)s]",
+        default="dot",
+        choices={"dot": "Graphviz", "mermaid": "Mermaid, for Markdown"},
+    )
+
+
+class Graph(ProjectCommand[GraphOptions]):
     """draw the tasks, coloured by state"""  # noqa: D415 - doit prints this as it is
 
     name = "graph"
@@ -33,19 +44,12 @@ class Graph(ProjectCommand):
         "dot -Tsvg > graph.svg` makes a picture; Mermaid is drawn by GitHub and GitLab in Markdown. Exit status: 0, "
         "or 3 when there is no such task or the matrix is wrong."
     )
-    cmd_options = (
-        value(
-            "format",
-            "what to write [default: %(default)s]",
-            default="dot",
-            choices={"dot": "Graphviz", "mermaid": "Mermaid, for Markdown"},
-        ),
-    )
+    options = GraphOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: GraphOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         listed = list(forecast(session.engine, args or None))
-        for line in FORMATS[params["format"]](session.engine, listed):
+        for line in FORMATS[options.format](session.engine, listed):
             self.say(line)
         return 0
 

@@ -5,24 +5,33 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from doit.cmd_base import Command
 
 from pipeline.errors import MatrixError, SlipwayError
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, render
 from pipeline.store.os_errors import store_error
 
-from .base import flag, options_first, reporting, value
-from .friendly import Friendly
+from .base import PlainCommand, flag, value
 
 ARCHS = ("arm64", "x86_64")
 
 
-class ImportConfig(Friendly, Command):  # type: ignore[misc]
+@dataclass(frozen=True)
+class ImportOptions:
+    """See `doit help import`."""
+
+    output: str = value("write to this file", short="o")
+    ios: str = value("oldest iOS", default="14.0")
+    catalyst: str = value("oldest iOS of Mac Catalyst (MLC_MACABI_DEPLOYMENT_TARGET)", default="18.0")
+    catalyst_archs: str = value("architectures of Mac Catalyst (MLC_MACABI_ARCHS)", default="arm64")
+    source: bool = flag("use the Python of the checkout that MLC_LLM_SOURCE_DIR names")
+    no_runtime: bool = flag("models alone: no runtime of the checkout that MLC_LLM_SOURCE_DIR names")
+
+
+class ImportConfig(PlainCommand[ImportOptions]):
     """take over package configs of mlc_llm"""  # noqa: D415 - doit prints this as it is
 
     name = "import"
@@ -32,25 +41,14 @@ class ImportConfig(Friendly, Command):  # type: ignore[misc]
         "Several configs, for several devices, become one matrix. It is printed, or written to the file that -o names "
         "if that does not exist yet. Exit status: 0; 3 when a config is wrong or a file is in the way."
     )
-    cmd_options = (
-        value("output", "write to this file", short="o"),
-        value("ios", "oldest iOS", default="14.0"),
-        value("catalyst", "oldest iOS of Mac Catalyst (MLC_MACABI_DEPLOYMENT_TARGET)", default="18.0"),
-        value("catalyst-archs", "architectures of Mac Catalyst (MLC_MACABI_ARCHS)", default="arm64"),
-        flag("source", "use the Python of the checkout that MLC_LLM_SOURCE_DIR names"),
-        flag("no-runtime", "models alone: no runtime of the checkout that MLC_LLM_SOURCE_DIR names"),
-    )
+    options = ImportOptions
 
-    def parse_execute(self, in_args: list[str]) -> Any:
-        """Take options behind the files, too. What doit calls."""
-        return super().parse_execute(options_first(self.cmdparser, in_args))
-
-    def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
-        """Read, and print or write. What doit calls."""
-        return reporting(lambda: convert(params, args))
+    def answer(self, options: ImportOptions, args: Sequence[str]) -> int:
+        """Read, and print or write."""
+        return convert(options, args)
 
 
-def convert(params: Mapping[str, Any], args: list[str]) -> int:
+def convert(options: ImportOptions, args: Sequence[str]) -> int:
     """Make the matrix of some configs; nothing is written that `doit` would refuse.
 
     Raises:
@@ -61,17 +59,17 @@ def convert(params: Mapping[str, Any], args: list[str]) -> int:
         raise SlipwayError(
             "import needs a file", hint="doit import mlc-package-config.json [more of them] -o targets.yaml"
         )
-    archs = tuple(str(params["catalyst_archs"]).replace(",", " ").split())
+    archs = tuple(options.catalyst_archs.replace(",", " ").split())
     if not archs or not set(archs) <= set(ARCHS):
         raise SlipwayError(f"Mac Catalyst runs on {' and '.join(ARCHS)}, not {' '.join(archs)}", hint="name those")
-    output = Path(params["output"]) if params["output"] else None
+    output = Path(options.output) if options.output else None
     base = output.parent if output is not None else Path()
     systems = Systems(
-        str(params["ios"]),
-        str(params["catalyst"]),
+        options.ios,
+        options.catalyst,
         archs,
-        source=bool(params["source"]),
-        runtime=not params["no_runtime"],
+        source=options.source,
+        runtime=not options.no_runtime,
     )
     if output is not None and output.exists():
         raise SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")

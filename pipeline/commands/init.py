@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from doit.cmd_base import Command
 
 from pipeline.errors import SlipwayError
 from pipeline.store.os_errors import store_error
 
-from .base import flag, reporting
-from .friendly import Friendly
+from .base import PlainCommand, flag
 
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 SCHEMA_SOURCE = Path(__file__).resolve().parent.parent / "matrix" / "targets.schema.json"
@@ -38,7 +35,15 @@ NO_COMPILER = """
 TVM, the compiler, is not installed in this Python yet: pip install 'slipway-tvm[tvm]'"""
 
 
-class Init(Friendly, Command):  # type: ignore[misc]
+@dataclass(frozen=True)
+class InitOptions:
+    """See `doit help init`."""
+
+    force: bool = flag("overwrite files that are there already")
+    schema: bool = flag(f"write {SCHEMA} only")
+
+
+class Init(PlainCommand[InitOptions]):
     """start a project"""  # noqa: D415 - doit prints this as it is
 
     name = "init"
@@ -49,23 +54,17 @@ class Init(Friendly, Command):  # type: ignore[misc]
         "lines for build/ and dist/ are added to a .gitignore. After an upgrade, --schema renews what editors "
         "complete from. Exit status: 0; 3 when files are in the way or cannot be written."
     )
-    cmd_options = (
-        flag("force", "overwrite files that are there already"),
-        flag("schema", f"write {SCHEMA} only"),
-    )
+    options = InitOptions
 
-    def execute(self, params: Mapping[str, Any], args: list[str]) -> int:
-        """Write the files. What doit calls."""
-        return reporting(lambda: self._start(args, force=params["force"], schema_only=params["schema"]))
-
-    def _start(self, args: list[str], *, force: bool, schema_only: bool) -> int:
+    def answer(self, options: InitOptions, args: Sequence[str]) -> int:
+        """Write the files."""
         if len(args) > 1:
             raise SlipwayError(f"init takes one directory, not {len(args)}", hint="doit init [DIR]")
         root = Path(args[0] if args else ".")
-        files = {SCHEMA: SCHEMA_SOURCE.read_bytes()} if schema_only else starter_files()
+        files = {SCHEMA: SCHEMA_SOURCE.read_bytes()} if options.schema else starter_files()
         changed = {path: data for path, data in files.items() if _read(root / path) != data}
         in_the_way = [path for path in changed if (root / path).exists()]
-        if in_the_way and not (force or schema_only):
+        if in_the_way and not (options.force or options.schema):
             raise SlipwayError(
                 f"there already: {', '.join(in_the_way)}; nothing was written",
                 where=root,
@@ -73,16 +72,16 @@ class Init(Friendly, Command):  # type: ignore[misc]
             )
         for path, data in changed.items():
             _write(root / path, data)
-            print(f"{'overwritten' if path in in_the_way else 'written'}: {root / path}")  # noqa: T201
-        if schema_only:
+            self.say(f"{'overwritten' if path in in_the_way else 'written'}: {root / path}")
+        if options.schema:
             return 0
         if _ignore(root / IGNORED):
-            print(f"written: {root / IGNORED}")  # noqa: T201
+            self.say(f"written: {root / IGNORED}")
         elif not changed:
-            print("nothing to write: all of it is there already")  # noqa: T201
-        print(NEXT.format(cd=f"\n  cd {root}" if args else ""))  # noqa: T201
+            self.say("nothing to write: all of it is there already")
+        self.say(NEXT.format(cd=f"\n  cd {root}" if args else ""))
         if importlib.util.find_spec("tvm") is None:
-            print(NO_COMPILER)  # noqa: T201
+            self.say(NO_COMPILER)
         return 0
 
 

@@ -7,11 +7,11 @@ done.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.action import AnyAction, Json
+from pipeline.action import AnyAction
 from pipeline.apps.merge_records import Change, Kind, Merged, Record, merge, read_list
 from pipeline.documents import untrusted
 from pipeline.documents.app_records import KEY, LIST, READERS
@@ -19,11 +19,20 @@ from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
 from pipeline.files import write_atomic
 
-from .base import JSON, ProjectCommand, flag, value
+from .base import ProjectCommand, flag, json_flag, value
 from .wording import count, shown
 
 
-class MergeAppConfig(ProjectCommand):
+@dataclass(frozen=True)
+class MergeOptions:
+    """See `doit help merge-app-config`."""
+
+    product: str = value("the product whose records are meant", short="p")
+    dry_run: bool = flag("say what would change, and change nothing")
+    json: bool = json_flag()
+
+
+class MergeAppConfig(ProjectCommand[MergeOptions]):
     """put the records of the build into an app's list of models"""  # noqa: D415 - doit prints this as it is
 
     name = "merge-app-config"
@@ -35,30 +44,26 @@ class MergeAppConfig(ProjectCommand):
         "added at the end. Everything else in the file stays. Exit "
         "status: 0 the file is as it should be, 1 a dry run found that it is not, 3 it cannot be done."
     )
-    cmd_options = (
-        value("product", "the product whose records are meant", short="p"),
-        flag("dry-run", "say what would change, and change nothing"),
-        JSON,
-    )
+    options = MergeOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: MergeOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         if len(args) != 1:
             raise SlipwayError(
                 f"merge-app-config takes one APP_FILE, not {len(args)}", hint="name the app's mlc-app-config.json"
             )
         path = Path(args[0])
-        actions = _known(session, params["product"])
-        if not params["product"] and path.is_file():
+        actions = _known(session, options.product)
+        if not options.product and path.is_file():
             actions = _fitting(actions, read_list(read_text(path)[1], args[0]).kinds)
         records = records_of(session, actions)
         mark, text = read_text(path)
         readers = {READERS[action.params.kind] for action in actions}
         merged = merge(text, records, args[0], readers.pop() if len(readers) == 1 else None)
-        dry = bool(params["dry_run"])
+        dry = options.dry_run
         if merged.changes and not dry:
             replace(path, mark + merged.text.encode())
-        if params["json"]:
+        if options.json:
             self.say_json(_document(args[0], merged, written=bool(merged.changes) and not dry))
         else:
             for line in _lines(args[0], merged, dry=dry):
@@ -158,7 +163,7 @@ def _change(change: Change) -> Iterator[str]:
         yield f"  {change.model_id}: {field} stays as the app has it"
 
 
-def _document(path: str, merged: Merged, *, written: bool) -> Json:
+def _document(path: str, merged: Merged, *, written: bool) -> dict[str, object]:
     return {
         "file": path,
         "written": written,

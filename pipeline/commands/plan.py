@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
 
-from .base import JSON, Option, ProjectCommand, flag
+from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
 
 MARKS: Mapping[State, str] = {"fresh": " ", "restore": "↺", "fetch": "↓", "build": "▸", "unknown": "?", "blocked": "✗"}
@@ -25,17 +24,21 @@ WORDS: Mapping[State, str] = {
 }
 
 
-PROCESSES: Option = {
-    "name": "num_process",
-    "long": "process",
-    "short": "n",
-    "type": int,
-    "default": 1,
-    "help": "how many tasks run at a time, for the estimate [default: as `doit` would run them]",
-}
+@dataclass(frozen=True)
+class PlanOptions:
+    """See `doit help plan`. `num_process` is called so in DOIT_CONFIG."""
+
+    all: bool = flag("also list the tasks that are fresh", short="a")
+    json: bool = json_flag()
+    num_process: int = number(
+        "how many tasks run at a time, for the estimate [default: as `doit` would run them]",
+        default=1,
+        short="n",
+        long="process",
+    )
 
 
-class Plan(ProjectCommand):
+class Plan(ProjectCommand[PlanOptions]):
     """show what would run, and why"""  # noqa: D415 - doit prints this as it is
 
     name = "plan"
@@ -46,21 +49,17 @@ class Plan(ProjectCommand):
         "before it is built first, and its result decides); blocked (it cannot start); fresh. The times are those "
         "of the last run of each task, whatever has changed since. Exit status: 0, or 3 when the matrix is wrong."
     )
-    cmd_options = (
-        flag("all", "also list the tasks that are fresh", short="a"),
-        JSON,
-        PROCESSES,
-    )
+    options = PlanOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: PlanOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         engine = session.engine
         listed = list(forecast(engine, args or None))
-        cost = estimate(engine, listed, params["num_process"])
-        if params["json"]:
+        cost = estimate(engine, listed, options.num_process)
+        if options.json:
             self.say_json({"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)})
         else:
-            for line in _lines(listed, cost, everything=params["all"]):
+            for line in _lines(listed, cost, everything=options.all):
                 self.say(line)
         return 0
 

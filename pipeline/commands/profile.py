@@ -8,16 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.action import Json
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
 from pipeline.reports.trace import Span, Timings, critical_path, lanes, load
 from pipeline.store.os_errors import store_error
 
-from .base import JSON, ProjectCommand, value
+from .base import ProjectCommand, json_flag, value
 from .wording import count, duration
 
 TRACE = "build/trace.json"
@@ -26,7 +24,15 @@ SHARE = 0.01
 """Part of the critical path below which a task on it is not listed by itself."""
 
 
-class Profile(ProjectCommand):
+@dataclass(frozen=True)
+class ProfileOptions:
+    """See `doit help profile`."""
+
+    output: str = value(f"the trace to write [default: {TRACE}]", short="o")
+    json: bool = json_flag()
+
+
+class Profile(ProjectCommand[ProfileOptions]):
     """show where the time of the last run went"""  # noqa: D415 - doit prints this as it is
 
     name = "profile"
@@ -37,26 +43,21 @@ class Profile(ProjectCommand):
         "critical path is the longest chain of tasks that wait for each other: more processors do not make a run "
         "shorter than that. Exit status: 0, or 3 when there is no run to tell of."
     )
-    cmd_options = (
-        value("output", f"the trace to write [default: {TRACE}]", short="o"),
-        JSON,
-    )
+    options = ProfileOptions
 
-    def answer(self, session: Session, params: Mapping[str, Any], args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: ProfileOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
-        if args:
-            raise SlipwayError(f"profile takes no arguments, not {args[0]!r}", hint="doit help profile")
         timings = load(session.root)
         if timings is None:
             raise SlipwayError("there are no timings of a run", hint="run doit; where all is fresh, forget first")
-        target = Path(params["output"] or session.root / TRACE)
+        target = Path(options.output or session.root / TRACE)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(json.dumps(chrome_trace(timings, session.engine)), encoding="utf-8")
         except OSError as error:
             raise store_error(error, "write the trace", target) from error
         path = critical_path(timings.spans, _upstream(session.engine))
-        if params["json"]:
+        if options.json:
             self.say_json(_document(timings, path, target))
         else:
             for line in _lines(timings, path):
@@ -65,9 +66,9 @@ class Profile(ProjectCommand):
         return 0
 
 
-def chrome_trace(timings: Timings, engine: Engine) -> Json:
+def chrome_trace(timings: Timings, engine: Engine) -> dict[str, object]:
     """The run in Chrome's trace event format: a row per task at a time, times in microseconds."""
-    events: list[Json] = [
+    events: list[dict[str, object]] = [
         {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": "doit"}},
     ]
     for number, lane in enumerate(lanes(timings.spans), start=1):
@@ -88,7 +89,7 @@ def chrome_trace(timings: Timings, engine: Engine) -> Json:
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
-def _record_of(engine: Engine, span: Span) -> dict[str, Json]:
+def _record_of(engine: Engine, span: Span) -> dict[str, object]:
     """What the record knows of a task that this run finished."""
     entry = engine.workspace.get(span.name)
     record = engine.store.record(entry.key) if entry is not None and span.how != "failed" else None
@@ -152,7 +153,7 @@ def _figures(timings: Timings, path: Sequence[Span]) -> Figures:
     )
 
 
-def _document(timings: Timings, path: Sequence[Span], target: Path) -> Json:
+def _document(timings: Timings, path: Sequence[Span], target: Path) -> dict[str, object]:
     steps = [{"name": span.name, "how": span.how, "seconds": span.seconds} for span in path]
     return {**asdict(_figures(timings, path)), "critical_path": steps, "trace": str(target)}
 

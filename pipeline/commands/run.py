@@ -6,19 +6,19 @@ Most calls have nothing to do, so nothing may be imported here that doit has not
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from fnmatch import fnmatch
+from typing import NoReturn
 
 from doit.cmd_run import Run as DoitRun
-from doit.cmdparse import CmdParseError
+from doit.exceptions import InvalidCommand
 
 from pipeline.doit_plugin import noop
 
-from .friendly import Friendly
+from .friendly import DEBUG, Friendly, flushed, steady_streams
 
 STRICT = {
     "section": "slipway",
@@ -39,16 +39,6 @@ STORE_ONLY = {
     "default": False,
     "help": "build nothing: take everything from the store, fail where it lacks something [default: %(default)s]",
 }
-DEBUG = {
-    "section": "slipway",
-    "name": "debug",
-    "short": "",
-    "long": "debug",
-    "type": bool,
-    "default": False,
-    "env_var": "SLIPWAY_DEBUG",
-    "help": "log each decision, command and store access, and show tracebacks [default: %(default)s]",
-}
 
 
 class Run(Friendly, DoitRun):  # type: ignore[misc]
@@ -57,37 +47,49 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
     name = "run"
     cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, DEBUG)
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         """Stop at the no-op stamp, before doit asks every installed distribution for its plugins."""
         said = noop.unchanged(sys.argv[1:])
         if said is not None:
-            with contextlib.suppress(BrokenPipeError):  # `| head`
-                sys.stdout.write(said)
-                sys.stdout.flush()
-            sys.exit(0)
+            steady_streams()
+            sys.exit(flushed(0, said))
         super().__init__(**kwargs)
 
-    def execute(self, params: Any, args: list[str]) -> Any:
+    def work(self, params: dict[str, object], args: list[str]) -> object:
         """Keep the options for the session, which is opened while doit loads the tasks."""
         from pipeline.doit_plugin.options import set_options  # noqa: PLC0415 - a no-op does not come here
         from pipeline.engine.options import Options  # noqa: PLC0415
 
-        if params["num_process"] < 0:
-            raise CmdParseError(f"-n takes a number of processes, 0 or more, not {params['num_process']}")
-        set_options(Options(params["strict"], params["store_only"], params["always"], params["debug"]))
+        set_options(Options(*(bool(params[name]) for name in ("strict", "store_only", "always", "debug"))))
+        if params["outfile"] is None:
+            params["outfile"] = sys.stdout  # doit took it when it was closed
         try:
-            return super().execute(params, args)
+            return super().work(params, args)
         except KeyboardInterrupt:
-            if "pipeline.dodo" not in sys.modules:
-                raise  # the project of somebody else, and what doit does then
+            if not _is_ours():
+                raise
             _die()
 
     @functools.wraps(DoitRun._execute)  # noqa: SLF001 - the seam that doit has
-    def _execute(self, **given: Any) -> Any:
+    def _execute(self, **given: object) -> object:
         """Run in threads, whatever `-P` says: the engine is one for all tasks, and heavy work has its own processes."""
-        if "pipeline.dodo" in sys.modules:
+        if _is_ours():
             given["par_type"] = "thread"
-        return super()._execute(**given)
+            for word in self.sel_tasks or ():
+                if "*" in word and not any(fnmatch(task.name, word) for task in self.task_list):
+                    raise InvalidCommand(not_found=word)
+        outfile = given["outfile"]
+        try:
+            return super()._execute(**given)
+        except OSError as error:
+            if not isinstance(outfile, str) or error.filename != outfile:
+                raise
+            raise InvalidCommand(f"-o {outfile}: cannot be written: {error.strerror}") from error
+
+
+def _is_ours() -> bool:
+    """Whether the dodo.py is Slipway's; another project is run as doit would."""
+    return "pipeline.dodo" in sys.modules
 
 
 def _die() -> NoReturn:

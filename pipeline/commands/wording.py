@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-from pipeline.action import Json
 from pipeline.errors import SlipwayError
 from pipeline.proofs.report import counted
 
@@ -62,7 +61,7 @@ def duration(seconds: float) -> str:
     return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
 
 
-def shown(value: Json) -> str:
+def shown(value: object) -> str:
     """A value of a key document on one line; a digest by its beginning, what is long without its middle."""
     if value is None:
         return "nothing"

@@ -63,7 +63,7 @@ def is_plain_run(arguments: list[str]) -> bool:
     words = [word for word in arguments if not word.startswith("targets=")]
     if words[:1] == ["run"]:
         del words[0]
-    if words[:1] in (["-n"], ["--process"]):
+    if words[:1] in (["-n"], ["--process"]) and words[1:] and words[1].isdecimal():
         del words[:2]
     return not words
 

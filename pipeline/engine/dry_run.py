@@ -7,6 +7,7 @@ built for real nobody can know. `commands` show it; nothing is built, fetched or
 
 from __future__ import annotations
 
+import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,11 @@ def named(engine: Engine, names: Iterable[str]) -> list[str]:
     for name in names:
         some = [name] if name in engine.actions else [n for n, action in engine.actions.items() if action.step == name]
         if not some:
-            raise MatrixError(f"{name!r} is not a task", hint="doit list --all names them")
+            meant = difflib.get_close_matches(
+                name, {*engine.actions, *(a.step for a in engine.actions.values())}, 1, 0.7
+            )
+            hint = f"did you mean {meant[0]}?" if meant else "doit list --all shows the tasks"
+            raise MatrixError(f"{name!r} is not a task", hint=hint)
         found |= dict.fromkeys(some)
     return list(found)
 

@@ -48,6 +48,7 @@ class Reporter:
         self._session: Session = current()
         self._watcher: Watcher = Plain(self._stream)
         self._trace = Trace()
+        self._expected: dict[str, float] = {}  # seconds that tasks took last time, without those that turn out fresh
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         """The run starts: wait for the tree, clear what a killed run left, put the board up.
@@ -61,8 +62,9 @@ class Reporter:
         if self._terminal is not None:
             from .live import Live  # noqa: PLC0415 - rich is for terminals
 
-            expected = {name: entry.seconds for name in selected if (entry := engine.workspace.get(name)) is not None}
-            self._watcher = Live(self._terminal, expected)
+            entries = {name: engine.workspace.get(name) for name in selected}
+            self._expected = {name: entry.seconds for name, entry in entries.items() if entry is not None}
+            self._watcher = Live(self._terminal, self._expected)
         all_ours = all(name in engine.actions for name in selected)
         self._everything = all_ours and self._counts.total == len(engine.actions)
         engine.executor.progress = self._progress
@@ -123,6 +125,7 @@ class Reporter:
         if task.actions:
             with self._lock:
                 self._counts.fresh += 1
+                self._expected.pop(task.name, None)
 
     def skip_ignore(self, task: Any) -> None:
         """A task is ignored at the user's wish (`doit ignore`)."""

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 from projects import DOIT
 
+from pipeline import __version__
 
-def run(folder, *words):
+COMMANDS = (
+    "cache", "cells", "doctor", "explain", "gc", "graph", "import", "init", "merge-app-config", "plan", "profile",
+    "verify-app", "version",
+)  # fmt: skip
+DOITS_COMMANDS = (
+    "clean", "dumpdb", "forget", "help", "ignore", "info", "list", "reset-dep", "run", "strace", "tabcompletion",
+)  # fmt: skip
+TAKE_TASKS = ("list", "clean", "forget", "ignore", "info", "reset-dep", "strace", "plan", "explain", "graph")
+TAKE_NONE = ("cells", "doctor", "dumpdb", "gc", "profile", "tabcompletion", "version")
+
+
+def run(folder, *words, env=None):
     return subprocess.run(
-        [DOIT, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL
-    )
+        [DOIT, *words],
+        cwd=folder, env={**os.environ, **(env or {})},
+        capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +44,34 @@ def started(tmp_path_factory):
     ("words", "said"),
     [
         (["complie"], "'complie' is neither a command nor a task nor a target\n  hint: did you mean compile?"),
+        (["plna"], "did you mean plan?"),
         (["compile:scorer-f32@hots"], "did you mean compile:scorer-f32@host?"),
         (["zzz"], "hint: doit list shows the tasks"),
+        (["complie*"], "'complie*' is neither a command"),
+        (["help", "complie"], "did you mean compile?"),
         (["info", "comple"], "did you mean compile?"),
-        (["-n", "-3"], "-n takes a number of processes, 0 or more, not -3"),
+        (["info"], "info takes one task, not 0\n  hint: doit list --all names them"),
+        *(([name, "comple"], "'comple' is not a task\n  hint: did you mean compile?") for name in TAKE_TASKS),
+        (["ignore"], "ignore which task?"),
+        (["-n", "-3"], "-n takes a number, 0 or more, not -3"),
+        (["-n", "many"], "-n takes a number, 0 or more, not 'many'"),
+        (["-n"], "option -n requires argument"),
+        (["plan", "-n", "-3"], "-n takes a number, 0 or more, not -3"),
+        (["cells", "--group-by", "x"], "--group-by takes one of model, variant, backend, cell, not 'x'"),
         (["dumpdb"], "hint: doit explain TASK"),
+        (["dumpdb", "--db-file", "targets.yaml"], "hint: doit explain TASK"),
         (["strace", "compile:scorer-f32@host"], "runs no command that could be traced"),
         (["plan", "--nope"], "option --nope not recognized\n  hint: doit help plan"),
+        (["plan", "--jsn"], "hint: did you mean --json?"),
         (["--nope"], "option --nope not recognized"),
+        (["list", "--template", "{nope}"], "the fields are {name}, {doc}"),
+        (["list", "--template", "{"], "the fields are {name}, {doc}"),
+        (["run", "-o", "recipes"], "-o recipes: cannot be written: Is a directory"),
+        (["run", "-o", "nope/log"], "-o nope/log: cannot be written: No such file or directory"),
+        (["-f", "targets.yaml"], "targets.yaml is not a Python file"),
+        (["-f", "recipes"], "recipes is not a Python file"),
+        (["-f", "nope.py"], "there is no nope.py in"),
+        *(([name, "word"], f"{name} takes no arguments, not 'word'\n  hint: doit help {name}") for name in TAKE_NONE),
     ],
 )
 def test_a_slip_is_answered_with_what_to_do(started, words, said):
@@ -44,15 +82,42 @@ def test_a_slip_is_answered_with_what_to_do(started, words, said):
     assert "CmdOption" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["plan", "graph", "list", "clean", "import", "verify-app", "init", "doctor", "run"])
+def test_the_environment_and_the_configuration_of_doit_are_checked_like_the_command_line(started, tmp_path):
+    done = run(started, "list", env={"SLIPWAY_STRICT": "perhaps", "DOIT_SEEK_FILE": "perhaps"})
+    assert (done.returncode, done.stderr) == (3, "ERROR: -k takes 0 or 1, not 'perhaps'\n  hint: doit help list\n")
+    (tmp_path / "doit.cfg").write_text("[GLOBAL]\nnum_process = many\n")
+    done = run(tmp_path, "run")
+    assert done.returncode == 3
+    assert done.stderr.startswith("ERROR: -n takes a number, 0 or more, not 'many'\n  hint: correct doit.cfg")
+
+
+def test_options_may_stand_behind_other_words(started):
+    assert "compile:scorer-f32@host" in run(started, "list", "compile", "--all").stdout
+
+
+def test_forgetting_without_a_task_forgets_all_where_that_is_asked_for(started):
+    done = run(started, "forget", "--enable-default")
+    assert done.returncode == 0
+    assert "forgetting compile:scorer-f32@host" in done.stdout
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *DOITS_COMMANDS])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_is_a_flag_away(tmp_path, command, flag):
     done = run(tmp_path, command, flag)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("PURPOSE\n")
+    assert "CmdOption" not in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["plan"], ["list"], ["complie"], ["cache", "info"]])
+def test_help_without_a_command_lists_the_commands(tmp_path):
+    for words in (["-h"], ["--help"], ["help"]):
+        done = run(tmp_path, *words)
+        assert done.returncode == 0
+        assert all(f"  doit {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [[], ["plan"], ["list"], ["complie"], ["cache", "info"], ["help", "complie"]])
 def test_without_a_project_the_way_to_one_is_said(tmp_path, words):
     done = run(tmp_path, *words)
     assert done.returncode == 3
@@ -63,10 +128,103 @@ def test_without_a_project_the_way_to_one_is_said(tmp_path, words):
     assert "hint: the project is in ../..: go there, or say doit -k" in run(below, *words).stderr
 
 
-def test_a_reader_that_leaves_is_no_error(started):
-    script = f"{DOIT} list | true; exit ${{PIPESTATUS[0]}}"
+DELAYED = b"""from doit import create_after
+def task_a():
+    return {"actions": ["true"]}
+@create_after("a")
+def task_b():
+    1/0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"this is no python\n", "dodo.py:1:9: this is not Python: invalid syntax"),
+        (b"x = (\n", "dodo.py:1:5: this is not Python: '(' was never closed"),
+        (b"\x00\x01", "this is not Python"),
+        (b"\xff\xfe", "this is not Python"),
+        (b"name\n", "dodo.py:1: NameError: name 'name' is not defined\n  hint: correct it"),
+        (b"import nope\n", "dodo.py:1: ModuleNotFoundError: No module named 'nope'\n  hint: install what provides"),
+        (b"import pipeline.mine\n", "hint: `pipeline` is Slipway's own package here"),
+        (b"import json\njson.loads('{')\n", "dodo.py:2: JSONDecodeError: "),
+        (b"def task_a():\n    1/0\n", "dodo.py:2: ZeroDivisionError: division by zero"),
+        (b"def task_a():\n    return 3\n", "Task 'a'. Must return a dictionary"),
+        (b"from helper import x\n", "helper.py:1: ZeroDivisionError"),
+        (DELAYED, "dodo.py:6: ZeroDivisionError"),
+    ],
+)
+def test_a_mistake_in_dodo_py_is_named_with_its_line(tmp_path, text, said):
+    (tmp_path / "helper.py").write_text("x = 1 / 0\n")
+    (tmp_path / "dodo.py").write_bytes(text)
+    commands = [["list"], ["run"], ["help", "x"]] if text != DELAYED else [["run"]]
+    for words in commands:
+        done = run(tmp_path, *words)
+        assert done.returncode == 3
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    if "Error" in said:
+        assert "Traceback" in run(tmp_path, "run", env={"SLIPWAY_DEBUG": "1"}).stderr
+
+
+SHELL = {
+    "list | true": 0,
+    "list >&-": 0,
+    "plan >&-": 0,
+    "graph | head -1": 0,
+    "list >/dev/full": 3,
+    "help plan | true": 0,
+}
+
+
+@pytest.mark.parametrize(("line", "status"), SHELL.items())
+def test_whoever_reads_may_leave(started, line, status):
+    script = f"{DOIT} {line}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], cwd=started, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status
+    assert done.stderr == ("ERROR: the output could not be written: No space left on device\n" if status else "")
+
+
+def test_marks_that_the_terminal_cannot_show_are_escaped(started):
+    done = run(started, "plan", env={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u25b8 toolchain:current" in done.stdout
+
+
+@pytest.mark.tvm
+def test_a_run_whose_reader_leaves_is_a_run_all_the_same(started):
+    for line in ("compile:scorer-f32@host >&-", "| true", "| true", ">&-"):  # the last two have nothing left to do
+        script = f"{DOIT} {line}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", script], cwd=started, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert run(started).stdout == "20 tasks, all fresh: nothing to do.\n"
+    assert "-n takes a number" in run(started, "-n", "-3").stderr
+    assert "requires argument" in run(started, "-n").stderr
+    listed = run(started, "list", "--status").stdout.splitlines()
+    assert {line.split()[0] for line in listed} == {"U"}
+    (started / "dist/native/link.json").unlink()
+    listed = dict(line.split()[1::-1] for line in run(started, "list", "--all", "--status").stdout.splitlines())
+    assert (listed["linkkit"], listed["linkkit:native"], listed["linkkit:ios"]) == ("R", "R", "U")
+
+
+@pytest.mark.parametrize("kind", ["pipeline/__init__.py", "pipeline.py", "pipeline/module.py"])
+def test_a_package_of_the_users_with_the_name_of_ours_is_not_taken_for_it(started, tmp_path, kind):
+    shutil.copytree(started, tmp_path / "project", ignore=shutil.ignore_patterns("build", "dist"))
+    mine = tmp_path / "project" / kind
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("raise RuntimeError('not yours')\n")
+    for program in ([DOIT], [sys.executable, "-m", "doit"]):
+        done = subprocess.run(
+            [*program, "list"], cwd=tmp_path / "project", capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "xcframework" in done.stdout
+
+
+def test_versions(tmp_path):
+    said = run(tmp_path, "version").stdout
+    assert said.startswith(f"Slipway {__version__}, doit ")
+    assert json.loads(run(tmp_path, "version", "--json").stdout)["Slipway"] == __version__
 
 
 def test_doctor_says_its_version_and_that_there_is_no_matrix(tmp_path):

@@ -29,8 +29,10 @@ def commands() -> dict[str, tuple[str, str]]:
     """Name -> module and class of every command, from pyproject.toml: what is installed may be older."""
     ours = re.search(r'entry-points\."doit\.COMMAND"\]\n(.*?)\n\n', (ROOT / "pyproject.toml").read_text(), re.DOTALL)
     found = {cls.get_name(): (cls.__module__, cls.__name__) for cls in DoitMain.DOIT_CMDS}
-    for name, module, attribute in re.findall(r'^([\w-]+) = "([\w.]+):(\w+)"$', ours.group(1), re.MULTILINE):
-        found[name] = (module, attribute)
+    for name, module, attribute in re.findall(
+        r'^([\w-]+) = "slipway_doit:([\w.]+)\.(\w+)"$', ours.group(1), re.MULTILINE
+    ):
+        found[name] = (f"pipeline.{module}", attribute)
     return found
 
 

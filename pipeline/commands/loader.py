@@ -1,0 +1,96 @@
+"""doit's loader of dodo.py, which says in a sentence what is wrong with the file. `commands.friendly` puts it in place.
+
+A no-op imports it, so it imports nothing that doit has not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from doit.cmd_base import DodoTaskLoader
+from doit.exceptions import InvalidDodoFile
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class ProjectLoader(DodoTaskLoader):  # type: ignore[misc]
+    """See doit's class. `dodo` is the file that was loaded."""
+
+    dodo = Path("dodo.py")
+
+    @classmethod
+    def like(cls, loader: DodoTaskLoader) -> ProjectLoader:
+        """One that is configured as doit has configured its own."""
+        made = cls()
+        made.__dict__.update(vars(loader))
+        return made
+
+    def setup(self, opt_values: Mapping[str, object]) -> None:
+        """Import the dodo.py. What doit calls.
+
+        Raises:
+            InvalidDodoFile: there is none.
+        """
+        self.dodo = dodo_path(opt_values)
+        super().setup(opt_values)
+
+
+def dodo_path(params: Mapping[str, object]) -> Path:
+    """The dodo.py that the options of a command name.
+
+    Raises:
+        InvalidDodoFile: there is none, or it is no Python file; with what to do.
+    """
+    name, here = str(params.get("dodoFile") or "dodo.py"), Path.cwd()
+    above = [folder / name for folder in (here, *here.parents) if os.path.lexists(folder / name)]
+    found = next((path for path in above if params.get("seek_file") or path == here / name), None)
+    if found is not None and found.suffix == ".py" and found.stem.isidentifier() and found.is_file():
+        return found
+    if found is not None:
+        raise InvalidDodoFile(f"{name} is not a Python file\n  hint: give -f a file of tasks, such as dodo.py")
+    if above and name == "dodo.py":
+        hint = f"the project is in {os.path.relpath(above[0].parent)}: go there, or say doit -k"
+    else:
+        hint = "doit init starts a project here" if name == "dodo.py" else "check the name after -f"
+    raise InvalidDodoFile(f"there is no {name} in {here}\n  hint: {hint}")
+
+
+def mistake(error: Exception, dodo: Path) -> str | None:
+    """What to say of an error that arose in the user's Python; None where it arose in ours."""
+    hint = "correct it; with SLIPWAY_DEBUG=1 the traceback is shown"
+    if isinstance(error, SyntaxError) and not Path(error.filename or dodo).is_relative_to(PACKAGE):
+        file = _shown(error.filename or str(dodo))
+        return f"{file}:{error.lineno or 1}:{error.offset or 1}: this is not Python: {error.msg}\n  hint: correct it"
+    if isinstance(error, OSError) and error.filename == str(dodo):
+        return f"{_shown(error.filename)}: cannot be read: {error.strerror}\n  hint: make it a file that you may read"
+    places = list(_places(error))
+    own = [place for place in places if _is_own(place[0], dodo.parent)]
+    if not own or Path(places[-1][0]).is_relative_to(PACKAGE):
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        hint = f"install what provides {error.name!r}, for {sys.executable}"
+        if str(error.name).startswith(f"{PACKAGE.name}."):
+            hint = f"`{PACKAGE.name}` is Slipway's own package here: give yours another name"
+    file, line = own[-1]
+    return f"{_shown(file)}:{line}: {type(error).__name__}: {error}\n  hint: {hint}"
+
+
+def _places(error: Exception) -> Iterator[tuple[str, int]]:
+    """File and line of each frame, outermost first."""
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _is_own(file: str, home: Path) -> bool:
+    path = Path(file)
+    return path.is_relative_to(home) and not path.is_relative_to(PACKAGE) and "site-packages" not in path.parts
+
+
+def _shown(file: str) -> str:
+    """A path as it is short to read and can be clicked."""
+    return os.path.relpath(file) if Path(file).is_relative_to(Path.cwd()) else file
