@@ -58,7 +58,7 @@ def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) ->
     devices = [one for one in DEVICES if any(one in variant.devices for model in models for variant in model.variants)]
     lines = [
         f"# Made by `doit import` from {', '.join(sources)}.",
-        "# docs/reference/targets.md explains every key, docs/how-to/mlc.md the models.",
+        "# doit init --schema writes a description of every key, which editors show.",
         "version: 1",
         "",
         *_toolchains(models, systems),

@@ -26,6 +26,9 @@ from .weights_schema import WEIGHT_KINDS, WEIGHT_TAGS
 _EXPLAINED = 200
 """Errors of the schema that are put into words: far more than are shown."""
 
+SEE_SCHEMA = "doit init --schema writes .slipway/targets.schema.json, which describes every key"
+"""A wheel has no documentation."""
+
 _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -46,7 +49,7 @@ def read(path: Path) -> tuple[Targets, Document]:
     """
     document = Document.read(path)
     if document.value is None:
-        hint = "write what is wanted (docs/reference/targets.md), or start from an example: doit init --force"
+        hint = "doit init --force starts from an example"
         raise MatrixError("the file is empty", where=Position(document.file, 1, 1), hint=hint)
     version = document.value.get("version") if isinstance(document.value, dict) else None
     if type(version) is int and version > VERSION:
@@ -103,7 +106,7 @@ def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Step
     elif kind in {"too_short", "string_too_short"}:
         problems.add(path, "this is empty", "name at least one, or remove the key", key=True)
     else:
-        problems.add(path, error["msg"], "see docs/reference/targets.md")
+        problems.add(path, error["msg"], SEE_SCHEMA)
 
 
 def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics) -> None:
@@ -113,7 +116,7 @@ def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics
     elif expected == "a list" and isinstance(value, str):
         problems.add(path, "expected a list, not text", f"write it in brackets: [{value}]")
     else:
-        problems.add(path, f"expected {expected}, not {_named(value)}", "see docs/reference/targets.md")
+        problems.add(path, f"expected {expected}, not {_named(value)}", SEE_SCHEMA)
 
 
 def _named(value: Json) -> str:

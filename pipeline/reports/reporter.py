@@ -48,6 +48,7 @@ class Reporter:
         self._session: Session = current()
         self._watcher: Watcher = Plain(self._stream)
         self._trace = Trace()
+        self._selected: set[str] = set()
         self._expected: dict[str, float] = {}  # seconds that tasks took last time, without those that turn out fresh
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
@@ -56,7 +57,7 @@ class Reporter:
         Raises:
             InvalidTask: the tree cannot be used. Doit hands its text to `runtime_error` and ends the run.
         """
-        selected = _closure(tasks, selected_tasks)
+        self._selected = selected = _closure(tasks, selected_tasks)
         engine = self._session.engine
         self._counts.total = len(selected)
         if self._terminal is not None:
@@ -75,7 +76,12 @@ class Reporter:
         self._watcher.begin(self._counts)
 
     def get_status(self, task: Any) -> None:
-        """Doit is about to ask whether a task is fresh."""
+        """Doit is about to ask whether a task is fresh: the first that is heard of one that `create_after` made."""
+        if task.actions and task.name not in self._selected:
+            with self._lock:
+                self._selected.add(task.name)
+                self._counts.total += 1
+                self._everything = False  # a stamp knows nothing of when that task is made
 
     def execute_task(self, task: Any) -> None:
         """A task starts."""
@@ -196,7 +202,7 @@ def _printed(task: Any) -> str:
     return "".join(f"\n  | {line}" for line in lines[-LAST:])
 
 
-def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
+def _closure(tasks: dict[str, Any], selected: list[str]) -> set[str]:
     """The tasks with actions that a run will come by: the selected ones and all they depend on."""
     seen: set[str] = set()
     todo = list(selected)
@@ -205,4 +211,4 @@ def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
         if name not in seen and name in tasks:
             seen.add(name)
             todo += tasks[name].task_dep
-    return [name for name in seen if tasks[name].actions]
+    return {name for name in seen if tasks[name].actions}

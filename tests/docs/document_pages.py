@@ -71,3 +71,8 @@ def pages() -> list[Page]:
     """Every document that people read."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     return [Page(path, path.read_text(encoding="utf-8")) for path in sorted(files)]
+
+
+def page_at(name: str) -> Page:
+    """One document, by its path in the project."""
+    return next(page for page in pages() if page.name == name)

@@ -7,7 +7,7 @@ import importlib
 import re
 
 import pytest
-from document_pages import ROOT, Page, pages
+from document_pages import ROOT, Page, page_at, pages
 from doit.doit_cmd import DoitMain
 
 from pipeline.commands.init import NEXT
@@ -19,10 +19,6 @@ PAGES = pages()
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 OWN_TASKS = frozenset({"lint", "imports", "types", "docs", "tests"})
 """Of the dodo.py of this repository."""
-
-
-def page_at(name: str) -> Page:
-    return next(page for page in PAGES if page.name == name)
 
 
 def commands() -> dict[str, tuple[str, str]]:
@@ -229,3 +225,18 @@ def test_quirks_have_ids_of_their_own_and_those_named_in_the_code_exist():
     texts = [path.read_text(encoding="utf-8") for path in sources if path.suffix in {".py", ".j2", ".yaml"}]
     named = {name for text in texts for name in re.findall(r"\bquirks? ([A-Z]+-\d+)", text)}
     assert named - set(rows) == set()
+
+
+def test_no_message_names_a_page_which_a_wheel_has_not():
+    named = []
+    for file in (ROOT / "pipeline").rglob("*.py"):
+        tree = ast.parse(file.read_bytes())
+        bodies = [getattr(node, "body", []) for node in ast.walk(tree)]
+        alone = {
+            id(one.value) for body in bodies if isinstance(body, list) for one in body if isinstance(one, ast.Expr)
+        }
+        texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in alone)
+        named += [
+            node.value for node in texts if isinstance(node.value, str) and re.search(r"\bdocs/\S+\.md", node.value)
+        ]
+    assert named == []

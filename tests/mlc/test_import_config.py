@@ -201,10 +201,9 @@ def test_whatever_is_written_is_planned(tmp_path_factory, hub_answers, configs):
     paths = [folder / f"{number}.json" for number, _ in enumerate(configs)]
     for path, config in zip(paths, configs, strict=True):
         path.write_text(json.dumps(config))
-    params = {"output": str(folder / "targets.yaml"), "ios": "14.0", "catalyst": "18.0", "catalyst_archs": "arm64",
-              "source": False, "no_runtime": True}  # fmt: skip
+    options = import_config.ImportOptions(output=str(folder / "targets.yaml"), no_runtime=True)
     try:
-        import_config.convert(params, [str(path) for path in paths])
+        import_config.convert(options, [str(path) for path in paths])
     except MatrixError as refused:
         event(refused.what.splitlines()[-1].partition("targets.yaml")[2][:60] or refused.what[-60:])
         assert not (folder / "targets.yaml").exists()

@@ -59,3 +59,15 @@ def test_what_befalls_a_task_after_the_end_is_no_news(stream):
     reporter.add_failure(task, failure("the worker ended"))
     assert stream.getvalue() == said
     assert said == "1 task: 1 not started\n"
+
+
+def test_tasks_that_are_made_during_the_run_are_counted(stream):
+    first, later = own_task("first"), [own_task(f"later:{number}") for number in range(3)]
+    reporter = Reporter(stream, {})
+    reporter.initialize({"first": first}, ["first"])
+    for task in (first, *later):
+        reporter.get_status(task)
+        reporter.execute_task(task)
+        reporter.add_success(task)
+    reporter.complete_run()
+    assert stream.getvalue().endswith("[4/4] later:2: done in 0.0 s\n4 tasks: 4 done\n")
