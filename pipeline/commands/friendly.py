@@ -193,7 +193,7 @@ def _unread(error: OSError, status: int) -> int:
 
 
 def steady_streams() -> None:
-    """Have standard streams that can be written to: closed ones become /dev/null, and what they cannot encode is escaped."""
+    """Have standard streams that can be written to: closed ones are /dev/null; what they cannot encode is escaped."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:

@@ -140,7 +140,7 @@ def task_b():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"this is no python\n", "dodo.py:1:9: this is not Python: invalid syntax"),
+        (b"x = = 3\n", "dodo.py:1:5: this is not Python: invalid syntax"),
         (b"x = (\n", "dodo.py:1:5: this is not Python: '(' was never closed"),
         (b"\x00\x01", "this is not Python"),
         (b"\xff\xfe", "this is not Python"),

@@ -1,10 +1,9 @@
-"""The tutorial, done as it is written: its files, its commands, and what they print."""
+"""The tutorial, done as it is written: a project, its build, and what a change costs."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,11 +40,11 @@ def session(block: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-def play(block: str, cwd: Path, status: int = 0, before: str = "") -> None:
+def play(block: str, cwd: Path, status: int = 0) -> None:
     """Run the commands of a block and hold what they print against it; `…` stands for any lines."""
     for command, shown in session(block):
         done = subprocess.run(
-            ["bash", "-ec", f"{before}\n{command}"],
+            ["bash", "-ec", command],
             cwd=cwd,
             env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
@@ -72,53 +71,13 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.mark.tvm
 @pytest.mark.slow
-def test_a_program_in_cpp_calls_the_model(folder):
-    cpp = folder / "cpp"
-    cpp.mkdir()
-    (cpp / "CMakeLists.txt").write_text(blocks(3, "cmake")[0])
-    (cpp / "main.cpp").write_text(blocks(3, "cpp")[0])
-    build, without, checked = blocks(3, "console")
-    packages, *rest = build.splitlines(keepends=True)
-    play("".join(rest[: rest.index("$ cmake --build build\n")]), cpp, before=packages.removeprefix("$ "))
-    run = subprocess.run(
-        ["bash", "-c", f"cmake --build build > /dev/null && {build[build.index('build/scores') :].splitlines()[0]}"],
-        cwd=cpp, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    numbers = [float(word) for word in run.stdout.split()]
-    assert numbers == pytest.approx([float(word) for word in build.splitlines()[-1].split()], abs=2e-4)
-
-    lists = (cpp / "CMakeLists.txt").read_text()
-    archive = folder / "embedder/dist/native/host/libmodels.a"
-    includes = "target_include_directories(scores PRIVATE ${CMAKE_SOURCE_DIR}/../embedder/dist/native/include)\n"
-    (cpp / "CMakeLists.txt").write_text(lists.replace("slipway::native", str(archive)) + includes)
-    subprocess.run(["cmake", "--build", "build"], cwd=cpp, capture_output=True, check=True)
-    play(without, cpp, status=1)
-    play(checked, folder / "embedder", status=1)
-
-
-@pytest.mark.tvm
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("cargo") is None, reason="needs Cargo")
-def test_a_program_in_rust_finds_the_model(folder):
-    rust = folder / "rust"
-    (rust / "src").mkdir(parents=True)
-    (rust / "Cargo.toml").write_text(blocks(4, "toml")[0])
-    for name, text in zip(("build.rs", "src/main.rs"), blocks(4, "rust"), strict=True):
-        (rust / name).write_text(text)
-    packages = blocks(3, "console")[0].splitlines()[0].removeprefix("$ ")
-    export, run = session(blocks(4, "console")[0])
-    play(f"$ {run[0]}\n…\n" + "\n".join(run[1]), rust, before=f"{packages}\n{export[0]}")
-
-
-@pytest.mark.tvm
-@pytest.mark.slow
 def test_a_change_costs_what_the_tutorial_says(folder):
     root = folder / "embedder"
     lower, back, broken = blocks(5, "console")
     targets, recipe = root / "targets.yaml", root / "recipes/scorer.py"
     before = targets.read_text()
-    assert before.count('"16.0"') == 1
-    targets.write_text(before.replace('"16.0"', '"15.0"'))
+    line = next(line for line in before.splitlines() if line.startswith("  ios-arm64:"))
+    targets.write_text(before.replace(line, line.replace('"16.0"', '"15.0"')))
     play(lower, root)
     targets.write_text(before)
     play(back, root)
