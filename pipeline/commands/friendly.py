@@ -136,7 +136,8 @@ class Friendly:
             said = _said_of(error, loader.dodo if isinstance(loader, ProjectLoader) else None)
             if said is None:
                 raise
-            raise InvalidDodoFile(said) from error
+            sys.stderr.write(f"ERROR: {said}\n")
+            return ERROR
 
     def work(self, params: dict[str, object], args: list[str]) -> object:
         """Do what doit's class does; to be replaced where that is not it."""
