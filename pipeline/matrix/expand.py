@@ -12,6 +12,7 @@ from . import backends, models, products, runtime, schema, selection
 from .cells import Cell, Matrix, Toolchain, share
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
+from .model_schema import ANY_BACKEND
 from .paths import checkout
 from .presets import Machine
 
@@ -100,7 +101,7 @@ def _check_names_of_models(targets: schema.Targets, toolchains: list[str], probl
             place, hint = ("models", name, "toolchain"), suggest(spec.toolchain, toolchains, "toolchains")
             problems.add(place, f"unknown toolchain `{spec.toolchain}`", hint)
         for backend in spec.prebuilt or {}:
-            if backend not in (schema.ANY_BACKEND, *targets.backends):
+            if backend not in (ANY_BACKEND, *targets.backends):
                 known = suggest(backend, targets.backends, "backends")
                 problems.add(("models", name, "prebuilt", backend), f"unknown backend `{backend}`", known, key=True)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.action import Json
 
-from . import mlc_options, schema
+from . import mlc_options, model_schema
 from .cells import Function, ModelVariant, Source
 from .diagnostics import Diagnostics
 from .document import Steps
@@ -27,7 +27,7 @@ _NEAR = 0.88
 """Similarity of difflib from which an option's name counts as a slip: `override` and `systemlibprefix` do."""
 
 
-def variants(name: str, spec: schema.Model, problems: Diagnostics) -> list[ModelVariant]:
+def variants(name: str, spec: model_schema.Model, problems: Diagnostics) -> list[ModelVariant]:
     """All variants of a model, in the order of the file.
 
     Args:
@@ -98,14 +98,14 @@ def default_prefix(model: str, variant: str) -> str:
     return f"model_{prefix}" if len(prefix) < _SHORTEST_PREFIX or prefix[0].isdigit() else prefix
 
 
-def missing_files(name: str, spec: schema.Model, root: Path, problems: Diagnostics) -> None:
+def missing_files(name: str, spec: model_schema.Model, root: Path, problems: Diagnostics) -> None:
     """Report every file of a model that is not there, and every function that is not in its file."""
     here = ("models", name)
     for key in ("onnx", "exported"):
         if (written := getattr(spec, key)) is not None:
             must_exist((*here, key), written, root, problems)
     for backend, file in (spec.prebuilt or {}).items():
-        place = (*here, "prebuilt") if backend == schema.ANY_BACKEND else (*here, "prebuilt", backend)
+        place = (*here, "prebuilt") if backend == model_schema.ANY_BACKEND else (*here, "prebuilt", backend)
         must_exist(place, file.path, root, problems)
     for key in ("factory", "check"):
         recipe = getattr(spec, key)
@@ -130,7 +130,7 @@ def _must_define(place: Steps, written: str, function: str, root: Path, problems
         problems.add(place, f"`{written}` defines no `{function}`", hint)
 
 
-def _source(spec: schema.Model) -> Source:
+def _source(spec: model_schema.Model) -> Source:
     if spec.factory is not None:
         factory = _function(spec.factory)
         return Source("factory", factory.path, factory.function, factory.reads)
@@ -140,17 +140,17 @@ def _source(spec: schema.Model) -> Source:
         return Source("exported", normal(spec.exported))
     if spec.prebuilt is not None:
         files = {backend: (normal(file.path), file.sha256) for backend, file in spec.prebuilt.items()}
-        alone = files.get(schema.ANY_BACKEND)
+        alone = files.get(model_schema.ANY_BACKEND)
         return Source("prebuilt", alone[0] if alone else "", prebuilt=files)
     return Source("checkpoint", "")
 
 
-def _function(written: schema.RecipeFunction) -> Function:
+def _function(written: model_schema.RecipeFunction) -> Function:
     path, _, function = written.function.rpartition(":")
     return Function(normal(path), function, tuple(map(normal, written.reads)))
 
 
-def _weights(spec: schema.Model) -> dict[str, Json] | None:
+def _weights(spec: model_schema.Model) -> dict[str, Json] | None:
     if spec.weights is None:
         return None
     fields: dict[str, Json] = spec.weights.model_dump(mode="json", exclude_defaults=True)
@@ -159,14 +159,14 @@ def _weights(spec: schema.Model) -> dict[str, Json] | None:
     return {"kind": next(kind for kind in WEIGHT_KINDS if kind in fields), **fields}
 
 
-def _options(spec: schema.Model, variant: schema.Variant) -> dict[str, Json]:
+def _options(spec: model_schema.Model, variant: model_schema.Variant) -> dict[str, Json]:
     options: dict[str, Json] = {**spec.options, **(variant.model_extra or {})}
     base = spec.options.get("overrides", {})
     overrides = {**(base if isinstance(base, Mapping) else {}), **variant.overrides}
     return {**options, "overrides": overrides} if overrides else options
 
 
-def _catch_misspellings(variant: schema.Variant, own: tuple[str, ...], problems: Diagnostics) -> None:
+def _catch_misspellings(variant: model_schema.Variant, own: tuple[str, ...], problems: Diagnostics) -> None:
     """Any key of a variant is an option, so a slip in a key of ours would pass in silence. Catch the near ones."""
     for key in variant.model_extra or {}:
         for known in difflib.get_close_matches(key.lower().replace("-", "_"), _RESERVED, n=1, cutoff=_NEAR):

@@ -1,0 +1,197 @@
+"""The classes that validate the models of `targets.yaml`: sources, recipes, variants, and files that others compiled.
+
+As in `schema`, which puts them together, docstrings and descriptions are the reference of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+
+from .fields import (
+    FUNCTION_PATTERN,
+    SHA256_PATTERN,
+    FileName,
+    FunctionName,
+    Name,
+    Patterns,
+    Prefix,
+    Sha256,
+    Strict,
+    wrong,
+)
+from .weights_schema import Weights
+
+SOURCES = ("factory", "onnx", "exported", "prebuilt")
+"""The keys of which a model has one, unless its weights say what it is (compiler `mlc`)."""
+
+
+class PrebuiltFile(Strict):
+    """A file of objects that somebody else compiled. A plain path is short for `{path: …}`."""
+
+    path: FileName = Field(description="The file, relative to targets.yaml.")
+    sha256: Sha256 | None = Field(default=None, description="What it must hash to.")
+
+
+ANY_BACKEND = "*"
+"""In `Model.prebuilt`, what a file that was given alone is for."""
+
+_ONE_PREBUILT: dict[str, JsonValue] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {"path": {"type": "string"}, "sha256": {"type": "string", "pattern": SHA256_PATTERN}},
+            "required": ["path"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Prebuilt = Annotated[
+    dict[str, Annotated[PrebuiltFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)]],
+    BeforeValidator(lambda files: {ANY_BACKEND: files} if isinstance(files, str) else files),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"additionalProperties": _ONE_PREBUILT}]}),
+]
+
+Archives = Annotated[
+    tuple[
+        Annotated[PrebuiltFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)], ...
+    ],
+    Field(min_length=1),
+    WithJsonSchema({"type": "array", "minItems": 1, "items": _ONE_PREBUILT}),
+]
+
+
+class RecipeFunction(Strict):
+    """A Python function in a file of yours, and what it reads. `file.py:name` alone is short for `{function: …}`."""
+
+    function: FunctionName = Field(description="The file, relative to targets.yaml, and the name: `recipe.py:build`.")
+    reads: tuple[FileName, ...] = Field(
+        default=(),
+        description="Files and directories that the function reads besides the Python files it imports (reference "
+        "numbers, tables). What changes in them makes its results stale; what is not named here does not.",
+    )
+
+
+Recipe = Annotated[
+    RecipeFunction,
+    BeforeValidator(lambda written: {"function": written} if isinstance(written, str) else written),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": FUNCTION_PATTERN},
+                {
+                    "type": "object",
+                    "properties": {
+                        "function": {"type": "string", "pattern": FUNCTION_PATTERN},
+                        "reads": {"type": "array", "items": {"type": "string", "minLength": 1}},
+                    },
+                    "required": ["function"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
+class Variant(BaseModel):
+    """One way to compile a model. Every key besides those below is an option of yours: the recipe finds it in
+    `spec.options`, where it replaces the model's option of the same name."""  # noqa: D205, D209 - see `schema.Toolchain`
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, JsonValue]
+
+    system_lib_prefix: Prefix | None = Field(
+        default=None, description="As for the model, for this variant only; it wins over the model's."
+    )
+    overrides: dict[str, JsonValue] = Field(
+        default={},
+        description="Changes to the model's own configuration, by key, laid over `overrides` in the model's options. "
+        "The recipe finds them in `spec.options['overrides']`.",
+    )
+
+
+_PLAIN = Variant.model_validate({})
+
+_ONE_SOURCE: list[JsonValue] = [
+    {"required": ["factory"]},
+    {"required": ["onnx"]},
+    {"required": ["exported"]},
+    {"required": ["prebuilt"]},
+    {"required": ["compiler", "weights"], "properties": {"compiler": {"const": "mlc"}}},
+]
+
+
+class Model(Strict):
+    """What is compiled: exactly one source (`factory`, `onnx`, `exported` or `prebuilt`), weights, and variants."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_SOURCE})
+
+    factory: Recipe | None = Field(
+        default=None,
+        description="A Python function, `recipes/minilm.py:build`, that returns an IRModule and its parameters. "
+        "Where it reads files besides, `{function: recipes/minilm.py:build, reads: [recipes/table.csv]}`.",
+    )
+    onnx: FileName | None = Field(default=None, description="An ONNX file.")
+    exported: FileName | None = Field(default=None, description="A program saved by `torch.export.save` (`.pt2`).")
+    prebuilt: Prebuilt | None = Field(
+        default=None,
+        description="Objects that somebody else compiled: a file (`.tar`, `.a`, `.o`), or one for each backend, "
+        "`{ios-arm64: libs/ios.tar, android-arm64: {path: libs/android.tar, sha256: …}}`.",
+    )
+    compiler: Literal["relax", "mlc", "prebuilt"] | None = Field(
+        default=None,
+        description="What makes objects of it. Left out, it is `prebuilt` for a prebuilt source and `relax` for any "
+        "other. `mlc` needs no source: its weights say what the model is.",
+    )
+    toolchain: Name | None = Field(
+        default=None, description="What compiles it where the matrix names no toolchain; `current` where left out."
+    )
+    weights: Weights | None = Field(
+        default=None, description="Where the weights come from; none for a model that makes its own."
+    )
+    config: Patterns = Field(
+        default=("*config.json",),
+        description="Which files of the weights a recipe may read while compiling. No other file of the weights can "
+        "cause a recompile.",
+    )
+    bundle: Patterns = Field(
+        default=("tokenizer*", "*config.json", "vocab*", "merges.txt", "special_tokens_map.json"),
+        description="Which files of the weights an app needs beside the library and the parameters.",
+    )
+    check: Recipe | None = Field(
+        default=None,
+        description="A Python function that compares the numbers of the model, run on this machine, with known ones; "
+        "`reads` names the files that it has them from.",
+    )
+    options: dict[str, JsonValue] = Field(
+        default={}, description="Anything the recipe wants to know, for all variants: it finds them in `spec.options`."
+    )
+    system_lib_prefix: Prefix | None = Field(
+        default=None,
+        description="What an app asks the runtime for, and the start of all symbols. Left out, it is "
+        "`<model>_<variant>_` with every other character replaced by `_`, and `model_` put before what is shorter than "
+        "8 characters or starts with a digit.",
+    )
+    variants: dict[Name, Variant] = Field(
+        default={"default": _PLAIN},
+        min_length=1,
+        description="Named sets of options. `f32` of `minilm` is called `minilm-f32` everywhere.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        given = [source for source in SOURCES if getattr(self, source) is not None]
+        if self.compiler == "mlc":
+            if given:
+                raise wrong("compiler mlc takes weights and no other source", f"remove {', '.join(given)}")
+            if self.weights is None:
+                raise wrong("compiler mlc needs weights", "add `weights:`, they say what the model is")
+        elif len(given) != 1:
+            has = "has no source" if not given else f"has {len(given)} sources ({', '.join(given)})"
+            raise wrong(f"this model {has}", f"give it exactly one of {', '.join(SOURCES)}")
+        elif self.compiler is not None and (self.compiler == "prebuilt") != (given == ["prebuilt"]):
+            raise wrong(f"compiler {self.compiler} cannot take {given[0]}", "leave `compiler` out")
+        return self
