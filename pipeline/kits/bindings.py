@@ -245,6 +245,12 @@ def namespace(product: str) -> str:
     return f"{name}_" if name in _CPP else name
 
 
+def java_package(product: str) -> str:
+    """The last part of the name of a product's package in Java."""
+    name = identifier(product).lower()
+    return f"{name}_" if name in _RESERVED else name
+
+
 def places(kit: Kit) -> list[Json]:
     """Where the models run: `[{condition, kind, device}]`, a condition of the C preprocessor, a number of DLPack's."""
     found = []

@@ -13,7 +13,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import NAME
-from pipeline.kits.bindings import bound_models, modules_by_model, namespace, places
+from pipeline.kits.bindings import bound_models, java_package, modules_by_model, namespace, places
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
 from pipeline.kits.render import Templates
@@ -46,6 +46,8 @@ FILES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("{product}.map", "exports.map"),
         ("{product}.gradle", "module.gradle"),
         ("AndroidManifest.xml", "AndroidManifest.xml"),
+        ("src/{product}_jni.cpp", "jni.cpp"),
+        ("java/slipway/{package}/Models.java", "Models.java"),
         *NATIVE,
     ),
     "native": (
@@ -107,7 +109,8 @@ def run(job: Job[Params]) -> Facts:
     values = context(kit)
     files = FILES[kit.kind] if not kit.modules else PAGES
     for pattern, template in files:
-        job.write(pattern.format(product=kit.product), templates.render(template, values))
+        place = pattern.format(product=kit.product, package=java_package(kit.product))
+        job.write(place, templates.render(template, values))
     job.write(NAME, dumps(link_json(kit)))
     if kit.kind == "native":
         job.write(METADATA, dumps(system_lib_metadata(kit)))
@@ -123,7 +126,7 @@ def context(kit: Kit) -> dict[str, object]:
         archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
         each platform);
         `callable`, the models with types for every language (see `kits.bindings.Bound`), `places`, where they run,
-        `modules_by_model`, of a web kit, and `cpp_namespace`, the product in C++ and Swift;
+        `modules_by_model`, of a web kit, `cpp_namespace` and `java_package`, the product in C++ and Java;
         `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
     """
     return {
@@ -135,6 +138,7 @@ def context(kit: Kit) -> dict[str, object]:
         "archives": kit.archives,
         "callable": bound_models(kit),
         "cpp_namespace": namespace(kit.product),
+        "java_package": java_package(kit.product),
         "modules_by_model": modules_by_model(kit),
         "places": places(kit) if kit.kind != "web" else [],
         "common_models": kit.common_models,

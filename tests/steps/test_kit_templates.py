@@ -39,7 +39,7 @@ def test_a_mistake_in_a_template_is_shown_with_its_line(make_kit, tmp_path, text
     assert said.startswith(f"{mine / 'podspec.j2'}:{line}: ")
     assert message in said
     if "undefined" in message:
-        assert "archive, archives, callable, common_models, cpp_namespace, deployment_targets, frameworks, kind" in said
+        assert "archive, archives, callable, common_models, cpp_namespace, deployment_targets, frameworks" in said
 
 
 def test_a_template_that_replaces_nothing_is_refused(make_kit, tmp_path):

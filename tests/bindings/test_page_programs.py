@@ -1,4 +1,4 @@
-"""The programs of the page "Call a model", built and run with the real MiniLM: the same embedding, in few lines."""
+"""The programs of the page "Call a model", built and run: MiniLM's embedding in few lines, the decoder's tokens."""
 
 from __future__ import annotations
 
@@ -31,11 +31,23 @@ products: {native: {kind: native, backends: [host]}}
 """
 
 
-def program(language: str) -> str:
-    """The first program of the page in that language."""
-    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    assert found is not None
-    return found.group(1)
+DECODER = """
+version: 1
+name: models
+models:
+  decoder:
+    factory: recipes/decoder.py:build
+    variants: {q4f16_1: {quantization: q4f16_1}}
+backends: {host: {preset: host}}
+matrix: {model: [decoder], backend: [host]}
+products: {native: {kind: native, backends: [host]}}
+"""
+
+
+def program(language: str, model: str = "minilm") -> str:
+    """The program of the page in that language that calls a model."""
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return next(code for code in found if model in code.lower())
 
 
 def lines_of_main(code: str) -> list[str]:
@@ -45,7 +57,7 @@ def lines_of_main(code: str) -> list[str]:
     return [line for line in body.group(1).splitlines() if re.search(r"\w", line) and line.strip() != "Ok(())"]
 
 
-@pytest.mark.parametrize("language", ["cpp", "rust"])
+@pytest.mark.parametrize("language", ["cpp", "rust"])  # the others have no main
 def test_few_lines_are_needed(language):
     assert 0 < len(lines_of_main(program(language))) <= MOST_LINES
 
@@ -71,3 +83,17 @@ def test_both_languages_give_the_published_embedding(minilm, runtime, tmp_path):
         got = np.array(said.split(), "float64")
         assert got.shape == (384,)
         assert np.abs(got - wanted).max() < 2e-6
+
+
+@pytest.mark.slow
+def test_the_decoder_says_the_tokens_of_the_reference(runtime, tmp_path):
+    project = Project(tmp_path / "project")
+    project.write("targets.yaml", DECODER)
+    project.write("dodo.py", DODO)
+    project.write("recipes/decoder.py", (ROOT / "recipes/decoder.py").read_text())
+    project.ok(timeout=900)
+    kit, bundle = project.path("dist/native"), project.path("dist/bundle/decoder-q4f16_1")
+    app = build(tmp_path / "cpp", kit, program("cpp", "decoder"), list(runtime.values()), package="native")
+    steps = json.loads((ROOT / "recipes/reference/decoder.json").read_text())["steps"]
+    said = run(app, bundle, *map(str, steps[0]["ids"]))
+    assert [int(word) for word in said.split()] == [step["most_likely"] for step in steps]
