@@ -30,6 +30,11 @@ _TOP = ("device", "model_list", _LIBRARIES)
 _KEYS = ("model", "model_id", "estimated_vram_bytes", "bundle_weight", "overrides", "model_lib")
 _OVERRIDES = (*OVERRIDES, "opt")
 _HINT = "compare with https://llm.mlc.ai/docs/compilation/package_libraries_and_weights.html"
+LARGEST_BYTES = 4 << 20
+MOST_RECORDS = 500
+"""Entries of a `model_list`; the longest that apps have are of some twenty."""
+MOST_STRANGE = 50
+"""Keys that are not known and left out, each with a note."""
 _MISSPELT = 0.8
 """How alike an unknown key is to a known one that was probably meant."""
 
@@ -91,7 +96,7 @@ def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
     Raises:
         MatrixError: it cannot be read, or says something that `mlc_llm package` would refuse or ignore by mistake.
     """
-    data = untrusted.read(path, error=MatrixError)
+    data = untrusted.read(path, LARGEST_BYTES, MatrixError)
     if data.startswith(untrusted.MARK):
         note(f"{path}: it begins with a byte order mark, which mlc_llm refuses: save it as UTF-8 without one")
     document = untrusted.parse(data, str(path), MatrixError)
@@ -102,13 +107,18 @@ def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
     entries, libraries = document.get("model_list"), document.get(_LIBRARIES, {})
     if not isinstance(entries, list) or not entries:
         raise MatrixError("has no `model_list`", where=path, hint=_HINT)
+    if len(entries) > MOST_RECORDS:
+        raise MatrixError(f"`model_list` has more than {MOST_RECORDS} entries", where=path, hint="split the config")
     if not isinstance(libraries, dict) or not all(isinstance(library, str) for library in libraries.values()):
         raise MatrixError(f"`{_LIBRARIES}` is not a mapping of names to files", where=path, hint=_HINT)
     place = os.path.relpath(path.absolute().parent, base.absolute())
     reader = _Reader(device, libraries, place, path.parent, note)
     records = [reader.record(entry, f"{path}: model_list[{i}]") for i, entry in enumerate(entries)]
     named = {record.options.get("model_lib") for record in records}
-    for name in libraries.keys() - named:
+    unnamed = sorted(libraries.keys() - named)
+    if len(unnamed) > MOST_STRANGE:
+        raise MatrixError(f"has {len(unnamed)} libraries that no entry names", where=path, hint="remove them")
+    for name in unnamed:
         note(f"{path}: the library `{name}` is left out: no entry of `model_list` has it as its `model_lib`")
     return records
 
@@ -119,11 +129,15 @@ def _leave_out(found: Mapping[str, Any], known: Collection[str], where: str, not
     Raises:
         MatrixError: a key is misspelt.
     """
-    for key in sorted(set(found) - set(known)):
+    strange = sorted(set(found) - set(known))
+    if len(strange) > MOST_STRANGE:
+        raise MatrixError(f"has {len(strange)} keys that mlc_llm does not know", where=where, hint=_HINT)
+    for key in strange:
+        shown = key[:80]
         if nearest := next(iter(difflib.get_close_matches(key, set(known) - set(found), 1, _MISSPELT)), None):
-            what = f"mlc_llm knows no `{key}` here and ignores it"
+            what = f"mlc_llm knows no `{shown}` here and ignores it"
             raise MatrixError(what, where=where, hint=f"write `{nearest}`, or remove it")
-        note(f"{where}: `{key}` is left out: mlc_llm ignores it")
+        note(f"{where}: `{shown}` is left out: mlc_llm ignores it")
     return {key: value for key, value in found.items() if key in known}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -449,3 +450,32 @@ def test_a_device_is_no_config():
 
 def test_backends_of_every_device_are_there():
     assert list(backends_of("macabi", Systems(catalyst_archs=("x86_64",)))) == ["catalyst-x86_64"]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({f"k{i}": 1 for i in range(50_000)}, "50000 keys"),
+        (
+            {
+                "model_list": [
+                    {"model": "HF://a/b", "model_id": str(i), "estimated_vram_bytes": 1} for i in range(5_000)
+                ]
+            },
+            "500",
+        ),
+        ({"model_lib_path_for_prepare_libs": {f"l{i}": "x" for i in range(50_000)}}, "50000 libraries"),
+        ({"x": "y" * (5 << 20)}, "larger than"),
+    ],
+    ids=["keys", "records", "libraries", "bytes"],
+)
+def test_what_no_app_has_is_refused_at_once(tmp_path, more, what):
+    """See `apps/test_damaged_apps` for what is malformed."""
+    entry = {"model": "HF://a/b", "model_id": "m", "estimated_vram_bytes": 1}
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"device": "iphone", "model_list": [entry], **more}))
+    began, notes = time.process_time(), []
+    with pytest.raises(MatrixError, match=what):
+        read(path, tmp_path, notes.append)
+    assert time.process_time() - began < 5
+    assert not notes
