@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import SlipwayError
 
-MUTATIONS = int(__import__("os").environ.get("N", "3000"))
+MUTATIONS = 3_000
 SECONDS = 20
 """Beyond this a mutation counts as a hang, on a machine that does much else."""
 
