@@ -70,6 +70,7 @@ class Project:
 
         lock = read_lock(self.lock_path)
         pins = {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
+        pins |= {name: entry for name, entry in lock.entries.items() if "@" in name}  # packages for other machines
         frozen = {toolchain.name: self.environment(toolchain.name).frozen for toolchain in self.matrix.toolchains}
         return plan(self.matrix, pins, frozen=frozen)
 
@@ -123,7 +124,7 @@ class Project:
             what = f"toolchain {action.subject}: its packages are"
         else:
             write_lock_entry(self.lock_path, action.subject, lock)
-            what = f"{action.subject}: its weights are"
+            what = f"{action.subject}: its {'files' if action.step == 'wheel' else 'weights'} are"
         return f"{what} now pinned in {self.lock_path.name}; commit that file"
 
 

@@ -18,6 +18,9 @@ RUNTIME = "runtime"
 KIT = "kit"
 XCFRAMEWORK = "xcframework"
 TEMPLATES = "templates"
+CHECK = "check"
+MODULES = "modules"
+WHEEL = "wheel"
 
 CHECKOUT = "checkout:runtime"
 """The tool that stands for a checkout that is built: its path is the directory, its version the digest of its files."""
@@ -79,6 +82,11 @@ def bundle(subject: str) -> str:
 def prebuilt(number: int) -> str:
     """One of several archives that somebody else built, in their order."""
     return of("prebuilt", str(number))
+
+
+def check(subject: str) -> str:
+    """The run of a cell's check."""
+    return of(CHECK, subject)
 
 
 def proof(subject: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.action import Action
-from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError
 from pipeline.matrix.load import load
 from pipeline.plan import plan
@@ -40,10 +39,13 @@ def test_a_compile_sees_config_files_of_the_weights_and_no_tensors(default):
     assert default["params:minilm-f32"].upstream["weights"].only == ()
 
 
-def test_only_the_host_is_run(default):
-    running = [action.subject for action in default.values() if encode(action.params).get("host")]
-    assert running == ["host"]
-    assert "params:minilm-f32" in default["verify:host"].upstream
+def test_what_has_a_runner_is_run_on_the_artifact_that_ships(default):
+    running = {name for name, action in default.items() if action.step == "check"}
+    ran = {"host", "linux-arm64", "webgpu"}
+    assert running == {f"check:{model}@{backend}" for model in ("minilm-f32", "decoder-q4f16_1") for backend in ran}
+    module = default["check:minilm-f32@webgpu"].upstream["modules"]
+    assert module == ("wasm:webgpu", ("minilm-f32-webgpu.wasm",))
+    assert default["verify:host"].upstream["check:minilm-f32"].action == "check:minilm-f32@host"
 
 
 def test_linkers_are_in_the_keys_of_the_proofs_that_need_them(default):

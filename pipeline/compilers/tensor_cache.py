@@ -166,13 +166,14 @@ def _read_shard(directory: Path, shard: dict[str, Json]) -> Iterator[tuple[str, 
         if record["format"] != "raw" or record["dtype"] not in DTYPES:
             raise ValueError(f"{record['name']} is encoded as {record['format']} {record['dtype']}")
         start, length, shape = record["byteOffset"], record["nbytes"], tuple(record["shape"])
-        dtype = _dtype(record["dtype"])
+        dtype = as_dtype(record["dtype"])
         if not 0 <= start <= start + length <= size or length != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{record['name']} does not fit into {name}")
         yield record["name"], data[start : start + length].view(dtype).reshape(shape)
 
 
-def _dtype(name: str) -> np.dtype[Any]:
+def as_dtype(name: str) -> np.dtype[Any]:
+    """Numpy's dtype of that name, from `ml_dtypes` where it is one of those."""
     extended = name.startswith(("bfloat", "float8"))
     # Only these need the package, and numpy finds them by no name of its own.
     return np.dtype(getattr(importlib.import_module("ml_dtypes"), name) if extended else name)

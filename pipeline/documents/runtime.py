@@ -54,10 +54,11 @@ class ObjectFile:
 
 @dataclass(frozen=True)
 class WebRuntimeManifest:
-    """The objects of a web runtime."""
+    """The objects of a web runtime; none where it would come from a package and `lacks` says what is missing here."""
 
     backend: Backend
     objects: tuple[ObjectFile, ...]
+    lacks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,11 @@ class ModuleFile:
 
 @dataclass(frozen=True)
 class Modules:
-    """The modules of a wasm backend."""
+    """The modules of a wasm backend; none where `lacks` says what is missing here to link them."""
 
     backend: Backend
     modules: tuple[ModuleFile, ...]
+    lacks: str | None = None
 
 
 def read_runtime_json(folder: Path) -> RuntimeManifest:

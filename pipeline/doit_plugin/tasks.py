@@ -37,6 +37,8 @@ GROUPS = {
     "xcframework": "xcframeworks and their zips",
     "bundle": "parameters, tokenizer and configuration of each model variant, as an app ships them",
     "app_config": "the records by which MLC's apps and WebLLM find the models of each product",
+    "wheel": "fetch TVM's runtime for another machine, to run models on it",
+    "check": "run each model that has a check on what was built, and compare its numbers",
     "verify": "prove every archive and product",
     "manifest": "size and sha256 of everything in dist/, and how it is proven",
 }

@@ -1,4 +1,4 @@
-"""Finds what is no single program on PATH: Xcode's compilers by SDK, Android's NDK, a checkout that is built.
+"""Finds what is no single program on PATH: Xcode's compilers, Android's NDK, Vulkan drivers, a checkout that is built.
 
 `tools.Finder` asks here for such names. Names are the same on every machine; where something is found is not part of
 any key, what it says it is, is.
@@ -6,9 +6,11 @@ any key, what it says it is, is.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,15 +24,18 @@ Remember = Callable[[list[Json], Callable[[], str]], str]
 Ask = Callable[..., str]
 """Runs a program; the first line it says, empty where it fails."""
 
-METAL, SDK, NDK, CHECKOUT = "metal:", "sdk:", "ndk", "checkout:"
+METAL, SDK, NDK, CHECKOUT, VULKAN = "metal:", "sdk:", "ndk", "checkout:", "vulkan"
 
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
+_ICDS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
+_RENDERERS = Path("/dev/dri")
+_METAL = Path("/System/Library/Frameworks/Metal.framework")
 _SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 
 
 def is_native(name: str) -> bool:
     """Whether a tool's name is one of those that are found here."""
-    return name == NDK or name.startswith((METAL, SDK, CHECKOUT))
+    return name in {NDK, VULKAN} or name.startswith((METAL, SDK, CHECKOUT))
 
 
 def find(
@@ -50,6 +55,8 @@ def find(
         return None if folder is None or not folder.is_dir() else Tool(name, folder, read_tree(folder).version)
     if name == NDK:
         return next(_ndks(), None)
+    if name == VULKAN:
+        return _vulkan()
     xcrun = shutil.which("xcrun")
     if xcrun is None:
         return None
@@ -73,6 +80,8 @@ def watched(name: str, checkouts: Callable[[str], Path | None]) -> list[Path]:
         return [tree.root, *tree.directories, *(tree.root / path for path in tree.files)]
     if name == NDK:
         return [tool.path / "source.properties" for tool in _ndks()]
+    if name == VULKAN:
+        return [*map(Path, _ICDS), _RENDERERS]
     return []
 
 
@@ -80,6 +89,30 @@ def _of_xcode(ask: Ask, xcrun: str, sdk: str, compiler: str) -> str:
     said = ask(xcrun, "-sdk", sdk, compiler, "--version")
     version = ask(xcrun, "-sdk", sdk, "--show-sdk-version")
     return f"{said}, {sdk} {version}" if said and version else ""
+
+
+def _vulkan() -> Tool | None:
+    """What draws for Vulkan (on a Mac: for Metal): what a variable names, the machine's own, else Mesa's software.
+
+    The path is the file that names the driver, or a directory where the loader may choose.
+    """
+    if sys.platform == "darwin":
+        return Tool(VULKAN, _METAL, "Metal") if _METAL.is_dir() else None
+    named = [Path(name) for name in os.environ.get("VK_DRIVER_FILES", "").split(os.pathsep) if name]
+    found = named or sorted(path for folder in _ICDS for path in Path(folder).glob("*.json"))
+    if not any(_RENDERERS.glob("renderD*")) and not named:
+        found = [path for path in found if path.name.startswith("lvp_")][:1]  # no other has anything to draw with
+    version = ", ".join(filter(None, map(_driver, found)))
+    return Tool(VULKAN, found[0] if len(found) == 1 else found[0].parent, version) if version else None
+
+
+def _driver(path: Path) -> str:
+    """A driver by name and version of Vulkan, whose last part changes with releases of Mesa; empty for no driver."""
+    try:
+        icd = json.loads(path.read_text(encoding="utf-8"))["ICD"]
+        return f"{path.stem} {icd['api_version']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _ndks() -> Iterator[Tool]:

@@ -49,6 +49,8 @@ PROGRAMS = {
     "c++": ("c++", "g++", "clang++"),
     "aarch64-cc": ("aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc"),
     "aarch64-c++": ("aarch64-linux-gnu-g++", "aarch64-unknown-linux-gnu-g++"),
+    "qemu-aarch64": ("qemu-aarch64", "qemu-aarch64-static"),
+    "node": ("node", "nodejs"),
 }
 """Names in keys -> file names that will do, best first. Any other name is itself the file's name."""
 

@@ -265,12 +265,13 @@ class Runtime:
     """The static libraries of TVM that an app links with the models, and where they come from.
 
     Attributes:
-        source: a checkout of TVM or mlc_llm, as `Source.path`; None where every backend has prebuilt archives.
+        source: a checkout of TVM or mlc_llm, as `Source.path`; None where nothing is built from one.
         libraries: targets of its CMake project; none means those that an app links.
         options: further variables for CMake.
         prebuilt: backend -> archives that somebody else built: path, and SHA-256 where it is pinned.
         backends: names of the backends that get a runtime.
         where: the place in targets.yaml.
+        wheel: whether it comes from the toolchain's own package, where it is not prebuilt.
     """
 
     source: str | None
@@ -279,6 +280,7 @@ class Runtime:
     prebuilt: Mapping[str, tuple[tuple[str, str | None], ...]] = field(hash=False)
     backends: tuple[str, ...]
     where: Position = field(compare=False)
+    wheel: bool = False
 
 
 @dataclass(frozen=True)

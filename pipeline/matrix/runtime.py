@@ -38,7 +38,7 @@ def resolve(
             problems.add((*_HERE, "backends", i), f"no cell is compiled for backend `{name}`", hint)
     _check_prebuilt(targets, spec, used, root, problems)
     in_products = [name for product in products for name in product.backends]
-    wanted = spec.backends or (*in_products, *spec.prebuilt)
+    wanted = spec.backends or (*(name for name in in_products if _has_one(spec, used.get(name))), *spec.prebuilt)
     backends = tuple(name for name in dict.fromkeys(wanted) if name in used)
     _check_complete(spec, backends, products, used, problems)
     source = checkout((*_HERE, "source"), spec.source, VARIABLES, problems)
@@ -54,7 +54,13 @@ def resolve(
         },
         backends=backends,
         where=problems.document.at(_HERE, key=True),
+        wheel=spec.wheel,
     )
+
+
+def _has_one(spec: schema.Runtime, backend: Backend | None) -> bool:
+    """Whether there can be a runtime for a backend: a package has one for some of them."""
+    return not spec.wheel or backend is None or backend.format == "wasm"
 
 
 def _check_complete(
@@ -65,8 +71,10 @@ def _check_complete(
     problems: Diagnostics,
 ) -> None:
     """Every backend has its runtime from somewhere, and every product one for all of its backends or for none."""
-    nowhere = [name for name in backends if name not in spec.prebuilt]
-    if spec.source is None and nowhere:
+    nowhere = [] if spec.source is not None else [name for name in backends if name not in spec.prebuilt]
+    if spec.wheel:
+        nowhere = [name for name in nowhere if not _has_one(spec, used[name])]
+    if nowhere:
         what = f"nothing says where the runtime of {', '.join(nowhere)} comes from"
         problems.add(_HERE, what, "add `source:`, or archives in `prebuilt:`; `backends:` leaves some out", key=True)
     for product in products:
@@ -84,7 +92,7 @@ def _check_prebuilt(
         if name not in targets.backends:
             problems.add(here, f"unknown backend `{name}`", suggest(name, targets.backends, "backends"), key=True)
         elif name in used and used[name].format == "wasm":
-            hint = "remove it, and name a checkout: `source:`"
+            hint = "remove it, and name a checkout (`source:`), or take it from the toolchain's package (`wheel: true`)"
             problems.add(here, "a runtime for wasm is not an archive", hint, key=True)
         for i, archive in enumerate(archives):
             must_exist((*here, i), archive.path, root, problems)

@@ -162,16 +162,24 @@ CMakeValue = Annotated[
 
 
 class Runtime(Strict):
-    """The TVM runtime as static libraries, which apps link beside the models: built from a checkout (by CMake, or for
-    wasm by emscripten), or archives that somebody else built."""  # noqa: D205, D209 - see Toolchain
+    """The TVM runtime that products bring along beside the models: built from a checkout (by CMake, or for wasm by
+    emscripten), taken from the toolchain's own package, or archives that somebody else built."""  # noqa: D205, D209 - see Toolchain
 
     source: FileName | None = Field(
         default=None,
         description="A checkout of TVM or of mlc-llm, with its submodules. It is only read. `$MLC_LLM_SOURCE_DIR` and "
         "`$TVM_SOURCE_DIR` stand for what those variables say.",
     )
+    wheel: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether the runtime comes from the package apache-tvm of the toolchain that compiles: for wasm "
+        "from the sources in it, by emscripten. Other backends get none from there.",
+    )
     backends: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
-        default=None, description="Which backends get a runtime; left out, all that are in a product."
+        default=None,
+        description="Which backends get a runtime; left out, all that are in a product and, with `wheel` alone, can "
+        "have one.",
     )
     libraries: tuple[FileName, ...] = Field(
         default=(),
@@ -188,8 +196,13 @@ class Runtime(Strict):
 
     @model_validator(mode="after")
     def _from_somewhere(self) -> Runtime:
-        if self.source is None and not self.prebuilt:
-            raise wrong("this runtime comes from nowhere", "add `source:` (a checkout) or `prebuilt:` (archives)")
+        if self.source is None and not self.prebuilt and not self.wheel:
+            raise wrong(
+                "this runtime comes from nowhere",
+                "add `source:` (a checkout), `wheel: true` (the toolchain's package) or `prebuilt:` (archives)",
+            )
+        if self.source is not None and self.wheel:
+            raise wrong("this runtime comes from a checkout and from a package", "remove `source:` or `wheel:`")
         return self
 
 

@@ -13,10 +13,11 @@ from pipeline.action import Action, AnyAction, Json, Upstream
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, Matrix, ModelVariant, files_of
+from pipeline.matrix.cells import Backend, Matrix, ModelVariant
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
 
 from .apps import app_config_actions, ships_weights
+from .checks import check_actions, is_checked, lacking_artifact, subject_of_check
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -61,6 +62,7 @@ def plan(
         *_kits(matrix),
         *_bundles(matrix),
         *app_config_actions(matrix),
+        *check_actions(matrix, lock),
         *_verify_backends(matrix),
         *_verify_products(matrix),
     ]
@@ -163,19 +165,13 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
             roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
             **upstream_of(matrix, backend.name),
         }
-        files: dict[str, str] = {}
         for model in (cell.model for cell in cells):
             if model.compiler == "relax":
-                only = () if backend.is_host else (PARAMETERS,)
-                upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(f"params:{model.subject}", only=only)
-        if backend.is_host:
-            for model in (cell.model for cell in cells):
-                if model.compiler == "relax":
-                    files |= files_of(roles.of(roles.SOURCE, model.subject), model.source)
-                if model.check is not None:
-                    files |= files_of(roles.of("check", model.subject), model.check)
-                if model.weights is not None:
-                    upstream[roles.of(roles.WEIGHTS, model.subject)] = Upstream(f"weights:{model.model}")
+                upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(
+                    f"params:{model.subject}", only=(PARAMETERS,)
+                )
+        checked = {subject_of_check(cell): cell for cell in cells if is_checked(matrix, cell)}
+        upstream |= {roles.check(cell.model.subject): Upstream(f"check:{name}") for name, cell in checked.items()}
         yield Action(
             step="verify",
             run=verify.run_backend,
@@ -187,14 +183,8 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
                 matrix.name,
                 toolchain,
                 host=backend.is_host,
-                checks={c.model.subject: c.model.check.function for c in cells if c.model.check is not None},
-                references={
-                    c.model.subject: c.model.source.kind
-                    for c in cells
-                    if c.model.check is None and c.model.source.kind in {"onnx", "exported"}
-                },
+                artifact=lacking_artifact(matrix, backend),
             ),
-            files=files,
             upstream=upstream,
             tools=("cc",) if backend.is_host else LINKERS[backend.format],
             outputs=("report.json",),

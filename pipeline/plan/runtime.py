@@ -16,6 +16,7 @@ from pipeline.steps import runtime as runtime_step
 from pipeline.steps import wasm, wasm_runtime
 
 from .apps import library_file
+from .models import proving_toolchain
 
 BUILD_MEMORY = 1500 << 20
 """A few C++ compilers at once, at a first guess."""
@@ -27,7 +28,7 @@ def runtime_actions(matrix: Matrix) -> Iterator[AnyAction]:
         return
     for backend in matrix.backends:
         if backend.name in matrix.runtime.backends:
-            yield _wasm_runtime(backend) if backend.format == "wasm" else _runtime(backend, matrix.runtime)
+            yield _wasm_runtime(matrix, backend) if backend.format == "wasm" else _runtime(backend, matrix.runtime)
     yield from _modules(matrix)
 
 
@@ -74,14 +75,18 @@ def _runtime(backend: Backend, runtime: Runtime) -> AnyAction:
     )
 
 
-def _wasm_runtime(backend: Backend) -> AnyAction:
+def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
+    wheel = None
+    if matrix.runtime is not None and matrix.runtime.wheel:
+        wheel = proving_toolchain(cell for cell in matrix.cells if cell.backend.name == backend.name)
     return Action(
         step="wasm_runtime",
         run=wasm_runtime.run,
         subject=backend.name,
         out=f"build/wasm_runtime/{backend.name}",
-        params=wasm_runtime.Params(replace(backend, kernels=None)),
-        tools=(roles.CHECKOUT, "emcc"),
+        params=wasm_runtime.Params(replace(backend, kernels=None), wheel=wheel),
+        upstream={} if wheel is None else {roles.TOOLCHAIN: Upstream(f"toolchain:{wheel}")},
+        tools=("emcc",) if wheel is not None else (roles.CHECKOUT, "emcc"),
         memory=BUILD_MEMORY,
         doc=f"the TVM runtime for {backend.name} as wasm objects",
         where=backend.where,
@@ -106,7 +111,8 @@ def _modules(matrix: Matrix) -> Iterator[AnyAction]:
                 roles.RUNTIME: Upstream(f"wasm_runtime:{backend.name}"),
             },
             tools=("emcc",),
-            outputs=(*files.values(), "wasm.json"),
+            # From a package there are none where emscripten is missing.
+            outputs=("wasm.json",) if runtime.wheel else (*files.values(), "wasm.json"),
             doc=f"each model of {backend.name} as a module for pages",
             where=backend.where,
         )

@@ -18,15 +18,12 @@ from pipeline.action import Facts, Job
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import read_archive_json
 from pipeline.documents.codec import dumps
-from pipeline.documents.functions import Function
 from pipeline.documents.parameters import read_parameters
 from pipeline.documents.report import NAME, Check, Report
-from pipeline.documents.verdict import Verdict
-from pipeline.errors import StepError
+from pipeline.documents.run import Run, read_run
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
-from pipeline.proofs.host import Trial, check_numbers, link_runnable
 from pipeline.proofs.kits import (
     Kit,
     check_archives,
@@ -35,16 +32,17 @@ from pipeline.proofs.kits import (
     check_runtimes,
     check_settings,
 )
-from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags, is_native, linker_for, missing_linker
+from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
 from pipeline.proofs.parameters import check_parameters, equal_words
-from pipeline.proofs.report import counted, facts, failed, not_proven, open_summary, settle
+from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.shipped import check_shipped, read_shipped
-from pipeline.proofs.subject import Library, Model, models_of, read_library
+from pipeline.proofs.subject import Library, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
+from pipeline.runners.check import run_line, seen
 
 P = TypeVar("P")
 
@@ -58,9 +56,8 @@ class BackendProof:
         models: that it must hold.
         library: its name.
         toolchain: whose runtime it is held against.
-        host: whether it can run here.
-        checks: subject -> name of the function that compares numbers.
-        references: subject -> kind of the model's file, where that itself says what the model computes.
+        host: whether every model of it should be run here.
+        artifact: what targets.yaml must say for there to be something to run, where it does not.
     """
 
     backend: Backend
@@ -68,8 +65,7 @@ class BackendProof:
     library: str
     toolchain: str = "current"
     host: bool = False
-    checks: Mapping[str, str] = field(default_factory=dict)
-    references: Mapping[str, str] = field(default_factory=dict)
+    artifact: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,11 +80,19 @@ class ProductProof:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that was seen of a subject: its checks, a line for the summary, and one for models that have their own."""
+    """All that was seen of a subject.
+
+    Attributes:
+        checks: each.
+        summary: a line for what ships, without times, which never repeat.
+        models: a line of each model that has its own, for the table.
+        timed: the summary with times, for the table.
+    """
 
     checks: list[Check]
     summary: str
     models: Mapping[str, str] = field(default_factory=dict)
+    timed: str | None = None
 
 
 def run_backend(job: Job[BackendProof]) -> Facts:
@@ -116,11 +120,11 @@ def _prove(job: Job[P], subject: str, prove: Callable[[Job[P], Path], Findings])
         found = prove(job, Path(folder).resolve())
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
     job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
-    return facts(found.checks, found.summary, found.models)
+    return facts(found.checks, found.timed or found.summary, found.models)
 
 
 def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
-    """Ask everything about the archive of a backend: members, symbols, closure, links, and on the host its numbers."""
+    """Ask everything about the archive of a backend: members, symbols, closure, links, and its runs."""
     params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
     library = read_library(folder / f"lib{params.library}.a", backend, models_of(params.models))
     worker = job.services.worker(params.toolchain)
@@ -131,15 +135,25 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     fitting, notes = _prove_parameters(job, library)
     checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
-    summary = linked.summary
-    if params.host:
-        found = _prove_numbers(job, library, runtime, scratch, summary)
-    else:
-        if linked.proven:
-            summary += "; not run" if is_native(backend) else f"; not run (no {backend.platform} {backend.arch} here)"
-        found = Findings([], summary)
-    noted = {subject: f"{found.models.get(subject, found.summary)}; {note}" for subject, note in notes.items()}
-    return Findings(checks + found.checks, found.summary, {**found.models, **noted})
+    runs = {subject: read_run(path) for subject, path in roles.all_of(roles.CHECK, job.inputs)}
+    wanted = [model.subject for model in library.models if model.subject in runs or params.host]
+    checks += [_numbers(subject, runs.get(subject)) for subject in wanted]
+    found = _ran(params, linked, runs)
+    lines = {subject: found.models.get(subject, found.summary) for subject in notes}
+    noted = {subject: f"{lines[subject]}; {note}" for subject, note in notes.items()}
+    return replace(found, checks=checks, models={**found.models, **noted})
+
+
+def _ran(params: BackendProof, linked: _Links, runs: Mapping[str, Run]) -> Findings:
+    """What runs, or their lack, add to what links have shown; without checks."""
+    idle = linked.summary + (f"; not run{_why_not(params)}" if linked.proven else "")
+    if not runs:
+        return Findings([], idle)
+    worst = max(runs.values(), key=lambda run: (run.lacks is None, run.worst.ratio if run.worst else 0.0))
+    models = {one.subject: idle for one in params.models}
+    models |= {subject: run_line(run, linked.summary) for subject, run in runs.items()}
+    summary, timed = (run_line(worst, linked.summary, times=times) for times in (False, True))
+    return Findings([], summary, models, timed)
 
 
 def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Check], dict[str, str]]:
@@ -194,56 +208,21 @@ def _linked(models: int) -> str:
     return f"linked, {count}/{count} constructors; negative control passed"
 
 
-def _prove_numbers(
-    job: Job[BackendProof], library: Library, runtime: Mapping[str, str], scratch: Path, summary: str
-) -> Findings:
-    """Link for real, run every model, compare."""
-    compiler = job.tools.get("cc")
-    if compiler is None:
-        lacks = not_proven("numbers", "no C compiler found to link with", LINKER_HINTS["cc"])
-        return Findings([lacks], f"{summary}; not run")
-    if len(runtime) < len(("tvm_runtime", "tvm_ffi")):
-        hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
-        lacks = not_proven("numbers", "the toolchain has no runtime to run with", hint)
-        return Findings([lacks], f"{summary}; not run")
-    try:
-        shared = link_runnable(library, Linker(compiler, driver=True), runtime, scratch / "runnable.so", log=job.log)
-    except StepError as error:
-        wrong = failed("numbers", f"it does not link with the runtime: {error.what}", error.hint or "see the log")
-        return Findings([wrong], "failed")
-    trials = [_trial(job, model) for model in library.models]
-    worker = job.services.worker(job.params.toolchain)
-    checks, worst = check_numbers(shared, trials, worker, log=job.log)
-    if not worst:
-        return Findings(checks, f"{summary}; not run")
-    models = {
-        subject: f"run: max error {one.max_abs_error:.1e} (tolerance {one.atol:.1e}); {summary}"
-        for subject, one in worst.items()
-    }
-    models |= {trial.model.subject: f"{summary}; not run" for trial in trials if trial.model.subject not in models}
-    return Findings(checks, models[max(worst, key=lambda subject: worst[subject].ratio)], models)
+def _numbers(subject: str, run: Run | None) -> Check:
+    """What is known of a model's numbers. Wrong ones are the failure of the `check` that found them."""
+    name = f"numbers of {subject}"
+    if run is None:
+        return not_proven(name, "recipe has no check", "name a `check` for the model in targets.yaml")
+    if run.lacks is not None:
+        return not_proven(name, f"not run by {run.runner}: {run.lacks}", run.hint or "install it")
+    return proven(name, seen(run))
 
 
-def _trial(job: Job[BackendProof], model: Model) -> Trial:
-    """What `run_checks` needs to know of a model."""
-    params, inputs = job.params, job.inputs
-    check, reference = params.checks.get(model.subject), params.references.get(model.subject)
-    if check is None and reference is None:
-        return Trial(model, None)
-    functions = read_archive_json(inputs[roles.ARCHIVE]).model(model.subject).functions
-    given = {role: inputs.get(roles.of(role, model.subject)) for role in ("params", "weights", "check")}
-    recipe = given["check"] or inputs[roles.of("source", model.subject)]
-    work = partial(
-        run_checks,
-        model=next(one for one in params.models if one.subject == model.subject),
-        functions=functions,
-        parameters=given["params"],
-        weights=given["weights"],
-        recipe=recipe,
-        check=check,
-        reference=reference,
-    )
-    return Trial(model, lambda library: partial(work, library=library), reference)
+def _why_not(params: BackendProof) -> str:
+    """Why no model of a backend was run, in brackets; nothing where one could be."""
+    if params.artifact is not None:
+        return f" (no module: {params.artifact})"
+    return "" if is_native(params.backend) else f" (no {params.backend.platform} {params.backend.arch} here)"
 
 
 def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
@@ -287,29 +266,3 @@ def _as_shipped(job: Job[ProductProof], product: str, scratch: Path) -> Path:
             if not link.exists():
                 link.symlink_to(path.resolve())
     return folder
-
-
-def run_checks(
-    *,
-    library: Path,
-    model: ModelRef,
-    functions: tuple[Function, ...],
-    parameters: Path | None,
-    weights: Path | None,
-    recipe: Path,
-    check: str | None,
-    reference: str | None = None,
-) -> tuple[Verdict, ...]:
-    """What the worker runs: see `compilers.session.run_checks`."""
-    from pipeline.compilers import session  # noqa: PLC0415 - TVM is in the worker only
-
-    return session.run_checks(
-        library=library,
-        model=model,
-        functions=functions,
-        parameters=parameters,
-        weights=weights,
-        recipe=recipe,
-        check=check,
-        reference=reference,
-    )

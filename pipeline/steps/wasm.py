@@ -47,11 +47,15 @@ def run(job: Job[Params]) -> Facts:
         StepError: a model does not link, or asks for a function that nobody has.
         ToolMissing: there is no emscripten.
     """
+    manifest = read_web_runtime(job.inputs[roles.RUNTIME])
+    if manifest.lacks is not None:
+        job.write(MODULES_NAME, dumps(Modules(job.params.backend, (), manifest.lacks)))
+        return {"modules": 0, "bytes": 0, "lacks": manifest.lacks}
     emscripten = find_emscripten(job, job.params.backend)
     folder = job.inputs[roles.ARCHIVE]
     described = read_archive_json(folder)
     members = {member.name: member for member in read_archive((folder / described.library).read_bytes())}
-    runtime = [job.inputs[roles.RUNTIME] / one.file for one in read_web_runtime(job.inputs[roles.RUNTIME]).objects]
+    runtime = [job.inputs[roles.RUNTIME] / one.file for one in manifest.objects]
     modules = []
     with tempfile.TemporaryDirectory(prefix="slipway-wasm-") as scratch:
         for subject, file in job.params.models.items():

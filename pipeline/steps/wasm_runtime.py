@@ -1,4 +1,4 @@
-"""Step `wasm_runtime`: the TVM runtime for browsers as wasm objects, from a checkout, with emscripten.
+"""Step `wasm_runtime`: the TVM runtime for browsers as wasm objects, from a checkout or the toolchain's own package.
 
 What `web/prep_emcc_deps.sh` of mlc_llm does by hand: TVM's three files under `web/emcc`, and mlc_llm's one where the
 checkout is one of mlc_llm. The step `wasm` links them with a model. The checkout is only read.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -18,7 +19,8 @@ from pipeline.documents.runtime import RUNTIME_NAME, ObjectFile, WebRuntimeManif
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_path
 from pipeline.matrix.cells import Backend
-from pipeline.native.emcc import Emscripten
+from pipeline.native import wheel
+from pipeline.native.emcc import EMSCRIPTEN, Emscripten
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
 
 OF_TVM = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
@@ -34,17 +36,20 @@ _INCLUDES_OF_TVM = (
 )
 _INCLUDES_OF_MLC = ("3rdparty/tokenizers-cpp", "3rdparty/tokenizers-cpp/include", "cpp")
 
-EMSCRIPTEN = (
-    "install emscripten (emsdk install 3.1.56, source emsdk_env.sh; Debian, Ubuntu: apt-get install emscripten)"
-)
-
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given: its backend, and further flags for emcc."""
+    """What the step is given.
+
+    Attributes:
+        backend: it is for.
+        flags: further ones for emcc.
+        wheel: the toolchain whose package has the sources; None for a checkout.
+    """
 
     backend: Backend
     flags: tuple[str, ...] = ()
+    wheel: str | None = None
 
 
 def run(job: Job[Params]) -> Facts:
@@ -55,16 +60,16 @@ def run(job: Job[Params]) -> Facts:
 
     Raises:
         StepError: the checkout has no web runtime, or it does not compile.
-        ToolMissing: there is no emscripten.
+        ToolMissing: there is no emscripten to build a checkout with.
     """
+    if job.params.wheel is not None and job.tools.get("emcc") is None:
+        # Nobody asked for more than what this machine can do: whatever needs the modules says what it lacks.
+        job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(job.params.backend, (), EMSCRIPTEN)))
+        return {"objects": [], "bytes": 0, "lacks": EMSCRIPTEN}
     emscripten = find_emscripten(job, job.params.backend)
-    checkout = job.tools.get(roles.CHECKOUT)
-    if checkout is None:
-        raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
-    tree = read_tree(checkout.path)
     home = job.cache_dir("emcc", job.params.backend.name)
     shown = home / "source"
-    mirror(tree, shown)
+    tree = _sources(job, shown)
     sources, includes = layout(tree, shown)
     objects = emscripten.compile_all(
         sources,
@@ -82,6 +87,19 @@ def run(job: Job[Params]) -> Facts:
     )
     job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(job.params.backend, listed)))
     return {"objects": list(objects), "bytes": sum(one.size for one in listed), "emcc": emscripten.version}
+
+
+def _sources(job: Job[Params], shown: Path) -> SourceTree:
+    """The sources, which can be read under `shown`."""
+    if job.params.wheel is not None:
+        found = job.services.worker(job.params.wheel).call(partial(wheel.find), log=job.log)
+        return wheel.lay_out(found, shown)
+    checkout = job.tools.get(roles.CHECKOUT)
+    if checkout is None:
+        raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
+    tree = read_tree(checkout.path)
+    mirror(tree, shown)
+    return tree
 
 
 def find_emscripten(job: Job[object], backend: Backend) -> Emscripten:

@@ -23,6 +23,9 @@ from .safe_extract import extract
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSIONS = re.compile(r"from versions: ([^)]*)\)")
+_TAGS = {"linux-arm64": ("manylinux_2_28_aarch64", "manylinux_2_24_aarch64", "manylinux2014_aarch64")}
+"""Machines for which a wheel may be asked for that this one cannot install: newest first, as pip tries them."""
+
 _NO_NETWORK = (
     "Failed to establish a new connection",
     "NewConnectionError",
@@ -86,7 +89,7 @@ def _download(request: Request, package: str, version: str | None, where: str) -
         [
             sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
             "--disable-pip-version-check", "--progress-bar=off", "--dest", into,
-            f"{package}=={version}" if version else package,
+            *_for_platform(request), f"{package}=={version}" if version else package,
         ],
         cwd=into,  # `-m` looks there first: it must hold nothing to be mistaken for a module
         check=False,
@@ -97,6 +100,15 @@ def _download(request: Request, package: str, version: str | None, where: str) -
     if done.status == 0 and len(wheels) == 1:
         return wheels[0]
     raise _failure(done.output, package, version, where, request.log)
+
+
+def _for_platform(request: Request) -> list[str]:
+    """Pip's words for a wheel of another machine."""
+    asked = request.source.get("platform")
+    if asked is None:
+        return []
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return [*(f"--platform={tag}" for tag in _TAGS[asked]), f"--python-version={python}", "--implementation=cp"]
 
 
 def _failure(said: str, package: str, version: str | None, where: str, log: Path) -> SlipwayError:

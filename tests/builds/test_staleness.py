@@ -10,6 +10,7 @@ from fake_wheels import wheel
 
 pytestmark = pytest.mark.tvm
 
+CHECK = "check:tiny-f32@host"
 EVERYTHING = {
     "toolchain:current",
     "weights:tiny",
@@ -21,6 +22,7 @@ EVERYTHING = {
     "linkkit:kit",
     "xcframework:kit",
     "bundle:tiny-f32",
+    "check:tiny-f32@host",
     "verify:host",
     "verify:ios-arm64",
     "verify:kit",
@@ -35,7 +37,7 @@ def test_the_first_run_builds_everything_and_the_second_nothing(project):
     assert "linked, 2/2 constructors" in first.output
     second = project.ok()
     assert second.idle
-    assert "14 tasks, all fresh: nothing to do." in second.output
+    assert "15 tasks, all fresh: nothing to do." in second.output
 
 
 def test_nothing_runs_without_the_stamp_either(built):
@@ -57,7 +59,7 @@ def test_a_touched_file_rebuilds_nothing(built):
 def test_an_edited_recipe_is_compiled_again_but_what_yields_the_same_bytes_stops_there(built):
     built.edit("recipe.py", '"""A model small', '"""Still a model small')
     assert built.ok().built == {
-        "params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64", "verify:host"
+        "params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64", CHECK, "verify:host"
     }  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def test_what_a_check_reads_is_proven_again_and_nothing_else(project):
     project.ok()
     project.write("expected.json", "[ ]\n")
     run = project.ok()
-    assert run.built == {"verify:host"}
+    assert run.built == {CHECK, "verify:host"}
     assert project.ok().idle
 
 
@@ -86,7 +88,7 @@ def test_what_a_factory_reads_compiles_again(project):
     project.ok()
     project.write("tables/sizes.txt", "2\n")
     assert project.ok().built == {
-        "params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64", "verify:host"
+        "params:tiny-f32", "compile:tiny-f32@host", "compile:tiny-f32@ios-arm64"
     }  # fmt: skip
 
 
@@ -97,7 +99,8 @@ def test_an_override_of_a_variant_rebuilds_what_is_made_of_it_and_no_other_varia
     run = project.ok()
     # The recipe does not look at it, so compiling gives the same bytes, and no other variant is touched.
     assert {name for name in run.built if "tiny-" in name} == {
-        "params:tiny-long", "compile:tiny-long@host", "compile:tiny-long@ios-arm64", "bundle:tiny-long"
+        "params:tiny-long", "compile:tiny-long@host", "compile:tiny-long@ios-arm64", "bundle:tiny-long",
+        "check:tiny-long@host", CHECK,
     }  # fmt: skip
     assert project.ok().idle
 
@@ -122,7 +125,7 @@ def test_another_release_of_the_package_fetches_it_and_rebuilds_what_its_files_c
     assert project.ok().built == {"weights:tiny"}, "the files are the same"
     project.edit("targets.yaml", '"1.1"', '"2.0"')
     assert project.ok().built == {
-        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", "verify:host", "manifest:dist"
+        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", CHECK, "verify:host", "manifest:dist"
     }  # fmt: skip
     assert project.ok().idle
 
@@ -153,7 +156,7 @@ def test_a_changed_tensor_compiles_nothing(built):
     text = built.path("weights/weight.txt").read_text()
     built.path("weights/weight.txt").write_text(text.replace("0.25", "0.75"))
     assert built.ok().built == {
-        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", "verify:host", "manifest:dist"
+        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", CHECK, "verify:host", "manifest:dist"
     }  # fmt: skip
 
 

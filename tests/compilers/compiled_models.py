@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from fake_worker import PROBE, FakeWorker, make_job
 
+from pipeline.documents.codec import decode
+from pipeline.runners.machine import Launch
+from pipeline.runners.trial import Trial, run_checks
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step
-from pipeline.steps.verify import run_checks
 
 TINY = Path(__file__).parent / "tiny_recipe.py"
 
@@ -58,17 +60,20 @@ class Compiled:
         return job.out
 
     def check(self, library: Path, objects: Path, parameters: Path | None, /, **changes):
-        """Run the recipe's check on a linked library in a child."""
-        arguments = {
-            "library": str(library),
+        """Run the recipe's check on a linked library in a child; return what was compared."""
+        trial = {
             "model": self.model,
             "functions": json.loads((objects / "functions.json").read_text())["functions"],
             "parameters": str(parameters) if parameters else None,
             "weights": None,
             "recipe": str(self.recipe),
             "check": "check",
+            "seconds": 300,
+            **changes,
         }
-        return self.worker.call(partial(run_checks, **{**arguments, **changes}), log=self.folder / "check.log")
+        work = partial(run_checks, launch=Launch(library=str(library)), trial=decode(Trial, trial, "trial"))
+        self.outcome = self.worker.call(work, log=self.folder / "check.log")
+        return self.outcome.compared
 
 
 def host_triple() -> str:

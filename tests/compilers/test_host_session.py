@@ -14,7 +14,7 @@ from pipeline.compilers.judge import judge
 from pipeline.compilers.recipe import Comparison
 from pipeline.documents.codec import encode
 from pipeline.documents.verdict import Verdict
-from pipeline.errors import StepError
+from pipeline.errors import CompilerCrash, StepError
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
 
@@ -29,8 +29,8 @@ class Linked:
         self.parameters = self.compiled.parameters()
 
     def check(self, **changes):
-        parameters = changes.pop("cache", self.parameters)
-        return self.compiled.check(self.library, self.objects, parameters, **changes)
+        parameters, library = changes.pop("cache", self.parameters), changes.pop("library", self.library)
+        return self.compiled.check(library, self.objects, parameters, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,31 @@ def test_the_numbers_are_right(linked):
     assert (forward.name, forward.elements, forward.problem) == ("forward", 480, None)
     assert double.passed
     assert double.max_abs_error == 0
+
+
+def test_every_check_is_shown_to_depend_on_the_model(linked, tmp_path):
+    linked.check()
+    assert linked.compiled.outcome.control == "weights"
+    run_statement(linked, tmp_path, SEEING["numbers"])
+    assert linked.compiled.outcome.control == "inputs"
+    run_statement(linked, tmp_path, f"yield Comparison('x', {GOT} - {GOT}, np.zeros((5, 96)), 0)")
+    assert linked.compiled.outcome.control is None
+
+
+def test_calls_are_timed_and_memory_is_measured(linked):
+    linked.check()
+    measured = linked.compiled.outcome.measured
+    assert {name: len(taken) for name, taken in measured.calls.items()} == {"forward": 1, "double": 1}
+    assert 0 < measured.load < 60
+    assert measured.peak > 1 << 20
+
+
+def test_a_model_that_hangs_is_ended(linked, tmp_path, monkeypatch):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text("import time\ndef check(session):\n    time.sleep(60)\n    yield\n")
+    monkeypatch.setattr("pipeline.runners.checks._GRACE", 0)
+    with pytest.raises(CompilerCrash, match="SIGALRM"):
+        linked.check(recipe=str(recipe), seconds=0.5)
 
 
 def test_plain_parameters_are_found_by_name(tmp_path):
@@ -67,7 +92,12 @@ CHECKS = {
     "runtime": ("session.runtime('vm.builtin.no_such')", "no function 'vm.builtin.no_such'", "runtime"),
     "nothing": ("return; yield", "check compared nothing", "at least one"),
     "kind": ("yield 3", "the check yielded a int", "Comparison"),
-    "shape": ("session.call('double', np.zeros((2, 7), 'float32'))", "raised", "traceback"),
+    "shape": (
+        "session.call('double', np.zeros((2, 7), 'float32'))",
+        "called with x of float32[2, 7]",
+        "it takes x float32['n', 96]",
+    ),
+    "dtype": ("session.call('double', np.zeros((2, 96)))", "called with x of float64[2, 96]", "it takes x"),
 }
 
 
@@ -90,7 +120,7 @@ def test_a_parameter_that_was_not_given(linked, tmp_path):
 
 
 def test_a_model_that_is_not_in_the_library(linked):
-    with pytest.raises(StepError, match="not registered under 'other_f32_'") as caught:
+    with pytest.raises(StepError, match="no model is registered under 'other_f32_'") as caught:
         linked.check(model={**linked.compiled.model, "prefix": "other_f32_"})
     assert "whole archive" in caught.value.hint
 
@@ -98,7 +128,7 @@ def test_a_model_that_is_not_in_the_library(linked):
 def test_what_is_no_library(linked, tmp_path):
     (tmp_path / "x.so").write_bytes(b"\x7fELF")
     with pytest.raises(StepError, match="cannot be loaded"):
-        linked.check(library=str(tmp_path / "x.so"))
+        linked.check(library=tmp_path / "x.so")
 
 
 @pytest.mark.parametrize(

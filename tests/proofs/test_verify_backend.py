@@ -10,35 +10,19 @@ import pytest
 from proof_subjects import BACKENDS, TVM_MODELS, backend_params, model_params
 
 from pipeline.binary.ar import Member, write_archive
+from pipeline.documents.codec import dumps
+from pipeline.documents.run import Measured, Run
+from pipeline.documents.verdict import Verdict
 from pipeline.errors import VerifyError
 from pipeline.steps import verify
 
 pytestmark = pytest.mark.tvm
 
-RECIPE = """
-import numpy as np
-from pipeline.compilers.recipe import Comparison
-
-X = np.arange(8, dtype="float32").reshape(2, 4) / 8
-W = np.arange(12, dtype="float32").reshape(4, 3) / 12
-
-def check(session):
-    y = X.astype("float64") @ W
-    yield Comparison("forward", session.call("forward", X, W), y / (1 + np.exp(-y)), atol=1e-5)
-
-def wrong(session):
-    yield Comparison("forward", session.call("forward", X, W), X @ W, atol=1e-5)
-
-def crash(session):
-    import ctypes
-    yield ctypes.string_at(0)
-"""
-
 
 @pytest.fixture
 def params():
     def make(name: str, **changes) -> dict:
-        common = {"kind": "backend", "library": "models", "host": name == "host", "checks": {}}
+        common = {"kind": "backend", "library": "models", "host": name == "host"}
         models = [model_params(prefix) for prefix in TVM_MODELS]
         return {**common, "backend": backend_params(name), "models": models, **changes}
 
@@ -61,10 +45,27 @@ def prove(job, tools):
 
 
 @pytest.fixture
-def host_inputs(tmp_path):
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(RECIPE)
-    return {f"source:{model_params(prefix)['subject']}".replace(":", "__"): recipe for prefix in TVM_MODELS}
+def runs(tmp_path):
+    """Write what runners say of the two models; inputs of the step."""
+
+    def write(**said) -> dict[str, Path]:
+        inputs = {}
+        for prefix in TVM_MODELS:
+            subject = model_params(prefix)["subject"]
+            folder = tmp_path / subject
+            folder.mkdir(exist_ok=True)
+            (folder / "run.json").write_text(dumps(Run(subject, "host", **{"runner": "host", **said})))
+            inputs[f"check__{subject}"] = folder
+        return inputs
+
+    return write
+
+
+RIGHT = {
+    "compared": (Verdict("forward", 6, 1e-5, 2e-7, 1.0, passed=True),),
+    "control": "weights",
+    "measured": Measured(0.5, 1 << 20, {"forward": (0.5, 0.003, 0.003)}),
+}
 
 
 def rebuilt(folder: Path, tmp_path: Path, members: list[Member], flavour: str) -> Path:
@@ -120,33 +121,47 @@ def test_half_a_model_fails_and_the_log_has_the_report(prove, params, tvm_archiv
     assert '"subject": "linux-arm64"' in (tmp_path / "log.txt").read_text()
 
 
-def test_the_host_runs_and_says_how_far_off_it_is(prove, params, tvm_archives, host_inputs):
-    checks = {model_params(prefix)["subject"]: "check" for prefix in TVM_MODELS}
-    facts, report = prove(params("host", checks=checks), tvm_archives["host"], strict=True, **host_inputs)
-    assert facts["proven"].startswith("run: max error ")
-    assert float(facts["proven"].split()[3].rstrip(";")) < 1e-5
-    assert report["numbers of tiny-model-a"]["state"] == "proven"
-    assert "tolerance 1.0e-05" in report["numbers of tiny-model-b"]["saw"]
+def test_what_a_run_has_shown_is_in_the_report_and_in_the_table(prove, params, tvm_archives, runs):
+    facts, report = prove(params("host"), tvm_archives["host"], strict=True, **runs(**RIGHT))
+    linked = "linked, 4/4 constructors; negative control passed"
+    assert facts["proven"] == f"run: max error 2.0e-07 (tolerance 1.0e-05), 3 ms/call; {linked}"
+    saw = report["numbers of tiny-model-b"]["saw"]
+    assert saw == (
+        "host: 1 comparison of 6 elements, worst forward: max abs error 2.0e-07, tolerance 1.0e-05; "
+        "with changed weights, or other outputs, it fails"
+    )
 
 
-def test_a_model_without_check_is_not_proven(prove, params, tvm_archives, host_inputs):
-    facts, report = prove(params("host", checks={"tiny-model-a": "check"}), tvm_archives["host"], **host_inputs)
+def test_times_are_not_in_the_report_which_ships(prove, params, tvm_archives, runs, tmp_path):
+    prove(params("host"), tvm_archives["host"], **runs(**RIGHT))
+    reports = {path.read_text() for path in tmp_path.glob("out-*/report.json")}
+    slow = {**RIGHT, "measured": Measured(5.0, 1 << 30, {"forward": (9.0, 9.0)})}
+    prove(params("host"), tvm_archives["host"], **runs(**slow))
+    assert {path.read_text() for path in tmp_path.glob("out-*/report.json")} == reports
+
+
+def test_an_emulated_run_says_so(prove, params, tvm_archives, runs):
+    said = runs(**RIGHT, runner="qemu", emulated="qemu-user")
+    facts, _ = prove(params("linux-arm64"), tvm_archives["linux-arm64"], **said)
+    assert facts["proven"].startswith(
+        "run: qemu, max error 2.0e-07 (tolerance 1.0e-05), 3 ms/call (emulated); linked, "
+    )
+
+
+def test_a_model_without_check_is_not_proven(prove, params, tvm_archives, runs):
+    some = runs(**RIGHT)
+    some.pop("check__tiny-model-b")
+    facts, report = prove(params("host"), tvm_archives["host"], **some)
     assert report["numbers of tiny-model-a"]["state"] == "proven"
     assert report["numbers of tiny-model-b"]["saw"] == "recipe has no check"
     assert facts["not_proven"] == 1
 
 
-@pytest.mark.parametrize(
-    "wrong", [("wrong", "1 of 1 comparisons differ: forward: max abs error"), ("crash", "SIGSEGV")]
-)
-def test_wrong_numbers_and_crashes_fail(prove, params, tvm_archives, host_inputs, wrong):
-    check, message = wrong
-    with pytest.raises(VerifyError, match=message):
-        prove(params("host", checks={"tiny-model-a": check}), tvm_archives["host"], **host_inputs)
-
-
-def test_without_a_compiler_the_host_is_linked_and_not_run(prove, params, tvm_archives, host_inputs, tools):
-    facts, report = prove(params("host"), tvm_archives["host"], tools={**tools, "cc": None}, **host_inputs)
-    assert report["constructors"]["state"] == "proven"
-    assert report["numbers"]["saw"] == "no C compiler found to link with"
-    assert facts["proven"].endswith("; not run")
+def test_what_could_not_be_run_is_said_and_strict_refuses(prove, params, tvm_archives, runs):
+    lacking = runs(runner="qemu", lacks="there is no qemu-aarch64", hint="install qemu-user (apt-get …)")
+    facts, report = prove(params("linux-arm64"), tvm_archives["linux-arm64"], **lacking)
+    assert facts["proven"] == "linked, 4/4 constructors; negative control passed; not run: install qemu-user"
+    assert report["numbers of tiny-model-a"]["saw"] == "not run by qemu: there is no qemu-aarch64"
+    assert facts["not_proven"] == 2
+    with pytest.raises(VerifyError, match="there is no qemu-aarch64"):
+        prove(params("linux-arm64"), tvm_archives["linux-arm64"], strict=True, **lacking)

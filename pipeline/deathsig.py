@@ -1,4 +1,7 @@
-"""Parent death signal: ties the life of a forked process to that of its parent. `server` calls it in every child."""
+"""Parent death signal: ties the life of a forked process to that of its parent.
+
+The worker's server calls it in every child, `runners.program` in what it starts.
+"""
 
 from __future__ import annotations
 

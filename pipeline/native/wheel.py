@@ -1,0 +1,78 @@
+"""The runtime's sources in the package apache-tvm, laid out as a checkout is: for backends whose runtime needs no more.
+
+The package has all sources of the web runtime, less a few headers, which are in `web_headers/`: written for what these
+sources ask of them, and good for the versions that say so. `find` runs in the toolchain's interpreter.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline.errors import StepError
+
+from .source_tree import SourceTree, read_tree
+
+PACKAGE_DATA = "native/web_headers"
+
+HEADERS = Path(__file__).parent / "web_headers"
+VERSIONS = ("0.27.0.post1",)
+"""Releases of apache-tvm that the headers were tried with."""
+
+_PARTS = {
+    "tvm": {"include": "include", "web/emcc": "web/emcc", "src/runtime": "src/runtime"},
+    "tvm_ffi": {"include": "3rdparty/tvm-ffi/include", "src": "3rdparty/tvm-ffi/src"},
+}
+"""Package -> its directories, and where a checkout has them."""
+
+
+def find() -> dict[str, str]:
+    """Where the packages are, by name, and `version`; what is not there is left out."""
+    found: dict[str, str] = {}
+    for package in _PARTS:
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            found[package] = spec.submodule_search_locations[0]
+    try:
+        return {**found, "version": metadata.version("apache-tvm")}
+    except metadata.PackageNotFoundError:
+        return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that have a runtime, by name."""
+    found: dict[str, str] = {}
+    for name in ("apache-tvm", "apache-tvm-ffi"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def lay_out(found: Mapping[str, str], folder: Path) -> SourceTree:
+    """Copy the sources and the headers into a folder.
+
+    Raises:
+        StepError: the toolchain has no such package, or one of another release.
+    """
+    version = found.get("version", "")
+    if version not in VERSIONS or any(package not in found for package in _PARTS):
+        has = f"the toolchain has apache-tvm {version}" if version else "the toolchain has no package apache-tvm"
+        raise StepError(
+            f"{has}, and `wheel` can take the web runtime from {', '.join(VERSIONS)} alone",
+            hint="name a checkout of the same release in `runtime`: `source:` instead of `wheel:` in targets.yaml",
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    for package, parts in _PARTS.items():
+        for inside, place in parts.items():
+            source = Path(found[package], inside)
+            if not source.is_dir():
+                raise StepError(
+                    f"the package {package} has no {inside}", where=source, hint="install the toolchain's packages anew"
+                )
+            shutil.copytree(source, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HEADERS, folder, dirs_exist_ok=True)
+    return read_tree(folder)

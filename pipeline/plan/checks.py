@@ -1,0 +1,150 @@
+"""The part of the plan that is about running: which cells' checks are run here, by which runner, on which artifact.
+
+`plan` calls the functions here; as there, nothing reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pipeline import roles
+from pipeline.action import Action, AnyAction, Json, Run, Upstream
+from pipeline.matrix.cells import Backend, Cell, Matrix, files_of
+from pipeline.platforms import architecture
+from pipeline.runners import host, node, qemu, webgpu
+from pipeline.runners.check import Params
+from pipeline.steps import wheel
+
+from .models import COMPILE_MEMORY, SHARDS, proving_toolchain
+from .runtime import module_file
+
+
+class _How(NamedTuple):
+    """A runner as the plan sees it: its step, and the tools that are in its key."""
+
+    run: Run[Params]
+    tools: tuple[str, ...]
+
+
+ARM = "linux-arm64"
+QEMU = ("qemu-aarch64", "aarch64-c++")
+RUNNERS = {
+    "host": _How(host.run, ("cc",)),
+    "node": _How(node.run, ("node", "npm")),
+    "qemu": _How(qemu.run, QEMU),
+    "webgpu": _How(webgpu.run, ("node", "npm", "vulkan")),
+}
+
+
+def runner_of(backend: Backend) -> str | None:
+    """The name of the runner for a backend's artifacts; None where nothing here can run them."""
+    if backend.format == "wasm":
+        return {"llvm": "node", "webgpu": "webgpu"}.get(str(backend.device["kind"]))
+    if backend.is_host:
+        return "host"
+    arm = backend.platform == "linux" and architecture(backend.arch) == "arm64" and backend.device["kind"] == "llvm"
+    return "qemu" if arm else None
+
+
+def is_checked(matrix: Matrix, cell: Cell) -> bool:
+    """Whether a cell's check is run."""
+    backend = cell.backend
+    says = cell.model.check is not None or _reference(cell) is not None
+    return says and runner_of(backend) is not None and lacking_artifact(matrix, backend) is None
+
+
+def _reference(cell: Cell) -> str | None:
+    """The kind of a model's file, where that itself says what the model computes and no check is named."""
+    kind = cell.model.source.kind
+    return kind if cell.model.check is None and kind in {"onnx", "exported"} else None
+
+
+def lacking_artifact(matrix: Matrix, backend: Backend) -> str | None:
+    """What targets.yaml must say for there to be something that can be run, where it does not say it."""
+    if backend.format != "wasm" or (matrix.runtime is not None and backend.name in matrix.runtime.backends):
+        return None
+    return "name a `runtime`"
+
+
+def subject_of_check(cell: Cell) -> str:
+    """The subject of the action that runs a cell's check: the cell's."""
+    return cell.subject
+
+
+def wheel_name(package: str) -> str:
+    """The name of an action that fetches a package for 64-bit ARM, and of its entry in slipway.lock."""
+    return f"{package}@{ARM}"
+
+
+def check_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+    """One run a cell that has a check, and a backend that something here can run.
+
+    Args:
+        matrix: the matrix.
+        lock: name -> entry of slipway.lock.
+    """
+    yield from _wheels(matrix, lock)
+    for cell in matrix.cells:
+        model, backend, check = cell.model, cell.backend, cell.model.check
+        name = runner_of(backend)
+        if name is None or not is_checked(matrix, cell):
+            continue
+        toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)
+        upstream = {
+            roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
+            roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
+        }
+        module = module_file(matrix, model, backend) if backend.format == "wasm" else None
+        if module is not None:
+            upstream[roles.MODULES] = Upstream(f"wasm:{backend.name}", only=(module,))
+        if name == "qemu":
+            upstream |= {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one)}") for one in wheel.PACKAGES}
+        if model.compiler == "relax":
+            upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=SHARDS)
+        if model.weights is not None:
+            upstream[roles.WEIGHTS] = Upstream(f"weights:{model.model}")
+        runner = RUNNERS[name]
+        yield Action(
+            step="check",
+            run=runner.run,
+            subject=subject_of_check(cell),
+            out=f"build/check/{subject_of_check(cell)}",
+            params=Params(
+                model.ref(),
+                backend,
+                matrix.name,
+                None if check is None else check.function,
+                toolchain,
+                module,
+                _reference(cell),
+            ),
+            files=files_of(roles.CHECK, check or model.source),
+            upstream=upstream,
+            tools=runner.tools,
+            outputs=("run.json",),
+            memory=COMPILE_MEMORY // 2,
+            doc=f"run {model.subject} on {name}, and compare its numbers",
+            where=backend.where,
+        )
+
+
+def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+    cells = [one for one in matrix.cells if is_checked(matrix, one) and runner_of(one.backend) == "qemu"]
+    if not cells:
+        return
+    toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == cells[0].backend.name)
+    for package in wheel.PACKAGES:
+        name = wheel_name(package)
+        yield Action(
+            step="wheel",
+            run=wheel.run,
+            subject=name,
+            out=f"build/wheel/{name}",
+            params=wheel.Params(package, ARM, toolchain, lock.get(name)),
+            upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")},
+            tools=QEMU,
+            doc=f"the runtime in {package} for {ARM}",
+            where=cells[0].backend.where,
+            link_outputs=True,
+        )

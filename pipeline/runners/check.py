@@ -1,0 +1,237 @@
+"""What every runner's step does: start the artifact, run the recipe's check on it, judge, and write `run.json`.
+
+A runner is a module here with a `run(job)` that calls `perform` with a `Runner`. The check is the recipe's own, and so
+is the session it gets; only how the artifact is brought to life differs. A machine that lacks something for it is no
+failure: the result says so, and what to install.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from pipeline import roles
+from pipeline.action import Facts, Job, Json
+from pipeline.documents.archive import read_archive_json
+from pipeline.documents.codec import dumps
+from pipeline.documents.run import NAME, Run, percentile
+from pipeline.documents.verdict import Verdict
+from pipeline.errors import CompilerCrash, StepError, ToolMissing, VerifyError
+from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.proofs.report import counted, listed
+
+from .machine import Launch
+from .trial import Outcome, Trial, run_checks
+
+SECONDS = 1200.0
+"""Wall time of a check, where SLIPWAY_CHECK_SECONDS does not say otherwise. In no key: it changes no result."""
+
+_WRONG_NUMBERS = (
+    "compare the recipe with the implementation its reference values come from; where the difference is rounding, "
+    "say so with a larger atol in the recipe's check"
+)
+_MISCOMPILED = (
+    "TVM reads or compiles this model wrongly: write that part of it with other operators; where the difference is "
+    "rounding, name a `check` with an atol of your own"
+)
+_BLIND = (
+    "compare the model's output with numbers that were not computed by it, with a tolerance below the largest of them"
+)
+
+
+@dataclass(frozen=True)
+class Params:
+    """What is to be run.
+
+    Attributes:
+        model: the variant.
+        backend: whose artifact it is.
+        library: base name of the archives.
+        check: name of the recipe's function; None where the model's file itself says what it computes.
+        toolchain: whose Python runs the check, and whose runtime the model is linked with.
+        module: the file of a wasm module; None for an archive.
+        reference: the kind of the model's file, where it says what the model computes.
+    """
+
+    model: ModelRef
+    backend: Backend
+    library: str
+    check: str | None
+    toolchain: str = "current"
+    module: str | None = None
+    reference: str | None = None
+
+
+class Runner(Protocol):
+    """One kind of machine.
+
+    Attributes:
+        name: of it, as targets.yaml and the table say it.
+    """
+
+    name: str
+
+    def launch(self, job: Job[Params], scratch: Path) -> Launch:
+        """Build and install what it takes.
+
+        Args:
+            job: its inputs have the artifact.
+            scratch: a directory that is removed after the run.
+
+        Raises:
+            ToolMissing: this machine lacks something; the model is then not run, which is said.
+            StepError: the artifact is wrong.
+        """
+
+
+def perform(job: Job[Params], runner: Runner) -> Facts:
+    """Run the check and write `run.json`.
+
+    Returns:
+        Facts: `ran`, and of a run `max_error`, `emulated`, `milliseconds` by function.
+
+    Raises:
+        VerifyError: the numbers are wrong, the check cannot fail, or the model crashed or hung.
+    """
+    params = job.params
+    about = Run(params.model.subject, params.backend.name, runner.name)
+    with tempfile.TemporaryDirectory(prefix="slipway-check-") as folder:
+        try:
+            outcome = _tried(job, runner.launch(job, Path(folder).resolve()))
+        except ToolMissing as error:
+            lacking = Run(about.model, about.backend, about.runner, lacks=error.what, hint=error.hint)
+            job.write(NAME, dumps(lacking))
+            return {"ran": False, "lacks": error.what}
+    _judge(job, outcome)
+    run = Run(
+        about.model,
+        about.backend,
+        about.runner,
+        emulated=outcome.emulated,
+        control=outcome.control,
+        compared=outcome.compared,
+        measured=outcome.measured,
+    )
+    job.write(NAME, dumps(run))
+    calls = outcome.measured.calls.items()
+    return {
+        "ran": True,
+        "max_error": run.worst.max_abs_error if run.worst else None,
+        "emulated": run.emulated,
+        "load_seconds": round(outcome.measured.load, 3),
+        "peak_bytes": outcome.measured.peak,
+        "milliseconds": {name: _milliseconds(taken) for name, taken in calls},
+    }
+
+
+def _milliseconds(seconds: Sequence[float]) -> dict[str, Json]:
+    p50, p90 = (round(percentile(seconds, percent) * 1e3, 3) for percent in (50, 90))
+    return {"calls": len(seconds), "first": round(seconds[0] * 1e3, 3), "p50": p50, "p90": p90}
+
+
+def trial(job: Job[Params]) -> Trial:
+    """What a runner's machine is held against, from the inputs of the job."""
+    params, inputs = job.params, job.inputs
+    return Trial(
+        model=params.model,
+        functions=read_archive_json(inputs[roles.ARCHIVE]).model(params.model.subject).functions,
+        parameters=inputs.get(roles.PARAMS),
+        weights=inputs.get(roles.WEIGHTS),
+        recipe=inputs[roles.CHECK],
+        check=params.check,
+        seconds=_seconds(),
+        reference=params.reference,
+    )
+
+
+def _seconds() -> float:
+    """How long a check may take.
+
+    Raises:
+        StepError: the variable is no number of seconds.
+    """
+    written = os.environ.get("SLIPWAY_CHECK_SECONDS", "")
+    try:
+        seconds = float(written or SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise StepError(f"SLIPWAY_CHECK_SECONDS is {written!r}", hint=f"give seconds, such as {SECONDS:g}")
+    return seconds
+
+
+def _tried(job: Job[Params], launch: Launch) -> Outcome:
+    """The check in a child of the toolchain's worker. Whatever goes wrong there is about the artifact."""
+    told = trial(job)
+    try:
+        return job.services.worker(job.params.toolchain).call(
+            partial(run_checks, launch=launch, trial=told), log=job.log
+        )
+    except CompilerCrash as error:
+        late = "SIGALRM" in error.what
+        what = f"it did not end within {told.seconds:g} s" if late else f"it crashed: {error.what}"
+        hint = "give it more time: SLIPWAY_CHECK_SECONDS" if late else "the log has what it printed"
+        raise VerifyError(what, hint=hint, log=job.log) from error
+    except ToolMissing:
+        raise
+    except StepError as error:
+        raise VerifyError(error.what, where=error.where, hint=error.hint, log=error.log or job.log) from error
+
+
+def _judge(job: Job[Params], outcome: Outcome) -> None:
+    """Whether the numbers are right, and the check is worth something.
+
+    Raises:
+        VerifyError: they are not, or it is not. All comparisons are in the log then.
+    """
+    wrong = [describe(one) for one in outcome.compared if not one.passed]
+    if not wrong and outcome.control is not None:
+        return
+    with job.log.open("a", encoding="utf-8") as file:
+        file.write(dumps(outcome))
+    if wrong:
+        what = f"{len(wrong)} of {len(outcome.compared)} comparisons differ: {listed(wrong, 3)}"
+        blind = all(one.problem for one in outcome.compared if not one.passed)
+        hint = _BLIND if blind else _WRONG_NUMBERS if job.params.reference is None else _MISCOMPILED
+        raise VerifyError(what, hint=hint, log=job.log)
+    what = "the check passes with changed weights and with changed inputs too, so it proves nothing"
+    raise VerifyError(what, hint=_BLIND, log=job.log)
+
+
+def describe(one: Verdict) -> str:
+    """A comparison in a few words."""
+    if one.problem or one.max_abs_error is None:
+        return f"{one.name}: {one.problem}"
+    return f"{one.name}: max abs error {one.max_abs_error:.1e}, tolerance {one.atol:.1e}"
+
+
+def seen(run: Run) -> str:
+    """What a run saw, for a report: comparisons, the worst of them, the control. No times, which never repeat."""
+    worst = max(run.compared, key=lambda one: one.ratio)
+    elements = sum(one.elements for one in run.compared)
+    counts = f"{counted(len(run.compared), 'comparison')} of {counted(elements, 'element')}"
+    return f"{run.runner}: {counts}, worst {describe(worst)}; with changed {run.control}, or other outputs, it fails"
+
+
+def run_line(run: Run, linked: str, *, times: bool = True) -> str:
+    """A run in the table, beside what links have shown: `run: qemu, max error 2.0e-06, 3.1 ms/call (emulated); linked`.
+
+    Without times it is the same for every run of the same artifact.
+    """
+    if run.lacks is not None:
+        return f"{linked}; not run: {(run.hint or run.lacks).partition(' (')[0]}"
+    said = [run.runner] if run.runner != "host" else []
+    if (worst := run.worst) is not None:
+        said.append(f"max error {worst.max_abs_error:.1e} (tolerance {worst.atol:.1e})")
+    said += [f"{_short(run.typical)}/call"] if run.typical is not None and times else []
+    return f"run: {', '.join(said)}{' (emulated)' if run.emulated else ''}; {linked}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"

@@ -1,0 +1,122 @@
+"""Runs a model's check on a machine, and sees to it that the check depends on the model.
+
+`trial.run_checks` calls `run` inside a worker. `compilers.judge` measures, and shows that no comparison holds with
+other outputs. Here is the control that takes the machine along: the same check once more with every weight changed (in
+a model without any, every input). It ends at the first comparison that fails, and one must.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from pipeline.compilers import judge, python_source, tensor_cache
+from pipeline.compilers import reference as references
+from pipeline.compilers.recipe import Check
+from pipeline.documents.run import Measured
+from pipeline.documents.verdict import Verdict
+from pipeline.errors import StepError
+
+from .machine import Launch, Machine
+from .session import FACTORS, ModelSession, write_changed
+from .trial import Outcome, Trial
+
+_GRACE = 20
+"""Seconds after its time is up until a child that does not end by itself is killed."""
+
+
+def run(launch: Launch, trial: Trial) -> Outcome:
+    """See `trial.run_checks`."""
+    _end_after(trial.seconds + _GRACE)
+    check = _check(trial)
+    start = _starter(launch, trial)
+    began = time.perf_counter()
+    machine = start()
+    try:
+        session = _session(trial, machine)
+        loaded = time.perf_counter() - began
+        results = _compared(check, session, trial)
+        control = _control(trial, machine, check) if all(one.passed for one in results) else None
+    except BaseException:
+        machine.close()
+        raise
+    peak = machine.close()
+    measured = Measured(loaded, peak, {name: tuple(taken) for name, taken in session.seconds.items()})
+    return Outcome(results, control, machine.emulated, measured)
+
+
+def _check(trial: Trial) -> Check:
+    if trial.check is None:
+        return references.check_of(str(trial.reference), trial.recipe, trial.model.options)
+    return python_source.load_function(trial.recipe, trial.check)
+
+
+def _compared(check: Check, session: ModelSession, trial: Trial) -> tuple[Verdict, ...]:
+    name = trial.check or "the comparison with the model's own file"
+    verdicts: tuple[Verdict, ...] = python_source.run(
+        judge.judged, trial.recipe, check, session, trial.recipe, name=name
+    )
+    if not verdicts:
+        raise StepError(f"{name} compared nothing", where=trial.recipe, hint="yield at least one Comparison")
+    return verdicts
+
+
+def _starter(launch: Launch, trial: Trial) -> Callable[[], Machine]:
+    """What starts the machine; everything it takes is imported by then."""
+    if launch.library is None:
+        from .program import Program  # noqa: PLC0415 - it cannot be imported where there are no such processes
+
+        return partial(Program, launch, trial.seconds)
+    from .process import Process  # noqa: PLC0415 - it needs TVM, and a program does not
+
+    return partial(Process, Path(launch.library), trial.model.prefix)
+
+
+def _session(trial: Trial, machine: Machine, *, change_inputs: bool = False) -> ModelSession:
+    """The model with its parameters loaded."""
+    names: frozenset[str] = frozenset()
+    if trial.parameters is not None:
+        names = frozenset(tensor_cache.read(trial.parameters))
+        machine.use_parameters(trial.parameters)
+    return ModelSession(
+        model=trial.model.model,
+        variant=trial.model.variant,
+        options=trial.model.options,
+        weights=trial.weights,
+        functions={one.name: one for one in trial.functions},
+        parameters=names,
+        machine=machine,
+        change_inputs=change_inputs,
+    )
+
+
+def _control(trial: Trial, machine: Machine, check: Check) -> str | None:
+    """What had to be changed for the check to fail: `weights`, else `inputs`; None where it passes with both."""
+    for factor in FACTORS if trial.parameters is not None else ():
+        with tempfile.TemporaryDirectory(prefix="slipway-control-") as folder:
+            other = Path(folder, "parameters")
+            if write_changed(trial.parameters or other, other, factor) and _fails(
+                check, _session(replace(trial, parameters=other), machine)
+            ):
+                return "weights"
+    return "inputs" if _fails(check, _session(trial, machine, change_inputs=True)) else None
+
+
+def _fails(check: Check, session: ModelSession) -> bool:
+    """Whether a comparison fails, the check does, or the model: with numbers that make no sense each of them may."""
+    with suppress(Exception):
+        return not all(judge.judge(one).passed for one in check(session))
+    return True
+
+
+def _end_after(seconds: float) -> None:
+    """Have the kernel end this process after so much wall time: a model in this process cannot be interrupted else."""
+    with suppress(ValueError):  # not in the main thread: somebody else watches
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -1,0 +1,77 @@
+"""What a recipe's check is run on: a loaded model, in this process or behind the pipes of a program.
+
+A runner says by a `Launch` how its machine is started; `session` calls the machine. Values on this seam are numpy
+arrays, tuples of int (shapes), numbers, texts, None, lists of values, `Held` and `Parameter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Value = Any
+"""See the module."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a machine is started; it travels to the worker.
+
+    Attributes:
+        library: a shared library to load into the worker's own process; None for a program.
+        command: the program that has the model, and speaks `wire` on its standard input and output.
+        env: changes to its environment; None removes a variable.
+        emulated: what stands for the real machine (`qemu-user`); None where nothing does. A program may say more when
+            it has started: which GPU it found.
+    """
+
+    library: str | None = None
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    emulated: str | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something that only the runtime understands (a KV cache), which the machine keeps under a number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One of the model's parameters, by its name."""
+
+    name: str
+
+
+class Machine(Protocol):
+    """A model that is loaded and can be called.
+
+    Attributes:
+        emulated: see `Launch`; None for the real thing.
+    """
+
+    emulated: str | None
+
+    def use_parameters(self, folder: Path) -> None:
+        """Load the parameters in a folder, as an app does; the ones before are forgotten."""
+
+    def call(self, function: str, arguments: Sequence[Value]) -> tuple[Value, float]:
+        """Call a function of the model; returns its result and the seconds it took, without their transport.
+
+        Raises:
+            StepError: it failed, or whatever it ran in died.
+        """
+
+    def runtime(self, function: str, arguments: Sequence[Value]) -> Value:
+        """Call a function of the runtime.
+
+        Raises:
+            StepError: there is none, it failed, or whatever it ran in died.
+        """
+
+    def close(self) -> int:
+        """End it; returns the most memory it had, in bytes. Never raises."""

@@ -1,0 +1,110 @@
+"""Runners `node` and `webgpu`: the `.wasm` module that ships, in Node: on the processor, or on the GPU that Dawn finds.
+
+What they load from npm is pinned in `web/package-lock.json`, and installed once per machine into the download cache.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipeline import roles
+from pipeline.action import Facts, Job, Tool
+from pipeline.errors import DownloadError, StepError, ToolMissing
+from pipeline.files import sha256_bytes
+from pipeline.native.emcc import EMSCRIPTEN
+from pipeline.process import run as run_program
+from pipeline.weights.cache import DownloadCache
+
+from .check import Params, perform
+from .machine import Launch
+
+PACKAGE_DATA = "runners/web"
+
+_WEB = Path(__file__).parent / "web"
+_OLDEST_NODE = 18
+_NODE = "install Node {} or later (Debian, Ubuntu: apt-get install nodejs npm; macOS: brew install node)"
+_NPM_SECONDS = 600
+
+
+def run(job: Job[Params]) -> Facts:
+    """See `check.perform`."""
+    return perform(job, Node())
+
+
+class Node:
+    """Node, on the processor."""
+
+    name = "node"
+    device = "cpu"
+
+    def launch(self, job: Job[Params], scratch: Path) -> Launch:
+        """See `Runner`."""
+        module = job.inputs[roles.MODULES] / str(job.params.module)
+        if not module.is_file():
+            raise ToolMissing("its module could not be linked: there is no emscripten", hint=EMSCRIPTEN)
+        node = _recent(job.tools.get("node"))
+        environment = self.environment(job, scratch)
+        packages = installed(job.tools.get("npm"), job.log)
+        words = (str(node.path), str(_WEB / "program.mjs"), str(packages), str(module), self.device)
+        return Launch(command=words, env=environment)
+
+    def environment(self, job: Job[Params], scratch: Path) -> dict[str, str | None]:  # noqa: ARG002 - see `Webgpu`
+        """Changes to the environment. Nothing of the user's steers Node."""
+        return {"NODE_OPTIONS": None, "NODE_PATH": None}
+
+
+def _recent(node: Tool | None) -> Tool:
+    if node is None:
+        raise ToolMissing("there is no Node", hint=_NODE.format(_OLDEST_NODE))
+    found = re.match(r"v?(\d+)\.", node.version)
+    if found is None or int(found[1]) < _OLDEST_NODE:
+        raise ToolMissing(f"Node {node.version} is too old", hint=_NODE.format(_OLDEST_NODE))
+    return node
+
+
+def installed(npm: Tool | None, log: Path) -> Path:
+    """The directory with the packages of `web/package-lock.json`, made by the first who asks on this machine.
+
+    Raises:
+        ToolMissing: there is no npm.
+        DownloadError: it cannot get them: no network, perhaps. That is not kept, so the next run tries again.
+    """
+    lock = (_WEB / "package-lock.json").read_bytes()
+    home = DownloadCache.default().root / "npm" / sha256_bytes(lock)[:16]
+    done = home / "installed"
+    if done.is_file():
+        return home
+    if npm is None:
+        raise ToolMissing("there is no npm to install the web runtime with", hint=_NODE.format(_OLDEST_NODE))
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.with_suffix(".lock")):
+        if done.is_file():
+            return home
+        shutil.rmtree(home, ignore_errors=True)  # of one that was interrupted
+        home.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(_WEB / name, home / name)
+        words: list[str | Path] = [npm.path, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", home]
+        try:
+            run_program(words, log=log, cwd=home, timeout=_NPM_SECONDS)
+        except StepError as error:
+            raise DownloadError(_why(error), hint=_ONLINE, log=log) from error
+        done.touch()
+    return home
+
+
+_ONLINE = (
+    "connect this machine to npm's registry (or set npm's `registry` to a mirror), then run doit again; the log "
+    "has what npm said"
+)
+
+
+def _why(error: StepError) -> str:
+    """Npm's own reason in a line."""
+    said = re.findall(r"npm (?:error|ERR!) (.+)", error.what)
+    reason = next((line for line in said if not line.startswith(("code", "errno", "A complete log", "syscall"))), "")
+    return f"npm cannot install the web runtime: {reason or error.what.partition(chr(10))[0]}"

@@ -1,0 +1,180 @@
+"""A model inside a program that speaks `wire`: started, asked over pipes, and ended with all it has started.
+
+It runs in a worker's child, so what it prints for people is in the action's log.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from pipeline.deathsig import set_parent_death_signal
+from pipeline.errors import StepError, ToolMissing
+
+from . import wire
+from .machine import Launch, Value
+
+_CHUNK = 1 << 20
+_PEAK_UNIT = 1024
+"""`ru_maxrss` counts KiB on Linux, where these programs run."""
+
+PATIENCE = 5.0
+"""Seconds that a program has to end after its input did."""
+
+
+class Program:
+    """A machine behind pipes.
+
+    Args:
+        launch: what to start.
+        seconds: of wall time that it has for everything.
+
+    Raises:
+        ToolMissing: it says that this machine lacks something.
+        StepError: it does not start, or says something else than that it is ready.
+    """
+
+    def __init__(self, launch: Launch, seconds: float) -> None:
+        self._name = Path(launch.command[0]).name
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._doing = "it started"
+        self._buffer = bytearray()
+        environment = {**os.environ, **{name: value for name, value in launch.env.items() if value is not None}}
+        for name, value in launch.env.items():
+            if value is None:
+                environment.pop(name, None)
+        try:
+            self._process = subprocess.Popen(
+                launch.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True,
+                preexec_fn=partial(set_parent_death_signal, os.getpid()),  # noqa: PLW1509 - there is one thread here
+            )  # fmt: skip
+        except OSError as error:
+            raise StepError(f"{launch.command[0]} cannot be started: {error.strerror}") from error
+        assert self._process.stdin is not None  # noqa: S101 - for mypy: both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._in, False)
+        try:
+            self.emulated = self._ready() or launch.emulated
+        except BaseException:
+            self.close()
+            raise
+
+    def use_parameters(self, folder: Path) -> None:
+        """See `Machine`."""
+        self._ask("parameters", "-", [str(folder)])
+
+    def call(self, function: str, arguments: Sequence[Value]) -> tuple[Value, float]:
+        """See `Machine`."""
+        return self._ask("call", function, arguments)
+
+    def runtime(self, function: str, arguments: Sequence[Value]) -> Value:
+        """See `Machine`."""
+        return self._ask("runtime", function, arguments)[0]
+
+    def close(self) -> int:
+        """See `Machine`. What it has started ends with it."""
+        with suppress(OSError, ValueError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+        peak, late = 0, time.monotonic() + PATIENCE
+        while self._process.returncode is None:
+            ended, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if ended:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                peak = usage.ru_maxrss * _PEAK_UNIT
+            elif time.monotonic() > late:
+                self._kill()
+            else:
+                time.sleep(0.01)
+        self._kill()
+        self._process.stdout.close()  # type: ignore[union-attr]
+        return peak
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _ready(self) -> str:
+        said, version, size = (*wire.words(self, ("ready", "lacks")), "", "")[:3]
+        if said == "lacks":
+            what, _, hint = self.exactly(min(int(version or 0), _CHUNK)).decode("utf-8", "replace").partition("\n")
+            raise ToolMissing(what, hint=hint or "install it")
+        if version != str(wire.VERSION) or not size.isdigit():
+            raise StepError(f"{self._name} speaks version {version!r} of the protocol, which is {wire.VERSION}")
+        return self.exactly(min(int(size), _CHUNK)).decode("utf-8", "replace")
+
+    def _ask(self, verb: str, name: str, arguments: Sequence[Value]) -> tuple[Value, float]:
+        self._doing = f"it ran {name}" if verb != "parameters" else "it loaded the parameters"
+        self._send(wire.request(verb, name, arguments))
+        said, number = (*wire.words(self, ("done", "failed")), "")[:2]
+        if not number.isdigit():
+            raise StepError(f"{self._name} answered {said} {number!r} when {self._doing}")
+        if said == "failed":
+            reason = self.exactly(min(int(number), _CHUNK)).decode("utf-8", "replace").strip()
+            shown = reason.splitlines()[-1] if reason else "no reason given"
+            raise StepError(f"{name} failed: {shown[:400]}", hint="the log has all of it")
+        return wire.decode(self), int(number) / 1e9
+
+    # Bytes in both directions, each wait within the time that is left.
+
+    def line(self, most: int) -> bytes:
+        """See `wire.Source`."""
+        while b"\n" not in self._buffer and len(self._buffer) < most:
+            self._fill()
+        end = self._buffer.find(b"\n")
+        return self._take(min(most, end + 1 if end >= 0 else most))
+
+    def exactly(self, size: int) -> bytes:
+        """See `wire.Source`."""
+        while len(self._buffer) < size:
+            self._fill()
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _fill(self) -> None:
+        self._wait(read=True)
+        data = os.read(self._out, _CHUNK)
+        if not data:
+            raise self._ended()
+        self._buffer += data
+
+    def _send(self, parts: Iterable[bytes]) -> None:
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                self._wait(read=False)
+                try:
+                    view = view[os.write(self._in, view[:_CHUNK]) :]
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    raise self._ended() from error
+
+    def _wait(self, *, read: bool) -> None:
+        left = self._deadline - time.monotonic()
+        ready = select.select([self._out] if read else [], [] if read else [self._in], [], max(left, 0))
+        if not any(ready):
+            self._kill()
+            raise StepError(
+                f"{self._name} did not end within {self._seconds:g} s; {self._doing} then",
+                hint="make the check smaller, or give it more time: SLIPWAY_CHECK_SECONDS",
+            )
+
+    def _ended(self) -> StepError:
+        """The error that says how the program died: by which signal, or with which status."""
+        self.close()
+        status = self._process.returncode
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return StepError(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")

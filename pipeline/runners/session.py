@@ -1,0 +1,154 @@
+"""A loaded model as a recipe's check sees it: calls by name, held against the signature, and timed.
+
+The same for every machine. `checks` makes one for the check, and one more for its negative control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.action import Json
+from pipeline.compilers import tensor_cache
+from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function
+from pipeline.documents.functions import Value as Described
+from pipeline.errors import StepError
+
+from .machine import Machine, Parameter, Value
+
+
+@dataclass(frozen=True)
+class ModelSession:
+    """A model on a machine; see `compilers.recipe.Session` for what the methods promise a recipe.
+
+    Attributes:
+        model: the model's name.
+        variant: the variant's name.
+        options: the variant's body in targets.yaml.
+        weights: directory with the model's weights.
+        functions: signatures by name, as `functions.json` has them.
+        parameters: names of the parameters that the machine has loaded.
+        machine: that has the model's functions.
+        change_inputs: whether arrays are changed on their way to the model.
+        seconds: function -> how long each of its calls took.
+    """
+
+    model: str
+    variant: str
+    options: Mapping[str, Json]
+    weights: Path | None
+    functions: Mapping[str, Function]
+    parameters: frozenset[str]
+    machine: Machine
+    change_inputs: bool = False
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a model's function, with its parameters appended where it takes more than was given."""
+        if function not in self.functions:
+            known = ", ".join(sorted(self.functions))
+            raise StepError(f"{self.model} has no function {function!r}", hint=f"call one of: {known}")
+        expected = self.functions[function].arguments or ()
+        given = [argument for argument in expected if not argument.parameter]
+        if len(arguments) != len(given):
+            hint = f"it takes {', '.join(_signature(argument) for argument in given) or 'no arguments'}"
+            raise StepError(f"{self.model}'s {function} was called with {len(arguments)} arguments", hint=hint)
+        plain = [_plain(argument) for argument in arguments]
+        for value, argument in zip(plain, given, strict=True):
+            if wrong := _differs(value, argument):
+                what = f"{self.model}'s {function} was called with {argument.name} {wrong}"
+                raise StepError(what, hint=f"it takes {_signature(argument)}")
+        appended = [self._parameter(argument) for argument in expected if argument.parameter]
+        sent = [changed(value) if isinstance(value, np.ndarray) and self.change_inputs else value for value in plain]
+        result, seconds = self.machine.call(function, [*sent, *appended])
+        self.seconds.setdefault(function, []).append(seconds)
+        self._check_result(function, result)
+        return result
+
+    def runtime(self, function: str, *arguments: Any) -> Any:
+        """Call a function of the runtime."""
+        return self.machine.runtime(function, [_plain(argument) for argument in arguments])
+
+    def _check_result(self, function: str, result: Value) -> None:
+        """A result that is not what the signature says is the machine's fault, and never the recipe's."""
+        wanted = self.functions[function].returns or ()
+        if len(wanted) == 1 and wanted[0].items is not None:
+            wanted = wanted[0].items
+        results = result if isinstance(result, list) else [result]
+        if len(wanted) > 1 and len(results) != len(wanted):
+            what = f"{self.model}'s {function} gave {len(results)} results, and returns {len(wanted)}"
+            raise StepError(what, hint=_OTHER_LIBRARY)
+        for value, one in zip(results, wanted, strict=False):
+            if wrong := _differs(value, one):
+                what = f"{self.model}'s {function} gave {one.name} {wrong}"
+                raise StepError(what, hint=f"it returns {_signature(one)}; {_OTHER_LIBRARY}")
+
+    def _parameter(self, argument: Described) -> Value:
+        if argument.items is not None:
+            return [self._parameter(item) for item in argument.items]
+        if argument.name not in self.parameters:
+            what = f"{self.model} takes a parameter {argument.name!r} that its source did not give"
+            hint = "let the factory return a mapping with one entry per parameter of its module, in their order"
+            raise StepError(what, hint=hint)
+        return Parameter(argument.name)
+
+
+_OTHER_LIBRARY = "the library and functions.json are of different compiles, or the machine that runs it is broken"
+
+
+def changed(array: np.ndarray) -> np.ndarray:
+    """An array that a right model answers differently: another number of about the same size in every place.
+
+    Whole numbers become 0, which is a valid index into anything (or 1, where they are 0 already).
+    """
+    if array.dtype.kind in "biu":
+        return np.zeros_like(array) if array.any() else np.ones_like(array)
+    return (array.astype("float32") * 1.5 + 0.25).astype(array.dtype)
+
+
+FACTORS = (1.5, -1.0)
+"""By which all weights are multiplied, in turn: what one leaves as it is (an argmax), the other does not."""
+
+
+def write_changed(parameters: Path, folder: Path, factor: float) -> bool:
+    """Write a copy of a tensor cache in which every number that is a weight is multiplied by a factor.
+
+    Returns:
+        False, having written nothing, where there is no such number.
+    """
+    cache = tensor_cache.read(parameters)
+    if all(array.dtype.kind in "biu" for array in cache.values()):
+        return False
+    folder.mkdir()
+    tensor_cache.write(
+        (
+            (name, array if array.dtype.kind in "biu" else (array.astype("float32") * factor).astype(array.dtype))
+            for name, array in cache.items()
+        ),
+        folder,
+    )
+    return True
+
+
+def _plain(value: Any) -> Value:
+    """An argument as machines know it: numpy's own numbers are numbers."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _differs(value: Value, argument: Described) -> str | None:
+    """How a value differs from its signature, or None: dtype, rank and the extents that are numbers."""
+    if not isinstance(value, np.ndarray) or argument.dtype in {SHAPE, TUPLE, OBJECT, "int", "float"}:
+        return None
+    shape = value.shape if argument.shape is None else argument.shape
+    fits = len(shape) == value.ndim and all(
+        not isinstance(want, int) or want == have for want, have in zip(shape, value.shape, strict=True)
+    )
+    return None if fits and value.dtype.name == argument.dtype else f"of {value.dtype.name}{list(value.shape)}"
+
+
+def _signature(argument: Described) -> str:
+    return f"{argument.name} {argument.dtype}{list(argument.shape or ())}"

@@ -1,0 +1,72 @@
+"""What a check is run on and what it comes to, as values that travel to a worker and back, and the call between them.
+
+`check` makes a `Trial` and gets an `Outcome`. Neither numpy nor TVM is imported here: the toolchain of the worker has
+them, and who asks may not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.documents.functions import Function
+from pipeline.documents.run import Measured
+from pipeline.documents.verdict import Verdict
+from pipeline.matrix.cells import ModelRef
+
+from .machine import Launch
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model, and what it is held against.
+
+    Attributes:
+        model: the model.
+        functions: what `functions.json` (or `archive.json`) says of it.
+        parameters: directory with the tensor cache, if the model has parameters.
+        weights: directory with the model's weights, if it has any.
+        recipe: the file with the check, or the model's own.
+        check: the function's name; None where the model's file itself says what it computes.
+        reference: for the latter, what kind of file it is; see `compilers.reference.check_of`.
+        seconds: of wall time that all of it may take.
+    """
+
+    model: ModelRef
+    functions: tuple[Function, ...]
+    parameters: Path | None
+    weights: Path | None
+    recipe: Path
+    check: str | None
+    seconds: float
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check came to.
+
+    Attributes:
+        compared: every comparison.
+        control: what was changed in the negative control (`weights`, `inputs`), which then failed; None where it
+            passed, or where it was not made because the check itself failed.
+        emulated: what stood for the real machine.
+        measured: what it cost.
+    """
+
+    compared: tuple[Verdict, ...]
+    control: str | None
+    emulated: str | None
+    measured: Measured
+
+
+def run_checks(*, launch: Launch, trial: Trial) -> Outcome:
+    """Run a recipe's check on a machine, and its negative controls.
+
+    Raises:
+        StepError: the machine does not start or dies, the model is not there, the check is wrong, or compared nothing.
+        ToolMissing: this machine lacks something for it.
+    """
+    from .checks import run  # noqa: PLC0415 - numpy is in the worker
+
+    return run(launch, trial)

@@ -1,0 +1,83 @@
+"""A program that speaks the protocol of `pipeline.runners.wire` and misbehaves as its first argument says.
+
+Its model doubles what it is given. The parameters' folder is printed for people, on stderr.
+"""
+
+import os
+import signal
+import struct
+import sys
+import time
+
+IN, OUT = sys.stdin.buffer, sys.stdout.buffer
+HOW = sys.argv[1]
+
+
+def say(*parts: bytes) -> None:
+    OUT.write(b"".join(parts))
+    OUT.flush()
+
+
+def value():
+    kind, *rest = IN.readline().decode().split()
+    if kind == "tensor":
+        shape = [int(n) for n in rest[2:]]
+        size = 4
+        for extent in shape:
+            size *= extent
+        return rest[0], shape, IN.read(size)
+    if kind in {"text", "parameter"}:
+        return IN.read(int(rest[0])).decode()
+    if kind == "array":
+        return [value() for _ in range(int(rest[0]))]
+    return None if kind == "none" else " ".join(rest)
+
+
+def tensor(dtype, shape, data) -> bytes:
+    return f"tensor {dtype} {len(shape)} {' '.join(map(str, shape))}\n".encode() + data
+
+
+def doubled(argument) -> bytes:
+    dtype, shape, data = argument
+    numbers = [2 * x for x in struct.unpack(f"<{len(data) // 4}f", data)]
+    if HOW == "nan":
+        numbers[0] = float("nan")
+    if HOW == "shape":
+        shape = [len(numbers)]
+    return tensor(dtype, shape, struct.pack(f"<{len(numbers)}f", *numbers))
+
+
+if HOW == "mute":
+    time.sleep(60)
+if HOW == "talks":
+    say(b"hello, I am a program\n")
+if HOW == "lacks":
+    say(b"lacks 26\nno GPU\ninstall one (a big)")
+    sys.exit(1)
+say(b"ready 9 0\n" if HOW == "old" else b"ready 1 4\nfake")
+child = None
+while line := IN.readline():
+    verb, name, count = line.decode().split()
+    arguments = [value() for _ in range(int(count))]
+    if HOW == "crash" and verb == "call":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if HOW == "exit" and verb == "call":
+        sys.exit(7)
+    if HOW == "hang" and verb == "call":
+        if os.fork() == 0:
+            time.sleep(60)
+        time.sleep(60)
+    if HOW == "fail" and verb == "call":
+        why = b"Traceback\nValueError: no such thing"
+        say(b"failed %d\n" % len(why), why)
+    elif HOW == "huge" and verb == "call":
+        say(b"done 5\ntensor float32 1 99999999999999\n")
+    elif HOW == "few" and verb == "call":
+        say(b"done 5\narray 1\n", doubled(arguments[0]))
+    elif verb == "call":
+        say(b"done 2000000\n", doubled(arguments[0]))
+    elif verb == "runtime":
+        say(b"done 1\n", b"held 3\n" if name == "make" else b"array 3\nint -4\nshape 2 5 6\ntext 3\na\xc3\xa9")
+    else:
+        sys.stderr.write(f"parameters in {arguments[0]}\n")
+        say(b"done 1\nnone\n")
