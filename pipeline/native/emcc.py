@@ -23,8 +23,9 @@ EMSCRIPTEN = (
     "install emscripten (emsdk install 3.1.56, source emsdk_env.sh; Debian, Ubuntu: apt-get install emscripten)"
 )
 
-COMPILE = ("-O3", "-std=c++17", "-Wno-ignored-attributes")
-"""As TVM's own web/Makefile; but objects in place of bitcode, which would be optimised again in every link."""
+COMPILE = ("-Os", "-std=c++17", "-Wno-ignored-attributes")
+"""As TVM's own web/Makefile; but objects in place of bitcode, which would be optimised again in every link, and small
+ones: the runtime calls kernels, and has none."""
 
 LINK = (
     "--no-entry",
