@@ -146,6 +146,17 @@ class ModelRef:
 
 
 @dataclass(frozen=True)
+class ForApps:
+    """What apps want to know of a model and no compiler does; None where targets.yaml does not say."""
+
+    model_id: str | None = None
+    model_url: str | None = None
+    estimated_vram_bytes: int | None = None
+    bundle_weight: bool | None = None
+    low_resource_required: bool | None = None
+
+
+@dataclass(frozen=True)
 class ModelVariant:
     """One variant of a model: what a cell compiles. It is the same for every backend and toolchain.
 
@@ -165,7 +176,7 @@ class ModelVariant:
         unnamed: whether the prefix is only a stand-in for the one that follows from the weights' config; see
             `pipeline.plan.library_names`.
         named_for: the device by whose name in mlc_llm the library is called, where it is named like that.
-        app: what apps want to know of it and no compiler does: `model_id`, `estimated_vram_bytes`, `bundle_weight`.
+        app: see `ForApps`.
         weights_where: the place of its `weights` in targets.yaml.
     """
 
@@ -183,7 +194,7 @@ class ModelVariant:
     toolchain: str = "current"
     unnamed: bool = False
     named_for: str | None = None
-    app: Mapping[str, Json] = field(default_factory=dict, hash=False)
+    app: ForApps = ForApps()
     weights_where: Position | None = field(default=None, compare=False)
 
     @property

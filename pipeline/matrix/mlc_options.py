@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from .cells import ForApps
 from .fields import FileName, Strict, Url, wrong
 
 _SHORTEST_MODEL_LIB = 7
@@ -117,8 +118,12 @@ class Options(App):
 APP = tuple(App.model_fields)
 
 
-def part(options: Options) -> tuple[dict[str, object], dict[str, object]]:
-    """What is compiled with, and what only apps need: each with the keys that were given."""
-    given = options.model_dump(mode="json", exclude_none=True)
-    app = {key: given.pop(key) for key in APP if key in given}
-    return {key: value for key, value in given.items() if not isinstance(value, Mapping) or value}, app
+def part(options: Options) -> tuple[dict[str, object], ForApps]:
+    """What is compiled with, with the keys that were given; and what only apps need."""
+    given = options.model_dump(mode="json", exclude_none=True, exclude=set(APP))
+    return {key: value for key, value in given.items() if not isinstance(value, Mapping) or value}, for_apps(options)
+
+
+def for_apps(said: App) -> ForApps:
+    """What only apps need."""
+    return ForApps(**{key: getattr(said, key) for key in APP})

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.action import Json
 
 from . import mlc_options, model_schema
-from .cells import Function, ModelVariant, Source
+from .cells import ForApps, Function, ModelVariant, Source
 from .diagnostics import Diagnostics
 from .document import Steps
 from .loader import validate
@@ -40,7 +40,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics) -> list
     for variant, changes in spec.variants.items():
         own = ("models", name, "variants", variant)
         compiler = spec.compiler or ("prebuilt" if spec.prebuilt else "relax")
-        options, app = _options(spec, changes), dict[str, Json]()
+        options, app = _options(spec, changes), ForApps()
         if compiler == "mlc":
             options, app = _mlc(options, own, problems)
         else:
@@ -70,20 +70,18 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics) -> list
     return made
 
 
-def _mlc(
-    options: Mapping[str, Json], own: tuple[str, ...], problems: Diagnostics
-) -> tuple[dict[str, Json], dict[str, Json]]:
+def _mlc(options: Mapping[str, Json], own: tuple[str, ...], problems: Diagnostics) -> tuple[dict[str, Json], ForApps]:
     """The options of an `mlc` model, which are known, in two parts: for the compiler and for apps."""
     read = validate(mlc_options.Options, dict(options), problems, own)
-    return ({}, {}) if read is None else mlc_options.part(read)
+    return ({}, ForApps()) if read is None else mlc_options.part(read)
 
 
 def _prebuilt(
     options: Mapping[str, Json], own: tuple[str, ...], problems: Diagnostics
-) -> tuple[dict[str, Json], dict[str, Json]]:
+) -> tuple[dict[str, Json], ForApps]:
     """The options of a prebuilt model, which are the user's own, less what apps want to know."""
     read = validate(mlc_options.App, {key: options[key] for key in mlc_options.APP if key in options}, problems, own)
-    app = {} if read is None else read.model_dump(mode="json", exclude_none=True)
+    app = ForApps() if read is None else mlc_options.for_apps(read)
     return {key: value for key, value in options.items() if key not in mlc_options.APP}, app
 
 

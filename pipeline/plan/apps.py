@@ -71,12 +71,12 @@ def remarks(matrix: Matrix) -> Iterator[str]:
                     f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones: give "
                     "the product `base_url`, or complete them in the page"
                 )
-            elif product.kind == "android" and bundled and _repository(model) is None and "model_url" not in model.app:
+            elif product.kind == "android" and bundled and _repository(model) is None and model.app.model_url is None:
                 yield (
                     f"{product.name}: no address has the weights of {model.subject}: they must be on the phone, in the "
                     f"app's files under {model_id(matrix, model)}, before it starts"
                 )
-            elif product.kind != "web" and not bundled and "model_url" not in model.app and revision != "main":
+            elif product.kind != "web" and not bundled and model.app.model_url is None and revision != "main":
                 yield (
                     f"{product.name}: apps download {model.subject} from `main` of its repository, not from "
                     f"{revision}: the records of MLC's apps cannot say a revision"
@@ -85,7 +85,7 @@ def remarks(matrix: Matrix) -> Iterator[str]:
 
 def has_record(model: ModelVariant) -> bool:
     """Whether apps look the model up by a record."""
-    return model.compiler == "mlc" or (model.compiler == "prebuilt" and "model_id" in model.app)
+    return model.compiler == "mlc" or (model.compiler == "prebuilt" and model.app.model_id is not None)
 
 
 def ships_weights(model: ModelVariant) -> bool:
@@ -104,10 +104,10 @@ def model_id(matrix: Matrix, model: ModelVariant) -> str:
 
     The name of a repository is what MLC's and WebLLM's own lists use. It is ours where several variants share one.
     """
-    if "model_id" in model.app:
-        return str(model.app["model_id"])
+    if model.app.model_id is not None:
+        return model.app.model_id
     repository = _repository(model)
-    sharing = [other for other in matrix.models if _repository(other) == repository and "model_id" not in other.app]
+    sharing = [other for other in matrix.models if _repository(other) == repository and other.app.model_id is None]
     return repository.rpartition("/")[2] if repository and len(sharing) == 1 else model.subject
 
 
@@ -130,7 +130,7 @@ def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
 def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.AppModel:
     model = cells[0].model
     repository = _repository(model)
-    own = model.app.get("model_url")
+    own = model.app.model_url
     url = own or (f"{HUB}/{repository}" if repository else None)
     owner = matrix.library_of(cells[0]).model.subject
     common = app_config.AppModel(
@@ -139,7 +139,7 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
         model_id=model_id(matrix, model),
         bundle_weight=_is_bundled(model),
         url=url,
-        estimated_vram_bytes=model.app.get("estimated_vram_bytes"),
+        estimated_vram_bytes=model.app.estimated_vram_bytes,
         quantization=model.options.get("quantization"),
         model_type=model.options.get("model_type"),
         overrides=model.options.get("overrides", {}),
@@ -152,13 +152,13 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
         common,
         url=own or (f"{url}/resolve/{revision}/" if url else None),
         file=library_file(matrix, matrix.library_of(cells[0]).model),
-        low_resource_required=model.app.get("low_resource_required"),
+        low_resource_required=model.app.low_resource_required,
     )
 
 
 def _check_addresses(product: Product, record: app_config.AppModel, model: ModelVariant) -> None:
     """What the apps that read a record do with its fields, in MLC's sources and WebLLM's."""
-    if product.kind == "android" and record.url is None and not model.app.get("bundle_weight"):
+    if product.kind == "android" and record.url is None and not model.app.bundle_weight:
         raise MatrixError(
             f"MLC's Android app ends at a record without a model_url, and nothing says one for {model.subject}",
             where=model.where,
@@ -176,14 +176,14 @@ def _check_addresses(product: Product, record: app_config.AppModel, model: Model
 
 def _is_bundled(model: ModelVariant) -> bool:
     """Whether the weights are shipped: they must be, unless the hub has them in the form that apps read."""
-    wanted = model.app.get("bundle_weight")
+    wanted = model.app.bundle_weight
     if model.weights is None:
         raise MatrixError(
             f"model {model.model!r} has a model_id and no weights, and an app would not know where to get them",
             where=model.where,
             hint="add `weights:`, or remove its `model_id`",
         )
-    if _repository(model) is not None or "model_url" in model.app:
+    if _repository(model) is not None or model.app.model_url is not None:
         return bool(wanted)
     if wanted is False:
         why = "they are converted here" if model.is_raw else "they do not come from the hub"

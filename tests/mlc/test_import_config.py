@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -112,12 +113,16 @@ def turned_back(matrix):
     seen = {}
     for cell in matrix.cells:
         model, device = cell.model, DEVICES[cell.backend.platform]
-        record = {"model": f"HF://{model.weights['hf']}", **model.app}
+        record = {"model": f"HF://{model.weights['hf']}", **said(model.app)}
         if model.options.get("overrides"):
             record["overrides"] = dict(model.options["overrides"])
         record |= {key: model.options[key] for key in ("model_lib", "opt") if key in model.options}
         seen[device, cell.model.subject] = (device, json.dumps(record, sort_keys=True))
     return Counter(seen.values())
+
+
+def said(app):
+    return {key: value for key, value in asdict(app).items() if value is not None}
 
 
 def told(*configs):
