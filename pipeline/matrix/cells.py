@@ -6,7 +6,7 @@ and so into keys: what depends on the machine (a position, an absolute path) is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -308,7 +308,7 @@ class Matrix:
         backends: the backends that some cell compiles for.
         products: all that are defined.
         runtime: what apps link beside the models, where targets.yaml says so.
-        sharing: cells that need no compile, as one of `cells` compiles the very library; see `share`.
+        sharing: cells that need no compile, as one of `cells` compiles the very library; see `shared_libraries`.
     """
 
     path: Path
@@ -326,26 +326,3 @@ class Matrix:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""
         owners = (one for one in self.cells if (one.backend.name, one.model.prefix) == cell.library)
         return next(owners, cell)
-
-
-def share(cells: Iterable[Cell]) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
-    """Part cells into those that are compiled and those that use the library of an earlier one.
-
-    Fine-tunes of one model differ in their weights alone: with one `model_lib` and the same options, one library of
-    mlc_llm's serves them all, compiled here or somewhere else.
-    """
-    compiled: list[Cell] = []
-    sharing: list[Cell] = []
-    owners: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        owner = owners.setdefault(cell.library, cell)
-        (sharing if _is_shared(owner, cell) else compiled).append(cell)
-    return tuple(compiled), tuple(sharing)
-
-
-def _is_shared(owner: Cell, cell: Cell) -> bool:
-    """Whether the library of one cell is that of another, too: of a compiler that leaves the weights to apps."""
-    model, other = owner.model, cell.model
-    tunes = model.subject != other.subject and model.weights is not None and other.weights is not None
-    alike = model.compiler == other.compiler != "relax" and model.source == other.source
-    return tunes and alike and model.options == other.options and owner.toolchain == cell.toolchain

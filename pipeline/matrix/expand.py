@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from . import backends, models, products, runtime, schema, selection
-from .cells import Cell, Matrix, Toolchain, share
+from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
 from .model_schema import ANY_BACKEND
 from .paths import checkout
 from .presets import Machine
+from .shared_libraries import share
 
 
 def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
