@@ -128,6 +128,9 @@ class Worker(Protocol):
         """
 
 
+SCRATCH = "build/scratch"
+"""Directory, relative to the root, of what a run leaves only when it is killed; the next one clears it."""
+
 LOGS = "build/log"
 """Directory, relative to the root, of what the tools of actions and toolchains print."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,14 @@ def run(
         tail = "\n    ".join(text.strip().splitlines()[-8:])
         raise StepError(f"{words[0]} ended with status {done.returncode}:\n    {tail}", log=log)
     return Finished(words, done.returncode, text)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL (Killed)`; a number that no signal has as it is."""
+    try:
+        return f"{signal.Signals(number).name} ({signal.strsignal(number)})"
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def command_line(words: Sequence[str], env: Mapping[str, str | None]) -> str:

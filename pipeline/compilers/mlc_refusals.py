@@ -9,13 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline.action import Json
 from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
-from pipeline.process import Finished
+from pipeline.matrix.cells import Backend
+from pipeline.process import Finished, signal_name
 
 from .metallib import INSTALL
 
 _LAST = 8
+_BY_SIGNAL = 128
+"""What a shell adds to a signal to make a status of it."""
+
+SLIDING_WINDOW = 1024
+"""The window of attention layers of kind `mha_sliding`, which is a number in TVM's sources; see quirk TVM-17."""
 
 
 def explain(done: Finished, step: str) -> StepError:
@@ -23,11 +30,15 @@ def explain(done: Finished, step: str) -> StepError:
     for pattern, meaning in _MEANINGS.items():
         if found := re.search(pattern, done.output):
             return meaning(step, *found.groups())
-    ended = f"was ended by signal {-done.status}" if done.status < 0 else f"ended with status {done.status}"
-    if done.status == 0:
+    ended, hint = f"ended with status {done.status}", "the log has all that it said"
+    died = -done.status if done.status < 0 else done.status - _BY_SIGNAL
+    if died > 0:
+        ended = f"was ended by signal {died}, {signal_name(died)}"
+        hint = "if nobody ended it, the system was short of memory: see its log, and build fewer at once (-n 1)"
+    elif done.status == 0:
         ended = "ended well and left no output"
-    tail = "\n    ".join(done.output.strip().splitlines()[-_LAST:])
-    return StepError(f"mlc_llm {step} {ended}:\n    {tail}", hint="the log has all that it said")
+    said = done.output.strip().splitlines()[-_LAST:]
+    return StepError("\n    ".join([f"mlc_llm {step} {ended}{':' * bool(said)}", *said]), hint=hint)
 
 
 def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence[str]) -> StepError:
@@ -65,6 +76,13 @@ def _no_library(step: str, function: str) -> StepError:
     )
 
 
+def _unfit(step: str, said: str) -> StepError:
+    return ToolMissing(
+        f"mlc_llm {step}: this mlc_llm does not fit the TVM beside it: {said.strip()}",
+        hint="install both of one week in the toolchain: mlc-llm-nightly-cpu with mlc-ai-nightly-cpu",
+    )
+
+
 def _no_module(step: str, module: str) -> StepError:
     package = module.partition(".")[0]
     return ToolMissing(
@@ -83,6 +101,7 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     ),
     r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)": _choice,
     r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
+    r"(AttributeError: .*\btvm\b.*|(?:ImportError|AttributeError): .*'(?:tvm|tvm_ffi)[.'].*)": _unfit,
     r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=INSTALL),
     r"slipway: a Metal kernel does not compile: (.*)": lambda _step, said: StepError(
         f"a Metal kernel does not compile: {said}",
@@ -91,6 +110,44 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
 }
 """What mlc_llm says -> what is meant by it."""
+
+
+def check_device(probe: Probe, toolchain: str, backend: Backend) -> None:
+    """Refuse what the toolchain's probe knows that it generates no code for, before a compiler is started.
+
+    Raises:
+        StepError: it generates none for the backend's device.
+    """
+    kind = str(backend.device["kind"])
+    if probe.codegens and kind not in probe.codegens:
+        raise StepError(
+            f"toolchain {toolchain} has no code generator for {kind!r}, the device of backend {backend.name}",
+            hint=f"choose a device of kind {', '.join(probe.codegens)}, or a toolchain whose TVM was built with {kind}",
+        )
+
+
+def known_faults(model_type: str, config: Mapping[str, Json], overrides: Mapping[str, Json]) -> str | None:
+    """What a library will get wrong as far as is known from mlc_llm's and TVM's sources, for the table.
+
+    Args:
+        model_type: of the model.
+        config: `mlc-chat-config.json`.
+        overrides: of the variant.
+    """
+    fields: Mapping[str, Json] = config.get("model_config") or {}
+    text: Mapping[str, Json] = {**fields, **(fields.get("text_config") or {})}
+    window = text.get("sliding_window") or (text.get("kwargs") or {}).get("sliding_window")
+    window = window or text.get("sliding_window_size")
+    if not model_type.startswith("gemma3") or not isinstance(window, int) or window in {SLIDING_WINDOW, 0, -1}:
+        return None
+    context = overrides.get("context_window_size") or config.get("context_window_size")
+    right = min(window, SLIDING_WINDOW)
+    if isinstance(context, int) and 0 < context <= right:
+        return None
+    return (
+        f"KNOWN WRONG beyond {right} tokens: the model's sliding window is {window}, TVM's is always {SLIDING_WINDOW} "
+        f"(context_window_size: {right} is right)"
+    )
 
 
 def mlc_of(probe: Probe, name: str) -> MlcProbe:

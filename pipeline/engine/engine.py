@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import __version__
-from pipeline.action import AnyAction, Json
+from pipeline.action import SCRATCH, AnyAction, Json
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.store.action_result import ActionResult, Output
@@ -24,7 +24,7 @@ from pipeline.store.store import Store
 from pipeline.store.workspace import Entry, Workspace
 
 from . import keys
-from .executor import SCRATCH, ExecutionResult, Executor
+from .executor import ExecutionResult, Executor
 from .inputs import Inputs
 from .options import Options
 from .status import UP_TO_DATE, Outcome, Status, and_more, manifest_path, stale

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.action import LOGS, AnyAction, Job, Json, Services, Tool, Worker
+from pipeline.action import LOGS, SCRATCH, AnyAction, Job, Json, Services, Tool, Worker
 from pipeline.errors import StepError
 from pipeline.files import Digest
 from pipeline.store.stat_cache import walk
@@ -20,7 +20,6 @@ from pipeline.worker.usage import Usage, measure
 
 from .memory import Admission
 
-SCRATCH = "build/scratch"
 CACHE = "build/cache"
 
 Progress = Callable[[str, float, "float | None", str], None]

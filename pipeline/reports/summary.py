@@ -16,11 +16,14 @@ HEAD = ("what", "size", "seconds", "proven")
 
 
 class Row(NamedTuple):
-    """One line of the table: a cell or a product. `proven` says how, or that it is not."""
+    """One line of the table: a cell or a product. `proven` says how, or that it is not.
+
+    Size and seconds are None where what is there is of an earlier run and no longer right.
+    """
 
     what: str
-    bytes: int
-    seconds: float
+    bytes: int | None
+    seconds: float | None
     proven: str
 
 
@@ -44,13 +47,24 @@ def rows(engine: Engine) -> Iterator[Row]:
 
 def table(engine: Engine, width: int | None = None) -> str:
     """The rows as aligned text; empty when there are none. `width` is that of the terminal, where it goes to one."""
-    listed = [(row.what, size(row.bytes), f"{row.seconds:.1f}", row.proven) for row in rows(engine)]
+    listed = [
+        (
+            row.what,
+            "–" if row.bytes is None else size(row.bytes),
+            "–" if row.seconds is None else f"{row.seconds:.1f}",
+            row.proven,
+        )
+        for row in rows(engine)
+    ]
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
 def _row(engine: Engine, what: str, makers: Sequence[AnyAction], model: str | None = None) -> Iterator[Row]:
     entries = [entry for maker in makers if (entry := engine.workspace.get(maker.name)) is not None]
     if not entries:
+        return
+    if not all(engine.status(maker.name).fresh for maker in makers):
+        yield Row(what, None, None, "not built")
         return
     total = sum(output.size for entry in entries for output in entry.outputs.values())
     seconds = sum(entry.seconds for entry in entries)

@@ -12,7 +12,7 @@ from functools import partial
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
-from pipeline.compilers.mlc_refusals import mlc_of, unknown_architecture
+from pipeline.compilers.mlc_refusals import check_device, known_faults, mlc_of, unknown_architecture
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
@@ -44,7 +44,11 @@ def run(job: Job[Params]) -> Facts:
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
     worker = job.services.worker(job.params.toolchain)
-    return worker.call(compilation(job), log=job.log)
+    made = worker.call(compilation(job), log=job.log)
+    chat, options = read_chat_config(job.inputs[roles.CONFIG], job.params.model.model), job.params.model.options
+    model_type = str(options.get("model_type", chat.get("model_type")))
+    note = known_faults(model_type, chat, options.get("overrides", {}))
+    return made if note is None else {**made, "note": note}
 
 
 def compilation(job: Job[Params]) -> partial[Facts]:
@@ -59,6 +63,7 @@ def compilation(job: Job[Params]) -> partial[Facts]:
     chat = read_chat_config(folder, model.model)
     probe = read_probe(job.inputs[roles.TOOLCHAIN])
     found = mlc_of(probe, name)
+    check_device(probe, name, backend)
     model_type = str(model.options.get("model_type", chat.get("model_type")))
     if found.architectures is not None and model_type not in found.architectures:
         raise unknown_architecture(model_type, name, found.architectures)

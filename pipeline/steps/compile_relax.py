@@ -15,6 +15,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers.lowered import Lowered
 from pipeline.compilers.metallib import Shaders
+from pipeline.compilers.mlc_refusals import check_device
 from pipeline.compilers.shaders import shaders
 from pipeline.documents.probe import read_probe
 from pipeline.matrix.cells import Backend, ModelRef, SourceRef
@@ -59,6 +60,8 @@ def lowering(job: Job[Params]) -> partial[Lowered]:
     """The shared part, which is equal for backends that differ in their host only."""
     backend, source, config = job.params.backend, job.inputs["source"], job.inputs.get("config")
     device = dict(backend.device)
+    probe = read_probe(job.inputs["toolchain"])
+    check_device(probe, job.params.toolchain, backend)
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}
     code = source if source.is_dir() else source.parent
@@ -72,7 +75,7 @@ def lowering(job: Job[Params]) -> partial[Lowered]:
         seen=[_stamp(path) for path in seen if path.exists()],
         device=device,
         triple=None if device["kind"] in HOST_BLIND else backend.triple,
-        metal_simdgroup=device["kind"] == "metal" and read_probe(job.inputs["toolchain"]).metal_simdgroup,
+        metal_simdgroup=device["kind"] == "metal" and probe.metal_simdgroup,
     )
 
 

@@ -107,7 +107,10 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
         fork, worker = False, workers(True)
         can_compile = works(compiles, COMPILE_CPU)
     if not can_compile:
-        hint = "install apache-tvm and apache-tvm-ffi in a pair that works: pip install 'slipway-tvm[tvm]'"
+        pair = "pip install 'slipway-tvm[tvm]' has one" if name == "current" else "as its packages name them"
+        hint = f"install a TVM and a tvm-ffi that fit each other in toolchain {name}: {pair}"
+        if mlc:
+            hint = f"install mlc_llm and a TVM of the same week in toolchain {name}"
         what = f"TVM {found.tvm} with tvm-ffi {found.tvm_ffi} cannot compile one matrix product"
         raise StepError(what, hint=hint, log=log)
     simdgroup = "metal" in found.codegens and works(metal_simdgroup, SIMDGROUP_CPU)

@@ -116,7 +116,7 @@ def _prove(job: Job[P], subject: str, prove: Callable[[Job[P], Path], Findings])
         VerifyError: a check failed, or could not be made where that is an error. All of the report is in the log then.
         FormatError: an archive that cannot be read at all.
     """
-    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=job.out.parent) as folder:
         found = prove(job, Path(folder).resolve())
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
     job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))

@@ -57,7 +57,7 @@ def run(job: Job[Params]) -> Facts:
     members = {member.name: member for member in read_archive((folder / described.library).read_bytes())}
     runtime = [job.inputs[roles.RUNTIME] / one.file for one in manifest.objects]
     modules = []
-    with tempfile.TemporaryDirectory(prefix="slipway-wasm-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="wasm-", dir=job.out.parent) as scratch:
         for subject, file in job.params.models.items():
             own = described.model(subject)
             out = job.out / file

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import IO, Any
 
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
-from pipeline.process import command_line
+from pipeline.process import command_line, signal_name
 
 from . import server as zygote
 from .errors import describe
@@ -153,9 +154,12 @@ class Server(ControlSocket):
         text = os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
         if status == zygote.CANNOT_IMPORT and lines:
-            hint = f"install what is missing: {self._python} -m pip install 'slipway-tvm[tvm]'"
+            ours = "'slipway-tvm[tvm]'" if self._python == sys.executable else "apache-tvm apache-tvm-ffi"
+            hint = f"install what is missing: {self._python} -m pip install {ours}"
+            if self._python != sys.executable:
+                hint += "; an environment of mlc_llm has TVM from mlc-ai-nightly-cpu (--pre -f https://mlc.ai/wheels)"
             return ToolMissing(lines[-1], hint=hint)
-        how = f"died of {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        how = f"died of {signal_name(-status)}" if status < 0 else f"ended with status {status}"
         return CompilerCrash("\n    ".join([f"the interpreter {self._python} {how}", *lines[:8]]))
 
 
@@ -284,11 +288,4 @@ def _death(end: Exit, asked: Request) -> CompilerCrash:
     hint = "the log has what it printed last; a crash is a bug of the compiler, or of native code that a recipe calls"
     if -status == signal.SIGKILL:
         hint = "it was possibly out of memory: run fewer jobs at a time (doit -n 1)"
-    return CompilerCrash(f"{function} died of {_signal_name(-status)}", hint=hint)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"{signal.Signals(number).name} ({signal.strsignal(number)})"
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
+    return CompilerCrash(f"{function} died of {signal_name(-status)}", hint=hint)

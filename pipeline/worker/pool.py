@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.action import LOGS, Worker
+from pipeline.action import LOGS, SCRATCH, Worker
 
 if TYPE_CHECKING:
     from pipeline.toolchains.environment import Environment
@@ -65,12 +65,15 @@ class ToolchainWorkers:
     def _make(self, toolchain: str, *, fresh: bool) -> ForkWorker:
         from .worker import ForkWorker, FreshWorker  # noqa: PLC0415 - only where something is compiled or proven
 
+        temporary = {"TMPDIR": str(self._root / SCRATCH)}
         if toolchain == CURRENT:
-            return FreshWorker() if fresh else ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
+            if fresh:
+                return FreshWorker(env=temporary)
+            return ForkWorker(preload=["tvm", "pipeline.compilers.relax"], env=temporary)
         environment = self._environment(toolchain)
         log = self._root / LOGS / f"toolchain.{toolchain}.log"
         python = environment.ensure(log=log, note=self._note)
-        path, variables = environment.path, environment.variables
+        path, variables = environment.path, {**environment.variables, **temporary}
         if fresh:
             return FreshWorker(python, path=path, env=variables)
         return ForkWorker(python, preload=["tvm"], path=path, env=variables)
