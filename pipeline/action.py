@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from .errors import Position
+from .errors import Position, StepError
 from .files import Digest, digest_path
 
 Json = Any
@@ -61,7 +61,7 @@ class Action(Generic[P_co]):
         doc: one line for `doit list`; not in the key.
         where: the place in targets.yaml that asked for it; not in the key.
         link_outputs: its outputs are large and only read: put into the tree as links to their blobs; not in the key.
-        shares_out: other actions write to `out` as well: all of a product's do; not in the key.
+        in_one_rename: `out` is replaced as a whole, in one rename, and not file by file; not in the key.
         proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
     """
 
@@ -78,7 +78,7 @@ class Action(Generic[P_co]):
     doc: str = ""
     where: Position | None = None
     link_outputs: bool = False
-    shares_out: bool = False
+    in_one_rename: bool = False
     proven_by: str = ""
 
     @property
@@ -130,6 +130,9 @@ class Worker(Protocol):
 
 SCRATCH = "build/scratch"
 """Directory, relative to the root, of what a run leaves only when it is killed; the next one clears it."""
+
+_AROUND = 40
+"""Characters that a message shows on both sides of one that is wrong."""
 
 LOGS = "build/log"
 """Directory, relative to the root, of what the tools of actions and toolchains print."""
@@ -189,10 +192,20 @@ class Job(Generic[P_co]):
         Args:
             path: relative to `out`.
             content: all of it; text becomes UTF-8.
+
+        Raises:
+            StepError: the text names a file whose name is not UTF-8.
         """
         file = self.out / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        try:
+            file.write_bytes(content.encode() if isinstance(content, str) else content)
+        except UnicodeEncodeError as error:
+            named = content[max(0, error.start - _AROUND) : error.end + _AROUND]
+            raise StepError(
+                f"{path} cannot name a file whose name is not UTF-8: …{named!a}…",
+                hint="rename that file, or leave it out of the model's `bundle` and `files`",
+            ) from error
 
     def digest_of(self, role: str, path: str) -> Digest:
         """The digest of a file of an input directory: from the key, which has it; else the file is read.

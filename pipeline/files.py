@@ -31,14 +31,16 @@ TRY_BESIDE = {errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM}
 # States
 
 State = tuple[int, int, int, int]
-"""Size, mtime (ns), inode, ctime (ns): while all four are the same, so is the content, but for `RACY_NS`."""
+"""Size, mtime (ns), inode, ctime (ns): while all four are the same, so is the content, once it `is_settled`."""
 
 MISSING: State = (-1, 0, 0, 0)
 """The state of a file that is not there."""
 
 RACY_NS = 20_000_000
-"""A file that changed less than this before it was looked at could change again and keep its times: the clock of the
-file system ticks every 4 to 10 ms on Linux."""
+"""A file could be written again within this time and keep its times: the file system's clock ticks every 4 to 10 ms."""
+
+COARSE_NS = 2_000_000_000 + RACY_NS
+"""The same where times are kept in whole seconds (ext2, ext3, ext4 with small inodes), or in every other (FAT)."""
 
 
 def look(path: str | os.PathLike[str]) -> State:
@@ -54,11 +56,26 @@ def state_of(found: os.stat_result) -> State:
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
+def is_settled(state: State, when: int) -> bool:
+    """Whether a file that was in this state at `when` (ns) would be in another if it had been written since."""
+    return state[3] + _tick(state[3]) < when
+
+
+def is_stamped(state: State, when: int) -> bool:
+    """Whether that holds of a file of ours that got its `stamp` before, also where that is rounded."""
+    return bool(state[1] % 1_000_000) or state[1] + _tick(state[1]) < when
+
+
+def _tick(time_ns: int) -> int:
+    """How far the clock may go while a file system gives this time to what is written."""
+    return RACY_NS if time_ns % 1_000_000_000 else COARSE_NS
+
+
 def stamp(target: int | str | Path) -> None:
     """Give a file of ours an mtime that no other write can leave: now, to the nanosecond.
 
     Any later write puts a tick of the kernel's coarse clock in its place, so the state of the file can be trusted at
-    once, without waiting for `RACY_NS`.
+    once, if the file system keeps nanoseconds: see `is_stamped`.
     """
     now = time.time_ns()
     os.utime(target, ns=(now, now))
@@ -186,6 +203,15 @@ def unsafe_path(path: str) -> str | None:
     if not is_safe_relative(path) or str(PurePosixPath(path)) != path:
         return "leaves its directory, is too long or is not in its plain form"
     return None
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a file name is UTF-8; bytes that are not come as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def stays_inside(name: str, target: str) -> bool:

@@ -21,6 +21,7 @@ TEMPLATES = "templates"
 CHECK = "check"
 MODULES = "modules"
 WHEEL = "wheel"
+PART = "part"
 
 CHECKOUT = "checkout:runtime"
 """The tool that stands for a checkout that is built: its path is the directory, its version the digest of its files."""
@@ -77,6 +78,11 @@ def module(subject: str) -> str:
 def bundle(subject: str) -> str:
     """What is shipped beside the library of a model variant."""
     return of("bundle", subject)
+
+
+def part(action: str) -> str:
+    """What an action has made of a product."""
+    return of(PART, action)
 
 
 def prebuilt(number: int) -> str:

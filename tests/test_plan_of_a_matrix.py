@@ -56,7 +56,19 @@ def test_linkers_are_in_the_keys_of_the_proofs_that_need_them(default):
 def test_the_manifest_covers_all_that_is_shipped_and_waits_for_every_proof(default):
     shipped = {name for name, action in default.items() if action.out.startswith("dist/") and name != "manifest:dist"}
     proofs = {name for name, action in default.items() if action.step == "verify"}
+    assert {default[name].step for name in shipped} == {"product"}, "nothing else writes there"
     assert set(default["manifest:dist"].upstream) == shipped | proofs
+
+
+def test_nothing_is_shipped_before_every_archive_in_it_is_proven(default):
+    assert {"verify:models", "verify:ios-arm64", "linkkit:models", "xcframework:models"} <= upstream(
+        default["product:models"]
+    )
+    assert {"verify:host", "verify:ios-arm64"} <= upstream(default["product:bundle/minilm-f32"])
+
+
+def upstream(action):
+    return {edge.action for edge in action.upstream.values()}
 
 
 def test_neighbours_of_one_family_do_not_follow_each_other(default):

@@ -13,8 +13,10 @@ import sys
 from fnmatch import fnmatch
 from typing import NoReturn
 
+from doit import runner
 from doit.cmd_run import Run as DoitRun
-from doit.exceptions import InvalidCommand
+from doit.exceptions import InvalidCommand, TaskFailed
+from doit.exceptions import UnmetDependency as DoitUnmetDependency
 
 from pipeline.doit_plugin import noop
 
@@ -39,6 +41,14 @@ STORE_ONLY = {
     "default": False,
     "help": "build nothing: take everything from the store, fail where it lacks something [default: %(default)s]",
 }
+
+
+_TOO_LITTLE = """there is too little memory to go on: what is finished is kept
+  hint: raise the limit (ulimit -v), or run fewer tasks at a time (-n)"""
+
+
+class UnmetDependency(DoitUnmetDependency, TaskFailed):  # type: ignore[misc]
+    """A task that waits for one that failed: to doit an error of its own, and `-c` would end with another status."""
 
 
 class Run(Friendly, DoitRun):  # type: ignore[misc]
@@ -69,12 +79,17 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
             if not _is_ours():
                 raise
             _die()
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "thread" not in str(error):
+                raise
+            raise InvalidCommand(_TOO_LITTLE) from error
 
     @functools.wraps(DoitRun._execute)  # noqa: SLF001 - the seam that doit has
     def _execute(self, **given: object) -> object:
         """Run in threads, whatever `-P` says: the engine is one for all tasks, and heavy work has its own processes."""
         if _is_ours():
             given["par_type"] = "thread"
+            runner.UnmetDependency = UnmetDependency
             for word in self.sel_tasks or ():
                 if "*" in word and not any(fnmatch(task.name, word) for task in self.task_list):
                     raise InvalidCommand(not_found=word)

@@ -6,6 +6,7 @@ Plugins of these names replace doit's in every project of this Python, and do ot
 from __future__ import annotations
 
 import dbm
+import sys
 
 from doit.action import CmdAction
 from doit.cmd_base import DoitCmdBase
@@ -25,10 +26,34 @@ from doit.task import Task
 from .friendly import Friendly
 
 
+def _be_alone() -> None:
+    """Wait for a doit that builds here: before a command changes what the tree holds."""
+    if "pipeline.dodo" not in sys.modules:
+        return
+    from pipeline.doit_plugin.session import current  # noqa: PLC0415 - not in the projects of others
+    from pipeline.errors import StoreError  # noqa: PLC0415
+
+    session = current()
+    session.show_notes(lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201 - at once
+    try:
+        session.alone()
+    except StoreError as error:
+        # Who may not lock may not write: what the command itself meets says so.
+        if not isinstance(error.__cause__, PermissionError):
+            raise InvalidCommand(str(error)) from error
+
+
 class Clean(Friendly, DoitClean):  # type: ignore[misc]
     """See doit."""
 
     name = "clean"
+
+    def _execute(
+        self, dryrun: bool, cleandep: bool, cleanall: bool, cleanforget: bool, pos_args: list[str] | None = None
+    ) -> object:
+        if not dryrun:
+            _be_alone()
+        return super()._execute(dryrun, cleandep, cleanall, cleanforget, pos_args)
 
 
 class Help(Friendly, DoitHelp):  # type: ignore[misc]
@@ -57,6 +82,7 @@ class Forget(Friendly, DoitForget):  # type: ignore[misc]
     def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> object:
         if self.sel_tasks is None:  # where all tasks are the default, doit's own fails
             self.sel_tasks: list[str] = [task.name for task in self.task_list]
+        _be_alone()
         return super()._execute(forget_sub, forget_disable_default, forget_all)
 
 
@@ -68,6 +94,7 @@ class Ignore(Friendly, DoitIgnore):  # type: ignore[misc]
     def _execute(self, pos_args: list[str]) -> object:
         if not pos_args:
             raise InvalidCommand("ignore which task?\n  hint: name one or several; doit list --all names them")
+        _be_alone()
         return super()._execute(pos_args)
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.files import RACY_NS, State, look, read_sealed, write_sealed
+from pipeline.files import State, look, read_sealed, write_sealed
 
 FORMAT = 7
 FOLDER = "build/stamp"
@@ -49,13 +49,14 @@ def save(targets: str, said: str, states: Mapping[str, State]) -> None:
 
 
 def drop(targets: str) -> None:
-    """Remove the stamp: something is about to change."""
-    path_of(targets).unlink(missing_ok=True)
+    """Remove the stamp: something is about to change.
 
-
-def is_recent(state: State, when: int) -> bool:
-    """Whether a file changed so shortly before `when` (ns) that it could change again and keep its times."""
-    return max(state[1], state[3]) > when - RACY_NS
+    Raises:
+        OSError: it is there, and cannot be removed.
+    """
+    path = path_of(targets)
+    if path.is_file() or path.is_symlink():  # anything else is no stamp
+        path.unlink()
 
 
 def is_plain_run(arguments: list[str]) -> bool:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from doit.exceptions import InvalidDodoFile
+
 from pipeline.action import AnyAction
 from pipeline.engine.cleaning import prune
 from pipeline.engine.code import code_digest, folder
@@ -22,15 +24,17 @@ from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
 from pipeline.engine.options import Options
 from pipeline.engine.tools import Finder
-from pipeline.errors import MatrixError
-from pipeline.files import State, look
+from pipeline.errors import MatrixError, SlipwayError, StoreError
+from pipeline.files import State, is_settled, look
 from pipeline.project import Planner, Project
 from pipeline.store.action_result import LINK
 from pipeline.store.directories import sweep
 from pipeline.store.locks import TreeLock
+from pipeline.store.os_errors import store_error
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
+from pipeline.store.tree import demand_no_links, states
 from pipeline.store.workspace import Workspace
 from pipeline.worker.pool import ToolchainWorkers
 
@@ -64,6 +68,7 @@ class Session:
         Raises:
             SlipwayError: the matrix, its lock file or the store cannot be used.
         """
+        self._looked = time.time_ns()
         self.project = project = Project(targets, self.note)
         self.targets = targets
         self.root = targets.parent
@@ -78,7 +83,7 @@ class Session:
         self._workspace = Workspace(build / f"workspace-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
         remote = Remote.from_environment(self.note)
-        self._store = Store(os.environ.get("SLIPWAY_STORE") or build / "store", remote, note=self.note)
+        self._store = Store(store_folder(self.root), remote, note=self.note)
         self.worker = ToolchainWorkers(project.root, project.environment, self.note)
         self._states = _states([str(targets), str(project.lock_path)])
         actions = self._plan()
@@ -121,19 +126,30 @@ class Session:
         Raises:
             StoreError: another doit builds here and we are not to wait.
         """
-        self.running = True
         self.show_notes(note)
+        self.alone()
+        self.running = True
+        try:
+            noop.drop(str(self.targets))
+        except OSError as error:
+            raise store_error(error, "remove the stamp of the last run", error.filename) from error
+        self.engine.executor.clear()
+        sweep(self.root / "build", noop.path_of(str(self.targets)).parent, self._store.blobs.part)
+        self._states |= _states(self.engine.inputs.all_files())
+        for name, removed in prune(self.engine):
+            note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
+
+    def alone(self) -> None:
+        """Be the only one who writes to this tree, until the process ends: a run, or a command like `clean`.
+
+        Raises:
+            StoreError: another doit builds here and we are not to wait, or a link leads out of the tree.
+        """
+        demand_no_links(self.root, states(self.root))
         self._lock.acquire()
         self._workspace.refresh()  # another doit may have ended between our look at the tree and our lock
         self._plan_again()
         self.engine.reconsider()
-        noop.drop(str(self.targets))
-        self.engine.executor.clear()
-        sweep(self.root / "build", noop.path_of(str(self.targets)).parent, self._store.blobs.part)
-        self._begun = time.time_ns()
-        self._states |= _states(self.engine.inputs.all_files())
-        for name, removed in prune(self.engine):
-            note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
 
     def end(self, *, all_fresh: bool, said: str, interrupted: bool = False) -> None:
         """A run ended. When every task of the matrix is up to date, the next plain `doit` may stop at the stamp.
@@ -142,9 +158,12 @@ class Session:
         the kernel releases the locks.
         """
         self.worker.close()
+        if not self.running:  # it did not come to be: the tree may be another's
+            return
         if interrupted:
             self._stat_cache.save()
             return
+        self.engine.executor.clear()
         self._workspace.close()
         if all_fresh and not self._options.are_special:
             self._stamp(said)
@@ -177,7 +196,7 @@ class Session:
         if not self._watch_tools(looked):
             return
         for path, before in looked.items():
-            if look(path) != before or noop.is_recent(before, self._begun):
+            if look(path) != before or not is_settled(before, self._looked):
                 log.debug("no stamp: %s changed while the run went on", path)
                 return
             states[path] = before
@@ -204,6 +223,28 @@ class Session:
                 states.setdefault(path, look(path))
         checkouts = {name: tool for name, tool in self._tools.found.items() if name.startswith(CHECKOUT)}
         return all(self.finder.find(name) == tool for name, tool in checkouts.items())
+
+
+def store_folder(root: Path) -> Path:
+    """Where the store is.
+
+    Raises:
+        StoreError: SLIPWAY_STORE names a place among the outputs, which are cleared.
+    """
+    own = root / "build" / "store"
+    given = os.environ.get("SLIPWAY_STORE")
+    if not given:
+        return own
+    folder = Path(given)
+    place = folder.resolve()
+    for taken in (root / "build", root / "dist"):
+        if taken.resolve() in {place, *place.parents} and own.resolve() not in {place, *place.parents}:
+            raise StoreError(
+                f"SLIPWAY_STORE names a place in {taken.name}/, where outputs are put and cleared away",
+                where=given,
+                hint="name a directory outside of the tree, or leave SLIPWAY_STORE out: build/store is the default",
+            )
+    return folder
 
 
 def _package(action: AnyAction) -> str:
@@ -237,15 +278,22 @@ def current() -> Session:
     Raises:
         SlipwayError: the matrix, its lock file or the store cannot be used.
     """
-    return _current or use(Project.plan)
+    return _current or _open(Project.plan)
 
 
 def use(planner: Planner) -> Session:
-    """Open the session of this process; a dodo.py with a graph of its own calls it with its own planner.
+    """Open the session of this process: for a dodo.py with a graph of its own, which calls it with its own planner.
 
     Raises:
-        SlipwayError: see `current`.
+        InvalidDodoFile: see `current`; doit prints its text.
     """
+    try:
+        return _open(planner)
+    except SlipwayError as error:
+        raise InvalidDodoFile(str(error)) from error
+
+
+def _open(planner: Planner) -> Session:
     global _current  # noqa: PLW0603 - doit's database, reporter and tasks have no other way to meet
     _check_names(sys.argv[1:])
     _current = Session(Path(noop.targets_path(sys.argv[1:])), options(), planner)

@@ -17,7 +17,7 @@ from pipeline.action import AnyAction
 from pipeline.engine.cleaning import clean
 from pipeline.engine.engine import Engine
 from pipeline.engine.status import targets
-from pipeline.errors import SlipwayError
+from pipeline.errors import SlipwayError, StepError
 from pipeline.reports.failures import shortened
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ GROUPS = {
     "wheel": "fetch TVM's runtime for another machine, to run models on it",
     "check": "run each model that has a check on what was built, and compare its numbers",
     "verify": "prove every archive and product",
+    "product": "what is shipped, put into dist/ once it is proven",
     "manifest": "size and sha256 of everything in dist/, and how it is proven",
 }
 """What `doit list` says of each kind of step."""
@@ -87,6 +88,11 @@ class Perform(PythonAction):  # type: ignore[misc]
             self._engine.perform(self._action.name)
         except SlipwayError as error:
             return Failed(error, self._action)
+        except MemoryError as error:
+            hint = "raise the limit (ulimit -v), or run fewer tasks at a time (-n)"
+            return Failed(
+                StepError(f"there was too little memory for {self._action.name}: {error}", hint=hint), self._action
+            )
         except Exception as error:  # noqa: BLE001 - a bug of ours: doit shows the traceback and the other tasks go on
             return TaskError(f"{self._action.name}: {type(error).__name__}: {error}", error)
         return None

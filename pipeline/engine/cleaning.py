@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.store.os_errors import store_error
+from pipeline.store.tree import demand_no_links, folders_of
 
 from .engine import Engine
 from .status import manifest_path
@@ -23,6 +24,7 @@ def clean(engine: Engine, name: str) -> list[Path]:
     if entry is None:
         return []
     out = engine.root / entry.out
+    demand_no_links(engine.root, folders_of(entry.out, entry.outputs))
     engine.store.remove(entry.outputs, out)
     try:
         if name in engine.actions:

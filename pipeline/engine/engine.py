@@ -17,17 +17,20 @@ from pipeline import __version__
 from pipeline.action import SCRATCH, AnyAction, Json
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
+from pipeline.files import write_atomic
 from pipeline.store.action_result import ActionResult, Output
 from pipeline.store.os_errors import BlobMissing, store_error
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
+from pipeline.store.tree import demand_no_links, folders_of
 from pipeline.store.workspace import Entry, Workspace
 
 from . import keys
-from .executor import ExecutionResult, Executor
+from .executor import ExecutionResult, Executor, ResolvedInputs
 from .inputs import Inputs
 from .options import Options
 from .status import UP_TO_DATE, Outcome, Status, and_more, manifest_path, stale
+from .views import Views
 
 ATTEMPTS = 3
 """How often an action is started over because an input changed while it ran."""
@@ -70,6 +73,7 @@ class Engine:
         self.workspace = workspace
         self.stat_cache = stat_cache
         self.executor = executor
+        self.views = Views(root, workspace, store, stat_cache)
         self.outcomes: dict[str, Outcome] = {}
         self._pin = pin
         self._options = options
@@ -187,11 +191,13 @@ class Engine:
                 hint="build it where that is allowed and share the store, or drop --from-store-only",
             )
         expected = entry.peak if entry is not None and entry.peak else action.memory
-        before = self.inputs.states(action)
-        made = self.executor.run(action, self.inputs.resolve(action), expected)
+        before, views = self.inputs.states(action), self.views.of(action)
+        paths = {role: view.folder for role, view in views.items()}
+        resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
+        made = self.executor.run(action, resolved, expected)
         try:
             changed = self.inputs.states(action) != before or self.inputs.files(action) != fields["files"]
-            if changed or not self._upstream_held_still(action):
+            if changed or not all(view.is_still() for view in views.values()):
                 return None
             draft = self._result(action, key, fields, made)
             result = self.store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
@@ -199,24 +205,6 @@ class Engine:
         finally:
             self.executor.clear_away(made.out)
         return result
-
-    def _upstream_held_still(self, action: AnyAction) -> bool:
-        """Whether what the step read of its upstream is what the key says; what is not is put right, for the next try.
-
-        Raises:
-            StepError: it was changed, and the store has lost it.
-        """
-        still = True
-        for name in dict.fromkeys(edge.action for edge in action.upstream.values()):
-            entry = self.workspace.get(name)
-            if entry is None or not self.store.damaged(entry.outputs, f"{self._base}/{entry.out}", self.stat_cache):
-                continue
-            found = self.store.lookup(entry.key)
-            if found is None:
-                raise StepError(f"an output of {name} was changed while {action.name} read it", hint="run doit again")
-            self._place(self.actions[name], found.record, entry)
-            still = False
-        return still
 
     def _result(self, action: AnyAction, key: str, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
         """All that is known of a result, under the key by which it will be looked for next time.
@@ -245,11 +233,14 @@ class Engine:
     def _place(self, action: AnyAction, record: ActionResult, entry: Entry | None) -> None:
         """Put a result's outputs into the tree and into the workspace."""
         if entry is not None and entry.out != action.out:
+            demand_no_links(self.root, folders_of(entry.out, entry.outputs))
             self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
             entry = None
         before = entry.outputs if entry is not None else ()
+        demand_no_links(self.root, folders_of(action.out, (*record.outputs, *before)))
         out = f"{self._base}/{action.out}"
-        self.store.materialise(record, out, before, self.stat_cache, link=action.link_outputs)
+        scratch = self.executor.unused() if action.in_one_rename else None
+        self.store.materialise(record, out, before, self.stat_cache, link=action.link_outputs, scratch=scratch)
         if not action.outputs:
             self._write_manifest(action, record)
         made = Entry(record.key, action.out, dict(record.outputs), record.seconds, record.peak_bytes)
@@ -258,9 +249,8 @@ class Engine:
     def _write_manifest(self, action: AnyAction, record: ActionResult) -> None:
         """The file that stands for a directory of outputs in doit's eyes."""
         path = self.root / manifest_path(action)
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = (f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(record.outputs.items()))
-        path.write_text("".join(rows), encoding="utf-8")
+        write_atomic(path, "".join(rows).encode("utf-8", "surrogateescape"))
 
     # What the tree holds
 

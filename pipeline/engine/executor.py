@@ -1,20 +1,19 @@
-"""Runs one step in a scratch directory: inputs laid out, memory reserved, cost measured. The engine calls it."""
+"""Runs one step in a scratch directory: memory reserved, cost measured. The engine calls it."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.action import LOGS, SCRATCH, AnyAction, Job, Json, Services, Tool, Worker
 from pipeline.errors import StepError
-from pipeline.files import Digest
+from pipeline.files import Digest, temporary_in
 from pipeline.store.stat_cache import walk
 from pipeline.worker.usage import Usage, measure
 
@@ -73,13 +72,11 @@ class ResolvedInputs:
     """The inputs of an action as the engine found them.
 
     Attributes:
-        paths: role -> file or directory.
-        shown: role -> the only files of that directory that the step may see; roles that are missing here see all.
+        paths: role -> file or directory; of an upstream action a view (see `views`).
         digests: role -> relative path -> SHA-256, of what is read of upstream actions.
     """
 
     paths: Mapping[str, Path]
-    shown: Mapping[str, Iterable[str]]
     digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -145,14 +142,15 @@ class Executor:
         Raises:
             SlipwayError: what the step raised, or an output is missing.
         """
-        out = self._scratch()
+        out = self.unused()
+        out.mkdir()
         try:
             log_file = self.log_of(action)
             log_file.parent.mkdir(parents=True, exist_ok=True)
             log_file.unlink(missing_ok=True)
             job = Job(
                 params=action.params,
-                inputs={**inputs.paths, **dict(_laid_out(inputs, _view(out)))},
+                inputs=inputs.paths,
                 tools={name: self._tools[name] for name in action.tools},
                 out=out,
                 log=log_file,
@@ -185,31 +183,14 @@ class Executor:
 
     def clear_away(self, out: Path) -> None:
         """Remove a scratch directory with all that is left in it."""
-        shutil.rmtree(_view(out), ignore_errors=True)
         shutil.rmtree(out, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove what runs that were killed left half-done. The tree must be locked."""
         shutil.rmtree(self._root / SCRATCH, ignore_errors=True)
 
-    def _scratch(self) -> Path:
+    def unused(self) -> Path:
+        """An unused name for a directory that is cleared away."""
         folder = self._root / SCRATCH
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=folder))
-
-
-def _laid_out(inputs: ResolvedInputs, view: Path) -> Iterator[tuple[str, Path]]:
-    """For roles that see a part of a directory, a directory of links to just that."""
-    for role, shown in inputs.shown.items():
-        folder = view / role.replace("/", "_").replace(":", ".")
-        folder.mkdir(parents=True)
-        for path in shown:
-            link = folder / path
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(inputs.paths[role] / path)
-        yield role, folder
-
-
-def _view(out: Path) -> Path:
-    """Where narrowed inputs are shown to the job that writes to `out`."""
-    return out.with_name(f"{out.name}.view")
+        return Path(temporary_in(folder))

@@ -14,7 +14,7 @@ from pipeline.store.stat_cache import StatCache
 from pipeline.store.workspace import Workspace
 
 from . import keys
-from .executor import ResolvedInputs, Tools
+from .executor import Tools
 from .imports import recipe_files
 
 
@@ -122,17 +122,13 @@ class Inputs:
             for path in action.files.values():
                 yield from self.behind(path)
 
-    def resolve(self, action: AnyAction) -> ResolvedInputs:
-        """Paths for the step. Of a narrowed edge, or a directory of several actions, it sees just the edge's files."""
-        paths = {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
-        digests, shown = {}, {}
-        for role, edge in action.upstream.items():
-            other = self.actions[edge.action]
-            paths[role] = Path(self._base, other.out)
-            digests[role] = self.upstream(edge)
-            if edge.only or other.shares_out:
-                shown[role] = digests[role]
-        return ResolvedInputs(paths, shown, digests)
+    def paths(self, action: AnyAction) -> dict[str, Path]:
+        """Role -> file or directory that nobody builds."""
+        return {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
+
+    def digests(self, action: AnyAction) -> dict[str, dict[str, str]]:
+        """Role -> relative path -> digest, of the outputs that are read of upstream actions."""
+        return {role: self.upstream(edge) for role, edge in action.upstream.items()}
 
     def at(self, path: str) -> str:
         """The absolute path of an input."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline import process
 from pipeline.action import Json, Tool
 from pipeline.errors import SlipwayError
-from pipeline.files import sha256_bytes, write_atomic
+from pipeline.files import read_file, sha256_bytes, write_atomic
 from pipeline.process import state_of
 
 from . import native_tools
@@ -168,7 +168,7 @@ class Finder:
 def _load(path: Path) -> dict[str, str]:
     """The memo, if all of it is as it was written: a version in it that lost a bit would make wrong keys."""
     try:
-        memo = json.loads(path.read_text(encoding="utf-8"))
+        memo = json.loads(read_file(path))
         said: dict[str, str] = memo["said"]
         return said if memo["digest"] == _digest(said) else {}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Upstream
+from pipeline.documents.manifest import NAME as MANIFEST
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
+from pipeline.steps import product as product_step
 
 from .apps import app_config_actions, ships_weights
 from .checks import check_actions, is_checked, lacking_artifact, subject_of_check
@@ -32,6 +34,10 @@ from .models import (
 from .runtime import runtime_actions, upstream_of, upstream_of_product
 
 DIST = "dist/"
+"""What is shipped; nothing but `product` and `manifest` writes there."""
+
+PARTS = frozenset({"xcframework", "linkkit", "app_config"})
+"""The steps that make parts of a product."""
 
 LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
 
@@ -66,8 +72,8 @@ def plan(
         *_verify_backends(matrix),
         *_verify_products(matrix),
     ]
-    actions.append(_manifest(matrix, actions))
-    return tuple(actions)
+    shipped = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
+    return (*actions, *shipped, _manifest(matrix, actions, shipped))
 
 
 def _archives(matrix: Matrix) -> Iterator[AnyAction]:
@@ -97,11 +103,9 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
                 step="xcframework",
                 run=xcframework.run,
                 subject=product.name,
-                out=f"dist/{product.name}",
+                out=f"build/xcframework/{product.name}",
                 params=xcframework.Params(product.name, matrix.name, backends),
                 upstream=archives,
-                shares_out=True,
-                proven_by=f"verify:{product.name}",
                 doc=f"{product.name}.xcframework and its zip",
                 where=product.where,
             )
@@ -109,12 +113,10 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
             step="linkkit",
             run=linkkit.run,
             subject=product.name,
-            out=f"dist/{product.name}",
+            out=f"build/linkkit/{product.name}",
             params=linkkit.Params(product.name, matrix.name, product.kind, backends, product.templates is not None),
             files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
             upstream={**archives, **framework},
-            shares_out=True,
-            proven_by=f"verify:{product.name}",
             outputs=("link.json",),
             doc=f"what an app needs to link {product.name}",
             where=product.where,
@@ -131,7 +133,7 @@ def _bundles(matrix: Matrix) -> Iterator[AnyAction]:
             run=bundle.run,
             link_outputs=True,
             subject=model.subject,
-            out=f"dist/bundle/{model.subject}",
+            out=f"build/bundle/{model.subject}",
             params=bundle.Params(model.ref(), tuple(files), shipped=ships_weights(model)),
             upstream=upstream,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
@@ -222,8 +224,54 @@ def _verify_products(matrix: Matrix) -> Iterator[AnyAction]:
         )
 
 
-def _manifest(matrix: Matrix, actions: Iterable[AnyAction]) -> AnyAction:
-    shipped = {action.name: action for action in actions if action.out.startswith(DIST)}
+def _products(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyAction]:
+    """What is shipped of each product: its parts, once they and the archives in them are proven."""
+    for one in matrix.products:
+        made = [action for action in actions if action.step in PARTS and action.subject == one.name]
+        yield Action(
+            step="product",
+            run=product_step.run,
+            subject=one.name,
+            out=f"{DIST}{one.name}",
+            params=product_step.Params(ManifestProduct(one.name, one.kind, one.backends)),
+            upstream=_shipping(made, (one.name, *one.backends)),
+            outputs=("link.json", MANIFEST),
+            link_outputs=any(action.link_outputs for action in made),
+            in_one_rename=True,
+            proven_by=f"verify:{one.name}",
+            doc=f"{one.name} as it is shipped, once it is proven",
+            where=one.where,
+        )
+
+
+def _shipped_bundles(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyAction]:
+    """Each model's bundle, once every archive is proven that holds its library."""
+    holding: dict[str, list[str]] = {}
+    for cell in (*matrix.cells, *matrix.sharing):
+        holding.setdefault(cell.model.subject, []).append(cell.backend.name)
+    for made in actions:
+        if made.step == "bundle":
+            yield Action(
+                step="product",
+                run=product_step.run,
+                link_outputs=True,
+                subject=f"bundle/{made.subject}",
+                out=f"{DIST}bundle/{made.subject}",
+                params=product_step.Params(None),
+                upstream=_shipping([made], holding.get(made.subject, ())),
+                in_one_rename=True,
+                doc=f"{made.doc}, once the model is proven",
+                where=made.where,
+            )
+
+
+def _shipping(made: Iterable[AnyAction], proven: Iterable[str]) -> dict[str, Upstream]:
+    parts = {roles.part(action.name): Upstream(action.name) for action in made}
+    return parts | {roles.proof(subject): Upstream(f"verify:{subject}") for subject in proven}
+
+
+def _manifest(matrix: Matrix, actions: Iterable[AnyAction], shipped: Iterable[AnyAction]) -> AnyAction:
+    places = {action.name: f"{action.out.removeprefix(DIST)}/" for action in shipped}
     proofs = {roles.proof(action.subject): Upstream(action.name) for action in actions if action.step == "verify"}
     return Action(
         step="manifest",
@@ -231,12 +279,10 @@ def _manifest(matrix: Matrix, actions: Iterable[AnyAction]) -> AnyAction:
         subject="dist",
         out="dist",
         params=manifest.Params(
-            tuple(ManifestProduct(one.name, one.kind, one.backends) for one in matrix.products),
-            {name: f"{action.out.removeprefix(DIST)}/" for name, action in shipped.items()},
+            tuple(ManifestProduct(one.name, one.kind, one.backends) for one in matrix.products), places
         ),
-        upstream={name: Upstream(name) for name in shipped} | proofs,
-        shares_out=True,
-        outputs=("manifest.json",),
+        upstream={name: Upstream(name) for name in places} | proofs,
+        outputs=(MANIFEST,),
         doc="size and sha256 of everything in dist/, and how it is proven",
     )
 

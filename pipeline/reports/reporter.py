@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
-from doit.exceptions import InvalidTask, UnmetDependency
+from doit.exceptions import InvalidCommand, UnmetDependency
 
 from pipeline.doit_plugin.session import Session, current
 from pipeline.doit_plugin.tasks import Failed
@@ -55,7 +55,7 @@ class Reporter:
         """The run starts: wait for the tree, clear what a killed run left, put the board up.
 
         Raises:
-            InvalidTask: the tree cannot be used. Doit hands its text to `runtime_error` and ends the run.
+            InvalidCommand: the tree cannot be used. Doit ends the run, prints the text, and ends with status 3.
         """
         self._selected = selected = _closure(tasks, selected_tasks)
         engine = self._session.engine
@@ -72,7 +72,7 @@ class Reporter:
         try:
             self._session.begin(note=self._watcher.note)
         except SlipwayError as error:
-            raise InvalidTask(str(error)) from error
+            raise InvalidCommand(shortened(str(error), self._failures.here)) from error
         self._watcher.begin(self._counts)
 
     def get_status(self, task: Any) -> None:
@@ -169,6 +169,7 @@ class Reporter:
         counts = self._counts
         all_fresh = complete and self._everything and counts.failed == 0 and counts.done == counts.total
         said = f"{counted(counts.total, 'task')}, all fresh: nothing to do.\n"
+        self._stream.flush()
         self._session.end(all_fresh=all_fresh, said=said, interrupted=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _said(self) -> str:

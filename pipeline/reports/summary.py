@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.action import AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.engine.engine import Engine
+from pipeline.store.workspace import Entry
 
 from . import tables
 from .events import size
@@ -34,15 +35,17 @@ MANY = 200
 def rows(engine: Engine) -> Iterator[Row]:
     """Cells first, products after them, in the order of the matrix; what was never built is left out."""
     names = list(engine.actions if len(engine.actions) <= MANY else engine.outcomes)
-    listed = [action for name in names if (action := engine.actions[name]).proven_by]
-    products: dict[str, list[AnyAction]] = {}
-    for action in listed:
-        if action.shares_out:
-            products.setdefault(action.out, []).append(action)
+    for action in (engine.actions[name] for name in names if engine.actions[name].proven_by):
+        entry = engine.workspace.get(action.name)
+        if entry is None:
+            continue
+        size = sum(output.size for output in entry.outputs.values())
+        if action.in_one_rename:
+            yield Row(f"{action.out}/", size, entry.seconds, _shipped(engine, action))
+        elif engine.status(action.name).fresh:
+            yield Row(action.subject, size, entry.seconds, _cell(engine, action, entry))
         else:
-            yield from _row(engine, action.subject, [action], action.params.model.subject)
-    for out, makers in products.items():
-        yield from _row(engine, f"{out}/", makers)
+            yield Row(action.subject, None, None, "not built")
 
 
 def table(engine: Engine, width: int | None = None) -> str:
@@ -59,24 +62,23 @@ def table(engine: Engine, width: int | None = None) -> str:
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
-def _row(engine: Engine, what: str, makers: Sequence[AnyAction], model: str | None = None) -> Iterator[Row]:
-    entries = [entry for maker in makers if (entry := engine.workspace.get(maker.name)) is not None]
-    if not entries:
-        return
-    if not all(engine.status(maker.name).fresh for maker in makers):
-        yield Row(what, None, None, "not built")
-        return
-    total = sum(output.size for entry in entries for output in entry.outputs.values())
-    seconds = sum(entry.seconds for entry in entries)
-    records = [record for entry in entries if (record := engine.store.record(entry.key)) is not None]
-    notes = [str(record.facts["note"]) for record in records if "note" in record.facts]
-    yield Row(what, total, seconds, "; ".join([_proven(engine, makers[0].proven_by, model), *notes]))
+def _cell(engine: Engine, action: AnyAction, entry: Entry) -> str:
+    record = engine.store.record(entry.key)
+    proven = _proven(engine, action.proven_by, action.params.model.subject)
+    return f"{proven}; {record.facts['note']}" if record is not None and "note" in record.facts else proven
 
 
-def _proven(engine: Engine, proof: str, model: str | None) -> str:
+def _shipped(engine: Engine, product: AnyAction) -> str:
+    """How a product in `dist/` is proven; where today's is not, the one that is there is older."""
+    if not engine.status(product.name).fresh:
+        return "of an earlier run: today's is not proven"
+    return _proven(engine, product.proven_by)
+
+
+def _proven(engine: Engine, proof: str, model: str = "") -> str:
     entry = engine.workspace.get(proof)
     record = engine.store.record(entry.key) if entry is not None else None
     if record is None or not engine.status(proof).fresh:
         return "not proven"
     verdict = verdict_in(record.facts)
-    return verdict.models.get(model or "") or verdict.proven or "not proven"
+    return verdict.models.get(model) or verdict.proven or "not proven"

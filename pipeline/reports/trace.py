@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.files import write_atomic
+from pipeline.files import read_file, write_atomic
 
 FORMAT = 2
 PLACE = "build/last-run.json"
@@ -89,7 +89,7 @@ class Trace:
 def load(root: Path) -> Timings | None:
     """The timings of the last run that did anything; None where there are none, or none that can be read."""
     try:
-        document = json.loads((root / PLACE).read_text(encoding="utf-8"))
+        document = json.loads(read_file(root / PLACE))
         if document["format"] != FORMAT:
             return None
         spans = tuple(Span(name, how, float(start), float(end)) for name, how, start, end in document["spans"])

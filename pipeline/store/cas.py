@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 from pipeline.errors import StoreError
 from pipeline.files import (
-    RACY_NS,
     Digest,
     copy_hashed,
     finish,
+    is_settled,
     read_file,
     rename,
     sha256_bytes,
@@ -182,7 +182,7 @@ class Cas:
             return False
         except OSError as error:
             raise store_error(error, "read a blob", path) from error
-        if found.st_ctime_ns + RACY_NS < time.time_ns():
+        if is_settled(state_of(found), time.time_ns()):
             self._remember(sha256, found)
         return size is None or found.st_size == size
 

@@ -1,15 +1,17 @@
 """One doit per tree: who builds holds the lock, who comes second waits for it or stops, and says for whom.
 
-The session takes it around a run. The lock is the kernel's (flock, as in `journal`): it is gone the moment its owner
+The session takes it around a run. The lock is the kernel's (flock): it is gone the moment its owner
 is, however that died. What is written beside it says who the owner is, for the message only; nobody decides by it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.errors import StoreError
+from pipeline.files import read_file, write_atomic
 
 from .os_errors import store_error
 
@@ -93,7 +96,7 @@ class TreeLock:
 
     def _try(self) -> int | None:
         """Take the lock if it is free; gives the descriptor that holds it."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_lock(self.path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), self.path.stat()):
@@ -128,7 +131,7 @@ class TreeLock:
     def _who(self) -> str:
         """The owner, as far as its note can be read: it may be half-written, or left by one that was killed."""
         try:
-            note = json.loads(self._owner.read_text(encoding="utf-8"))
+            note = json.loads(read_file(self._owner))
             started = time.strftime("%H:%M:%S", time.localtime(float(note["started"])))
             return f"another doit (pid {int(note['pid'])}, started {started})"
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
@@ -137,4 +140,17 @@ class TreeLock:
     def _sign(self) -> None:
         # Not in the lock file itself: those who wait may truncate it.
         with contextlib.suppress(OSError):
-            self._owner.write_text(json.dumps({"pid": os.getpid(), "started": time.time()}), encoding="utf-8")
+            write_atomic(self._owner, json.dumps({"pid": os.getpid(), "started": time.time()}))
+
+
+def open_lock(path: str | Path, flags: int) -> int:
+    """A descriptor of a lock file. What is no regular file is not waited for, and a link is not followed.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    return descriptor

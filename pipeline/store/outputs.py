@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import StoreError
-from pipeline.files import Digest, is_safe_relative, look, rename, sha256_bytes, state_of, stays_inside, temporary_in
+from pipeline.files import (
+    Digest,
+    is_safe_relative,
+    look,
+    read_file,
+    rename,
+    sha256_bytes,
+    state_of,
+    stays_inside,
+    temporary_in,
+)
 
 from .action_result import FILE, INLINED_BYTES, INLINED_TOTAL_BYTES, LINK, PROGRAM, ActionResult, Output
 from .cas import HASHED_BYTES, Cas
@@ -52,8 +62,7 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
                 raise StoreError(f"leads outside the outputs, to {target}", where=file, hint="copy what it points to")
             return _inline(os.fsencode(target), LINK, inlined)
         mode = PROGRAM if found.st_mode & 0o111 else FILE
-        room = min(INLINED_BYTES, INLINED_TOTAL_BYTES - sum(map(len, inlined.values())))
-        if not stat.S_ISREG(found.st_mode) or found.st_size > room:
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _room(inlined):
             return Output(*blobs.put(file, known=known), mode)
         data = Path(file).read_bytes()
     except OSError as error:
@@ -63,15 +72,26 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
     return _inline(data, mode, inlined)
 
 
-def ingest_link(path: str, file: str, blobs: Cas, digest: Digest) -> Output:
-    """Take in a file that stays where it is, of which the digest is known.
+def ingest_link(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, digest: Digest) -> Output:
+    """Take in a file that stays where it is, of which the digest is known. Arguments are those of `ingest`.
 
     Raises:
         StoreError: it is no file of that size, or the store cannot be written.
     """
     _demand_safe(path)
-    blobs.link(os.path.realpath(file), digest)
+    if digest.sha256 not in inlined and digest.size <= _room(inlined):
+        data = read_file(file)
+        if sha256_bytes(data) != digest.sha256:
+            raise StoreError("changed while it was being stored", where=file, hint="run doit again")
+        return _inline(data, FILE, inlined)
+    if digest.sha256 not in inlined:
+        blobs.link(os.path.realpath(file), digest)
     return Output(*digest)
+
+
+def _room(inlined: Mapping[str, bytes]) -> int:
+    """Bytes that an output may have to travel in the result."""
+    return min(INLINED_BYTES, INLINED_TOTAL_BYTES - sum(map(len, inlined.values())))
 
 
 def _demand_safe(path: str) -> None:

@@ -1,8 +1,8 @@
 """Digests of files by their state: a file is read again only when its size, times or inode say that it may differ.
 
 The engine asks for the digests of inputs here and the store for those of outputs. A file changed with its mtime kept
-(`cp -p`, tar) has another ctime or inode. A file whose ctime is less than `RACY_NS` old is read but not remembered,
-unless we wrote and stamped it ourselves (quirk OS-4). The cache is one sealed file; a damaged
+(`cp -p`, tar) has another ctime or inode. A file that changed a tick of the file system's clock ago is read but not
+remembered, unless we wrote and stamped it ourselves (quirk OS-4). The cache is one sealed file; a damaged
 one is an empty one.
 """
 
@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from pipeline.errors import StoreError
 from pipeline.files import (
-    RACY_NS,
     State,
+    is_settled,
+    is_stamped,
     read_sealed,
     sha256_bytes,
     sha256_file,
@@ -107,7 +108,7 @@ class StatCache:
                     sha256 = sha256_file(file)
                     after = os.fstat(file.fileno())
                 if state_of(before) == state_of(after):
-                    if before.st_ctime_ns + RACY_NS < now:
+                    if is_settled(state_of(before), now):
                         self.remember(name, state_of(before), sha256)
                     return sha256
         except OSError as error:
@@ -135,9 +136,13 @@ class StatCache:
         return found[1] if found is not None and found[0] == state else None
 
     def remember(self, path: str, state: State, sha256: str) -> None:
-        """Note the digest of a file that we wrote and stamped ourselves, or found unchanged but for its ctime."""
-        self._now[path] = (state, sha256)
-        self._changed = True
+        """Note the digest of a file that we wrote and stamped ourselves, or found unchanged but for its ctime.
+
+        Where the file system rounds our stamp, only once that is old: until then it is read again.
+        """
+        if is_stamped(state, time.time_ns()):
+            self._now[path] = (state, sha256)
+            self._changed = True
 
     def forget(self, path: str) -> None:
         """Read the file the next time, whatever its state says."""

@@ -33,7 +33,9 @@ from .action_cache import ActionCache
 from .action_result import LINK, ActionResult, Output
 from .cas import Cas
 from .directories import tag_cache
+from .locks import open_lock
 from .os_errors import Note, StrPath, store_error
+from .publish import publish
 from .stat_cache import StatCache, walk
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ class Store:
             for path, file in files.items()
         }
         for path, (file, digest) in (linked or {}).items():
-            taken[path] = outputs.ingest_link(path, os.fspath(file), self.blobs, digest)
+            taken[path] = outputs.ingest_link(path, os.fspath(file), inlined, self.blobs, digest)
         printed = None if log is None else outputs.ingest_log(os.fspath(log), inlined, self.blobs)
         complete = replace(record, outputs=taken, small=inlined, log=printed)
         self.blobs.flush()
@@ -216,15 +218,18 @@ class Store:
         stat_cache: StatCache | None = None,
         *,
         link: bool = False,
+        scratch: StrPath | None = None,
     ) -> outputs.Placed:
-        """Make the tree hold a result's outputs; see `outputs.place`.
+        """Make the tree hold a result's outputs; see `outputs.place`, and with a scratch directory `publish`.
 
         Raises:
             BlobMissing: a blob is gone since `lookup`; the action must run.
             StoreError: the tree cannot be written.
         """
-        root = os.fspath(target_root)
-        return outputs.place(record, root, previous, stat_cache or StatCache(), self.blobs, link=link)
+        root, known = os.fspath(target_root), stat_cache or StatCache()
+        if scratch is not None:
+            return publish(record, root, previous, known, self.blobs, link=link, scratch=os.fspath(scratch))
+        return outputs.place(record, root, previous, known, self.blobs, link=link)
 
     def is_damaged(self, path: str, output: Output, stat_cache: StatCache) -> bool:
         """Whether an output in the tree is missing, or not what it should be."""
@@ -328,7 +333,7 @@ class Store:
                         self.note(f"{self.top} has results of an earlier version, which are not read: see doit gc")
                     Path(self.root).mkdir(parents=True, exist_ok=True)
                     tag_cache(self.top)
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if self.read_only else os.O_CREAT), 0o644)
+                fd = open_lock(path, os.O_RDONLY | (0 if self.read_only else os.O_CREAT))
                 fcntl.flock(fd, fcntl.LOCK_SH)
             except OSError as error:
                 if create:

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
@@ -88,6 +89,8 @@ class Workspace:
         """
         with self._lock:
             self._entries = {}
+            if os.path.lexists(self.path) and not _is_plain(self.path):
+                self._start_over()
             if not Path(self.path).exists():
                 self._close()
                 return
@@ -220,7 +223,7 @@ class Workspace:
             self._table = None
 
     def _error(self, doing: str, error: Exception) -> StoreError:
-        number = self._obstacle()
+        number = errno.EISDIR if Path(self.path).is_dir() else self._obstacle()
         if number is not None:
             error = OSError(number, os.strerror(number))
         return store_error(error if isinstance(error, OSError) else OSError(str(error)), doing, self.path)
@@ -237,6 +240,11 @@ def workspaces(build: Path, note: Note) -> Iterator[Workspace]:
     """The workspaces of all matrix files of a tree."""
     tables = (path for path in sorted(build.glob("workspace-*")) if not path.name.endswith(("-wal", "-shm")))
     return (Workspace(path, note) for path in tables)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a file is one: SQLite would wait for a pipe, and write where a link leads."""
+    return stat.S_ISREG(os.lstat(path).st_mode)
 
 
 def _encode(name: str, entry: Entry) -> bytes:

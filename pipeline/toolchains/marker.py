@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import write_atomic
+from pipeline.files import read_file, write_atomic
 
 NAME = "slipway-toolchain.json"
 
@@ -18,7 +18,7 @@ NAME = "slipway-toolchain.json"
 def read(folder: Path) -> dict[str, Any] | None:
     """`{"spec", "frozen": exact requirements, "installed": its distributions then}`; None where there is none."""
     try:
-        marker: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        marker: dict[str, Any] = json.loads(read_file(folder / NAME))
     except (OSError, ValueError):
         return None
     return marker

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.errors import DownloadError
-from pipeline.files import Digest, copy_hashed, digest_path, unsafe_path
+from pipeline.files import Digest, copy_hashed, digest_path, is_unicode, unsafe_path
 from pipeline.sharing import reflink
 from pipeline.transport.http import redact_url
 
@@ -105,6 +105,8 @@ def _keep(arrived: Arrived, request: Request, out: Path, where: str) -> tuple[di
     digests, files = dict(arrived.digests), dict(arrived.files)
     for path, file in sorted(arrived.files.items()):
         problem = unsafe_path(path)
+        if problem is None and arrived.keep != "copy" and not is_unicode(path):
+            problem = "is not UTF-8, and slipway.lock could not say it"
         if problem:
             raise DownloadError(f"the file name {path!r} {problem}", where=where, hint="do not use this source")
         if arrived.keep == "copy":  # it may change under us, so what counts is the copy

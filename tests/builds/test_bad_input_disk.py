@@ -56,8 +56,8 @@ def test_products_that_may_not_be_written(humble):
         humble.edit("targets.yaml", *STALE)
         forbid(humble.path("dist"))
         told = refused(humble, "-c")
-        assert "✗ xcframework:kit\ndist/kit/" in told
-        assert ": cannot write an output: permission denied\n  hint: make it writable for you\n" in told
+        assert "✗ product:kit\ndist/kit: cannot publish: permission denied" in told
+        assert ": cannot publish: permission denied\n  hint: make it writable for you\n" in told
         assert "compile:tiny-f32@ios-arm64: built" in told
         allow(humble.root)
 
@@ -70,7 +70,7 @@ def test_a_tree_that_may_not_be_written(humble):
         assert told.endswith(
             "ERROR: build/lock: cannot lock the tree: permission denied\n  hint: make it writable for you\n"
         )
-        assert "14 tasks: 14 not started\n" in told
+        assert "17 tasks: 17 not started\n" in told
         workspace = (
             "ERROR: build/workspace-targets.yaml: cannot write: permission denied\n  hint: make it writable for you\n"
         )
@@ -99,7 +99,7 @@ def test_a_store_that_may_not_be_written(humble):
 def test_outputs_that_may_not_be_removed(humble):
     products = humble.products()
     forbid(humble.path("dist"))
-    told = refused(humble, "clean", "linkkit:kit")
+    told = refused(humble, "clean", "product:kit")
     assert "\nERROR: dist/kit/" in told
     assert ": cannot remove an output: permission denied\n  hint: make it writable for you\n" in told
     allow(humble.root)

@@ -124,8 +124,8 @@ def test_one_cause_is_told_once_for_all_the_tasks_that_met_it(built):
             "✗ compile:tiny-f32@host",
             "✗ compile:tiny-f32@ios-arm64",
         }
-        assert end.endswith("  10 more tasks wait for this\n")
-        assert "15 tasks: 2 fresh, 3 failed, 10 not started\n" in told
+        assert end.endswith("  11 more tasks wait for this\n")
+        assert "17 tasks: 2 fresh, 3 failed, 12 not started\n" in told
 
 
 def test_a_crash_of_the_compiler_fails_its_cell_and_no_other(built):

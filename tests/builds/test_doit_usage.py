@@ -63,11 +63,11 @@ def test_ignore_leaves_a_task_alone_until_it_is_forgotten(built):
 
 
 def test_two_at_a_time(project):
-    assert len(project.ok("-n", "2").built) == 14
+    assert len(project.ok("-n", "2").built) == 17
 
 
 def test_plan_says_what_would_run_and_why(built):
-    assert "14 fresh" in built.ok("plan").output
+    assert "17 fresh" in built.ok("plan").output
     built.edit("targets.yaml", '"14.0"', '"15.0"')
     text = built.ok("plan").output
     assert "compile:tiny-f32@ios-arm64" in text
@@ -81,7 +81,7 @@ def test_another_matrix_file_builds_beside_itself(built, tmp_path):
     for name in ("recipe.py", "targets.yaml"):
         (other / name).write_text(built.path(name).read_text())
     (other / "weights").symlink_to(built.path("weights"))
-    assert len(built.ok(f"targets={other}/targets.yaml").built) == 14
+    assert len(built.ok(f"targets={other}/targets.yaml").built) == 17
     assert (other / "dist/manifest.json").is_file()
     assert built.ok(env={"SLIPWAY_TARGETS": f"{other}/targets.yaml"}).idle
     assert built.ok().idle

@@ -26,6 +26,8 @@ EVERYTHING = {
     "verify:host",
     "verify:ios-arm64",
     "verify:kit",
+    "product:kit",
+    "product:bundle/tiny-f32",
     "manifest:dist",
 }
 
@@ -37,7 +39,7 @@ def test_the_first_run_builds_everything_and_the_second_nothing(project):
     assert "linked, 2/2 constructors" in first.output
     second = project.ok()
     assert second.idle
-    assert "15 tasks, all fresh: nothing to do." in second.output
+    assert "17 tasks, all fresh: nothing to do." in second.output
 
 
 def test_nothing_runs_without_the_stamp_either(built):
@@ -125,7 +127,8 @@ def test_another_release_of_the_package_fetches_it_and_rebuilds_what_its_files_c
     assert project.ok().built == {"weights:tiny"}, "the files are the same"
     project.edit("targets.yaml", '"1.1"', '"2.0"')
     assert project.ok().built == {
-        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", CHECK, "verify:host", "manifest:dist"
+        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", CHECK, "verify:host",
+        "product:bundle/tiny-f32", "manifest:dist"
     }  # fmt: skip
     assert project.ok().idle
 
@@ -141,14 +144,14 @@ def test_a_deployment_target_rebuilds_its_backend_only(built):
     built.edit("targets.yaml", '"14.0"', '"15.0"')
     assert built.ok().built == {
         "compile:tiny-f32@ios-arm64", "archive:ios-arm64", "linkkit:kit", "xcframework:kit", "verify:ios-arm64",
-        "verify:kit", "manifest:dist",
+        "verify:kit", "product:kit", "product:bundle/tiny-f32", "manifest:dist",
     }  # fmt: skip
 
 
 def test_a_users_template_rebuilds_its_kit_only(built):
     built.write("templates/models.h.j2", "// ours\n")
     built.edit("targets.yaml", "backends: [ios-arm64]}", "backends: [ios-arm64], templates: templates}")
-    assert built.ok().built == {"linkkit:kit", "verify:kit", "manifest:dist"}
+    assert built.ok().built == {"linkkit:kit", "verify:kit", "product:kit", "manifest:dist"}
     assert built.path("dist/kit/Sources/kitKit/include/kit.h").read_text() == "// ours\n"
 
 
@@ -156,7 +159,8 @@ def test_a_changed_tensor_compiles_nothing(built):
     text = built.path("weights/weight.txt").read_text()
     built.path("weights/weight.txt").write_text(text.replace("0.25", "0.75"))
     assert built.ok().built == {
-        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", CHECK, "verify:host", "manifest:dist"
+        "weights:tiny", "params:tiny-f32", "bundle:tiny-f32", CHECK, "verify:host",
+        "product:bundle/tiny-f32", "manifest:dist"
     }  # fmt: skip
 
 
@@ -182,8 +186,9 @@ def test_a_change_of_content_with_size_and_mtime_kept_is_noticed(built):
     [
         ("build/compile/tiny-f32@host/tiny_f32_lib0.o", "compile:tiny-f32@host"),
         ("build/archive/ios-arm64/libmodels.a", "archive:ios-arm64"),
-        ("dist/kit/kit.xcframework/Info.plist", "xcframework:kit"),
-        ("dist/bundle/tiny-f32/tensor-cache.json", "bundle:tiny-f32"),
+        ("build/xcframework/kit/kit.xcframework/Info.plist", "xcframework:kit"),
+        ("dist/kit/kit.xcframework/Info.plist", "product:kit"),
+        ("dist/bundle/tiny-f32/tensor-cache.json", "product:bundle/tiny-f32"),
         ("dist/manifest.json", "manifest:dist"),
     ],
 )
@@ -206,7 +211,7 @@ def test_a_model_taken_out_of_the_matrix_takes_its_products_along_and_comes_back
     built.edit("targets.yaml", "products:\n  kit: {kind: xcframework, backends: [ios-arm64]}\n", "")
     run = built.ok()
     assert not built.path("dist/kit").exists()
-    assert "xcframework:kit is no longer in targets.yaml" in run.output
+    assert "product:kit is no longer in targets.yaml" in run.output
     built.path("targets.yaml").write_text(text)
     back = built.ok()
     assert not back.built

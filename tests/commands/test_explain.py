@@ -78,7 +78,7 @@ def test_files_that_a_recipe_imports_are_named_when_they_were_written_to(built):
 def test_damaged_outputs_are_named_with_what_is_wrong(built):
     built.path("dist/kit/kit.xcframework/Info.plist").write_text("{}")
     built.path("build/archive/host/libmodels.a").unlink()
-    text = built.ok("explain", "xcframework:kit", "archive:host").output
+    text = built.ok("explain", "product:kit", "archive:host").output
     assert "output dist/kit/kit.xcframework/Info.plist has 2 bytes instead of" in text
     assert "output build/archive/host/libmodels.a is gone" in text
     assert text.count("it would be restored, not run") == 2

@@ -31,11 +31,11 @@ def test_results_of_yesterday_go_by_age_and_dry_run_only_tells(built):
     built.edit("targets.yaml", '"14.0"', '"15.0"')
     built.ok()
     told = json.loads(built.ok("gc", "--max-age", "0s", "--dry-run", "--json").output)
-    assert told["records"] == 7
-    assert json.loads(built.ok("cache", "stats", "--json").output)["records"] == 21
+    assert told["records"] == 9
+    assert json.loads(built.ok("cache", "stats", "--json").output)["records"] == 26
     done = json.loads(built.ok("gc", "--max-age", "0s", "--json").output)
     assert {**told, "dry_run": False} == done
-    assert json.loads(built.ok("cache", "stats", "--json").output)["records"] == 14
+    assert json.loads(built.ok("cache", "stats", "--json").output)["records"] == 17
     assert built.ok().idle
 
 

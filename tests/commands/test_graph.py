@@ -19,7 +19,7 @@ def test_graphviz_draws_it(built):
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert "compile" in done.stdout
-    assert done.stdout.count('class="node"') == 15  # 14 tasks, and the one state that occurs
+    assert done.stdout.count('class="node"') == 18  # 17 tasks, and the one state that occurs
 
 
 def test_the_states_are_in_the_colours_and_in_the_legend(built):

@@ -58,17 +58,3 @@ def test_an_output_that_was_promised_and_not_written_is_named(executor, tmp_path
     with pytest.raises(StepError, match="did not write b"):
         made_by(executor, lambda job: job.write("a", ""))
     assert not list((tmp_path / "build/scratch").iterdir())
-
-
-def test_a_step_sees_only_the_files_that_a_narrowed_input_names(executor, tmp_path):
-    (tmp_path / "up").mkdir()
-    for name in ("config.json", "model.bin"):
-        (tmp_path / "up" / name).write_text(name)
-
-    def run(job: Job):
-        job.write("a", " ".join(path.read_text() for path in job.inputs["weights"].iterdir()))
-
-    made = made_by(executor, run, ("a",), ResolvedInputs({"weights": tmp_path / "up"}, {"weights": ["config.json"]}))
-    assert Path(made.files["a"]).read_text() == "config.json"
-    executor.clear_away(made.out)
-    assert not list((tmp_path / "build/scratch").iterdir())

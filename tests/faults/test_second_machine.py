@@ -35,7 +35,7 @@ def test_keys_and_bytes_do_not_depend_on_where_the_checkout_is(built: Project, t
     other = clone(built, tmp_path / "elsewhere" / "quite far" / "away")
     other.env = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path), "LANG": "C"}
     Path(tmp_path / "home").mkdir()
-    assert len(other.ok().built) == 14
+    assert len(other.ok().built) == 17
     assert keys(other) == keys(built)
     assert other.products() == built.products()
 
@@ -47,7 +47,7 @@ def test_a_copied_store(built: Project, tmp_path):
     other.env = {"SLIPWAY_STORE": str(tmp_path / "copy")}
     run = other.ok()
     assert not run.built
-    assert len(run.worked) == 14
+    assert len(run.worked) == 17
     assert other.products() == built.products()
     assert other.ok().idle
 
@@ -59,7 +59,7 @@ def test_a_remote_store(built: Project, tmp_path, nginx):
     other = clone(built, tmp_path / "elsewhere" / "project")
     run = other.ok(env={"SLIPWAY_REMOTE": nginx.url})
     assert set(run.worked.values()) == {"fetched"}
-    assert len(run.worked) == 14
+    assert len(run.worked) == 17
     assert other.products() == built.products()
     assert other.ok(env={"SLIPWAY_REMOTE": nginx.url}).idle
     nginx.stop()

@@ -58,7 +58,7 @@ def test_all_products_and_the_store_share_one_copy_of_the_weights(fresh):
     droid = "products:\n  droid: {kind: android, backends: [adreno]}\n"
     address = 'q0f32: {bundle_weight: true, model_url: "https://example.org/small", '
     fresh.write("targets.yaml", TARGETS.replace("products:\n", droid).replace("q0f32: {", address))
-    fresh.ok("app_config")
+    fresh.ok("product")
     places = ("dist/bundle/small-q0f32", "dist/apple/bundle/small-q0f32", "dist/droid/bundle/small-q0f32")
     states = [fresh.path(f"{place}/params_shard_0.bin").stat() for place in places]
     copies = [

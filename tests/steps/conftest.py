@@ -17,7 +17,7 @@ from placed_job import PlacedJob
 
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
-from pipeline.steps import app_config, archive, bundle, linkkit, manifest, xcframework
+from pipeline.steps import app_config, archive, bundle, linkkit, manifest, product, xcframework
 
 
 class FakeServices:
@@ -32,22 +32,13 @@ class FakeServices:
 
 def typed(params: Mapping, inputs: Mapping[str, Path]):
     """The parameters of the one step that has all of these."""
-    if "products" in params:
-        roles = [role for role in inputs if not role.startswith("verify:")]
-        params = {**params, "places": {role: place_of(role) for role in roles}}
-    steps = (app_config, archive, bundle, manifest, linkkit, xcframework)
+    steps = (app_config, archive, bundle, manifest, linkkit, product, xcframework)
     (fits,) = [step for step in steps if {one.name for one in fields(step.Params)} >= params.keys() >= required(step)]
     return decode(fits.Params, dict(params), "params")
 
 
 def required(step) -> set[str]:
     return {one.name for one in fields(step.Params) if one.default is MISSING}
-
-
-def place_of(action: str) -> str:
-    """Where an action's outputs are in `dist/`."""
-    step, _, subject = action.partition(":")
-    return f"bundle/{subject}/" if step == "bundle" else f"{subject}/"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The manifest step: every shipped file once, with its size and digest."""
+"""The steps that list what is shipped: every file once, with its size and digest, and what was proven of it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import json
 
 import pytest
 
+from pipeline.documents.codec import dumps
+from pipeline.documents.report import Report
 from pipeline.errors import StepError
-from pipeline.steps import manifest
+from pipeline.steps import manifest, product
 
-PRODUCTS = [{"name": "models", "kind": "xcframework", "backends": ["ios-arm64"]}]
+PRODUCT = {"name": "models", "kind": "xcframework", "backends": ["ios-arm64"]}
 
 
 @pytest.fixture
-def dist(tmp_path):
-    """Make the outputs of an action: `dist("linkkit:models", {"a": "text"})`."""
+def made(tmp_path):
+    """Make the outputs of an action: `made("linkkit:models", {"a": "text"})`."""
 
     def make(action, files):
-        folder = tmp_path / "view" / action.replace(":", ".")
+        folder = tmp_path / "made" / action.replace(":", ".")
         for name, text in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,50 +30,73 @@ def dist(tmp_path):
     return make
 
 
-def test_every_file_is_listed_once_and_in_order(job, dist):
+def report(subject, proven):
+    return {"report.json": dumps(Report(subject, (), proven))}
+
+
+def listed(files):
+    return [
+        {"path": path, "size": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for path, text in files
+    ]
+
+
+def test_every_file_is_listed_once_and_in_order(job, made):
     inputs = {
-        "linkkit:models": dist("linkkit:models", {"link.json": "{}", "models.xcconfig": "X"}),
-        "bundle:bert-f32": dist("bundle:bert-f32", {"sub/config.json": "é"}),
-        "xcframework:models": dist("xcframework:models", {"link.json": "{}", "models.xcframework/Info.plist": "<>"}),
+        "product:models": made("product:models", {"link.json": "{}", "models.xcframework/Info.plist": "<>"}),
+        "product:bundle/bert-f32": made("product:bundle/bert-f32", {"sub/config.json": "é"}),
+        "verify:ios-arm64": made("verify:ios-arm64", report("ios-arm64", "linked, 4/4 constructors")),
     }
-    work = job({"products": PRODUCTS}, inputs)
+    places = {"product:models": "models/", "product:bundle/bert-f32": "bundle/bert-f32/"}
+    work = job({"products": [PRODUCT], "places": places}, inputs)
     facts = manifest.run(work)
     document = json.loads((work.out / "manifest.json").read_text())
-    assert document["schema"] == 1
-    assert document["products"] == PRODUCTS
-    assert document["files"] == [
-        {"path": path, "size": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        for path, text in (
-            ("bundle/bert-f32/sub/config.json", "é"),
-            ("models/link.json", "{}"),
-            ("models/models.xcconfig", "X"),
+    assert document == {
+        "schema": 1,
+        "products": [PRODUCT],
+        "proofs": [{"subject": "ios-arm64", "proven": "linked, 4/4 constructors"}],
+        "files": listed([
+            ("bundle/bert-f32/sub/config.json", "é"), ("models/link.json", "{}"),
             ("models/models.xcframework/Info.plist", "<>"),
-        )
-    ]
-    assert facts == {"files": 4, "bytes": 7}
+        ]),
+    }  # fmt: skip
+    assert facts == {"files": 3, "bytes": 6}
 
-    again = job({"products": PRODUCTS}, dict(reversed(inputs.items())))
+    again = job({"products": [PRODUCT], "places": places}, dict(reversed(inputs.items())))
     manifest.run(again)
     assert (again.out / "manifest.json").read_bytes() == (work.out / "manifest.json").read_bytes()
 
 
-def test_what_was_proven_is_told_and_is_no_file_of_the_products(job, dist):
-    report = json.dumps({"subject": "ios-arm64", "checks": [], "proven": "linked, 4/4 constructors"})
+def test_a_product_is_its_parts_and_a_list_of_them(job, made):
     inputs = {
-        "linkkit:models": dist("linkkit:models", {"link.json": "{}"}),
-        "verify:ios-arm64": dist("verify:ios-arm64", {"report.json": report}),
+        "part:linkkit:models": made("linkkit:models", {"link.json": "{}", "models.xcconfig": "X"}),
+        "part:xcframework:models": made(
+            "xcframework:models", {"link.json": "{}", "models.xcframework/Info.plist": "<>"}
+        ),
+        "verify:models": made("verify:models", report("models", "1 archive as proven")),
     }
-    work = job({"products": PRODUCTS}, inputs)
-    manifest.run(work)
+    work = job({"product": PRODUCT}, inputs)
+    facts = product.run(work)
     document = json.loads((work.out / "manifest.json").read_text())
-    assert document["proofs"] == [{"subject": "ios-arm64", "proven": "linked, 4/4 constructors"}]
-    assert [file["path"] for file in document["files"]] == ["models/link.json"]
+    assert document["products"] == [PRODUCT]
+    assert document["proofs"] == [{"subject": "models", "proven": "1 archive as proven"}]
+    files = [("link.json", "{}"), ("models.xcconfig", "X"), ("models.xcframework/Info.plist", "<>")]
+    assert document["files"] == listed(files)
+    assert {path: work.adopted[path][0].read_text() for path in work.adopted} == dict(files)
+    assert facts == {"files": 3, "bytes": 5}
 
 
-def test_two_owners_of_one_path_are_named(job, dist):
+def test_a_bundle_is_shipped_as_it_is(job, made):
+    work = job({"product": None}, {"part:bundle:bert-f32": made("bundle:bert-f32", {"config.json": "{}"})})
+    product.run(work)
+    assert list(work.adopted) == ["config.json"]
+    assert not list(work.out.rglob("manifest.json"))
+
+
+def test_two_parts_with_different_files_of_one_path_are_named(job, made):
     inputs = {
-        "linkkit:models": dist("linkkit:models", {"link.json": "one"}),
-        "xcframework:models": dist("xcframework:models", {"link.json": "two"}),
+        "part:linkkit:models": made("linkkit:models", {"link.json": "one"}),
+        "part:xcframework:models": made("xcframework:models", {"link.json": "two"}),
     }
-    with pytest.raises(StepError, match=r"linkkit:models and xcframework:models both write dist/models/link.json"):
-        manifest.run(job({"products": PRODUCTS}, inputs))
+    with pytest.raises(StepError, match=r"linkkit:models and xcframework:models both write link.json"):
+        product.run(job({"product": PRODUCT}, inputs))

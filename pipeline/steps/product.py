@@ -1,0 +1,56 @@
+"""Step `product`: what is shipped of a product or a model, put together and listed, once everything of it is proven.
+
+The engine runs it after the proofs, whose reports are inputs: where one fails there is none, and `dist/` keeps what it
+has. It reads nothing but reports: digests are in the key, and files are linked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline import roles
+from pipeline.action import Job, Json
+from pipeline.documents.codec import dumps
+from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
+from pipeline.documents.report import read_report
+from pipeline.errors import StepError
+from pipeline.files import files_below
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given: the product that it lists; None for a model's bundle, which an app ships as it is."""
+
+    product: ManifestProduct | None
+
+
+def run(job: Job[Params]) -> dict[str, Json]:
+    """Put the files of all parts into one directory, and `manifest.json` beside those of a product.
+
+    Raises:
+        StepError: two parts have different files of the same path.
+    """
+    entries: dict[str, ManifestFile] = {}
+    owners: dict[str, str] = {}
+    for part, folder in sorted(roles.all_of(roles.PART, job.inputs)):
+        for name, path in files_below(folder):
+            digest = job.digest_of(roles.part(part), name)
+            entry = ManifestFile(name, digest.size, digest.sha256)
+            if name not in entries:
+                entries[name], owners[name] = entry, part
+                job.adopt(name, path, digest)
+            elif entries[name] != entry:
+                raise StepError(
+                    f"{owners[name]} and {part} both write {name}, and not the same bytes",
+                    hint="give one of them another name in targets.yaml",
+                )
+    if job.params.product is not None:
+        reports = [read_report(folder) for _, folder in sorted(roles.all_of("verify", job.inputs))]
+        document = Manifest(
+            schema=SCHEMA,
+            products=(job.params.product,),
+            proofs=tuple(Proof(report.subject, report.proven) for report in reports),
+            files=tuple(entries[name] for name in sorted(entries)),
+        )
+        job.write(NAME, dumps(document))
+    return {"files": len(entries), "bytes": sum(entry.size for entry in entries.values())}
