@@ -225,3 +225,17 @@ def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
 
 def test_canonical_json_is_what_the_design_says():
     assert canonical({"b": [1, None], "a": "ü\udcff"}) == '{"a":"ü'.encode() + b"\xed\xb3\xbf" + b'","b":[1,null]}'
+
+
+def test_where_times_are_whole_seconds_a_file_settles_after_two():
+    from pipeline.files import is_settled, is_stamped
+
+    second = 1_700_000_000 * 10**9
+    coarse, fine = (5, second, 1, second), (5, second + 123_456_789, 1, second + 123_456_789)
+    assert not is_settled(coarse, second + 10**9), "it may be written again in its second, or in the next of FAT"
+    assert is_settled(coarse, second + 3 * 10**9)
+    assert is_settled(fine, second + 123_456_789 + 30_000_000)
+    assert not is_settled(fine, second + 123_456_789 + 10_000_000)
+    assert is_stamped(fine, second), "no other write leaves such a time"
+    assert not is_stamped(coarse, second + 10**9), "the file system has rounded our stamp"
+    assert is_stamped(coarse, second + 3 * 10**9)
