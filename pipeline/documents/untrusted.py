@@ -66,6 +66,15 @@ def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> byt
         raise error(f"cannot be read: {what}", where=path, hint=hint) from bad
 
 
+def load(path: Path) -> Any:
+    """The value in a JSON file of any origin.
+
+    Raises:
+        FormatError: it cannot be read, is no regular file, not JSON, or exceeds a bound.
+    """
+    return parse(read(path), str(path))
+
+
 def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> Any:
     """The value of a JSON text in UTF-8; a byte order mark before it is skipped.
 

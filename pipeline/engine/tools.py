@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from pipeline import process
 from pipeline.action import Json, Tool
-from pipeline.errors import SlipwayError
-from pipeline.files import read_file, sha256_bytes, write_atomic
+from pipeline.documents import untrusted
+from pipeline.errors import FormatError, SlipwayError
+from pipeline.files import sha256_bytes, write_atomic
 from pipeline.process import state_of
 
 from . import native_tools
@@ -168,10 +169,10 @@ class Finder:
 def _load(path: Path) -> dict[str, str]:
     """The memo, if all of it is as it was written: a version in it that lost a bit would make wrong keys."""
     try:
-        memo = json.loads(read_file(path))
+        memo = untrusted.load(path)
         said: dict[str, str] = memo["said"]
         return said if memo["digest"] == _digest(said) else {}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (FormatError, LookupError, TypeError):
         return {}
 
 

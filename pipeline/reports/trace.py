@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.files import read_file, write_atomic
+from pipeline.documents import untrusted
+from pipeline.errors import FormatError
+from pipeline.files import write_atomic
 
 FORMAT = 2
 PLACE = "build/last-run.json"
@@ -89,12 +91,12 @@ class Trace:
 def load(root: Path) -> Timings | None:
     """The timings of the last run that did anything; None where there are none, or none that can be read."""
     try:
-        document = json.loads(read_file(root / PLACE))
+        document = untrusted.load(root / PLACE)
         if document["format"] != FORMAT:
             return None
         spans = tuple(Span(name, how, float(start), float(end)) for name, how, start, end in document["spans"])
         return Timings(float(document["start"]), float(document["end"]), spans)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FormatError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_file, write_atomic
+from pipeline.documents import untrusted
+from pipeline.errors import FormatError
+from pipeline.files import write_atomic
 
 NAME = "slipway-toolchain.json"
 
@@ -18,8 +20,8 @@ NAME = "slipway-toolchain.json"
 def read(folder: Path) -> dict[str, Any] | None:
     """`{"spec", "frozen": exact requirements, "installed": its distributions then}`; None where there is none."""
     try:
-        marker: dict[str, Any] = json.loads(read_file(folder / NAME))
-    except (OSError, ValueError):
+        marker: dict[str, Any] = untrusted.load(folder / NAME)
+    except FormatError:
         return None
     return marker
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import DownloadError, StoreError
+from pipeline.documents import untrusted
+from pipeline.errors import DownloadError, FormatError, StoreError
 from pipeline.files import CHUNK_BYTES, Digest, digest_path
 from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
 
@@ -128,8 +129,8 @@ class _Part:
 
     def validator(self) -> str | None:
         try:
-            value = json.loads((self.state / "validator.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            value = untrusted.load(self.state / "validator.json")
+        except FormatError:
             return None
         return value if isinstance(value, str) else None
 

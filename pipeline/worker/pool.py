@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.action import LOGS, SCRATCH, Worker
+from pipeline.documents import untrusted
+from pipeline.errors import FormatError
 
 if TYPE_CHECKING:
     from pipeline.toolchains.environment import Environment
@@ -81,7 +82,7 @@ class ToolchainWorkers:
     def _cannot_fork(self, toolchain: str) -> bool:
         """Whether the toolchain's probe found that children forked from it do not work."""
         try:
-            probe = json.loads((self._root / "build/toolchain" / toolchain / "probe.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            probe = untrusted.load(self._root / "build/toolchain" / toolchain / "probe.json")
+        except FormatError:
             return False  # nobody has asked yet
-        return probe.get("fork") is False
+        return isinstance(probe, dict) and probe.get("fork") is False

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.action import Tool
+from pipeline.engine import tools
 from pipeline.engine.tools import Finder
 
 
@@ -171,3 +172,14 @@ def test_an_installed_package_changes_the_python_and_what_is_watched(tmp_path, f
     os.utime(site, (1, 1))
     version = finder.find("python:current").version
     assert version.split(", ")[1:] == ["apache-tvm 0.27.0.post1", "mlc-llm-nightly-cpu 0.20.dev1"]
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"9" * 5_000, b'{"said": 1}', b"\xff", None])
+def test_a_damaged_memo_is_an_empty_one(tmp_path, content):
+    """Also where a pipe is in its place."""
+    path = tmp_path / "memo"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    assert tools._load(path) == {}
