@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,9 +39,14 @@ def reads(role: str, path: str) -> str:
     return f"{role}{_READS}{path}"
 
 
-def read_by(role: str, inputs: Mapping[str, T]) -> Iterable[T]:
-    """The inputs that the function in a role reads besides what it imports."""
-    return [found for name, found in inputs.items() if name.startswith(f"{role}{_READS}")]
+def with_reads(role: str, inputs: Mapping[str, T]) -> dict[str, T]:
+    """The input in a role, and those that the function in it reads besides what it imports."""
+    return {name: found for name, found in inputs.items() if name == role or name.startswith(f"{role}{_READS}")}
+
+
+def is_source(role: str) -> bool:
+    """Whether a role is that of a model's source or check, or of what one of them reads."""
+    return role.partition(_READS)[0].partition(":")[0] in {SOURCE, CHECK}
 
 
 def all_of(role: str, inputs: Mapping[str, T]) -> Iterator[tuple[str, T]]:

@@ -22,16 +22,18 @@ from pipeline.errors import FormatError, StepError
 from pipeline.matrix.cells import ModelRef, SourceRef
 
 from . import python_source, sources, tensor_cache
+from .confinement import confined
+from .declared import Declared
 from .recipe import BuildSpec, SameAs
 
 
-def write(*, model: ModelRef, source: SourceRef, path: Path, weights: Path | None, out: Path) -> WrittenCache:
+def write(*, model: ModelRef, source: SourceRef, reads: Declared, weights: Path | None, out: Path) -> WrittenCache:
     """Write the parameters of a model variant into `out`.
 
     Args:
         model: whose they are.
         source: what says which there are.
-        path: the source's file.
+        reads: the source's file, and what it may read.
         weights: directory with the model's weights, if it has any.
         out: an existing directory.
 
@@ -40,13 +42,15 @@ def write(*, model: ModelRef, source: SourceRef, path: Path, weights: Path | Non
         FormatError: a parameter is nothing a tensor cache can hold.
     """
     spec = BuildSpec(model.model, model.variant, model.options, weights, "llvm")
-    with tvm.target.Target("llvm"):
-        loaded = sources.load(source, path, spec, compiling=False)
     seen = _Seen()
-    try:
-        written = tensor_cache.write(_named(loaded, path, seen), out, said=seen.look)
-    except FormatError as error:
-        raise FormatError(error.what, where=error.where or path, hint=error.hint) from None
+    with confined(reads) as scope:
+        path = scope.source
+        with tvm.target.Target("llvm"):
+            loaded = sources.load(source, scope, spec, compiling=False)
+        try:
+            written = tensor_cache.write(_named(loaded, path, seen), out, said=seen.look)
+        except FormatError as error:
+            raise FormatError(error.what, where=error.where or path, hint=error.hint) from error
     equal = seen.equal()
     if source.kind == "factory":  # a file that has a tensor twice says so itself
         _refuse_twins([group for group in equal if group[0] not in seen.constant], path)

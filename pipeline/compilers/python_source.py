@@ -7,15 +7,14 @@ the traceback of its mistakes goes to stderr, which is the action's log. It know
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pipeline.errors import SlipwayError, StepError
+
+from .confinement import Confinement
 
 CONFIG_HINT = (
     "while compiling, a recipe sees only the weight files that match the model's `config` patterns (*config.json where "
@@ -23,15 +22,18 @@ CONFIG_HINT = (
 )
 
 
-def load_function(path: Path, name: str) -> Callable[..., Any]:
-    """Import the Python file (or the package directory) at `path` and return its function `name`.
+def load_function(scope: Confinement, name: str) -> Callable[..., Any]:
+    """Import the Python file of a scope and return its function `name`.
 
-    Its directory becomes importable, so a recipe may keep shared parts in a file beside it.
+    Files beside it that it imports are found as for a script.
 
     Raises:
         StepError: there is no such file or function, or importing it failed.
     """
-    module = _import(path)
+    path = scope.source
+    if not path.is_file():
+        raise StepError("this recipe does not exist", where=path, hint="correct the path in targets.yaml")
+    module = run(scope.modules.load, path, path, name="importing it")
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
@@ -57,30 +59,8 @@ def run(
         return function(*arguments)
     except SlipwayError:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a recipe is the user's code: anything may come
-        raise _explain(error, path, name or str(getattr(function, "__name__", "it")), weights) from None
-
-
-def _import(path: Path) -> ModuleType:
-    file = path / "__init__.py" if path.is_dir() else path
-    if not file.is_file():
-        raise StepError("this recipe does not exist", where=path, hint="correct the path in targets.yaml")
-    name = f"slipway_recipe_{file.parent.name if path.is_dir() else file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise StepError("this recipe is not a Python file", where=path, hint="name a file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    folder = str(path.parent if path.is_dir() else file.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    except SlipwayError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a recipe is the user's code: anything may come
-        raise _explain(error, file, "importing it", None) from None
-    return module
+    except (Exception, SystemExit) as error:
+        raise _explain(error, path, name or str(getattr(function, "__name__", "it")), weights) from error
 
 
 def _explain(error: BaseException, path: Path, doing: str, weights: Path | None) -> StepError:
@@ -105,7 +85,7 @@ def _explain(error: BaseException, path: Path, doing: str, weights: Path | None)
 
 def _last_line(error: BaseException, path: Path) -> str:
     """`file:line` of the innermost frame that is in the recipe or in a file beside it."""
-    home = (path if path.is_dir() else path.parent).resolve()
+    home = path.parent.resolve()
     frames = traceback.extract_tb(error.__traceback__)
     # The frames of compiled code name the file it was made of, relative to wherever that was.
     own = [frame for frame in frames if (file := Path(frame.filename)).is_absolute() and home in file.resolve().parents]

@@ -33,6 +33,8 @@ from pipeline.errors import SlipwayError, StepError, ToolMissing
 from pipeline.matrix.cells import ModelRef, SourceRef
 
 from . import metallib, reasons, schedules, signatures, sources, targets
+from .confinement import confined
+from .declared import Declared
 from .lowered import Lowered, Parts
 from .metallib import Shaders
 from .recipe import BuildSpec
@@ -45,7 +47,7 @@ def lower(
     *,
     model: ModelRef,
     source: SourceRef,
-    path: Path,
+    reads: Declared,
     config: Mapping[str, Path] | None,
     seen: Sequence[object],  # noqa: ARG001 - makes stages of changed files differ, see below
     device: Mapping[str, object],
@@ -57,7 +59,7 @@ def lower(
     Args:
         model: what is compiled.
         source: what kind of file it is in.
-        path: the source's file.
+        reads: the source's file, and what it may read.
         config: the model's config files, path in the model's weights -> file, or None where it has no weights.
         seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
             lowering, and a file that has changed must not.
@@ -71,16 +73,16 @@ def lower(
     started = time.process_time()
     prefix = _checked_prefix(model.prefix)
     target = targets.target_of(device, triple)
-    with _folder_of(config) as weights, target:
+    with confined(reads) as scope, _folder_of(config) as weights, target:
         spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
-        loaded = sources.load(source, path, spec, compiling=True)
-    functions = signatures.describe(loaded.module, loaded.names(), path)
+        loaded = sources.load(source, scope, spec, compiling=True)
+        functions = signatures.describe(loaded.module, loaded.names(), scope.source)
     functions = signatures.renamed(functions, loaded.inputs, loaded.outputs)
     if not functions:
         hint = "give its module at least one public Relax function"
-        raise StepError("this model has no function to call", where=path, hint=hint)
+        raise StepError("this model has no function to call", where=scope.source, hint=hint)
     module = loaded.module.with_attr("system_lib_prefix", prefix)
-    with _refusals(path, target):
+    with _refusals(scope.source, target):
         schedule, parts = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
     facts: dict[str, Json] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
@@ -168,10 +170,10 @@ def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Module,
         with metallib.compiling(shaders) as count:
             made = _kernels(state.parts.functions_on_device)
     except metallib.Missing as missing:
-        raise ToolMissing(str(missing), hint=metallib.INSTALL) from None
+        raise ToolMissing(str(missing), hint=metallib.INSTALL) from missing
     except metallib.Refused as refused:
         hint = "see the log for the kernel; with `kernels: source` the device compiles it"
-        raise StepError(f"a Metal kernel does not compile: {refused}", hint=hint) from None
+        raise StepError(f"a Metal kernel does not compile: {refused}", hint=hint) from refused
     return made, {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
 
 
@@ -238,8 +240,8 @@ def _refusals(where: str | Path, target: Target) -> Iterator[None]:
         yield
     except SlipwayError:
         raise
-    except Exception as error:  # noqa: BLE001 - TVM raises every kind, ValueError and its own among them
+    except Exception as error:
         traceback.print_exc()
         what = f"TVM {tvm.__version__} could not compile for {target.kind.name}: {reasons.reason(error)}"
         hint = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
-        raise StepError(what, where=where, hint=hint) from None
+        raise StepError(what, where=where, hint=hint) from error

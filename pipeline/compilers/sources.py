@@ -22,6 +22,7 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import SourceRef
 
 from . import python_source
+from .confinement import Confinement
 from .reasons import reason
 from .recipe import Array, BuildSpec, Parameters
 
@@ -47,12 +48,12 @@ class Loaded:
         return None if callable(self.parameters) else list(self.parameters)
 
 
-def load(source: SourceRef, path: Path, spec: BuildSpec, *, compiling: bool) -> Loaded:
+def load(source: SourceRef, scope: Confinement, spec: BuildSpec, *, compiling: bool) -> Loaded:
     """Load a model.
 
     Args:
         source: of kind `factory`, `onnx` or `exported`.
-        path: the file (a factory may be a package directory).
+        scope: around this, and around all that is done with the parameters; its source is the model's file.
         spec: what to build.
         compiling: whether `spec.weights` is narrowed to the `config` files, which error messages then explain.
 
@@ -60,9 +61,9 @@ def load(source: SourceRef, path: Path, spec: BuildSpec, *, compiling: bool) -> 
         StepError: the source is wrong.
         ToolMissing: reading it needs a package that is not installed.
     """
-    kind = source.kind
+    kind, path = source.kind, scope.source
     if kind == "factory":
-        return _factory(path, str(source.function), spec, compiling=compiling)
+        return _factory(scope, str(source.function), spec, compiling=compiling)
     if kind not in _FRONT_ENDS:
         hint = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
         raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, hint=hint)
@@ -71,8 +72,9 @@ def load(source: SourceRef, path: Path, spec: BuildSpec, *, compiling: bool) -> 
     return _FRONT_ENDS[kind](path, spec.options)
 
 
-def _factory(path: Path, name: str, spec: BuildSpec, *, compiling: bool) -> Loaded:
-    function = python_source.load_function(path, name)
+def _factory(scope: Confinement, name: str, spec: BuildSpec, *, compiling: bool) -> Loaded:
+    path = scope.source
+    function = python_source.load_function(scope, name)
     result = python_source.run(function, path, spec, weights=spec.weights if compiling else None)
     hint = "a factory ends with `return module, parameters`"
     place = _definition(function, path)
@@ -97,9 +99,9 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
     onnx = _optional("onnx", path)
     try:
         graph = onnx.load(path)
-    except Exception as error:  # noqa: BLE001 - protobuf's, onnx's own and the system's: none is more telling
+    except Exception as error:
         hint = "export the model again; tensors that it keeps in other files must lie beside it"
-        raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from None
+        raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from error
     extents: dict[str, Any] = {}
     shapes = {
         name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
@@ -120,9 +122,9 @@ def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:
     torch = _optional("torch", path)
     try:
         program = torch.export.load(path)
-    except Exception as error:  # noqa: BLE001 - torch raises every kind
+    except Exception as error:
         hint = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
-        raise StepError(f"this is not a torch.export program: {reason(error)}", where=path, hint=hint) from None
+        raise StepError(f"this is not a torch.export program: {reason(error)}", where=path, hint=hint) from error
     front_end = importlib.import_module("tvm.relax.frontend.torch")
     try:
         module = front_end.from_exported_program(program, keep_params_as_input=True, unwrap_unit_return_tuple=True)
@@ -151,13 +153,13 @@ def _optional(package: str, path: Path) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         hint = f"in the toolchain's environment: pip install 'slipway-tvm[{package}]'"
-        raise ToolMissing(f"reading this model needs {package}: {error}", where=path, hint=hint) from None
+        raise ToolMissing(f"reading this model needs {package}: {error}", where=path, hint=hint) from error
 
 
 def _refuse(format_name: str, path: Path, error: Exception) -> NoReturn:
     traceback.print_exception(error)
     hint = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
-    raise StepError(f"TVM's {format_name} front end refused it: {reason(error)}", where=path, hint=hint) from None
+    raise StepError(f"TVM's {format_name} front end refused it: {reason(error)}", where=path, hint=hint) from error
 
 
 def _definition(function: Any, path: Path) -> str:

@@ -193,7 +193,7 @@ class Session:
         """
         states = {path: look(path) for path in self._workspace.files}
         looked = self._states | self.project.states
-        if not self._watch_tools(looked):
+        if not (self._watch_tools(looked) and self._watch_folders(states)):
             return
         for path, before in looked.items():
             if look(path) != before or not is_settled(before, self._looked):
@@ -211,6 +211,14 @@ class Session:
                     return
             states[path] = state
         noop.save(str(self.targets), said, states)
+
+    def _watch_folders(self, states: dict[str, State]) -> bool:
+        """Look at the folders in which a recipe's modules are looked for; say whether they have none that is new."""
+        folders = _states(self.engine.inputs.folders())
+        if not all(is_settled(state, time.time_ns()) for state in folders.values()):
+            return False
+        states |= folders
+        return self._states.keys() >= set(self.engine.inputs.all_files())
 
     def _watch_tools(self, states: dict[str, State]) -> bool:
         """Look at the files that decide what the tools are; say whether checkouts still are what was found.

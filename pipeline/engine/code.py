@@ -40,7 +40,7 @@ def code_digest(module: str) -> str:
 def code_files(module: str) -> tuple[tuple[str, Path], ...]:
     """The source and data files that `code_digest` reads, by name, sorted."""
     own = module.partition(".")[0]
-    files = reached([module], partial(_source, own=own))
+    files = {name: path for name, (path,) in reached([module], partial(_source, own=own)).items()}
     for name in {name for path in files.values() for name in DATA.findall(path.read_text(encoding="utf-8"))}:
         data = (path for path in (PACKAGE / name).rglob("*") if path.is_file())
         files |= {path.relative_to(PACKAGE).as_posix(): path for path in data}
@@ -56,10 +56,10 @@ def folder(package: str) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
-def _source(module: str, own: str = PACKAGE.name) -> Path | None:
+def _source(module: str, own: str) -> tuple[Path, ...]:
     package, _, name = module.partition(".")
     home = folder(package) if name and package in {PACKAGE.name, own} and module not in SHARED else None
     if home is None:
-        return None
+        return ()
     plain = home.joinpath(*name.split("."))
-    return next((file for file in (plain.with_suffix(".py"), plain / "__init__.py") if file.is_file()), None)
+    return tuple(file for file in (plain / "__init__.py", plain.with_suffix(".py")) if file.is_file())[:1]

@@ -194,10 +194,20 @@ class Engine:
         before, views = self.inputs.states(action), self.views.of(action)
         paths = {role: view.folder for role, view in views.items()}
         resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
-        made = self.executor.run(action, resolved, expected)
+
+        def held_still() -> bool:
+            return self.inputs.files(action) == fields["files"] and self.inputs.states(action) == before
+
+        if not held_still():
+            return None
         try:
-            changed = self.inputs.states(action) != before or self.inputs.files(action) != fields["files"]
-            if changed or not all(view.is_still() for view in views.values()):
+            made = self.executor.run(action, resolved, expected)
+        except SlipwayError:
+            if held_still():
+                raise
+            return None  # what failed is not what lies there now
+        try:
+            if not held_still() or not all(view.is_still() for view in views.values()):
                 return None
             draft = self._result(action, key, fields, made)
             result = self.store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)

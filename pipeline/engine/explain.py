@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pipeline import roles
 from pipeline.action import AnyAction, Json
 from pipeline.errors import SlipwayError
 from pipeline.store.action_result import LINK, ActionResult, Output
 
 from . import keys
 from .engine import Engine
-from .imports import recipe_files
+from .sources import behind
 from .status import Status
 
 State = Literal["fresh", "stale", "blocked", "rebuilt"]
@@ -190,8 +191,9 @@ class Explainer:
                 return replace(change, inside=tuple(_file_changes(before, now)))
             files = [path / name for name in now]
         else:
-            files = list(recipe_files(path)) if path.suffix == ".py" else []
-        newer = [str(file.relative_to(path.parent)) for file in files if file.stat().st_mtime > record.started]
+            files = list(behind(path).files) if roles.is_source(role) else []
+        folder = path.resolve().parent
+        newer = [os.path.relpath(file, folder) for file in files if file.stat().st_mtime > record.started]
         return replace(change, newer=tuple(newer)) if len(files) > 1 else change
 
     def _rebuilt(self, action: AnyAction, role: str, old: Mapping[str, str], new: Mapping[str, str]) -> Explanation:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import roles
 from pipeline.action import AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import State, look
@@ -15,7 +16,7 @@ from pipeline.store.workspace import Workspace
 
 from . import keys
 from .executor import Tools
-from .imports import recipe_files
+from .sources import behind
 
 
 class Inputs:
@@ -87,7 +88,7 @@ class Inputs:
 
     def files(self, action: AnyAction) -> dict[str, str]:
         """Role -> digest of the files and directories that nobody builds."""
-        return {role: self._digest(self.at(path)) for role, path in action.files.items()}
+        return {role: self._digest(role, self.at(path)) for role, path in action.files.items()}
 
     def upstream(self, edge: Upstream) -> dict[str, str]:
         """Relative path -> digest of the outputs that an edge reads.
@@ -105,41 +106,56 @@ class Inputs:
 
     def states(self, action: AnyAction) -> list[State]:
         """What changes when an input is written, even if it is put back afterwards: the step may have read either."""
-        return [look(file) for path in action.files.values() for file in self.behind(path)]
-
-    def behind(self, path: str) -> Iterator[str]:
-        """The files an input consists of: itself, what a recipe imports, what is in a directory."""
-        full = self.at(path)
-        yield full
-        if full.endswith(".py"):
-            yield from map(str, recipe_files(Path(full)))
-        elif Path(full).is_dir():
-            yield from map(str, Path(full).rglob("*"))
+        return [look(file) for role, path in action.files.items() for file in self._consists_of(role, path)]
 
     def all_files(self) -> Iterator[str]:
         """Every file that actions read and none makes; a directory comes with all that is in it."""
-        for action in self.actions.values():
-            for path in action.files.values():
-                yield from self.behind(path)
+        for role, path in self._given():
+            yield from self._consists_of(role, path)
+
+    def folders(self) -> Iterator[str]:
+        """Where one file more would be one of `all_files`: a module that is imported and not there."""
+        for role, path in self._given():
+            if roles.is_source(role):
+                yield from map(str, behind(Path(self.at(path))).folders)
+
+    def _given(self) -> Iterable[tuple[str, str]]:
+        """(role, path) of every input, each once."""
+        every = (item for action in self.actions.values() for item in action.files.items())
+        return {(roles.is_source(role), path): (role, path) for role, path in every}.values()
+
+    def _consists_of(self, role: str, path: str) -> Iterator[str]:
+        """The files of an input: itself, those behind a source, what is in a directory."""
+        full = self.at(path)
+        yield full
+        if roles.is_source(role):
+            yield from map(str, behind(Path(full)).files)
+        if Path(full).is_dir():
+            yield from map(str, Path(full).rglob("*"))
 
     def paths(self, action: AnyAction) -> dict[str, Path]:
         """Role -> file or directory that nobody builds."""
         return {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
 
     def digests(self, action: AnyAction) -> dict[str, dict[str, str]]:
-        """Role -> relative path -> digest, of the outputs that are read of upstream actions."""
-        return {role: self.upstream(edge) for role, edge in action.upstream.items()}
+        """Role -> relative path -> digest, of the outputs that are read of upstream actions, and of sources."""
+        sources = {role: self._sources(self.at(path)) for role, path in action.files.items() if roles.is_source(role)}
+        return sources | {role: self.upstream(edge) for role, edge in action.upstream.items()}
 
     def at(self, path: str) -> str:
         """The absolute path of an input."""
         return path if path.startswith("/") else f"{self._base}/{path}"
 
-    def _digest(self, path: str) -> str:
-        """The digest of a file or directory; of a recipe with all the files beside it that it imports."""
-        if not path.endswith(".py"):
+    def _digest(self, role: str, path: str) -> str:
+        """The digest of a file or directory; of a source with all the files behind it."""
+        sources = self._sources(path) if roles.is_source(role) else {}
+        name = os.path.basename(os.path.realpath(path))  # noqa: PTH119 - for every input there is
+        if sources.keys() <= {name}:
             return self._stat_cache.digest(path)
-        files = recipe_files(Path(path))
-        if len(files) == 1:
-            return self._stat_cache.digest(path)
-        folder = Path(path).parent
-        return keys.digest({os.path.relpath(file, folder): self._stat_cache.digest(file) for file in files})
+        return keys.digest(sources if name in sources else {**sources, "": self._stat_cache.digest(path)})
+
+    def _sources(self, path: str) -> dict[str, str]:
+        """Digests of the files behind a source, by their paths relative to its own folder."""
+        folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - as above
+        files = behind(Path(path)).files
+        return {os.path.relpath(file, folder): self._stat_cache.digest(file) for file in files}

@@ -70,7 +70,7 @@ class RecipeFunction(Strict):
     reads: tuple[FileName, ...] = Field(
         default=(),
         description="Files and directories that the function reads besides the Python files it imports (reference "
-        "numbers, tables). What changes in them makes its results stale; what is not named here does not.",
+        "numbers, tables). What changes in them makes its results stale; no other file of yours can be read.",
     )
 
 

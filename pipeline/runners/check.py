@@ -18,6 +18,7 @@ from typing import Protocol
 
 from pipeline import roles
 from pipeline.action import Facts, Job, Json
+from pipeline.compilers.declared import declared
 from pipeline.documents.archive import read_archive_json
 from pipeline.documents.codec import dumps
 from pipeline.documents.run import NAME, Run, percentile
@@ -143,7 +144,7 @@ def trial(job: Job[Params]) -> Trial:
         functions=read_archive_json(inputs[roles.ARCHIVE]).model(params.model.subject).functions,
         parameters=inputs.get(roles.PARAMS),
         weights=inputs.get(roles.WEIGHTS),
-        recipe=inputs[roles.CHECK],
+        reads=declared(job, roles.CHECK, inputs.get(roles.PARAMS), inputs.get(roles.WEIGHTS)),
         check=params.check,
         seconds=_seconds(),
         reference=params.reference,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pipeline.compilers import judge, python_source, tensor_cache
 from pipeline.compilers import reference as references
+from pipeline.compilers.confinement import Confinement, confined
 from pipeline.compilers.recipe import Check
 from pipeline.documents.run import Measured
 from pipeline.documents.verdict import Verdict
@@ -34,15 +35,16 @@ _GRACE = 20
 def run(launch: Launch, trial: Trial) -> Outcome:
     """See `trial.run_checks`."""
     _end_after(trial.seconds + _GRACE)
-    check = _check(trial)
     start = _starter(launch, trial)
     began = time.perf_counter()
     machine = start()
     try:
         session = _session(trial, machine)
         loaded = time.perf_counter() - began
-        results = _compared(check, session, trial)
-        control = _control(trial, machine, check) if all(one.passed for one in results) else None
+        with confined(trial.reads) as scope:
+            check = _check(trial, scope)
+            results = _compared(check, session, trial, scope.source)
+            control = _control(trial, machine, check) if all(one.passed for one in results) else None
     except BaseException:
         machine.close()
         raise
@@ -51,19 +53,17 @@ def run(launch: Launch, trial: Trial) -> Outcome:
     return Outcome(results, control, machine.emulated, measured)
 
 
-def _check(trial: Trial) -> Check:
+def _check(trial: Trial, scope: Confinement) -> Check:
     if trial.check is None:
-        return references.check_of(str(trial.reference), trial.recipe, trial.model.options)
-    return python_source.load_function(trial.recipe, trial.check)
+        return references.check_of(str(trial.reference), scope.source, trial.model.options)
+    return python_source.load_function(scope, trial.check)
 
 
-def _compared(check: Check, session: ModelSession, trial: Trial) -> tuple[Verdict, ...]:
+def _compared(check: Check, session: ModelSession, trial: Trial, recipe: Path) -> tuple[Verdict, ...]:
     name = trial.check or "the comparison with the model's own file"
-    verdicts: tuple[Verdict, ...] = python_source.run(
-        judge.judged, trial.recipe, check, session, trial.recipe, name=name
-    )
+    verdicts: tuple[Verdict, ...] = python_source.run(judge.judged, recipe, check, session, recipe, name=name)
     if not verdicts:
-        raise StepError(f"{name} compared nothing", where=trial.recipe, hint="yield at least one Comparison")
+        raise StepError(f"{name} compared nothing", where=recipe, hint="yield at least one Comparison")
     return verdicts
 
 

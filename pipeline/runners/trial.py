@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.compilers.declared import Declared
 from pipeline.documents.functions import Function
 from pipeline.documents.run import Measured
 from pipeline.documents.verdict import Verdict
@@ -26,7 +27,7 @@ class Trial:
         functions: what `functions.json` (or `archive.json`) says of it.
         parameters: directory with the tensor cache, if the model has parameters.
         weights: directory with the model's weights, if it has any.
-        recipe: the file with the check, or the model's own.
+        reads: the file with the check, or the model's own, and what it may read.
         check: the function's name; None where the model's file itself says what it computes.
         reference: for the latter, what kind of file it is; see `compilers.reference.check_of`.
         seconds: of wall time that all of it may take.
@@ -36,7 +37,7 @@ class Trial:
     functions: tuple[Function, ...]
     parameters: Path | None
     weights: Path | None
-    recipe: Path
+    reads: Declared
     check: str | None
     seconds: float
     reference: str | None = None

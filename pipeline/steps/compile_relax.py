@@ -13,11 +13,13 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
+from pipeline.compilers.declared import Declared, declared
 from pipeline.compilers.lowered import Lowered
 from pipeline.compilers.metallib import Shaders
 from pipeline.compilers.mlc_refusals import check_device
 from pipeline.compilers.shaders import shaders
 from pipeline.documents.probe import read_probe
+from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef, SourceRef
 
 HOST_BLIND = frozenset({"metal"})
@@ -58,21 +60,20 @@ def run(job: Job[Params]) -> Facts:
 
 def lowering(job: Job[Params]) -> partial[Lowered]:
     """The shared part, which is equal for backends that differ in their host only."""
-    backend, source, config = job.params.backend, job.inputs["source"], job.inputs.get("config")
+    backend, config = job.params.backend, job.inputs.get(roles.CONFIG)
     device = dict(backend.device)
     probe = read_probe(job.inputs["toolchain"])
     check_device(probe, job.params.toolchain, backend)
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}
-    code = source if source.is_dir() else source.parent
-    seen = sorted({source, *code.glob("*.py"), *(files or {}).values(), *_read_besides(job)})
+    reads = declared(job, roles.SOURCE, *(files or {}).values())
     return partial(
         lower,
         model=job.params.model,
         source=job.params.source,
-        path=source,
+        reads=reads,
         config=files,
-        seen=[_stamp(path) for path in seen if path.exists()],
+        seen=[[path, *look(path)] for path in _read(reads)],
         device=device,
         triple=None if device["kind"] in HOST_BLIND else backend.triple,
         metal_simdgroup=device["kind"] == "metal" and probe.metal_simdgroup,
@@ -83,23 +84,17 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _read_besides(job: Job[Params]) -> list[Path]:
-    """What the recipe says that it reads; of a directory everything."""
-    named = roles.read_by(roles.SOURCE, job.inputs)
-    return [file for path in named for file in ([path] if path.is_file() else _files(path))]
-
-
-def _stamp(path: Path) -> list[object]:
-    """Tell a file from what it was before it was edited."""
-    stat = path.stat()
-    return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+def _read(reads: Declared) -> list[str]:
+    """Every file that the source may read: when one has changed, even back and forth, it is lowered again."""
+    inside = (str(file) for path in map(Path, reads.data) if path.is_dir() for file in _files(path))
+    return sorted({*reads.files, *reads.data, *inside})
 
 
 def lower(
     *,
     model: ModelRef,
     source: SourceRef,
-    path: Path,
+    reads: Declared,
     config: Mapping[str, Path] | None,
     seen: Sequence[object],
     device: Mapping[str, object],
@@ -112,7 +107,7 @@ def lower(
     return relax.lower(
         model=model,
         source=source,
-        path=path,
+        reads=reads,
         config=config,
         seen=seen,
         device=device,

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline import roles
 from pipeline.action import Facts, Job
+from pipeline.compilers.declared import Declared, declared
 from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.files import Digest
 from pipeline.matrix.cells import ModelRef, SourceRef
@@ -34,12 +36,13 @@ def run(job: Job[Params]) -> Facts:
         StepError: the source, or one of its parameters, cannot be read.
         FormatError: a parameter is nothing that the format can hold.
     """
+    weights = job.inputs.get(roles.WEIGHTS)
     work = partial(
         write,
         model=job.params.model,
         source=job.params.source,
-        path=job.inputs["source"],
-        weights=job.inputs.get("weights"),
+        reads=declared(job, roles.SOURCE, weights, job.out),
+        weights=weights,
         out=job.out,
     )
     written = job.services.worker(job.params.toolchain).call(work, log=job.log)
@@ -48,8 +51,8 @@ def run(job: Job[Params]) -> Facts:
     return {"tensors": written.tensors, "bytes": written.bytes, "shards": len(written.digests) - 1}
 
 
-def write(*, model: ModelRef, source: SourceRef, path: Path, weights: Path | None, out: Path) -> WrittenCache:
+def write(*, model: ModelRef, source: SourceRef, reads: Declared, weights: Path | None, out: Path) -> WrittenCache:
     """What the worker runs: see `compilers.parameters.write`."""
     from pipeline.compilers import parameters  # noqa: PLC0415 - TVM is in the worker only
 
-    return parameters.write(model=model, source=source, path=path, weights=weights, out=out)
+    return parameters.write(model=model, source=source, reads=reads, weights=weights, out=out)

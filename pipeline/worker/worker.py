@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from pipeline.compilers.confinement import FIXED
 from pipeline.documents.codec import decode
 from pipeline.errors import CompilerCrash, StepError, StoreError
 from pipeline.worker.usage import Usage as Usage
@@ -26,24 +27,12 @@ from .wire import Reply, Request
 R = TypeVar("R")
 
 PASSED = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "PYTHONDONTWRITEBYTECODE"}
+    {"PATH", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE"}
     | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "DEVELOPER_DIR"}
 )
-"""What a worker inherits, with `LC_*`: what an interpreter and a linker need to start at all. Nothing that steers a
-compiler (`TVM_*`, `MLC_*`, `PYTHON*`), that serves the network (proxies, certificates: a worker downloads nothing) or
-is secret."""
-
-SET = {
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-    "TVM_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-}
-"""What every worker is given: one order of sets and one text encoding everywhere; and no thread pools, which a fork
-would cut off and which would compete with the other jobs."""
+"""What a worker inherits: what an interpreter and a linker need to start at all; a recipe does not see even that.
+Nothing that steers a compiler (`TVM_*`, `MLC_*`, `PYTHON*`), that serves the network (proxies, certificates: a worker
+downloads nothing) or is secret."""
 
 FULL_DISK_BYTES = 1 << 20
 """Free bytes below which a crash is reported as a full disk: LLVM ends the process when it cannot write, and what it
@@ -61,7 +50,7 @@ class ForkWorker:
             in.
         preload: modules to import before the first call: each costs its time once, and no call anything.
         path: directories to find modules in, before the interpreter's own.
-        env: environment variables besides `PASSED` and `SET`.
+        env: environment variables besides `PASSED` and `FIXED`.
         idle_stages: how many stage processes to keep that nobody calls; the least recently used end first.
     """
 
@@ -157,9 +146,9 @@ class FreshWorker(ForkWorker):
 
 
 def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a worker: what is `PASSED` of ours, what is `SET`, and what its maker adds."""
-    inherited = {name: value for name, value in os.environ.items() if name in PASSED or name.startswith("LC_")}
-    return {**inherited, **SET, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
+    """The whole environment of a worker: what is `PASSED` of ours, what is `FIXED`, and what its maker adds."""
+    inherited = {name: value for name, value in os.environ.items() if name in PASSED}
+    return {**inherited, **FIXED, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
 
 
 def _result(work: partial[R], reply: Reply, log: Path) -> R:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_worker import PROBE, FakeWorker, make_job
+from fake_worker import PROBE, FakeWorker, behind, make_job
 
 from pipeline.documents.codec import decode
 from pipeline.runners.machine import Launch
@@ -34,8 +34,10 @@ def model(name, variant, options=None):
 class Compiled:
     """One model, compiled by the steps themselves on a fake worker."""
 
-    def __init__(self, folder: Path, recipe: Path, described: dict, *, weights: Path | None = None, kind="factory"):
-        self.folder, self.recipe, self.model, self.weights = folder, recipe, described, weights
+    def __init__(
+        self, folder: Path, recipe: Path, described: dict, *, weights: Path | None = None, reads=(), kind="factory"
+    ):
+        self.folder, self.recipe, self.model, self.weights, self.reads = folder, recipe, described, weights, reads
         self.worker = FakeWorker()
         self.source = {"kind": kind, "function": "build"} if kind == "factory" else {"kind": kind}
         self.toolchain = folder / "toolchain"
@@ -66,7 +68,7 @@ class Compiled:
             "functions": json.loads((objects / "functions.json").read_text())["functions"],
             "parameters": str(parameters) if parameters else None,
             "weights": None,
-            "recipe": str(self.recipe),
+            "reads": declared(changes.pop("recipe", self.recipe), library, *self.reads, parameters),
             "check": "check",
             "seconds": 300,
             **changes,
@@ -74,6 +76,22 @@ class Compiled:
         work = partial(run_checks, launch=Launch(library=str(library)), trial=decode(Trial, trial, "trial"))
         self.outcome = self.worker.call(work, log=self.folder / "check.log")
         return self.outcome.compared
+
+
+def declared(recipe: Path, *data) -> dict:
+    """What a step tells a worker of a recipe."""
+    files = {str(recipe.parent / name): sha256 for name, sha256 in behind(recipe).items()}
+    return {"source": str(recipe), "files": files, "data": [str(path) for path in data if path]}
+
+
+def load(recipe: Path, name: str):
+    """A function of a recipe, in this process."""
+    from pipeline.compilers import python_source
+    from pipeline.compilers.confinement import confined
+    from pipeline.compilers.declared import Declared
+
+    with confined(Declared(**declared(recipe))) as scope:
+        return python_source.load_function(scope, name)
 
 
 def host_triple() -> str:

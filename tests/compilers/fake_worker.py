@@ -6,6 +6,7 @@ rebuilt, output in the log) and none about speed or cleaning up.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any, get_type_hints
 from pipeline import errors
 from pipeline.action import Job
 from pipeline.documents.codec import decode, encode
+from pipeline.engine import sources
 from pipeline.steps import compile_relax, toolchain
 from pipeline.steps import params as params_step
 
@@ -88,9 +90,17 @@ def typed(params):
 def make_job(tmp_path: Path, params, inputs, worker, name="job", *, fresh=None) -> Job:
     out = tmp_path / name
     out.mkdir()
-    return Job(
-        typed(params), inputs, {}, out, tmp_path / f"{name}.log", FakeServices(worker, fresh), tmp_path / "cache"
-    )
+    services, digests = FakeServices(worker, fresh), {role: behind(path) for role, path in inputs.items()}
+    return Job(typed(params), inputs, {}, out, tmp_path / f"{name}.log", services, tmp_path / "cache", digests)
+
+
+def behind(path: Path) -> dict[str, str]:
+    """What the engine says of a source: the digests of the files behind it."""
+    return {
+        str(file.relative_to(path.parent)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sources.behind(path).files
+        if file.is_file()
+    }
 
 
 def run_forked(calls, log: Path, cpu_limit: float | None = None):

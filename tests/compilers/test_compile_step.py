@@ -41,7 +41,7 @@ class RecordingWorker:
 
 @pytest.fixture
 def inputs(tmp_path):
-    (tmp_path / "recipe.py").write_text("def build(spec): ...\n")
+    (tmp_path / "recipe.py").write_text("import beside\ndef build(spec): ...\n")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
     (tmp_path / "toolchain").mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled_models import Compiled, host_triple, link, model
+from compiled_models import Compiled, host_triple, link, load, model
 
 from pipeline.compilers import tensor_cache
 
@@ -113,7 +113,9 @@ def minilm(tmp_path):
 
     def make(dtype):
         described = model("minilm", f"f{dtype[5:]}", {"dtype": dtype})
-        return Compiled(tmp_path, RECIPES / "minilm.py", described, weights=tmp_path / "weights"), tensors
+        return Compiled(
+            tmp_path, RECIPES / "minilm.py", described, weights=tmp_path / "weights", reads=[tmp_path / "cases.json"]
+        ), tensors
 
     return make
 
@@ -129,10 +131,15 @@ def test_minilm_is_a_bert(tmp_path, minilm, dtype, atol):
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     (tmp_path / "check.py").write_text(MINILM_CHECK)
     objects = compiled.compile(host_triple(), config=only_config(tmp_path))
-    results = compiled.check(link(objects), objects, compiled.parameters(), recipe=str(tmp_path / "check.py"))
+    results = compiled.check(link(objects), objects, compiled.parameters(), recipe=tmp_path / "check.py")
     assert [result.passed for result in results] == [True] * 4
     # The reference is not the zero vector, and the four sentences are not one.
     assert np.ptp([case["want"] for case in cases], axis=0).max() > 100 * atol
+
+
+def decoder_of(folder: Path, quantization: str) -> Compiled:
+    described = model("decoder", quantization, {"quantization": quantization})
+    return Compiled(folder, RECIPES / "decoder.py", described, reads=[RECIPES / "reference"])
 
 
 def only_config(folder: Path) -> Path:
@@ -169,7 +176,7 @@ def test_minilms_reference_is_of_unit_vectors():
 def decoder(tmp_path_factory, warm):
     """The decoder with float32 activations: the same code, ten times faster on a CPU without float16."""
     folder = tmp_path_factory.mktemp("decoder")
-    compiled = Compiled(folder, RECIPES / "decoder.py", model("decoder", "q4f32_1", {"quantization": "q4f32_1"}))
+    compiled = decoder_of(folder, "q4f32_1")
     objects = compiled.compile(host_triple())
     return compiled, objects, link(objects), compiled.parameters()
 
@@ -203,7 +210,7 @@ def test_a_changed_weight_fails_the_decoders_check(decoder, tmp_path, name, chan
 
 @pytest.mark.slow
 def test_the_decoder_in_float16_is_near_and_its_check_bites(tmp_path):
-    compiled = Compiled(tmp_path, RECIPES / "decoder.py", model("decoder", "q4f16_1", {"quantization": "q4f16_1"}))
+    compiled = decoder_of(tmp_path, "q4f16_1")
     objects = compiled.compile(host_triple())
     library, parameters = link(objects), compiled.parameters()
     right = compiled.check(library, objects, parameters)
@@ -219,7 +226,7 @@ def test_the_decoder_in_float16_is_near_and_its_check_bites(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("device", [device for device in DEVICES if device != "wasm"])
 def test_the_decoder_compiles_for(tmp_path, device):
-    compiled = Compiled(tmp_path, RECIPES / "decoder.py", model("decoder", "q4f16_1", {"quantization": "q4f16_1"}))
+    compiled = decoder_of(tmp_path, "q4f16_1")
     triple, target = DEVICES[device]
     out = compiled.compile(triple, **target)
     functions = [function["name"] for function in json.loads((out / "functions.json").read_text())["functions"]]
@@ -227,18 +234,14 @@ def test_the_decoder_compiles_for(tmp_path, device):
 
 
 def test_the_reference_was_made_with_these_weights(tmp_path):
-    compiled = Compiled(tmp_path, RECIPES / "decoder.py", model("decoder", "q4f16_1", {"quantization": "q4f16_1"}))
+    compiled = decoder_of(tmp_path, "q4f16_1")
     reference = json.loads((RECIPES / "reference" / "decoder.json").read_text())
     shards = compiled.parameters().glob("*.bin")
     assert {shard.name: hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards} == reference["weights"]
 
 
 def test_quantising_is_undone_within_half_a_step(warm):
-    from pipeline.compilers import python_source
-
-    quantize, dequantize, weight = (
-        python_source.load_function(RECIPES / "decoder.py", name) for name in ("quantize", "dequantize", "weight")
-    )
+    quantize, dequantize, weight = (load(RECIPES / "decoder.py", name) for name in ("quantize", "dequantize", "weight"))
     given = weight("any", (48, 96))
     words, scale = quantize(given, "float16")
     assert (words.dtype, words.shape, scale.dtype, scale.shape) == (np.uint32, (48, 12), np.float16, (48, 3))
@@ -251,9 +254,7 @@ def test_quantising_is_undone_within_half_a_step(warm):
 
 
 def test_random_weights_are_the_same_everywhere(warm):
-    from pipeline.compilers import python_source
-
-    weight = python_source.load_function(RECIPES / "decoder.py", "weight")
+    weight = load(RECIPES / "decoder.py", "weight")
     assert weight("embedding", (2048, 256))[0, :3].tolist() == pytest.approx(EMBEDDING, abs=0)
     assert weight("norm", (256,))[:2].tolist() == pytest.approx(NORM, abs=0)
 

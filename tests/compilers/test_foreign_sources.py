@@ -31,7 +31,7 @@ def verify(compiled: Compiled, x, want) -> None:
     np.savez(compiled.folder / "data.npz", x=x, want=want)
     (compiled.folder / "check.py").write_text(CHECK)
     objects = compiled.compile(host_triple())
-    recipe = str(compiled.folder / "check.py")
+    recipe = compiled.folder / "check.py"
     (result,) = compiled.check(link(objects), objects, compiled.parameters(), recipe=recipe)
     assert result.passed, result
 
@@ -51,7 +51,8 @@ def onnx_file(path: Path, operator: str = "Relu", ends: tuple[str, str] = ("x", 
 
 def test_an_onnx_model_gives_its_numbers(tmp_path):
     weight = onnx_file(tmp_path / "tiny.onnx")
-    compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx")
+    reads = [tmp_path / "data.npz"]
+    compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx", reads=reads)
     x = np.linspace(-1, 1, 18, dtype="float32").reshape(3, 6)
     verify(compiled, x, np.maximum(x @ weight, 0))
     assert list(tensor_cache.read(tmp_path / "params")) == ["weight"]
@@ -93,7 +94,8 @@ def test_a_torch_program_gives_its_numbers(tmp_path):
     network = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.GELU(), torch.nn.Linear(5, 4)).eval()
     x = torch.linspace(-1, 1, 18).reshape(3, 6)
     torch.export.save(torch.export.export(network, (x,)), tmp_path / "tiny.pt2")
-    compiled = Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported")
+    reads = [tmp_path / "data.npz"]
+    compiled = Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported", reads=reads)
     verify(compiled, x.numpy(), network(x).detach().numpy())
     names = ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert list(tensor_cache.read(tmp_path / "params")) == names

@@ -69,7 +69,7 @@ def test_a_model_that_hangs_is_ended(linked, tmp_path, monkeypatch):
     recipe.write_text("import time\ndef check(session):\n    time.sleep(60)\n    yield\n")
     monkeypatch.setattr("pipeline.runners.checks._GRACE", 0)
     with pytest.raises(CompilerCrash, match="SIGALRM"):
-        linked.check(recipe=str(recipe), seconds=0.5)
+        linked.check(recipe=recipe, seconds=0.5)
 
 
 def test_plain_parameters_are_found_by_name(tmp_path):
@@ -107,7 +107,7 @@ def test_a_wrong_check_is_explained(linked, tmp_path, case):
     recipe = tmp_path / "recipe.py"
     recipe.write_text(f"import numpy as np\ndef check(session):\n    {statement}\n    yield\n")
     with pytest.raises(StepError) as caught:
-        linked.check(recipe=str(recipe))
+        linked.check(recipe=recipe)
     assert what in caught.value.what
     assert hint in caught.value.hint
 
@@ -188,7 +188,7 @@ def run_statement(linked, tmp_path, statement):
     recipe = tmp_path / "recipe.py"
     lines = "import numpy as np\nfrom pipeline.compilers.recipe import Comparison\ndef check(session):\n    "
     recipe.write_text(lines + statement + "\n")
-    return linked.check(recipe=str(recipe))
+    return linked.check(recipe=recipe)
 
 
 @pytest.mark.parametrize("case", BLIND)

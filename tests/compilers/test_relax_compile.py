@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from compiled_models import TINY, Compiled, model
+from compiled_models import TINY, Compiled, declared, model
 from fake_worker import run_forked
 
 from pipeline.errors import StepError
@@ -32,13 +32,15 @@ def build_in_one_go(*, path, described, device, triple, out, pipeline):
     from tvm.target import Target
 
     from pipeline.compilers import schedules, sources
+    from pipeline.compilers.confinement import confined
+    from pipeline.compilers.declared import Declared
     from pipeline.compilers.recipe import BuildSpec
 
     host = {"kind": "llvm", "mtriple": triple}
     target = Target({**device, "mtriple": triple} if device["kind"] == "llvm" else {**device, "host": host})
     spec = BuildSpec(described["model"], described["variant"], described["options"], None, device["kind"])
-    with target:
-        loaded = sources.load({"kind": "factory", "function": "build"}, Path(path), spec, compiling=True)
+    with target, confined(Declared(**declared(Path(path)))) as scope:
+        loaded = sources.load({"kind": "factory", "function": "build"}, scope, spec, compiling=True)
     module = loaded.module.with_attr("system_lib_prefix", described["prefix"])
     passes = relax.get_default_pipeline(target)
     if pipeline == "ours":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.engine.code import code_digest, code_files
-from pipeline.engine.imports import recipe_files
+from pipeline.engine.sources import behind
 
 
 def names(step: str) -> set[str]:
@@ -63,7 +63,7 @@ def test_a_recipe_is_itself_and_what_it_imports_from_beside_it(tmp_path):
     (tmp_path / "parts/__init__.py").write_text("")
     (tmp_path / "parts/attention.py").write_text("from . import norm\n")
     (tmp_path / "parts/norm.py").write_text("")
-    found = {str(path.relative_to(tmp_path)) for path in recipe_files(tmp_path / "recipe.py")}
+    found = {str(path.relative_to(tmp_path)) for path in behind(tmp_path / "recipe.py").files}
     assert found == {
         "recipe.py", "shared.py", "deeper.py", "parts/__init__.py", "parts/attention.py", "parts/norm.py"
     }  # fmt: skip
@@ -72,9 +72,9 @@ def test_a_recipe_is_itself_and_what_it_imports_from_beside_it(tmp_path):
 def test_an_edit_of_imports_is_seen_at_once(tmp_path):
     (tmp_path / "recipe.py").write_text("x = 1\n")
     (tmp_path / "late.py").write_text("")
-    assert len(recipe_files(tmp_path / "recipe.py")) == 1
+    assert len(behind(tmp_path / "recipe.py").files) == 1
     (tmp_path / "recipe.py").write_text("import late\n")
-    assert len(recipe_files(tmp_path / "recipe.py")) == 2
+    assert len(behind(tmp_path / "recipe.py").files) == 2
 
 
 def test_a_worker_function_that_moves_to_a_helper_takes_its_code_along(tmp_path, monkeypatch):
