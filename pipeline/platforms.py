@@ -149,6 +149,12 @@ def metal_target(platform: str, deployment_target: str) -> tuple[str, str]:
     return f"air64-apple-macos{version}", f"macos-metal{language}"
 
 
+METAL_INSTALL = (
+    "install Xcode, then: xcodebuild -downloadComponent MetalToolchain; or set `kernels: source` for the backend"
+)
+"""What to do where there is no Metal compiler."""
+
+
 def metal_tool(platform: str) -> str:
     """The name, in `Action.tools`, of the Metal compiler for a platform."""
     return f"metal:{SDKS[platform]}"

@@ -41,15 +41,13 @@ _OPTIMISATION = "-O3"
 _TOOLCHAIN_MISSING = ("missing Metal Toolchain", "unable to find utility")
 """What xcrun says where Xcode has no Metal compiler: since Xcode 26 it is a download of its own."""
 
-INSTALL = "install Xcode, then: xcodebuild -downloadComponent MetalToolchain; or set `kernels: source` for the backend"
-
 
 class Refused(Exception):
     """The Metal compiler refused a kernel; the message has its last lines."""
 
 
 class Missing(Exception):
-    """There is no Metal compiler; the message says what was looked for. `INSTALL` is the hint."""
+    """There is no Metal compiler; the message says what was looked for. `platforms.METAL_INSTALL` is the hint."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +137,8 @@ class Compiler:
                     check=False,
                     env=_environment(),
                 )
-            except FileNotFoundError:
-                raise Missing("there is no xcrun on this machine") from None
+            except FileNotFoundError as error:
+                raise Missing("there is no xcrun on this machine") from error
             said = done.stdout.decode(errors="replace").strip()
             if any(phrase in said for phrase in _TOOLCHAIN_MISSING):
                 raise Missing(f"Xcode has no Metal compiler for {self.shaders.sdk}: {said.splitlines()[0]}")
@@ -204,9 +202,9 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
     _register(ffi, GENERATOR, generate_twice)
     try:
         yield compiler.count
-    except Exception:
+    except Exception as error:
         if failures:
-            raise failures[0] from None
+            raise failures[0] from error
         raise
     finally:
         _register(ffi, GENERATOR, generate)

@@ -23,9 +23,8 @@ from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 
-from . import metallib, mlc_driver, mlc_metadata, mlc_names, mlc_refusals
+from . import metallib, mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
 from .metallib import Shaders
-from .mlc_probe import find_program
 
 DEVICES = {
     ("metal", "ios"): "iphone",
@@ -151,17 +150,13 @@ def device(backend: Backend) -> str:
     return found
 
 
-def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str | None]:
-    """What steers mlc_llm, all of it from the cell; the worker's own environment holds nothing that would."""
-    catalyst = backend if backend is not None and backend.platform == "maccatalyst" else None
+def environment(scratch: Path, backend: Backend) -> dict[str, str | None]:
+    """What steers mlc_llm, all of it from the cell."""
+    catalyst = backend if backend.platform == "maccatalyst" else None
     return {
-        "MLC_LLM_HOME": str(scratch / "home"),  # its cache of libraries, empty
-        "MLC_TEMP_DIR": str(scratch),
-        "MLC_JIT_POLICY": "OFF",
-        "MLC_DOWNLOAD_CACHE_POLICY": "OFF",
+        **mlc_environment.variables(scratch),
         "MLC_MACABI_ARCH": str(catalyst.arch) if catalyst else None,
         "MLC_MACABI_DEPLOYMENT_TARGET": str(catalyst.deployment_target) if catalyst else None,
-        "HF_HUB_OFFLINE": "1",
     }
 
 
@@ -182,7 +177,7 @@ def _schedule(kind: str, backend: Backend, *, metal_simdgroup: bool) -> str:
 def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:
     if kind == "package":
         return [sys.executable, Path(mlc_driver.__file__), json.dumps(settings)]
-    program = find_program(kind)
+    program = mlc_environment.find_program(kind)
     if program is None:
         raise mlc_refusals.missing(sys.executable)
     if settings["shaders"]:

@@ -18,9 +18,7 @@ from pipeline import process
 from pipeline.action import Facts
 from pipeline.documents.chat_config import NAME as CONFIG
 
-from . import mlc_driver, mlc_refusals
-from .mlc import environment
-from .mlc_probe import find_program
+from . import mlc_convert_driver, mlc_environment, mlc_refusals
 
 Options = Mapping[str, Any]
 """Options of a variant, as targets.yaml has them; the matrix has checked them."""
@@ -80,9 +78,9 @@ def _common(options: Options) -> list[str]:
 def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log: Path) -> None:
     """Run mlc_llm; success is status 0 and one of the expected files."""
     if kind == "package":
-        program: list[str | Path] = [sys.executable, Path(mlc_driver.__file__), "{}"]
+        program: list[str | Path] = [sys.executable, Path(mlc_convert_driver.__file__)]
     else:
-        found = find_program(kind)
+        found = mlc_environment.find_program(kind)
         if found is None:
             raise mlc_refusals.missing(sys.executable)
         program = [found]
@@ -90,7 +88,7 @@ def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log:
         scratch = Path(folder).resolve()
         # One run for all backends, with nothing beside it that needs the processors more.
         threads = {"TVM_NUM_THREADS": str(os.cpu_count() or 1)}
-        settings = {**environment(scratch), **threads}
+        settings = {**mlc_environment.variables(scratch), **threads}
         done = process.run([*program, *words], cwd=scratch, env=settings, check=False, log=log)
     if done.status != 0 or not any((out / name).is_file() for name in expected):
         raise mlc_refusals.explain(done, words[0])

@@ -39,11 +39,7 @@ def main() -> None:
     allow_missing_library()
     importlib.import_module("mlc_llm.support.logging").enable_logging()
     command: Any = importlib.import_module(f"mlc_llm.cli.{subcommand}")
-    if subcommand == "compile":
-        _prepare_compile(command, words, settings)
-    elif subcommand == "convert_weight":
-        # It asks a process of its own whether there is a CPU, and that needs the library, which may be missing.
-        importlib.import_module("mlc_llm.support.auto_device")._RESULT_CACHE["cpu:0"] = True  # noqa: SLF001
+    _prepare_compile(command, words, settings)
     sys.argv = ["mlc_llm", subcommand, *words]
     with _kernels(settings):
         command.main(words)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import os
 import re
-import shutil
 import sys
 import traceback
 from dataclasses import replace
@@ -24,6 +22,7 @@ from pipeline.process import run
 from pipeline.toolchains import marker
 
 from . import mlc_driver
+from .mlc_environment import find_program
 from .reasons import reason
 
 FAMILY = "mlc-llm"
@@ -47,19 +46,6 @@ def describe(*, on_path: bool) -> MlcProbe | None:
         return None
     digest = hashlib.sha256(program.read_bytes()).hexdigest()[:16]
     return MlcProbe(kind, digest, commit=None, architectures=None, quantizations=None, error=None)
-
-
-def beside() -> Path:
-    """Where the program `mlc_llm` of this environment would be."""
-    return Path(sys.executable).with_name("mlc_llm")
-
-
-def find_program(kind: str) -> Path | None:
-    """The program `mlc_llm`: that of this environment, or for the kind `path` the one on PATH."""
-    if kind != "path":
-        return beside() if os.access(beside(), os.X_OK) else None
-    found = shutil.which("mlc_llm")
-    return None if found is None else Path(found)
 
 
 def installed() -> list[str]:

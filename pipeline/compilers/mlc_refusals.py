@@ -13,9 +13,8 @@ from pipeline.action import Json
 from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend
+from pipeline.platforms import METAL_INSTALL
 from pipeline.process import Finished, signal_name
-
-from .metallib import INSTALL
 
 _LAST = 8
 _BY_SIGNAL = 128
@@ -102,7 +101,8 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)": _choice,
     r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
     r"(AttributeError: .*\btvm\b.*|(?:ImportError|AttributeError): .*'(?:tvm|tvm_ffi)[.'].*)": _unfit,
-    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=INSTALL),
+    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=METAL_INSTALL),
+    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=METAL_INSTALL),
     r"slipway: a Metal kernel does not compile: (.*)": lambda _step, said: StepError(
         f"a Metal kernel does not compile: {said}",
         hint="see the log for the kernel; with `kernels: source` the device compiles it",

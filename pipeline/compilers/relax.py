@@ -31,6 +31,7 @@ from pipeline.action import Facts, Json
 from pipeline.documents.functions import Functions, write_functions
 from pipeline.errors import SlipwayError, StepError, ToolMissing
 from pipeline.matrix.cells import ModelRef, SourceRef
+from pipeline.platforms import METAL_INSTALL
 
 from . import metallib, reasons, schedules, signatures, sources, targets
 from .confinement import confined
@@ -170,7 +171,7 @@ def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Module,
         with metallib.compiling(shaders) as count:
             made = _kernels(state.parts.functions_on_device)
     except metallib.Missing as missing:
-        raise ToolMissing(str(missing), hint=metallib.INSTALL) from missing
+        raise ToolMissing(str(missing), hint=METAL_INSTALL) from missing
     except metallib.Refused as refused:
         hint = "see the log for the kernel; with `kernels: source` the device compiles it"
         raise StepError(f"a Metal kernel does not compile: {refused}", hint=hint) from refused

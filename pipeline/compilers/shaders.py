@@ -10,7 +10,7 @@ from pipeline.action import Job
 from pipeline.errors import ToolMissing
 from pipeline.matrix.cells import Backend
 
-from .metallib import INSTALL, Shaders
+from .metallib import Shaders
 
 
 def shaders(job: Job[object], backend: Backend) -> Shaders | None:
@@ -27,7 +27,7 @@ def shaders(job: Job[object], backend: Backend) -> Shaders | None:
         raise ToolMissing(
             f"the kernels of backend {backend.name} are to be compiled here, and this machine has no Metal compiler "
             f"for {apple.SDKS[platform]}",
-            hint=INSTALL,
+            hint=apple.METAL_INSTALL,
         )
     triple, language = apple.metal_target(platform, str(backend.deployment_target))
     return Shaders(apple.SDKS[platform], triple, language, tool.version, str(job.cache_dir("metallib")))

@@ -35,7 +35,7 @@ def target_of(device: Mapping[str, object], triple: str | None) -> Target:
     except ValueError as error:
         said = str(error).split(" Target creation")[0]
         what = f"TVM {tvm.__version__} does not accept the device {json.dumps(own)}: {said}"
-        raise StepError(what, hint="correct the backend's `device` in targets.yaml") from None
+        raise StepError(what, hint="correct the backend's `device` in targets.yaml") from error
     if kind == "llvm":
         _check_processor(own)
         _check_features(own)

@@ -86,7 +86,7 @@ def read(directory: Path) -> dict[str, npt.NDArray[Any]]:
         return {name: array for shard in shards for name, array in _read_shard(directory, shard)}
     except (OSError, KeyError, TypeError, ValueError) as error:
         hint = "build the parameters again"
-        raise FormatError(f"not a tensor cache: {type(error).__name__}: {error}", where=index, hint=hint) from None
+        raise FormatError(f"not a tensor cache: {type(error).__name__}: {error}", where=index, hint=hint) from error
 
 
 class _Shard:

@@ -21,9 +21,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 DATA = re.compile(r'^PACKAGE_DATA = "([^"]+)"$', re.MULTILINE)
 """How a module says that a directory of the package belongs to its code."""
 
-SHARED = frozenset({
-    "pipeline", "pipeline.action", "pipeline.errors", "pipeline.process", "pipeline.store", "pipeline.store.os_errors",
-})  # fmt: skip
+SHARED = frozenset({"pipeline", "pipeline.action", "pipeline.errors", "pipeline.process"})
 """How errors are worded and values are carried changes no output."""
 
 

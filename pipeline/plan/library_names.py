@@ -194,9 +194,9 @@ def _name(model: ModelVariant, text: bytes, device: str) -> str:
             f"{CONFIG} of {model.model} is not what mlc_llm writes: {type(bad).__name__}: {bad}",
             where=model.where,
             hint="convert the weights again with mlc_llm gen_config, or give the variant a `model_lib`",
-        ) from None
+        ) from bad
     except SlipwayError as bad:
-        raise MatrixError(bad.what, where=model.where, hint=bad.hint) from None
+        raise MatrixError(bad.what, where=model.where, hint=bad.hint) from bad
 
 
 def _parsed(text: bytes) -> dict[str, Json]:
@@ -210,8 +210,8 @@ def _local_config(model: ModelVariant, root: Path) -> bytes:
     path = config_of(model, root)
     try:
         return b"" if path is None else read_file(path, untrusted.LARGEST_BYTES)
-    except OSError:
-        raise _not_converted(model) from None
+    except OSError as error:
+        raise _not_converted(model) from error
 
 
 def _fetched_config(model: ModelVariant, pinned: Json | None, place: Place) -> bytes:
@@ -235,7 +235,7 @@ def _fetched_config(model: ModelVariant, pinned: Json | None, place: Place) -> b
                 f"the name of {model.subject} follows from {CONFIG} of its weights, which cannot be had: {bad.what}",
                 where=bad.where,
                 hint=f"{bad.hint}; or say the name yourself: give the variant a `model_lib`",
-            ) from None
+            ) from bad
         return fetched.files[CONFIG].read_bytes()
 
 

@@ -9,12 +9,12 @@ bazel-remote answers only if all blobs that a message names are there, and carri
 
 from __future__ import annotations
 
+from pipeline.binary import protobuf
+from pipeline.binary.protobuf import varint
+
 from .action_result import PROGRAM, ActionResult, encode
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _STDOUT_RAW = 5
-_MORE = 0x80
-_WIDEST = 70
 
 
 def pack(record: ActionResult) -> bytes:
@@ -35,26 +35,12 @@ def pack(record: ActionResult) -> bytes:
 
 def unpack(message: bytes) -> bytes | None:
     """The encoded record in a message; None when there is none, or the message is malformed."""
-    at, found = 0, None
+    found = None
     try:
-        while at < len(message):
-            tag, at = _read_varint(message, at)
-            field, kind = tag >> 3, tag & 7
-            if kind == _VARINT:
-                _, at = _read_varint(message, at)
-                continue
-            if kind == _BYTES:
-                length, at = _read_varint(message, at)
-            elif kind in {_FIXED32, _FIXED64}:
-                length = 4 if kind == _FIXED32 else 8
-            else:
-                return None
-            if at + length > len(message):
-                return None
-            if field == _STDOUT_RAW and kind == _BYTES:
-                found = message[at : at + length]
-            at += length
-    except IndexError:
+        for number, kind, start, end in protobuf.fields(message):
+            if number == _STDOUT_RAW and kind == protobuf.BYTES:
+                found = message[start:end]
+    except ValueError:
         return None
     return found
 
@@ -68,30 +54,8 @@ def _digest(sha256: str, size: int) -> bytes:
 
 
 def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
+    return varint(field << 3 | protobuf.BYTES) + varint(len(value)) + value
 
 
 def _int(field: int, value: int) -> bytes:
-    return _varint(field << 3 | _VARINT) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= _MORE:
-        out.append(value & (_MORE - 1) | _MORE)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & (_MORE - 1)) << shift
-        if byte < _MORE:
-            return value, at
-        shift += 7
-        if shift >= _WIDEST:
-            raise IndexError(at)
+    return varint(field << 3 | protobuf.VARINT) + varint(value)

@@ -64,7 +64,7 @@ def install(
         try:
             run([*base, *what], log=log, cwd=cwd, env=_CLEAN)
         except StepError as error:
-            raise StepError(f"toolchain {toolchain.name}: {error.what}", hint=_hint(frozen), log=log) from None
+            raise StepError(f"toolchain {toolchain.name}: {error.what}", hint=_hint(frozen), log=log) from error
     got = _frozen(run(freeze, log=log, cwd=cwd, env=_CLEAN).output.splitlines())
     missing = sorted(set(frozen or ()) - set(got))
     if missing:

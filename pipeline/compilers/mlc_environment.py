@@ -1,0 +1,37 @@
+"""What a run of mlc_llm needs, whatever it is to do: its program, and the variables that keep it to its job.
+
+`mlc`, `mlc_convert` and `mlc_probe` ask. It knows neither of compiling nor of converting, so neither is in the other's
+key.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def variables(scratch: Path) -> dict[str, str | None]:
+    """What steers mlc_llm, and the libraries it uses; the worker's own environment holds nothing that would."""
+    return {
+        "MLC_LLM_HOME": str(scratch / "home"),  # its cache of libraries, empty
+        "MLC_TEMP_DIR": str(scratch),
+        "MLC_JIT_POLICY": "OFF",
+        "MLC_DOWNLOAD_CACHE_POLICY": "OFF",
+        "HF_HOME": str(scratch / "hub"),  # copies of modules that checkpoints bring along, empty
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def beside() -> Path:
+    """Where the program `mlc_llm` of this environment would be."""
+    return Path(sys.executable).with_name("mlc_llm")
+
+
+def find_program(kind: str) -> Path | None:
+    """The program `mlc_llm`: that of this environment, or for the kind `path` the one on PATH."""
+    if kind != "path":
+        return beside() if os.access(beside(), os.X_OK) else None
+    found = shutil.which("mlc_llm")
+    return None if found is None else Path(found)
