@@ -35,12 +35,13 @@ def build_in_one_go(*, path, described, device, triple, out, pipeline):
     from pipeline.compilers.confinement import confined
     from pipeline.compilers.declared import Declared
     from pipeline.compilers.recipe import BuildSpec
+    from pipeline.matrix.cells import SourceRef
 
     host = {"kind": "llvm", "mtriple": triple}
     target = Target({**device, "mtriple": triple} if device["kind"] == "llvm" else {**device, "host": host})
     spec = BuildSpec(described["model"], described["variant"], described["options"], None, device["kind"])
     with target, confined(Declared(**declared(Path(path)))) as scope:
-        loaded = sources.load({"kind": "factory", "function": "build"}, scope, spec, compiling=True)
+        loaded = sources.load(SourceRef("factory", "build"), scope, spec, compiling=True)
     module = loaded.module.with_attr("system_lib_prefix", described["prefix"])
     passes = relax.get_default_pipeline(target)
     if pipeline == "ours":

@@ -128,12 +128,15 @@ def test_environment_is_sanitised(log, monkeypatch):
     monkeypatch.setenv("TVM_LOG_DEBUG", "1")
     monkeypatch.setenv("PYTHONSTARTUP", "/nowhere")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    monkeypatch.setenv("LC_TIME", "C")
+    monkeypatch.setenv("LC_TIME", "de_DE")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
     with closing(ForkWorker(path=[HERE], env={"EXTRA": "1"})) as worker:
         seen = call(worker, "environment", log=log)
     assert not {"TVM_LOG_DEBUG", "PYTHONSTARTUP", "HF_TOKEN"} & set(seen)
     assert seen["PATH"] == os.environ["PATH"]
-    assert (seen["LC_TIME"], seen["EXTRA"], seen["PYTHONHASHSEED"], seen["TVM_NUM_THREADS"]) == ("C", "1", "0", "1")
+    assert "LC_TIME" not in seen
+    assert (seen["LC_ALL"], seen["TZ"]) == ("C", "UTC")
+    assert (seen["EXTRA"], seen["PYTHONHASHSEED"], seen["TVM_NUM_THREADS"]) == ("1", "0", "1")
 
 
 # Failures
