@@ -102,7 +102,6 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
     r"(AttributeError: .*\btvm\b.*|(?:ImportError|AttributeError): .*'(?:tvm|tvm_ffi)[.'].*)": _unfit,
     r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=METAL_INSTALL),
-    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=METAL_INSTALL),
     r"slipway: a Metal kernel does not compile: (.*)": lambda _step, said: StepError(
         f"a Metal kernel does not compile: {said}",
         hint="see the log for the kernel; with `kernels: source` the device compiles it",

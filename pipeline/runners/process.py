@@ -45,12 +45,12 @@ class Process:
             ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
         except OSError as error:
             hint = "link it against the runtime of this toolchain"
-            raise StepError(f"it cannot be loaded: {error}", where=library, hint=hint) from None
+            raise StepError(f"it cannot be loaded: {error}", where=library, hint=hint) from error
         try:
             self._functions: Any = tvm_ffi.system_lib(prefix)["vm_load_executable"]()
         except (AttributeError, RuntimeError, ValueError) as error:
             hint = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
-            raise StepError(f"no model is registered under {prefix!r}: {error}", where=library, hint=hint) from None
+            raise StepError(f"no model is registered under {prefix!r}: {error}", where=library, hint=hint) from error
         self._functions["vm_initialization"](*CPU)
         self._parameters: dict[str, Any] = {}
         self._held: list[Any] = []
