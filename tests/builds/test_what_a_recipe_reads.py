@@ -97,7 +97,7 @@ def test_a_check_is_held_to_the_same(built):
     built.write("table.txt", "0\n")
     text = built.path("recipe.py").read_text()
     built.edit("recipe.py", "    w = weight(", "    assert Path('table.txt').read_text()\n    w = weight(")
-    told = refused(built, "verify:host")
-    assert "numbers of tiny-f32: recipe.py:32: it opens table.txt, which is not in the key" in told
+    told = refused(built, "check:tiny-f32@host")
+    assert "recipe.py:32: it opens table.txt, which is not in the key" in told
     built.path("recipe.py").write_text(text)
     assert not built.ok().built
