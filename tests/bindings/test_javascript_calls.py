@@ -5,6 +5,7 @@ The real runtime and module are in the tests of the runners; here are the cases 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -148,3 +149,32 @@ def test_a_damaged_bundle_is_refused_with_what_is_wrong(kit, spoil, message):
     spoil(kit / "first-f32")
     (said,) = node(kit, 'await said(() => FirstF32.open(tvmjs, "first-f32"));')
     assert message in said
+
+
+TYPES = """
+import { FirstF32, tensor, WebRuntime } from "./web.js";
+declare const tvmjs: WebRuntime;
+const model = await FirstF32.open(tvmjs, "first-f32");
+const y = await model.forward(tensor([2, 4], new Float32Array(8)));
+const open: number = y.shape[0], constant: 4 = y.shape[1], length: 512 = FirstF32.STATIC_TEXT_LEN;
+// @ts-expect-error another dtype
+await model.forward(tensor([2, 4], new Int32Array(8)));
+// @ts-expect-error another constant extent
+await model.forward(tensor([2, 3], new Float32Array(6)));
+// @ts-expect-error another number of dimensions
+await model.forward(tensor([8], new Float32Array(8)));
+// @ts-expect-error the bundle is needed
+await FirstF32.open(tvmjs);
+"""
+
+
+def test_types_hold_dtypes_and_constant_extents(kit):
+    compiler = shutil.which("tsc")
+    if compiler is None:
+        pytest.skip("there is no TypeScript (npm install -g typescript)")
+    (kit / "use.ts").write_text(TYPES)
+    words = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--moduleResolution", "nodenext"]
+    done = subprocess.run(
+        [compiler, *words, "use.ts"], cwd=kit, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
