@@ -68,6 +68,14 @@ HELPS = (
         "web runtimes and complete wasm modules are not built",
         "install emsdk, source emsdk_env.sh",
     ),
+    Help("node", "Node", "web modules are not run", "apt-get install nodejs npm"),
+    Help(
+        "vulkan",
+        "Vulkan driver",
+        "WebGPU modules are not run",
+        "apt-get install mesa-vulkan-drivers (24 or later)",
+    ),
+    Help("qemu-aarch64", "qemu-user", "archives for Linux on 64-bit ARM are not run", "apt-get install qemu-user"),
     Help(
         "ccache", "ccache", "a runtime that is built from nothing again takes its full time", "apt-get install ccache"
     ),

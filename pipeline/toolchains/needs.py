@@ -14,7 +14,6 @@ from pipeline.action import AnyAction, Tool
 _STEPS = {
     "runtime": "the runtime of",
     "wasm_runtime": "the modules of",
-    "wasm": "the modules of",
     "compile": "the metallibs of",
 }
 """Steps that fail without their tools, and what they make of a backend."""
@@ -78,8 +77,8 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
 
 
 def _needed(action: AnyAction, *, rust: bool) -> Iterator[str]:
-    if action.step not in _STEPS:
-        return
+    if action.step not in _STEPS or getattr(action.params, "wheel", None) is not None:
+        return  # from a package there are no modules where emscripten is missing, and that is said
     yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS)
     if rust and action.step == "runtime" and action.params.prebuilt is None:
         yield "cargo"
