@@ -62,10 +62,15 @@ class Run:
 
     @property
     def typical(self) -> float | None:
-        """Seconds of a call of the function that takes longest, as a rule (see `percentile`)."""
+        """Seconds of a call of the function that takes longest, as a rule; of those called more than once, if any is.
+
+        A first call has what is made once: on a GPU, the kernels.
+        """
         if self.measured is None:
             return None
-        return max((percentile(taken, 50) for taken in self.measured.calls.values()), default=None)
+        calls = list(self.measured.calls.values())
+        again = [taken for taken in calls if len(taken) > 1] or calls
+        return max((percentile(taken, 50) for taken in again), default=None)
 
 
 def percentile(seconds: Sequence[float], percent: float) -> float:
