@@ -207,6 +207,11 @@ class Job(Generic[P_co]):
                 hint="rename that file, or leave it out of the model's `bundle` and `files`",
             ) from error
 
+    def files(self, role: str) -> list[tuple[str, Path]]:
+        """Every file of an input directory, sorted: its path relative to it, with forward slashes, and where it is."""
+        folder = self.inputs[role]
+        return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+
     def digest_of(self, role: str, path: str) -> Digest:
         """The digest of a file of an input directory: from the key, which has it; else the file is read.
 

@@ -346,8 +346,3 @@ def read_sealed(path: str | Path) -> bytes | None:
     except OSError:
         return None
     return data[4:] if len(data) > 4 and int.from_bytes(data[:4], "little") == zlib.crc32(data[4:]) else None  # noqa: PLR2004 - the checksum
-
-
-def files_below(folder: Path) -> list[tuple[str, Path]]:
-    """`(relative path with forward slashes, path)` of every file, sorted. Links to files count as files."""
-    return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())

@@ -6,11 +6,13 @@ what the program said.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +22,9 @@ from pipeline.transport.http import redact, redact_variable
 from .errors import StepError, ToolMissing
 
 _log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # loaded when this is imported, and not after a fork that has other things to do
 
 
 class Finished(NamedTuple):
@@ -111,3 +116,15 @@ def state_of(path: Path) -> list[str | int]:
     except OSError:
         return [str(path)]
     return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def set_parent_death_signal(parent: int) -> None:
+    """Linux: have the kernel end this process when its parent ends, however that ends. Elsewhere nothing happens.
+
+    Args:
+        parent: the process that this one was forked from.
+    """
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it was faster
+            os.kill(os.getpid(), signal.SIGKILL)

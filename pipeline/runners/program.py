@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pipeline.deathsig import set_parent_death_signal
 from pipeline.errors import StepError, ToolMissing
+from pipeline.process import set_parent_death_signal
 
 from . import wire
 from .machine import Launch, Value

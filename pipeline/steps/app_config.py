@@ -22,7 +22,6 @@ from pipeline.documents.app_records import LIST, READERS
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.errors import StepError
-from pipeline.files import files_below
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
 
@@ -127,7 +126,7 @@ def _check_record(kind: str, subject: str, record: Mapping[str, Json]) -> None:
 def _measured(job: Job[Params], model: AppModel) -> dict[str, Json] | None:
     """Bytes that a model takes, by kind; None where its library says nothing of it."""
     subject = model.subject
-    objects = (path.read_bytes() for _, path in files_below(job.inputs[roles.objects(subject)]))
+    objects = (path.read_bytes() for _, path in job.files(roles.objects(subject)))
     metadata = mlc_metadata.read(objects)
     if metadata is None:
         return None
@@ -197,7 +196,7 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
 
 def _ship(job: Job[Params], subject: str, folder: Path) -> None:
     role = roles.bundle(subject)
-    for name, path in files_below(job.inputs[role]):
+    for name, path in job.files(role):
         job.adopt((folder / name).relative_to(job.out).as_posix(), path, job.digest_of(role, name))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -22,7 +21,7 @@ from pipeline.documents.archive import NAME, Archive, ArchivedModel
 from pipeline.documents.codec import dumps
 from pipeline.documents.functions import Functions, read_functions
 from pipeline.errors import StepError
-from pipeline.files import files_below, sha256_bytes
+from pipeline.files import sha256_bytes
 from pipeline.kits import link_flags
 from pipeline.matrix.cells import Backend, ModelRef
 
@@ -50,7 +49,7 @@ def run(job: Job[Params]) -> Facts:
     """
     backend = job.params.backend
     models = sorted(job.params.models, key=lambda model: model.subject)
-    groups = [read_compiled(model, job.inputs[roles.objects(model.subject)]) for model in models]
+    groups = [read_compiled(job, model) for model in models]
     for group in groups:
         check_objects(group, backend)
     merged = merge_objects(groups)
@@ -73,13 +72,14 @@ def run(job: Job[Params]) -> Facts:
     return {"bytes": len(data), "members": len(merged.members), "models": len(models)}
 
 
-def read_compiled(model: ModelRef, folder: Path) -> ModelObjects:
-    """Read the objects that a compile left in `folder`.
+def read_compiled(job: Job[Params], model: ModelRef) -> ModelObjects:
+    """Read the objects that the compile of a model left.
 
     Raises:
         StepError: no object at all, or AppleDouble files (`._*`), which macOS's tar makes of extended attributes.
     """
-    objects = tuple(Member(name, path.read_bytes()) for name, path in files_below(folder) if name.endswith(".o"))
+    files = job.files(roles.objects(model.subject))
+    objects = tuple(Member(name, path.read_bytes()) for name, path in files if name.endswith(".o"))
     for member in objects:
         if member.name.rpartition("/")[2].startswith("._"):
             raise StepError(

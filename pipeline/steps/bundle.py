@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.errors import StepError
-from pipeline.files import files_below
 from pipeline.matrix.cells import ModelRef
 from pipeline.weights import checkpoint
 
@@ -44,10 +43,10 @@ def run(job: Job[Params]) -> Facts:
     patterns = (*job.params.files, *_listed(job))
     chosen: dict[str, str] = {}
     if roles.PARAMS in job.inputs:
-        chosen.update((name, roles.PARAMS) for name, _ in files_below(job.inputs[roles.PARAMS]))
+        chosen.update((name, roles.PARAMS) for name, _ in job.files(roles.PARAMS))
     matched: set[str] = set()
     if roles.WEIGHTS in job.inputs:
-        for name, _ in files_below(job.inputs[roles.WEIGHTS]):
+        for name, _ in job.files(roles.WEIGHTS):
             hits = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
             if not hits:
                 continue

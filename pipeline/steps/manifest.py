@@ -14,7 +14,6 @@ from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
 from pipeline.documents.report import read_report
-from pipeline.files import files_below
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def run(job: Job[Params]) -> Facts:
     """
     files: list[ManifestFile] = []
     for done, (role, start) in enumerate(sorted(job.params.places.items())):
-        for name, _ in files_below(job.inputs[role]):
+        for name, _ in job.files(role):
             digest = job.digest_of(role, name)
             files.append(ManifestFile(start + name, digest.size, digest.sha256))
         job.services.progress(done + 1, len(job.params.places), "products")

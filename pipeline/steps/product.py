@@ -14,7 +14,6 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
 from pipeline.documents.report import read_report
 from pipeline.errors import StepError
-from pipeline.files import files_below
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ def run(job: Job[Params]) -> dict[str, Json]:
     """
     entries: dict[str, ManifestFile] = {}
     owners: dict[str, str] = {}
-    for part, folder in sorted(roles.all_of(roles.PART, job.inputs)):
-        for name, path in files_below(folder):
+    for part, _ in sorted(roles.all_of(roles.PART, job.inputs)):
+        for name, path in job.files(roles.part(part)):
             digest = job.digest_of(roles.part(part), name)
             entry = ManifestFile(name, digest.size, digest.sha256)
             if name not in entries:

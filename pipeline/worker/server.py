@@ -34,9 +34,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from pipeline.deathsig import set_parent_death_signal
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
+from pipeline.process import set_parent_death_signal
 
 from .errors import describe
 from .wire import Call, Cost, Exit, Reply, Request, frame, receive
