@@ -51,7 +51,7 @@ def test_a_missing_linker_is_an_error_when_strict(bare):
     with nothing_lost(bare):
         told = refused(bare, "--strict", "-c")
         assert (
-            "✗ verify:ios-arm64\ntargets.yaml:11:3: 1 of 4 checks could not be made: constructors: no ld64.lld" in told
+            "✗ verify:ios-arm64\ntargets.yaml:11:3: 1 of 5 checks could not be made: constructors: no ld64.lld" in told
         )
         assert "\n  hint: install lld (Debian, Ubuntu: apt-get install lld; " in told
         assert "\n  log: build/log/verify.ios-arm64.log" in told
