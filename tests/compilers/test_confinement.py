@@ -114,10 +114,10 @@ def test_modules_are_found_as_for_a_script(recipe):
     recipe.write("helper/inner.py", "SCALE = 7\n")
     recipe.write("helper.py", "SCALE = 1\n")
     recipe.write("folder/deep/leaf.py", "SCALE = 7\n")
-    recipe.write("colorsys.py", "SCALE = 7\n")
-    top = "import helper, colorsys, importlib\nfrom folder.deep import leaf\nfast = importlib.import_module('fast')"
+    recipe.write("this.py", "SCALE = 7\n")
+    top = "import helper, this, importlib\nfrom folder.deep import leaf\nfast = importlib.import_module('fast')"
     recipe.write("fast.py", "import helper\nSCALE = helper.SCALE\n")
-    recipe.source(top, "[m.SCALE for m in (helper, colorsys, leaf, fast)]")
+    recipe.source(top, "[m.SCALE for m in (helper, this, leaf, fast)]")
     assert recipe.build() == [7, 7, 7, 7]
 
 
