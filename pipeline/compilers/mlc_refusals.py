@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pipeline.action import Json
 from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
-from pipeline.matrix.cells import Backend
 from pipeline.platforms import METAL_INSTALL
 from pipeline.process import Finished, signal_name
 
@@ -109,20 +108,6 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
 }
 """What mlc_llm says -> what is meant by it."""
-
-
-def check_device(probe: Probe, toolchain: str, backend: Backend) -> None:
-    """Refuse what the toolchain's probe knows that it generates no code for, before a compiler is started.
-
-    Raises:
-        StepError: it generates none for the backend's device.
-    """
-    kind = str(backend.device["kind"])
-    if probe.codegens and kind not in probe.codegens:
-        raise StepError(
-            f"toolchain {toolchain} has no code generator for {kind!r}, the device of backend {backend.name}",
-            hint=f"choose a device of kind {', '.join(probe.codegens)}, or a toolchain whose TVM was built with {kind}",
-        )
 
 
 def known_faults(model_type: str, config: Mapping[str, Json], overrides: Mapping[str, Json]) -> str | None:

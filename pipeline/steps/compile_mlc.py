@@ -12,7 +12,8 @@ from functools import partial
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
-from pipeline.compilers.mlc_refusals import check_device, known_faults, mlc_of, unknown_architecture
+from pipeline.compilers.devices import check_device
+from pipeline.compilers.mlc_refusals import known_faults, mlc_of, unknown_architecture
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config

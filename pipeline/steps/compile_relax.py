@@ -14,9 +14,9 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers.declared import Declared, declared
+from pipeline.compilers.devices import check_device
 from pipeline.compilers.lowered import Lowered
 from pipeline.compilers.metallib import Shaders
-from pipeline.compilers.mlc_refusals import check_device
 from pipeline.compilers.shaders import shaders
 from pipeline.documents.probe import read_probe
 from pipeline.files import look

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from pipeline.compilers.mlc_refusals import check_device, explain, known_faults
+from pipeline.compilers.devices import check_device
+from pipeline.compilers.mlc_refusals import explain, known_faults
 from pipeline.documents.probe import Probe
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend
