@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from typing import Any
 
 from pipeline.errors import SlipwayError
 
-MUTATIONS = 3_000
+MUTATIONS = int(os.environ.get("SLIPWAY_MUTATIONS", "400"))
+"""Of each kind of file. A release is tried with 3,000, which take half an hour; every run of CI with this many."""
+
 SECONDS = 20
 """Beyond this a mutation counts as a hang, on a machine that does much else."""
 
