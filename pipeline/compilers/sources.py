@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -109,7 +110,9 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
     }
     front_end = importlib.import_module("tvm.relax.frontend.onnx")
     try:
-        module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it renames inputs: they get their names back below
+            module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
     except Exception as error:  # noqa: BLE001 - the front end raises every kind
         _refuse("ONNX", path, error)
     held = {tensor.name for tensor in graph.graph.initializer}
