@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
 FROM_HITS = "Take everything that was compiled from the store, or fail"
 ASSEMBLE = "Assemble and prove the products"
-CHEAP = {"archive", "linkkit", "xcframework", "bundle", "verify", "product", "manifest"}
+CHEAP = {"check", "archive", "linkkit", "xcframework", "bundle", "verify", "product", "manifest"}
 
 
 def worked(log: str) -> dict[str, str]:
