@@ -136,9 +136,8 @@ def test_a_weights_file_that_is_gone(built):
     with nothing_lost(built):
         built.path("weights/weight.txt").unlink()
         told = refused(built, "params:tiny-f32")
-        assert (
-            "recipe.py:28: the parameter 'linear.weight' raised FileNotFoundError: build/weights/tiny/weight.t" in told
-        )
+        assert "recipe.py:28: the parameter 'linear.weight' raised FileNotFoundError: " in told
+        assert "/weight.txt not found" in told
         assert "  hint: put the file there, or correct the recipe\n  log: build/log/params.tiny-f32.log\n" in told
 
 
