@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import Digest, look, write_new
-from pipeline.sharing import share
+from pipeline.files.sharing import share
 from pipeline.store.action_result import LINK, PROGRAM, Output
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store

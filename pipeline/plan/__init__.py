@@ -19,7 +19,7 @@ from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframewo
 from pipeline.steps import product as product_step
 
 from .apps import app_config_actions, ships_weights
-from .checks import check_actions, is_checked, lacking_artifact, subject_of_check
+from .checks import check_actions, is_checked, lacking_artifact
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -172,7 +172,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
                 upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(
                     f"params:{model.subject}", only=(PARAMETERS,)
                 )
-        checked = {subject_of_check(cell): cell for cell in cells if is_checked(matrix, cell)}
+        checked = {cell.subject: cell for cell in cells if is_checked(matrix, cell)}
         upstream |= {roles.check(cell.model.subject): Upstream(f"check:{name}") for name, cell in checked.items()}
         yield Action(
             step="verify",

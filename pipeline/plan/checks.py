@@ -67,11 +67,6 @@ def lacking_artifact(matrix: Matrix, backend: Backend) -> str | None:
     return "name a `runtime`"
 
 
-def subject_of_check(cell: Cell) -> str:
-    """The subject of the action that runs a cell's check: the cell's."""
-    return cell.subject
-
-
 def wheel_name(package: str) -> str:
     """The name of an action that fetches a package for 64-bit ARM, and of its entry in slipway.lock."""
     return f"{package}@{ARM}"
@@ -108,8 +103,8 @@ def check_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActio
         yield Action(
             step="check",
             run=runner.run,
-            subject=subject_of_check(cell),
-            out=f"build/check/{subject_of_check(cell)}",
+            subject=cell.subject,
+            out=f"build/check/{cell.subject}",
             params=Params(
                 model.ref(),
                 backend,

@@ -32,7 +32,7 @@ from pipeline.files import (
     temporary_in,
     write_atomic,
 )
-from pipeline.sharing import hard_link, reflink, share
+from pipeline.files.sharing import hard_link, reflink, share
 
 from .directories import Unsynced, files_of
 from .os_errors import ODD, BlobMissing, Note, StrPath, remove_any, store_error

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.files import look
-from pipeline.sharing import hard_link
+from pipeline.files.sharing import hard_link
 
 from . import outputs
 from .action_result import LINK, ActionResult

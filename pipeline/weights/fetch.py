@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.action import Json
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, copy_hashed, digest_path, is_unicode, unsafe_path
-from pipeline.sharing import reflink
+from pipeline.files.sharing import reflink
 from pipeline.transport.http import redact_url
 
 from . import hub, local, package, url

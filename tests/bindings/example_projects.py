@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from projects import Project
 
@@ -23,6 +26,20 @@ def host_only(name: str, folder: Path) -> Project:
     project.write("targets.yaml", re.sub(r"^  ios: \{kind: xcframework.*\n", "", text, flags=re.MULTILINE))
     project.ok(timeout=900)
     return project
+
+
+def told_by(project: Project, program: str, *words: str) -> Any:
+    """What a Python program says in JSON, in the example's folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return json.loads(done.stdout)
 
 
 def cargo_in(project: Project, *words: str | Path, **variables: object) -> str:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from example_projects import ROOT, cargo_in, host_only
+from example_projects import cargo_in, host_only, told_by
 from projects import Project
 
 pytestmark = pytest.mark.slow
@@ -43,16 +38,7 @@ print(json.dumps(said))
 
 
 def test_the_program_two_crates_away_says_what_numpy_says(g2p, runtime):
-    done = subprocess.run(
-        [sys.executable, "-c", GREEDY, "Char", "siu"],
-        cwd=g2p.root,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    wanted = json.loads(done.stdout)
+    wanted = told_by(g2p, GREEDY, "Char", "siu")
     assert len({tuple(ids) for ids in wanted.values()}) == len(wanted)
     said = cargo_in(
         g2p, "run", "-p", "g2p_cli", "--", "../dist/bundle", "Char", "siu",

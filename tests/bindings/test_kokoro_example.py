@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from example_projects import ROOT, cargo_in, host_only
+from example_projects import cargo_in, host_only, told_by
 from projects import Project
 
 from pipeline.store.action_result import INLINED_BYTES
@@ -41,16 +38,7 @@ def kokoro(tmp_path_factory) -> Project:
 
 
 def test_rust_speaks_the_samples_that_numpy_computes(kokoro, runtime):
-    done = subprocess.run(
-        [sys.executable, "-c", SPEAK],
-        cwd=kokoro.root,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    count, first = json.loads(done.stdout)
+    count, first = told_by(kokoro, SPEAK)
     said = cargo_in(kokoro, "run", "--", "../dist/bundle", KOKORO_TVM_RUNTIME_LIB=runtime["tvm_runtime"])
     number, _, samples = said.partition(" ")
     assert int(number) == count

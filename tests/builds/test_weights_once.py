@@ -69,7 +69,7 @@ def on_disk(*folders: Path) -> int:
 
 
 def has_reflinks(folder: Path) -> bool:
-    from pipeline.sharing import reflink
+    from pipeline.files.sharing import reflink
 
     (folder / "one").write_bytes(b"x" * 8192)
     return reflink(str(folder / "one"), str(folder / "two"))

@@ -447,30 +447,6 @@ def test_an_at_sign_in_a_path_belongs_to_no_password():
     assert "%2F" in str(caught.value)
 
 
-def test_a_request_has_a_limit_as_a_whole(machine):
-    """A reply that comes steadily, and never ends."""
-    over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def flow():
-            line, _ = server.accept()
-            with line, contextlib.suppress(OSError):
-                line.recv(9999)
-                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
-                while not over.wait(0.02):
-                    line.sendall(b"x" * 5_000)
-
-        thread = threading.Thread(target=flow)
-        thread.start()
-        store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=replace(QUICK, whole=1.0))
-        began = time.monotonic()
-        assert store.lookup(KEY) is None
-        assert time.monotonic() - began < 5
-        assert "too slow" in store.notes[0]
-        over.set()
-        thread.join()
-
-
 def test_a_reply_without_end_is_not_read_on_after_the_remote_was_given_up(machine):
     sent = []
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -512,25 +488,34 @@ def test_a_token_that_no_header_can_carry_is_refused_without_being_told():
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "start", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b""], ids=["body", "interim replies"]
-)
-def test_a_server_that_drips_is_given_up(machine, start):
-    """One byte, or one more `100 Continue`, now and then: no single read is too slow."""
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+SLOW = replace(QUICK, grace=0.5)
+ENDLESS = {
+    "a byte of the body now and then": (LONG, b"x", SLOW),
+    "interim replies, each in time": (b"", INTERIM, SLOW),
+    "steadily, beyond the limit of the whole": (LONG, b"x" * 5_000, replace(QUICK, whole=1.0)),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_a_reply_that_never_ends_is_given_up(machine, case):
+    """No single read is too slow."""
+    start, piece, patience = ENDLESS[case]
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def drip():
+        def reply():
             line, _ = server.accept()
             with line, contextlib.suppress(OSError):
                 line.recv(9999)
                 line.sendall(start)
-                while not over.wait(0.05):
-                    line.sendall(b"x" if start else b"HTTP/1.1 100 Continue\r\n\r\n")
+                while not over.wait(0.02):
+                    line.sendall(piece)
 
-        thread = threading.Thread(target=drip)
+        thread = threading.Thread(target=reply)
         thread.start()
-        store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=replace(QUICK, grace=0.5))
+        store = machine(f"http://127.0.0.1:{server.getsockname()[1]}", patience=patience)
         began = time.monotonic()
         assert store.lookup(KEY) is None
         assert time.monotonic() - began < 5

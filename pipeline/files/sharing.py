@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from .files import TRY_BESIDE, finish, rename, temporary_in
+from . import TRY_BESIDE, finish, rename, temporary_in
 
 _FICLONE = 0x40049409
 """`_IOW(0x94, 9, int)` of linux/fs.h: one file shares the blocks of another until either is written."""
