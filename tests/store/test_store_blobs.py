@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from store_actions import BIG, MIDDLE, SOME
 
-from pipeline import files, sharing
+from pipeline import files
 from pipeline.errors import StoreError
+from pipeline.files import sharing
 from pipeline.store.cas import Cas
 from pipeline.store.os_errors import BlobMissing
 

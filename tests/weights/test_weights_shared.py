@@ -9,7 +9,7 @@ import pytest
 from fake_web import FakeHub, FakeServer
 from fetching import contents
 
-from pipeline import sharing
+from pipeline.files import sharing
 from pipeline.store.action_result import ActionResult, key_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
