@@ -205,7 +205,7 @@ def test_a_run_whose_reader_leaves_is_a_run_all_the_same(started):
     assert {line.split()[0] for line in listed} == {"U"}
     (started / "dist/native/link.json").unlink()
     listed = dict(line.split()[1::-1] for line in run(started, "list", "--all", "--status").stdout.splitlines())
-    assert (listed["linkkit"], listed["linkkit:native"], listed["linkkit:ios"]) == ("R", "R", "U")
+    assert (listed["product"], listed["product:native"], listed["product:ios"]) == ("R", "R", "U")
 
 
 @pytest.mark.parametrize("kind", ["pipeline/__init__.py", "pipeline.py", "pipeline/module.py"])

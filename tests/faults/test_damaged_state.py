@@ -123,10 +123,12 @@ def test_a_store_that_is_gone(built: Project):
     assert built.products() == products
 
 
-def test_a_folder_of_build_that_is_gone(built: Project):
+def test_folders_of_build_that_are_gone(built: Project):
     products = built.products()
-    for name in ("archive", "manifest", "stamp", "scratch", "log"):
-        shutil.rmtree(built.path(f"build/{name}"))
+    folders = {path for path in built.path("build").iterdir() if path.is_dir() and path.name != "store"}
+    assert {"archive", "compile", "log", "manifest"} <= {path.name for path in folders}
+    for folder in folders:
+        shutil.rmtree(folder)
     run = healed(built)
     assert not run.built
     assert built.products() == products

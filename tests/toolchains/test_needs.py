@@ -44,13 +44,17 @@ def test_a_tool_is_told_once_with_all_backends_that_want_it():
         (action("runtime", "android", "checkout:runtime", "cmake", "ndk"), "Android's NDK"),
         (action("runtime", "pi", "checkout:runtime", "cmake", "aarch64-cc"), "a C compiler for aarch64"),
         (action("wasm_runtime", "web", "checkout:runtime", "emcc"), "Emscripten"),
-        (action("wasm", "web", "emcc"), "Emscripten"),
         (action("compile", "ios", "metal:iphoneos"), "Apple's Metal compiler"),
     ],
 )
 def test_what_a_step_fails_without(given, tool):
     (need,) = missing([given], here("cmake"))
     assert need.tool == tool
+
+
+def test_a_runtime_from_the_toolchains_package_stops_nothing():
+    web = (action("wasm_runtime", "web", "emcc", wheel="current"), action("wasm", "web", "emcc"))
+    assert missing(web, here()) == []
 
 
 def test_a_linker_that_is_missing_stops_nothing():
