@@ -24,7 +24,7 @@ from pipeline.documents.run import Measured
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
 
-from .machine import Launch, Machine
+from .machine import Launch, Machine, MachineDied
 from .session import FACTORS, ModelSession, write_changed
 from .trial import Outcome, Trial
 
@@ -109,10 +109,17 @@ def _control(trial: Trial, machine: Machine, check: Check) -> str | None:
 
 
 def _fails(check: Check, session: ModelSession) -> bool:
-    """Whether a comparison fails, the check does, or the model: with numbers that make no sense each of them may."""
-    with suppress(Exception):
+    """Whether a comparison fails, the check does, or the model: with numbers that make no sense each of them may.
+
+    Raises:
+        MachineDied: so nothing was compared.
+    """
+    try:
         return not all(judge.judge(one).passed for one in check(session))
-    return True
+    except MachineDied:
+        raise
+    except Exception:  # noqa: BLE001 - the recipe's own code, which may raise anything
+        return True
 
 
 def _end_after(seconds: float) -> None:

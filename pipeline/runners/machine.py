@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.errors import StepError
+
 Value = Any
 """See the module."""
 
@@ -47,6 +49,10 @@ class Parameter:
     name: str
 
 
+class MachineDied(StepError):
+    """The machine is gone, or gave no answer in time: nothing can be said of the model's numbers."""
+
+
 class Machine(Protocol):
     """A model that is loaded and can be called.
 
@@ -63,14 +69,16 @@ class Machine(Protocol):
         """Call a function of the model; returns its result and the seconds it took, without their transport.
 
         Raises:
-            StepError: it failed, or whatever it ran in died.
+            StepError: it failed.
+        MachineDied: whatever it ran in died.
         """
 
     def runtime(self, function: str, arguments: Sequence[Value]) -> Value:
         """Call a function of the runtime.
 
         Raises:
-            StepError: there is none, it failed, or whatever it ran in died.
+            StepError: there is none, or it failed.
+        MachineDied: whatever it ran in died.
         """
 
     def close(self) -> int:

@@ -19,7 +19,7 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.process import set_parent_death_signal
 
 from . import wire
-from .machine import Launch, Value
+from .machine import Launch, MachineDied, Value
 
 _CHUNK = 1 << 20
 _PEAK_UNIT = 1024
@@ -167,14 +167,14 @@ class Program:
         ready = select.select([self._out] if read else [], [] if read else [self._in], [], max(left, 0))
         if not any(ready):
             self._kill()
-            raise StepError(
+            raise MachineDied(
                 f"{self._name} did not end within {self._seconds:g} s; {self._doing} then",
                 hint="make the check smaller, or give it more time: SLIPWAY_CHECK_SECONDS",
             )
 
-    def _ended(self) -> StepError:
+    def _ended(self) -> MachineDied:
         """The error that says how the program died: by which signal, or with which status."""
         self.close()
         status = self._process.returncode
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return StepError(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")
+        return MachineDied(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")

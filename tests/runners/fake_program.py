@@ -55,11 +55,12 @@ if HOW == "lacks":
     say(b"lacks 26\nno GPU\ninstall one (a big)")
     sys.exit(1)
 say(b"ready 9 0\n" if HOW == "old" else b"ready 1 4\nfake")
-child = None
+calls = 0
 while line := IN.readline():
     verb, name, count = line.decode().split()
     arguments = [value() for _ in range(int(count))]
-    if HOW == "crash" and verb == "call":
+    calls += verb == "call"
+    if verb == "call" and ("crash" if calls == 1 else "later") == HOW:
         os.kill(os.getpid(), signal.SIGSEGV)
     if HOW == "exit" and verb == "call":
         sys.exit(7)

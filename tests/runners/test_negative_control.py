@@ -1,0 +1,51 @@
+"""The negative control of a check that runs on a machine: the model with other inputs must fail it."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from test_program import DOUBLE, FAKE
+
+from pipeline.compilers.declared import Declared
+from pipeline.files import sha256_path
+from pipeline.matrix.cells import ModelRef
+from pipeline.runners.machine import Launch, MachineDied
+from pipeline.runners.trial import Outcome, Trial, run_checks
+
+CHECK = """\
+import numpy as np
+
+from pipeline.compilers.recipe import Comparison
+
+
+def check(session):
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    y = session.call("double", x)
+    assert y.shape == (2, 3)
+    yield Comparison("doubled", y, 2 * x, 1e-6)
+"""
+
+
+def outcome(tmp_path: Path, how: str) -> Outcome:
+    """Of the check on the fake program, in a process of its own: a check confines the one that it runs in."""
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(CHECK)
+    reads = Declared(str(recipe), {str(recipe): sha256_path(recipe)})
+    trial = Trial(ModelRef("tiny", "f32", "", {}), (DOUBLE,), None, None, reads, "check", 30)
+    launch = Launch(command=(sys.executable, str(FAKE), how))
+    with ProcessPoolExecutor(1) as pool:
+        return pool.submit(run_checks, launch=launch, trial=trial).result()
+
+
+def test_a_check_that_follows_the_inputs_is_one(tmp_path):
+    seen = outcome(tmp_path, "well")
+    assert [one.passed for one in seen.compared] == [True]
+    assert seen.control == "inputs"
+
+
+def test_a_machine_that_dies_in_the_control_is_no_control(tmp_path):
+    with pytest.raises(MachineDied, match="was ended by SIGSEGV when it ran double"):
+        outcome(tmp_path, "later")
