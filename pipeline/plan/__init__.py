@@ -19,7 +19,7 @@ from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframewo
 from pipeline.steps import product as product_step
 
 from .apps import app_config_actions, ships_weights
-from .checks import check_actions, is_checked, lacking_artifact
+from .checks import check_actions, is_checked, lacking_artifact, program_runs
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -209,6 +209,7 @@ def _verify_products(matrix: Matrix) -> Iterator[AnyAction]:
         upstream[roles.KIT] = Upstream(f"linkkit:{product.name}")
         if product.kind == "xcframework":
             upstream[roles.XCFRAMEWORK] = Upstream(f"xcframework:{product.name}")
+        upstream |= {roles.check(one): Upstream(name) for one, name in program_runs(matrix, product).items()}
         backends = [_backend(matrix, name) for name in product.backends]
         yield Action(
             step="verify",

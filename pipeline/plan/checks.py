@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Run, Upstream
-from pipeline.matrix.cells import Backend, Cell, Matrix, files_of
+from pipeline.matrix.cells import Backend, Cell, Matrix, Product, files_of
 from pipeline.platforms import architecture
-from pipeline.runners import host, node, qemu, webgpu
+from pipeline.runners import host, native, node, qemu, webgpu
 from pipeline.runners.check import Params
 from pipeline.steps import wheel
 
@@ -35,6 +36,11 @@ RUNNERS = {
     "qemu": _How(qemu.run, QEMU),
     "webgpu": _How(webgpu.run, ("node", "npm", "vulkan")),
 }
+PROGRAMS = {
+    "host": {"cpp": _How(native.run_cpp, ("cmake", "c++")), "rust": _How(native.run_rust, ("cargo", "c++"))},
+    "qemu": {"cpp": _How(native.run_cpp, ("cmake", *QEMU))},
+}
+"""Runner of a backend -> language -> what runs its models in a program built from a product's kit."""
 
 
 def runner_of(backend: Backend) -> str | None:
@@ -73,7 +79,7 @@ def wheel_name(package: str) -> str:
 
 
 def check_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
-    """One run a cell that has a check, and a backend that something here can run.
+    """One run a cell that has a check, and a backend that something here can run; more for native products.
 
     Args:
         matrix: the matrix.
@@ -81,47 +87,92 @@ def check_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActio
     """
     yield from _wheels(matrix, lock)
     for cell in matrix.cells:
-        model, backend, check = cell.model, cell.backend, cell.model.check
-        name = runner_of(backend)
-        if name is None or not is_checked(matrix, cell):
-            continue
-        toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)
-        upstream = {
-            roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
-            roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
-        }
-        module = module_file(matrix, model, backend) if backend.format == "wasm" else None
-        if module is not None:
-            upstream[roles.MODULES] = Upstream(f"wasm:{backend.name}", only=(module,))
-        if name == "qemu":
-            upstream |= {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one)}") for one in wheel.PACKAGES}
-        if model.compiler == "relax":
-            upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=SHARDS)
-        if model.weights is not None:
-            upstream[roles.WEIGHTS] = Upstream(f"weights:{model.model}")
-        runner = RUNNERS[name]
-        yield Action(
-            step="check",
-            run=runner.run,
-            subject=cell.subject,
-            out=f"build/check/{cell.subject}",
-            params=Params(
-                model.ref(),
-                backend,
-                matrix.name,
-                None if check is None else check.function,
-                toolchain,
-                module,
-                _reference(cell),
-            ),
-            files=files_of(roles.CHECK, check or model.source),
-            upstream=upstream,
-            tools=runner.tools,
-            outputs=("run.json",),
-            memory=COMPILE_MEMORY // 2,
-            doc=f"run {model.subject} on {name}, and compare its numbers",
-            where=backend.where,
-        )
+        name = runner_of(cell.backend)
+        if name is not None and is_checked(matrix, cell):
+            yield _check(matrix, cell, name)
+    for product in matrix.products:
+        for cell in matrix.cells:
+            for language, how in programs(matrix, product, cell).items():
+                yield _in_program(matrix, product, cell, language, how)
+
+
+def programs(matrix: Matrix, product: Product, cell: Cell) -> Mapping[str, _How]:
+    """The languages in which a program is built from a product's kit, to run a cell's check in it; by which runner.
+
+    One for 64-bit ARM is linked with the runtime in the kit. Without one, the archive itself is what is run.
+    """
+    backend = cell.backend
+    if product.kind != "native" or backend.name not in product.backends or not is_checked(matrix, cell):
+        return {}
+    brought = matrix.runtime is not None and backend.name in matrix.runtime.backends
+    return PROGRAMS.get(str(runner_of(backend)), {}) if backend.is_host or brought else {}
+
+
+def program_runs(matrix: Matrix, product: Product) -> dict[str, str]:
+    """Subject -> name of the action, of the runs in programs that are built from a product's kit."""
+    subjects = [_subject(product, cell, one) for cell in matrix.cells for one in programs(matrix, product, cell)]
+    return {subject: f"check:{subject}" for subject in subjects}
+
+
+def _subject(product: Product, cell: Cell, language: str) -> str:
+    return f"{product.name}/{cell.subject}/{language}"
+
+
+def _check(matrix: Matrix, cell: Cell, name: str) -> Action[Params]:
+    model, backend, check = cell.model, cell.backend, cell.model.check
+    toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)
+    upstream = {
+        roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
+        roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
+    }
+    module = module_file(matrix, model, backend) if backend.format == "wasm" else None
+    if module is not None:
+        upstream[roles.MODULES] = Upstream(f"wasm:{backend.name}", only=(module,))
+    if name == "qemu":
+        upstream |= {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one)}") for one in wheel.PACKAGES}
+    if model.compiler == "relax":
+        upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=SHARDS)
+    if model.weights is not None:
+        upstream[roles.WEIGHTS] = Upstream(f"weights:{model.model}")
+    return Action(
+        step="check",
+        run=RUNNERS[name].run,
+        subject=cell.subject,
+        out=f"build/check/{cell.subject}",
+        params=Params(
+            model.ref(),
+            backend,
+            matrix.name,
+            None if check is None else check.function,
+            toolchain,
+            module,
+            _reference(cell),
+        ),
+        files=files_of(roles.CHECK, check or model.source),
+        upstream=upstream,
+        tools=RUNNERS[name].tools,
+        outputs=("run.json",),
+        memory=COMPILE_MEMORY // 2,
+        doc=f"run {model.subject} on {name}, and compare its numbers",
+        where=backend.where,
+    )
+
+
+def _in_program(matrix: Matrix, product: Product, cell: Cell, language: str, how: _How) -> Action[Params]:
+    """The same check in a program that is built from a product's kit."""
+    action = _check(matrix, cell, "host")
+    subject = _subject(product, cell, language)
+    return replace(
+        action,
+        run=how.run,
+        subject=subject,
+        out=f"build/check/{subject}",
+        params=replace(action.params, product=product.name),
+        upstream={**action.upstream, roles.KIT: Upstream(f"linkkit:{product.name}")},
+        tools=how.tools,
+        doc=f"run {cell.model.subject} in a program built from {product.name} ({language}), and compare its numbers",
+        where=product.where,
+    )
 
 
 def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:

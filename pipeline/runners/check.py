@@ -58,6 +58,7 @@ class Params:
         toolchain: whose Python runs the check, and whose runtime the model is linked with.
         module: the file of a wasm module; None for an archive.
         reference: the kind of the model's file, where it says what the model computes.
+        product: whose kit the model is run from; None for the archive itself.
     """
 
     model: ModelRef
@@ -67,6 +68,7 @@ class Params:
     toolchain: str = "current"
     module: str | None = None
     reference: str | None = None
+    product: str | None = None
 
 
 class Runner(Protocol):
@@ -220,18 +222,26 @@ def seen(run: Run) -> str:
     return f"{run.runner}: {counts}, worst {describe(worst)}; with changed {run.control}, or other outputs, it fails"
 
 
-def run_line(run: Run, linked: str, *, times: bool = True) -> str:
-    """A run in the table, beside what links have shown: `run: qemu, max error 2.0e-06, 3.1 ms/call (emulated); linked`.
+def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
+    """Runs in the table, beside what links have shown: `run: qemu, max error 2.0e-06, 3.1 ms/call (emulated); linked`.
 
-    Without times it is the same for every run of the same artifact.
+    Of several the one is told that came closest to its tolerance, and what the first lacks that could not be made.
+    Without times the line is the same for every run of the same artifact.
     """
-    if run.lacks is not None:
-        return f"{linked}; not run: {(run.hint or run.lacks).partition(' (')[0]}"
-    said = [run.runner] if run.runner != "host" else []
+    ran, idle = [one for one in runs if one.lacks is None], [one for one in runs if one.lacks is not None]
+    parts = [_ran(ran, times=times), linked] if ran else [linked]
+    for one in idle[:1]:
+        parts.append(f"not run{f' by {one.runner}' if ran else ''}: {(one.hint or str(one.lacks)).partition(' (')[0]}")
+    return "; ".join(parts)
+
+
+def _ran(runs: Sequence[Run], *, times: bool) -> str:
+    run = max(runs, key=lambda one: one.worst.ratio if one.worst else 0.0)
+    said = sorted({one.runner for one in runs} - {"host"})
     if (worst := run.worst) is not None:
         said.append(f"max error {worst.max_abs_error:.1e} (tolerance {worst.atol:.1e})")
     said += [f"{_short(run.typical)}/call"] if run.typical is not None and times else []
-    return f"run: {', '.join(said)}{' (emulated)' if run.emulated else ''}; {linked}"
+    return f"run: {', '.join(said)}{' (emulated)' if run.emulated else ''}"
 
 
 def _short(seconds: float) -> str:

@@ -37,16 +37,25 @@ class Qemu:
 
     def launch(self, job: Job[Params], scratch: Path) -> Launch:
         """See `Runner`."""
-        qemu = _present(job.tools.get("qemu-aarch64"), "there is no qemu-aarch64", _QEMU)
-        compiler = _present(job.tools.get("aarch64-c++"), "there is no cross compiler", _COMPILER)
+        compiler, words = emulator(job)
         runtime = [path / name for _, path in roles.all_of(roles.WHEEL, job.inputs) for name in LIBRARIES]
         runtime = [path for path in runtime if path.is_file()]
         program = link(job, compiler.path, runtime, scratch / "program")
-        said = run_program([compiler.path, "-print-sysroot"], log=job.log).output.strip()
-        root = said if said not in {"", "/"} else f"/usr/{_triple(compiler)}"
-        folders = ":".join(str(path.parent) for path in runtime)
-        words = (str(qemu.path), "-L", root, "-E", f"LD_LIBRARY_PATH={folders}")
-        return Launch(command=(*words, str(program), job.params.model.prefix), emulated="qemu-user")
+        found = ("-E", f"LD_LIBRARY_PATH={':'.join(str(path.parent) for path in runtime)}")
+        return Launch(command=(*words, *found, str(program), job.params.model.prefix), emulated="qemu-user")
+
+
+def emulator(job: Job[Params]) -> tuple[Tool, tuple[str, ...]]:
+    """The compiler for 64-bit ARM, and the words before a program of its.
+
+    Raises:
+        ToolMissing: this machine lacks one of them.
+    """
+    qemu = present(job.tools.get("qemu-aarch64"), "there is no qemu-aarch64", _QEMU)
+    compiler = present(job.tools.get("aarch64-c++"), "there is no cross compiler", _COMPILER)
+    said = run_program([compiler.path, "-print-sysroot"], log=job.log).output.strip()
+    root = said if said not in {"", "/"} else f"/usr/{_triple(compiler)}"
+    return compiler, (str(qemu.path), "-L", root)
 
 
 def link(job: Job[Params], compiler: Path, runtime: list[Path], out: Path) -> Path:
@@ -72,7 +81,12 @@ def link(job: Job[Params], compiler: Path, runtime: list[Path], out: Path) -> Pa
     return out
 
 
-def _present(tool: Tool | None, what: str, hint: str) -> Tool:
+def present(tool: Tool | None, what: str, hint: str) -> Tool:
+    """The tool.
+
+    Raises:
+        ToolMissing: there is none.
+    """
     if tool is None:
         raise ToolMissing(what, hint=hint)
     return tool

@@ -135,7 +135,7 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     fitting, notes = _prove_parameters(job, library)
     checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
-    runs = {subject: read_run(path) for subject, path in roles.all_of(roles.CHECK, job.inputs)}
+    runs = _runs(job)
     wanted = [model.subject for model in library.models if model.subject in runs or params.host]
     checks += [_numbers(subject, runs.get(subject)) for subject in wanted]
     found = _ran(params, linked, runs)
@@ -149,11 +149,14 @@ def _ran(params: BackendProof, linked: _Links, runs: Mapping[str, Run]) -> Findi
     idle = linked.summary + (f"; not run{_why_not(params)}" if linked.proven else "")
     if not runs:
         return Findings([], idle)
-    worst = max(runs.values(), key=lambda run: (run.lacks is None, run.worst.ratio if run.worst else 0.0))
     models = {one.subject: idle for one in params.models}
-    models |= {subject: run_line(run, linked.summary) for subject, run in runs.items()}
-    summary, timed = (run_line(worst, linked.summary, times=times) for times in (False, True))
+    models |= {subject: run_line([run], linked.summary) for subject, run in runs.items()}
+    summary, timed = (run_line([*runs.values()], linked.summary, times=times) for times in (False, True))
     return Findings([], summary, models, timed)
+
+
+def _runs(job: Job[P]) -> dict[str, Run]:
+    return {subject: read_run(path) for subject, path in roles.all_of(roles.CHECK, job.inputs)}
 
 
 def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Check], dict[str, str]]:
@@ -242,12 +245,16 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
             checks.append(replace(check, name=f"Info.plist of {beside}"))
         checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
+    runs = _runs(job)
+    numbers = [_numbers(subject, run) for subject, run in runs.items()]
     open_ = [one for one in checks if one.state == "not proven"]
     if open_:
-        return Findings(checks, open_summary(open_[0]))
+        return Findings([*checks, *numbers], open_summary(open_[0]))
     links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
-    seen = f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags"
-    return Findings(checks, f"{seen}, negative controls passed")
+    saw = f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags"
+    line = f"{saw}, negative controls passed"
+    summary, timed = (run_line([*runs.values()], line, times=times) if runs else line for times in (False, True))
+    return Findings([*checks, *numbers], summary, timed=timed)
 
 
 def _product_library(job: Job[ProductProof], backend: Backend) -> Library:

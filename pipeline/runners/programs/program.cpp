@@ -1,5 +1,6 @@
 // A program that calls a model through its kit's C interface: answers what `pipeline/runners/wire.py` describes. Its
-// argument is the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle.
+// argument is the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle;
+// a model without any is loaded at once.
 #include HEADER
 
 #include <chrono>
@@ -30,7 +31,7 @@ struct Owned {
 
 class Program {
  public:
-  explicit Program(const char* prefix) : prefix_(prefix) {}
+  explicit Program(const char* prefix) : prefix_(prefix), model_(KIT(_open)(prefix, "")) {}
   ~Program() { close(); }
 
   bool answer() {
@@ -166,7 +167,7 @@ class Program {
   }
 
   const char* prefix_;
-  KIT(_model)* model_ = nullptr;
+  KIT(_model)* model_;
   std::deque<Owned> owned_;
   std::map<int64_t, Value> held_;
   int64_t next_ = 1;

@@ -1,5 +1,6 @@
 //! A program that calls a model through its kit's crate: answers what `pipeline/runners/wire.py` describes. Its argument is
-//! the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle.
+//! the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle; a model
+//! without any is loaded at once.
 
 use kit::{call_runtime, AnyModel, Error, Object, Output, Value};
 use std::collections::HashMap;
@@ -154,7 +155,8 @@ impl<In: BufRead, Out: Write> Program<In, Out> {
 
 fn main() -> Result<()> {
     let prefix = std::env::args().nth(1).ok_or("give a prefix")?;
-    let mut program = Program { input: io::stdin().lock(), output: io::stdout().lock(), prefix, model: None, held: HashMap::new() };
+    let model = AnyModel::open(&prefix, "").ok();
+    let mut program = Program { input: io::stdin().lock(), output: io::stdout().lock(), prefix, model, held: HashMap::new() };
     writeln!(program.output, "ready 1 0")?;
     program.output.flush()?;
     while program.answer()? {}

@@ -1,0 +1,171 @@
+"""Runners `native-cpp` and `native-rust`: programs that contain the models, built from a product's kit as users do.
+
+CMake builds one around the kit's package, Cargo one around its crate. They are linked with what the kit brings along,
+or with the toolchain's shared runtime where it brings none. A kit for 64-bit ARM gets a cross compiler, and qemu-user.
+
+A program has all models of its archive. It is kept, with its copy of the kit, so that the next model finds it built.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipeline import roles
+from pipeline.action import Facts, Job, Tool
+from pipeline.documents.codec import dumps
+from pipeline.documents.link_json import LinkJson, read_link_json
+from pipeline.errors import ToolMissing
+from pipeline.files import sha256_bytes
+from pipeline.kits.escaping import identifier
+from pipeline.native.cmake import STEERING, Build
+from pipeline.process import run as run_program
+from pipeline.proofs.runtime import find as find_runtime
+
+from .check import Params, perform
+from .machine import Launch
+from .qemu import emulator, present
+
+PACKAGE_DATA = "runners/programs"
+
+_PROGRAMS = Path(__file__).parent / "programs"
+_UNSEEN: dict[str, str | None] = dict.fromkeys(
+    ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+)
+"""A program finds its runtime by how it was linked, and by nothing of the user's."""
+
+_AWKWARD = re.compile(r'[;:"$\\]')
+"""CMake and Cargo cannot link files of a folder with one of these in its path; Slipway itself builds there."""
+
+_COMPILER = "install a C++ compiler (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install)"
+_CMAKE = "install CMake 3.18 or later (pip install cmake)"
+_RUST = "install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo)"
+_SECONDS = 1800
+
+
+def run_cpp(job: Job[Params]) -> Facts:
+    """See `check.perform`."""
+    return perform(job, Cpp())
+
+
+def run_rust(job: Job[Params]) -> Facts:
+    """See `check.perform`."""
+    return perform(job, Rust())
+
+
+class Cpp:
+    """A program in C++, for this machine or one that qemu stands for."""
+
+    name = "native-cpp"
+
+    def launch(self, job: Job[Params], scratch: Path) -> Launch:
+        """See `Runner`."""
+        cmake = _recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
+        settings, before = {}, ()
+        if "qemu-aarch64" in job.tools:
+            compiler, before = emulator(job)
+            settings = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64"}
+        else:
+            compiler = present(job.tools.get("c++"), "there is no C++ compiler", _COMPILER)
+        kit = read_link_json(job.inputs[roles.KIT])
+        settings |= {
+            "CMAKE_CXX_COMPILER": str(compiler.path),
+            "PRODUCT": kit.product,
+            "PRODUCT_IDENTIFIER": identifier(kit.product),
+            "RUNTIME": ";".join(_runtime(job, kit).values()),
+        }
+
+        def build(home: Path) -> None:
+            project = Build(cmake.path, home / "program", home / "build", job.log)
+            project.configure({**settings, "KIT": str(home / "kit")}, None)
+            project.build(["program"])
+
+        home = _built(job, self.name, scratch, settings, build)
+        words = (*before, str(home / "build" / "program"), job.params.model.prefix)
+        return Launch(command=words, env=_UNSEEN, emulated="qemu-user" if before else None)
+
+
+class Rust:
+    """A program in Rust, for this machine."""
+
+    name = "native-rust"
+
+    def launch(self, job: Job[Params], scratch: Path) -> Launch:
+        """See `Runner`. Cargo downloads nothing: the crate depends on no other."""
+        cargo = _recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
+        compiler = present(job.tools.get("c++"), "there is no C++ compiler", _COMPILER)
+        kit = read_link_json(job.inputs[roles.KIT])
+        name = identifier(kit.product)
+        settings = {"CXX": str(compiler.path)}
+        if runtime := _runtime(job, kit):
+            settings[f"{name.upper()}_TVM_RUNTIME_LIB"] = runtime["tvm_runtime"]
+            settings[f"{name.upper()}_TVM_FFI_LIB_DIR"] = str(Path(runtime["tvm_ffi"]).parent)
+
+        def build(home: Path) -> None:
+            manifest = home / "program" / "Cargo.toml"
+            text = manifest.read_text(encoding="utf-8").replace("@PACKAGE@", f"slipway-{name}")
+            manifest.write_text(text, encoding="utf-8")
+            words: list[str | Path] = [cargo.path, "build", "--offline", "--release", "--target-dir", home / "build"]
+            run_program(words, log=job.log, cwd=home / "program", env={**_steering(), **settings}, timeout=_SECONDS)
+
+        home = _built(job, self.name, scratch, settings, build)
+        return Launch(command=(str(home / "build" / "release" / "program"), job.params.model.prefix), env=_UNSEEN)
+
+
+def _built(
+    job: Job[Params], name: str, scratch: Path, settings: Mapping[str, str], build: Callable[[Path], None]
+) -> Path:
+    """The folder with the program, made by the first who asks for one of this kit, with these tools and settings."""
+    home = job.cache_dir("programs", str(job.params.product), job.params.backend.name, name)
+    if _AWKWARD.search(str(home)):
+        home = scratch
+    sources = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(_PROGRAMS.iterdir())}
+    kit = {path: job.digest_of(roles.KIT, path).sha256 for path, _ in job.files(roles.KIT)}
+    tools = {name: tool.version for name, tool in job.tools.items() if tool is not None}
+    wanted = dumps({"settings": settings, "tools": tools, "sources": sources, "kit": kit})
+    done = home / "built.json"
+    with FileLock(f"{home}.lock"):
+        if not done.is_file() or done.read_text(encoding="utf-8") != wanted:
+            shutil.rmtree(home)
+            shutil.copytree(_PROGRAMS, home / "program")
+            shutil.copytree(job.inputs[roles.KIT], home / "kit")
+            build(home)
+            done.write_text(wanted, encoding="utf-8")
+    return home
+
+
+def _runtime(job: Job[Params], kit: LinkJson) -> dict[str, str]:
+    """The toolchain's shared runtime by name; nothing where the kit has one for the backend.
+
+    Raises:
+        ToolMissing: neither has one.
+    """
+    mine = [one for one in kit.archives if job.params.backend.name in {backend.name for backend in one.backends}]
+    if any(archive.runtime for archive in mine):
+        return {}
+    found = job.services.worker(job.params.toolchain).call(partial(find_runtime), log=job.log)
+    if len(found) < len(("tvm_runtime", "tvm_ffi")):
+        hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
+        raise ToolMissing("neither the kit nor the toolchain has a runtime", hint=hint)
+    return found
+
+
+def _recent(tool: Tool | None, name: str, oldest: tuple[int, int], hint: str) -> Tool:
+    if tool is None:
+        raise ToolMissing(f"there is no {name}", hint=hint)
+    found = re.search(r"(\d+)\.(\d+)", tool.version)
+    if found is None or (int(found[1]), int(found[2])) < oldest:
+        raise ToolMissing(f"{name} {found[0] if found else tool.version} is too old", hint=hint)
+    return tool
+
+
+def _steering() -> dict[str, str | None]:
+    """What would change a build of Cargo's, removed; where Rust itself is installed stays."""
+    named = [name for name in os.environ if name.startswith(("CARGO_", "RUST", "TVM_", "DEP_")) or "_TVM_" in name]
+    return dict.fromkeys({*STEERING, *named} - {"CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"})
