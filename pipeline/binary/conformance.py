@@ -6,11 +6,12 @@ anywhere, and a minimum version that is too new is a warning. Xcode refuses them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from pipeline.platforms import architecture, version
 
-from .object_info import ObjectInfo
+from .object_info import Kind, ObjectInfo
 
 
 class Target(Protocol):
@@ -33,7 +34,16 @@ class Target(Protocol):
         """The object file format."""
 
 
-def mismatch(info: ObjectInfo, target: Target, *, older: bool = False) -> str | None:  # noqa: PLR0911 - a question a line
+_KINDS: Mapping[Kind, str] = {
+    "object": "an object",
+    "dylib": "a linked dylib",
+    "executable": "a linked executable",
+}
+
+
+def mismatch(  # noqa: PLR0911 - a question a line
+    info: ObjectInfo, target: Target, *, older: bool = False, kind: Kind = "object"
+) -> str | None:
     """What keeps an object out of a backend's archive, as the end of a sentence; None when it fits.
 
     Args:
@@ -41,9 +51,10 @@ def mismatch(info: ObjectInfo, target: Target, *, older: bool = False) -> str | 
         target: what it should be for.
         older: whether it may run on older systems than the target, and may name no platform at all: of a runtime,
             Rust's objects do the one and assembler the other.
+        kind: what it has to be.
     """
-    if info.kind != "object":
-        return f"is a linked {info.kind}, not an object"
+    if info.kind != kind:
+        return f"is {_KINDS[info.kind]}, not {_KINDS[kind]}"
     if info.format != target.format:
         return f"is of format {info.format}, and should be of format {target.format}"
     saw, wanted = architecture(info.arch), architecture(target.arch)

@@ -68,13 +68,14 @@ class LinkedBackend:
 
 @dataclass(frozen=True)
 class LinkedLibrary:
-    """A library of the runtime, with the flags for the linker that take it."""
+    """A library of the runtime, with the flags for the linker that take it; `shared` ones are no archives."""
 
     name: str
     archive: str
     size: int
     sha256: str
     linker_flags: tuple[str, ...]
+    shared: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,22 @@ from .codec import load
 
 RUNTIME_NAME = "runtime.json"
 MODULES_NAME = "wasm.json"
+HEADERS = "include"
+"""The folder with the headers of a packaged runtime, beside its libraries, and in kits."""
 
 
 @dataclass(frozen=True)
 class LibraryFile:
-    """A static library of a runtime.
+    """A library of a runtime.
 
     Attributes:
         name: `tvm_runtime`.
-        file: the archive's name.
+        file: its name.
         sha256: of the file.
         size: of the file, in bytes.
         whole: whether a link must take every member: it registers things that nothing refers to.
         registrations: names of TVM's registration functions that it defines.
+        shared: whether it is loaded with the program, and no archive.
     """
 
     name: str
@@ -32,15 +35,24 @@ class LibraryFile:
     size: int
     whole: bool
     registrations: tuple[str, ...]
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class RuntimeManifest:
-    """The static libraries of a runtime, in link order. `project` is CMake's name; None for prebuilt archives."""
+    """The libraries of a runtime, in link order.
+
+    Attributes:
+        backend: they are for.
+        project: CMake's name; None for what was not built here.
+        libraries: each.
+        tvm: version of a packaged runtime, whose headers are in the folder `include` beside it.
+    """
 
     backend: Backend
     project: str | None = None
     libraries: tuple[LibraryFile, ...] = ()
+    tvm: str | None = None
 
 
 @dataclass(frozen=True)

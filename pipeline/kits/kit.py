@@ -207,6 +207,7 @@ def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend],
                 + ", ".join(other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms),
             )
     described = {backend.name: read_archive_json(inputs[roles.archive(backend.name)]) for backend in backends}
+    kit_runtime.check_versions(inputs, {name: one.models for name, one in described.items()})
     if kind == "xcframework":
         return _of_xcframework(product, library, backends, inputs, described)
     archives = []

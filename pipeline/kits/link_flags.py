@@ -47,6 +47,11 @@ def force_load(archive: str, form: Format) -> tuple[str, ...]:
     return ("--whole-archive", archive, "--no-whole-archive")
 
 
+def shared(library: str, form: Format) -> tuple[str, ...]:
+    """Linker flags that have a shared library loaded with the program, whether or not anything refers to it."""
+    return (library,) if form == "macho" else ("--push-state", "--no-as-needed", library, "--pop-state")
+
+
 def keep(prefixes: Iterable[str], form: Format) -> tuple[str, ...]:
     """Linker flags (`-u name` pairs) that fail the link when half of a model is missing.
 

@@ -126,8 +126,13 @@ def _backend(one: Backend) -> LinkedBackend:
 
 
 def _library(library: RuntimeLibrary, archive: KitArchive) -> LinkedLibrary:
-    flags = link_flags.force_load(library.path, archive.format) if library.whole else (library.path,)
-    return LinkedLibrary(library.name, library.path, len(library.data), sha256_bytes(library.data), flags)
+    flags: tuple[str, ...] = (library.path,)
+    if library.whole:
+        flags = link_flags.force_load(library.path, archive.format)
+    elif library.shared:
+        flags = link_flags.shared(library.path, archive.format)
+    sha256 = sha256_bytes(library.data)
+    return LinkedLibrary(library.name, library.path, len(library.data), sha256, flags, library.shared)
 
 
 def _module(module: Module) -> LinkedModule:

@@ -1,17 +1,18 @@
-"""What a kit brings along besides models: the runtime's static libraries, or modules for pages that are linked with it.
+"""What a kit brings along besides models: the runtime's libraries, or modules for pages that are linked with it.
 
 `kit` reads both here, `xcframework` packs the libraries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import roles
 from pipeline.binary.object_info import Format
-from pipeline.documents.runtime import read_modules_json, read_runtime_json
+from pipeline.documents.archive import ArchivedModel
+from pipeline.documents.runtime import HEADERS, read_modules_json, read_runtime_json
 from pipeline.errors import StepError
 
 FOLDER = "wasm"
@@ -25,24 +26,26 @@ _RUST = "tokenizers_c"
 
 @dataclass(frozen=True, slots=True)
 class RuntimeLibrary:
-    """A static library of the runtime, for one archive of a kit.
+    """A library of the runtime, for one archive of a kit.
 
     Attributes:
         name: `tvm_runtime`.
-        path: the archive, relative to the kit.
+        path: it, relative to the kit.
         whole: whether a link must take every member: it registers things that nothing refers to.
         data: its bytes.
+        shared: whether it is loaded with the program, and no archive.
     """
 
     name: str
     path: str
     whole: bool
     data: bytes
+    shared: bool = False
 
     @property
     def file(self) -> str:
-        """Basename of the archive."""
-        return f"lib{self.name}.a"
+        """Its basename."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeL
     if folder is None:
         return {}
     return {
-        one.name: RuntimeLibrary(one.name, one.file, one.whole, (folder / one.file).read_bytes())
+        one.name: RuntimeLibrary(one.name, one.file, one.whole, (folder / one.file).read_bytes(), one.shared)
         for one in read_runtime_json(folder).libraries
     }
 
@@ -113,8 +116,8 @@ def check_alike(product: str, runtimes: Mapping[str, Sequence[RuntimeLibrary]]) 
 
 
 def system_libraries(libraries: Sequence[RuntimeLibrary], form: Format, platform: str) -> tuple[str, ...]:
-    """Libraries of the system that a runtime is linked with, which is C++ where models are C."""
-    if not libraries:
+    """Libraries of the system that a static runtime is linked with, which is C++ where models are C."""
+    if all(one.shared for one in libraries):
         return ()
     return _ANDROID if platform == "android" else _SYSTEM[form]
 
@@ -122,6 +125,38 @@ def system_libraries(libraries: Sequence[RuntimeLibrary], form: Format, platform
 def frameworks(libraries: Sequence[RuntimeLibrary], form: Format) -> tuple[str, ...]:
     """Apple frameworks that a runtime is linked with."""
     return ("Security",) if form == "macho" and any(one.name == _RUST for one in libraries) else ()
+
+
+def headers(inputs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Role and path of every header of a packaged runtime, each once."""
+    seen: set[str] = set()
+    for backend, folder in roles.all_of(roles.RUNTIME, inputs):
+        for path in sorted((folder / HEADERS).rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and name not in seen:
+                seen.add(name)
+                yield roles.runtime(backend), name
+
+
+def check_versions(inputs: Mapping[str, Path], models: Mapping[str, Iterable[ArchivedModel]]) -> None:
+    """A packaged runtime is of the TVM that compiled the models beside it.
+
+    Args:
+        inputs: of the step.
+        models: backend -> what its archive holds.
+
+    Raises:
+        StepError: it is of another.
+    """
+    for backend, folder in roles.all_of(roles.RUNTIME, inputs):
+        version = read_runtime_json(folder).tvm
+        for model in models.get(backend, ()):
+            if version is not None and model.tvm not in {None, version}:
+                raise StepError(
+                    f"{model.subject} was compiled with TVM {model.tvm}, and the runtime for {backend} is of TVM {version}",
+                    hint="let one toolchain compile all models of that backend, or leave the backend out of `runtime`: "
+                    "list the others in its `backends`",
+                )
 
 
 def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:

@@ -273,7 +273,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The static libraries of TVM that an app links with the models, and where they come from.
+    """The libraries of TVM that an app links with the models, and where they come from.
 
     Attributes:
         source: a checkout of TVM or mlc_llm, as `Source.path`; None where nothing is built from one.
@@ -292,6 +292,14 @@ class Runtime:
     backends: tuple[str, ...]
     where: Position = field(compare=False)
     wheel: bool = False
+
+    def is_shared(self, backend: Backend) -> bool:
+        """Whether a backend gets the shared libraries of a package, which only products of kind `native` hold."""
+        return self.wheel and backend.format != "wasm" and backend.name not in self.prebuilt
+
+    def is_in(self, product: Product, backend: Backend) -> bool:
+        """Whether a product brings a backend's runtime along."""
+        return backend.name in self.backends and (product.kind == "native" or not self.is_shared(backend))
 
 
 @dataclass(frozen=True)

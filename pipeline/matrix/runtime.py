@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from pipeline.platforms import architecture
 
 from . import schema
 from .cells import Backend, Cell, Product, Runtime
@@ -14,6 +16,9 @@ VARIABLES = ("MLC_LLM_SOURCE_DIR", "TVM_SOURCE_DIR")
 """Variables by which users of mlc_llm and TVM say where their checkouts are."""
 
 _HERE = ("runtime",)
+
+_PACKAGED = {("linux", "llvm"), ("macos", "llvm"), ("macos", "metal")}
+"""Platform and kind of device for which TVM's package has a shared runtime that is complete."""
 
 
 def resolve(
@@ -37,14 +42,12 @@ def resolve(
             hint = suggest(name, used, "backends")
             problems.add((*_HERE, "backends", i), f"no cell is compiled for backend `{name}`", hint)
     _check_prebuilt(targets, spec, used, root, problems)
-    in_products = [name for product in products for name in product.backends]
-    wanted = spec.backends or (*(name for name in in_products if _has_one(spec, used.get(name))), *spec.prebuilt)
+    wanted = spec.backends or (*_of_products(spec, products, used), *spec.prebuilt)
     backends = tuple(name for name in dict.fromkeys(wanted) if name in used)
-    _check_complete(spec, backends, products, used, problems)
     source = checkout((*_HERE, "source"), spec.source, VARIABLES, problems)
     if source is not None:
         must_exist((*_HERE, "source"), source, root, problems, folder=True)
-    return Runtime(
+    runtime = Runtime(
         source=source,
         libraries=spec.libraries,
         options=spec.options,
@@ -56,30 +59,45 @@ def resolve(
         where=problems.document.at(_HERE, key=True),
         wheel=spec.wheel,
     )
+    _check_complete(runtime, products, used, problems)
+    return runtime
 
 
-def _has_one(spec: schema.Runtime, backend: Backend | None) -> bool:
-    """Whether there can be a runtime for a backend: a package has one for some of them."""
-    return not spec.wheel or backend is None or backend.format == "wasm"
+def _of_products(
+    spec: schema.Runtime, products: Sequence[Product], used: Mapping[str, Backend]
+) -> Iterator[str]:
+    """The backends that get a runtime where none is named: of a package, those of products that it has all of."""
+    for product in products:
+        known = [used[name] for name in product.backends if name in used]
+        if not spec.wheel or all(
+            one.name in spec.prebuilt or _is_packaged(one) and product.kind in {"native", "web"} for one in known
+        ):
+            yield from product.backends
+
+
+def _is_packaged(backend: Backend) -> bool:
+    """Whether TVM's package has a runtime for a backend."""
+    return backend.format == "wasm" or (
+        (backend.platform, str(backend.device["kind"])) in _PACKAGED
+        and architecture(backend.arch) in {"arm64", "x86_64"}
+    )
 
 
 def _check_complete(
-    spec: schema.Runtime,
-    backends: Sequence[str],
-    products: Sequence[Product],
-    used: Mapping[str, Backend],
-    problems: Diagnostics,
+    runtime: Runtime, products: Sequence[Product], used: Mapping[str, Backend], problems: Diagnostics
 ) -> None:
     """Every backend has its runtime from somewhere, and every product one for all of its backends or for none."""
-    nowhere = [] if spec.source is not None else [name for name in backends if name not in spec.prebuilt]
-    if spec.wheel:
-        nowhere = [name for name in nowhere if not _has_one(spec, used[name])]
+    backends = [used[name] for name in runtime.backends if name not in runtime.prebuilt]
+    nowhere = [] if runtime.source is not None else [one.name for one in backends]
+    if runtime.wheel:
+        nowhere = [one.name for one in backends if not _is_packaged(one)]
     if nowhere:
         what = f"nothing says where the runtime of {', '.join(nowhere)} comes from"
         problems.add(_HERE, what, "add `source:`, or archives in `prebuilt:`; `backends:` leaves some out", key=True)
     for product in products:
-        lacking = [name for name in product.backends if name in used and name not in backends]
-        if lacking and len(lacking) < len(product.backends):
+        known = [used[name] for name in product.backends if name in used]
+        lacking = [one.name for one in known if not runtime.is_in(product, one)]
+        if lacking and len(lacking) < len(known):
             what = f"product {product.name} has a runtime for some of its backends and none for {', '.join(lacking)}"
             problems.add((*_HERE, "backends"), what, "name all of a product's backends, or none")
 

@@ -19,7 +19,7 @@ from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframewo
 from pipeline.steps import product as product_step
 
 from .apps import app_config_actions, ships_weights
-from .checks import check_actions, is_checked, lacking_artifact, program_runs
+from .checks import QEMU, check_actions, is_checked, lacking_artifact, program_runs, runner_of
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -31,7 +31,8 @@ from .models import (
     toolchain_actions,
     weight_actions,
 )
-from .runtime import runtime_actions, upstream_of, upstream_of_product
+from .runtime import packaged, runtime_actions, upstream_of, upstream_of_product
+from .wheels import wheel_actions
 
 DIST = "dist/"
 """What is shipped; nothing but `product` and `manifest` writes there."""
@@ -64,16 +65,24 @@ def plan(
         *parameter_actions(matrix),
         *compile_actions(matrix),
         *_archives(matrix),
+        *_wheels(matrix, lock),
         *runtime_actions(matrix),
         *_kits(matrix),
         *_bundles(matrix),
         *app_config_actions(matrix),
-        *check_actions(matrix, lock),
+        *check_actions(matrix),
         *_verify_backends(matrix),
         *_verify_products(matrix),
     ]
     shipped = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
     return (*actions, *shipped, _manifest(matrix, actions, shipped))
+
+
+def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+    """TVM's package for other machines: whose runtime is shipped, or whose models are run here."""
+    checked = (cell.backend for cell in matrix.cells if is_checked(matrix, cell))
+    ran = [backend for backend in checked if runner_of(backend) == "qemu"]
+    return wheel_actions(matrix, lock, shipped=packaged(matrix), ran=ran, tools=QEMU)
 
 
 def _archives(matrix: Matrix) -> Iterator[AnyAction]:

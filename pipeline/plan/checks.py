@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Run, Upstream
+from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.matrix.cells import Backend, Cell, Matrix, Product, files_of
 from pipeline.platforms import architecture
 from pipeline.runners import host, native, node, qemu, webgpu
 from pipeline.runners.check import Params
-from pipeline.steps import wheel
 
 from .models import COMPILE_MEMORY, SHARDS, proving_toolchain
 from .runtime import module_file
+from .wheels import wheels_of
 
 
 class _How(NamedTuple):
@@ -28,7 +28,6 @@ class _How(NamedTuple):
     tools: tuple[str, ...]
 
 
-ARM = "linux-arm64"
 QEMU = ("qemu-aarch64", "aarch64-c++")
 RUNNERS = {
     "host": _How(host.run, ("cc",)),
@@ -73,19 +72,8 @@ def lacking_artifact(matrix: Matrix, backend: Backend) -> str | None:
     return "name a `runtime`"
 
 
-def wheel_name(package: str) -> str:
-    """The name of an action that fetches a package for 64-bit ARM, and of its entry in slipway.lock."""
-    return f"{package}@{ARM}"
-
-
-def check_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
-    """One run a cell that has a check, and a backend that something here can run; more for native products.
-
-    Args:
-        matrix: the matrix.
-        lock: name -> entry of slipway.lock.
-    """
-    yield from _wheels(matrix, lock)
+def check_actions(matrix: Matrix) -> Iterator[AnyAction]:
+    """One run a cell that has a check, and a backend that something here can run; more for native products."""
     for cell in matrix.cells:
         name = runner_of(cell.backend)
         if name is not None and is_checked(matrix, cell):
@@ -129,7 +117,7 @@ def _check(matrix: Matrix, cell: Cell, name: str) -> Action[Params]:
     if module is not None:
         upstream[roles.MODULES] = Upstream(f"wasm:{backend.name}", only=(module,))
     if name == "qemu":
-        upstream |= {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one)}") for one in wheel.PACKAGES}
+        upstream |= wheels_of(backend)
     if model.compiler == "relax":
         upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=SHARDS)
     if model.weights is not None:
@@ -173,24 +161,3 @@ def _in_program(matrix: Matrix, product: Product, cell: Cell, language: str, how
         doc=f"run {cell.model.subject} in a program built from {product.name} ({language}), and compare its numbers",
         where=product.where,
     )
-
-
-def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
-    cells = [one for one in matrix.cells if is_checked(matrix, one) and runner_of(one.backend) == "qemu"]
-    if not cells:
-        return
-    toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == cells[0].backend.name)
-    for package in wheel.PACKAGES:
-        name = wheel_name(package)
-        yield Action(
-            step="wheel",
-            run=wheel.run,
-            subject=name,
-            out=f"build/wheel/{name}",
-            params=wheel.Params(package, ARM, toolchain, lock.get(name)),
-            upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")},
-            tools=QEMU,
-            doc=f"the runtime in {package} for {ARM}",
-            where=cells[0].backend.where,
-            link_outputs=True,
-        )

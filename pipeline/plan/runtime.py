@@ -13,10 +13,11 @@ from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product, Runtime
 from pipeline.native.settings import tools
 from pipeline.steps import runtime as runtime_step
-from pipeline.steps import wasm, wasm_runtime
+from pipeline.steps import shared_runtime, wasm, wasm_runtime
 
 from .apps import library_file
 from .models import proving_toolchain
+from .wheels import wheels_of
 
 BUILD_MEMORY = 1500 << 20
 """A few C++ compilers at once, at a first guess."""
@@ -27,13 +28,27 @@ def runtime_actions(matrix: Matrix) -> Iterator[AnyAction]:
     if matrix.runtime is None:
         return
     for backend in matrix.backends:
-        if backend.name in matrix.runtime.backends:
-            yield _wasm_runtime(matrix, backend) if backend.format == "wasm" else _runtime(backend, matrix.runtime)
+        if backend.name not in matrix.runtime.backends:
+            continue
+        if backend.format == "wasm":
+            yield _wasm_runtime(matrix, backend)
+        else:
+            shared = matrix.runtime.is_shared(backend)
+            yield _shared_runtime(matrix, backend) if shared else _runtime(backend, matrix.runtime)
     yield from _modules(matrix)
 
 
+def packaged(matrix: Matrix) -> list[Backend]:
+    """The backends of other machines that get the shared runtime in TVM's package."""
+    runtime = matrix.runtime
+    if runtime is None:
+        return []
+    wanted = (one for one in matrix.backends if one.name in runtime.backends and runtime.is_shared(one))
+    return [one for one in wanted if not one.is_host]
+
+
 def upstream_of(matrix: Matrix, backend: str) -> dict[str, Upstream]:
-    """The edge to a backend's static libraries, for whoever links them; empty where there are none."""
+    """The edge to the libraries of a backend's runtime, for whoever links them; empty where there are none."""
     runtime = matrix.runtime
     if runtime is None or backend not in runtime.backends or _format(matrix, backend) == "wasm":
         return {}
@@ -44,8 +59,9 @@ def upstream_of_product(matrix: Matrix, product: Product) -> dict[str, Upstream]
     """The edges to what a product brings along besides models: role `runtime:<backend>` or `wasm:<backend>`."""
     edges: dict[str, Upstream] = {}
     for name in product.backends:
-        if matrix.runtime is not None and name in matrix.runtime.backends:
-            if _format(matrix, name) == "wasm":
+        backend = next(one for one in matrix.backends if one.name == name)
+        if matrix.runtime is not None and matrix.runtime.is_in(product, backend):
+            if backend.format == "wasm":
                 edges[roles.modules(name)] = Upstream(f"wasm:{name}")
             else:
                 edges[roles.runtime(name)] = Upstream(f"runtime:{name}")
@@ -72,6 +88,25 @@ def _runtime(backend: Backend, runtime: Runtime) -> AnyAction:
         memory=BUILD_MEMORY if built else 0,
         doc=f"the TVM runtime for {backend.name} as static libraries",
         where=runtime.where,
+    )
+
+
+def _shared_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
+    """The toolchain's own, or out of its package for another machine."""
+    toolchain = proving_toolchain(cell for cell in matrix.cells if cell.backend.name == backend.name)
+    upstream = {roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")}
+    if not backend.is_host:
+        upstream |= wheels_of(backend)
+    return Action(
+        step="runtime",
+        run=shared_runtime.run,
+        subject=backend.name,
+        out=f"build/runtime/{backend.name}",
+        params=shared_runtime.Params(replace(backend, kernels=None), toolchain),
+        upstream=upstream,
+        doc=f"the TVM runtime for {backend.name} as shared libraries, and its headers",
+        where=matrix.runtime.where if matrix.runtime is not None else None,
+        link_outputs=True,
     )
 
 

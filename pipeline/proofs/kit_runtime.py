@@ -62,7 +62,7 @@ def check_runtime(
     words = [*archive.linker_flags, *(flag for one in listed_ for flag in one.linker_flags)]
     for library in libraries:
         shipped = replace(library, path=folder / archive.archive)
-        members = [info for one in listed_ for info in _members(folder / one.archive, library)]
+        members = [info for one in listed_ for info in _members(folder / one.archive, library, shared=one.shared)]
         found = _linked(shipped, members, words, tools=tools, scratch=scratch, log=log, cwd=folder)
         yield replace(found, name=f"runtime for {library.backend.name}")
 
@@ -91,9 +91,11 @@ def _file_problem(folder: Path, one: LinkedLibrary) -> str | None:
     return None
 
 
-def _members(path: Path, library: Library) -> list[ObjectInfo]:
-    """The objects of an archive that are for the library's architecture."""
+def _members(path: Path, library: Library, *, shared: bool) -> list[ObjectInfo]:
+    """The objects of an archive that are for the library's architecture; a shared library itself."""
     data = path.read_bytes()
+    if shared:
+        return [read_object(data, path.name)]
     if fat.is_fat(data):
         thins = fat.read_fat(data, path.name)
         data = next(thin.data for thin in thins if same_architecture(thin.arch, library.backend.arch))
@@ -128,9 +130,13 @@ def _linked(
     except SlipwayError as error:
         return failed("runtime", f"models and runtime do not link together: {error.what}", error.hint or "see the log")
     info = read_object(out.read_bytes(), out.name)
-    left = sorted(wanted & {c_name(symbol.name, info.format) for symbol in info.undefined})
-    if left:
+    loaded = [one for one in members if one.kind == "dylib"]
+    open_ = {c_name(symbol.name, info.format) for symbol in info.undefined} - _names(loaded, defined=True)
+    if left := sorted(wanted & open_):
         return failed("runtime", f"linked, and {listed(left)} is still undefined", "take the flags of link.json")
+    loads = {Path(name).name for name in info.needed}
+    if dropped := [one.name for one in loaded if one.name not in loads]:
+        return failed("runtime", f"what was linked does not load {listed(dropped)}", "take the flags of link.json")
     return proven("runtime", f"linked with the models; {counted(len(wanted), 'symbol')} of TVM's found in it")
 
 

@@ -14,7 +14,7 @@ from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.symbols import GENERATIONS, REGISTRATIONS, c_name
 from pipeline.documents.runtime import read_runtime_json
 
-from .closure import wanted_symbols
+from .closure import runtime_symbols, wanted_symbols
 from .report import Check, failed, listed, proven
 from .subject import Library
 from .system_symbols import system_symbols
@@ -24,7 +24,7 @@ NAME = "runtime"
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """The static libraries of a runtime, as far as models are concerned.
+    """The libraries of a runtime, as far as models are concerned.
 
     Attributes:
         libraries: their names.
@@ -36,7 +36,7 @@ class Shipped:
 
 
 def read_shipped(folder: Path) -> Shipped:
-    """Read the archives that the step `runtime` left.
+    """Read the libraries that the step `runtime` left.
 
     Raises:
         FormatError: one of them is malformed.
@@ -44,7 +44,7 @@ def read_shipped(folder: Path) -> Shipped:
     listed_ = read_runtime_json(folder).libraries
     names: set[str] = set()
     for one in listed_:
-        names |= _defined(folder / one.file, one.name)
+        names |= _exported(folder / one.file) if one.shared else _defined(folder / one.file, one.name)
     return Shipped(tuple(one.name for one in listed_), frozenset(names))
 
 
@@ -75,6 +75,10 @@ def _ages(registration: str, shipped: Shipped) -> str:
 
 def _generations(registration: str) -> str:
     return "TVM of " + " or ".join(one.name for one in GENERATIONS if registration in one.registrations)
+
+
+def _exported(path: Path) -> frozenset[str]:
+    return runtime_symbols({path.name: str(path)})
 
 
 def _defined(path: Path, name: str) -> set[str]:

@@ -17,6 +17,7 @@ from pipeline.kits.bindings import bound_models, java_package, modules_by_model,
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
 from pipeline.kits.render import Templates
+from pipeline.kits.runtime import headers
 from pipeline.kits.slices import Slice
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import version
@@ -104,6 +105,8 @@ def run(job: Job[Params]) -> Facts:
             for path, data in ((archive.path, archive.data), *((one.path, one.data) for one in archive.runtime)):
                 (job.out / path).parent.mkdir(parents=True, exist_ok=True)
                 (job.out / path).write_bytes(data)
+    for role, path in headers(job.inputs):
+        job.adopt(path, job.inputs[role] / path, job.digest_of(role, path))
     for module in kit.modules:
         job.adopt(module.path, module.source, job.digest_of(roles.modules(module.backend), module.source.name))
     values = context(kit)

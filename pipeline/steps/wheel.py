@@ -1,7 +1,8 @@
-"""Step `wheel`: the shared library of TVM's runtime for another machine, out of the package for that machine.
+"""Step `wheel`: the shared libraries of TVM's runtime for another machine, out of the package for that machine.
 
-The runner `qemu` links with it. The package is of the very version that the toolchain has, comes through the user's pip
-and is pinned in `slipway.lock`. Where nothing here could run it, nothing is fetched.
+The runner `qemu` links with them, and kits bring them along. The package is of the very version that the toolchain has,
+comes through the user's pip and is pinned in `slipway.lock`. What is only to be run is not fetched where nothing here
+could run it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,22 @@ from functools import partial
 
 from pipeline.action import Facts, Job, Json
 from pipeline.errors import StepError
+from pipeline.matrix.cells import Backend
 from pipeline.native import wheel
+from pipeline.platforms import architecture
 from pipeline.weights.entry import identity
 from pipeline.weights.fetch import fetch
 
-PACKAGES = {"apache-tvm": "tvm/lib/libtvm_runtime.so", "apache-tvm-ffi": "tvm_ffi/lib/libtvm_ffi.so"}
-"""Package -> the one file of it that is wanted."""
+PACKAGES = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}
+"""Package -> its directory, which has libraries in `lib`."""
+
+_LIBRARIES = {
+    ("apache-tvm", "linux"): ("libtvm_runtime.so",),
+    ("apache-tvm-ffi", "linux"): ("libtvm_ffi.so",),
+    ("apache-tvm", "macos"): ("libtvm_runtime.dylib", "libtvm_runtime_metal.dylib"),
+    ("apache-tvm-ffi", "macos"): ("libtvm_ffi.dylib",),
+}
+"""Package and system -> what of it is wanted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Params:
 
     Attributes:
         package: one of `PACKAGES`.
-        platform: as weights of kind `package` know it: `linux-arm64`.
+        platform: see `platform_of`.
         toolchain: whose version it must have.
         lock: its entry of slipway.lock; None on first sight.
     """
@@ -37,8 +48,13 @@ class Params:
     lock: Mapping[str, Json] | None
 
 
+def platform_of(backend: Backend) -> str:
+    """A backend's machine as weights of kind `package` know it: `linux-arm64`."""
+    return f"{backend.platform}-{architecture(backend.arch)}"
+
+
 def run(job: Job[Params]) -> Facts:
-    """Have the library as the output, under its own name; no output where a tool to run it is missing.
+    """Have the libraries as outputs, under their own names; none where a tool to run them is missing.
 
     Raises:
         DownloadError: it cannot be had, or is not what the lock promises.
@@ -51,13 +67,14 @@ def run(job: Job[Params]) -> Facts:
     versions = job.services.worker(params.toolchain).call(partial(wheel.versions), log=job.log)
     if params.package not in versions:
         raise StepError(f"toolchain {params.toolchain} has no package {params.package}", hint="install it there")
-    version, member = versions[params.package], PACKAGES[params.package]
+    version, system = versions[params.package], params.platform.partition("-")[0]
+    members = [f"{PACKAGES[params.package]}/lib/{name}" for name in _LIBRARIES[params.package, system]]
     source = {
         "kind": "package",
         "package": params.package,
         "version": version,
         "platform": params.platform,
-        "files": [member],
+        "files": members,
     }
     name = f"{params.package}@{params.platform}"
     if params.lock is not None and params.lock["source"] != identity(source):
@@ -71,6 +88,6 @@ def run(job: Job[Params]) -> Facts:
         job.services.progress(done, total, "bytes")
 
     fetched = fetch(name, source, locked=params.lock, path=None, out=job.out, log=job.log, progress=report)
-    (path,) = fetched.files
-    job.adopt(member.rpartition("/")[2], fetched.files[path], fetched.entry.files[path])
+    for path, file in fetched.files.items():
+        job.adopt(path.rpartition("/")[2], file, fetched.entry.files[path])
     return {"resolved": version, "lock": fetched.entry.to_json()}

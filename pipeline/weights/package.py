@@ -23,7 +23,13 @@ from .safe_extract import extract
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSIONS = re.compile(r"from versions: ([^)]*)\)")
-_TAGS = {"linux-arm64": ("manylinux_2_28_aarch64", "manylinux_2_24_aarch64", "manylinux2014_aarch64")}
+_TAGS = {
+    **{
+        f"linux-{ours}": tuple(f"{system}_{theirs}" for system in ("manylinux_2_28", "manylinux_2_24", "manylinux2014"))
+        for ours, theirs in {"arm64": "aarch64", "x86_64": "x86_64"}.items()
+    },
+    **{f"macos-{arch}": tuple(f"macosx_{n}_0_{arch}" for n in range(15, 10, -1)) for arch in ("arm64", "x86_64")},
+}
 """Machines for which a wheel may be asked for that this one cannot install: newest first, as pip tries them."""
 
 _NO_NETWORK = (

@@ -1,0 +1,100 @@
+"""Step `runtime` for a packaged runtime: TVM's shared libraries for one backend, and the headers that go with them.
+
+Those of the toolchain itself for this machine, else those of its package for the backend's, which `wheel` has fetched.
+Kits bring them along, so that nothing else has to be linked or installed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline import roles
+from pipeline.action import Facts, Job
+from pipeline.binary.conformance import mismatch
+from pipeline.binary.objects import read_object
+from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.documents.codec import dumps
+from pipeline.documents.runtime import HEADERS, RUNTIME_NAME, LibraryFile, RuntimeManifest
+from pipeline.errors import StepError
+from pipeline.files import sha256_bytes
+from pipeline.matrix.cells import Backend
+from pipeline.native import wheel
+
+from .wheel import PACKAGES
+
+_LIBRARIES = ("tvm_runtime", "tvm_ffi")
+_OF_DEVICE = {"metal": ("tvm_runtime_metal",)}
+"""Kind of device -> what the package has for it in libraries of their own, which nothing refers to."""
+
+_OTHERWISE = "build the runtime from a checkout: `source:` instead of `wheel:` in `runtime`, in targets.yaml"
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
+
+    Attributes:
+        backend: without `kernels`, which no runtime depends on.
+        toolchain: whose version it has, and whose own it is for this machine.
+    """
+
+    backend: Backend
+    toolchain: str
+
+
+def run(job: Job[Params]) -> Facts:
+    """Write the libraries, `runtime.json`, and the folder `include`.
+
+    Returns:
+        Facts: `libraries`, `bytes` and `tvm`, the version.
+
+    Raises:
+        StepError: the toolchain has no such package, or what is in it does not run on the backend.
+    """
+    backend = job.params.backend
+    found = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
+    if missing := [package for package, folder in PACKAGES.items() if folder not in found]:
+        what = f"toolchain {job.params.toolchain} has no package {missing[0]} to take the runtime from"
+        raise StepError(what, hint=_OTHERWISE)
+    packages = {folder: Path(found[folder]) for folder in PACKAGES.values()}
+    own = [folder / "lib" for folder in packages.values()]
+    folders = own if backend.is_host else [path for _, path in roles.all_of(roles.WHEEL, job.inputs)]
+    libraries = tuple(_library(job, name, folders) for name in _named(backend))
+    for name, path in _headers(packages):
+        (job.out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, job.out / name)
+    tvm = found.get("version")
+    job.write(RUNTIME_NAME, dumps(RuntimeManifest(backend, None, libraries, tvm)))
+    return {"libraries": [one.name for one in libraries], "bytes": sum(one.size for one in libraries), "tvm": tvm}
+
+
+def _named(backend: Backend) -> tuple[str, ...]:
+    return (*_OF_DEVICE.get(str(backend.device["kind"]), ()), *_LIBRARIES)
+
+
+def _library(job: Job[Params], name: str, folders: list[Path]) -> LibraryFile:
+    backend = job.params.backend
+    file = f"lib{name}.{'dylib' if backend.format == 'macho' else 'so'}"
+    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    if path is None:
+        raise StepError(f"TVM's package for {backend.name} has no {file}", hint=_OTHERWISE)
+    data = path.read_bytes()
+    info = read_object(data, file)
+    if problem := mismatch(info, backend, older=True, kind="dylib"):
+        raise StepError(f"{file} of TVM's package {problem}", hint=f"correct the backend, or {_OTHERWISE}")
+    job.write(file, data)
+    offered = {c_name(symbol.name, info.format) for symbol in info.defined}
+    registrations = tuple(sorted(offered & REGISTRATIONS))
+    return LibraryFile(name, file, sha256_bytes(data), len(data), whole=False, registrations=registrations, shared=True)
+
+
+def _headers(packages: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Path in the folder of headers, and where it is now."""
+    for folder in packages.values():
+        for path in sorted((folder / HEADERS).rglob("*.h")):
+            if not path.name.startswith("tvm_ffi_python"):
+                yield f"{HEADERS}/{path.relative_to(folder / HEADERS).as_posix()}", path
