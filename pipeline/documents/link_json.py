@@ -13,6 +13,7 @@ from typing import Literal
 
 from .codec import load
 from .functions import Function
+from .run import RunSummary
 
 NAME = "link.json"
 SCHEMA = 2
@@ -128,7 +129,10 @@ class LinkedModule:
 
 @dataclass(frozen=True)
 class LinkJson:
-    """The whole document. `target` is the kind of device, and null when the archives differ in it."""
+    """The whole document. `target` is the kind of device, and null when the archives differ in it.
+
+    `runs` are in what is shipped alone: every run of a model in it, by each runner.
+    """
 
     schema: int
     product: str
@@ -142,6 +146,7 @@ class LinkJson:
     archives: tuple[LinkedArchive, ...]
     modules: tuple[LinkedModule, ...]
     target: str | None
+    runs: tuple[RunSummary, ...] = ()
 
 
 def read_link_json(kit: Path) -> LinkJson:

@@ -29,6 +29,30 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Of one function, in milliseconds: how often it was called, the first call, and what later ones took."""
+
+    calls: int
+    first: float
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run measured, in short, for the record and for `link.json`. Fields are as in `Run` and `Measured`."""
+
+    model: str
+    backend: str
+    runner: str
+    emulated: str | None
+    max_error: float | None
+    load_seconds: float
+    peak_bytes: int
+    milliseconds: Mapping[str, Times]
+
+
+@dataclass(frozen=True)
 class Run:
     """What came of it.
 
@@ -71,6 +95,27 @@ class Run:
         calls = list(self.measured.calls.values())
         again = [taken for taken in calls if len(taken) > 1] or calls
         return max((percentile(taken, 50) for taken in again), default=None)
+
+
+def summary(run: Run) -> RunSummary | None:
+    """What it measured; None where it was not made."""
+    if run.measured is None:
+        return None
+    return RunSummary(
+        run.model,
+        run.backend,
+        run.runner,
+        run.emulated,
+        run.worst.max_abs_error if run.worst is not None else None,
+        round(run.measured.load, 3),
+        run.measured.peak,
+        {name: _times(taken) for name, taken in run.measured.calls.items()},
+    )
+
+
+def _times(seconds: Sequence[float]) -> Times:
+    first, p50, p90 = (round(one * 1e3, 3) for one in (seconds[0], percentile(seconds, 50), percentile(seconds, 90)))
+    return Times(len(seconds), first, p50, p90)
 
 
 def percentile(seconds: Sequence[float], percent: float) -> float:

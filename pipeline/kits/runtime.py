@@ -152,8 +152,11 @@ def check_versions(inputs: Mapping[str, Path], models: Mapping[str, Iterable[Arc
         version = read_runtime_json(folder).tvm
         for model in models.get(backend, ()):
             if version is not None and model.tvm not in {None, version}:
+                what = (
+                    f"{model.subject} was compiled with TVM {model.tvm}, and the runtime for {backend} is of {version}"
+                )
                 raise StepError(
-                    f"{model.subject} was compiled with TVM {model.tvm}, and the runtime for {backend} is of TVM {version}",
+                    what,
                     hint="let one toolchain compile all models of that backend, or leave the backend out of `runtime`: "
                     "list the others in its `backends`",
                 )

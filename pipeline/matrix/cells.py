@@ -261,6 +261,7 @@ class Product:
         templates: directory with the user's own templates, as `Source.path`, or None.
         where: the place in targets.yaml.
         base_url: where pages get a product of kind `web`, or None.
+        programs: languages in which a program is built from the kit and run.
     """
 
     name: str
@@ -269,6 +270,7 @@ class Product:
     templates: str | None
     where: Position = field(compare=False)
     base_url: str | None = None
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from .slices import lacking, lacking_words
 _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""
 
+PROGRAMS = ("cpp", "rust")
+
 
 def resolve(
     name: str,
@@ -64,6 +66,9 @@ def resolve(
         must_exist((*here, "templates"), spec.templates, root, problems, folder=True)
     if spec.base_url is not None and spec.kind != "web":
         problems.add((*here, "base_url"), f"a product of kind {spec.kind} is not fetched by pages", "remove this key")
+    if spec.programs is not None and spec.kind != "native":
+        problems.add((*here, "programs"), f"no program is built from a kit of kind {spec.kind}", "remove this key")
+    both = PROGRAMS if spec.kind == "native" else ()
     return Product(
         name=name,
         kind=spec.kind,
@@ -71,6 +76,7 @@ def resolve(
         templates=None if spec.templates is None else normal(spec.templates),
         where=problems.document.at(here, key=True),
         base_url=spec.base_url,
+        programs=both if spec.programs is None else spec.programs,
     )
 
 

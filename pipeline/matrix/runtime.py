@@ -63,14 +63,12 @@ def resolve(
     return runtime
 
 
-def _of_products(
-    spec: schema.Runtime, products: Sequence[Product], used: Mapping[str, Backend]
-) -> Iterator[str]:
+def _of_products(spec: schema.Runtime, products: Sequence[Product], used: Mapping[str, Backend]) -> Iterator[str]:
     """The backends that get a runtime where none is named: of a package, those of products that it has all of."""
     for product in products:
         known = [used[name] for name in product.backends if name in used]
         if not spec.wheel or all(
-            one.name in spec.prebuilt or _is_packaged(one) and product.kind in {"native", "web"} for one in known
+            one.name in spec.prebuilt or (_is_packaged(one) and product.kind in {"native", "web"}) for one in known
         ):
             yield from product.backends
 

@@ -152,6 +152,11 @@ class Product(Strict):
         description="Of kind `web`: where pages get `dist/<name>`, an address that ends in `/`. It comes before every "
         "path in WebLLM's records, which are relative without it.",
     )
+    programs: tuple[Literal["cpp", "rust"], ...] | None = Field(
+        default=None,
+        description="Of kind `native`: in which languages a program is built from the kit and run with the models' "
+        "checks, by CMake or Cargo, before the product is published. Left out, in both; `[]`: in none.",
+    )
 
 
 CMakeValue = Annotated[
@@ -174,12 +179,13 @@ class Runtime(Strict):
         default=False,
         strict=True,
         description="Whether the runtime comes from the package apache-tvm of the toolchain that compiles: for wasm "
-        "from the sources in it, by emscripten. Other backends get none from there.",
+        "from the sources in it, by emscripten; for Linux (CPU) and macOS (CPU, Metal) the shared libraries and headers "
+        "of that machine's package, in products of kind `native`. Other backends get none from there.",
     )
     backends: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="Which backends get a runtime; left out, all that are in a product and, with `wheel` alone, can "
-        "have one.",
+        description="Which backends get a runtime; left out, all that are in a product, with `wheel` in one whose "
+        "backends can all have one.",
     )
     libraries: tuple[FileName, ...] = Field(
         default=(),

@@ -14,7 +14,7 @@ from pipeline.documents.manifest import NAME as MANIFEST
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, Matrix, ModelVariant
+from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
 from pipeline.steps import product as product_step
 
@@ -244,7 +244,7 @@ def _products(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyActio
             subject=one.name,
             out=f"{DIST}{one.name}",
             params=product_step.Params(ManifestProduct(one.name, one.kind, one.backends)),
-            upstream=_shipping(made, (one.name, *one.backends)),
+            upstream=_shipping(made, (one.name, *one.backends)) | _runs(matrix, one),
             outputs=("link.json", MANIFEST),
             link_outputs=any(action.link_outputs for action in made),
             in_one_rename=True,
@@ -273,6 +273,13 @@ def _shipped_bundles(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[A
                 doc=f"{made.doc}, once the model is proven",
                 where=made.where,
             )
+
+
+def _runs(matrix: Matrix, product: Product) -> dict[str, Upstream]:
+    """Everything that runs a model of a product: its cells, and programs built from its kit."""
+    cells = [one for one in matrix.cells if one.backend.name in product.backends and is_checked(matrix, one)]
+    runs = {one.subject: f"check:{one.subject}" for one in cells} | program_runs(matrix, product)
+    return {roles.check(subject): Upstream(name) for subject, name in runs.items()}
 
 
 def _shipping(made: Iterable[AnyAction], proven: Iterable[str]) -> dict[str, Upstream]:

@@ -90,10 +90,12 @@ def programs(matrix: Matrix, product: Product, cell: Cell) -> Mapping[str, _How]
     One for 64-bit ARM is linked with the runtime in the kit. Without one, the archive itself is what is run.
     """
     backend = cell.backend
-    if product.kind != "native" or backend.name not in product.backends or not is_checked(matrix, cell):
+    if backend.name not in product.backends or not is_checked(matrix, cell):
         return {}
-    brought = matrix.runtime is not None and backend.name in matrix.runtime.backends
-    return PROGRAMS.get(str(runner_of(backend)), {}) if backend.is_host or brought else {}
+    if not backend.is_host and (matrix.runtime is None or not matrix.runtime.is_in(product, backend)):
+        return {}
+    known = PROGRAMS.get(str(runner_of(backend)), {})
+    return {language: how for language, how in known.items() if language in product.programs}
 
 
 def program_runs(matrix: Matrix, product: Product) -> dict[str, str]:

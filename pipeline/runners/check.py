@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
 from pipeline.compilers.declared import declared
 from pipeline.documents.archive import read_archive_json
-from pipeline.documents.codec import dumps
-from pipeline.documents.run import NAME, Run, percentile
+from pipeline.documents.codec import dumps, encode
+from pipeline.documents.run import NAME, Run, summary
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import CompilerCrash, StepError, ToolMissing, VerifyError
 from pipeline.matrix.cells import Backend, ModelRef
@@ -97,7 +97,7 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
     """Run the check and write `run.json`.
 
     Returns:
-        Facts: `ran`, and of a run `max_error`, `emulated`, `milliseconds` by function.
+        Facts: `ran`, and of a run the fields of `RunSummary`.
 
     Raises:
         VerifyError: the numbers are wrong, the check cannot fail, or the model crashed or hung.
@@ -122,20 +122,7 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
         measured=outcome.measured,
     )
     job.write(NAME, dumps(run))
-    calls = outcome.measured.calls.items()
-    return {
-        "ran": True,
-        "max_error": run.worst.max_abs_error if run.worst else None,
-        "emulated": run.emulated,
-        "load_seconds": round(outcome.measured.load, 3),
-        "peak_bytes": outcome.measured.peak,
-        "milliseconds": {name: _milliseconds(taken) for name, taken in calls},
-    }
-
-
-def _milliseconds(seconds: Sequence[float]) -> dict[str, Json]:
-    p50, p90 = (round(percentile(seconds, percent) * 1e3, 3) for percent in (50, 90))
-    return {"calls": len(seconds), "first": round(seconds[0] * 1e3, 3), "p50": p50, "p90": p90}
+    return {"ran": True, **encode(summary(run))}
 
 
 def trial(job: Job[Params]) -> Trial:
@@ -230,8 +217,9 @@ def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
     """
     ran, idle = [one for one in runs if one.lacks is None], [one for one in runs if one.lacks is not None]
     parts = [_ran(ran, times=times), linked] if ran else [linked]
-    for one in idle[:1]:
-        parts.append(f"not run{f' by {one.runner}' if ran else ''}: {(one.hint or str(one.lacks)).partition(' (')[0]}")
+    if idle:
+        by = f" by {idle[0].runner}" if ran else ""
+        parts.append(f"not run{by}: {(idle[0].hint or str(idle[0].lacks)).partition(' (')[0]}")
     return "; ".join(parts)
 
 

@@ -35,17 +35,16 @@ from .qemu import emulator, present
 PACKAGE_DATA = "runners/programs"
 
 _PROGRAMS = Path(__file__).parent / "programs"
-_UNSEEN: dict[str, str | None] = dict.fromkeys(
-    ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
-)
+_UNSEEN: dict[str, str | None] = dict.fromkeys(("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"))
 """A program finds its runtime by how it was linked, and by nothing of the user's."""
 
 _AWKWARD = re.compile(r'[;:"$\\]')
 """CMake and Cargo cannot link files of a folder with one of these in its path; Slipway itself builds there."""
 
 _COMPILER = "install a C++ compiler (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install)"
-_CMAKE = "install CMake 3.18 or later (pip install cmake)"
-_RUST = "install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo)"
+_OR_NOT = "or name only the languages you want in the product's `programs`, in targets.yaml"
+_CMAKE = f"install CMake 3.18 or later (pip install cmake), {_OR_NOT}"
+_RUST = f"install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo), {_OR_NOT}"
 _SECONDS = 1800
 
 
@@ -67,7 +66,8 @@ class Cpp:
     def launch(self, job: Job[Params], scratch: Path) -> Launch:
         """See `Runner`."""
         cmake = _recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
-        settings, before = {}, ()
+        settings: dict[str, str] = {}
+        before: tuple[str, ...] = ()
         if "qemu-aarch64" in job.tools:
             compiler, before = emulator(job)
             settings = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64"}

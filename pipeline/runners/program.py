@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -22,8 +23,8 @@ from . import wire
 from .machine import Launch, MachineDied, Value
 
 _CHUNK = 1 << 20
-_PEAK_UNIT = 1024
-"""`ru_maxrss` counts KiB on Linux, where these programs run."""
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+"""What `ru_maxrss` counts in."""
 
 PATIENCE = 5.0
 """Seconds that a program has to end after its input did."""
@@ -82,14 +83,14 @@ class Program:
 
     def close(self) -> int:
         """See `Machine`. What it has started ends with it."""
+        peak, late = _peak(self._process.pid), time.monotonic() + PATIENCE
         with suppress(OSError, ValueError):
             self._process.stdin.close()  # type: ignore[union-attr]
-        peak, late = 0, time.monotonic() + PATIENCE
         while self._process.returncode is None:
             ended, status, usage = os.wait4(self._process.pid, os.WNOHANG)
             if ended:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
-                peak = usage.ru_maxrss * _PEAK_UNIT
+                peak = peak or usage.ru_maxrss * _PEAK_UNIT
             elif time.monotonic() > late:
                 self._kill()
             else:
@@ -112,6 +113,7 @@ class Program:
         return self.exactly(min(int(size), _CHUNK)).decode("utf-8", "replace")
 
     def _ask(self, verb: str, name: str, arguments: Sequence[Value]) -> tuple[Value, float]:
+        what = name if verb != "parameters" else "loading the parameters"
         self._doing = f"it ran {name}" if verb != "parameters" else "it loaded the parameters"
         self._send(wire.request(verb, name, arguments))
         said, number = (*wire.words(self, ("done", "failed")), "")[:2]
@@ -120,7 +122,7 @@ class Program:
         if said == "failed":
             reason = self.exactly(min(int(number), _CHUNK)).decode("utf-8", "replace").strip()
             shown = reason.splitlines()[-1] if reason else "no reason given"
-            raise StepError(f"{name} failed: {shown[:400]}", hint="the log has all of it")
+            raise StepError(f"{what} failed: {shown[:400]}", hint="the log has all of it")
         return wire.decode(self), int(number) / 1e9
 
     # Bytes in both directions, each wait within the time that is left.
@@ -178,3 +180,14 @@ class Program:
         status = self._process.returncode
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return MachineDied(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")
+
+
+def _peak(process: int) -> int:
+    """Bytes of memory that a process had at most; 0 where the system does not say.
+
+    What `wait4` says has the memory of the process that it was forked from in it.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
+    return 0

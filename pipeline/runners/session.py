@@ -5,7 +5,8 @@ The same for every machine. `checks` makes one for the check, and one more for i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function
 from pipeline.documents.functions import Value as Described
 from pipeline.errors import StepError
 
-from .machine import Machine, Parameter, Value
+from .machine import Held, Machine, Parameter, Value
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ModelSession:
         machine: that has the model's functions.
         change_inputs: whether arrays are changed on their way to the model.
         seconds: function -> how long each of its calls took.
+        last: function -> arguments of its last call, where it can be made again: no object that keeps a state is in it.
     """
 
     model: str
@@ -46,6 +48,7 @@ class ModelSession:
     machine: Machine
     change_inputs: bool = False
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    last: dict[str, list[Value]] = field(default_factory=dict)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Call a model's function, with its parameters appended where it takes more than was given."""
@@ -64,9 +67,22 @@ class ModelSession:
                 raise StepError(what, hint=f"it takes {_signature(argument)}")
         appended = [self._parameter(argument) for argument in expected if argument.parameter]
         sent = [changed(value) if isinstance(value, np.ndarray) and self.change_inputs else value for value in plain]
-        result, seconds = self.machine.call(function, [*sent, *appended])
-        self.seconds.setdefault(function, []).append(seconds)
+        result = self._timed(function, [*sent, *appended])
+        if not _holds_state([sent, result]):
+            self.last[function] = [*sent, *appended]
         self._check_result(function, result)
+        return result
+
+    def repeat(self, calls: int, seconds: float) -> None:
+        """Make the last call of each function again, until it was called so often or this took so long in all."""
+        for function, arguments in self.last.items():
+            until = time.monotonic() + seconds / len(self.last)
+            while len(self.seconds[function]) < calls and time.monotonic() < until:
+                self._timed(function, arguments)
+
+    def _timed(self, function: str, arguments: Sequence[Value]) -> Value:
+        result, seconds = self.machine.call(function, arguments)
+        self.seconds.setdefault(function, []).append(seconds)
         return result
 
     def runtime(self, function: str, *arguments: Any) -> Any:
@@ -132,6 +148,10 @@ def write_changed(parameters: Path, folder: Path, factor: float) -> bool:
         folder,
     )
     return True
+
+
+def _holds_state(value: Value) -> bool:
+    return isinstance(value, Held) or (isinstance(value, list | tuple) and any(map(_holds_state, value)))
 
 
 def _plain(value: Any) -> Value:

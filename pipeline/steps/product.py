@@ -6,14 +6,18 @@ has. It reads nothing but reports: digests are in the key, and files are linked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline import roles
 from pipeline.action import Job, Json
-from pipeline.documents.codec import dumps
+from pipeline.documents.codec import dumps, load
+from pipeline.documents.link_json import NAME as LINK_JSON
+from pipeline.documents.link_json import LinkJson
 from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
 from pipeline.documents.report import read_report
+from pipeline.documents.run import read_run, summary
 from pipeline.errors import StepError
+from pipeline.files import digest_path
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,22 @@ class Params:
 def run(job: Job[Params]) -> dict[str, Json]:
     """Put the files of all parts into one directory, and `manifest.json` beside those of a product.
 
+    `link.json` gets what was measured when the models in the product were run.
+
     Raises:
         StepError: two parts have different files of the same path.
     """
+    ran = [read_run(folder) for _, folder in sorted(roles.all_of(roles.CHECK, job.inputs))]
+    runs = tuple(one for one in map(summary, ran) if one is not None)
     entries: dict[str, ManifestFile] = {}
     owners: dict[str, str] = {}
     for part, _ in sorted(roles.all_of(roles.PART, job.inputs)):
-        for name, path in job.files(roles.part(part)):
-            digest = job.digest_of(roles.part(part), name)
+        for name, made in job.files(roles.part(part)):
+            path, digest = made, job.digest_of(roles.part(part), name)
+            if name == LINK_JSON and runs:
+                path = job.out / name
+                job.write(name, dumps(replace(load(LinkJson, made), runs=runs)))
+                digest = digest_path(path)
             entry = ManifestFile(name, digest.size, digest.sha256)
             if name not in entries:
                 entries[name], owners[name] = entry, part

@@ -18,7 +18,7 @@ SPOILT_EXPORTS = "# nothing is exported\n"
 
 @pytest.fixture
 def two_products(project: Project) -> Project:
-    project.edit("targets.yaml", "products:\n", "products:\n  native: {kind: native, backends: [host]}\n")
+    project.edit("targets.yaml", "products:\n", "products:\n  native: {kind: native, backends: [host], programs: []}\n")
     return project
 
 

@@ -68,7 +68,7 @@ def test_the_artifact_that_ships_gives_the_right_numbers(there, backend):
     assert said["control"] == "weights"
     assert said["compared"][0]["max_abs_error"] <= 1e-5
     assert said["measured"]["peak"] > 1 << 20
-    assert len(said["measured"]["calls"]["forward"]) == 1
+    assert len(said["measured"]["calls"]["forward"]) > 1
     assert bool(said.get("emulated")) is (backend != "wasm")
     assert project.ok().idle
 

@@ -1,0 +1,206 @@
+"""Programs in C++ and Rust, built from a product's kit by the real `doit`, run a model's check before it is published.
+
+The tiny project is built once, with TVM's shared runtime in its kit: nothing else is linked, and nothing else is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from projects import Project, tiny_project
+
+from pipeline.action import Tool
+from pipeline.binary.objects import read_object
+from pipeline.documents.link_json import read_link_json
+from pipeline.errors import StepError, ToolMissing
+from pipeline.runners.machine import Launch
+from pipeline.runners.native import _recent
+from pipeline.runners.program import Program
+
+pytestmark = [
+    pytest.mark.tvm,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at ELF files"),
+    *(pytest.mark.skipif(shutil.which(name) is None, reason=f"there is no {name}") for name in ("cmake", "c++")),
+]
+
+LANGUAGES = {"cpp": "build/program", "rust": "build/release/program"}
+CPP, RUST = (f"check:kit/tiny-f32@host/{language}" for language in LANGUAGES)
+
+
+def native(root: Path, languages: str = "[cpp, rust]") -> Project:
+    """The tiny project with a native product for this machine, and the runtime in it."""
+    project = tiny_project(root)
+    project.edit("targets.yaml", "backend: [host, ios-arm64]", "backend: [host]")
+    product = f"{{kind: native, backends: [host], programs: {languages}}}\nruntime: {{wheel: true}}"
+    project.edit("targets.yaml", "{kind: xcframework, backends: [ios-arm64]}", product)
+    return project
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Project:
+    """The project, built; read-only."""
+    if shutil.which("cargo") is None:
+        pytest.skip("there is no cargo")
+    project = native(tmp_path_factory.mktemp("native") / "project")
+    project.ok("--strict", timeout=900)
+    return project
+
+
+@pytest.fixture
+def copied(made, tmp_path) -> Project:
+    """A copy of it that a test may spoil."""
+    shutil.copytree(made.root, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+def program(project: Project, language: str) -> Path:
+    return project.path(f"build/cache/programs/kit/host/native-{language}") / LANGUAGES[language]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_program_with_nothing_but_the_kit_gives_the_right_numbers(made, language):
+    run = made.json(f"build/check/kit/tiny-f32@host/{language}/run.json")
+    assert run["control"] == "weights"
+    assert run["compared"][0]["max_abs_error"] <= 1e-5
+    assert not run.get("emulated")
+    data = program(made, language).read_bytes()
+    assert {"libtvm_runtime.so", "libtvm_ffi.so"} <= set(read_object(data, language).needed)
+    assert b"site-packages" not in data, "the toolchain's runtime is not looked for"
+
+
+def test_what_was_measured_is_shipped_with_the_product(made):
+    runs = {run.runner: run for run in read_link_json(made.path("dist/kit")).runs}
+    assert set(runs) == {"host", "native-cpp", "native-rust"}
+    for run in runs.values():
+        times = run.milliseconds["forward"]
+        assert times.calls == 20
+        assert 0 < times.p50 <= times.p90
+        assert times.first > 0
+        assert run.peak_bytes > 1 << 20
+        assert run.load_seconds < 60
+    manifest = made.json("dist/kit/manifest.json")
+    (listed,) = [one for one in manifest["files"] if one["path"] == "link.json"]
+    assert listed["size"] == made.path("dist/kit/link.json").stat().st_size
+    assert made.json("build/linkkit/kit/link.json")["runs"] == [], "what a build gives has no times in it"
+    assert made.ok().idle
+
+
+def test_the_headers_of_the_runtime_are_in_the_kit(made):
+    for name in ("tvm/ffi/function.h", "tvm/runtime/device_api.h", "dlpack/dlpack.h"):
+        assert made.path(f"dist/kit/include/{name}").is_file(), name
+
+
+def test_a_kit_that_gives_other_numbers_is_not_published(copied):
+    """The archive is right, and the code around it is not: here it spoils a parameter that it loads."""
+    ours = (Path(__file__).parents[2] / "templates/core.cpp.j2").read_text()
+    old = "    if (place == copy.data()) fill"
+    assert old in ours
+    copied.write("mine/core.cpp.j2", ours.replace(old, "    place[3] ^= 1;\n" + old))
+    copied.edit("targets.yaml", "kind: native,", "kind: native, templates: mine,")
+    before = copied.products()
+    run = copied.doit("--continue", timeout=900)
+    assert run.status == 1
+    for name in (CPP, RUST):
+        assert f"{name}: FAILED: " in run.output
+    assert "1 of 1 comparisons differ" in run.output
+    assert copied.products() == before
+
+
+def test_a_kit_that_does_not_compile_is_told_with_the_compilers_words(copied):
+    copied.write("mine/core.cpp.j2", "#error this is not for you\n")
+    copied.edit("targets.yaml", "kind: native,", "kind: native, templates: mine,")
+    run = copied.doit(CPP, timeout=900)
+    assert run.status == 1
+    assert "this is not for you" in run.output
+    assert "Traceback" not in run.output
+
+
+def without(tmp_path: Path, *names: str) -> str:
+    """A PATH with all programs but some."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for place in reversed(os.get_exec_path()):
+        for one in Path(place).iterdir() if Path(place).is_dir() else ():
+            if one.name not in names:
+                (folder / one.name).unlink(missing_ok=True)
+                (folder / one.name).symlink_to(one)
+    return str(folder)
+
+
+def test_without_cargo_or_cmake_it_is_published_and_the_table_says_what_to_install(copied, tmp_path):
+    copied.env["PATH"] = without(tmp_path, "cargo", "cmake")
+    run = copied.ok(timeout=600)
+    assert "not run: install CMake 3.18 or later" in run.output
+    strict = copied.doit("--strict", timeout=600)
+    assert strict.status == 1
+    assert "not run by native-rust: there is no Cargo" in strict.output
+    assert "`programs`" in strict.output
+    copied.edit("targets.yaml", "[cpp, rust]", "[]")
+    assert "native" not in copied.ok("--strict", timeout=600).output.rpartition("dist/kit/")[2]
+
+
+@pytest.mark.parametrize("version", ["cmake version 3.13.4", "cmake"])
+def test_an_old_tool_is_no_failure_of_the_model(version):
+    with pytest.raises(ToolMissing, match="is too old") as caught:
+        _recent(Tool("cmake", Path("/usr/bin/cmake"), version), "CMake", (3, 18), "install CMake")
+    assert caught.value.hint == "install CMake"
+    assert _recent(Tool("cmake", Path("/x"), "cmake version 4.1.0"), "CMake", (3, 18), "").version.endswith("4.1.0")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda shard: shard.unlink(), r"params_shard_0\.bin is missing: ship the whole folder"),
+        (lambda shard: shard.write_bytes(b"1234567"), r"params_shard_0\.bin has 7 bytes where .* says 64: it was cut"),
+        (lambda shard: shutil.rmtree(shard.parent), r"tensor-cache\.json is missing: ship the whole folder"),
+    ],
+)
+def test_a_damaged_bundle_is_refused_by_the_program(made, tmp_path, language, spoil, said):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(made.path("dist/bundle/tiny-f32"), bundle, symlinks=False)
+    (bundle / "params_shard_0.bin").chmod(0o644)
+    spoil(bundle / "params_shard_0.bin")
+    machine = Program(Launch(command=(str(program(made, language)), "tiny_f32_")), 60)
+    try:
+        with pytest.raises(StepError, match=f"loading the parameters failed: .*{said}"):
+            machine.use_parameters(bundle)
+        with pytest.raises(StepError, match="has parameters: open it with the folder"):
+            machine.call("forward", [])
+    finally:
+        machine.close()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_model_that_is_not_in_the_program_is_named(made, language):
+    machine = Program(Launch(command=(str(program(made, language)), "other_f32_")), 60)
+    try:
+        with pytest.raises(StepError, match="forward failed: other_f32_ is not linked into this program"):
+            machine.call("forward", [])
+    finally:
+        machine.close()
+
+
+def test_the_kits_runtime_is_of_the_tvm_that_compiled_the_models(copied):
+    """One backend, two toolchains, and the runtime of one of them: refused before anything is linked."""
+    from pipeline.documents.archive import read_archive_json
+    from pipeline.kits.runtime import check_versions
+
+    folder = copied.path("build/runtime/host")
+    models = {"host": read_archive_json(copied.path("build/archive/host")).models}
+    check_versions({"runtime:host": folder}, models)
+    about = json.loads((folder / "runtime.json").read_text())
+    shutil.copytree(folder, copied.path("other"))
+    (copied.path("other") / "runtime.json").unlink()
+    (copied.path("other") / "runtime.json").write_text(json.dumps({**about, "tvm": "0.26.0"}))
+    with pytest.raises(
+        StepError, match=r"tiny-f32 was compiled with TVM 0\.27.*, and the runtime for host is of 0\.26\.0"
+    ) as caught:
+        check_versions({"runtime:host": copied.path("other")}, models)
+    assert "toolchain" in caught.value.hint
