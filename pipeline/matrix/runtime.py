@@ -59,7 +59,7 @@ def resolve(
         where=problems.document.at(_HERE, key=True),
         wheel=spec.wheel,
     )
-    _check_complete(runtime, products, used, problems)
+    _check_complete(runtime, spec, products, used, problems)
     return runtime
 
 
@@ -82,12 +82,16 @@ def _is_packaged(backend: Backend) -> bool:
 
 
 def _check_complete(
-    runtime: Runtime, products: Sequence[Product], used: Mapping[str, Backend], problems: Diagnostics
+    runtime: Runtime,
+    spec: schema.Runtime,
+    products: Sequence[Product],
+    used: Mapping[str, Backend],
+    problems: Diagnostics,
 ) -> None:
     """Every backend has its runtime from somewhere, and every product one for all of its backends or for none."""
     backends = [used[name] for name in runtime.backends if name not in runtime.prebuilt]
-    nowhere = [] if runtime.source is not None else [one.name for one in backends]
-    if runtime.wheel:
+    nowhere = [] if spec.source is not None else [one.name for one in backends]
+    if spec.wheel:
         nowhere = [one.name for one in backends if not _is_packaged(one)]
     if nowhere:
         what = f"nothing says where the runtime of {', '.join(nowhere)} comes from"

@@ -179,8 +179,8 @@ class Runtime(Strict):
         default=False,
         strict=True,
         description="Whether the runtime comes from the package apache-tvm of the toolchain that compiles: for wasm "
-        "from the sources in it, by emscripten; for Linux (CPU) and macOS (CPU, Metal) the shared libraries and headers "
-        "of that machine's package, in products of kind `native`. Other backends get none from there.",
+        "from the sources in it, by emscripten; for Linux (CPU) and macOS (CPU, Metal) the shared libraries of that "
+        "machine's package, with headers, in products of kind `native`. Other backends get none from there.",
     )
     backends: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None,

@@ -180,5 +180,5 @@ def test_init_and_doit_of_the_installed_wheel_build_and_prove(wheel, empty, tmp_
     run = empty.ok(env=env)
     assert "scorer-f32@host" in run.output
     assert "run: max error" in run.output
-    assert "25 tasks: 25 built" in run.output
+    assert "26 tasks: 26 built" in run.output
     assert empty.ok(env=env).idle

@@ -144,3 +144,81 @@ def test_where_kernels_are_compiled_is_nothing_to_the_runtime(expand, checkout):
 def test_only_metal_has_that_choice(refuse):
     said = refuse(text().replace("preset: webgpu", "preset: webgpu, kernels: metallib"))
     assert "only Metal has a choice of kernels, and the device is webgpu" in said
+
+
+PACKAGED = """\
+version: 1
+models:
+  one: {factory: recipe.py:build, check: recipe.py:check, variants: {f32: {}}}
+backends:
+  host: {preset: host}
+  arm: {preset: linux-arm64}
+  mac: {preset: macos}
+  ios: {preset: iphone}
+  droid: {preset: android}
+  web: {preset: webgpu}
+matrix: {model: [one], backend: [host, arm, mac, ios, droid, web]}
+products:
+  native: {kind: native, backends: [host, arm, mac]}
+  mixed: {kind: native, backends: [droid]}
+  apple: {kind: xcframework, backends: [ios, mac]}
+  page: {kind: web, backends: [web]}
+runtime: {wheel: true%s}
+"""
+
+
+@pytest.fixture
+def recipe(project):
+    (project / "recipe.py").write_text("def build(spec): ...\ndef check(session): ...\n")
+
+
+@pytest.mark.usefixtures("recipe")
+def test_a_package_has_a_runtime_for_machines_and_pages(expand):
+    matrix = expand(PACKAGED % "")
+    assert matrix.runtime.backends == ("host", "arm", "mac", "web")
+    found = actions(matrix)
+    assert not {"wheel:apache-tvm@linux-x86_64", "runtime:droid", "runtime:ios"} & found.keys()
+    assert set(found["runtime:host"].upstream) == {"toolchain"}, "the toolchain's own"
+    for name, platform in {"arm": "linux-arm64", "mac": "macos-arm64"}.items():
+        edges = {edge.action for edge in found[f"runtime:{name}"].upstream.values()}
+        assert edges == {"toolchain:current", *(f"wheel:{one}@{platform}" for one in ("apache-tvm", "apache-tvm-ffi"))}
+        assert found[f"wheel:apache-tvm@{platform}"].tools == (), "shipped, whatever can run it here"
+    assert {"runtime:host", "runtime:arm", "runtime:mac"} <= set(found["linkkit:native"].upstream)
+    assert not [role for role in found["linkkit:apple"].upstream if role.startswith("runtime")], "no archive"
+    assert "check:native/one-f32@arm/cpp" in found
+
+
+@pytest.mark.usefixtures("recipe")
+def test_what_is_only_run_is_fetched_where_it_can_be(expand):
+    found = actions(expand(PACKAGED % ", backends: [web]"))
+    assert found["wheel:apache-tvm@linux-arm64"].tools == ("qemu-aarch64", "aarch64-c++")
+    assert "wheel:apache-tvm@macos-arm64" not in found
+    assert {"check:native/one-f32@host/cpp", "check:native/one-f32@host/rust"} <= found.keys()
+    assert "check:native/one-f32@arm/cpp" not in found, "its kit has no runtime to link with"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("true%s", "true, backends: [host, droid]", "nothing says where the runtime of droid comes from"),
+        (
+            "true%s",
+            "true, backends: [host]",
+            "product native has a runtime for some of its backends and none for arm, mac",
+        ),
+        ("[ios, mac]}", "[ios, mac], programs: [cpp]}", "no program is built from a kit of kind xcframework"),
+    ],
+)
+@pytest.mark.usefixtures("recipe")
+def test_what_a_package_has_not_is_said(refuse, old, new, message):
+    assert message in refuse(PACKAGED.replace(old, new).replace("%s", ""))
+
+
+@pytest.mark.usefixtures("recipe")
+def test_programs_are_chosen_by_language(expand):
+    for written, languages in {"[]": set(), "[rust]": {"rust"}}.items():
+        text = (
+            PACKAGED.replace("backends: [host, arm, mac]}", f"backends: [host, arm, mac], programs: {written}}}") % ""
+        )
+        found = {name for name in actions(expand(text)) if name.startswith("check:native/")}
+        assert found == {f"check:native/one-f32@host/{one}" for one in languages}
