@@ -92,6 +92,10 @@ class ToolMissing(StepError):
     """A program or an optional package is needed and is not there."""
 
 
+class Unsuited(ToolMissing):
+    """Everything is there, and this is not for it: a float16 model on a GPU without float16."""
+
+
 class StoreError(SlipwayError):
     """The store, `build/` or `dist/` could not be read or written (disk full, permissions, a corrupt blob)."""
 

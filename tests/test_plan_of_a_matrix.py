@@ -43,14 +43,14 @@ def test_what_has_a_runner_is_run_on_the_artifact_that_ships(default):
     running = {name for name, action in default.items() if action.step == "check"}
     models = ("minilm-f32", "decoder-q4f16_1")
     in_programs = {"native/{}@host/cpp", "native/{}@host/rust", "native/{}@linux-arm64/cpp"}
-    ran = {"{}@host", "{}@linux-arm64", "{}@webgpu"} | in_programs
+    ran = {"{}@host", "{}@linux-arm64", "{}@webgpu", "{}@webgpu/browser"} | in_programs
     assert running == {f"check:{one.format(model)}" for model in models for one in ran}
     programs = {f"check:{one.format(model)}" for model in models for one in in_programs}
     assert programs <= upstream(default["verify:native"]), "a product is proven by running what is built from it"
     assert running >= upstream(default["product:native"]) & running > programs, "link.json has every run"
     module = default["check:minilm-f32@webgpu"].upstream["modules"]
     assert module == ("wasm:webgpu", ("minilm-f32-webgpu.wasm",))
-    assert default["verify:host"].upstream["check:minilm-f32"].action == "check:minilm-f32@host"
+    assert default["verify:host"].upstream["check:minilm-f32@host"].action == "check:minilm-f32@host"
 
 
 def test_linkers_are_in_the_keys_of_the_proofs_that_need_them(default):

@@ -62,6 +62,7 @@ class Run:
         runner: what ran it.
         lacks: what this machine lacks to run it; None where it ran.
         hint: what to install then.
+        unsuited: whether nothing that is installed will help: the model needs what this kind of machine has not.
         emulated: what stood for the real machine: times are those of this one.
         control: what was changed in the negative control, which then failed.
         compared: every comparison.
@@ -73,6 +74,7 @@ class Run:
     runner: str
     lacks: str | None = None
     hint: str | None = None
+    unsuited: bool = False
     emulated: str | None = None
     control: str | None = None
     compared: tuple[Verdict, ...] = ()

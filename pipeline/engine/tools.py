@@ -52,6 +52,15 @@ PROGRAMS = {
     "aarch64-c++": ("aarch64-linux-gnu-g++", "aarch64-unknown-linux-gnu-g++"),
     "qemu-aarch64": ("qemu-aarch64", "qemu-aarch64-static"),
     "node": ("node", "nodejs"),
+    # Debian's own file first: what is on PATH is a script, see quirk WASM-12.
+    "chromium": (
+        "/usr/lib/chromium/chromium",
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ),
 }
 """Names in keys -> file names that will do, best first. Any other name is itself the file's name."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pipeline.platforms import FORMATS, Platform
@@ -16,6 +17,7 @@ from . import schema
 from .cells import Backend
 from .diagnostics import Diagnostics, suggest
 from .presets import Machine, MachinePreset, Preset, presets
+from .runners import possible
 
 _APPLE: Mapping[Platform, tuple[str, str]] = {
     "ios": ("ios", ""),
@@ -63,7 +65,7 @@ def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Mac
         kernels = _kernels(name, spec, base, device, problems)
     except _Wrong:
         return None
-    return Backend(
+    backend = Backend(
         name=name,
         preset=spec.preset,
         device=device,
@@ -77,6 +79,17 @@ def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Mac
         where=problems.document.at(("backends", name), key=True),
         kernels=kernels,
     )
+    return replace(backend, runners=_runners(backend, spec.runners, problems))
+
+
+def _runners(backend: Backend, asked: tuple[str, ...] | None, problems: Diagnostics) -> tuple[str, ...]:
+    able = possible(backend)
+    for number, one in enumerate(asked or ()):
+        if one not in able:
+            hint = suggest(one, able, "runners") if able else "remove this key: nothing here can run its models"
+            what = f"runner {one} cannot run what is built for {backend.name}"
+            problems.add(("backends", backend.name, "runners", number), what, hint)
+    return able if asked is None else tuple(dict.fromkeys(asked))
 
 
 def _base(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> tuple[Preset, str]:

@@ -38,6 +38,7 @@ class Backend:
         where: the place in targets.yaml.
         kernels: of a Metal device: `source` (compiled on the device at load) or `metallib` (compiled here, by Xcode);
             None for any other device.
+        runners: what runs its models, of what can; see `runners.possible`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Backend:
     frameworks: tuple[str, ...]
     kernels: Literal["source", "metallib"] | None = None
     preset: str | None = field(default=None, compare=False)
+    runners: tuple[str, ...] = field(default=(), compare=False)
     where: Position | None = field(default=None, compare=False)
 
     @property

@@ -102,6 +102,11 @@ class Backend(Strict):
     frameworks: Patterns | None = Field(
         default=None, description="Apple frameworks an app must link, instead of the preset's."
     )
+    runners: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="What runs the models' checks; left out, every runner that can: of a wasm backend `browser` and "
+        "`webgpu` (its device is WebGPU) or `node` (its device is the CPU).",
+    )
 
 
 class Include(Strict):

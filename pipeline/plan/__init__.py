@@ -19,7 +19,7 @@ from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframewo
 from pipeline.steps import product as product_step
 
 from .apps import app_config_actions, ships_weights
-from .checks import QEMU, check_actions, is_checked, lacking_artifact, program_runs, runner_of
+from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -80,8 +80,7 @@ def plan(
 
 def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
     """TVM's package for other machines: whose runtime is shipped, or whose models are run here."""
-    checked = (cell.backend for cell in matrix.cells if is_checked(matrix, cell))
-    ran = [backend for backend in checked if runner_of(backend) == "qemu"]
+    ran = [cell.backend for cell in matrix.cells if "qemu" in cell_runs(matrix, cell).values()]
     return wheel_actions(matrix, lock, shipped=packaged(matrix), ran=ran, tools=QEMU)
 
 
@@ -181,8 +180,8 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
                 upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(
                     f"params:{model.subject}", only=(PARAMETERS,)
                 )
-        checked = {cell.subject: cell for cell in cells if is_checked(matrix, cell)}
-        upstream |= {roles.check(cell.model.subject): Upstream(f"check:{name}") for name, cell in checked.items()}
+        runs = [subject for cell in cells for subject in cell_runs(matrix, cell)]
+        upstream |= {roles.check(subject): Upstream(f"check:{subject}") for subject in runs}
         yield Action(
             step="verify",
             run=verify.run_backend,
@@ -277,9 +276,9 @@ def _shipped_bundles(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[A
 
 def _runs(matrix: Matrix, product: Product) -> dict[str, Upstream]:
     """Everything that runs a model of a product: its cells, and programs built from its kit."""
-    cells = [one for one in matrix.cells if one.backend.name in product.backends and is_checked(matrix, one)]
-    runs = {one.subject: f"check:{one.subject}" for one in cells} | program_runs(matrix, product)
-    return {roles.check(subject): Upstream(name) for subject, name in runs.items()}
+    cells = (cell_runs(matrix, one) for one in matrix.cells if one.backend.name in product.backends)
+    subjects = [*(subject for runs in cells for subject in runs), *program_runs(matrix, product)]
+    return {roles.check(subject): Upstream(f"check:{subject}") for subject in subjects}
 
 
 def _shipping(made: Iterable[AnyAction], proven: Iterable[str]) -> dict[str, Upstream]:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.matrix.cells import Backend, Cell, Matrix, Product, files_of
-from pipeline.platforms import architecture
-from pipeline.runners import host, native, node, qemu, webgpu
+from pipeline.runners import browser, host, native, node, qemu, webgpu
 from pipeline.runners.check import Params
 
 from .models import COMPILE_MEMORY, SHARDS, proving_toolchain
@@ -30,6 +29,7 @@ class _How(NamedTuple):
 
 QEMU = ("qemu-aarch64", "aarch64-c++")
 RUNNERS = {
+    "browser": _How(browser.run, ("node", "npm", "chromium")),
     "host": _How(host.run, ("cc",)),
     "node": _How(node.run, ("node", "npm")),
     "qemu": _How(qemu.run, QEMU),
@@ -42,21 +42,13 @@ PROGRAMS = {
 """Runner of a backend -> language -> what runs its models in a program built from a product's kit."""
 
 
-def runner_of(backend: Backend) -> str | None:
-    """The name of the runner for a backend's artifacts; None where nothing here can run them."""
-    if backend.format == "wasm":
-        return {"llvm": "node", "webgpu": "webgpu"}.get(str(backend.device["kind"]))
-    if backend.is_host:
-        return "host"
-    arm = backend.platform == "linux" and architecture(backend.arch) == "arm64" and backend.device["kind"] == "llvm"
-    return "qemu" if arm else None
-
-
-def is_checked(matrix: Matrix, cell: Cell) -> bool:
-    """Whether a cell's check is run."""
+def cell_runs(matrix: Matrix, cell: Cell) -> dict[str, str]:
+    """Subject of the action -> runner, of the runs of a cell's check. Beside the first, each has its runner's name."""
     backend = cell.backend
     says = cell.model.check is not None or _reference(cell) is not None
-    return says and runner_of(backend) is not None and lacking_artifact(matrix, backend) is None
+    if not says or lacking_artifact(matrix, backend) is not None:
+        return {}
+    return {f"{cell.subject}/{name}" if number else cell.subject: name for number, name in enumerate(backend.runners)}
 
 
 def _reference(cell: Cell) -> str | None:
@@ -73,11 +65,10 @@ def lacking_artifact(matrix: Matrix, backend: Backend) -> str | None:
 
 
 def check_actions(matrix: Matrix) -> Iterator[AnyAction]:
-    """One run a cell that has a check, and a backend that something here can run; more for native products."""
+    """The runs of each cell that has a check and a backend that something here can run; more for native products."""
     for cell in matrix.cells:
-        name = runner_of(cell.backend)
-        if name is not None and is_checked(matrix, cell):
-            yield _check(matrix, cell, name)
+        for subject, name in cell_runs(matrix, cell).items():
+            yield _check(matrix, cell, subject, name)
     for product in matrix.products:
         for cell in matrix.cells:
             for language, how in programs(matrix, product, cell).items():
@@ -90,11 +81,11 @@ def programs(matrix: Matrix, product: Product, cell: Cell) -> Mapping[str, _How]
     One for 64-bit ARM is linked with the runtime in the kit. Without one, the archive itself is what is run.
     """
     backend = cell.backend
-    if backend.name not in product.backends or not is_checked(matrix, cell):
+    if backend.name not in product.backends:
         return {}
     if not backend.is_host and (matrix.runtime is None or not matrix.runtime.is_in(product, backend)):
         return {}
-    known = PROGRAMS.get(str(runner_of(backend)), {})
+    known = {key: how for name in cell_runs(matrix, cell).values() for key, how in PROGRAMS.get(name, {}).items()}
     return {language: how for language, how in known.items() if language in product.programs}
 
 
@@ -108,7 +99,7 @@ def _subject(product: Product, cell: Cell, language: str) -> str:
     return f"{product.name}/{cell.subject}/{language}"
 
 
-def _check(matrix: Matrix, cell: Cell, name: str) -> Action[Params]:
+def _check(matrix: Matrix, cell: Cell, subject: str, name: str) -> Action[Params]:
     model, backend, check = cell.model, cell.backend, cell.model.check
     toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)
     upstream = {
@@ -127,8 +118,8 @@ def _check(matrix: Matrix, cell: Cell, name: str) -> Action[Params]:
     return Action(
         step="check",
         run=RUNNERS[name].run,
-        subject=cell.subject,
-        out=f"build/check/{cell.subject}",
+        subject=subject,
+        out=f"build/check/{subject}",
         params=Params(
             model.ref(),
             backend,
@@ -150,13 +141,10 @@ def _check(matrix: Matrix, cell: Cell, name: str) -> Action[Params]:
 
 def _in_program(matrix: Matrix, product: Product, cell: Cell, language: str, how: _How) -> Action[Params]:
     """The same check in a program that is built from a product's kit."""
-    action = _check(matrix, cell, "host")
-    subject = _subject(product, cell, language)
+    action = _check(matrix, cell, _subject(product, cell, language), "host")
     return replace(
         action,
         run=how.run,
-        subject=subject,
-        out=f"build/check/{subject}",
         params=replace(action.params, product=product.name),
         upstream={**action.upstream, roles.KIT: Upstream(f"linkkit:{product.name}")},
         tools=how.tools,

@@ -30,11 +30,11 @@ def runtime_actions(matrix: Matrix) -> Iterator[AnyAction]:
     for backend in matrix.backends:
         if backend.name not in matrix.runtime.backends:
             continue
-        if backend.format == "wasm":
-            yield _wasm_runtime(matrix, backend)
-        else:
+        if backend.format != "wasm":
             shared = matrix.runtime.is_shared(backend)
             yield _shared_runtime(matrix, backend) if shared else _runtime(backend, matrix.runtime)
+        elif backend == _built_for(matrix, backend):
+            yield _wasm_runtime(matrix, backend)
     yield from _modules(matrix)
 
 
@@ -102,7 +102,7 @@ def _shared_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
         run=shared_runtime.run,
         subject=backend.name,
         out=f"build/runtime/{backend.name}",
-        params=shared_runtime.Params(replace(backend, kernels=None), toolchain, own=backend.is_host),
+        params=shared_runtime.Params(replace(backend, kernels=None), toolchain),
         upstream=upstream,
         doc=f"the TVM runtime for {backend.name} as shared libraries, and its headers",
         where=matrix.runtime.where if matrix.runtime is not None else None,
@@ -110,10 +110,22 @@ def _shared_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
     )
 
 
+def _wheel(matrix: Matrix, backend: Backend) -> str | None:
+    """The toolchain whose package has the runtime of a wasm backend; None for a checkout."""
+    if matrix.runtime is None or not matrix.runtime.wheel:
+        return None
+    return proving_toolchain(cell for cell in matrix.cells if cell.backend.name == backend.name)
+
+
+def _built_for(matrix: Matrix, backend: Backend) -> Backend:
+    """The first wasm backend that has the same runtime: it is compiled once, and takes a minute."""
+    names = () if matrix.runtime is None else matrix.runtime.backends
+    all_ = (one for one in matrix.backends if one.format == "wasm" and one.name in names)
+    return next(one for one in all_ if _wheel(matrix, one) == _wheel(matrix, backend))
+
+
 def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
-    wheel = None
-    if matrix.runtime is not None and matrix.runtime.wheel:
-        wheel = proving_toolchain(cell for cell in matrix.cells if cell.backend.name == backend.name)
+    wheel = _wheel(matrix, backend)
     return Action(
         step="wasm_runtime",
         run=wasm_runtime.run,
@@ -143,7 +155,7 @@ def _modules(matrix: Matrix) -> Iterator[AnyAction]:
             params=wasm.Params(backend, files),
             upstream={
                 roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
-                roles.RUNTIME: Upstream(f"wasm_runtime:{backend.name}"),
+                roles.RUNTIME: Upstream(f"wasm_runtime:{_built_for(matrix, backend).name}"),
             },
             tools=("emcc",),
             # From a package there are none where emscripten is missing.

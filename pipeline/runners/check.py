@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ from pipeline.documents.archive import read_archive_json
 from pipeline.documents.codec import dumps, encode
 from pipeline.documents.run import NAME, Run, summary
 from pipeline.documents.verdict import Verdict
-from pipeline.errors import CompilerCrash, StepError, ToolMissing, VerifyError
+from pipeline.errors import CompilerCrash, StepError, ToolMissing, Unsuited, VerifyError
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.report import counted, listed
 
@@ -104,18 +104,18 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
     """
     params = job.params
     about = Run(params.model.subject, params.backend.name, runner.name)
-    with tempfile.TemporaryDirectory(prefix="slipway-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix="slipway-check-", ignore_cleanup_errors=True) as folder:
         try:
             outcome = _tried(job, runner.launch(job, Path(folder).resolve()))
         except ToolMissing as error:
-            lacking = Run(about.model, about.backend, about.runner, lacks=error.what, hint=error.hint)
-            job.write(NAME, dumps(lacking))
+            job.write(
+                NAME,
+                dumps(replace(about, lacks=error.what, hint=error.hint, unsuited=isinstance(error, Unsuited))),
+            )
             return {"ran": False, "lacks": error.what}
     _judge(job, outcome)
-    run = Run(
-        about.model,
-        about.backend,
-        about.runner,
+    run = replace(
+        about,
         emulated=outcome.emulated,
         control=outcome.control,
         compared=outcome.compared,
@@ -219,7 +219,8 @@ def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
     parts = [_ran(ran, times=times), linked] if ran else [linked]
     if idle:
         by = f" by {idle[0].runner}" if ran else ""
-        parts.append(f"not run{by}: {(idle[0].hint or str(idle[0].lacks)).partition(' (')[0]}")
+        why = idle[0].hint if idle[0].hint and not idle[0].unsuited else str(idle[0].lacks)
+        parts.append(f"not run{by}: {why.partition(' (')[0]}")
     return "; ".join(parts)
 
 

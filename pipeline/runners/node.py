@@ -1,4 +1,4 @@
-"""Runners `node` and `webgpu`: the `.wasm` module that ships, in Node: on the processor, or on the GPU that Dawn finds.
+"""Runner `node`: the `.wasm` module that ships, in Node; and what `webgpu` and `browser` have in common with it.
 
 What they load from npm is pinned in `web/package-lock.json`, and installed once per machine into the download cache.
 """
@@ -25,7 +25,6 @@ from .machine import Launch
 PACKAGE_DATA = "runners/web"
 
 _WEB = Path(__file__).parent / "web"
-_OLDEST_NODE = 18
 _NODE = "install Node {} or later (Debian, Ubuntu: apt-get install nodejs npm; macOS: brew install node)"
 _NPM_SECONDS = 600
 
@@ -39,30 +38,36 @@ class Node:
     """Node, on the processor."""
 
     name = "node"
-    device = "cpu"
+    program = "program.mjs"
+    oldest = 18
 
     def launch(self, job: Job[Params], scratch: Path) -> Launch:
         """See `Runner`."""
         module = job.inputs[roles.MODULES] / str(job.params.module)
         if not module.is_file():
             raise ToolMissing("its module could not be linked: there is no emscripten", hint=EMSCRIPTEN)
-        node = _recent(job.tools.get("node"))
-        environment = self.environment(job, scratch)
+        node = _recent(job.tools.get("node"), self.oldest)
+        environment, words = self.environment(job, scratch), self.words(job)
         packages = installed(job.tools.get("npm"), job.log)
-        words = (str(node.path), str(_WEB / "program.mjs"), str(packages), str(module), self.device)
-        return Launch(command=words, env=environment)
+        device = "webgpu" if job.params.backend.device["kind"] == "webgpu" else "cpu"
+        given = (str(node.path), str(_WEB / self.program), str(packages), str(module), device, *words)
+        return Launch(command=given, env=environment)
+
+    def words(self, job: Job[Params]) -> tuple[str, ...]:  # noqa: ARG002 - see `Browser`
+        """Further words for the program."""
+        return ()
 
     def environment(self, job: Job[Params], scratch: Path) -> dict[str, str | None]:  # noqa: ARG002 - see `Webgpu`
         """Changes to the environment. Nothing of the user's steers Node."""
         return {"NODE_OPTIONS": None, "NODE_PATH": None}
 
 
-def _recent(node: Tool | None) -> Tool:
+def _recent(node: Tool | None, oldest: int) -> Tool:
     if node is None:
-        raise ToolMissing("there is no Node", hint=_NODE.format(_OLDEST_NODE))
+        raise ToolMissing("there is no Node", hint=_NODE.format(oldest))
     found = re.match(r"v?(\d+)\.", node.version)
-    if found is None or int(found[1]) < _OLDEST_NODE:
-        raise ToolMissing(f"Node {node.version} is too old", hint=_NODE.format(_OLDEST_NODE))
+    if found is None or int(found[1]) < oldest:
+        raise ToolMissing(f"Node {node.version} is too old", hint=_NODE.format(oldest))
     return node
 
 
@@ -79,7 +84,7 @@ def installed(npm: Tool | None, log: Path) -> Path:
     if done.is_file():
         return home
     if npm is None:
-        raise ToolMissing("there is no npm to install the web runtime with", hint=_NODE.format(_OLDEST_NODE))
+        raise ToolMissing("there is no npm to install the web runtime with", hint=_NODE.format(Node.oldest))
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(home.with_suffix(".lock")):
         if done.is_file():

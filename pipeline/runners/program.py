@@ -16,17 +16,18 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pipeline.errors import StepError, ToolMissing
+from pipeline.errors import StepError, ToolMissing, Unsuited
 from pipeline.process import set_parent_death_signal
 
 from . import wire
 from .machine import Launch, MachineDied, Value
 
 _CHUNK = 1 << 20
+_LOG = "the log has all of it"
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 """What `ru_maxrss` counts in."""
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds that a program has to end after its input did."""
 
 
@@ -104,26 +105,31 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ready(self) -> str:
-        said, version, size = (*wire.words(self, ("ready", "lacks")), "", "")[:3]
-        if said == "lacks":
-            what, _, hint = self.exactly(min(int(version or 0), _CHUNK)).decode("utf-8", "replace").partition("\n")
-            raise ToolMissing(what, hint=hint or "install it")
-        if version != str(wire.VERSION) or not size.isdigit():
+        said, version, size = (*wire.words(self, ("ready", "lacks", "unsuited", "failed")), "", "")[:3]
+        if said in {"lacks", "unsuited"}:
+            what, _, hint = self._text(version).partition("\n")
+            raise (ToolMissing if said == "lacks" else Unsuited)(what, hint=hint or "install it")
+        if said == "failed":
+            raise StepError(f"{self._name} cannot load the model: {_last(self._text(version))}", hint=_LOG)
+        if version != str(wire.VERSION):
             raise StepError(f"{self._name} speaks version {version!r} of the protocol, which is {wire.VERSION}")
-        return self.exactly(min(int(size), _CHUNK)).decode("utf-8", "replace")
+        return self._text(size)
 
     def _ask(self, verb: str, name: str, arguments: Sequence[Value]) -> tuple[Value, float]:
         what = name if verb != "parameters" else "loading the parameters"
         self._doing = f"it ran {name}" if verb != "parameters" else "it loaded the parameters"
         self._send(wire.request(verb, name, arguments))
         said, number = (*wire.words(self, ("done", "failed")), "")[:2]
+        if said == "failed":
+            raise StepError(f"{what} failed: {_last(self._text(number))}", hint=_LOG)
         if not number.isdigit():
             raise StepError(f"{self._name} answered {said} {number!r} when {self._doing}")
-        if said == "failed":
-            reason = self.exactly(min(int(number), _CHUNK)).decode("utf-8", "replace").strip()
-            shown = reason.splitlines()[-1] if reason else "no reason given"
-            raise StepError(f"{what} failed: {shown[:400]}", hint="the log has all of it")
         return wire.decode(self), int(number) / 1e9
+
+    def _text(self, size: str) -> str:
+        if not size.isdigit():
+            raise StepError(f"{self._name} announced a text of {size!r} bytes when {self._doing}")
+        return self.exactly(min(int(size), _CHUNK)).decode("utf-8", "replace")
 
     # Bytes in both directions, each wait within the time that is left.
 
@@ -182,12 +188,21 @@ class Program:
         return MachineDied(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")
 
 
+def _last(reason: str) -> str:
+    """The line of an error that says what it is."""
+    lines = reason.strip().splitlines()
+    return lines[-1][:400] if lines else "no reason given"
+
+
 def _peak(process: int) -> int:
-    """Bytes of memory that a process had at most; 0 where the system does not say.
+    """Bytes of memory that a process, or one that it has started, had at most; 0 where the system does not say.
 
     What `wait4` says has the memory of the process that it was forked from in it.
     """
     with suppress(OSError, ValueError, IndexError):
-        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
+        folder = Path(f"/proc/{process}")
+        lines = (folder / "status").read_text(encoding="ascii", errors="replace").splitlines()
+        own = [int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")]
+        below = [int(word) for path in folder.glob("task/*/children") for word in path.read_text("ascii").split()]
+        return max([*own, *map(_peak, below)])
     return 0

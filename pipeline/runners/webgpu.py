@@ -25,7 +25,6 @@ class Webgpu(Node):
     """Node with WebGPU."""
 
     name = "webgpu"
-    device = "webgpu"
 
     def environment(self, job: Job[Params], scratch: Path) -> dict[str, str | None]:
         """The loader of Vulkan is given the driver that is in the key, and a folder where others need a session's."""

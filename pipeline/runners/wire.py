@@ -4,7 +4,10 @@ Slipway asks, the program answers each request once, in order, on its standard o
 to standard error. It is simple enough to be written in any language in a hundred lines (`programs/`).
 
     program:   ready 1 <bytes>\n<what stands for the real machine, or nothing>
-               or, before it ends: lacks <bytes>\n<what is missing here>\n<how to get it>
+               or, before it ends, one of
+               lacks <bytes>\n<what is missing here>\n<how to get it>
+               unsuited <bytes>\n<what the model needs that this kind of machine has not>\n<what to do>
+               failed <bytes>\n<why the model cannot be loaded>
     Slipway:   call <function> <count>\n  then that many values      a function of the model
                runtime <function> <count>\n  then that many values   a function of TVM's runtime
                parameters - 1\n  then one text                       the folder with tensor-cache.json
@@ -18,7 +21,7 @@ to standard error. It is simple enough to be written in any language in a hundre
                parameter <bytes>\n<name>                             only to the program
                held <number>\n                                       an object that stays there
 
-A program ends when its standard input does.
+A program ends when its standard input does. Whatever else it says or does is an error.
 """
 
 from __future__ import annotations

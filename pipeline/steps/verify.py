@@ -7,7 +7,7 @@ The engine runs it after `archive`, `linkkit` and `xcframework`. It chooses the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -136,8 +136,8 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
     runs = _runs(job)
-    wanted = [model.subject for model in library.models if model.subject in runs or params.host]
-    checks += [_numbers(subject, runs.get(subject)) for subject in wanted]
+    by_model = {one.subject: [run for run in runs.values() if run.model == one.subject] for one in library.models}
+    checks += [check for model, made in by_model.items() if made or params.host for check in _numbers(model, made)]
     found = _ran(params, linked, runs)
     lines = {subject: found.models.get(subject, found.summary) for subject in notes}
     noted = {subject: f"{lines[subject]}; {note}" for subject, note in notes.items()}
@@ -150,7 +150,8 @@ def _ran(params: BackendProof, linked: _Links, runs: Mapping[str, Run]) -> Findi
     if not runs:
         return Findings([], idle)
     models = {one.subject: idle for one in params.models}
-    models |= {subject: run_line([run], linked.summary) for subject, run in runs.items()}
+    for model in {run.model for run in runs.values()}:
+        models[model] = run_line([run for run in runs.values() if run.model == model], linked.summary)
     summary, timed = (run_line([*runs.values()], linked.summary, times=times) for times in (False, True))
     return Findings([], summary, models, timed)
 
@@ -211,14 +212,20 @@ def _linked(models: int) -> str:
     return f"linked, {count}/{count} constructors; negative control passed"
 
 
-def _numbers(subject: str, run: Run | None) -> Check:
-    """What is known of a model's numbers. Wrong ones are the failure of the `check` that found them."""
-    name = f"numbers of {subject}"
-    if run is None:
-        return not_proven(name, "recipe has no check", "name a `check` for the model in targets.yaml")
-    if run.lacks is not None:
-        return not_proven(name, f"not run by {run.runner}: {run.lacks}", run.hint or "install it")
-    return proven(name, seen(run))
+def _numbers(subject: str, runs: Sequence[Run]) -> Iterator[Check]:
+    """What is known of a model's numbers. Wrong ones are the failure of the `check` that found them.
+
+    That a runner is not made for a model is no gap where another has run it.
+    """
+    if not runs:
+        yield not_proven(f"numbers of {subject}", "recipe has no check", "name a `check` for the model in targets.yaml")
+    ran = any(run.lacks is None for run in runs)
+    for number, run in enumerate(runs):
+        name = f"numbers of {subject}" + (f" ({run.runner})" if number else "")
+        if run.lacks is None:
+            yield proven(name, seen(run))
+        elif not (ran and run.unsuited):
+            yield not_proven(name, f"not run by {run.runner}: {run.lacks}", run.hint or "install it")
 
 
 def _why_not(params: BackendProof) -> str:
@@ -246,7 +253,7 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
         checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     runs = _runs(job)
-    numbers = [_numbers(subject, run) for subject, run in runs.items()]
+    numbers = [check for subject, run in runs.items() for check in _numbers(subject, [run])]
     open_ = [one for one in checks if one.state == "not proven"]
     if open_:
         return Findings([*checks, *numbers], open_summary(open_[0]))

@@ -75,6 +75,7 @@ HELPS = (
         "WebGPU modules are not run",
         "apt-get install mesa-vulkan-drivers (24 or later)",
     ),
+    Help("chromium", "Chromium", "web modules are not run in a browser", "apt-get install chromium"),
     Help("qemu-aarch64", "qemu-user", "archives for Linux on 64-bit ARM are not run", "apt-get install qemu-user"),
     Help(
         "ccache", "ccache", "a runtime that is built from nothing again takes its full time", "apt-get install ccache"

@@ -200,3 +200,31 @@ def test_tvm_takes_every_preset(preset, arch):
         assert target.host.attrs["mtriple"] == made.triple
     if "device" in made.device:
         assert made.device["device"] in target.keys
+
+
+RUNNERS = {
+    "host": ("host",),
+    "linux-arm64": ("qemu",),
+    "wasm": ("node", "browser"),
+    "webgpu": ("webgpu", "browser"),
+    "iphone": (),
+    "mali": (),
+}
+
+
+@pytest.mark.parametrize("preset", RUNNERS)
+def test_every_runner_that_can_runs_a_backends_models(preset):
+    assert backend(preset=preset).runners == RUNNERS[preset]
+
+
+def test_a_backend_may_say_which_of_them_do():
+    assert backend(preset="webgpu", runners=("browser",)).runners == ("browser",)
+    assert backend(preset="webgpu", runners=("browser", "webgpu", "browser")).runners == ("browser", "webgpu")
+    assert encode(backend(preset="webgpu", runners=("browser",))) == encode(backend(preset="webgpu")), "in no key"
+
+
+def test_a_runner_of_another_backend_is_refused():
+    said = refusal(preset="wasm", runners=("node", "webgpu"))
+    assert "backends.b.runners[1]: runner webgpu cannot run what is built for b" in said
+    assert "known runners: browser, node" in said
+    assert "nothing here can run its models" in refusal(preset="iphone", runners=("host",))

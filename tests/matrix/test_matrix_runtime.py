@@ -222,3 +222,23 @@ def test_programs_are_chosen_by_language(expand):
         )
         found = {name for name in actions(expand(text)) if name.startswith("check:native/")}
         assert found == {f"check:native/one-f32@host/{one}" for one in languages}
+
+
+@pytest.mark.usefixtures("recipe")
+def test_the_runtime_for_pages_is_compiled_once(expand):
+    two = text("  cpu: {kind: web, backends: [bare]}\nruntime: {wheel: true}")
+    two = two.replace("  web: {preset: webgpu}\n", "  web: {preset: webgpu}\n  bare: {preset: wasm}\n")
+    two = two.replace("linux, web]", "linux, web, bare]").replace("build, var", "build, check: recipe.py:check, var")
+    found = actions(expand(two))
+    assert [name for name in found if name.startswith("wasm_runtime:")] == ["wasm_runtime:web"]
+    assert found["wasm:bare"].upstream["runtime"].action == "wasm_runtime:web"
+    runs = {name: action.tools for name, action in found.items() if action.step == "check"}
+    assert runs == {
+        "check:one-f32@web": ("node", "npm", "vulkan"),
+        "check:one-f32@web/browser": ("node", "npm", "chromium"),
+        "check:one-f32@bare": ("node", "npm"),
+        "check:one-f32@bare/browser": ("node", "npm", "chromium"),
+    }
+    proof, shipped = found["verify:bare"].upstream, found["product:cpu"].upstream
+    for name in ("check:one-f32@bare", "check:one-f32@bare/browser"):
+        assert proof[name].action == shipped[name].action == name

@@ -92,5 +92,5 @@ def test_an_old_node_is_refused(version, problem):
     from pipeline.runners.node import _recent
 
     with pytest.raises(ToolMissing, match=problem):
-        _recent(Tool("node", Path("/usr/bin/node"), version))
-    assert _recent(Tool("node", Path("/usr/bin/node"), "v20.20.2")).version == "v20.20.2"
+        _recent(Tool("node", Path("/usr/bin/node"), version), 18)
+    assert _recent(Tool("node", Path("/usr/bin/node"), "v20.20.2"), 20).version == "v20.20.2"

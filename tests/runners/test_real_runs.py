@@ -13,12 +13,9 @@ import pytest
 from projects import Project, tiny_project
 
 ROOT = Path(__file__).parents[2]
-NEEDS = {
-    "linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"),
-    "wasm": ("node", "npm", "emcc"),
-    "webgpu": ("node", "npm", "emcc"),
-}
-RUNNERS = {"linux-arm64": "qemu", "wasm": "node", "webgpu": "webgpu"}
+WEB = ("node", "npm", "emcc", "/usr/lib/chromium/chromium")
+NEEDS = {"linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"), "wasm": WEB, "webgpu": WEB}
+RUNNERS = {"linux-arm64": ["qemu"], "wasm": ["browser", "node"], "webgpu": ["browser", "webgpu"]}
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
@@ -55,21 +52,28 @@ def there(request, tmp_path):
     return make
 
 
-def ran(project: Project, backend: str) -> dict:
-    return json.loads(project.path(f"build/check/tiny-f32@{backend}/run.json").read_text())
+def records(project: Project, backend: str) -> dict[str, dict]:
+    """What came of each run, by runner."""
+    found = project.path(f"build/check/tiny-f32@{backend}").rglob("run.json")
+    return {said["runner"]: said for said in map(json.loads, map(Path.read_text, found))}
 
 
 @pytest.mark.parametrize("backend", NEEDS)
 def test_the_artifact_that_ships_gives_the_right_numbers(there, backend):
     project = there(backend)
     run = project.ok("--strict", timeout=1800)
-    assert f"run: {RUNNERS[backend]}, max error " in run.output
-    said = ran(project, backend)
-    assert said["control"] == "weights"
-    assert said["compared"][0]["max_abs_error"] <= 1e-5
-    assert said["measured"]["peak"] > 1 << 20
-    assert len(said["measured"]["calls"]["forward"]) > 1
-    assert bool(said.get("emulated")) is (backend != "wasm")
+    assert f"run: {', '.join(RUNNERS[backend])}, max error " in run.output
+    made = records(project, backend)
+    assert sorted(made) == RUNNERS[backend]
+    for said in made.values():
+        assert said["control"] == "weights"
+        assert said["compared"][0]["max_abs_error"] <= 1e-5
+        assert said["measured"]["peak"] > 1 << 20
+        assert len(said["measured"]["calls"]["forward"]) > 1
+        assert bool(said.get("emulated")) is (backend != "wasm")
+    if "browser" in made:
+        picture = project.path(f"build/check/tiny-f32@{backend}/browser/page.png")
+        assert picture.read_bytes().startswith(b"\x89PNG")
     assert project.ok().idle
 
 

@@ -1,0 +1,18 @@
+"""Which runners can run a backend's models, and which do: `backends` asks for each backend of targets.yaml."""
+
+from __future__ import annotations
+
+from pipeline.platforms import architecture
+
+from .cells import Backend
+
+
+def possible(backend: Backend) -> tuple[str, ...]:
+    """The runners that can run a backend's models on a machine that has what they need."""
+    kind = backend.device["kind"]
+    if backend.format == "wasm":
+        return {"llvm": ("node", "browser"), "webgpu": ("webgpu", "browser")}.get(str(kind), ())
+    if backend.is_host:
+        return ("host",)
+    arm = backend.platform == "linux" and architecture(backend.arch) == "arm64" and kind == "llvm"
+    return ("qemu",) if arm else ()

@@ -1,0 +1,36 @@
+"""What is proven of a model's numbers by the runs of its check: one by each runner."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.documents.run import Run
+from pipeline.documents.verdict import Verdict
+from pipeline.runners.check import run_line
+from pipeline.steps.verify import _numbers
+
+RAN = Run("tiny-f16", "page", "webgpu", control="weights", compared=(Verdict("y", 4, 1e-2, 1e-3, 1.0, passed=True),))
+MISSING = Run("tiny-f16", "page", "browser", lacks="there is no Chromium", hint="install Chromium (apt-get …)")
+UNSUITED = replace(MISSING, lacks="the GPU x has no float16 (shader-f16)", hint="take float32", unsuited=True)
+
+
+def states(*runs: Run) -> list[tuple[str, str]]:
+    return [(one.name, one.state) for one in _numbers("tiny-f16", runs)]
+
+
+def test_each_runner_answers_for_itself():
+    both = states(RAN, replace(RAN, runner="browser"))
+    assert both == [("numbers of tiny-f16", "proven"), ("numbers of tiny-f16 (browser)", "proven")]
+    assert states() == [("numbers of tiny-f16", "not proven")]
+
+
+def test_a_tool_that_is_missing_is_a_gap_whoever_else_ran():
+    assert states(RAN, MISSING)[1] == ("numbers of tiny-f16 (browser)", "not proven")
+    assert run_line([RAN, MISSING], "linked").endswith("; linked; not run by browser: install Chromium")
+
+
+def test_what_a_runner_is_not_made_for_is_a_gap_only_where_nobody_ran():
+    assert states(RAN, UNSUITED) == [("numbers of tiny-f16", "proven")]
+    assert states(UNSUITED) == [("numbers of tiny-f16", "not proven")]
+    assert states(replace(MISSING, runner="webgpu"), UNSUITED)[1][1] == "not proven"
+    assert run_line([RAN, UNSUITED], "linked").endswith("; not run by browser: the GPU x has no float16")
