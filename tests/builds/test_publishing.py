@@ -53,7 +53,7 @@ def test_a_library_with_wrong_numbers_stays_out_and_the_others_come_in(two_produ
     two_products.edit("recipe.py", *WRONG)
     run = two_products.doit("-c")
     assert run.status == 1, run.output
-    assert "verify:host" in run.output
+    assert "check:tiny-f32@host: FAILED" in run.output
     assert sorted(path.name for path in two_products.path("dist").iterdir()) == ["kit"]
     listed(two_products, "kit")
     assert not row(run, "dist/native/")
