@@ -102,7 +102,7 @@ def _shared_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
         run=shared_runtime.run,
         subject=backend.name,
         out=f"build/runtime/{backend.name}",
-        params=shared_runtime.Params(replace(backend, kernels=None), toolchain),
+        params=shared_runtime.Params(replace(backend, kernels=None), toolchain, own=backend.is_host),
         upstream=upstream,
         doc=f"the TVM runtime for {backend.name} as shared libraries, and its headers",
         where=matrix.runtime.where if matrix.runtime is not None else None,

@@ -124,7 +124,8 @@ def _built(
     """The folder with the program, made by the first who asks for one of this kit, with these tools and settings."""
     home = job.cache_dir("programs", str(job.params.product), job.params.backend.name, name)
     if _AWKWARD.search(str(home)):
-        home = scratch
+        home = scratch / name
+        home.mkdir()
     sources = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(_PROGRAMS.iterdir())}
     kit = {path: job.digest_of(roles.KIT, path).sha256 for path, _ in job.files(roles.KIT)}
     tools = {name: tool.version for name, tool in job.tools.items() if tool is not None}

@@ -39,11 +39,13 @@ class Params:
 
     Attributes:
         backend: without `kernels`, which no runtime depends on.
-        toolchain: whose version it has, and whose own it is for this machine.
+        toolchain: whose version it has.
+        own: whether it is that of the toolchain itself.
     """
 
     backend: Backend
     toolchain: str
+    own: bool
 
 
 def run(job: Job[Params]) -> Facts:
@@ -62,7 +64,7 @@ def run(job: Job[Params]) -> Facts:
         raise StepError(what, hint=_OTHERWISE)
     packages = {folder: Path(found[folder]) for folder in PACKAGES.values()}
     own = [folder / "lib" for folder in packages.values()]
-    folders = own if backend.is_host else [path for _, path in roles.all_of(roles.WHEEL, job.inputs)]
+    folders = own if job.params.own else [path for _, path in roles.all_of(roles.WHEEL, job.inputs)]
     libraries = tuple(_library(job, name, folders) for name in _named(backend))
     for name, path in _headers(packages):
         (job.out / name).parent.mkdir(parents=True, exist_ok=True)

@@ -49,3 +49,18 @@ def test_a_check_that_follows_the_inputs_is_one(tmp_path):
 def test_a_machine_that_dies_in_the_control_is_no_control(tmp_path):
     with pytest.raises(MachineDied, match="was ended by SIGSEGV when it ran double"):
         outcome(tmp_path, "later")
+
+
+def test_numbers_that_are_none_fail(tmp_path):
+    """Whatever the tolerance is, NaN is no number of the model's; and what fails is not called again for its times."""
+    seen = outcome(tmp_path, "nan")
+    assert [one.passed for one in seen.compared] == [False]
+    assert "nan" in str(seen.compared[0].problem).lower()
+    assert seen.control is None
+    assert len(seen.measured.calls["double"]) == 1
+
+
+def test_a_function_is_called_again_for_its_times(tmp_path):
+    seen = outcome(tmp_path, "well")
+    assert len(seen.measured.calls["double"]) == 20
+    assert seen.measured.peak < 1 << 30
