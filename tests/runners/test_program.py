@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.compilers import tensor_cache
+from pipeline.compilers import judge, tensor_cache
+from pipeline.compilers.recipe import Comparison
 from pipeline.documents.functions import Function, Value
 from pipeline.errors import StepError, ToolMissing
 from pipeline.runners.machine import Held, Launch, Parameter
@@ -89,6 +90,13 @@ def test_too_few_outputs_are_told(program):
     two = replace(DOUBLE, returns=DOUBLE.returns * 2)
     with pytest.raises(StepError, match="tiny's double gave 1 results, and returns 2"):
         session(program("few"), two).call("double", X)
+
+
+def test_what_is_no_number_never_passes(program):
+    got = session(program("nan")).call("double", X)
+    verdict = judge.judge(Comparison("double", got, 2 * X, 1e9))
+    assert not verdict.passed
+    assert verdict.problem == "there is a NaN or an infinity in it"
 
 
 @pytest.mark.parametrize(

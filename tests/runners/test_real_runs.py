@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from projects import Project, tiny_project
+from test_web_programs import CHROMIUM
 
 ROOT = Path(__file__).parents[2]
-WEB = ("node", "npm", "emcc", "/usr/lib/chromium/chromium")
+WEB = ("node", "npm", "emcc", CHROMIUM or "chromium")
 NEEDS = {"linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"), "wasm": WEB, "webgpu": WEB}
 RUNNERS = {"linux-arm64": ["qemu"], "wasm": ["browser", "node"], "webgpu": ["browser", "webgpu"]}
 

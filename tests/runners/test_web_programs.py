@@ -42,7 +42,8 @@ def packages(tmp_path_factory) -> Path:
     (folder / "node_modules/@mlc-ai/web-runtime/lib").mkdir(parents=True)
     (folder / "node_modules/@mlc-ai/web-runtime/lib/index.js").symlink_to(FAKE)
     (folder / "node_modules/@mlc-ai/web-runtime/package.json").write_text('{"main": "lib/index.js"}')
-    (folder / "node_modules/playwright-core").symlink_to(real / "playwright-core")
+    for name in ("playwright-core", "webgpu", "debug", "ms"):
+        (folder / "node_modules" / name).symlink_to(real / name)
     return folder
 
 
@@ -149,6 +150,14 @@ def test_a_page_or_a_browser_that_crashes_is_told(start, parameters, word, messa
     threading.Timer(0.5, kill).start()
     with pytest.raises(StepError, match=f"add failed: {message}.*try another version"):
         machine.call("add", [X, Parameter("weight")])
+
+
+def test_a_driver_that_dawn_refuses_is_missing(start, monkeypatch):
+    for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):
+        monkeypatch.setenv(name, "/no/such/driver.json")
+    with pytest.raises(ToolMissing, match="Dawn finds no GPU that it can use") as caught:
+        start("node", "well", device="webgpu")
+    assert "Mesa 24 or later" in caught.value.hint
 
 
 def test_a_float16_model_is_not_for_a_gpu_in_software(start):
