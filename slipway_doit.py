@@ -9,6 +9,18 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from types import TracebackType
+
+
+def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python does with an error that nobody caught: no traceback for Ctrl-C, from here on (see quirk DOIT-7)."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _interrupted
 
 HOME = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - a call with nothing to do passes here
 

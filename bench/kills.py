@@ -94,11 +94,20 @@ class Round:
 
 
 class Project:
-    """A matrix of small models in a directory."""
+    """A matrix of small models in a directory.
+
+    Attributes:
+        wrapper: words before `doit` on the command line.
+        places: where outputs are.
+    """
+
+    wrapper: tuple[str, ...] = ()
+    places: tuple[str, ...] = OUTPUTS
 
     def __init__(self, root: Path, env: dict[str, str] | None = None) -> None:
         self.root = root
         self._env = {**os.environ, "SLIPWAY_CACHE": str(root.parent / "cache"), **(env or {})}
+        self.store = Path(self._env.get("SLIPWAY_STORE") or root / "build" / "store")
 
     def write(self) -> None:
         """Write what a user has written."""
@@ -124,7 +133,7 @@ class Project:
         """Start doit, the leader of a session of its own."""
         with (self.root.parent / "said").open("wb") as said:
             return subprocess.Popen(
-                [DOIT, *words],
+                [*self.wrapper, DOIT, *words],
                 cwd=self.root,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -148,13 +157,13 @@ class Project:
 
     def outputs(self) -> Files:
         """Every output by its path."""
-        folders = (self.root / name for name in OUTPUTS)
+        folders = (self.root / name for name in self.places)
         files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
         return {str(path.relative_to(self.root)): path.read_bytes() for path in files}
 
     def kept(self) -> dict[str, float]:
         """Key -> when it was made, of all that the store can give back."""
-        store = Store(self.root / "build" / "store", read_only=True)
+        store = Store(self.store, read_only=True)
         try:
             return {r.key: r.started for r in store.records.all() if store.lookup(r.key) is not None}
         finally:

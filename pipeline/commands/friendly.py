@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_help import Help
@@ -62,17 +61,6 @@ class Option(CmdOption):  # type: ignore[misc]
         takes = f"one of {', '.join(self.choices)}" if self.choices else kinds.get(self.type, "something else")
         name = f"-{self.short}" if self.short else f"--{self.long}"
         return f"{name} takes {takes}, not {value if str(value).lstrip('-').isdecimal() else repr(value)}"
-
-
-def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Python does with an error that nobody caught: no traceback for Ctrl-C, whenever it comes."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = _interrupted
 
 
 class Friendly:

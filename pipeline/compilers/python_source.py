@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.errors import SlipwayError, StepError
 
 from .confinement import Confinement
+from .recipe_modules import OURS, RENAME
 
 CONFIG_HINT = (
     "while compiling, a recipe sees only the weight files that match the model's `config` patterns (*config.json where "
@@ -78,6 +79,8 @@ def _explain(error: BaseException, path: Path, doing: str, weights: Path | None)
         return StepError(what, where=where, hint=CONFIG_HINT)
     if missing:
         return StepError(what, where=where, hint="put the file there, or correct the recipe")
+    if isinstance(error, ImportError) and f"{error.name}.".startswith(f"{OURS.name}."):
+        return StepError(what, where=where, hint=RENAME)
     if isinstance(error, ModuleNotFoundError):
         return StepError(what, where=where, hint=f"install what provides {error.name!r} in the toolchain's environment")
     return StepError(what, where=where, hint="correct the recipe; the traceback is in the log")

@@ -18,10 +18,14 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
 from pipeline.errors import StepError
-from pipeline.files import sha256_bytes
+from pipeline.files import read_file, sha256_bytes
 
 from .python_imports import imported
 
+OURS = Path(__file__).parents[1]
+RENAME = f"`{OURS.name}` is Slipway's own package: give yours another name"
+"""A recipe's package of that name is joined to ours, which is imported already: its modules are found where ours has
+none of the name."""
 DECLARE = "import it by a name that is written out, or name the file in `reads`"
 INSTALL = "give its Python source, or install it in the toolchain's environment"
 
@@ -56,8 +60,11 @@ class Modules(MetaPathFinder):
         """Import a recipe itself.
 
         Raises:
+            StepError: it has modules that the name of our own package hides.
             Exception: whatever its code raises.
         """
+        with self._unwatched():
+            self._demand_nothing_hidden()
         spec = self._from_source(f"slipway_recipe_{path.stem}", str(path), None)
         module = module_from_spec(spec)
         sys.modules[spec.name] = module
@@ -81,6 +88,8 @@ class Modules(MetaPathFinder):
                 return self._checked(beside)
             others = (finder.find_spec for finder in sys.meta_path if finder is not self)
             found = next(filter(None, (find(fullname, path, target) for find in others)), None)
+            if found is None and fullname.startswith(f"{OURS.name}."):
+                found = PathFinder.find_spec(fullname, [f"{self._folder}/{OURS.name}"])
         if beside is not None and _is_folder(beside) and (found is None or _is_folder(found)) and self._holds(beside):
             return beside
         if self._is_asked_by_a_recipe() and (
@@ -89,6 +98,17 @@ class Modules(MetaPathFinder):
             what = f"{fullname} is imported by a name that is made up while it runs, so it is not in the key"
             raise self._refuse(what, DECLARE)
         return found and self._checked(found)
+
+    def _demand_nothing_hidden(self) -> None:
+        """Refuse modules of the key in a package that is named as ours, where ours are imported in their place."""
+        home, ours = Path(self._folder, OURS.name), {path.stem for path in OURS.iterdir()}
+        start = home / "__init__.py"
+        inside = {file for file in map(Path, self._files) if home in file.parents} - {start}
+        hidden = {file for file in inside if file.relative_to(home).parts[0].partition(".")[0] in ours}
+        if inside and str(start) in self._files and not _is_docstring(start):
+            hidden.add(start)
+        if hidden:
+            raise self._refuse(f"{min(hidden)} is not imported", RENAME)
 
     def _checked(self, spec: ModuleSpec) -> ModuleSpec:
         origin = spec.origin
@@ -125,6 +145,12 @@ class Modules(MetaPathFinder):
 
 def _is_machinery(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] == "importlib"
+
+
+def _is_docstring(path: Path) -> bool:
+    """Whether a Python file does nothing when it is imported."""
+    body = ast.parse(read_file(path)).body
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
 def _is_folder(spec: ModuleSpec) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from doit.exceptions import InvalidDodoFile
 
-from pipeline.action import AnyAction
+from pipeline.action import SCRATCH, AnyAction
 from pipeline.engine.cleaning import prune
 from pipeline.engine.code import code_digest, folder
 from pipeline.engine.engine import Engine
@@ -83,7 +83,7 @@ class Session:
         self._workspace = Workspace(build / f"workspace-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)
         remote = Remote.from_environment(self.note)
-        self._store = Store(store_folder(self.root), remote, note=self.note)
+        self._store = Store(store_folder(self.root), remote, scratch=project.root / SCRATCH, note=self.note)
         self.worker = ToolchainWorkers(project.root, project.environment, self.note)
         self._states = _states([str(targets), str(project.lock_path)])
         actions = self._plan()
@@ -134,7 +134,9 @@ class Session:
         except OSError as error:
             raise store_error(error, "remove the stamp of the last run", error.filename) from error
         self.engine.executor.clear()
-        sweep(self.root / "build", noop.path_of(str(self.targets)).parent, self._store.blobs.part)
+        self.engine.executor.gather()
+        self._store.hold(create=False)
+        sweep(self.root / "build", noop.path_of(str(self.targets)).parent)
         self._states |= _states(self.engine.inputs.all_files())
         for name, removed in prune(self.engine):
             note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")

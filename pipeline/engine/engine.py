@@ -196,18 +196,19 @@ class Engine:
         resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
 
         def held_still() -> bool:
-            return self.inputs.files(action) == fields["files"] and self.inputs.states(action) == before
+            seen = all(view.is_still() for view in views.values())
+            return seen and self.inputs.files(action) == fields["files"] and self.inputs.states(action) == before
 
         if not held_still():
             return None
         try:
             made = self.executor.run(action, resolved, expected)
-        except SlipwayError:
+        except (SlipwayError, OSError):
             if held_still():
                 raise
             return None  # what failed is not what lies there now
         try:
-            if not held_still() or not all(view.is_still() for view in views.values()):
+            if not held_still():
                 return None
             draft = self._result(action, key, fields, made)
             result = self.store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
@@ -260,7 +261,8 @@ class Engine:
         """The file that stands for a directory of outputs in doit's eyes."""
         path = self.root / manifest_path(action)
         rows = (f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(record.outputs.items()))
-        write_atomic(path, "".join(rows).encode("utf-8", "surrogateescape"))
+        data = "".join(rows).encode("utf-8", "surrogateescape")
+        write_atomic(path, data, through=self.root / SCRATCH)
 
     # What the tree holds
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -188,6 +190,12 @@ class Executor:
     def clear(self) -> None:
         """Remove what runs that were killed left half-done. The tree must be locked."""
         shutil.rmtree(self._root / SCRATCH, ignore_errors=True)
+
+    def gather(self) -> None:
+        """Have temporary files of this process and of the programs it starts where `clear` removes them."""
+        folder = self._root / SCRATCH / "tmp"
+        folder.mkdir(parents=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
     def unused(self) -> Path:
         """An unused name for a directory that is cleared away."""

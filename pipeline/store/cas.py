@@ -16,14 +16,16 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline.errors import StoreError
 from pipeline.files import (
+    MISSING,
     Digest,
+    State,
     copy_hashed,
     finish,
     is_settled,
+    look,
     read_file,
     rename,
     sha256_bytes,
@@ -49,15 +51,19 @@ class Cas:
     Args:
         root: the store's directory; `cas/` and `part/` are made in it when first written to.
         note: gets a sentence about each damaged blob.
+        scratch: see `Store`.
         read_only: nothing will be written; damaged blobs are only passed over.
         sync: whether `flush` waits for the disk.
     """
 
-    def __init__(self, root: StrPath, note: Note, *, read_only: bool = False, sync: bool = True) -> None:
-        self.root = os.fspath(root)
+    def __init__(
+        self, root: str, note: Note, scratch: str | None = None, *, read_only: bool = False, sync: bool = True
+    ) -> None:
+        self.root = root
         self.part = f"{self.root}/part"
         self._note = note
         self._read_only = read_only
+        self._scratch = scratch or (None if read_only else self.part)
         self._stat_cache = StatCache(f"{self.root}/stat-cache")
         self._unsynced = Unsynced(sync=sync)
 
@@ -183,7 +189,7 @@ class Cas:
         except OSError as error:
             raise store_error(error, "read a blob", path) from error
         if is_settled(state_of(found), time.time_ns()):
-            self._remember(sha256, found)
+            self._remember(sha256, state_of(found))
         return size is None or found.st_size == size
 
     def read(self, sha256: str) -> bytes:
@@ -207,20 +213,6 @@ class Cas:
             raise _missing(sha256)
         return data
 
-    def open(self, sha256: str) -> BinaryIO:
-        """A blob to read from, verified; the caller closes it.
-
-        Raises:
-            BlobMissing: it is not there, or was damaged.
-            StoreError: it cannot be read.
-        """
-        if not self.check(sha256):
-            raise _missing(sha256)
-        try:
-            return Path(self.path(sha256)).open("rb")
-        except OSError as error:
-            raise store_error(error, "read a blob", self.path(sha256)) from error
-
     def materialise(self, digest: Digest, target: str, mode: int = 0o644, *, link: bool = False) -> None:
         """Put the content of a blob at a path, atomically; directories are made if need be.
 
@@ -240,19 +232,25 @@ class Cas:
         if not self.check(*digest):
             raise _missing(digest.sha256)
         source = self.path(digest.sha256)
-        before = os.stat(source)  # noqa: PTH116
-        share(source, target, mode, through=None if self._read_only else self.part)
-        after = os.stat(source)  # noqa: PTH116
-        if state_of(before)[:3] == state_of(after)[:3]:
-            self._remember(digest.sha256, after)  # a new link changes the ctime, and nothing else
+        before = look(source)
+        try:
+            share(source, target, mode, through=self._scratch)
+        except FileNotFoundError:
+            if look(source) != MISSING:
+                raise
+        after = look(source)
+        if after == MISSING or after[:3] != before[:3]:  # a new link changes the ctime, and nothing else
+            self.materialise(digest, target, mode, link=link)  # what was changed is checked again
+        else:
+            self._remember(digest.sha256, after)
 
     def write_beside(self, target: str, data: bytes, mode: int) -> None:
         """Write a file of the tree atomically, by a temporary file where a killed process leaves it in nobody's way."""
-        write_atomic(target, data, mode, through=None if self._read_only else self.part)
+        write_atomic(target, data, mode, through=self._scratch)
 
     def part_for(self, target: str) -> str:
         """The directory for a temporary file that becomes `target`."""
-        return os.path.dirname(target) if self._read_only else self.part  # noqa: PTH120
+        return self._scratch or os.path.dirname(target)  # noqa: PTH120
 
     def flush(self) -> None:
         """Wait until all blobs put so far, by any thread, are on the disk.
@@ -322,12 +320,12 @@ class Cas:
                 Path(temporary).unlink()
             raise
         self._unsynced.add(target)
-        self._remember(digest.sha256, os.stat(target))  # noqa: PTH116
+        self._remember(digest.sha256, look(target))
         return digest
 
-    def _remember(self, sha256: str, found: os.stat_result) -> None:
-        if found.st_size > HASHED_BYTES:
-            self._stat_cache.remember(sha256, state_of(found), sha256)
+    def _remember(self, sha256: str, state: State) -> None:
+        if state[0] > HASHED_BYTES:
+            self._stat_cache.remember(sha256, state, sha256)
 
     def _damaged(self, sha256: str) -> bool:
         self._note(f"the blob {sha256[:12]}… was damaged; what needs it will be built again")

@@ -71,14 +71,19 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                             yield entry.name, entry.stat(follow_symlinks=False)
 
 
-def sweep(*folders: str | Path) -> None:
-    """Remove temporary files that killed processes have left in these directories. Failing to is no error."""
+def sweep(*folders: str | Path, age: float = 0.0) -> None:
+    """Remove temporary files that killed processes have left in these directories. Failing to is no error.
+
+    Args:
+        folders: the directories.
+        age: seconds after which a file is taken to be such a one; 0 for who is alone there.
+    """
     for folder in folders:
         with contextlib.suppress(OSError):
             for path in Path(folder).iterdir():
                 with contextlib.suppress(OSError):
                     # The ctime: a hard link has the mtime of what it is a link to.
-                    if path.name.endswith(TEMPORARY) and path.lstat().st_ctime < time.time() - STALE_SECONDS:
+                    if path.name.endswith(TEMPORARY) and path.lstat().st_ctime <= time.time() - age:
                         path.unlink()
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .action_result import ActionResult
-from .directories import sweep
 from .store import Store
 
 
@@ -109,7 +108,6 @@ def collect(
             store.records.remove(key)
         for sha256 in garbage:
             store.blobs.remove(sha256)
-        sweep(store.blobs.part)
     old = remove_old(Path(store.top), dry_run=dry_run)
     freed = sum(sizes[sha256] for sha256 in garbage)
     return Collected(len(doomed), len(garbage), freed, len(records) - len(doomed), sum(sizes.values()) - freed, old)

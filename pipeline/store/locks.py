@@ -154,3 +154,12 @@ def open_lock(path: str | Path, flags: int) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     return descriptor
+
+
+def is_alone(lock: int) -> bool:
+    """Whether nobody else holds a lock file; then it is ours alone, until it is shared again."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -6,7 +6,7 @@ serve the directory. It may be shared by any number of trees and processes at on
     v2/ac/ab/…      action results by key (`action_cache`)
     v2/cas/ab/…     the bytes they name, by SHA-256 (`cas`)
     v2/stat-cache   which blobs need not be hashed again; may be lost
-    v2/part/        files on their way; may be emptied when nobody builds
+    v2/part/        files on their way; who finds nobody else here empties it
     v2/lock         held shared by everybody who uses the store, exclusively by `gc`
     CACHEDIR.TAG    tells backups to leave it out
 
@@ -32,8 +32,8 @@ from . import outputs
 from .action_cache import ActionCache
 from .action_result import LINK, ActionResult, Output
 from .cas import Cas
-from .directories import tag_cache
-from .locks import open_lock
+from .directories import STALE_SECONDS, sweep, tag_cache
+from .locks import is_alone, open_lock
 from .os_errors import Note, StrPath, store_error
 from .publish import publish
 from .stat_cache import StatCache, walk
@@ -63,6 +63,7 @@ class Store:
     Args:
         root: the directory; made when something is first written.
         remote: the store of other machines.
+        scratch: directory for files on their way into a tree; `v2/part` by default.
         read_only: `commit` refuses, and nothing is fetched.
         sync: whether commits wait for the disk.
         note: gets each sentence about something that was wrong and is worked around; else they collect in `notes`.
@@ -73,6 +74,7 @@ class Store:
         root: StrPath,
         remote: Remote | None = None,
         *,
+        scratch: StrPath | None = None,
         read_only: bool = False,
         sync: bool = True,
         note: Note | None = None,
@@ -83,7 +85,8 @@ class Store:
         self.note = note or self.notes.append
         self.read_only = read_only
         self.remote = remote
-        self.blobs = Cas(self.root, self.note, read_only=read_only, sync=sync)
+        between = None if scratch is None else os.fspath(scratch)
+        self.blobs = Cas(self.root, self.note, between, read_only=read_only, sync=sync)
         self.records = ActionCache(self.root, self.note, read_only=read_only)
         self._shared: int | None = None
         self._refused: set[str] = set()
@@ -258,13 +261,13 @@ class Store:
             data = self.blobs.read(record.log)
         return data.decode(errors="replace")
 
-    def hold(self) -> None:
+    def hold(self, *, create: bool = True) -> None:
         """Be a user of the store, until `close`: it is made if need be, and `gc` has to wait.
 
         Raises:
             StoreError: it cannot be written.
         """
-        self._share(create=True)
+        self._share(create=create)
 
     def exclusive(self) -> None:
         """Become the only user of the store, until `close`: for `gc`.
@@ -275,12 +278,9 @@ class Store:
         self._share(create=True)
         if self._shared is None:
             raise StoreError("the store is read-only", where=self.root, hint="make it writable for you")
-        try:
-            fcntl.flock(self._shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # A failed conversion may have lost the shared lock as well.
-            fcntl.flock(self._shared, fcntl.LOCK_SH)
-            raise StoreError("another doit is using the store", where=self.root, hint="wait for it to end") from error
+        if not is_alone(self._shared):
+            fcntl.flock(self._shared, fcntl.LOCK_SH)  # a failed conversion may have lost the shared lock as well
+            raise StoreError("another doit is using the store", where=self.root, hint="wait for it to end")
 
     def close(self) -> None:
         """Finish uploads, write down what was learnt, let go of all files."""
@@ -334,6 +334,8 @@ class Store:
                     Path(self.root).mkdir(parents=True, exist_ok=True)
                     tag_cache(self.top)
                 fd = open_lock(path, os.O_RDONLY | (0 if self.read_only else os.O_CREAT))
+                if not self.read_only:
+                    sweep(self.top, self.root, self.blobs.part, age=0 if is_alone(fd) else STALE_SECONDS)
                 fcntl.flock(fd, fcntl.LOCK_SH)
             except OSError as error:
                 if create:

@@ -3,7 +3,7 @@
     <root>/blobs/ab/ab12…   finished files by their SHA-256
     <root>/urls/<id>/       half-done downloads, for resuming (`pipeline.weights.download`)
     <root>/locks/           one small file per thing that two processes must not do at once
-    <root>/tmp/             scratch directories of running requests
+    <root>/tmp/             scratch directories of running requests, which hold a lock on them
 
 Deleting any of it, at any time nothing runs, costs only time. The store links to the blobs, so that weights lie on the
 disk once. Repositories of the Hugging Face hub stay in the hub's own cache, where other programs find them too.
@@ -12,21 +12,18 @@ disk once. Repositories of the Hugging Face hub stay in the hub's own cache, whe
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.files import Digest, sha256_path
-
-_ABANDONED = 2 * 24 * 3600.0
-"""Seconds after which a scratch directory must be the remains of a killed process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +97,34 @@ class DownloadCache:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty directory on the cache's file system, gone afterwards; sweeps what killed processes left."""
+        """An empty directory on the cache's file system, gone afterwards; removes what killed processes left."""
         parent = self.root / "tmp"
-        with disk_errors(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            for old in parent.iterdir():
-                with suppress(OSError):
-                    if time.time() - old.stat().st_mtime > _ABANDONED:
+        with ExitStack() as held:
+            with disk_errors(parent), self.alone("scratch"):
+                parent.mkdir(parents=True, exist_ok=True)
+                for old in parent.iterdir():
+                    with suppress(OSError), _locked(old):
                         shutil.rmtree(old, ignore_errors=True)
-            directory = Path(tempfile.mkdtemp(dir=parent))
-        try:
+                directory = Path(tempfile.mkdtemp(dir=parent))
+                with suppress(OSError):  # a file system without locks, on which nobody removes it but us
+                    held.enter_context(_locked(directory))
+            held.callback(shutil.rmtree, directory, ignore_errors=True)
             yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the kernel's lock on a directory, which ends with this process, however that ends.
+
+    Raises:
+        OSError: a living process holds it, or it is no directory.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

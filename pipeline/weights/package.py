@@ -127,7 +127,7 @@ def _failure(said: str, package: str, version: str | None, where: str, log: Path
         return StoreError(
             "no space left while pip downloads",
             where=where,
-            hint="free some space, or set TMPDIR, PIP_CACHE_DIR and SLIPWAY_CACHE to directories on a larger disk",
+            hint="free some space, or set PIP_CACHE_DIR and SLIPWAY_CACHE to directories on a larger disk",
         )
     listed = _VERSIONS.search(said)
     versions = [v.strip() for v in listed.group(1).split(",")] if listed else []

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.action import LOGS, SCRATCH, Worker
+from pipeline.action import LOGS, Worker
 from pipeline.documents import untrusted
 from pipeline.errors import FormatError
 
@@ -66,15 +66,14 @@ class ToolchainWorkers:
     def _make(self, toolchain: str, *, fresh: bool) -> ForkWorker:
         from .worker import ForkWorker, FreshWorker  # noqa: PLC0415 - only where something is compiled or proven
 
-        temporary = {"TMPDIR": str(self._root / SCRATCH)}
         if toolchain == CURRENT:
             if fresh:
-                return FreshWorker(env=temporary)
-            return ForkWorker(preload=["tvm", "pipeline.compilers.relax"], env=temporary)
+                return FreshWorker()
+            return ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
         environment = self._environment(toolchain)
         log = self._root / LOGS / f"toolchain.{toolchain}.log"
         python = environment.ensure(log=log, note=self._note)
-        path, variables = environment.path, {**environment.variables, **temporary}
+        path, variables = environment.path, environment.variables
         if fresh:
             return FreshWorker(python, path=path, env=variables)
         return ForkWorker(python, preload=["tvm"], path=path, env=variables)

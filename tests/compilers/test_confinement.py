@@ -136,6 +136,44 @@ def test_a_module_that_is_not_there_may_be_done_without(recipe):
     assert recipe.build() is True
 
 
+OURS = "from pipeline.compilers.recipe import BuildSpec\n"
+
+
+def test_a_package_with_the_name_of_ours_is_joined_to_ours(recipe):
+    recipe.write("pipeline/__init__.py", '"""Mine."""\n')
+    recipe.write("pipeline/something.py", "from .folder.deep import SCALE\nfrom . import other\n")
+    recipe.write("pipeline/other.py", "SCALE = 7\n")
+    recipe.write("pipeline/folder/deep.py", "SCALE = 7\n")
+    recipe.source(f"{OURS}from pipeline.something import SCALE, other", "[SCALE, other.SCALE, BuildSpec.__module__]")
+    assert recipe.build() == [7, 7, "pipeline.compilers.recipe"]
+
+
+@pytest.mark.parametrize("name", ["pipeline.py", "pipeline/__init__.py"])
+def test_a_module_with_the_name_of_ours_that_the_recipe_does_not_use(recipe, name):
+    recipe.write(name, "raise RuntimeError\n")
+    recipe.source(OURS, "BuildSpec.__module__")
+    assert recipe.build() == "pipeline.compilers.recipe"
+
+
+@pytest.mark.parametrize(
+    ("files", "top", "what"),
+    [
+        ({"files.py": ""}, "import pipeline.files", "is not imported"),
+        ({"files/__init__.py": ""}, "from pipeline import files", "is not imported"),
+        ({"__init__.py": "SCALE = 7\n", "mine.py": ""}, "import pipeline.mine", "pipeline/__init__.py is not imported"),
+        ({"__init__.py": "SCALE = 7\n"}, "from pipeline import SCALE", "cannot import name 'SCALE'"),
+        ({}, "import pipeline.nothing", "No module named 'pipeline.nothing'"),
+    ],
+)
+def test_what_the_name_of_ours_hides_is_refused(recipe, files, top, what):
+    for name, text in files.items():
+        recipe.write(f"pipeline/{name}", text)
+    recipe.source(top, "1")
+    with pytest.raises(StepError, match=what) as caught:
+        recipe.build()
+    assert "give yours another name" in str(caught.value)
+
+
 def test_what_is_read_may_be_imported_by_any_name(recipe):
     recipe.write("plugins/a.py", "SCALE = 7\n")
     recipe.write("one.py", "SCALE = 7\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -79,6 +81,33 @@ def test_ctrl_c_while_another_doit_is_waited_for(graph):
     assert graph.ok().idle
 
 
+INTERRUPTS_ITSELF = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["doit"]
+from doit.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["pipeline", "pipeline.commands.run", "pipeline.files", "pipeline.commands.friendly", "pipeline.engine.engine"],
+)
+def test_ctrl_c_while_slipway_is_being_imported(graph, module):
+    script = INTERRUPTS_ITSELF.format(module)
+    run = subprocess.run([sys.executable, "-c", script], cwd=graph.root, capture_output=True, text=True, check=False)
+    assert run.returncode == -signal.SIGINT, run.stderr
+    assert TRACEBACK not in run.stderr
+    assert run.stderr.startswith("interrupted")
+
+
 def test_a_second_ctrl_c_does_no_harm(graph):
     graph.hold("compile-m1-b2")
     run = Background(graph)
@@ -95,18 +124,30 @@ def test_a_second_ctrl_c_does_no_harm(graph):
     assert graph.is_right()
 
 
-def test_temporary_files_of_killed_processes_are_removed_once_they_are_old(built_graph):
-    """The process that a young one belongs to may be on another machine."""
-    folders = "build", "build/stamp", "build/store/v2/part"
+def test_temporary_files_of_killed_processes_are_removed(built_graph):
+    folders = "build", "build/stamp", "build/store", "build/store/v2", "build/store/v2/part"
     temporary = [built_graph.write(temporary_in(folder), "half") for folder in folders]
     others = [built_graph.write(f"{folder}/notes", "mine") for folder in folders]
     built_graph.write("src/m0.txt", "second\n")
     built_graph.ok()
-    assert all(path.exists() for path in temporary + others)
-    dodo = built_graph.path("dodo.py").read_text()
-    built_graph.write(
-        "dodo.py", f"import pipeline.store.directories\npipeline.store.directories.STALE_SECONDS = 0\n{dodo}"
-    )
-    built_graph.ok()
     assert not [path for path in temporary if path.exists()]
     assert all(path.exists() for path in others)
+
+
+def test_what_steps_and_their_programs_put_into_the_temporary_directory_goes(graph, tmp_path):
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    graph.edit("held_steps/join.py", "    join.run(job)\n", """    import subprocess, tempfile
+    tempfile.mkdtemp()
+    subprocess.run(["mktemp", "-d"], check=True, stdout=subprocess.DEVNULL)
+    join.run(job)
+""")  # fmt: skip
+    graph.hold("compile-m1-b0.done")
+    run = Background(graph, TMPDIR=str(shared))
+    run.until(lambda: graph.is_held("compile-m1-b0.done"))
+    run.kill()
+    assert not list(shared.iterdir())
+    graph.release("compile-m1-b0.done")
+    graph.ok(env={"TMPDIR": str(shared)})
+    assert not list(shared.iterdir())
+    assert not graph.path("build/scratch").exists()

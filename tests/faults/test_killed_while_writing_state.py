@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from fault_graph import TRACEBACK, Graph, recorded
 
+from pipeline.files import TEMPORARY
+
 KILLED = -9
+MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -38,7 +42,21 @@ def test_in_the_first_build(sabotaged, where):
     assert TRACEBACK not in again.output
     assert not {f"join:{name}" for name in sabotaged.ran()} & kept
     assert sabotaged.is_right()
+    assert again.idle or not list(sabotaged.root.rglob(f"*{TEMPORARY}"))
     assert sabotaged.ok().idle
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="there is no second file system")
+@pytest.mark.parametrize("where", ["build/out/:3", "build/out/:rename", "v2/cas/:5"])
+def test_with_the_store_on_another_file_system(sabotaged, where):
+    sabotaged.write("src/m0.txt", "0" * 2_000_000)
+    with tempfile.TemporaryDirectory(dir=MEMORY) as elsewhere:
+        env = {"SLIPWAY_STORE": elsewhere}
+        assert sabotaged.doit(env={"SABOTAGE": where, **env}).status == KILLED
+        sabotaged.ok(env=env)
+        assert sabotaged.is_right()
+        left = [path for root in (sabotaged.root, Path(elsewhere)) for path in root.rglob(f"*{TEMPORARY}")]
+        assert not left, "nothing that killed processes have written stays"
 
 
 @pytest.mark.parametrize("where", ["build/out/:1", "build/stat-cache:0", "build/stamp/:0"])

@@ -22,7 +22,7 @@ def notes():
 
 @pytest.fixture
 def blobs(tmp_path, notes):
-    return Cas(tmp_path / "store", notes.append)
+    return Cas(str(tmp_path / "store"), notes.append)
 
 
 def sha(data):
@@ -51,8 +51,6 @@ def test_what_goes_in_comes_out(blobs, tmp_path, data):
     assert not path.exists()
     assert blobs.check(*stored)
     assert blobs.read(stored.sha256) == data
-    with blobs.open(stored.sha256) as file:
-        assert file.read() == data
     assert stat.S_IMODE(path_of(blobs, stored).stat().st_mode) == 0o444
     blobs.materialise(stored, str(tmp_path / "new" / "out"))
     assert (tmp_path / "new" / "out").read_bytes() == data
@@ -136,11 +134,25 @@ def test_an_edit_through_a_hard_link_is_noticed(blobs, tmp_path, notes):
     assert blobs.check(*stored)
 
 
+@pytest.mark.parametrize("what", ["damaged", "deleted"])
+def test_a_blob_that_is_spoilt_while_it_is_put_into_the_tree(blobs, tmp_path, monkeypatch, what):
+    stored = blobs.put(scratch(tmp_path, BIG))
+    blob = path_of(blobs, stored)
+
+    def spoil_and_share(source, target, mode, **more):
+        blob.write_bytes(b"spoilt") if what == "damaged" else blob.unlink()
+        sharing.share(source, target, mode, **more)
+
+    monkeypatch.setattr("pipeline.store.cas.share", spoil_and_share)
+    with pytest.raises(BlobMissing):
+        blobs.materialise(stored, str(tmp_path / "out"))
+
+
 def test_a_blob_known_by_heart_is_not_read(blobs, tmp_path, monkeypatch):
     stored = blobs.put(scratch(tmp_path, BIG))
     blobs.materialise(stored, str(tmp_path / "out"), link=True)
     blobs.close()
-    later = Cas(tmp_path / "store", pytest.fail)
+    later = Cas(str(tmp_path / "store"), pytest.fail)
     monkeypatch.setattr(later, "_hash", pytest.fail)
     assert later.check(*stored)
 
@@ -167,7 +179,7 @@ def test_a_read_only_store_passes_over_damage(blobs, tmp_path):
     path.chmod(0o644)
     with path.open("ab") as file:
         file.write(b"!")
-    reader = Cas(tmp_path / "store", lambda _: None, read_only=True)
+    reader = Cas(str(tmp_path / "store"), lambda _: None, read_only=True)
     assert not reader.check(*stored)
     assert path.exists()
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from store_actions import MIDDLE, SOME, finish
 
 from pipeline.errors import StoreError
 from pipeline.files import look, temporary_in
-from pipeline.store.directories import sweep
 from pipeline.store.gc import collect, stats, verify
 from pipeline.store.store import Store
 
@@ -79,18 +79,32 @@ def test_a_dry_run_only_tells(store, aged):
     assert collect(store, (), max_bytes=0, now=NOW) == told
 
 
-def test_blobs_without_a_record_and_litter_go(store, aged, monkeypatch):
+def test_blobs_without_a_record_go(store, aged):
     stray = store.blobs.put_bytes(b"nobody's" * 1000)
+    assert collect(store, (), now=NOW).blobs == 1
+    assert not store.blobs.has(stray.sha256)
+
+
+def test_who_is_alone_in_the_store_removes_what_killed_processes_have_left(store, tmp_path, monkeypatch):
+    store.hold()
     part = Path(store.blobs.part)
+    part.mkdir(exist_ok=True)
     left, mine = Path(temporary_in(part)), part / "notes"
     for path in (left, mine):
         path.write_bytes(b"")
-    assert collect(store, (), now=NOW).blobs == 1
-    assert not store.blobs.has(stray.sha256)
-    assert left.exists(), "its process may be on another machine, and alive"
-    monkeypatch.setattr("pipeline.store.directories.STALE_SECONDS", -1)
-    sweep(part)
-    assert (left.exists(), mine.exists()) == (False, True)
+    with closing(Store(tmp_path / "store")) as second:
+        second.hold()
+        assert left.exists(), "its process may live"
+        monkeypatch.setattr("pipeline.store.store.STALE_SECONDS", 0)
+        with closing(Store(tmp_path / "store")) as third:
+            third.hold()
+        assert (left.exists(), mine.exists()) == (False, True), "old ones go in any case"
+    monkeypatch.undo()
+    left.write_bytes(b"")
+    store.close()
+    with closing(Store(tmp_path / "store")) as alone:
+        alone.hold()
+        assert (left.exists(), mine.exists()) == (False, True)
 
 
 def test_logs_stay_with_their_records(store, tmp_path):

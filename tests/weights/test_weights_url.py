@@ -298,9 +298,7 @@ def test_a_source_of_no_use(get: Fetcher, source: dict[str, object], what: str) 
 
 def test_scratch_of_killed_runs_is_swept(tmp_path: Path) -> None:
     cache = DownloadCache(tmp_path / "c")
-    (tmp_path / "c" / "tmp" / "old").mkdir(parents=True)
-    (tmp_path / "c" / "tmp" / "young").mkdir()
-    os.utime(tmp_path / "c" / "tmp" / "old", (0, 0))
-    with cache.scratch() as scratch:
-        assert sorted(p.name for p in scratch.parent.iterdir()) == sorted([scratch.name, "young"])
-    assert not scratch.exists()
+    (tmp_path / "c" / "tmp" / "left" / "half").mkdir(parents=True)
+    with cache.scratch() as one, cache.scratch() as other:
+        assert sorted(one.parent.iterdir()) == sorted([one, other]), "who lives keeps his"
+    assert not list(one.parent.iterdir())
