@@ -376,7 +376,7 @@ def campaign(folder: Path, asked: argparse.Namespace, chance: random.Random) -> 
         )
     left = {"kills": asked.kills, "cuts": asked.cuts}
     models = {name: round(number * asked.models) for name, number in left.items()}
-    elsewhere = tempfile.mkdtemp(prefix="containers-", dir=MEMORY) if MEMORY.is_dir() else None
+    elsewhere = tempfile.mkdtemp(prefix="containers-", dir=asked.elsewhere) if asked.elsewhere.is_dir() else None
     number = 0
     try:
         while max(left.values()) > 0:
@@ -407,11 +407,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--cuts", type=int, default=30)
     parser.add_argument("--models", type=float, default=0.05, help="share of them in seasons that compile models")
+    parser.add_argument("--elsewhere", type=Path, default=MEMORY, help="where every second season has its store")
     parser.add_argument("--seed", type=int, default=None)
     asked = parser.parse_args()
     if subprocess.run([*NAMESPACE, "true"], check=False).returncode != 0:
         print("no PID namespace can be made here: that takes Linux, and root")
-        return 2
+        return 77
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
     began, rounds = time.monotonic(), []
