@@ -41,7 +41,7 @@ from project import frozen
 
 from pipeline.files import TEMPORARY, sha256_path
 
-NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 HERE = Path(__file__).resolve().parent
 MEMORY = Path("/dev/shm")  # noqa: S108 - another file system
 
@@ -106,7 +106,10 @@ class Tree(kills.Project):
         if self.run is None or self.run.poll() is not None:
             return False
         inner = descendants(self.run.pid)[:1]  # the namespace's first process; nobody has one for a millisecond or so
-        os.kill(inner[0] if inner else self.run.pid, signal.SIGKILL)
+        try:
+            os.kill(inner[0] if inner else self.run.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it ended just now
+            return False
         self.run.wait()
         self.run = None
         return True
