@@ -99,12 +99,14 @@ class Project:
             return self._environments[toolchain]
 
     def checkout(self, name: str) -> Path | None:
-        """The directory of a checkout that is built; there is one, `runtime`, where targets.yaml says so.
+        """The directory of a checkout that is built: `runtime` of targets.yaml, `twins` for running kernels here.
 
         Raises:
             MatrixError: the matrix file is wrong.
         """
-        runtime = self.matrix.runtime
+        runtime, twins = self.matrix.runtime, self.matrix.twins
+        if name == "twins" and twins is not None and twins.checkout is not None:
+            return Path(twins.checkout)
         if name != "runtime" or runtime is None or runtime.source is None:
             return None
         return self.root / runtime.source

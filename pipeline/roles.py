@@ -26,6 +26,9 @@ PART = "part"
 CHECKOUT = "checkout:runtime"
 """The tool that stands for a checkout that is built: its path is the directory, its version the digest of its files."""
 
+TVM_CHECKOUT = "checkout:twins"
+"""The same of the checkout of TVM with whose runtime for OpenCL kernels are run."""
+
 _READS = " reads "
 
 

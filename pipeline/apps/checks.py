@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.binary.blobs import VM_KINDS
 from pipeline.binary.symbols import GENERATIONS, Generation
 
 from . import hints
 from .contents import Claim, Contents, claim_on
 from .findings import Finding
-from .signatures import LOADERS, VM_KINDS
+from .signatures import LOADERS
 
 CheckState = Literal["ok", "wrong", "unknown"]
 

@@ -39,6 +39,7 @@ from .declared import Declared
 from .lowered import Lowered, Parts
 from .metallib import Shaders
 from .recipe import BuildSpec
+from .vector_stores import inline_places
 
 MINIMUM_PREFIX = 8
 """TVM hands shorter strings around inline, and its module attributes cannot read those back."""
@@ -185,7 +186,9 @@ def _lower_functions(module: tvm.IRModule, target: Target) -> tuple[tvm.IRModule
     # What `relax.build` takes for every target; the one of its own that TVM has for Adreno is not fit to be called.
     passes, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
     on_host, on_device = split_host_device_mods(passes(module))
-    return finalize_host()(on_host), {kind: finalize_device()(functions) for kind, functions in on_device.items()}
+    last = inline_places() if target.kind.name == "opencl" else tvm.transform.Sequential([])
+    finalize = tvm.transform.Sequential([finalize_device(), last])
+    return finalize_host()(on_host), {kind: finalize(functions) for kind, functions in on_device.items()}
 
 
 def _retargeted(module: tvm.IRModule, host: Target) -> tvm.IRModule:

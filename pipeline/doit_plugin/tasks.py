@@ -38,6 +38,7 @@ GROUPS = {
     "bundle": "parameters, tokenizer and configuration of each model variant, as an app ships them",
     "app_config": "the records by which MLC's apps and WebLLM find the models of each product",
     "wheel": "fetch TVM's runtime for another machine, to run models on it",
+    "twin": "the kernels of another machine's model with host code of this one, to run them",
     "check": "run each model that has a check on what was built, and compare its numbers",
     "verify": "prove every archive and product",
     "product": "what is shipped, put into dist/ once it is proven",

@@ -1,4 +1,4 @@
-"""Finds what is no single program on PATH: Xcode's compilers, Android's NDK, Vulkan drivers, a checkout that is built.
+"""Finds what is no single program on PATH: Xcode's compilers, the NDK, drivers of Vulkan and OpenCL, a checkout.
 
 `tools.Finder` asks here for such names. Names are the same on every machine; where something is found is not part of
 any key, what it says it is, is.
@@ -24,10 +24,13 @@ Remember = Callable[[list[Json], Callable[[], str]], str]
 Ask = Callable[..., str]
 """Runs a program; the first line it says, empty where it fails."""
 
-METAL, SDK, NDK, CHECKOUT, VULKAN = "metal:", "sdk:", "ndk", "checkout:", "vulkan"
+METAL, SDK, NDK, CHECKOUT, VULKAN, OPENCL = "metal:", "sdk:", "ndk", "checkout:", "vulkan", "opencl"
 
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
 _ICDS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
+_OPENCL_DRIVERS = Path("/etc/OpenCL/vendors")
+_OPENCL_HEADERS = ("/usr/include/CL", "/usr/local/include/CL")
+_OPENCL_LOADERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 _RENDERERS = Path("/dev/dri")
 _METAL = Path("/System/Library/Frameworks/Metal.framework")
 _SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
@@ -35,7 +38,7 @@ _SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 
 def is_native(name: str) -> bool:
     """Whether a tool's name is one of those that are found here."""
-    return name in {NDK, VULKAN} or name.startswith((METAL, SDK, CHECKOUT))
+    return name in {NDK, VULKAN, OPENCL} or name.startswith((METAL, SDK, CHECKOUT))
 
 
 def find(
@@ -57,6 +60,8 @@ def find(
         return next(_ndks(), None)
     if name == VULKAN:
         return _vulkan()
+    if name == OPENCL:
+        return _opencl()
     xcrun = shutil.which("xcrun")
     if xcrun is None:
         return None
@@ -82,6 +87,10 @@ def watched(name: str, checkouts: Callable[[str], Path | None]) -> list[Path]:
         return [tool.path / "source.properties" for tool in _ndks()]
     if name == VULKAN:
         return [*map(Path, _ICDS), _RENDERERS]
+    if name == OPENCL:
+        headers = [Path(folder) for folder in _OPENCL_HEADERS]
+        folders = [_OPENCL_DRIVERS, *headers, *_opencl_loaders()]
+        return [*folders, *(folder.parent for folder in (_OPENCL_DRIVERS.parent, *headers))]
     return []
 
 
@@ -113,6 +122,19 @@ def _driver(path: Path) -> str:
         return f"{path.stem} {icd['api_version']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _opencl() -> Tool | None:
+    """The drivers that OpenCL's loader finds, where that and its headers are there to compile with."""
+    headers = any(Path(folder, "opencl.h").is_file() for folder in _OPENCL_HEADERS)
+    loader = any((folder / "libOpenCL.so").exists() for folder in _opencl_loaders())
+    drivers = [path.read_text(errors="replace").strip() for path in sorted(_OPENCL_DRIVERS.glob("*.icd"))]
+    return Tool(OPENCL, _OPENCL_DRIVERS, ", ".join(drivers)) if drivers and headers and loader else None
+
+
+def _opencl_loaders() -> list[Path]:
+    """Where the loader of OpenCL may be: directly, or on Debian by the machine's kind."""
+    return [folder for path in map(Path, _OPENCL_LOADERS) for folder in (path, *path.glob("*-linux-gnu*"))]
 
 
 def _ndks() -> Iterator[Tool]:

@@ -307,6 +307,31 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Twins:
+    """How this machine runs kernels of models whose host code is for another machine: with host code of its own.
+
+    Attributes:
+        platform: of this machine.
+        triple: of its own code.
+        checkout: a checkout of TVM, which has the runtime for OpenCL; None where nothing names one.
+    """
+
+    platform: Platform
+    triple: str
+    checkout: str | None = None
+
+    def lacks_checkout(self, backend: Backend) -> bool:
+        """Whether a checkout is all that is missing for the kernels of a backend."""
+        return self.platform == "linux" and backend.device["kind"] == "opencl" and self.checkout is None
+
+    def run(self, backend: Backend) -> bool:
+        """Whether kernels of the backend's kind can be run: OpenCL's on Linux, Metal's on a Mac."""
+        if backend.device["kind"] == "metal":
+            return self.platform == "macos"
+        return self.platform == "linux" and self.checkout is not None
+
+
+@dataclass(frozen=True)
 class Matrix:
     """A whole matrix file, expanded and checked.
 
@@ -321,6 +346,7 @@ class Matrix:
         products: all that are defined.
         runtime: what apps link beside the models, where targets.yaml says so.
         sharing: cells that need no compile, as one of `cells` compiles the very library; see `shared_libraries`.
+        twins: see `Twins`; None where this machine is of no kind that is known.
     """
 
     path: Path
@@ -333,6 +359,7 @@ class Matrix:
     products: tuple[Product, ...]
     runtime: Runtime | None = None
     sharing: tuple[Cell, ...] = ()
+    twins: Twins | None = None
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

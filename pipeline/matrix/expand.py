@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import backends, models, products, runtime, schema, selection
+from . import backends, models, products, runtime, schema, selection, twins
 from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
@@ -34,7 +34,8 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     root = path.absolute().parent
     selection.refuse_too_many(targets, problems)
     toolchains = _toolchains(targets, problems)
-    names = _names(targets, toolchains, machine or Machine.current(), problems)
+    machine = machine or Machine.current()
+    names = _names(targets, toolchains, machine, problems)
     every = selection.cells(targets.matrix, names, problems)
     cells, sharing = share(every)
     _check_prefixes(cells, problems)
@@ -57,6 +58,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         products=tuple(made),
         runtime=beside,
         sharing=sharing,
+        twins=twins.resolve(machine, beside, root),
     )
 
 

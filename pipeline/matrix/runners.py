@@ -14,5 +14,7 @@ def possible(backend: Backend) -> tuple[str, ...]:
         return {"llvm": ("node", "browser"), "webgpu": ("webgpu", "browser")}.get(str(kind), ())
     if backend.is_host:
         return ("host",)
+    if kind == "opencl" or (kind == "metal" and backend.kernels != "metallib"):
+        return ("twin",)
     arm = backend.platform == "linux" and architecture(backend.arch) == "arm64" and kind == "llvm"
     return ("qemu",) if arm else ()

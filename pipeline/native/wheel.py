@@ -52,6 +52,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def includes(found: Mapping[str, str]) -> list[str]:
+    """Flags for the headers of the packages that `find` found."""
+    return [f"-I{folder}/include" for package, folder in found.items() if package in _PARTS]
+
+
 def lay_out(found: Mapping[str, str], folder: Path) -> SourceTree:
     """Copy the sources and the headers into a folder.
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.matrix.cells import Backend, Cell, Matrix, Product, files_of
-from pipeline.runners import browser, host, native, node, qemu, webgpu
+from pipeline.runners import browser, host, native, node, qemu, twin, webgpu
 from pipeline.runners.check import Params
 
-from .models import COMPILE_MEMORY, SHARDS, proving_toolchain
+from .models import COMPILE_MEMORY, SHARDS, compile_actions, proving_toolchain
 from .runtime import module_file
 from .wheels import wheels_of
 
@@ -33,6 +33,7 @@ RUNNERS = {
     "host": _How(host.run, ("cc",)),
     "node": _How(node.run, ("node", "npm")),
     "qemu": _How(qemu.run, QEMU),
+    "twin": _How(twin.run, ("c++", "opencl", roles.TVM_CHECKOUT)),
     "webgpu": _How(webgpu.run, ("node", "npm", "vulkan")),
 }
 PROGRAMS = {
@@ -48,7 +49,13 @@ def cell_runs(matrix: Matrix, cell: Cell) -> dict[str, str]:
     says = cell.model.check is not None or _reference(cell) is not None
     if not says or lacking_artifact(matrix, backend) is not None:
         return {}
-    return {f"{cell.subject}/{name}" if number else cell.subject: name for number, name in enumerate(backend.runners)}
+    able = [name for name in backend.runners if name != "twin" or _has_twin(matrix, cell)]
+    return {f"{cell.subject}/{name}" if number else cell.subject: name for number, name in enumerate(able)}
+
+
+def _has_twin(matrix: Matrix, cell: Cell) -> bool:
+    """Whether this machine can run a cell's kernels. Only Relax leaves a lowering to make a twin of."""
+    return cell.model.compiler == "relax" and matrix.twins is not None and matrix.twins.run(cell.backend)
 
 
 def _reference(cell: Cell) -> str | None:
@@ -58,14 +65,17 @@ def _reference(cell: Cell) -> str | None:
 
 
 def lacking_artifact(matrix: Matrix, backend: Backend) -> str | None:
-    """What targets.yaml must say for there to be something that can be run, where it does not say it."""
+    """What there is nothing of to run, and what to say in targets.yaml, or by a variable, for there to be something."""
+    if matrix.twins is not None and matrix.twins.lacks_checkout(backend):
+        return f"no {backend.platform} {backend.arch} here; kernels alone: {twin.CHECKOUT}"
     if backend.format != "wasm" or (matrix.runtime is not None and backend.name in matrix.runtime.backends):
         return None
-    return "name a `runtime`"
+    return "no module: name a `runtime`"
 
 
 def check_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """The runs of each cell that has a check and a backend that something here can run; more for native products."""
+    yield from _twins(matrix)
     for cell in matrix.cells:
         for subject, name in cell_runs(matrix, cell).items():
             yield _check(matrix, cell, subject, name)
@@ -111,6 +121,8 @@ def _check(matrix: Matrix, cell: Cell, subject: str, name: str) -> Action[Params
         upstream[roles.MODULES] = Upstream(f"wasm:{backend.name}", only=(module,))
     if name == "qemu":
         upstream |= wheels_of(backend)
+    if name == "twin":
+        upstream[roles.objects(model.subject)] = Upstream(f"twin:{cell.subject}")
     if model.compiler == "relax":
         upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=SHARDS)
     if model.weights is not None:
@@ -151,3 +163,21 @@ def _in_program(matrix: Matrix, product: Product, cell: Cell, language: str, how
         doc=f"run {cell.model.subject} in a program built from {product.name} ({language}), and compare its numbers",
         where=product.where,
     )
+
+
+def _twins(matrix: Matrix) -> Iterator[AnyAction]:
+    """The compile of each cell whose kernels are run here once more, with host code of this machine."""
+    wanted = {cell.subject for cell in matrix.cells if "twin" in cell_runs(matrix, cell).values()}
+    if matrix.twins is None or not wanted:
+        return
+    triple = matrix.twins.triple
+    for action in compile_actions(matrix):
+        if action.subject in wanted:
+            yield replace(
+                action,
+                step="twin",
+                out=f"build/twin/{action.subject}",
+                params=replace(action.params, host=triple),
+                proven_by="",
+                doc=f"the kernels of {action.subject} with host code for {triple}",
+            )

@@ -209,6 +209,10 @@ def seen(run: Run) -> str:
     return f"{run.runner}: {counts}, worst {describe(worst)}; with changed {run.control}, or other outputs, it fails"
 
 
+_SAID = {"twin": "twin (kernels alone)"}
+"""How the table calls a runner, where its name says too much."""
+
+
 def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
     """Runs in the table, beside what links have shown: `run: qemu, max error 2.0e-06, 3.1 ms/call (emulated); linked`.
 
@@ -226,7 +230,7 @@ def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
 
 def _ran(runs: Sequence[Run], *, times: bool) -> str:
     run = max(runs, key=lambda one: one.worst.ratio if one.worst else 0.0)
-    said = sorted({one.runner for one in runs} - {"host"})
+    said = [_SAID.get(name, name) for name in sorted({one.runner for one in runs} - {"host"})]
     if (worst := run.worst) is not None:
         said.append(f"max error {worst.max_abs_error:.1e} (tolerance {worst.atol:.1e})")
     said += [f"{_short(run.typical)}/call"] if run.typical is not None and times else []

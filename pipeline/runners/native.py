@@ -29,8 +29,9 @@ from pipeline.process import run as run_program
 from pipeline.proofs.runtime import find as find_runtime
 
 from .check import Params, perform
+from .linked import COMPILER, present
 from .machine import Launch
-from .qemu import emulator, present
+from .qemu import emulator
 
 PACKAGE_DATA = "runners/programs"
 
@@ -41,7 +42,6 @@ _UNSEEN: dict[str, str | None] = dict.fromkeys(("LD_LIBRARY_PATH", "DYLD_LIBRARY
 _AWKWARD = re.compile(r'[;:"$\\]')
 """CMake and Cargo cannot link files of a folder with one of these in its path; Slipway itself builds there."""
 
-_COMPILER = "install a C++ compiler (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install)"
 _OR_NOT = "or name only the languages you want in the product's `programs`, in targets.yaml"
 _CMAKE = f"install CMake 3.18 or later (pip install cmake), {_OR_NOT}"
 _RUST = f"install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo), {_OR_NOT}"
@@ -72,7 +72,7 @@ class Cpp:
             compiler, before = emulator(job)
             settings = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64"}
         else:
-            compiler = present(job.tools.get("c++"), "there is no C++ compiler", _COMPILER)
+            compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
         kit = read_link_json(job.inputs[roles.KIT])
         settings |= {
             "CMAKE_CXX_COMPILER": str(compiler.path),
@@ -99,7 +99,7 @@ class Rust:
     def launch(self, job: Job[Params], scratch: Path) -> Launch:
         """See `Runner`. Cargo downloads nothing: the crate depends on no other."""
         cargo = _recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
-        compiler = present(job.tools.get("c++"), "there is no C++ compiler", _COMPILER)
+        compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
         kit = read_link_json(job.inputs[roles.KIT])
         name = identifier(kit.product)
         settings = {"CXX": str(compiler.path)}

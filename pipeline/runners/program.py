@@ -189,7 +189,8 @@ class Program:
 
 
 def _last(reason: str) -> str:
-    """The line of an error that says what it is."""
+    """The line of an error that says what it is; the log gets all of it."""
+    print(reason)  # noqa: T201 - a worker's stdout is its log
     lines = reason.strip().splitlines()
     return lines[-1][:400] if lines else "no reason given"
 

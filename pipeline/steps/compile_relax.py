@@ -31,12 +31,21 @@ A CPU is its own host. dlight schedules OpenCL otherwise where the host is Andro
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given."""
+    """What the step is given.
+
+    Attributes:
+        model: what is compiled.
+        source: what it is read from.
+        toolchain: that compiles.
+        backend: for which it is lowered.
+        host: of a twin, which has the backend's kernels: the triple of its host code. None means the backend's.
+    """
 
     model: ModelRef
     source: SourceRef
     toolchain: str
     backend: Backend
+    host: str | None = None
 
 
 def run(job: Job[Params]) -> Facts:
@@ -54,7 +63,7 @@ def run(job: Job[Params]) -> Facts:
     """
     backend = job.params.backend
     worker = job.services.worker(job.params.toolchain)
-    work = partial(codegen, triple=backend.triple, out=job.out, shaders=shaders(job, backend))
+    work = partial(codegen, triple=job.params.host or backend.triple, out=job.out, shaders=shaders(job, backend))
     return worker.call(work, log=job.log, after=lowering(job))
 
 

@@ -57,7 +57,7 @@ class BackendProof:
         library: its name.
         toolchain: whose runtime it is held against.
         host: whether every model of it should be run here.
-        artifact: what targets.yaml must say for there to be something to run, where it does not.
+        artifact: what there is nothing of to run, and how there would be.
     """
 
     backend: Backend
@@ -231,7 +231,7 @@ def _numbers(subject: str, runs: Sequence[Run]) -> Iterator[Check]:
 def _why_not(params: BackendProof) -> str:
     """Why no model of a backend was run, in brackets; nothing where one could be."""
     if params.artifact is not None:
-        return f" (no module: {params.artifact})"
+        return f" ({params.artifact})"
     return "" if is_native(params.backend) else f" (no {params.backend.platform} {params.backend.arch} here)"
 
 

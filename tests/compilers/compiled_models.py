@@ -44,11 +44,13 @@ class Compiled:
         self.toolchain.mkdir()
         (self.toolchain / "probe.json").write_text(json.dumps(PROBE))
 
-    def compile(self, triple: str, name: str = "objects", config: Path | None = None, **device):
+    def compile(
+        self, triple: str, name: str = "objects", config: Path | None = None, host: str | None = None, **device
+    ):
         backend = {"name": name, "device": device or {"kind": "llvm"}, "triple": triple}
         inputs = {"source": self.recipe, "toolchain": self.toolchain, **({"config": config} if config else {})}
         parameters = {"model": self.model, "source": self.source, "toolchain": "current", "backend": backend}
-        job = make_job(self.folder, parameters, inputs, self.worker, name)
+        job = make_job(self.folder, {**parameters, "host": host}, inputs, self.worker, name)
         self.log = job.log
         self.facts = compile_step.run(job)
         return job.out

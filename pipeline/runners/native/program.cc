@@ -1,5 +1,6 @@
 // A program with models in it: answers what `pipeline/runners/wire.py` describes. Linked with an archive of models and
-// TVM's runtime for the machine it is to run on; its argument is the prefix of the model.
+// TVM's runtime for the machine it is to run on; its arguments are the prefix of the model and, where that is not the
+// CPU, the device (opencl, metal), and the extensions of OpenCL that the kernels ask for.
 #include <dlpack/dlpack.h>
 #include <tvm/ffi/any.h>
 #include <tvm/ffi/container/array.h>
@@ -38,6 +39,32 @@ struct CpuAllocator {
 
 ffi::Tensor Empty(const std::vector<int64_t>& shape, DLDataType dtype) {
   return ffi::Tensor::FromNDAlloc(CpuAllocator(), ffi::Shape(shape.begin(), shape.end()), dtype, DLDevice{kDLCPU, 0});
+}
+
+// The device. The host's code runs on the CPU all the same, so what comes in and what goes out is on the CPU.
+
+DLDevice device{kDLCPU, 0};
+
+ffi::Any Attribute(int kind) {
+  return ffi::Function::GetGlobalRequired("runtime.GetDeviceAttr")(static_cast<int>(device.device_type), 0, kind);
+}
+
+ffi::Tensor Copied(const ffi::Tensor& from, DLDevice to) {
+  if (from.device().device_type == to.device_type) return from;
+  const std::vector<int64_t> shape(from.shape().begin(), from.shape().end());
+  ffi::Tensor copy;
+  if (to.device_type == kDLCPU) {
+    copy = Empty(shape, from.dtype());
+  } else {
+    ffi::Function empty = ffi::Function::GetGlobalRequired("runtime.TVMTensorAllocWithScope");
+    copy = empty(ffi::Shape(shape.begin(), shape.end()), from.dtype(), to, nullptr).cast<ffi::Tensor>();
+  }
+  ffi::Function::GetGlobalRequired("runtime.TVMTensorCopyFromTo")(from, copy);
+  return copy;
+}
+
+void Wait() {
+  if (device.device_type != kDLCPU) ffi::Function::GetGlobalRequired("runtime.Device_StreamSync")(device, 0);
 }
 
 // Standard input.
@@ -81,7 +108,7 @@ ffi::Any Value() {
     words >> dtype;
     ffi::Tensor tensor = Empty(Extents(&words), ffi::StringToDLDataType(dtype));
     Bytes(tensor.data_ptr(), ffi::GetDataSize(tensor));
-    return tensor;
+    return Copied(tensor, device);
   }
   if (kind == "shape") {
     std::vector<int64_t> shape = Extents(&words);
@@ -120,8 +147,9 @@ void Say(const std::string& text) { std::fwrite(text.data(), 1, text.size(), std
 void Answer(const ffi::Any& value) {
   if (value.type_index() == ffi::TypeIndex::kTVMFFINone) {  // first: it is a tensor without a value, too
     Say("none\n");
-  } else if (auto tensor = value.as<ffi::Tensor>()) {
-    const DLTensor* data = tensor->GetDLTensorPtr();
+  } else if (auto found = value.as<ffi::Tensor>()) {
+    const ffi::Tensor tensor = Copied(*found, DLDevice{kDLCPU, 0});
+    const DLTensor* data = tensor.GetDLTensorPtr();
     std::ostringstream line;
     line << "tensor " << ffi::DLDataTypeToString(data->dtype) << ' ' << data->ndim;
     for (int i = 0; i < data->ndim; ++i) line << ' ' << data->shape[i];
@@ -153,7 +181,8 @@ ffi::Any Run(const ffi::Module& model, const std::string& verb, const std::strin
              const std::vector<ffi::Any>& arguments) {
   if (verb == "parameters") {
     ffi::Function::GetGlobalRequired("vm.builtin.tensor_cache.clear")();
-    ffi::Function::GetGlobalRequired("vm.builtin.tensor_cache.load")(arguments.at(0), static_cast<int>(kDLCPU), 0);
+    ffi::Function::GetGlobalRequired("vm.builtin.tensor_cache.load")(arguments.at(0),
+                                                                      static_cast<int>(device.device_type), 0);
     return nullptr;
   }
   ffi::Function function = verb == "call" ? model->GetFunction(name).value() : ffi::Function::GetGlobalRequired(name);
@@ -177,6 +206,7 @@ void Serve(const ffi::Module& model) {
       while (count-- > 0) arguments.push_back(Value());
       auto began = std::chrono::steady_clock::now();
       result = Run(model, verb, name, arguments);
+      Wait();
       taken = std::chrono::nanoseconds(std::chrono::steady_clock::now() - began).count();
     } catch (const std::exception& error) {
       wrong = *error.what() ? error.what() : "an error without a text";
@@ -191,15 +221,44 @@ void Serve(const ffi::Module& model) {
   }
 }
 
+// Whether the device is there and has what the kernels ask for; says what it lacks where it does not.
+bool Fit(const std::string& name, const std::vector<std::string>& extensions) {
+  constexpr int kExist = 0;
+  constexpr int kLine = 400;
+  device.device_type = name == "metal" ? kDLMetal : kDLOpenCL;
+  std::string lacks;
+  if (Attribute(kExist).cast<int>() == 0) lacks = "there is no device for " + name + "\ninstall a driver for " + name;
+  for (const std::string& extension : extensions) {
+    if (!lacks.empty()) break;
+    ffi::Function has = ffi::Function::GetGlobalRequired("slipway.opencl.has");
+    if (has(ffi::String(extension)).cast<bool>()) continue;
+    lacks = "the OpenCL driver has no " + extension + "\ninstall an OpenCL driver with " + extension;
+  }
+  if (!lacks.empty()) Say("lacks " + std::to_string(lacks.substr(0, kLine).size()) + "\n" + lacks.substr(0, kLine));
+  return lacks.empty();
+}
+
 }  // namespace
 
 int main(int count, char** words) {
-  if (count != 2) return 2;
+  if (count < 2) return 2;
   try {
+    constexpr int kDeviceName = 5;
     ffi::Module library = ffi::Function::GetGlobalRequired("ffi.SystemLib")(ffi::String(words[1])).cast<ffi::Module>();
+    std::string said;
+    if (count > 2) {
+      if (!Fit(words[2], std::vector<std::string>(words + 3, words + count))) return 0;
+      said = std::string(words[2]) + ", " + Attribute(kDeviceName).cast<std::string>();
+    }
     ffi::Module model = library->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
-    model->GetFunction("vm_initialization").value()(static_cast<int>(kDLCPU), 0, 2);
-    Say("ready 1 0\n");
+    ffi::Function initialize = model->GetFunction("vm_initialization").value();
+    constexpr int kPooled = 2;
+    if (device.device_type == kDLCPU) {
+      initialize(static_cast<int>(kDLCPU), 0, kPooled);
+    } else {
+      initialize(static_cast<int>(device.device_type), 0, kPooled, static_cast<int>(kDLCPU), 0, kPooled);
+    }
+    Say("ready 1 " + std::to_string(said.size()) + "\n" + said);
     std::fflush(stdout);
     Serve(model);
   } catch (const std::exception& error) {
