@@ -216,7 +216,8 @@ _SAID = {"twin": "twin (kernels alone)"}
 def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
     """Runs in the table, beside what links have shown: `run: qemu, max error 2.0e-06, 3.1 ms/call (emulated); linked`.
 
-    Of several the one is told that came closest to its tolerance, and what the first lacks that could not be made.
+    Of several the error is told that came closest to its tolerance, the time of a run that was not emulated if there is
+    one, and what the first lacks that could not be made.
     Without times the line is the same for every run of the same artifact.
     """
     ran, idle = [one for one in runs if one.lacks is None], [one for one in runs if one.lacks is not None]
@@ -233,8 +234,9 @@ def _ran(runs: Sequence[Run], *, times: bool) -> str:
     said = [_SAID.get(name, name) for name in sorted({one.runner for one in runs} - {"host"})]
     if (worst := run.worst) is not None:
         said.append(f"max error {worst.max_abs_error:.1e} (tolerance {worst.atol:.1e})")
-    said += [f"{_short(run.typical)}/call"] if run.typical is not None and times else []
-    return f"run: {', '.join(said)}{' (emulated)' if run.emulated else ''}"
+    timed = max(runs, key=lambda one: (not one.emulated, one is run))
+    said += [f"{_short(timed.typical)}/call"] if timed.typical is not None and times else []
+    return f"run: {', '.join(said)}{' (emulated)' if timed.emulated else ''}"
 
 
 def _short(seconds: float) -> str:

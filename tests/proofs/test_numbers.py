@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.documents.run import Run
+from pipeline.documents.run import Measured, Run
 from pipeline.documents.verdict import Verdict
 from pipeline.runners.check import run_line
 from pipeline.steps.verify import _numbers
@@ -34,3 +34,19 @@ def test_what_a_runner_is_not_made_for_is_a_gap_only_where_nobody_ran():
     assert states(UNSUITED) == [("numbers of tiny-f16", "not proven")]
     assert states(replace(MISSING, runner="webgpu"), UNSUITED)[1][1] == "not proven"
     assert run_line([RAN, UNSUITED], "linked").endswith("; not run by browser: the GPU x has no float16")
+
+
+def test_the_time_that_is_told_is_not_that_of_an_emulator_where_there_is_another():
+    close = (Verdict("y", 4, 1e-2, 9e-3, 1.0, passed=True),)
+    arm = Run(
+        "tiny-f32",
+        "arm",
+        "native-cpp",
+        emulated="qemu-user",
+        compared=close,
+        measured=Measured(1, 1, {"f": (9.0, 8.0)}),
+    )
+    here = replace(RAN, runner="native-cpp", measured=Measured(1, 1, {"f": (0.009, 0.003)}))
+    said = run_line([here, arm], "linked")
+    assert said == "run: native-cpp, max error 9.0e-03 (tolerance 1.0e-02), 3 ms/call; linked"
+    assert run_line([arm], "linked").endswith("8.0 s/call (emulated); linked")
