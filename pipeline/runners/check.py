@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +23,7 @@ from pipeline.documents.codec import dumps, encode
 from pipeline.documents.run import NAME, Run, summary
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import CompilerCrash, StepError, ToolMissing, Unsuited, VerifyError
+from pipeline.files.own_folder import SHORT, own_folder
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.report import counted, listed
 
@@ -104,9 +104,9 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
     """
     params = job.params
     about = Run(params.model.subject, params.backend.name, runner.name)
-    with tempfile.TemporaryDirectory(prefix="slipway-check-", ignore_cleanup_errors=True) as folder:
+    with own_folder(SHORT, "slipway-run-") as folder:
         try:
-            outcome = _tried(job, runner.launch(job, Path(folder).resolve()))
+            outcome = _tried(job, runner.launch(job, folder.resolve()))
         except ToolMissing as error:
             job.write(
                 NAME,

@@ -12,18 +12,16 @@ disk once. Repositories of the Hugging Face hub stay in the hub's own cache, whe
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.files import Digest, sha256_path
+from pipeline.files.own_folder import own_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +97,10 @@ class DownloadCache:
     def scratch(self) -> Iterator[Path]:
         """An empty directory on the cache's file system, gone afterwards; removes what killed processes left."""
         parent = self.root / "tmp"
-        with ExitStack() as held:
-            with disk_errors(parent), self.alone("scratch"):
-                parent.mkdir(parents=True, exist_ok=True)
-                for old in parent.iterdir():
-                    with suppress(OSError), _locked(old):
-                        shutil.rmtree(old, ignore_errors=True)
-                directory = Path(tempfile.mkdtemp(dir=parent))
-                with suppress(OSError):  # a file system without locks, on which nobody removes it but us
-                    held.enter_context(_locked(directory))
-            held.callback(shutil.rmtree, directory, ignore_errors=True)
+        with disk_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+        with own_folder(parent) as directory:
             yield directory
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the kernel's lock on a directory, which ends with this process, however that ends.
-
-    Raises:
-        OSError: a living process holds it, or it is no directory.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from fault_graph import TRACEBACK, Background, children, is_alive, recorded, unt
 from projects import Project
 
 from pipeline.files import temporary_in
+from pipeline.files.own_folder import own_folder
 
 
 @pytest.fixture
@@ -151,3 +152,27 @@ def test_what_steps_and_their_programs_put_into_the_temporary_directory_goes(gra
     graph.ok(env={"TMPDIR": str(shared)})
     assert not list(shared.iterdir())
     assert not graph.path("build/scratch").exists()
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from pipeline.files.own_folder import own_folder
+with own_folder(Path(sys.argv[1]), "mine-") as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    other = tmp_path / "another"
+    other.mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLDS, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        left = Path(process.stdout.readline().rstrip())
+        with own_folder(tmp_path, "mine-") as folder:
+            assert set(tmp_path.iterdir()) == {other, left, folder}, "who lives keeps his"
+        process.kill()
+    assert set(tmp_path.iterdir()) == {other, left}
+    with own_folder(tmp_path, "mine-") as folder:
+        assert set(tmp_path.iterdir()) == {other, folder}
+    assert set(tmp_path.iterdir()) == {other}
