@@ -24,6 +24,7 @@ from pipeline.matrix.cells import SourceRef
 
 from . import python_source
 from .confinement import Confinement
+from .indices import from_the_beginning
 from .reasons import reason
 from .recipe import Array, BuildSpec, Parameters
 
@@ -64,13 +65,15 @@ def load(source: SourceRef, scope: Confinement, spec: BuildSpec, *, compiling: b
     """
     kind, path = source.kind, scope.source
     if kind == "factory":
-        return _factory(scope, str(source.function), spec, compiling=compiling)
-    if kind not in _FRONT_ENDS:
+        loaded = _factory(scope, str(source.function), spec, compiling=compiling)
+    elif kind not in _FRONT_ENDS:
         hint = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
         raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, hint=hint)
-    if not path.is_file():
+    elif not path.is_file():
         raise StepError("this model file does not exist", where=path, hint="correct the path in targets.yaml")
-    return _FRONT_ENDS[kind](path, spec.options)
+    else:
+        loaded = _FRONT_ENDS[kind](path, spec.options)
+    return replace(loaded, module=from_the_beginning(loaded.module, path))
 
 
 def _factory(scope: Confinement, name: str, spec: BuildSpec, *, compiling: bool) -> Loaded:
