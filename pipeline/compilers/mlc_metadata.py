@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.action import Json
 from pipeline.documents import functions as documents
-from pipeline.documents.functions import Function
+from pipeline.documents.functions import Function, Value
 
 _START = re.compile(rb'\{"[a-z_]+": ')
 _MARK = b'"memory_usage"'
@@ -58,4 +58,25 @@ def summary(metadata: Mapping[str, Json] | None) -> dict[str, Json]:
 def write_functions(folder: Path, prefix: str, metadata: Mapping[str, Json] | None) -> None:
     """Write `functions.json`. What arguments a function takes is not in the metadata, and null says so."""
     described = tuple(Function(name, None, None) for name in functions(metadata))
-    documents.write_functions(folder, documents.Functions(prefix, described))
+    documents.write_functions(folder, documents.Functions(prefix, described, parameters=parameters(metadata)))
+
+
+def parameters(metadata: Mapping[str, Json] | None) -> tuple[Value, ...] | None:
+    """Every parameter of the library, or None where it does not list them in the form that is known here."""
+    listed = (metadata or {}).get("params")
+    if not isinstance(listed, list):
+        return None
+    found = [_parameter(one) for one in listed]
+    return None if None in found else tuple(one for one in found if one is not None)
+
+
+def _parameter(listed: Json) -> Value | None:
+    if not isinstance(listed, dict):
+        return None
+    name, dtype, shape = (listed.get(key) for key in ("name", "dtype", "shape"))
+    if not isinstance(name, str) or not isinstance(dtype, str) or not isinstance(shape, list):
+        return None
+    if listed.get("preprocs"):  # the runtime makes another shape of it, a slice for each GPU
+        return Value(name, dtype, None, parameter=True)
+    extents = [n if type(n) is int and n >= 0 else f"{name}_{axis}" for axis, n in enumerate(shape)]
+    return Value(name, dtype, tuple(extents), parameter=True)

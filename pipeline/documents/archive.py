@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.matrix.cells import Backend
 
 from .codec import load
-from .functions import Function
+from .functions import Function, Value
 
 NAME = "archive.json"
 
@@ -31,6 +31,7 @@ class ArchivedModel:
         functions: name, arguments and results of each.
         tvm: version of what compiled it; None where nobody knows.
         tvm_ffi: likewise, of apache-tvm-ffi.
+        parameters: see `functions.Functions`.
     """
 
     model: str
@@ -45,6 +46,7 @@ class ArchivedModel:
     functions: tuple[Function, ...]
     tvm: str | None = None
     tvm_ffi: str | None = None
+    parameters: tuple[Value, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,14 @@ class Functions:
         functions: sorted by name.
         tvm: version of what compiled it, which the runtime must fit; None where nobody knows.
         tvm_ffi: likewise, of apache-tvm-ffi.
+        parameters: of the whole library, which are loaded by their names, where its compiler lists them so (mlc_llm).
     """
 
     prefix: str
     functions: tuple[Function, ...]
     tvm: str | None = None
     tvm_ffi: str | None = None
+    parameters: tuple[Value, ...] | None = None
 
 
 def read_functions(folder: Path) -> Functions:

@@ -17,6 +17,7 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
 from pipeline.steps import product as product_step
+from pipeline.weights.checkpoint import INDEX
 
 from .apps import app_config_actions, ships_weights
 from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
@@ -176,10 +177,8 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
             **upstream_of(matrix, backend.name),
         }
         for model in (cell.model for cell in cells):
-            if model.compiler == "relax":
-                upstream[roles.of(roles.PARAMS, model.subject)] = Upstream(
-                    f"params:{model.subject}", only=(PARAMETERS,)
-                )
+            if (parameters := _parameter_names(matrix, model)) is not None:
+                upstream[roles.of(roles.PARAMS, model.subject)] = parameters
         runs = [subject for cell in cells for subject in cell_runs(matrix, cell)]
         upstream |= {roles.check(subject): Upstream(f"check:{subject}") for subject in runs}
         yield Action(
@@ -202,6 +201,15 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
             doc=f"prove that the archive of {backend.name} links and lives",
             where=backend.where,
         )
+
+
+def _parameter_names(matrix: Matrix, model: ModelVariant) -> Upstream | None:
+    """Where names, shapes and dtypes of a model's parameters are found, without their values."""
+    if model.compiler == "relax":
+        return Upstream(f"params:{model.subject}", only=(PARAMETERS,))
+    if model.is_raw:
+        return Upstream(conversion(matrix, model, "convert_weight"), only=(INDEX,))
+    return None if model.weights is None else Upstream(f"weights:{model.model}", only=(INDEX,))
 
 
 def _verify_products(matrix: Matrix) -> Iterator[AnyAction]:

@@ -18,6 +18,12 @@ _HINT = (
 )
 
 
+_OTHER_WEIGHTS = (
+    "give the model the weights that were converted for it: the same architecture, quantization and overrides as "
+    "mlc-chat-config.json says"
+)
+
+
 def check_parameters(subject: str, functions: Sequence[Function], held: Parameters) -> Check | None:
     """Compare the parameters of a model with what its functions take; None where there are none on either side."""
     name = f"parameters of {subject}"
@@ -37,6 +43,20 @@ def check_parameters(subject: str, functions: Sequence[Function], held: Paramete
     saw = f"{counted(len(held.parameters), 'parameter')} as {listed(list(takers), 3)} take them"
     by_place = len(spare) == len(held.parameters)
     return proven(name, f"{saw}; taken by none: {listed(spare)}" if spare and not by_place else saw)
+
+
+def check_library(subject: str, taken: Sequence[Value], held: Parameters) -> Check:
+    """Compare the parameters that a library lists, and the runtime looks up by name, with those in the weights."""
+    name, given = f"parameters of {subject}", {one.name: one for one in held.parameters}
+    if not given:
+        return not_proven(name, "the index of the weights names no tensor", _OTHER_WEIGHTS)
+    lost = [one.name for one in taken if one.name not in given]
+    wrong = [f"the library takes {listed(lost, 3)}, which the weights do not have"] if lost else []
+    pairs = [(one, given[one.name]) for one in taken if one.name in given]
+    wrong += [_differs(one, there) for one, there in pairs if not _fits(one, there, {})]
+    if wrong:
+        return failed(name, listed(wrong, 3), _OTHER_WEIGHTS)
+    return proven(name, f"the weights have the {counted(len(taken), 'parameter')} that the library takes")
 
 
 def equal_words(held: Parameters) -> str | None:
@@ -72,9 +92,12 @@ def _problems(taken: Sequence[Value], held: Parameters) -> Iterator[str]:
     extents: dict[str, int] = {}
     for wanted, given_one in pairs:
         if not _fits(wanted, given_one, extents):
-            stated = f"{given_one.dtype}{list(given_one.shape)}"
-            shape = ", ".join(map(str, wanted.shape or ()))
-            yield f"it takes {wanted.name} as {wanted.dtype}[{shape}], and {given_one.name} is {stated}"
+            yield _differs(wanted, given_one)
+
+
+def _differs(wanted: Value, given: Parameter) -> str:
+    shape = ", ".join(map(str, wanted.shape or ()))
+    return f"it takes {wanted.name} as {wanted.dtype}[{shape}], and {given.name} is {given.dtype}{list(given.shape)}"
 
 
 def _fits(wanted: Value, given: Parameter, extents: dict[str, int]) -> bool:

@@ -143,6 +143,7 @@ def describe(model: ModelRef, merged: Merged, found: ModelSymbols, compiled: Fun
         generation=found.generation.name,
         registration=found.registration,
         functions=compiled.functions,
+        parameters=compiled.parameters,
         tvm=compiled.tvm,
         tvm_ffi=compiled.tvm_ffi,
     )

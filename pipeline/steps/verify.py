@@ -18,6 +18,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import read_archive_json
 from pipeline.documents.codec import dumps
+from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.documents.parameters import read_parameters
 from pipeline.documents.report import NAME, Check, Report
 from pipeline.documents.run import Run, read_run
@@ -35,7 +36,7 @@ from pipeline.proofs.kits import (
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
-from pipeline.proofs.parameters import check_parameters, equal_words
+from pipeline.proofs.parameters import check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.shipped import check_shipped, read_shipped
@@ -43,6 +44,7 @@ from pipeline.proofs.subject import Library, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
 from pipeline.runners.check import run_line, seen
+from pipeline.weights import checkpoint
 
 P = TypeVar("P")
 
@@ -165,9 +167,12 @@ def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Ch
     checks, notes = [], {}
     described = read_archive_json(job.inputs[roles.ARCHIVE])
     for model in library.models:
-        folder = job.inputs.get(roles.of(roles.PARAMS, model.subject))
-        if folder is None:
-            continue
+        folder, taken = job.inputs.get(roles.of(roles.PARAMS, model.subject)), described.model(model.subject).parameters
+        if folder is not None and taken is not None and (folder / checkpoint.INDEX).is_file():
+            held = checkpoint.parameters(folder / checkpoint.INDEX)
+            checks.append(check_library(model.subject, taken, held))
+        if folder is None or not (folder / PARAMETERS).is_file():
+            continue  # weights that an app brings itself, or of a kind that only the app knows
         held = read_parameters(folder)
         check = check_parameters(model.subject, described.model(model.subject).functions, held)
         checks += [check] if check is not None else []

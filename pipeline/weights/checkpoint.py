@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.documents import untrusted
+from pipeline.documents.parameters import Parameter, Parameters
 from pipeline.errors import StepError
 from pipeline.files import CHUNK_BYTES, is_safe_relative
 
@@ -84,6 +85,22 @@ def check(subject: str, files: Mapping[str, Path], *, shipped: bool, ours: froze
                 f"{INDEX} of {subject} lists {shard['dataPath']}, which the weights do not have",
                 hint=f"{_AGAIN}; or name it in `files` of `weights`, where that is set",
             )
+
+
+def parameters(index: Path) -> Parameters:
+    """Name, shape and dtype of each tensor that an index lists.
+
+    Raises:
+        StepError: it is none.
+    """
+    found = []
+    for shard in _shards(index):
+        for one in shard.get("records") or ():
+            name, dtype, shape = (one.get(key) if isinstance(one, dict) else None for key in ("name", "dtype", "shape"))
+            if not isinstance(name, str) or not isinstance(dtype, str) or not isinstance(shape, list):
+                raise StepError("the index has an entry that is not a tensor", where=index, hint=_AGAIN)
+            found.append(Parameter(name, tuple(n for n in shape if type(n) is int), dtype))
+    return Parameters(tuple(found))
 
 
 def _without_index(subject: str, files: Mapping[str, Path], *, shipped: bool) -> None:

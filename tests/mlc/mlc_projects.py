@@ -7,6 +7,7 @@ import shutil
 import sys
 import sysconfig
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
 from projects import DODO, Project
@@ -82,10 +83,14 @@ def converted(folder: Path, **changes: object) -> None:
     (folder / "tokenizer.json").write_text("{}\n")
 
 
-def shard(folder: Path, data: bytes) -> None:
+TENSOR = {"name": "weight", "shape": [2, 4], "dtype": "float32", "format": "raw", "nbytes": 32, "byteOffset": 0}
+"""What the fake library takes."""
+
+
+def shard(folder: Path, data: bytes, tensor: Mapping[str, object] = TENSOR) -> None:
     """The only shard, and the index that names it."""
     (folder / "params_shard_0.bin").write_bytes(data)
-    records = [{"dataPath": "params_shard_0.bin", "format": "raw-shard", "nbytes": len(data), "records": []}]
+    records = [{"dataPath": "params_shard_0.bin", "format": "raw-shard", "nbytes": len(data), "records": [tensor]}]
     (folder / "tensor-cache.json").write_text(json.dumps({"metadata": {}, "records": records}))
 
 

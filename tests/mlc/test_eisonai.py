@@ -18,7 +18,7 @@ import fake_web_runtime
 import pytest
 from fake_web import FakeHub, FakeServer
 from fake_wheels import wheel
-from mlc_projects import CHAT, FAKE
+from mlc_projects import CHAT, FAKE, TENSOR
 from projects import Project
 from test_mlc_names import OVERRIDES, SMALL, named
 
@@ -93,7 +93,7 @@ def hub(server: FakeServer) -> FakeHub:
         "tokenizer.json": b"{}\n",
         "params_shard_0.bin": os.urandom(200_000),
         "tensor-cache.json": json.dumps(
-            {"metadata": {}, "records": [{"dataPath": "params_shard_0.bin", "nbytes": 200_000, "records": []}]}
+            {"records": [{"dataPath": "params_shard_0.bin", "nbytes": 200_000, "records": [TENSOR]}]}
         ).encode(),
         "README.md": b"of no use to an app",
     }

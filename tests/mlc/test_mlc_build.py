@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from mlc_projects import CHAT, TARGETS, converted, raw, shard
+from mlc_projects import CHAT, TARGETS, TENSOR, converted, raw, shard
 
 from pipeline.binary.objects import read_object
 from pipeline.compilers import mlc_names
@@ -123,6 +123,22 @@ def test_weights_that_change_compile_nothing(mlc_built):
     shard(mlc_built.path("weights"), b"other")
     assert not compiled(mlc_built.ok())
     assert mlc_built.path("dist/bundle/small-q0f32/params_shard_0.bin").read_text() == "other"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"name": "wieght"}, "the library takes weight, which the weights do not have"),
+        ({"shape": [4, 2]}, "it takes weight as float32[2, 4], and weight is float32[4, 2]"),
+        ({"dtype": "float16"}, "it takes weight as float32[2, 4], and weight is float16[2, 4]"),
+    ],
+)
+def test_weights_of_another_model_fail_without_running_anything(mlc_built, change, problem):
+    shard(mlc_built.path("weights"), b"other", TENSOR | change)
+    run = mlc_built.doit()
+    assert run.status == 1
+    assert problem in " ".join(run.output.split())
+    assert not compiled(run)
 
 
 def test_the_bundle_is_what_an_app_ships(mlc_built):

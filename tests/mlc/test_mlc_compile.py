@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.compilers import mlc, mlc_metadata, mlc_refusals
+from pipeline.documents.functions import Value
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.process import Finished
@@ -121,6 +122,17 @@ def test_metadata_is_found_between_other_bytes():
     assert mlc_metadata.read([b"nothing", data]) == METADATA
     assert mlc_metadata.functions(METADATA) == ["decode", "prefill"]
     assert mlc_metadata.summary(METADATA) == {"model_type": "llama"}
+    assert mlc_metadata.parameters(METADATA) is None
+
+
+def test_parameters_that_a_library_lists():
+    listed = [
+        {"name": "w", "shape": [2, -1], "dtype": "float16"},
+        {"name": "sharded", "shape": [8], "dtype": "float16", "preprocs": [{"func_name": "slice"}]},
+    ]
+    assert mlc_metadata.parameters({"params": listed}) == (
+        Value("w", "float16", (2, "w_1"), parameter=True), Value("sharded", "float16", None, parameter=True)
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("data", [b"", b'{"memory_usage": 1}', b'{"memory_usage": {}, "model_type"', b'"memory_usage"'])

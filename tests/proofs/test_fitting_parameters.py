@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.documents.functions import Function, Value
 from pipeline.documents.parameters import Parameter, Parameters
-from pipeline.proofs.parameters import check_parameters, equal_words
+from pipeline.proofs.parameters import check_library, check_parameters, equal_words
 
 WEIGHT, BIAS = Value("dense.weight", "float32", (4, 3)), Value("dense.bias", "float32", (4,))
 X = Value("x", "float32", ("n", 3))
@@ -88,3 +88,16 @@ def test_equal_parameters_are_named():
     assert (
         equal_words(replace(HELD, equal=(("a", "b"), ("c", "d", "e", "f")))) == "equal parameters: a = b, c and 3 more"
     )
+
+
+def test_a_library_finds_its_parameters_by_name_in_any_order():
+    held = Parameters((Parameter("spare", (1,), "int32"), *reversed(HELD.parameters)))
+    assert check_library("m", (WEIGHT, BIAS), held).state == "proven"
+    assert check_library("m", (replace(WEIGHT, shape=None),), held).state == "proven"
+    assert check_library("m", (WEIGHT,), Parameters(())).state == "not proven"
+
+
+@pytest.mark.parametrize("changes", [{"name": "other"}, {"shape": (3, 4)}, {"dtype": "float16"}])
+def test_a_library_whose_weights_do_not_fit(changes):
+    check = check_library("m", (WEIGHT, BIAS), with_changes(0, **changes))
+    assert (check.state, "dense.weight" in check.saw) == ("failed", True)
