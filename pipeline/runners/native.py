@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from pipeline import roles
 from pipeline.action import Facts, Job, Tool
 from pipeline.documents.codec import dumps
@@ -131,6 +129,8 @@ def _built(
     tools = {name: tool.version for name, tool in job.tools.items() if tool is not None}
     wanted = dumps({"settings": settings, "tools": tools, "sources": sources, "kit": kit})
     done = home / "built.json"
+    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
+
     with FileLock(f"{home}.lock"):
         if not done.is_file() or done.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(home)

@@ -9,8 +9,6 @@ import re
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from pipeline import roles
 from pipeline.action import Facts, Job, Tool
 from pipeline.errors import DownloadError, StepError, ToolMissing
@@ -86,6 +84,8 @@ def installed(npm: Tool | None, log: Path) -> Path:
     if npm is None:
         raise ToolMissing("there is no npm to install the web runtime with", hint=_NODE.format(Node.oldest))
     home.parent.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
+
     with FileLock(home.with_suffix(".lock")):
         if done.is_file():
             return home
