@@ -35,7 +35,23 @@ class ProjectLoader(DodoTaskLoader):  # type: ignore[misc]
             InvalidDodoFile: there is none.
         """
         self.dodo = dodo_path(opt_values)
-        super().setup(opt_values)
+        try:
+            super().setup(opt_values)
+        except (EOFError, ValueError) as error:
+            cut = _cut_bytecode(error)
+            if cut is None:
+                raise
+            cut.unlink(missing_ok=True)
+            self.setup(opt_values)
+
+
+def _cut_bytecode(error: Exception) -> Path | None:
+    """The file in `__pycache__` that could not be read: Python leaves it cut short when the disk is full (OS-10)."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_name != "get_code":
+        trace = trace.tb_next
+    path = None if trace is None else trace.tb_frame.f_locals.get("bytecode_path")
+    return Path(path) if path is not None and os.path.lexists(path) else None
 
 
 def dodo_path(params: Mapping[str, object]) -> Path:

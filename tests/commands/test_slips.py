@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from projects import DOIT
@@ -166,6 +168,18 @@ def test_a_mistake_in_dodo_py_is_named_with_its_line(tmp_path, text, said):
         assert "Traceback" not in done.stderr
     if "Error" in said:
         assert "Traceback" in run(tmp_path, "run", env={"SLIPWAY_DEBUG": "1"}).stderr
+
+
+@pytest.mark.parametrize("size", [0, 20, 90])
+def test_bytecode_that_a_full_disk_cut_is_written_again(tmp_path, size):
+    (tmp_path / "dodo.py").write_text("from helper import task_a\n")
+    helper = tmp_path / "helper.py"
+    helper.write_text("def task_a():\n    return {'actions': ['echo hello'], 'doc': 'says something'}\n")
+    cut = Path(py_compile.compile(str(helper)))
+    cut.write_bytes(cut.read_bytes()[:size])
+    done = run(tmp_path, "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "says something" in done.stdout
 
 
 SHELL = {
