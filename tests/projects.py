@@ -84,6 +84,15 @@ class Project:
         return {str(p.relative_to(dist)): p.read_bytes() for p in sorted(dist.rglob("*")) if p.is_file()}
 
 
+def checkouts_store() -> dict[str, str]:
+    """The variable that has a project share the store of this checkout, where the default matrix was built in it.
+
+    For what takes a minute to compile and is no test's subject: the web runtime.
+    """
+    store = Path(__file__).parents[1] / "build" / "store"
+    return {"SLIPWAY_STORE": str(store)} if store.is_dir() else {}
+
+
 def tiny_project(root: Path) -> Project:
     """A project around the tiny model; nothing has been built."""
     shutil.copytree(TINY, root)

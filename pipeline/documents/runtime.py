@@ -68,7 +68,6 @@ class ObjectFile:
 class WebRuntimeManifest:
     """The objects of a web runtime; none where it would come from a package and `lacks` says what is missing here."""
 
-    backend: Backend
     objects: tuple[ObjectFile, ...]
     lacks: str | None = None
 

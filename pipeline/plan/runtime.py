@@ -131,11 +131,11 @@ def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
         run=wasm_runtime.run,
         subject=backend.name,
         out=f"build/wasm_runtime/{backend.name}",
-        params=wasm_runtime.Params(replace(backend, kernels=None), wheel=wheel),
+        params=wasm_runtime.Params(wheel=wheel),
         upstream={} if wheel is None else {roles.TOOLCHAIN: Upstream(f"toolchain:{wheel}")},
         tools=("emcc",) if wheel is not None else (roles.CHECKOUT, "emcc"),
         memory=BUILD_MEMORY,
-        doc=f"the TVM runtime for {backend.name} as wasm objects",
+        doc="the TVM runtime as wasm objects",
         where=backend.where,
     )
 

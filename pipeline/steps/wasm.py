@@ -51,7 +51,7 @@ def run(job: Job[Params]) -> Facts:
     if manifest.lacks is not None:
         job.write(MODULES_NAME, dumps(Modules(job.params.backend, (), manifest.lacks)))
         return {"modules": 0, "bytes": 0, "lacks": manifest.lacks}
-    emscripten = find_emscripten(job, job.params.backend)
+    emscripten = find_emscripten(job)
     folder = job.inputs[roles.ARCHIVE]
     described = read_archive_json(folder)
     members = {member.name: member for member in read_archive((folder / described.library).read_bytes())}

@@ -18,7 +18,6 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import RUNTIME_NAME, ObjectFile, WebRuntimeManifest
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_path
-from pipeline.matrix.cells import Backend
 from pipeline.native import wheel
 from pipeline.native.emcc import EMSCRIPTEN, Emscripten
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
@@ -42,12 +41,10 @@ class Params:
     """What the step is given.
 
     Attributes:
-        backend: it is for.
         flags: further ones for emcc.
         wheel: the toolchain whose package has the sources; None for a checkout.
     """
 
-    backend: Backend
     flags: tuple[str, ...] = ()
     wheel: str | None = None
 
@@ -64,10 +61,10 @@ def run(job: Job[Params]) -> Facts:
     """
     if job.params.wheel is not None and job.tools.get("emcc") is None:
         # Nobody asked for more than what this machine can do: whatever needs the modules says what it lacks.
-        job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(job.params.backend, (), EMSCRIPTEN)))
+        job.write(RUNTIME_NAME, dumps(WebRuntimeManifest((), EMSCRIPTEN)))
         return {"objects": [], "bytes": 0, "lacks": EMSCRIPTEN}
-    emscripten = find_emscripten(job, job.params.backend)
-    home = job.cache_dir("emcc", job.params.backend.name)
+    emscripten = find_emscripten(job)
+    home = job.cache_dir("emcc", "checkout" if job.params.wheel is None else job.params.wheel)
     shown = home / "source"
     tree = _sources(job, shown)
     sources, includes = layout(tree, shown)
@@ -85,7 +82,7 @@ def run(job: Job[Params]) -> Facts:
         ObjectFile(f"{name}.o", sha256_path(job.out / f"{name}.o"), (job.out / f"{name}.o").stat().st_size)
         for name in objects
     )
-    job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(job.params.backend, listed)))
+    job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(listed)))
     return {"objects": list(objects), "bytes": sum(one.size for one in listed), "emcc": emscripten.version}
 
 
@@ -102,7 +99,7 @@ def _sources(job: Job[Params], shown: Path) -> SourceTree:
     return tree
 
 
-def find_emscripten(job: Job[object], backend: Backend) -> Emscripten:
+def find_emscripten(job: Job[object]) -> Emscripten:
     """The job's emcc.
 
     Raises:
@@ -110,10 +107,7 @@ def find_emscripten(job: Job[object], backend: Backend) -> Emscripten:
     """
     tool = job.tools.get("emcc")
     if tool is None:
-        raise ToolMissing(
-            f"backend {backend.name} is linked with emscripten, which is not installed",
-            hint=EMSCRIPTEN,
-        )
+        raise ToolMissing("modules for pages are linked with emscripten, which is not installed", hint=EMSCRIPTEN)
     return Emscripten(tool.path, tool.version, job.log)
 
 

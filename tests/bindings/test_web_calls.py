@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from projects import DODO, Project
+from projects import DODO, Project, checkouts_store
 from test_page_programs import MOST_LINES, REFERENCE, ROOT, TARGETS, program
 
 from pipeline.action import Tool
@@ -29,7 +29,7 @@ def test_the_program_gives_the_published_embedding(tmp_path):
     for name in ("emcc", "node", "npm"):
         if shutil.which(name) is None:
             pytest.skip(f"there is no {name}")
-    project = Project(tmp_path / "project")
+    project = Project(tmp_path / "project", checkouts_store())
     project.write("targets.yaml", WEB)
     project.write("dodo.py", DODO)
     project.write("recipes/minilm.py", (ROOT / "recipes/minilm.py").read_text())

@@ -48,7 +48,7 @@ class Bench:
         log.touch()
         found = {"emcc": self.emcc, **(tools or {})}
         step = wasm if "models" in params else wasm_runtime
-        asked = decode(step.Params, {"backend": BACKEND, **params}, "params")
+        asked = decode(step.Params, {"backend": BACKEND, **params} if step is wasm else params, "params")
         return Job(asked, inputs or {}, found, out, log, Services(), cache=self.root / "build/cache")
 
     def runtime(self, checkout: Path) -> Path:

@@ -10,11 +10,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from projects import Project, tiny_project
-from test_web_programs import CHROMIUM
+from projects import Project, checkouts_store, tiny_project
 
-ROOT = Path(__file__).parents[2]
-WEB = ("node", "npm", "emcc", CHROMIUM or "chromium")
 NEEDS = {"linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"), "wasm": WEB, "webgpu": WEB}
 RUNNERS = {"linux-arm64": ["qemu"], "wasm": ["browser", "node"], "webgpu": ["browser", "webgpu"]}
 
@@ -46,8 +43,7 @@ def there(request, tmp_path):
         if kind == "web":
             project.write("targets.yaml", project.path("targets.yaml").read_text() + "runtime: {wheel: true}\n")
         project.edit("targets.yaml", "f32: {dtype: float32}", f"f32: {{dtype: {variant}}}")
-        if (ROOT / "build" / "store").is_dir():
-            project.env["SLIPWAY_STORE"] = str(ROOT / "build" / "store")
+        project.env.update(checkouts_store())
         return project
 
     return make
