@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from projects import Project, checkouts_store, tiny_project
+from test_web_programs import CHROMIUM
 
+WEB = ("node", "npm", "emcc", CHROMIUM or "chromium")
 NEEDS = {"linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"), "wasm": WEB, "webgpu": WEB}
 RUNNERS = {"linux-arm64": ["qemu"], "wasm": ["browser", "node"], "webgpu": ["browser", "webgpu"]}
 
