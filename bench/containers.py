@@ -134,10 +134,14 @@ class Tree(kills.Project):
         return {str(path.relative_to(self.root)): sha256_path(path) for path in files}
 
     def files(self) -> set[str]:
-        """All that lies in the tree but its store; what a run printed, and SQLite's log, come and go."""
+        """All that lies in the tree but its store; what a run printed, who holds the lock and SQLite's log come and go."""
         found = (str(path.relative_to(self.root)) for path in self.root.rglob("*") if not path.is_dir())
         kept = ("build/store/", "build/log/")
-        return {name for name in found if not name.startswith(kept) and not name.endswith(("-wal", "-shm", ".pyc"))}
+        return {
+            name
+            for name in found
+            if not name.startswith(kept) and not name.endswith(("-wal", "-shm", ".pyc", ".owner"))
+        }
 
 
 class Models(Tree):
