@@ -134,7 +134,7 @@ class Tree(kills.Project):
         return {str(path.relative_to(self.root)): sha256_path(path) for path in files}
 
     def files(self) -> set[str]:
-        """All that lies in the tree but its store; what a run printed, who holds the lock and SQLite's log come and go."""
+        """All that lies in the tree but its store; logs, and who holds the lock, come and go."""
         found = (str(path.relative_to(self.root)) for path in self.root.rglob("*") if not path.is_dir())
         kept = ("build/store/", "build/log/")
         return {
