@@ -59,6 +59,10 @@ class Failures:
         for cause in causes:
             self._blocked.setdefault(cause, []).append(name)
 
+    def behind(self, name: str) -> str | None:
+        """The task that failed and that this one waits for, or is; None where there is none."""
+        return next((failed for failed in self._failed if name == failed or name in self._behind([failed])), None)
+
     def __bool__(self) -> bool:
         return bool(self._failed)
 

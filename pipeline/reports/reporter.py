@@ -157,7 +157,7 @@ class Reporter:
         self._watcher.end()
         complete = not self._failures and not self._errors
         if (self._counts.built or self._counts.restored) and (
-            rows := table(self._session.engine, terminal_width() if self._terminal else None)
+            rows := table(self._session.engine, self._failures, terminal_width() if self._terminal else None)
         ):
             self._write(rows)
         self._write(self._said())

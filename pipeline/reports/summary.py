@@ -12,6 +12,7 @@ from pipeline.store.workspace import Entry
 
 from . import tables
 from .events import size
+from .failures import Failures
 
 HEAD = ("what", "size", "seconds", "proven")
 
@@ -32,7 +33,7 @@ MANY = 200
 """Tasks above which only what this run has worked on is listed."""
 
 
-def rows(engine: Engine) -> Iterator[Row]:
+def rows(engine: Engine, failures: Failures) -> Iterator[Row]:
     """Cells first, products after them, in the order of the matrix; what was never built is left out."""
     names = list(engine.actions if len(engine.actions) <= MANY else engine.outcomes)
     for action in (engine.actions[name] for name in names if engine.actions[name].proven_by):
@@ -41,15 +42,21 @@ def rows(engine: Engine) -> Iterator[Row]:
             continue
         size = sum(output.size for output in entry.outputs.values())
         if action.in_one_rename:
-            yield Row(f"{action.out}/", size, entry.seconds, _shipped(engine, action))
+            yield Row(f"{action.out}/", size, entry.seconds, _shipped(engine, action, failures))
         elif engine.status(action.name).fresh:
-            yield Row(action.subject, size, entry.seconds, _cell(engine, action, entry))
+            yield Row(action.subject, size, entry.seconds, _cell(engine, action, entry, failures))
         else:
             yield Row(action.subject, None, None, "not built")
 
 
-def table(engine: Engine, width: int | None = None) -> str:
-    """The rows as aligned text; empty when there are none. `width` is that of the terminal, where it goes to one."""
+def table(engine: Engine, failures: Failures, width: int | None = None) -> str:
+    """The rows as aligned text; empty when there are none.
+
+    Args:
+        engine: what was built.
+        failures: of this run, for what they keep from being proven.
+        width: of the terminal, where the text goes to one.
+    """
     listed = [
         (
             row.what,
@@ -57,28 +64,29 @@ def table(engine: Engine, width: int | None = None) -> str:
             "–" if row.seconds is None else f"{row.seconds:.1f}",
             row.proven,
         )
-        for row in rows(engine)
+        for row in rows(engine, failures)
     ]
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
-def _cell(engine: Engine, action: AnyAction, entry: Entry) -> str:
+def _cell(engine: Engine, action: AnyAction, entry: Entry, failures: Failures) -> str:
     record = engine.store.record(entry.key)
-    proven = _proven(engine, action.proven_by, action.params.model.subject)
+    proven = _proven(engine, action.proven_by, failures, action.params.model.subject)
     return f"{proven}; {record.facts['note']}" if record is not None and "note" in record.facts else proven
 
 
-def _shipped(engine: Engine, product: AnyAction) -> str:
+def _shipped(engine: Engine, product: AnyAction, failures: Failures) -> str:
     """How a product in `dist/` is proven; where today's is not, the one that is there is older."""
     if not engine.status(product.name).fresh:
         return "of an earlier run: today's is not proven"
-    return _proven(engine, product.proven_by)
+    return _proven(engine, product.proven_by, failures)
 
 
-def _proven(engine: Engine, proof: str, model: str = "") -> str:
+def _proven(engine: Engine, proof: str, failures: Failures, model: str = "") -> str:
     entry = engine.workspace.get(proof)
     record = engine.store.record(entry.key) if entry is not None else None
     if record is None or not engine.status(proof).fresh:
-        return "not proven"
+        cause = failures.behind(proof)
+        return "not proven" if cause is None else f"not proven: {cause} failed"
     verdict = verdict_in(record.facts)
     return verdict.models.get(model) or verdict.proven or "not proven"

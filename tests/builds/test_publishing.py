@@ -58,6 +58,7 @@ def test_a_library_with_wrong_numbers_stays_out_and_the_others_come_in(two_produ
     listed(two_products, "kit")
     assert not row(run, "dist/native/")
     assert "as proven" in row(run, "dist/kit/")
+    assert row(run, "tiny-f32@host").endswith("not proven: check:tiny-f32@host failed")
     assert two_products.path("build/linkkit/native/link.json").is_file(), "it was put together, and is there to look at"
     assert two_products.doit().status == 1, "the same without -c"
 
