@@ -207,8 +207,9 @@ RUNNERS = {
     "linux-arm64": ("qemu",),
     "wasm": ("node", "browser"),
     "webgpu": ("webgpu", "browser"),
-    "iphone": (),
-    "mali": (),
+    "iphone": ("twin",),
+    "mali": ("twin",),
+    "vulkan": (),
 }
 
 
@@ -227,4 +228,4 @@ def test_a_runner_of_another_backend_is_refused():
     said = refusal(preset="wasm", runners=("node", "webgpu"))
     assert "backends.b.runners[1]: runner webgpu cannot run what is built for b" in said
     assert "known runners: browser, node" in said
-    assert "nothing here can run its models" in refusal(preset="iphone", runners=("host",))
+    assert "nothing here can run its models" in refusal(preset="android:vulkan", runners=("host",))
