@@ -19,7 +19,8 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.parameters import NAME, Parameter, Parameters
 from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.errors import FormatError, StepError
-from pipeline.matrix.cells import ModelRef, SourceRef
+from pipeline.matrix.cells import ModelRef
+from pipeline.matrix.source import SourceRef
 
 from . import python_source, sources, tensor_cache
 from .confinement import confined

@@ -30,7 +30,8 @@ from tvm_ffi import Module
 from pipeline.action import Facts, Json
 from pipeline.documents.functions import Functions, write_functions
 from pipeline.errors import SlipwayError, StepError, ToolMissing
-from pipeline.matrix.cells import ModelRef, SourceRef
+from pipeline.matrix.cells import ModelRef
+from pipeline.matrix.source import SourceRef
 from pipeline.platforms import METAL_INSTALL
 
 from . import metallib, reasons, schedules, signatures, sources, targets

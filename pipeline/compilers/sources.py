@@ -20,7 +20,7 @@ from tvm import relax, tirx
 
 from pipeline.action import Json
 from pipeline.errors import StepError, ToolMissing
-from pipeline.matrix.cells import SourceRef
+from pipeline.matrix.source import SourceRef
 
 from . import python_source
 from .confinement import Confinement

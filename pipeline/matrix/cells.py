@@ -1,6 +1,6 @@
 """What a matrix means, as plain values: the contract between `expand`, which makes them, and `plan`, which reads them.
 
-Everything is frozen; mappings inside are never changed. `Backend`, `ModelRef` and `SourceRef` travel on to the steps,
+Everything is frozen; mappings inside are never changed. `Backend` and `ModelRef` travel on to the steps,
 and so into keys: what depends on the machine (a position, an absolute path) is in none, or has `compare=False`.
 """
 
@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline import roles
 from pipeline.action import Json
 from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
-SourceKind = Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
+from .source import Function, Source
 
 
 @dataclass(frozen=True)
@@ -59,70 +58,6 @@ class Backend:
     def is_host(self) -> bool:
         """Whether it is the one that runs on this machine."""
         return self.preset == "host"
-
-
-@dataclass(frozen=True)
-class Function:
-    """A Python function in a file: `recipes/minilm.py:check`.
-
-    Attributes:
-        path: the file, relative to the root.
-        function: its name.
-        reads: files and directories, as `path`, that it reads besides what it imports.
-    """
-
-    path: str
-    function: str
-    reads: tuple[str, ...] = ()
-
-
-def files_of(role: str, function: Function | Source) -> dict[str, str]:
-    """A function's file under the role, and what it reads under roles of their own, for `Action.files`."""
-    return {role: function.path, **{roles.reads(role, path): path for path in function.reads}}
-
-
-@dataclass(frozen=True)
-class SourceRef:
-    """What of a source is in the key of a compile besides the digest of its file.
-
-    Attributes:
-        kind: see `Source`.
-        function: see `Source`.
-        sha256: what a prebuilt file must hash to, where that is pinned.
-    """
-
-    kind: SourceKind
-    function: str | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is compiled.
-
-    Attributes:
-        kind: `factory` (a Python function), `onnx`, `exported` (torch.export), `prebuilt` (objects somebody else made)
-            or `checkpoint` (the weights themselves say what the model is; compiler `mlc`).
-        path: the file, relative to the root or absolute as the user wrote it; empty for `checkpoint`, and for
-            `prebuilt` where each backend has its own.
-        function: name of the function, for `factory` only.
-        reads: what the function reads besides; see `Function`.
-        prebuilt: backend (`*` for any) -> path and, where it is pinned, SHA-256; for `prebuilt` only.
-    """
-
-    kind: SourceKind
-    path: str
-    function: str | None = None
-    reads: tuple[str, ...] = ()
-    prebuilt: Mapping[str, tuple[str, str | None]] = field(default_factory=dict, hash=False)
-
-    def prebuilt_for(self, backend: str) -> tuple[str, str | None] | None:
-        """The file of a backend and what it must hash to; None where there is none."""
-        return self.prebuilt.get(backend) or self.prebuilt.get("*")
-
-    def ref(self, sha256: str | None = None) -> SourceRef:
-        """What travels to the step."""
-        return SourceRef(self.kind, self.function, sha256)
 
 
 @dataclass(frozen=True)

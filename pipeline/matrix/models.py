@@ -13,12 +13,13 @@ from pathlib import Path
 from pipeline.action import Json
 
 from . import mlc_options, model_schema
-from .cells import ForApps, Function, ModelVariant, Source
+from .cells import ForApps, ModelVariant
 from .diagnostics import Diagnostics
 from .document import Steps
 from .loader import validate
 from .paths import must_be_apart, must_exist, normal
 from .recipe_names import defined_names
+from .source import Function, Source
 from .weights_schema import WEIGHT_KINDS, PathWeights
 
 _RESERVED = ("system_lib_prefix", "overrides")

@@ -19,7 +19,8 @@ from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
-from pipeline.matrix.cells import Backend, ModelRef, SourceRef
+from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.matrix.source import SourceRef
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pipeline.binary.objects import is_object
 from pipeline.binary.tar_members import read_tar
 from pipeline.compilers import mlc_metadata
 from pipeline.errors import StepError
-from pipeline.matrix.cells import Backend, ModelRef, SourceRef
+from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.matrix.source import SourceRef
 from pipeline.weights.checkpoint import refuse_pointers
 
 _ARCHIVE = b"!<arch>\n"

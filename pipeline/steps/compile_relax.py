@@ -20,7 +20,8 @@ from pipeline.compilers.metallib import Shaders
 from pipeline.compilers.shaders import shaders
 from pipeline.documents.probe import read_probe
 from pipeline.files import look
-from pipeline.matrix.cells import Backend, ModelRef, SourceRef
+from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.matrix.source import SourceRef
 
 HOST_BLIND = frozenset({"metal"})
 """Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.

@@ -14,7 +14,8 @@ from pipeline.action import Facts, Job
 from pipeline.compilers.declared import Declared, declared
 from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.files import Digest
-from pipeline.matrix.cells import ModelRef, SourceRef
+from pipeline.matrix.cells import ModelRef
+from pipeline.matrix.source import SourceRef
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def build_in_one_go(*, path, described, device, triple, out, pipeline):
     from pipeline.compilers.confinement import confined
     from pipeline.compilers.declared import Declared
     from pipeline.compilers.recipe import BuildSpec
-    from pipeline.matrix.cells import SourceRef
+    from pipeline.matrix.source import SourceRef
 
     host = {"kind": "llvm", "mtriple": triple}
     target = Target({**device, "mtriple": triple} if device["kind"] == "llvm" else {**device, "host": host})
