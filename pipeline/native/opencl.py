@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from pipeline.action import Tool
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_bytes, sha256_path
@@ -53,6 +51,8 @@ def build(
     folders = [f"-I{checkout.path / name}" for name in ("include", "3rdparty/compiler-rt", ".")]
     made = out.with_suffix(".new")
     words: list[str | Path] = [compiler.path, *_STANDARD, *wheel.includes(packages), *folders]
+    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
+
     with FileLock(home / "lock"):
         if out.is_file():
             return out
