@@ -33,7 +33,7 @@ PRODUCT_PLATFORMS: Mapping[str, frozenset[str]] = {
 }
 """What each kind of product can hold."""
 
-_SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "wasm": "wasm32"}
+_SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "arm": "armv7", "armv7a": "armv7", "wasm": "wasm32"}
 """Other names of an architecture -> ours: Mach-O and Apple say arm64 where ELF and LLVM say aarch64."""
 
 
@@ -42,14 +42,15 @@ def architecture(name: str) -> str:
     return _SPELLINGS.get(name.lower(), name.lower())
 
 
-LLVM_ARCHITECTURES: Mapping[str, str] = {"arm64": "aarch64"}
-"""Ours -> the first word of LLVM's and Rust's triples, where it is another."""
+RUST_ARCHITECTURES: Mapping[str, str] = {"arm64": "aarch64", "armv7": "arm", "i686": "x86"}
+"""Ours -> `CARGO_CFG_TARGET_ARCH`, where it is another."""
 
 ANDROID_ABIS: Mapping[str, str] = {"arm64": "arm64-v8a", "x86_64": "x86_64", "armv7": "armeabi-v7a", "i686": "x86"}
 
 CMAKE_PROCESSORS: Mapping[str, tuple[str, ...]] = {
     "arm64": ("aarch64", "arm64", "arm64-v8a"),
     "x86_64": ("x86_64", "amd64", "AMD64"),
+    "armv7": ("armeabi-v7a", "armv7-a", "armv7l"),
 }
 """Architecture -> what `CMAKE_SYSTEM_PROCESSOR` may be."""
 

@@ -19,8 +19,8 @@ from pipeline.platforms import (
     ANDROID_ABIS,
     CMAKE_PROCESSORS,
     CMAKE_SYSTEMS,
-    LLVM_ARCHITECTURES,
     PRODUCT_PLATFORMS,
+    RUST_ARCHITECTURES,
     architecture,
 )
 
@@ -128,7 +128,7 @@ class KitArchive:
     @property
     def rust_arch(self) -> str:
         """The first word of the Rust target triple."""
-        return LLVM_ARCHITECTURES.get(self.architectures[0], self.architectures[0])
+        return RUST_ARCHITECTURES.get(self.architectures[0], self.architectures[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _APPLE: Mapping[Platform, tuple[str, str]] = {
 }
 """How LLVM spells an Apple platform in a triple: before and after the version."""
 
-_SPELLINGS = {"arm64": "(?:arm64|aarch64)", "x86_64": "x86_64", "wasm32": "wasm32"}
+_SPELLINGS = {"arm64": "(?:arm64|aarch64)", "x86_64": "x86_64", "armv7": "armv7a?", "wasm32": "wasm32"}
 """How LLVM spells an architecture in a triple, as a regular expression."""
 
 _LOWEST: Mapping[tuple[Platform, str], str] = {

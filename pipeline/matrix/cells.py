@@ -28,7 +28,7 @@ class Backend:
             on this machine.
         device: TVM's target JSON without its host: `{"kind": "metal", ...}`.
         triple: LLVM triple of the host code, for Apple with the deployment target in it.
-        arch: `arm64`, `x86_64` or `wasm32`.
+        arch: `arm64`, `x86_64`, `armv7` or `wasm32`.
         platform: see `Platform`.
         deployment_target: lowest OS version, for Apple platforms only.
         format: object file format.

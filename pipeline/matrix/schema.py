@@ -76,7 +76,7 @@ class Backend(Strict):
     `arch` all written out."""  # noqa: D205, D209 - see Toolchain
 
     preset: str | None = Field(default=None, description="Where to start from; the presets are listed below.")
-    arch: Literal["arm64", "x86_64", "wasm32"] | None = Field(
+    arch: Literal["arm64", "x86_64", "armv7", "wasm32"] | None = Field(
         default=None, description="Architecture, where the preset has several. The first in its list is the default."
     )
     deployment_target: OsVersion | None = Field(

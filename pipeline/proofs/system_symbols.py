@@ -5,7 +5,8 @@ on purpose: a symbol that is not here and not in the runtime is worth a human's 
 Called by `closure`.
 
 Sources: C99 §7.12 (mathematics) and §7.21 (strings); LLVM's runtime library calls (`RuntimeLibcalls.def`) as
-implemented by compiler-rt and libgcc; Apple's libSystem exports. All are C names, without Mach-O's underscore.
+implemented by compiler-rt and libgcc; Arm's Run-time ABI (IHI 0043) for `__aeabi_`; Apple's libSystem exports. All are
+C names, without Mach-O's underscore.
 """
 
 from __future__ import annotations
@@ -44,6 +45,17 @@ _APPLE = _names(
 _ELF = _names("__cxa_atexit __cxa_finalize __stack_chk_fail __tls_get_addr sincos sincosf")
 """libc and libm of glibc and of Android alike."""
 
+_ARM = frozenset(
+    f"__aeabi_{name}"
+    for name in _names(
+        "unwind_cpp_pr0 unwind_cpp_pr1 unwind_cpp_pr2 read_tp "
+        "memcpy memcpy4 memcpy8 memmove memmove4 memmove8 memset memset4 memset8 memclr memclr4 memclr8 "
+        "idiv idivmod uidiv uidivmod ldivmod uldivmod lcmp ulcmp llsl llsr lasr lmul "
+        "f2h h2f d2h f2lz f2ulz d2lz d2ulz l2f ul2f l2d ul2d"
+    )
+)
+"""Of 32-bit ARM: helpers of the compiler and of its unwinder, which its driver links into every program."""
+
 _GLIBC = _names("exp10 exp10f __stack_chk_guard")
 """Not in Android's libm."""
 
@@ -67,7 +79,7 @@ def system_symbols(platform: str) -> frozenset[str]:
     elif platform == "wasm":
         names.add("__cxa_atexit")
     else:
-        names.update(_ELF)
+        names.update(_ELF, _ARM)
         if platform == "linux":
             names.update(_GLIBC)
     return frozenset(names)
