@@ -9,29 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Platform = Literal["ios", "ios-simulator", "maccatalyst", "macos", "linux", "android", "wasm"]
-"""Where a backend's objects run. The Apple ones are what LC_BUILD_VERSION distinguishes."""
+Platform = Literal[
+    "ios", "ios-simulator", "maccatalyst", "macos", "tvos", "tvos-simulator", "watchos", "watchos-simulator", "xros",
+    "xros-simulator", "linux", "android", "wasm",
+]  # fmt: skip
+"""Where a backend's objects run. The Apple ones are what LC_BUILD_VERSION distinguishes; `xros` is visionOS."""
 
 ObjectFormat = Literal["macho", "elf", "wasm"]
 """The object file format that a platform's triples yield."""
-
-FORMATS: Mapping[str, ObjectFormat] = {
-    "ios": "macho",
-    "ios-simulator": "macho",
-    "maccatalyst": "macho",
-    "macos": "macho",
-    "linux": "elf",
-    "android": "elf",
-    "wasm": "wasm",
-}
-
-PRODUCT_PLATFORMS: Mapping[str, frozenset[str]] = {
-    "xcframework": frozenset({"ios", "ios-simulator", "maccatalyst", "macos"}),
-    "android": frozenset({"android"}),
-    "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
-    "web": frozenset({"wasm"}),
-}
-"""What each kind of product can hold."""
 
 _SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "arm": "armv7", "armv7a": "armv7", "wasm": "wasm32"}
 """Other names of an architecture -> ours: Mach-O and Apple say arm64 where ELF and LLVM say aarch64."""
@@ -67,7 +52,13 @@ COMPILER_MACROS: Mapping[str, str] = {
     "macos": f"{_APPLE_MACROS}OSX && !TARGET_OS_MACCATALYST",
     "maccatalyst": f"{_APPLE_MACROS}MACCATALYST",
     "ios": f"{_APPLE_MACROS}IOS && !TARGET_OS_SIMULATOR && !TARGET_OS_MACCATALYST",
-    "ios-simulator": f"{_APPLE_MACROS}SIMULATOR",
+    "ios-simulator": f"{_APPLE_MACROS}IOS && TARGET_OS_SIMULATOR",
+    "tvos": f"{_APPLE_MACROS}TV && !TARGET_OS_SIMULATOR",
+    "tvos-simulator": f"{_APPLE_MACROS}TV && TARGET_OS_SIMULATOR",
+    "watchos": f"{_APPLE_MACROS}WATCH && !TARGET_OS_SIMULATOR",
+    "watchos-simulator": f"{_APPLE_MACROS}WATCH && TARGET_OS_SIMULATOR",
+    "xros": f"{_APPLE_MACROS}VISION && !TARGET_OS_SIMULATOR",
+    "xros-simulator": f"{_APPLE_MACROS}VISION && TARGET_OS_SIMULATOR",
     "arm64": "__aarch64__",
     "x86_64": "__x86_64__",
     "armv7": "__arm__",
@@ -108,7 +99,28 @@ APPLE: Mapping[str, ApplePlatform] = {
     "ios-simulator": ApplePlatform("ios", "simulator", "iphonesimulator", "ios-simulator"),
     "maccatalyst": ApplePlatform("ios", "maccatalyst", "macosx", "mac-catalyst"),
     "macos": ApplePlatform("macos", None, "macosx", "macos"),
+    "tvos": ApplePlatform("tvos", None, "appletvos", "tvos"),
+    "tvos-simulator": ApplePlatform("tvos", "simulator", "appletvsimulator", "tvos-simulator"),
+    "watchos": ApplePlatform("watchos", None, "watchos", "watchos"),
+    "watchos-simulator": ApplePlatform("watchos", "simulator", "watchsimulator", "watchos-simulator"),
+    "xros": ApplePlatform("xros", None, "xros", "xros"),
+    "xros-simulator": ApplePlatform("xros", "simulator", "xrsimulator", "xros-simulator"),
 }
+
+FORMATS: Mapping[str, ObjectFormat] = {
+    **dict.fromkeys(APPLE, "macho"),
+    "linux": "elf",
+    "android": "elf",
+    "wasm": "wasm",
+}
+
+PRODUCT_PLATFORMS: Mapping[str, frozenset[str]] = {
+    "xcframework": frozenset(APPLE),
+    "android": frozenset({"android"}),
+    "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
+    "web": frozenset({"wasm"}),
+}
+"""What each kind of product can hold."""
 
 SDKS: Mapping[str, str] = {name: apple.sdk for name, apple in APPLE.items()}
 
@@ -149,6 +161,9 @@ def metal_target(platform: str, deployment_target: str) -> tuple[str, str]:
     language = next(language for (_, lowest), language in _LANGUAGES if number >= lowest)
     return f"air64-apple-macos{version}", f"macos-metal{language}"
 
+
+METALLIBS = frozenset({"ios", "ios-simulator", "maccatalyst", "macos"})
+"""Where kernels can be compiled before they ship: what `metal_target` knows."""
 
 METAL_INSTALL = (
     "install Xcode, then: xcodebuild -downloadComponent MetalToolchain; or set `kernels: source` for the backend"

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.errors import FormatError, SlipwayError
+from pipeline.platforms import APPLE
 
 from .containers import Container, File, read_limited
 from .expectations import MOST_RECORDS, Expected, models_of_config
@@ -34,12 +35,7 @@ _SYSTEMS = {
     "xrsimulator": frozenset({"xros-simulator"}),
 }
 """CFBundleSupportedPlatforms and DTPlatformName, in lower case -> platforms of LC_BUILD_VERSION."""
-_SLICES = {
-    ("ios", ""): "ios",
-    ("ios", "simulator"): "ios-simulator",
-    ("ios", "maccatalyst"): "maccatalyst",
-    ("macos", ""): "macos",
-}
+_SLICES = {(apple.supported, apple.variant or ""): platform for platform, apple in APPLE.items()}
 """(SupportedPlatform, SupportedPlatformVariant) of an xcframework -> platform of LC_BUILD_VERSION."""
 
 

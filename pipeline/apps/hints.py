@@ -11,20 +11,13 @@ from collections.abc import Sequence
 from pipeline.binary.object_info import Format
 from pipeline.binary.symbols import Generation, symbol_name
 from pipeline.kits import link_flags
-
-_SDKS = {
-    "ios": "iphoneos*",
-    "ios-simulator": "iphonesimulator*",
-    "maccatalyst": "macosx*",
-    "macos": "macosx*",
-}
-"""Platform -> what Xcode calls it in `SETTING[sdk=...]`."""
+from pipeline.platforms import SDKS
 
 
 def setting(platform: str | None) -> str:
     """The Xcode setting for linker flags on a platform."""
-    sdk = _SDKS.get(platform or "")
-    return f"OTHER_LDFLAGS[sdk={sdk}]" if sdk else "OTHER_LDFLAGS"
+    sdk = SDKS.get(platform or "")
+    return f"OTHER_LDFLAGS[sdk={sdk}*]" if sdk else "OTHER_LDFLAGS"
 
 
 def force_load(platform: str | None, archive: str | None, *, macho: bool) -> str:

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable
 
 from pipeline.errors import FormatError
+from pipeline.platforms import APPLE
 
-_PLATFORMS = frozenset(
-    {"ios", "ios-simulator", "maccatalyst", "macos", "tvos", "tvos-simulator", "xros", "xros-simulator"}
-)
+_PLATFORMS = APPLE.keys()
 _PLAIN = re.compile(r"_[A-Za-z0-9_$.]*")  # anything else might be a word that YAML reads as no string
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.platforms import FORMATS, Platform
+from pipeline.platforms import FORMATS, METALLIBS, Platform
 
 from . import schema
 from .cells import Backend
@@ -24,6 +24,12 @@ _APPLE: Mapping[Platform, tuple[str, str]] = {
     "ios-simulator": ("ios", "-simulator"),
     "maccatalyst": ("ios", "-macabi"),
     "macos": ("macosx", ""),
+    "tvos": ("tvos", ""),
+    "tvos-simulator": ("tvos", "-simulator"),
+    "watchos": ("watchos", ""),
+    "watchos-simulator": ("watchos", "-simulator"),
+    "xros": ("xros", ""),
+    "xros-simulator": ("xros", "-simulator"),
 }
 """How LLVM spells an Apple platform in a triple: before and after the version."""
 
@@ -36,6 +42,9 @@ _LOWEST: Mapping[tuple[Platform, str], str] = {
     ("maccatalyst", "arm64"): "14.0",
     ("maccatalyst", "x86_64"): "13.1",
     ("macos", "arm64"): "11.0",
+    ("tvos-simulator", "arm64"): "14.0",
+    ("watchos", "arm64"): "26.0",
+    ("watchos-simulator", "arm64"): "7.0",
 }
 """Where a platform begins on an architecture. Of Apple silicon LLVM writes this into objects that ask for less, and
 says nothing."""
@@ -146,7 +155,11 @@ def _kernels(
 ) -> Literal["source", "metallib"] | None:
     """Where Metal's kernels are compiled; nobody else has that choice."""
     if device["kind"] == "metal":
-        return spec.kernels or base.kernels or "source"
+        kernels = spec.kernels or base.kernels or "source"
+        if kernels == "metallib" and base.platform not in METALLIBS:
+            what = f"kernels are not compiled here for platform {base.platform}"
+            raise _wrong(problems, name, "kernels", what, "set it to source: the device compiles them")
+        return kernels
     if spec.kernels is not None:
         what = f"only Metal has a choice of kernels, and the device is {device['kind']}"
         raise _wrong(problems, name, "kernels", what, "remove this key")

@@ -26,12 +26,12 @@ from pipeline.files import read_file
 from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, Product
 from pipeline.matrix.shared_libraries import share
 from pipeline.matrix.slices import lacking, lacking_words
+from pipeline.platforms import APPLE
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.fetch import fetch
 
 from .lockfile import Lock, write_model_lib
 
-_APPLE = frozenset({"ios", "ios-simulator", "maccatalyst", "macos"})
 _OPTIONS = ("model_type", "quantization", "opt", "overrides")
 """Options of a variant that its name depends on."""
 
@@ -152,8 +152,8 @@ def _device(backend: Backend, all_of_model: Iterable[Backend]) -> str:
     platforms = {other.platform for other in all_of_model}
     if backend.platform == "android":
         return "android"
-    if platforms & _APPLE:  # what is neither Apple's nor Android's takes the name there is
-        return "macabi" if platforms & _APPLE == {"maccatalyst"} else "iphone"
+    if apple := platforms & APPLE.keys():  # what is neither Apple's nor Android's takes the name there is
+        return "macabi" if apple == {"maccatalyst"} else "iphone"
     return "android" if "android" in platforms else str(backend.device["kind"])
 
 

@@ -11,6 +11,8 @@ C names, without Mach-O's underscore.
 
 from __future__ import annotations
 
+from pipeline.platforms import APPLE
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -64,17 +66,15 @@ LINKER_SYMBOLS = _names(
 )
 """Names that linkers make up themselves: nobody has to offer them."""
 
-_APPLE_PLATFORMS = frozenset({"ios", "ios-simulator", "maccatalyst", "macos"})
-
 
 def system_symbols(platform: str) -> frozenset[str]:
     """C names offered by a system and its compiler's helper library.
 
     Args:
-        platform: `ios`, `ios-simulator`, `maccatalyst`, `macos`, `linux`, `android` or `wasm`.
+        platform: see `platforms.Platform`.
     """
     names = {*_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS), *_MEMORY, *_COMPILER}
-    if platform in _APPLE_PLATFORMS:
+    if platform in APPLE:
         names.update(_APPLE)
     elif platform == "wasm":
         names.add("__cxa_atexit")

@@ -18,7 +18,6 @@ from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
 from pipeline.kits.render import Templates
 from pipeline.kits.runtime import headers
-from pipeline.kits.slices import Slice
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import version
 
@@ -127,7 +126,7 @@ def context(kit: Kit) -> dict[str, object]:
         `product`, `kind`, `library` and `archive` (names); `models` (see `KitModel`) and `archives` (`KitArchive`);
         `common_models`, the subjects of the models that all archives hold; `system_libraries` and `frameworks` of all
         archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
-        each platform);
+        each platform, with its frameworks);
         `callable`, the models with types for every language (see `kits.bindings.Bound`), `places`, where they run,
         `modules_by_model`, of a web kit, `cpp_namespace` and `java_package`, the product in C++ and Java;
         `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
@@ -148,7 +147,7 @@ def context(kit: Kit) -> dict[str, object]:
         "system_libraries": kit.system_libraries,
         "frameworks": kit.frameworks,
         "sdks": _sdks(kit),
-        "deployment_targets": _deployment_targets(kit.slices),
+        "deployment_targets": _deployment_targets(kit),
         "abis": [archive.directory.removeprefix("lib/") for archive in kit.archives] if kit.kind == "android" else [],
         "runtime": any(archive.runtime for archive in kit.archives),
         "opencl": any(backend.device["kind"] == "opencl" for backend in kit.backends),
@@ -171,11 +170,16 @@ def _sdks(kit: Kit) -> list[object]:
     return [{"name": name, "slices": found[name]} for name in sorted(found)]
 
 
-def _deployment_targets(pieces: tuple[Slice, ...]) -> list[object]:
+def _deployment_targets(kit: Kit) -> list[object]:
     """The oldest system an app may ask for: device and simulator are one system to package managers."""
     oldest: dict[str, str] = {}
-    for piece in pieces:
+    frameworks: dict[str, set[str]] = {}
+    for piece, archive in zip(kit.slices, kit.archives, strict=False):
         platform = piece.platform.removesuffix("-simulator")
+        frameworks.setdefault(platform, set()).update(archive.frameworks)
         if piece.deployment_target is not None:
             oldest[platform] = max(oldest.get(platform, "0"), piece.deployment_target, key=version)
-    return [{"platform": platform, "version": oldest[platform]} for platform in sorted(oldest)]
+    return [
+        {"platform": platform, "version": oldest[platform], "frameworks": tuple(sorted(frameworks[platform]))}
+        for platform in sorted(oldest)
+    ]

@@ -58,7 +58,7 @@ def test_the_presets_that_were_promised_are_there():
 @pytest.mark.parametrize(("preset", "arch"), CHOICES)
 def test_every_preset_stands_alone(preset, arch):
     made = backend(preset=preset, arch=arch)
-    apple = made.platform in {"ios", "ios-simulator", "maccatalyst", "macos"}
+    apple = made.platform not in {"linux", "android", "wasm"}
     assert made.preset == preset
     assert made.arch == (arch or "x86_64")
     assert "{" not in made.triple
@@ -77,7 +77,7 @@ def test_every_preset_stands_alone(preset, arch):
         *(["kernels"] if made.device["kind"] == "metal" else []),
     }
     if apple:
-        assert re.search(rf"-apple-(ios|macosx){re.escape(made.deployment_target)}(-|$)", made.triple)
+        assert re.search(rf"-apple-(ios|macosx|tvos|watchos|xros){re.escape(made.deployment_target)}(-|$)", made.triple)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,10 @@ def test_two_platforms_in_one_slice_fail(framework, tvm_archives):
         (lambda plist: plist["AvailableLibraries"][0].update(LibraryPath="../x.a"), "outside its folder"),
         (lambda plist: plist["AvailableLibraries"][0].update(LibraryPath="libother.a"), "libother.a is not there"),
         (lambda plist: plist["AvailableLibraries"][0].update(SupportedArchitectures=["x86_64"]), "by the rules it is"),
-        (lambda plist: plist["AvailableLibraries"][0].update(SupportedPlatform="xros"), "unknown platform xros"),
+        (
+            lambda plist: plist["AvailableLibraries"][0].update(SupportedPlatform="bridgeos"),
+            "unknown platform bridgeos",
+        ),
         (lambda plist: plist["AvailableLibraries"].append(plist["AvailableLibraries"][0]), "2 libraries are for ios"),
     ],
 )
