@@ -156,10 +156,10 @@ class Project:
         return time.monotonic() - began, said
 
     def outputs(self) -> Files:
-        """Every output by its path."""
+        """Every output by its path, without the times that runs took."""
         folders = (self.root / name for name in self.places)
         files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.root)): path.read_bytes() for path in files}
+        return {str(path.relative_to(self.root)): _timeless(path) for path in files}
 
     def kept(self) -> dict[str, float]:
         """Key -> when it was made, of all that the store can give back."""
@@ -168,6 +168,18 @@ class Project:
             return {r.key: r.started for r in store.records.all() if store.lookup(r.key) is not None}
         finally:
             store.close()
+
+
+def _timeless(path: Path) -> bytes:
+    """The content of an output; of a product's link.json without `runs`, and of a manifest without its digest."""
+    data = path.read_bytes()
+    if path.name not in {"link.json", "manifest.json"}:
+        return data
+    document = json.loads(data)
+    document.pop("runs", None)
+    if path.name == "manifest.json":
+        document["files"] = [one for one in document["files"] if not one["path"].endswith("link.json")]
+    return json.dumps(document).encode()
 
 
 class WrongError(Exception):

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def run(
         StepError: it failed (with `check`), or ran out of time.
     """
     words = tuple(str(word) for word in command)
-    environment = dict(os.environ)
+    environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
     for name, value in (env or {}).items():
         if value is None:
             environment.pop(name, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -192,10 +191,13 @@ class Executor:
         shutil.rmtree(self._root / SCRATCH, ignore_errors=True)
 
     def gather(self) -> None:
-        """Have temporary files of this process and of the programs it starts where `clear` removes them."""
+        """Have temporary files of steps and of the programs they start where `clear` removes them.
+
+        The environment stays as it is: the user's own tasks may keep theirs.
+        """
         folder = self._root / SCRATCH / "tmp"
         folder.mkdir(parents=True)
-        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        tempfile.tempdir = str(folder)
 
     def unused(self) -> Path:
         """An unused name for a directory that is cleared away."""

@@ -70,7 +70,8 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
         for name in _needed(action, rust=rust):
             if find(name) is None:
                 backends = found.setdefault((_STEPS[action.step], name.partition(":")[0]), [])
-                backend = str(action.params.backend.name)
+                params = action.params  # what serves several backends names none
+                backend = str(params.backend.name) if hasattr(params, "backend") else action.subject
                 if backend not in backends:
                     backends.append(backend)
     return [Need(made, tuple(backends), *_TOOLS[name]) for (made, name), backends in found.items()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from .wire import Reply, Request
 R = TypeVar("R")
 
 PASSED = frozenset(
-    {"PATH", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE"}
+    {"PATH", "HOME", "PYTHONDONTWRITEBYTECODE"}
     | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "DEVELOPER_DIR"}
 )
 """What a worker inherits: what an interpreter and a linker need to start at all; a recipe does not see even that.
@@ -148,6 +149,7 @@ class FreshWorker(ForkWorker):
 def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of a worker: what is `PASSED` of ours, what is `FIXED`, and what its maker adds."""
     inherited = {name: value for name, value in os.environ.items() if name in PASSED}
+    inherited["TMPDIR"] = tempfile.gettempdir()
     return {**inherited, **FIXED, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
 
 

@@ -59,7 +59,8 @@ def test_every_check_is_shown_to_depend_on_the_model(linked, tmp_path):
 def test_calls_are_timed_and_memory_is_measured(linked):
     linked.check()
     measured = linked.compiled.outcome.measured
-    assert {name: len(taken) for name, taken in measured.calls.items()} == {"forward": 1, "double": 1}
+    assert measured.calls.keys() == {"forward", "double"}
+    assert all(1 < len(taken) <= 21 for taken in measured.calls.values()), "called again, for the times"
     assert 0 < measured.load < 60
     assert measured.peak > 1 << 20
 
