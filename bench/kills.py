@@ -178,7 +178,9 @@ def _timeless(path: Path) -> bytes:
     document = json.loads(data)
     document.pop("runs", None)
     if path.name == "manifest.json":
-        document["files"] = [one for one in document["files"] if not one["path"].endswith("link.json")]
+        document["files"] = [
+            one for one in document["files"] if not one["path"].endswith(("link.json", "manifest.json"))
+        ]
     return json.dumps(document).encode()
 
 
