@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -50,7 +51,8 @@ def packages(tmp_path_factory) -> Path:
 @pytest.fixture
 def start(packages, tmp_path):
     """Start a program with a module; whatever is left of it ends with the test."""
-    started = []
+    started: list[Program] = []
+    folders: list[Path] = []
 
     def run(program: str, how: str, *, device: str = "cpu", chromium: str | None = CHROMIUM):
         if program == "browser" and chromium is None:
@@ -59,12 +61,16 @@ def start(packages, tmp_path):
         script = "browser.mjs" if program == "browser" else "program.mjs"
         words = ["node", str(_WEB / script), str(packages), str(tmp_path / "model.wasm"), device]
         words += [str(chromium), str(tmp_path / "page.png")] if program == "browser" else []
-        started.append(Program(Launch(command=tuple(words), env={"TMPDIR": str(tmp_path)}), 60))
+        # The path of a socket of Chromium's may have 107 bytes, and folders of tests are deep.
+        folders.append(Path(tempfile.mkdtemp(prefix="page-", dir="/tmp")))
+        started.append(Program(Launch(command=tuple(words), env={"TMPDIR": str(folders[-1])}), 60))
         return started[-1]
 
     yield run
     for one in started:
         one.close()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
