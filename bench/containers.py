@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ products:
 """
 
 
-class Tree(kills.Project):
+class Tree(kills.Project, ABC):
     """A tree of a pair. `run` is its doit, if one was started; `was_cut` whether a file was cut while that went on."""
 
     wrapper = NAMESPACE
@@ -90,8 +91,9 @@ class Tree(kills.Project):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
 
+    @abstractmethod
     def sources(self, edition: int) -> dict[str, str]:
-        raise NotImplementedError
+        """Path -> content, of each file of an edition."""
 
     def begin(self) -> None:
         self.was_cut = False

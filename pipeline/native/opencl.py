@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.action import Tool
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_bytes, sha256_path
+from pipeline.files.locks import locked
 from pipeline.process import run as run_program
 
 from . import wheel
@@ -51,9 +52,7 @@ def build(
     folders = [f"-I{checkout.path / name}" for name in ("include", "3rdparty/compiler-rt", ".")]
     made = out.with_suffix(".new")
     words: list[str | Path] = [compiler.path, *_STANDARD, *wheel.includes(packages), *folders]
-    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
-
-    with FileLock(home / "lock"):
+    with locked(home / "lock"):
         if out.is_file():
             return out
         try:

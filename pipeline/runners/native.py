@@ -21,6 +21,7 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkJson, read_link_json
 from pipeline.errors import ToolMissing
 from pipeline.files import sha256_bytes
+from pipeline.files.locks import locked
 from pipeline.kits.escaping import identifier
 from pipeline.native.cmake import STEERING, Build
 from pipeline.process import run as run_program
@@ -129,9 +130,7 @@ def _built(
     tools = {name: tool.version for name, tool in job.tools.items() if tool is not None}
     wanted = dumps({"settings": settings, "tools": tools, "sources": sources, "kit": kit})
     done = home / "built.json"
-    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
-
-    with FileLock(f"{home}.lock"):
+    with locked(f"{home}.lock"):
         if not done.is_file() or done.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(home)
             shutil.copytree(_PROGRAMS, home / "program")

@@ -13,6 +13,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job, Tool
 from pipeline.errors import DownloadError, StepError, ToolMissing
 from pipeline.files import sha256_bytes
+from pipeline.files.locks import locked
 from pipeline.native.emcc import EMSCRIPTEN
 from pipeline.process import run as run_program
 from pipeline.weights.cache import DownloadCache
@@ -84,9 +85,7 @@ def installed(npm: Tool | None, log: Path) -> Path:
     if npm is None:
         raise ToolMissing("there is no npm to install the web runtime with", hint=_NODE.format(Node.oldest))
     home.parent.mkdir(parents=True, exist_ok=True)
-    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
-
-    with FileLock(home.with_suffix(".lock")):
+    with locked(home.with_suffix(".lock")):
         if done.is_file():
             return home
         shutil.rmtree(home, ignore_errors=True)  # of one that was interrupted

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import ToolMissing
+from pipeline.files.locks import locked
 from pipeline.matrix.cells import Toolchain
 
 from . import marker
@@ -153,10 +154,8 @@ class Environment:
         return self.python
 
     def _make(self, log: Path, note: Callable[[str], None]) -> None:
-        from filelock import FileLock  # noqa: PLC0415 - only when something is made
-
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.folder}.lock"):
+        with locked(f"{self.folder}.lock"):
             if self.usable and self.frozen is not None and self.made_of() == self.frozen:
                 return
             note(f"toolchain {self.toolchain.name}: making its environment in {self.folder.relative_to(self.root)}")

@@ -15,12 +15,13 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.files import Digest, sha256_path
+from pipeline.files.locks import locked
 from pipeline.files.own_folder import own_folder
 
 
@@ -81,17 +82,13 @@ class DownloadCache:
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
         """Hold off other processes that want to do the same thing until the block ends."""
-        import filelock  # noqa: PLC0415 (reading a lock at planning does not need it)
-
         directory = self.root / "locks"
-        with disk_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            guard = filelock.FileLock(directory / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock")
-            guard.acquire()
-        try:
+        with ExitStack() as held:
+            with disk_errors(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+                name = f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock"
+                held.enter_context(locked(directory / name))
             yield
-        finally:
-            guard.release()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

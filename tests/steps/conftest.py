@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
-from fake_kits import MODELS
+from fake_kits import HOST, MODELS
 from fake_models import FUNCTIONS, compile_model
 from placed_job import PlacedJob
 
@@ -117,3 +117,14 @@ def make_kit(job, build_archive, tmp_path):
         return folder
 
     return run
+
+
+@pytest.fixture
+def kit(job, build_archive, runtime, tmp_path):
+    """A native kit with a runtime, in a folder where a user may have put it; the test module says which `runtime`."""
+    params = {"product": "models", "library": "models", "kind": "native", "backends": [HOST], "overrides": False}
+    made = job(params, {"archive:host": build_archive(HOST, MODELS), "runtime:host": runtime})
+    linkkit.run(made)
+    folder = tmp_path / "my kits" / "models"
+    shutil.copytree(made.out, folder)
+    return folder

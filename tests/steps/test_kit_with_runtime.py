@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
 
 import pytest
@@ -56,16 +55,6 @@ def runtime(tmp_path):
         (folder / f"lib{name}.a").write_bytes(write_archive([Member(made.name, made.read_bytes())], "gnu"))
         listed.append(library_file(name, whole=name in WHOLE))
     (folder / "runtime.json").write_text(json.dumps({"backend": HOST, "libraries": listed}))
-    return folder
-
-
-@pytest.fixture
-def kit(job, build_archive, runtime, tmp_path):
-    params = {"product": "models", "library": "models", "kind": "native", "backends": [HOST], "overrides": False}
-    made = job(params, {"archive:host": build_archive(HOST, MODELS), "runtime:host": runtime})
-    linkkit.run(made)
-    folder = tmp_path / "my kits" / "models"
-    shutil.copytree(made.out, folder)
     return folder
 
 

@@ -64,16 +64,6 @@ def runtime(tmp_path):
     return folder
 
 
-@pytest.fixture
-def kit(job, build_archive, runtime, tmp_path):
-    params = {"product": "models", "library": "models", "kind": "native", "backends": [HOST], "overrides": False}
-    made = job(params, {"archive:host": build_archive(HOST, MODELS), "runtime:host": runtime})
-    linkkit.run(made)
-    folder = tmp_path / "my kits" / "models"
-    shutil.copytree(made.out, folder)
-    return folder
-
-
 def test_the_kit_has_the_libraries_their_flags_and_the_headers(kit):
     (archive,) = read_link_json(kit).archives
     assert [(one.archive, one.shared) for one in archive.runtime] == [
