@@ -138,9 +138,10 @@ def test_temporary_files_of_killed_processes_are_removed(built_graph):
 def test_what_steps_and_their_programs_put_into_the_temporary_directory_goes(graph, tmp_path):
     shared = tmp_path / "tmp"
     shared.mkdir()
-    graph.edit("held_steps/join.py", "    join.run(job)\n", """    import subprocess, tempfile
+    graph.edit("held_steps/join.py", "    join.run(job)\n", """    import tempfile
+    from pipeline import process
     tempfile.mkdtemp()
-    subprocess.run(["mktemp", "-d"], check=True, stdout=subprocess.DEVNULL)
+    process.run(["mktemp", "-d"])
     join.run(job)
 """)  # fmt: skip
     graph.hold("compile-m1-b0.done")
