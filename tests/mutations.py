@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import SlipwayError
 
 MUTATIONS = int(os.environ.get("SLIPWAY_MUTATIONS", "400"))
-"""Of each kind of file. A release is tried with 3,000, which take half an hour; every run of CI with this many."""
+"""Of each kind of file. Every run of CI tries this many, every night 3,000."""
 
 SECONDS = 20
 """Beyond this a mutation counts as a hang, on a machine that does much else."""

@@ -38,7 +38,7 @@ LINK = (
 )
 """As TVM's `create_tvmjs_wasm`: what @mlc-ai/web-runtime expects of a module."""
 
-QUICK = ("-O1", "--strip-debug", "--strip-producers")
+QUICK = ("-O1", "--duplicate-function-elimination", "--strip-debug", "--strip-producers")
 """What binaryen does with a linked module. LLVM has optimised all that is in it already; `-O3`, which emcc asks for,
 spends a minute a module on the same runtime for 7 % of its size (docs/how-to/webgpu.md has the figures)."""
 

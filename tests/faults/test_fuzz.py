@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fault_graph import TRACEBACK, Graph, graph_project
 from fork_doit import Doits
+from mutations import MUTATIONS
 
 SIZES = 40, 5_000, 100_000
 """Bytes of the sources: outputs inside records, in blobs that are always hashed, in blobs of the stat cache."""
@@ -140,4 +141,4 @@ def test_a_short_campaign(fuzzed):
 def test_a_long_campaign(fuzzed):
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    campaign(fuzzed, 1_000, random.Random(seed))
+    campaign(fuzzed, MUTATIONS, random.Random(seed))

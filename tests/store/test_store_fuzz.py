@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import MUTATIONS
 from store_actions import contents, finish
 
 from pipeline.errors import SlipwayError
@@ -40,7 +41,7 @@ ACTIONS = {
 LINKED = {"weights:w"}
 
 QUICK = settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=4 * MUTATIONS, deadline=None, suppress_health_check=list(HealthCheck))
 
 fractions = st.floats(0, 1, exclude_max=True)
 damages = st.one_of(
