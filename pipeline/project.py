@@ -66,13 +66,21 @@ class Project:
             MatrixError: the matrix file is missing or wrong, or the lock beside it is.
         """
         from .plan import plan  # noqa: PLC0415
+
+        frozen = {toolchain.name: self.environment(toolchain.name).frozen for toolchain in self.matrix.toolchains}
+        return plan(self.matrix, self.pins(), frozen=frozen)
+
+    def pins(self) -> dict[str, Any]:
+        """Model name (or package for another machine) -> its entry in slipway.lock; None where it has none.
+
+        Raises:
+            MatrixError: the matrix file is missing or wrong, or the lock beside it is.
+        """
         from .plan.lockfile import read_lock  # noqa: PLC0415
 
         lock = read_lock(self.lock_path)
         pins = {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
-        pins |= {name: entry for name, entry in lock.entries.items() if "@" in name}  # packages for other machines
-        frozen = {toolchain.name: self.environment(toolchain.name).frozen for toolchain in self.matrix.toolchains}
-        return plan(self.matrix, pins, frozen=frozen)
+        return pins | {name: entry for name, entry in lock.entries.items() if "@" in name}  # for other machines
 
     def forget(self) -> None:
         """Read everything anew: another process has changed the lock file."""

@@ -22,6 +22,9 @@ CHECK = "check"
 MODULES = "modules"
 WHEEL = "wheel"
 PART = "part"
+OBJECTS = "objects"
+MEMORY = "memory"
+DEVICE = "device"
 
 CHECKOUT = "checkout:runtime"
 """The tool that stands for a checkout that is built: its path is the directory, its version the digest of its files."""
@@ -60,7 +63,7 @@ def all_of(role: str, inputs: Mapping[str, T]) -> Iterator[tuple[str, T]]:
 
 def objects(subject: str) -> str:
     """The compiled objects of a model variant."""
-    return of("objects", subject)
+    return of(OBJECTS, subject)
 
 
 def archive(backend: str) -> str:

@@ -30,6 +30,7 @@ class Parts:
         builder: the executable's bytecode.
         constants: arrays that stay in the library.
         external: libraries the module brings along.
+        memory: function -> bytes that it allocates; see `memory_plan`.
     """
 
     host: IRModule
@@ -38,6 +39,7 @@ class Parts:
     builder: ExecBuilder
     constants: Mapping[str, Tensor]
     external: tuple[Module, ...]
+    memory: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)

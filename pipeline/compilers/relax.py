@@ -34,7 +34,7 @@ from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef
 from pipeline.platforms import METAL_INSTALL
 
-from . import metallib, reasons, schedules, signatures, sources, targets
+from . import memory_plan, metallib, reasons, schedules, signatures, sources, targets
 from .confinement import confined
 from .declared import Declared
 from .lowered import Lowered, Parts
@@ -119,10 +119,11 @@ def _lower_module(module: tvm.IRModule, target: Target, passes: Pass) -> Parts:
         module = passes(module)
     constants = dict(module.attrs.get("const_name_to_constant", {}))
     external = tuple(module.attrs.get("external_mods", ()))
+    memory = memory_plan.planned(module)
     builder = relax.ExecBuilder()
     functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
     host, on_device = _lower_functions(functions_left, target)
-    return Parts(host, _kernels(on_device), on_device, builder, constants, external)
+    return Parts(host, _kernels(on_device), on_device, builder, constants, external, memory)
 
 
 def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None = None) -> Facts:
@@ -154,7 +155,8 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
         linked = _ffi_api.VMLink(state.parts.builder, target, library, others, dict(state.parts.constants))
         size = _export(VMExecutable(linked), out, state.prefix)
     versions = (tvm.__version__, tvm_ffi.__version__)
-    write_functions(out, Functions(state.prefix, state.functions, *versions))
+    public = {one.name: state.parts.memory.get(one.name) for one in state.functions}
+    write_functions(out, Functions(state.prefix, state.functions, *versions, memory=public))
     spent = round(time.process_time() - started, 3)
     return {**state.facts, **about_kernels, "bytes": size, "codegen_cpu": spent}
 

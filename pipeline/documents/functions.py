@@ -5,6 +5,7 @@ The same values stand in `archive.json` and `link.json`, and the bindings of a k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class Functions:
         tvm: version of what compiled it, which the runtime must fit; None where nobody knows.
         tvm_ffi: likewise, of apache-tvm-ffi.
         parameters: of the whole library, which are loaded by their names, where its compiler lists them so (mlc_llm).
+        memory: function -> bytes that it allocates, where its compiler plans that (Relax); None where they are known
+            only at the call.
     """
 
     prefix: str
@@ -62,6 +65,7 @@ class Functions:
     tvm: str | None = None
     tvm_ffi: str | None = None
     parameters: tuple[Value, ...] | None = None
+    memory: Mapping[str, int | None] | None = None
 
 
 def read_functions(folder: Path) -> Functions:

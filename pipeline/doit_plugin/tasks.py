@@ -29,6 +29,8 @@ GROUPS = {
     "convert_weight": "quantize raw checkpoints into MLC's form, once for all backends",
     "params": "write the parameters of each model variant, once for all backends",
     "compile": "one cell each: a model variant for a backend",
+    "memory": "what a model takes of a device's memory",
+    "device": "that each device can hold the models it is to get",
     "archive": "all models of a backend in one static archive",
     "runtime": "the TVM runtime of a backend as static libraries",
     "wasm_runtime": "the TVM runtime of a wasm backend as objects",

@@ -15,6 +15,7 @@ from pipeline.action import Json
 from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
+from .device import Device
 from .source import Function, Source
 
 
@@ -282,6 +283,7 @@ class Matrix:
         runtime: what apps link beside the models, where targets.yaml says so.
         sharing: cells that need no compile, as one of `cells` compiles the very library; see `shared_libraries`.
         twins: see `Twins`; None where this machine is of no kind that is known.
+        devices: all that are defined.
     """
 
     path: Path
@@ -295,6 +297,7 @@ class Matrix:
     runtime: Runtime | None = None
     sharing: tuple[Cell, ...] = ()
     twins: Twins | None = None
+    devices: tuple[Device, ...] = ()
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

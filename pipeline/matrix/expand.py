@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import backends, models, products, runtime, schema, selection, twins
+from . import backends, devices, models, products, runtime, schema, selection, twins
 from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
@@ -46,6 +46,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         for name, spec in targets.products.items()
     ]
     beside = runtime.resolve(targets, cells, made, root, problems)
+    able = devices.resolve(targets, every, names.known("model"), problems)
     problems.raise_if_any()
     return Matrix(
         path=path,
@@ -59,6 +60,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         runtime=beside,
         sharing=sharing,
         twins=twins.resolve(machine, beside, root),
+        devices=able,
     )
 
 
@@ -80,6 +82,7 @@ def _names(
     _must_differ([(("models", one.model, "variants", one.variant), one.subject) for one in every], problems)
     _must_differ([(("backends", name), name) for name in targets.backends], problems)
     _must_differ([(("products", name), name) for name in targets.products], problems)
+    _must_differ([(("devices", name), name) for name in targets.devices], problems)
     return selection.Names(variants, resolved, known)
 
 

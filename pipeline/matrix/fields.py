@@ -26,6 +26,7 @@ RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
 PYTHON_PATTERN = r"^3\.[0-9]+$"
 LINK_PATTERN = r"^(https?://[^@\s]+|[^-:@][^:@]*)$"
 REQUIREMENT_PATTERN = r"^[^-\s].*$"
+MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$"
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 MEANINGS: Mapping[str, tuple[str, str]] = {
@@ -40,6 +41,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     PYTHON_PATTERN: ("is not a version of Python", 'write major and minor in quotes, like "3.12"'),
     LINK_PATTERN: ("is not a page or directory of wheels", "write an http(s) URL without user and password, or a path"),
     REQUIREMENT_PATTERN: ("is not a requirement", "write it as pip takes it, like mlc-ai-nightly-cpu; no options"),
+    MEMORY_PATTERN: ("is not a size of memory", "write a number and MB, GB, MiB or GiB, like 4GB"),
     REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
 }
 """What a value that misses a pattern is not, and how to write one that does not."""
@@ -94,6 +96,7 @@ BaseUrl = Annotated[str, StringConstraints(pattern=BASE_URL_PATTERN)]
 Url = Annotated[str, StringConstraints(pattern=URL_PATTERN)]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
 Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]
+MemorySize = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN)]
 Repository = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)]
 PythonVersion = Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)]
 Link = Annotated[str, StringConstraints(pattern=LINK_PATTERN), AfterValidator(check_public)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.action import Json
@@ -23,6 +23,9 @@ from .source import Function, Source
 from .weights_schema import WEIGHT_KINDS, PathWeights
 
 _RESERVED = ("system_lib_prefix", "overrides")
+_SIZE = ("estimated_vram_bytes",)
+"""What is said of a model that is compiled here by Relax; the rest is the recipe's."""
+
 _SHORTEST_PREFIX = 8
 _NEAR = 0.88
 """Similarity of difflib from which an option's name counts as a slip: `override` and `systemlibprefix` do."""
@@ -46,8 +49,8 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics) -> list
             options, app = _mlc(options, own, problems)
         else:
             _catch_misspellings(changes, own, problems)
-        if compiler == "prebuilt":
-            options, app = _prebuilt(options, own, problems)
+        if compiler != "mlc":
+            options, app = _others(options, mlc_options.APP if compiler == "prebuilt" else _SIZE, own, problems)
         prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options.get("model_lib"), compiler)
         made.append(
             ModelVariant(
@@ -77,13 +80,13 @@ def _mlc(options: Mapping[str, Json], own: tuple[str, ...], problems: Diagnostic
     return ({}, ForApps()) if read is None else mlc_options.part(read)
 
 
-def _prebuilt(
-    options: Mapping[str, Json], own: tuple[str, ...], problems: Diagnostics
+def _others(
+    options: Mapping[str, Json], keys: Sequence[str], own: tuple[str, ...], problems: Diagnostics
 ) -> tuple[dict[str, Json], ForApps]:
-    """The options of a prebuilt model, which are the user's own, less what apps want to know."""
-    read = validate(mlc_options.App, {key: options[key] for key in mlc_options.APP if key in options}, problems, own)
+    """The options of any other model, which are the user's own, less those keys that apps and devices want to know."""
+    read = validate(mlc_options.App, {key: options[key] for key in keys if key in options}, problems, own)
     app = ForApps() if read is None else mlc_options.for_apps(read)
-    return {key: value for key, value in options.items() if key not in mlc_options.APP}, app
+    return {key: value for key, value in options.items() if key not in keys}, app
 
 
 def _prefix_of(model_lib: str | None, compiler: str) -> str | None:

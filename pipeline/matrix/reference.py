@@ -77,6 +77,7 @@ _SECTIONS = {
     "Exclude": ("matrix.exclude[]", ""),
     "Product": ("products.&lt;name&gt;", _PRODUCTS),
     "Runtime": ("runtime", ""),
+    "Device": ("devices.&lt;name&gt;", ""),
 }
 
 
@@ -120,6 +121,9 @@ def _default(value: Json) -> str:
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
+_KINDS = {"string": "text", "boolean": "true or false", "number": "number", "object": "mapping", "array": "list"}
+
+
 def _type(value: Json) -> str:
     """What a value is, in words, from its schema."""
     if "$ref" in value:
@@ -132,7 +136,7 @@ def _type(value: Json) -> str:
     known = {"anyOf": "text or mapping", "oneOf": "mapping, one of several", "patternProperties": "name → mapping"}
     if found := known.keys() & value.keys():
         return known[found.pop()]
-    kind = {"string": "text", "boolean": "true or false", "object": "mapping", "array": "list"}.get(value["type"], "")
+    kind = _KINDS.get(value["type"], "")
     return f"list of {_plural(value['items'])}" if kind == "list" else kind
 
 

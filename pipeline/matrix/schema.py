@@ -19,6 +19,7 @@ from pydantic import (
 
 from pipeline.platforms import Platform
 
+from .device_schema import Device
 from .fields import (
     BaseUrl,
     FileName,
@@ -234,4 +235,7 @@ class Targets(Strict):
     products: dict[Name, Product] = Field(default={}, description="Products, by name.")
     runtime: Runtime | None = Field(
         default=None, description="The TVM runtime that products bring along; left out, the app has its own."
+    )
+    devices: dict[Name, Device] = Field(
+        default={}, description="Devices, by name: what models are for, and how much memory there is for them."
     )

@@ -21,6 +21,7 @@ from pipeline.weights.checkpoint import INDEX
 
 from .apps import app_config_actions, ships_weights
 from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
+from .devices import device_actions, device_edges
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -65,6 +66,7 @@ def plan(
         *weight_actions(matrix, lock),
         *parameter_actions(matrix),
         *compile_actions(matrix),
+        *device_actions(matrix, lock),
         *_archives(matrix),
         *_wheels(matrix, lock),
         *runtime_actions(matrix),
@@ -251,7 +253,7 @@ def _products(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyActio
             subject=one.name,
             out=f"{DIST}{one.name}",
             params=product_step.Params(ManifestProduct(one.name, one.kind, one.backends)),
-            upstream=_shipping(made, (one.name, *one.backends)) | _runs(matrix, one),
+            upstream=_shipping(made, (one.name, *one.backends)) | _runs(matrix, one) | device_edges(matrix, one),
             outputs=("link.json", MANIFEST),
             link_outputs=any(action.link_outputs for action in made),
             in_one_rename=True,

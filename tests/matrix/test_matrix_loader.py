@@ -10,7 +10,7 @@ import pytest
 CASES = {
     "unknown key": (
         ("version: 1\n", "version: 1\nmodel: {}\n"),
-        "targets.yaml:2:1: model: unknown key\n  hint: did you mean `models`? known keys: backends, matrix, models,",
+        "targets.yaml:2:1: model: unknown key\n  hint: did you mean `models`? known keys: backends, devices,",
     ),
     "unknown key of a preset's backend": (
         ("{preset: iphone}", "{preset: iphone, devise: {}}"),

@@ -1,0 +1,127 @@
+"""`doit devices`: which variant of which model each device gets, on which backend, and how much memory is left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from pipeline.action import Json
+from pipeline.documents.memory import Choice, Need, choose, gigabytes, of_built, read_memory
+from pipeline.doit_plugin.session import Session
+from pipeline.errors import MatrixError
+from pipeline.matrix.cells import Cell
+from pipeline.matrix.device import Device
+from pipeline.plan.devices import before_built, offers
+from pipeline.reports.tables import lines, terminal_width
+from pipeline.steps.device import SOURCES
+
+from .base import ProjectCommand, json_flag
+
+_HEADING = ("device", "for a model", "model", "backend", "takes", "margin")
+
+
+@dataclass(frozen=True)
+class DevicesOptions:
+    """See `doit help devices`."""
+
+    json: bool = json_flag()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model that a device is to get, by the name that asks for it; None where there is no way to have it."""
+
+    name: str
+    choice: Choice | None
+
+
+class Devices(ProjectCommand[DevicesOptions]):
+    """show what each device gets"""  # noqa: D415 - doit prints this as it is
+
+    name = "devices"
+    doc_purpose = "show which model and backend each device gets, and the memory left (Slipway)"
+    doc_usage = ""
+    doc_description = (
+        "Of each model a device gets the first variant that fits, on its best backend. Sizes are those that "
+        "targets.yaml declares, or that were built here; nothing is built. Exit status: 0; 1 when a device gets no "
+        "model at all; 3 when the matrix is wrong, or there are no devices in it."
+    )
+    options = DevicesOptions
+
+    def answer(self, session: Session, options: DevicesOptions, args: Sequence[str]) -> int:
+        """See `ProjectCommand`."""
+        matrix = session.project.matrix
+        if not matrix.devices:
+            hint = "add `devices:`, for example {pixel: {gpu: mali, ram: 8GB, os: android}}"
+            raise MatrixError("there are no devices", where=matrix.path, hint=hint)
+        pins = session.project.pins()
+        found = {device: list(_rows(session, device, pins)) for device in matrix.devices}
+        if options.json:
+            self.say_json({"devices": [_document(device, rows) for device, rows in found.items()]})
+        else:
+            table = [_HEADING, *(row for device, rows in found.items() for row in _text(device, rows))]
+            for line in lines(table, right={1}, width=terminal_width() if sys.stdout.isatty() else None):
+                self.say(line)
+        return 0 if all(map(_gets_one, found.values())) else 1
+
+
+def _rows(session: Session, device: Device, pins: Mapping[str, Json]) -> Iterator[Row]:
+    for offer in offers(session.project.matrix, device):
+        known = [_need(session, cell, pins) for cell in offer.cells]
+        yield Row(offer.wanted.name, choose(zip(offer.options, known, strict=True), device.usable))
+
+
+def _need(session: Session, cell: Cell, pins: Mapping[str, Json]) -> Need:
+    """What a cell takes: as declared, or as built where that is up to date."""
+    early = before_built(cell.model, pins)
+    name = f"memory:{cell.subject}"
+    if early.source == "declared" or not session.engine.status(name).fresh:
+        return early
+    return of_built(read_memory(session.project.root / session.engine.actions[name].out))
+
+
+def _gets_one(rows: Sequence[Row]) -> bool:
+    """Whether a device gets a model, or may."""
+    return any(row.choice is not None and row.choice.fits is not False for row in rows)
+
+
+def _text(device: Device, rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    usable = gigabytes(device.usable)
+    if not rows:
+        yield device.name, usable, "–", "–", "", "no model of the matrix is for it"
+    for row in rows:
+        if row.choice is None:
+            yield device.name, usable, row.name, "–", "", "no cell is for it"
+            continue
+        option, need = row.choice.option, row.choice.need
+        takes = f"{'at least ' * need.at_least}{gigabytes(need.bytes)}" if need.source != "nothing" else ""
+        yield device.name, usable, option.model, option.backend, takes, _margin(device, row.choice)
+
+
+def _margin(device: Device, choice: Choice) -> str:
+    need, left = choice.need, device.usable - choice.need.bytes
+    if choice.fits is False:
+        return f"does not fit: {gigabytes(-left)} too much"
+    if choice.fits:
+        return gigabytes(left)
+    if need.source == "built":
+        return f"at most {gigabytes(left)}: some sizes are known only at a call; declare `estimated_vram_bytes`"
+    return f"not built yet (doit memory:{choice.option.cell})"
+
+
+def _document(device: Device, rows: Sequence[Row]) -> dict[str, object]:
+    return {
+        "name": device.name, "gpu": device.gpu, "os": device.os, "ram": device.ram, "usable": device.usable,
+        "backends": device.backends, "gets_one": _gets_one(rows), "models": [_model(device, row) for row in rows],
+    }  # fmt: skip
+
+
+def _model(device: Device, row: Row) -> dict[str, object]:
+    if row.choice is None:
+        return {"name": row.name, "fits": False, "variant": None, "backend": None}
+    choice = row.choice
+    return {
+        "name": row.name, "variant": choice.option.model, "backend": choice.option.backend, "fits": choice.fits,
+        "margin": device.usable - choice.need.bytes, "takes": asdict(choice.need), "says": SOURCES[choice.need.source],
+    }  # fmt: skip

@@ -1,0 +1,138 @@
+"""Which model each device gets, and what cannot be, before anything is built: the tables of the AVA manual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import MatrixError
+from pipeline.matrix.load import load
+from pipeline.plan import plan
+from pipeline.plan.devices import offers
+
+AVA = Path(__file__).with_name("ava_devices.yaml").read_text()
+
+MLC = """\
+version: 1
+models:
+  qwen3:
+    compiler: mlc
+    weights: {hf: mlc-ai/Qwen3-0.6B-q4f16_1-MLC, revision: main}
+    variants:
+      q4: {model_lib: qwen3_q4}
+      q4-1k: {model_lib: qwen3_q4_1k, overrides: {context_window_size: 1024}}
+backends:
+  adreno: {preset: "android:adreno"}
+  any: {preset: android}
+  ios: {preset: iphone}
+matrix: {model: [qwen3], backend: [adreno, any, ios]}
+products:
+  phones: {kind: android, backends: [adreno]}
+  apple: {kind: xcframework, backends: [ios]}
+devices:
+  pixel: {gpu: mali, ram: 4GB, os: android, models: [qwen3]}
+  galaxy: {gpu: adreno, ram: 4GB, os: android}
+"""
+
+
+@pytest.fixture
+def planned(tmp_path):
+    (tmp_path / "library.tar").write_bytes(b"")
+
+    def make(text, *, size=None):
+        path = tmp_path / "targets.yaml"
+        path.write_text(text)
+        matrix = load(path)
+        files = {"params_shard_0.bin": {"size": size, "sha256": "0" * 64}, "big.txt": {"size": 9 << 40, "sha256": ""}}
+        return matrix, {one.name: one for one in plan(matrix, {} if size is None else {"qwen3": {"files": files}})}
+
+    return make
+
+
+def refusal(planned, text, **more):
+    with pytest.raises(MatrixError) as caught:
+        planned(text, **more)
+    return str(caught.value)
+
+
+def test_every_recommendation_of_the_manual_fits(planned):
+    matrix, actions = planned(AVA)
+    pairs = [(device.name, offer.wanted.name) for device in matrix.devices for offer in offers(matrix, device)]
+    assert len(matrix.devices) == 11
+    assert len(pairs) == 21
+    assert not [name for name in actions if name.startswith("memory:")], "all sizes are declared"
+
+
+@pytest.mark.parametrize(
+    ("device", "model", "least"),
+    [
+        ("hmt-1", "AVA-GE3N-4B", "3.00 GB"),  # "No"
+        ("hmt-1", "AVA-GE3N-2B", "2.00 GB"),  # "Tight"
+        ("iphone-15, ram: 4GB", "AVA-QW3-4B16", "2.50 GB"),  # "8GB+ devices"
+        ("arc-3", "AVA-GE3N-4B", "3.00 GB"),  # "Works", on three quarters of 4 GB
+    ],
+)
+def test_what_the_manual_says_no_to_is_refused_where_it_is_written(planned, device, model, least):
+    name, _, ram = device.partition(", ram: ")
+    (line,) = [one for one in AVA.splitlines() if one.startswith(f"  {name}: ")]
+    changed = f"{line.partition('models: [')[0]}models: [{model}]}}"
+    changed = changed.replace("6GB", ram) if ram else changed
+    said = refusal(planned, AVA.replace(line, changed))
+    number, column = AVA.splitlines().index(line) + 1, changed.index(model) + 1
+    assert f"targets.yaml:{number}:{column}: {name} cannot hold {model}" in said
+    assert f"it takes {least} (as its variant declares), and an app can use" in said
+
+
+def test_more_memory_for_an_app_is_said_and_not_assumed(planned):
+    line = "arc-3: {gpu: adreno, ram: 4GB, os: android, backends: [vulkan], models: [AVA-QW3-17B16, AVA-GE2-2B16"
+    wanted = AVA.replace(line, line.replace("AVA-GE2-2B16", "AVA-GE3N-4B"))
+    assert "2.00 GB of its 4.00 GB" in refusal(planned, wanted)
+    planned(wanted.replace("arc-3: {gpu: adreno,", "arc-3: {usable: 0.75, gpu: adreno,"))
+    planned(wanted.replace("arc-3: {gpu: adreno,", "arc-3: {reserved: 1GB, gpu: adreno,"))
+    assert "2.99 GB of its 4.00 GB" in refusal(
+        planned, wanted.replace("arc-3: {gpu: adreno,", "arc-3: {reserved: 1010MB, gpu: adreno,")
+    )
+
+
+def test_only_a_product_for_the_device_waits_for_it(planned):
+    _, actions = planned(AVA)
+    behind = {
+        name: {
+            edge.action for edge in actions[f"product:{name}"].upstream.values() if edge.action.startswith("device:")
+        }
+        for name in ("phones", "apple")
+    }
+    assert behind["apple"] == {"device:iphone-15-pro", "device:iphone-16-pro", "device:iphone-15"}
+    assert behind["phones"] == {f"device:{one.name}" for one in planned(AVA)[0].devices} - behind["apple"]
+
+
+def test_without_devices_nothing_is_planned_for_them(planned):
+    _, actions = planned(AVA.partition("devices:\n")[0])
+    assert not [name for name in actions if name.startswith(("memory:", "device:"))]
+    assert not [role for one in actions.values() for role in one.upstream if role.startswith("device:")]
+
+
+def test_a_device_gets_what_is_made_for_its_gpu_first_variants_first(planned):
+    matrix, actions = planned(MLC)
+    pixel, galaxy = matrix.devices
+    assert (pixel.backends, galaxy.backends) == (("any",), ("adreno", "any"))
+    (offer,) = offers(matrix, galaxy)
+    assert [one.cell for one in offer.options] == [
+        "qwen3-q4@adreno", "qwen3-q4@any", "qwen3-q4-1k@adreno", "qwen3-q4-1k@any"
+    ]  # fmt: skip
+    assert {name for name in actions if name.startswith("device:")} == {"device:pixel"}, "galaxy must hold nothing"
+    assert set(actions["device:pixel"].upstream) == {"memory:qwen3-q4@any", "memory:qwen3-q4-1k@any"}
+    assert "memory:qwen3-q4@ios" not in actions
+
+
+def test_weights_that_are_pinned_and_alone_too_large(planned):
+    planned(MLC, size=2_000_000_000)
+    said = refusal(planned, MLC, size=2_000_000_001)
+    assert "pixel cannot hold qwen3-q4 on any: it takes at least 2.00 GB (the weights alone" in said
+
+
+def test_a_smaller_variant_is_taken_where_the_first_is_too_large(planned):
+    declared = MLC.replace("{model_lib: qwen3_q4}", "{model_lib: qwen3_q4, estimated_vram_bytes: 3000000000}")
+    planned(declared)
+    assert "cannot hold qwen3-q4" in refusal(planned, declared.replace("[qwen3]}\n  gal", "[qwen3-q4]}\n  gal"))
