@@ -91,6 +91,11 @@ def bundle(subject: str) -> str:
     return of("bundle", subject)
 
 
+def given(name: str) -> str:
+    """An input of a custom step."""
+    return of("given", name)
+
+
 def part(action: str) -> str:
     """What an action has made of a product."""
     return of(PART, action)

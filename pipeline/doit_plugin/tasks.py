@@ -55,7 +55,8 @@ def tasks(engine: Engine) -> Iterator[Task]:
     for name, action in engine.actions.items():
         groups.setdefault(action.step, []).append(name)
     for step, members in groups.items():
-        yield Task(step, None, doc=GROUPS.get(step, step), task_dep=members, has_subtask=True)
+        doc = GROUPS.get(step, "a step of yours, from targets.yaml")
+        yield Task(step, None, doc=doc, task_dep=members, has_subtask=True)
     here = "" if engine.root == Path.cwd() else f"{engine.root}/"
     for action in engine.actions.values():
         yield _task(engine, action, here)

@@ -22,7 +22,7 @@ from pipeline import process
 from pipeline.action import Json, Tool
 from pipeline.documents import untrusted
 from pipeline.errors import FormatError, SlipwayError
-from pipeline.files import sha256_bytes, write_atomic
+from pipeline.files import sha256_bytes, sha256_path, write_atomic
 from pipeline.process import state_of
 
 from . import native_tools
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 PYTHON_OF = "python:"
 """Before the name of a toolchain: its interpreter and packages."""
+
+PROGRAM = "program:"
+"""Before the name of a program of a custom step: it is known by the digest of its file, and not run to be asked."""
 
 PYTHON = f"{PYTHON_OF}current"
 """The name of the environment that runs us: its Python and the packages that can change what is compiled."""
@@ -122,7 +125,8 @@ class Finder:
                 name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts
             )
         for path in self._candidates(name):
-            version = self._remember([state_of(path), *_xcode()], partial(_version, path))
+            kind, ask = ([PROGRAM], sha256_path) if name.startswith(PROGRAM) else ([], _version)
+            version = self._remember([*kind, state_of(path), *_xcode()], partial(ask, path))
             if version:
                 return Tool(name, path, version)
         return None
@@ -151,7 +155,7 @@ class Finder:
         return self._environments(name.removeprefix(PYTHON_OF))
 
     def _candidates(self, name: str) -> Iterator[Path]:
-        for file in PROGRAMS.get(name, (name,)):
+        for file in PROGRAMS.get(name, (name.removeprefix(PROGRAM),)):
             if found := shutil.which(file):
                 yield Path(found)
         xcrun = shutil.which("xcrun") if sys.platform == "darwin" and name in FROM_XCODE else None

@@ -15,6 +15,7 @@ from pipeline.action import Json
 from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
+from .custom import CustomStep
 from .device import Device
 from .source import Function, Source
 
@@ -284,6 +285,7 @@ class Matrix:
         sharing: cells that need no compile, as one of `cells` compiles the very library; see `shared_libraries`.
         twins: see `Twins`; None where this machine is of no kind that is known.
         devices: all that are defined.
+        steps: commands of the user's, each for every subject it is for.
     """
 
     path: Path
@@ -298,6 +300,7 @@ class Matrix:
     sharing: tuple[Cell, ...] = ()
     twins: Twins | None = None
     devices: tuple[Device, ...] = ()
+    steps: tuple[CustomStep, ...] = ()
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import backends, devices, models, products, runtime, schema, selection, twins
+from . import backends, custom_steps, devices, models, products, runtime, schema, selection, twins
 from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
@@ -47,6 +47,8 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     ]
     beside = runtime.resolve(targets, cells, made, root, problems)
     able = devices.resolve(targets, every, names.known("model"), problems)
+    variants = tuple({cell.model.subject: cell.model for cell in every}.values())
+    steps = custom_steps.resolve(targets, cells, variants, root, problems)
     problems.raise_if_any()
     return Matrix(
         path=path,
@@ -54,13 +56,14 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         name=targets.name,
         toolchains=toolchains,
         cells=cells,
-        models=tuple({cell.model.subject: cell.model for cell in every}.values()),
+        models=variants,
         backends=tuple({cell.backend.name: cell.backend for cell in cells}.values()),
         products=tuple(made),
         runtime=beside,
         sharing=sharing,
         twins=twins.resolve(machine, beside, root),
         devices=able,
+        steps=steps,
     )
 
 
@@ -83,6 +86,7 @@ def _names(
     _must_differ([(("backends", name), name) for name in targets.backends], problems)
     _must_differ([(("products", name), name) for name in targets.products], problems)
     _must_differ([(("devices", name), name) for name in targets.devices], problems)
+    _must_differ([(("steps", name), name) for name in targets.steps], problems)
     return selection.Names(variants, resolved, known)
 
 

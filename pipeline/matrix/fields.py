@@ -27,6 +27,8 @@ PYTHON_PATTERN = r"^3\.[0-9]+$"
 LINK_PATTERN = r"^(https?://[^@\s]+|[^-:@][^:@]*)$"
 REQUIREMENT_PATTERN = r"^[^-\s].*$"
 MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+INPUT_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 MEANINGS: Mapping[str, tuple[str, str]] = {
@@ -43,6 +45,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     REQUIREMENT_PATTERN: ("is not a requirement", "write it as pip takes it, like mlc-ai-nightly-cpu; no options"),
     MEMORY_PATTERN: ("is not a size of memory", "write a number and MB, GB, MiB or GiB, like 4GB"),
     REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
+    VARIABLE_PATTERN: ("is not the name of a variable", "use letters, digits and `_`, not starting with a digit"),
+    INPUT_PATTERN: ("is not a name that can stand here", "use letters, digits, `_` and `-`, starting with a letter"),
 }
 """What a value that misses a pattern is not, and how to write one that does not."""
 

@@ -62,6 +62,26 @@ _PRODUCTS = """\
 `bundle` is no name for a product, and neither is the name of a backend.
 """
 
+_STEPS = """\
+An input is a mapping, or short for one: a text with a colon in it is a `task`, any other a `path`.
+
+| key | meaning |
+|---|---|
+| `path` | a file or directory, relative to targets.yaml |
+| `task` | a task, by its whole name: `bundle:minilm-f32`; its outputs are a directory to the step |
+| `files` | of a task: patterns of the outputs that are read; all where there are none |
+
+| placeholder | stands for |
+|---|---|
+| `{in.NAME}`, `{out}` | an input, the directory of the outputs; in `command` and `environment` |
+| `{subject}` | what the step is for: `minilm-f32`, `minilm-f32@host`, a product, `once` |
+| `{model}`, `{variant}`, `{option.NAME}` | for models and cells; an option that is a text, a number, true or false |
+| `{backend}`, `{toolchain}`, `{arch}`, `{platform}`, `{triple}` | for cells |
+| `{product}` | for products |
+
+A brace that is meant as such is written twice.
+"""
+
 _SECTIONS = {
     "": ("The file", ""),
     "Toolchain": ("toolchains.&lt;name&gt;", ""),
@@ -78,6 +98,7 @@ _SECTIONS = {
     "Product": ("products.&lt;name&gt;", _PRODUCTS),
     "Runtime": ("runtime", ""),
     "Device": ("devices.&lt;name&gt;", ""),
+    "Step": ("steps.&lt;name&gt;", _STEPS),
 }
 
 

@@ -33,6 +33,7 @@ from .fields import (
     wrong,
 )
 from .model_schema import Archives, Model
+from .step_schema import Step, StepName
 
 VERSION = 1
 """The version of the format that these classes understand."""
@@ -233,6 +234,9 @@ class Targets(Strict):
     backends: dict[Name, Backend] = Field(min_length=1, description="Backends, by name.")
     matrix: MatrixAxes = Field(description="Which model is compiled for which backend.")
     products: dict[Name, Product] = Field(default={}, description="Products, by name.")
+    steps: dict[StepName, Step] = Field(
+        default={}, description="Commands of yours that are tasks like any other, by name."
+    )
     runtime: Runtime | None = Field(
         default=None, description="The TVM runtime that products bring along; left out, the app has its own."
     )

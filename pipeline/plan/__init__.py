@@ -21,6 +21,7 @@ from pipeline.weights.checkpoint import INDEX
 
 from .apps import app_config_actions, ships_weights
 from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
+from .custom import custom_actions, shipped_steps
 from .devices import device_actions, device_edges
 from .models import (
     COMPILE_MEMORY,
@@ -78,7 +79,9 @@ def plan(
         *_verify_products(matrix),
     ]
     shipped = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
-    return (*actions, *shipped, _manifest(matrix, actions, shipped))
+    custom = custom_actions(matrix, [*actions, *shipped])
+    of_steps = list(shipped_steps(matrix, [*actions, *shipped, *custom]))
+    return (*actions, *shipped, *custom, *of_steps, _manifest(matrix, actions, [*shipped, *of_steps]))
 
 
 def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:

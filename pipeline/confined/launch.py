@@ -1,0 +1,114 @@
+"""Starts a program that may write below some folders only, and ends it and all it started with whoever asked for it.
+
+`program.run` runs this file, and talks to it by a pipe: when that is closed, by will or by death, the program's session
+is killed. It imports nothing of ours, as it runs without site packages. Landlock (Linux 5.19) is what holds a program
+to its folders; elsewhere it may write where the user may.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION = 1
+"""The flag of the first that asks for the version of the interface."""
+_PATH_BENEATH = 1
+_NO_NEW_PRIVS = 38
+
+_MOVES = 2
+"""The version since which files can be moved between folders that may be written to."""
+_CUTS = 3
+"""The version since which `truncate` is one of the rights."""
+
+_WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
+_CHANGE_FOLDERS = sum(1 << bit for bit in range(4, 13))
+"""Remove and make files and folders of every kind."""
+
+CANNOT_START = 127
+"""The status where the program is nothing that can be run."""
+
+
+class _Beneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
+
+
+def version() -> int:
+    """The version of Landlock's interface that this kernel has; 0 where it cannot hold a program to its folders."""
+    if sys.platform != "linux":
+        return 0
+    found = int(ctypes.CDLL(None).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
+    return found if found >= _MOVES else 0
+
+
+def hold_to(folders: Iterable[str], interface: int) -> None:
+    """Give up, for this process and all it starts, writing anywhere but below these folders and to devices."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    rights = _WRITE_FILE | _CHANGE_FOLDERS | _REFER | (_TRUNCATE if interface >= _CUTS else 0)
+    handled = ctypes.c_uint64(rights)
+    ruleset = _called(libc.syscall(_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(8), 0))
+    for folder in (*folders, "/dev", "/proc"):
+        opened = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        rule = _Beneath(rights, opened)
+        _called(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0))
+        os.close(opened)
+    _called(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _called(libc.syscall(_RESTRICT_SELF, ruleset, 0))
+    os.close(ruleset)
+
+
+def _called(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def main() -> int:
+    """Run the command that the arguments name: the folders as JSON, then its words. Returns its status."""
+    interface = version()
+    if interface:
+        hold_to(json.loads(sys.argv[1]), interface)
+    command = sys.argv[2:]
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        try:
+            os.execv(command[0], command)  # noqa: S606 - it is what we are for, and no shell
+        except OSError as error:
+            os.write(2, f"{command[0]} cannot be run: {error.strerror}\n".encode(errors="replace"))
+        os._exit(CANNOT_START)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for doit, whose end we follow
+    threading.Thread(target=_end_with_the_pipe, args=(child,), daemon=True).start()
+    _, status = os.waitpid(child, 0)
+    _kill(child)  # what it left running
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _end_with_the_pipe(session: int) -> None:
+    while os.read(0, 1):
+        pass
+    _kill(session)
+
+
+def _kill(session: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left of it, or, on a Mac, only what is dead
+        os.killpg(session, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    ended = main()
+    sys.stdout.flush()
+    if ended < 0:
+        signal.signal(-ended, signal.SIG_DFL) if -ended not in {signal.SIGKILL, signal.SIGSTOP} else None
+        os.kill(os.getpid(), -ended)
+    os._exit(abs(ended))

@@ -1,0 +1,133 @@
+"""Custom steps as actions: what they read is known to exist, and none waits for itself. `plan` calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from pipeline import roles
+from pipeline.action import Action, AnyAction, Upstream
+from pipeline.errors import MatrixError
+from pipeline.matrix.cells import Matrix
+from pipeline.matrix.custom import CustomStep
+from pipeline.matrix.diagnostics import suggest
+from pipeline.steps import custom
+from pipeline.steps import product as product_step
+
+_PATTERN = frozenset("*?[")
+
+
+def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyAction]:
+    """The actions of all custom steps, upstream first.
+
+    Args:
+        matrix: what targets.yaml asks for.
+        others: every action that they may read.
+
+    Raises:
+        MatrixError: a step has the name of one of ours, reads a task that there is not, or waits for itself.
+    """
+    steps = {step.task: step for step in matrix.steps}
+    taken = {action.step: action.name for action in others}
+    for step in steps.values():
+        if step.name.lower() in taken:
+            what = f"the name of the step {step.name} is taken: there is a task {taken[step.name.lower()]}"
+            raise MatrixError(what, where=step.where, hint="give the step another name")
+    known = {*steps, *(action.name for action in others)}
+    waits: dict[str, list[str]] = {}
+    for step in steps.values():
+        waits[step.task] = []
+        for one in step.inputs.values():
+            if one.task is None:
+                continue
+            if one.task not in known:
+                kind = one.task.partition(":")[0]
+                alike = {name for name in known if name.startswith(f"{kind}:")} or known
+                raise MatrixError(
+                    f"steps.{step.name}: there is no task {one.task}",
+                    where=one.where,
+                    hint=f"{suggest(one.task, alike, 'tasks')}; doit list --all names all of them",
+                )
+            waits[step.task].append(one.task)
+    try:
+        order = list(TopologicalSorter(waits).static_order())
+    except CycleError as error:
+        raise _cycle(error.args[1], steps) from error
+    return [_action(steps[name]) for name in order if name in steps]
+
+
+def _cycle(names: list[str], steps: Mapping[str, CustomStep]) -> MatrixError:
+    """Each name is read by the next one; the last is the first."""
+    reader = steps[names[1]]
+    where = next(one.where for one in reader.inputs.values() if one.task == names[0])
+    way = " reads ".join(reversed(names))
+    return MatrixError(f"steps.{reader.name}: {way}", where=where, hint="take one of these inputs out")
+
+
+def _action(step: CustomStep) -> AnyAction:
+    files = {roles.given(name): one.path for name, one in step.inputs.items() if one.path is not None}
+    tasks = {name: (one.task, one.only) for name, one in step.inputs.items() if one.task is not None}
+    return Action(
+        step=step.name,
+        run=custom.run,
+        subject=step.subject,
+        out=f"build/{step.name}/{step.subject}",
+        params=custom.Params(
+            command=step.command,
+            program=step.program,
+            paths={name: one.path or "" for name, one in step.inputs.items()},
+            outputs=step.outputs,
+            environment=step.environment,
+            secrets=step.secrets,
+            timeout=step.timeout,
+        ),
+        files=files,
+        upstream={roles.given(name): Upstream(task, only) for name, (task, only) in tasks.items()},
+        tools=(f"{custom.PROGRAM}{step.program}",) if step.program is not None else (),
+        outputs=() if any(_PATTERN & set(name) for name in step.outputs) else step.outputs,
+        doc=f"your step {step.name} for {step.subject}" if step.subject != "once" else f"your step {step.name}",
+        where=step.where,
+    )
+
+
+def shipped_steps(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyAction]:
+    """The outputs of steps that are shipped, once everything is proven that they are made of."""
+    by_name = {action.name: action for action in actions}
+    proofs = _proofs(matrix)
+    for step in matrix.steps:
+        if not step.ship:
+            continue
+        proven = {one for action in _behind(step.task, by_name) for one in proofs.get(action.subject, ())}
+        yield Action(
+            step="product",
+            run=product_step.run,
+            link_outputs=True,
+            subject=f"{step.name}/{step.subject}",
+            out=f"dist/{step.name}/{step.subject}",
+            params=product_step.Params(None),
+            upstream={roles.part(step.task): Upstream(step.task)}
+            | {roles.proof(subject): Upstream(f"verify:{subject}") for subject in sorted(proven)},
+            in_one_rename=True,
+            doc=f"the outputs of {step.task}, once they are made of what is proven",
+            where=step.where,
+        )
+
+
+def _proofs(matrix: Matrix) -> dict[str, set[str]]:
+    """Subject of an action -> the backends and products whose proofs say something of it."""
+    found: dict[str, set[str]] = {one.name: {one.name, *one.backends} for one in matrix.products}
+    for cell in (*matrix.cells, *matrix.sharing):
+        for subject in (cell.subject, cell.model.subject, cell.backend.name):
+            found.setdefault(subject, set()).add(cell.backend.name)
+    return found
+
+
+def _behind(name: str, actions: Mapping[str, AnyAction]) -> list[AnyAction]:
+    """An action and everything upstream of it."""
+    todo, found = [name], dict[str, AnyAction]()
+    while todo:
+        action = actions[todo.pop()]
+        if action.name not in found:
+            found[action.name] = action
+            todo += [edge.action for edge in action.upstream.values()]
+    return list(found.values())

@@ -1,0 +1,247 @@
+"""A command of the user's as a step: `steps:` of targets.yaml.
+
+The engine runs it for each subject. The command sees copies of the files of the tree that it declares, at the same
+relative paths, and links to what its upstream put out; nothing else of the tree is there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pipeline import roles
+from pipeline.action import Facts, Job
+from pipeline.confined import program
+from pipeline.errors import StepError, ToolMissing
+from pipeline.files import State, look
+from pipeline.files.sharing import share
+from pipeline.matrix.placeholders import filled
+
+PROGRAM = "program:"
+"""Before the name of a program on PATH: the tool that stands for it, whose version is the digest of its file."""
+
+_SHOWN = 6
+"""Files that a message lists."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
+
+    Attributes:
+        command: words, in which `{in.NAME}` and `{out}` are to be filled in.
+        program: the one to be found on PATH; None where the first word is a file.
+        paths: name of an input -> its path in the tree, or an absolute one; empty for outputs of a task.
+        outputs: names and patterns of what must be there afterwards, and nothing else.
+        environment: variables, filled in as the command.
+        secrets: names of variables.
+        timeout: seconds; it changes no result.
+    """
+
+    command: tuple[str, ...]
+    program: str | None
+    paths: Mapping[str, str]
+    outputs: tuple[str, ...]
+    environment: Mapping[str, str]
+    secrets: tuple[str, ...]
+    timeout: float = field(default=3600.0, compare=False)
+
+
+@dataclass(frozen=True)
+class _Folders:
+    """Where a command runs: `tree` has the files that it declares, `given` links to outputs of tasks."""
+
+    whole: Path
+
+    @property
+    def tree(self) -> Path:
+        return self.whole / "tree"
+
+    @property
+    def given(self) -> Path:
+        return self.whole / "in"
+
+    @property
+    def out(self) -> Path:
+        return self.whole / "out"
+
+    @property
+    def home(self) -> Path:
+        return self.whole / "home"
+
+    @property
+    def temporary(self) -> Path:
+        return self.whole / "tmp"
+
+
+def run(job: Job[Params]) -> Facts:
+    """Run the command, and hold it to what it declares.
+
+    Raises:
+        StepError: a secret is missing; the command failed or hung, left an output out, added one, wrote elsewhere, or
+            put a secret into an output.
+        ToolMissing: its program is not there.
+    """
+    params = job.params
+    secrets = _secrets(params.secrets)
+    words = list(params.command)
+    if params.program is not None:
+        tool = job.tools[f"{PROGRAM}{params.program}"]
+        if tool is None:
+            raise ToolMissing(
+                f"{params.program} is not installed",
+                hint=f"install it, or put it on PATH; a file of the tree is written with its path: ./{params.program}",
+            )
+        words[0] = str(tool.path)
+    with _laid_out(job) as folders:
+        values = {"out": "../out"} | {f"in.{name}": path or f"../in/{name}" for name, path in params.paths.items()}
+        command = [filled(word, values) for word in words]
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(folders.home),
+            "TMPDIR": str(folders.temporary),
+            "LANG": "C.UTF-8",
+            **{name: filled(value, values) for name, value in params.environment.items()},
+        }
+        before = {} if program.is_held() else _beside(job)
+        done = program.run(
+            command,
+            cwd=folders.tree,
+            environment=environment,
+            secrets=secrets,
+            writable=(folders.whole, job.out),
+            log=job.log,
+            timeout=params.timeout,
+        )
+        denied = program.is_held() and "denied" in done.output
+        program.demand_success(
+            done, job.log, hint="a step writes nowhere but below {out}, $TMPDIR and $HOME" if denied else None
+        )
+        _check_places(job, before)
+        _check_outputs(job, folders)
+    _check_secrets(job, secrets)
+    size = sum(path.stat().st_size for path in _files(job.out).values() if not path.is_symlink())
+    return {"files": len(_files(job.out)), "bytes": size}
+
+
+def _secrets(names: Sequence[str]) -> dict[str, str]:
+    for name in names:
+        if not os.environ.get(name):
+            raise StepError(
+                f"the variable {name} is not set, and the step asks for it",
+                hint=f"set it before doit runs: its value will be in no key, result or log (`secrets: [{name}]`)",
+            )
+    return {name: os.environ[name] for name in names}
+
+
+@contextmanager
+def _laid_out(job: Job[Params]) -> Iterator[_Folders]:
+    """The folders of a command with its inputs in them; they are removed afterwards."""
+    folders = _Folders(Path(tempfile.mkdtemp(prefix="step-")))
+    try:
+        for folder in (folders.tree, folders.given, folders.home, folders.temporary):
+            folder.mkdir()
+        folders.out.symlink_to(job.out)
+        for name, path in job.params.paths.items():
+            source = job.inputs[roles.given(name)]
+            if not path:
+                (folders.given / name).symlink_to(source)
+            elif not Path(path).is_absolute():
+                _copy(source, folders.tree / path)
+        yield folders
+    finally:
+        shutil.rmtree(folders.whole, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy, so that a Python file finds no module beside it that was not declared, and leaves none there."""
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    elif not target.exists():  # it may have come with a directory
+        target.parent.mkdir(parents=True, exist_ok=True)
+        share(str(source), str(target), source.stat().st_mode & 0o777 | 0o200, link=False)
+
+
+def _beside(job: Job[Params]) -> dict[str, State]:
+    """The files in the folders that its inputs in the tree are in: where a command writes that is not held back."""
+    given = (job.inputs[roles.given(name)] for name, path in job.params.paths.items() if path)
+    folders = {path.parent for path in given}
+    files = (entry for folder in folders for entry in os.scandir(folder))
+    return {entry.path: look(entry.path) for entry in files if entry.is_file() and not entry.name.startswith(".")}
+
+
+def _check_places(job: Job[Params], before: Mapping[str, State]) -> None:
+    if before and (changed := [path for path, state in _beside(job).items() if before.get(path) != state]):
+        raise StepError(
+            f"files beside its inputs changed while it ran: {_listed(changed)}",
+            hint="a step writes nowhere but below {out}; if that was you, run doit again",
+            log=job.log,
+        )
+
+
+def _files(out: Path) -> dict[str, Path]:
+    """Everything in the directory of the outputs that is not a directory."""
+    found = (Path(folder) / name for folder, folders, files in os.walk(out) for name in (*folders, *files))
+    return {path.relative_to(out).as_posix(): path for path in found if path.is_symlink() or not path.is_dir()}
+
+
+def _check_outputs(job: Job[Params], folders: _Folders) -> None:
+    """Hold what is there to what was declared."""
+    made = _files(job.out)
+    declared = job.params.outputs
+    missing = [pattern for pattern in declared if not any(fnmatchcase(name, pattern) for name in made)]
+    if missing:
+        elsewhere = [name for name in missing if (folders.tree / name).exists()]
+        wrote = f"it wrote {_listed(sorted(made))}" if made else "it wrote nothing there"
+        hint = f"it wrote {_listed(elsewhere)} into the folder it ran in: write to {{out}}" if elsewhere else wrote
+        raise StepError(f"the command did not write {_listed(missing)}", hint=hint, log=job.log)
+    added = [name for name in made if not any(fnmatchcase(name, pattern) for pattern in declared)]
+    if added:
+        raise StepError(
+            f"the command wrote what it does not declare: {_listed(sorted(added))}",
+            hint="add it to `outputs`, or have the command write it below $TMPDIR",
+            log=job.log,
+        )
+    links = [name for name, path in made.items() if path.is_symlink() and path.readlink().is_absolute()]
+    if links:
+        hint = "what a step reads of other tasks is links: copy what they lead to (cp -L, tar -h)"
+        raise StepError(f"{_listed(sorted(links))} is a link that leads out of the outputs", hint=hint, log=job.log)
+    odd = [name for name, path in made.items() if not path.is_symlink() and not path.is_file()]
+    if odd:
+        raise StepError(f"{_listed(odd)} is no file: a pipe, a socket or a device", hint="write a file", log=job.log)
+
+
+def _check_secrets(job: Job[Params], secrets: Mapping[str, str]) -> None:
+    """Refuse a secret in an output: that would be in the store, and with whoever shares it."""
+    for name, value in secrets.items():
+        hidden = os.fsencode(value)
+        for path, file in _files(job.out).items():
+            if hidden in os.fsencode(path) or (not file.is_symlink() and _holds(file, hidden)):
+                raise StepError(
+                    f"the value of {name} is in its output {path if hidden not in os.fsencode(path) else '(its name)'}",
+                    hint="a result is kept in the store: encrypt with a secret, and do not write it down",
+                    log=job.log,
+                )
+
+
+def _holds(file: Path, part: bytes) -> bool:
+    kept = b""
+    with file.open("rb") as content:
+        while block := content.read(_CHUNK_BYTES):
+            if part in kept + block:
+                return True
+            kept = (kept + block)[-len(part) :]
+    return False
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,233 @@
+"""The step `custom`: what a command sees, and what becomes of one that does not keep to what it declares."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.action import Job, Tool
+from pipeline.confined import program
+from pipeline.errors import StepError, ToolMissing
+from pipeline.steps import custom
+
+held = pytest.mark.skipif(not program.is_held(), reason="this kernel has no Landlock of version 2")
+
+
+@pytest.fixture
+def attempt(tmp_path, monkeypatch):
+    """Run a shell script as a step, and return what it put out."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def run(script, *, outputs=("a",), paths=None, inputs=None, **params):
+        out = tmp_path / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        job = Job(
+            params=custom.Params(
+                command=("sh", "-c", script, "{out}"), program="sh", paths=paths or {}, outputs=outputs,
+                environment=params.pop("environment", {}), secrets=params.pop("secrets", ()), **params,
+            ),
+            inputs={f"given:{name}": path for name, path in (inputs or {}).items()},
+            tools={"program:sh": Tool("program:sh", Path(shutil.which("sh")), "")},
+            out=out,
+            log=tmp_path / "log",
+            services=None,
+        )  # fmt: skip
+        facts = custom.run(job)
+        assert facts["files"] == len(custom._files(out))
+        return {path.name: path.read_text() for path in out.rglob("*") if path.is_file()}
+
+    return run
+
+
+def test_a_command_sees_what_it_declares_and_nothing_else(attempt, tmp_path):
+    tree, view = tmp_path / "tree", tmp_path / "view"
+    (tree / "tools").mkdir(parents=True)
+    (tree / "tools" / "tool.py").write_text("import beside")
+    (tree / "tools" / "beside.py").write_text("")
+    view.mkdir()
+    (view / "weights.bin").write_text("w")
+    listed = attempt(
+        'cat ../in/w/weights.bin > "$0/a"; find . -type f >> "$0/a"',
+        paths={"tool": "tools/tool.py", "w": ""},
+        inputs={"tool": tree / "tools" / "tool.py", "w": view},
+    )
+    assert listed["a"].split() == ["w./tools/tool.py"], "its sibling is not there: it was not declared"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("step-")]
+
+
+def test_the_environment_is_fixed(attempt, monkeypatch):
+    monkeypatch.setenv("SOMETHING", "of the user's")
+    listed = attempt('env > "$0/a"', environment={"MODE": "fast"})["a"].splitlines()
+    names = {line.partition("=")[0] for line in listed} - {"PWD", "SHLVL", "_", "OLDPWD"}
+    assert names == {"PATH", "HOME", "TMPDIR", "LANG", "MODE"}
+    assert not [line for line in listed if line.startswith("HOME=") and "step-" not in line]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("true", "did not write a\n  hint: it wrote nothing there"),
+        ('echo > "$0/b"', "did not write a\n  hint: it wrote b"),
+        ("echo > a", "it wrote a into the folder it ran in: write to {out}"),
+        ('echo > "$0/a"; echo > "$0/b"', "the command wrote what it does not declare: b"),
+        ('mkfifo "$0/a"', "a is no file: a pipe"),
+        ('ln -s /etc/passwd "$0/a"', "a is a link that leads out of the outputs"),
+        ("echo first; echo last; exit 3", "sh ended with status 3:\n    first\n    last"),
+        ("kill -SEGV $$", "sh died of SIGSEGV"),
+    ],
+)
+def test_what_a_command_does_wrong_is_said(attempt, script, said):
+    with pytest.raises(StepError) as caught:
+        attempt(script)
+    assert said in str(caught.value)
+    assert "log:" in str(caught.value)
+
+
+@held
+@pytest.mark.parametrize("do", ["echo > {}", "rm {}", "mv {} here", "mkdir {}.d", "ln -s x {}.link", "cp {} {}.copy"])
+def test_a_command_writes_nowhere_else(attempt, tmp_path, do):
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    with pytest.raises(StepError, match="denied") as caught:
+        attempt(do.replace("{}", str(kept)) + ' && echo > "$0/a"')
+    assert "hint: a step writes nowhere but below {out}" in str(caught.value)
+    assert kept.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", "out", "log"}
+
+
+@held
+def test_inside_its_folders_everything_works(attempt):
+    script = 'echo 1 > x; mkdir d; mv x d/; mkdir -p "$0/e"; mv d/x "$0/e/a"; mktemp >/dev/null; echo > /dev/null'
+    assert attempt(script, outputs=("e/*",)) == {"a": "1\n"}
+
+
+def test_where_nothing_holds_it_files_beside_its_inputs_are_compared(attempt, tmp_path, monkeypatch):
+    monkeypatch.setattr(program.launch, "version", lambda: 0)
+    monkeypatch.setattr(program.launch, "__file__", str(unheld(tmp_path)))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "tool.py").write_text("")
+    given = {"paths": {"tool": "tool.py"}, "inputs": {"tool": tree / "tool.py"}}
+    assert attempt('echo > "$0/a"', **given)
+    with pytest.raises(StepError, match=r"files beside its inputs changed while it ran: .*evil"):
+        attempt(f'echo > "$0/a"; echo > {tree}/evil', **given)
+
+
+def unheld(folder):
+    """The launcher as it is where the kernel has no Landlock."""
+    text = Path(program.launch.__file__).read_text().replace("interface = version()", "interface = 0")
+    (folder / "launch.py").write_text(text)
+    return folder / "launch.py"
+
+
+def test_a_command_that_hangs_is_ended_with_all_it_has_started(attempt, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(StepError, match="did not end within 1 s"):
+        attempt("sh -c 'sleep 4; echo > alive' & echo before; sleep 60", timeout=1.0)
+    assert time.monotonic() - started < 20
+    assert "before" in (tmp_path / "log").read_text()
+    assert not any("sleep 60" in line for line in command_lines())
+
+
+def test_what_a_command_leaves_running_is_ended(attempt):
+    attempt('sleep 61 & echo > "$0/a"')
+    assert not any("sleep 61" in line for line in command_lines())
+
+
+def command_lines():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+
+
+HIDDEN = "s3cret-and-long\nsecond line of it"
+
+
+def test_a_secret_is_shown_nowhere(attempt, tmp_path, monkeypatch):
+    monkeypatch.setenv("PACK_KEY", HIDDEN)
+    assert attempt('echo "$PACK_KEY" "$PACK_KEY"; printf %s "$PACK_KEY" | wc -c > "$0/a"', secrets=("PACK_KEY",)) == {
+        "a": f"{len(HIDDEN)}\n"
+    }
+    log = (tmp_path / "log").read_text()
+    assert "PACK_KEY='***'" in log
+    assert "*** ***" in log
+    with pytest.raises(StepError) as caught:
+        attempt('echo "$PACK_KEY" | tail -1; exit 1', secrets=("PACK_KEY",))
+    for text in (log, (tmp_path / "log").read_text(), str(caught.value)):
+        assert "s3cret" not in text
+        assert "second line" not in text
+
+
+def test_a_missing_secret_is_named(attempt, monkeypatch):
+    monkeypatch.delenv("PACK_KEY", raising=False)
+    with pytest.raises(StepError, match="the variable PACK_KEY is not set"):
+        attempt("true", secrets=("PACK_KEY",))
+
+
+def test_a_secret_in_an_output_is_refused(attempt, monkeypatch):
+    monkeypatch.setenv("PACK_KEY", "0123456789")
+    monkeypatch.setattr(custom, "_CHUNK_BYTES", 7)
+    with pytest.raises(StepError, match="the value of PACK_KEY is in its output a"):
+        attempt('printf "xxx%syyy" "$PACK_KEY" > "$0/a"', secrets=("PACK_KEY",))
+    with pytest.raises(StepError, match=r"PACK_KEY is in its output \(its name\)"):
+        attempt('echo > "$0/$PACK_KEY"', secrets=("PACK_KEY",), outputs=("*",))
+    assert attempt('printf "012345678" > "$0/a"', secrets=("PACK_KEY",))
+
+
+def test_endless_output_is_bounded(attempt, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "KEPT_BYTES", 1000)
+    attempt('head -c 3000000 /dev/zero | tr "\\0" x; echo > "$0/a"')
+    assert 1000 < (tmp_path / "log").stat().st_size < 3000
+
+
+def test_a_missing_program_is_named(tmp_path):
+    job = Job(
+        params=custom.Params(("nothere",), "nothere", {}, ("a",), {}, ()),
+        inputs={}, tools={"program:nothere": None}, out=tmp_path, log=tmp_path / "log", services=None,
+    )  # fmt: skip
+    with pytest.raises(ToolMissing, match="nothere is not installed"):
+        custom.run(job)
+
+
+def test_a_program_that_cannot_be_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "tool").write_bytes(b"\x7fELF not")
+    (tmp_path / "out").mkdir()
+    job = Job(
+        params=custom.Params(("./tool",), None, {"tool": "tool"}, ("a",), {}, ()),
+        inputs={"given:tool": tmp_path / "tool"}, tools={}, out=tmp_path / "out", log=tmp_path / "log", services=None,
+    )  # fmt: skip
+    with pytest.raises(StepError, match=r"cannot be run: (Permission denied|Exec format error)"):
+        custom.run(job)
+
+
+def test_it_ends_with_whoever_asked_for_it(tmp_path):
+    """Kill a process that runs a step: the command goes too."""
+    asker = f"""
+import sys; sys.path.insert(0, {str(Path(custom.__file__).parents[2])!r})
+from pathlib import Path
+from pipeline.confined import program
+here = Path({str(tmp_path)!r})
+program.run(["/bin/sh", "-c", "echo > begun; sleep 62"], cwd=here, environment={{"PATH": {os.environ["PATH"]!r}}},
+            secrets={{}}, writable=[here], log=here / "log", timeout=60)
+"""
+    import subprocess
+
+    process = subprocess.Popen([sys.executable, "-c", asker])
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert any("sleep 62" in line for line in command_lines())
+    process.kill()
+    process.wait()
+    while any("sleep 62" in line for line in command_lines()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any("sleep 62" in line for line in command_lines())
