@@ -67,6 +67,7 @@ def started(tmp_path_factory):
         (["plan", "--nope"], "option --nope not recognized\n  hint: doit help plan"),
         (["plan", "--jsn"], "hint: did you mean --json?"),
         (["--nope"], "option --nope not recognized"),
+        (["compile:scorer-f32@host", "--strict"], "hint: options stand before tasks: doit --strict TASK"),
         (["list", "--template", "{nope}"], "the fields are {name}, {doc}"),
         (["list", "--template", "{"], "the fields are {name}, {doc}"),
         (["run", "-o", "recipes"], "-o recipes: cannot be written: Is a directory"),
