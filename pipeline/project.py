@@ -55,7 +55,7 @@ class Project:
         for path in filter(None, (config_of(model, matrix.root) for model in matrix.models)):
             self.states[path] = look(path)
         matrix = named(matrix, Place(matrix.root, self.lock_path, read_lock(self.lock_path), self._note))
-        for remark in remarks(matrix):
+        for remark in (*matrix.remarks, *remarks(matrix)):
             self._note(remark)
         return matrix
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 
 from pipeline.action import Json
 from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
 from pipeline.platforms import METAL_INSTALL
 from pipeline.process import Finished, signal_name
+
+from .mlc_configs import CLASSES
 
 _LAST = 8
 _BY_SIGNAL = 128
@@ -39,14 +42,35 @@ def explain(done: Finished, step: str) -> StepError:
     return StepError("\n    ".join([f"mlc_llm {step} {ended}{':' * bool(said)}", *said]), hint=hint)
 
 
+def check_model_type(model_type: str, toolchain: str, known: MlcProbe) -> None:
+    """A kind of model must be one that the toolchain's mlc_llm knows; what cannot be asked is not refused.
+
+    Raises:
+        StepError: it is none.
+    """
+    if known.architectures is not None and model_type not in known.architectures:
+        raise unknown_architecture(model_type, toolchain, known.architectures)
+
+
 def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence[str]) -> StepError:
-    """The error for a kind of model that mlc_llm cannot compile."""
+    """The error for a kind of model that mlc_llm cannot compile.
+
+    A name that some mlc_llm knows is no slip: what is nearest to `qwen3` is `qwen2`, which is another model.
+    """
     whose = f"toolchain {toolchain}" if toolchain else "this mlc_llm"
+    near = [] if model_type in CLASSES else get_close_matches(model_type, known, n=1)
+    slip = f"did you mean {near[0]!r}? If not, " if near else ""
     return StepError(
         f"{whose} does not know the architecture {model_type!r}; it knows {', '.join(sorted(known))}",
-        hint="use a toolchain with a newer mlc_llm; or take objects that somebody compiled with one: `prebuilt:` in "
-        "place of `compiler: mlc`, with the files' `system_lib_prefix`",
+        hint=f"{slip}use a toolchain with a newer mlc_llm; or take objects that somebody compiled with one: "
+        "`prebuilt:` in place of `compiler: mlc`, with the files' `system_lib_prefix`",
     )
+
+
+def other_type(told: object, config: Mapping[str, Json]) -> str | None:
+    """For the table, where a model is compiled as something else than its config says; None where it is not."""
+    said = config.get("model_type")
+    return None if told is None or said in {None, told} else f"compiled as {told}, and its config says {said}"
 
 
 def missing(where: str) -> ToolMissing:

@@ -15,7 +15,7 @@ from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
 
-from .mlc_refusals import mlc_of
+from .mlc_refusals import check_model_type, mlc_of
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
     """Have the toolchain's worker call a function of `pipeline.compilers.mlc_convert`; return its facts.
 
     Raises:
-        StepError: the weights are no raw checkpoint, or mlc_llm refused them.
+        StepError: the weights are no raw checkpoint, of a kind that mlc_llm does not know, or it refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
     name = job.params.toolchain
     found = mlc_of(read_probe(job.inputs["toolchain"]), name)
+    if (model_type := job.params.options.get("model_type")) is not None:
+        check_model_type(str(model_type), name, found)
     work = partial(
         function,
         kind=found.kind,

@@ -286,6 +286,7 @@ class Matrix:
         twins: see `Twins`; None where this machine is of no kind that is known.
         devices: all that are defined.
         steps: commands of the user's, each for every subject it is for.
+        remarks: what is right in the file and may surprise, one line each.
     """
 
     path: Path
@@ -301,6 +302,7 @@ class Matrix:
     twins: Twins | None = None
     devices: tuple[Device, ...] = ()
     steps: tuple[CustomStep, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

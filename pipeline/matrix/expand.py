@@ -6,9 +6,10 @@ It reports all problems it finds, and none that merely follows from another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
-from . import backends, custom_steps, devices, models, products, runtime, schema, selection, twins
+from . import backends, custom_steps, devices, model_types, models, products, runtime, schema, selection, twins
 from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
@@ -64,6 +65,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         twins=twins.resolve(machine, beside, root),
         devices=able,
         steps=steps,
+        remarks=tuple(model_types.remarks(targets, chain(*names.models.values()), problems)),
     )
 
 
@@ -79,7 +81,8 @@ def _names(
     """What every name of the file means, after checking those that must be there and those that must differ."""
     known = [one.name for one in toolchains]
     _check_names_of_models(targets, known, problems)
-    variants = {name: models.variants(name, spec, problems) for name, spec in targets.models.items()}
+    kinds = {name: model_types.type_of(name, targets.model_types) for name in targets.models}
+    variants = {name: models.variants(name, spec, problems, kinds[name]) for name, spec in targets.models.items()}
     resolved = {name: backends.resolve(name, spec, problems, machine) for name, spec in targets.backends.items()}
     every = [one for of_model in variants.values() for one in of_model]
     _must_differ([(("models", one.model, "variants", one.variant), one.subject) for one in every], problems)

@@ -31,12 +31,13 @@ _NEAR = 0.88
 """Similarity of difflib from which an option's name counts as a slip: `override` and `systemlibprefix` do."""
 
 
-def variants(name: str, spec: model_schema.Model, problems: Diagnostics) -> list[ModelVariant]:
+def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: str | None = None) -> list[ModelVariant]:
     """All variants of a model, in the order of the file.
 
     Args:
         name: the model's name.
         spec: what targets.yaml says.
+        kind: the `model_type` that its name stands for, where it has none of its own.
         problems: gives positions, gets the problems.
     """
     weights = _weights(spec)
@@ -46,7 +47,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics) -> list
         compiler = spec.compiler or ("prebuilt" if spec.prebuilt else "relax")
         options, app = _options(spec, changes), ForApps()
         if compiler == "mlc":
-            options, app = _mlc(options, own, problems)
+            options, app = _mlc({"model_type": kind, **options} if kind else options, own, problems)
         else:
             _catch_misspellings(changes, own, problems)
         if compiler != "mlc":

@@ -231,6 +231,11 @@ class Targets(Strict):
     name: Name = Field(default="models", description="Base name of the libraries: `models` gives `libmodels.a`.")
     toolchains: dict[Name, Toolchain] = Field(default={}, description="Compilers, by name. `current` is always there.")
     models: dict[Name, Model] = Field(min_length=1, description="Models, by name.")
+    model_types: dict[FileName, Name] = Field(
+        default={},
+        description="What `mlc_llm compile` is told models are (`--model-type`), by patterns of their names: "
+        '`{"AVA-LL32-*": llama}`. The first that fits holds, and a `model_type` of the model\'s own wins.',
+    )
     backends: dict[Name, Backend] = Field(min_length=1, description="Backends, by name.")
     matrix: MatrixAxes = Field(description="Which model is compiled for which backend.")
     products: dict[Name, Product] = Field(default={}, description="Products, by name.")

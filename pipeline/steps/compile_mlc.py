@@ -13,7 +13,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
 from pipeline.compilers.devices import check_device
-from pipeline.compilers.mlc_refusals import known_faults, mlc_of, unknown_architecture
+from pipeline.compilers.mlc_refusals import check_model_type, known_faults, mlc_of, other_type
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
@@ -49,8 +49,9 @@ def run(job: Job[Params]) -> Facts:
     made = worker.call(compilation(job), log=job.log)
     chat, options = read_chat_config(job.inputs[roles.CONFIG], job.params.model.model), job.params.model.options
     model_type = str(options.get("model_type", chat.get("model_type")))
-    note = known_faults(model_type, chat, options.get("overrides", {}))
-    return made if note is None else {**made, "note": note}
+    faults = known_faults(model_type, chat, options.get("overrides", {}))
+    notes = [note for note in (faults, other_type(options.get("model_type"), chat)) if note is not None]
+    return {**made, "note": "; ".join(notes)} if notes else made
 
 
 def compilation(job: Job[Params]) -> partial[Facts]:
@@ -67,8 +68,7 @@ def compilation(job: Job[Params]) -> partial[Facts]:
     found = mlc_of(probe, name)
     check_device(probe, name, backend)
     model_type = str(model.options.get("model_type", chat.get("model_type")))
-    if found.architectures is not None and model_type not in found.architectures:
-        raise unknown_architecture(model_type, name, found.architectures)
+    check_model_type(model_type, name, found)
     quantization = model.options.get("quantization", chat.get("quantization"))
     if found.quantizations is not None and quantization not in found.quantizations:
         raise StepError(
