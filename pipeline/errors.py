@@ -100,5 +100,9 @@ class StoreError(SlipwayError):
     """The store, `build/` or `dist/` could not be read or written (disk full, permissions, a corrupt blob)."""
 
 
+class DeviceError(SlipwayError):
+    """A device behind a cable cannot be used, or something on it could not be done."""
+
+
 class FormatError(SlipwayError):
     """A binary file (archive, object, fat file, wasm module, tar) is malformed."""

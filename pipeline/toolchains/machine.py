@@ -62,6 +62,7 @@ HELPS = (
         "Android runtimes are not built; models need no NDK",
         "install it with sdkmanager, and set ANDROID_NDK_HOME",
     ),
+    Help("adb", "adb", "nothing is deployed to Android devices", "apt-get install adb, or Android's platform-tools"),
     Help(
         "emcc",
         "Emscripten",

@@ -1,0 +1,294 @@
+"""Brings a folder of a device up to what `dist/` ships: only what differs travels, and nothing is believed unread.
+
+A file is pushed under another name, its digest taken on the device, and then renamed: at each moment a name has the old
+content or the new one, whole. A record beside the files says which digests were seen; where it is missing or lags
+behind (the cable was pulled), digests are taken once more instead of pushing again.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline.documents import untrusted
+from pipeline.documents.codec import decode, dumps
+from pipeline.errors import DeviceError, FormatError, SlipwayError
+from pipeline.files import digest_path, unsafe_path
+
+from .device import Device
+from .messages import failure
+from .shipment import Shipment
+
+RECORD = ".slipway-deploy.json"
+PART = ".slipway-part"
+"""The name under which a file arrives. There is one, so that a deploy that was cut off leaves one at most."""
+
+_SCHEMA = 1
+_NEXT = "slipway-next"
+"""What the device's shell says between two answers."""
+
+_BLOCK = 4096
+_LONGEST = 3000
+"""Bytes of a command line; older devices take 4096 (see quirk ADB-3)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file as it was when its digest was taken on the device."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What deploys have put into a folder of a device: relative path -> file."""
+
+    schema: int = _SCHEMA
+    files: Mapping[str, Seen] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How a device's folder differs from what is shipped.
+
+    Attributes:
+        folder: on the device.
+        hashes: whether the device can take digests itself.
+        files: what is there and right, or was recorded and has the size it had; see `Record`.
+        push: paths that are missing or differ, sorted.
+        stray: recorded paths that the manifest no longer has.
+        lags: whether the record does not say so yet.
+        needed: bytes of free space that it takes at the most.
+        free: bytes of free space; None where the device does not say.
+    """
+
+    folder: str
+    hashes: bool
+    files: Mapping[str, Seen]
+    push: tuple[str, ...]
+    stray: tuple[str, ...]
+    lags: bool
+    needed: int
+    free: int | None
+
+
+def folder_of(text: str) -> str:
+    """A folder on a device in its plain form.
+
+    Raises:
+        DeviceError: it is not absolute, or too much.
+    """
+    parts = [part for part in text.split("/") if part not in {"", "."}]
+    if not text.startswith("/") or not parts or ".." in parts or not text.isprintable():
+        raise DeviceError(f"{text!r} is no folder for files of ours", hint="give an absolute path: --to /sdcard/models")
+    return "/" + "/".join(parts)
+
+
+def survey(device: Device, shipment: Shipment, folder: str) -> Survey:
+    """Look at the device; nothing on it is changed.
+
+    Raises:
+        DeviceError: it cannot be read.
+    """
+    wanted = {path: Seen(file.size, file.sha256) for path, file in shipment.files.items()}
+    hashes, free, record, sizes = _look(device, folder, {path.split("/")[0] for path in wanted})
+    if others := {path.split("/")[0] for path in record} - {path.split("/")[0] for path in wanted}:
+        sizes |= _look(device, folder, others)[3]
+    files = {path: seen for path, seen in record.items() if sizes.get(path) == seen.size}
+    if hashes:
+        unsure = [path for path, seen in wanted.items() if sizes.get(path) == seen.size and files.get(path) != seen]
+        taken = _digests(device, folder, {path: wanted[path].size for path in unsure})
+        files |= {path: Seen(sizes[path], digest) for path, digest in taken.items()}
+    push = tuple(sorted(path for path, seen in wanted.items() if files.get(path) != seen))
+    needed = _most_needed((wanted[path].size, sizes.get(path, 0)) for path in push)
+    known = {path.casefold() for path in shipment.known}  # on a device, case may make no difference
+    stray = tuple(sorted(path for path in files if path.casefold() not in known))
+    return Survey(folder, hashes, files, push, stray, files != record, needed, free)
+
+
+def check_space(device: Device, found: Survey) -> None:
+    """Refuse to start what cannot end well.
+
+    Raises:
+        DeviceError: there is too little space on the device.
+    """
+    if found.free is not None and found.push and found.needed > found.free:
+        what = f"{found.needed:,} bytes are needed in {found.folder} of {device.serial}, and {found.free:,} are free"
+        hint = "free some space on the device (adb shell df -h), or deploy less: name a bundle; nothing was pushed"
+        raise DeviceError(what, hint=hint)
+
+
+def deploy(
+    device: Device, shipment: Shipment, found: Survey, done: Callable[[str], None], *, prune: bool
+) -> tuple[str, ...]:
+    """Push, verify, and remove what is stray where that is wanted.
+
+    Args:
+        device: the device.
+        shipment: what goes there.
+        found: of it.
+        done: is told of each path that has arrived.
+        prune: whether files of earlier deploys that are no longer shipped are removed.
+
+    Returns:
+        The paths that were removed.
+
+    Raises:
+        SlipwayError: it broke off; every file on the device is whole, and the next deploy goes on.
+    """
+    files = dict(found.files)
+    try:
+        for path in found.push:
+            file = shipment.files[path]
+            _put(device, found, shipment.checked(path), path, Seen(file.size, file.sha256))
+            files[path] = Seen(file.size, file.sha256)
+            done(path)
+        removed = _untouched(device, found) if prune else ()
+        _remove(device, found.folder, removed)
+        files = {path: seen for path, seen in files.items() if path not in removed}
+    except SlipwayError:
+        with suppress(SlipwayError):  # without it the next deploy takes digests, and pushes no more for it
+            _write_record(device, replace(found, files=files))
+        raise
+    if found.push or removed or found.lags:
+        _write_record(device, replace(found, files=files))
+    return removed
+
+
+def _untouched(device: Device, found: Survey) -> tuple[str, ...]:
+    """The stray files that still are what a deploy put there."""
+    if not found.hashes:
+        return found.stray
+    taken = _digests(device, found.folder, {path: found.files[path].size for path in found.stray})
+    return tuple(path for path in found.stray if taken[path] == found.files[path].sha256)
+
+
+def _put(device: Device, found: Survey, local: Path, path: str, seen: Seen) -> None:
+    part, target = f"{found.folder}/{PART}", f"{found.folder}/{path}"
+    device.push(local, part, seen.size)
+    here, there, parent = map(shlex.quote, (part, target, target.rpartition("/")[0]))
+    place = f"if [ -d {there} ]; then echo Is a directory; false; else mkdir -p {parent} && mv -f {here} {there}; fi"
+    if found.hashes:
+        said = device.shell(
+            f'd=$(sha256sum < {here}); echo "$d"; case "$d" in {seen.sha256}*) {place};; *) false;; esac',
+            reads=seen.size,
+        )
+        arrived = re.search(r"^[0-9a-f]{64}\b", said.text, re.MULTILINE)
+        digest = arrived[0] if arrived else ""
+    else:
+        with TemporaryDirectory(prefix="slipway-deploy-") as scratch:
+            device.pull(part, Path(scratch, "back"), seen.size)
+            digest = digest_path(Path(scratch, "back")).sha256
+        if digest == seen.sha256:
+            said = device.shell(place)
+    if digest and digest != seen.sha256:
+        device.shell(f"rm -f {here}")
+        hint = "deploy again; if it stays so, try another cable, or another storage of the device"
+        raise DeviceError(f"{path} arrived on {device.serial} with other content", hint=hint)
+    if said.status:
+        raise failure(f"{path} could not be put into {found.folder} of {device.serial}", said.text)
+
+
+def _digests(device: Device, folder: str, sizes: Mapping[str, int]) -> dict[str, str]:
+    """The SHA-256 of files, taken on the device."""
+    taken: dict[str, str] = {}
+    for some, names in _portions(folder, list(sizes)):
+        said = device.shell(
+            f'for f in {names}; do sha256sum < "$f" || break; done', reads=sum(sizes[path] for path in some)
+        )
+        found = re.findall(r"^([0-9a-f]{64})\b", said.text, re.MULTILINE)
+        if len(found) != len(some):
+            raise failure(
+                f"the digest of {some[min(len(found), len(some) - 1)]} cannot be taken on {device.serial}", said.text
+            )
+        taken |= dict(zip(some, found, strict=True))
+    return taken
+
+
+def _portions(folder: str, paths: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """Paths in groups, each with its words for a command, which they fit into."""
+    group: list[str] = []
+    words = ""
+    for path in paths:
+        word = shlex.quote(f"{folder}/{path}")
+        if group and len(f"{words} {word}".encode()) > _LONGEST:
+            yield group, words
+            group, words = [], ""
+        group.append(path)
+        words = f"{words} {word}"
+    if group:
+        yield group, words
+
+
+def _look(device: Device, folder: str, tops: Iterable[str]) -> tuple[bool, int | None, dict[str, Seen], dict[str, int]]:
+    """What a device has to say of a folder, in one call.
+
+    Returns:
+        Whether it can take digests; the bytes that are free where the folder is, or would be made, None where it does
+        not tell; what earlier deploys have written down, nothing where that is damaged; and the size of each file below
+        `tops`, by relative path.
+    """
+    where, file = shlex.quote(folder), shlex.quote(f"{folder}/{RECORD}")
+    names = " ".join(shlex.quote(f"./{top}") for top in sorted(tops))
+    said = device.shell(
+        f"command -v sha256sum; echo {_NEXT}; "
+        f'd={where}; while [ -n "$d" ] && [ ! -e "$d" ]; do d=${{d%/*}}; done; df -k "${{d:-/}}"; echo {_NEXT}; '
+        f"[ ! -f {file} ] || [ $(wc -c < {file}) -gt {untrusted.LARGEST_BYTES} ] || cat {file}; echo; echo {_NEXT}; "
+        f"if [ ! -e {where} ]; then :; elif [ ! -d {where} ]; then echo Not a directory; false; "
+        f"else cd {where} && for d in {names}; do "
+        '[ ! -e "$d" ] || find "$d" -type f -exec stat -c \'%s %n\' {} +; done; fi'
+    )
+    parts = said.text.split(f"{_NEXT}\n")
+    if said.status or len(parts) != len(("sha256sum", "df", "record", "sizes")):
+        raise failure(f"{folder} cannot be read on {device.serial}", parts[-1])
+    found = re.search(r"Available[^\n]*\n(?:.*\s)?(\d+)\s+\d+%\s", parts[1], re.DOTALL)
+    lines = (re.fullmatch(r"(\d+) \./(.+)", line) for line in parts[3].splitlines())
+    sizes = {match[2]: int(match[1]) for match in lines if match}
+    return "sha256sum" in parts[0], int(found[1]) * 1024 if found else None, _recorded(parts[2]), sizes
+
+
+def _recorded(text: str) -> dict[str, Seen]:
+    try:
+        record: Record = decode(Record, untrusted.parse(text.encode(), RECORD), RECORD)
+    except FormatError:
+        return {}
+    return {path: seen for path, seen in record.files.items() if record.schema == _SCHEMA and not unsafe_path(path)}
+
+
+def _most_needed(sizes: Iterable[tuple[int, int]]) -> int:
+    """The most space that is taken while files replace others, each being there twice for a moment."""
+    now = most = 0
+    for size, before in sizes:
+        now += _blocks(size)
+        most = max(most, now)
+        now -= _blocks(before)
+    return most
+
+
+def _blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _write_record(device: Device, found: Survey) -> None:
+    with TemporaryDirectory(prefix="slipway-deploy-") as scratch:
+        local = Path(scratch, RECORD)
+        local.write_text(dumps(Record(files=dict(sorted(found.files.items())))), encoding="utf-8")
+        digest = digest_path(local)
+        _put(device, found, local, RECORD, Seen(digest.size, digest.sha256))
+
+
+def _remove(device: Device, folder: str, paths: Sequence[str]) -> None:
+    """Remove files, and the folders that are empty then."""
+    for _, names in _portions(folder, paths):
+        said = device.shell(f"rm -f {names}")
+        if said.status:
+            raise failure(f"files could not be removed from {folder} of {device.serial}", said.text)
+    parents = {"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))}
+    for _, names in _portions(folder, sorted(parents, key=lambda path: -path.count("/"))):
+        device.shell(f"rmdir {names} 2>/dev/null")

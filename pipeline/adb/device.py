@@ -1,0 +1,177 @@
+"""A device behind adb: found, chosen, and given commands and files.
+
+adb joins the words of `shell` with blanks for the device's shell, so a command is one text here, and whoever puts a
+path into it quotes it. Its messages and exit statuses are in the quirks ADB-1 to ADB-8.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import DeviceError, StepError, ToolMissing
+from pipeline.process import run
+
+from .messages import failure
+
+_INSTALL = (
+    "install Android's platform-tools (Debian, Ubuntu: apt-get install adb; macOS: brew install "
+    "android-platform-tools), or let ANDROID_HOME name the SDK that has them"
+)
+_ATTACH = "attach a device with USB debugging switched on (adb devices -l lists it), or start an emulator"
+
+_END = "\nslipway:"
+_NOISE = ("* daemon ", "adb server version ", "adb server is out of date")
+"""How lines begin that adb prints before the answer when it starts its server."""
+
+SECONDS = 60.0
+"""Wall time of a command; what grows with the size of files is added."""
+
+_SLOWEST_READ = 5e6
+_SLOWEST_LINK = 2e5
+"""Bytes a second below which a device counts as hung."""
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A line of `adb devices -l`: serial number, state, and what else it says (`model:Pixel_8 …`)."""
+
+    serial: str
+    state: str
+    about: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.serial, f"({self.state})", self.about)))
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command on the device ended, and what it printed on both streams, decoded with replacement."""
+
+    status: int
+    text: str
+
+
+def find_adb() -> Path:
+    """The program: on PATH, else in the SDK that ANDROID_HOME or ANDROID_SDK_ROOT names.
+
+    Raises:
+        ToolMissing: it is nowhere.
+    """
+    if found := shutil.which("adb"):
+        return Path(found)
+    for variable in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        program = Path(os.environ.get(variable, "")) / "platform-tools" / "adb"
+        if program.is_absolute() and program.is_file():
+            return program
+    raise ToolMissing("there is no adb", hint=_INSTALL)
+
+
+def attached(adb: Path) -> list[Attached]:
+    """The devices that adb knows, in whatever state.
+
+    Raises:
+        DeviceError: adb's server cannot be reached.
+    """
+    done = run([adb, "devices", "-l"], check=False, timeout=SECONDS)
+    if done.status:
+        raise failure("adb cannot list the devices", done.output)
+    lines = [line for line in done.output.splitlines() if line.strip() and not line.startswith(_NOISE)]
+    return [_attached(line) for line in lines if not line.startswith("List of devices")]
+
+
+def _attached(line: str) -> Attached:
+    serial, _, rest = line.strip().partition(" ")
+    found = re.match(r"no permissions\b[^;]*(?:; see \[[^\]]*\])?|\S+", rest.strip())
+    state = found[0] if found else "unknown"
+    named = re.findall(r"\b(?:product|model|device):\S+", rest)
+    return Attached(serial, state, " ".join(named))
+
+
+def choose(adb: Path, serial: str) -> Device:
+    """The device with a serial number, or the only one; it is ready.
+
+    Args:
+        adb: the program.
+        serial: empty for the one that ANDROID_SERIAL names, else for the only one there is.
+
+    Raises:
+        DeviceError: there is none, or there are several, or it is not ready; the message lists those there are.
+    """
+    there = attached(adb)
+    wanted = serial or os.environ.get("ANDROID_SERIAL", "")
+    listed = "".join(f"\n    {one}" for one in there)
+    if not there:
+        what = f"no device {wanted!r} is attached" if wanted else "no device is attached"
+        raise DeviceError(what, hint=_ATTACH)
+    if not wanted and len(there) > 1:
+        raise DeviceError(f"{len(there)} devices are attached:{listed}", hint="choose one: --device SERIAL")
+    chosen = next((one for one in there if one.serial == (wanted or one.serial)), None)
+    if chosen is None:
+        raise DeviceError(f"no device {wanted!r} is attached; there is:{listed}", hint="--device takes one of these")
+    if chosen.state != "device":
+        raise failure(f"{chosen.serial} cannot be used", chosen.state)
+    return Device(adb, chosen.serial)
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device."""
+
+    adb: Path
+    serial: str
+
+    def words(self, *words: str | Path) -> list[str | Path]:
+        """A command line of adb for this device."""
+        return [self.adb, "-s", self.serial, *words]
+
+    def shell(self, command: str, *, reads: int = 0) -> Said:
+        """Run a command in the device's shell.
+
+        Args:
+            command: one text; paths in it are quoted with `shlex.quote`.
+            reads: how many bytes of files it reads, for the time it may take.
+
+        Raises:
+            DeviceError: the device went away.
+        """
+        # Devices before Android 7 give every command the status 0 (see quirk ADB-2), so the shell says it itself.
+        told = f"{command}\ns=$?; echo; echo slipway:$s"
+        text = self._run("shell", told, seconds=SECONDS + reads / _SLOWEST_READ)[1].replace("\r\n", "\n")
+        said, end, status = text.rpartition(_END)
+        if not end or not status.strip().isdigit():
+            raise failure(f"{self.serial} did not answer", text)
+        return Said(int(status), "\n".join(line for line in said.split("\n") if not line.startswith(_NOISE)))
+
+    def push(self, local: Path, remote: str, size: int) -> None:
+        """Copy a file to the device; adb makes the folder.
+
+        Raises:
+            DeviceError: it did not arrive.
+        """
+        status, text = self._run("push", local, remote, seconds=SECONDS + size / _SLOWEST_LINK)
+        if status:
+            raise failure(f"{local.name} could not be pushed to {self.serial}", text)
+
+    def pull(self, remote: str, local: Path, size: int) -> None:
+        """Copy a file from the device.
+
+        Raises:
+            DeviceError: it did not arrive.
+        """
+        status, text = self._run("pull", remote, local, seconds=SECONDS + size / _SLOWEST_LINK)
+        if status:
+            raise failure(f"{remote} could not be read from {self.serial}", text)
+
+    def _run(self, *words: str | Path, seconds: float) -> tuple[int, str]:
+        try:
+            done = run(self.words(*words), check=False, timeout=seconds)
+        except ToolMissing:
+            raise
+        except StepError as late:
+            hint = "unplug it and plug it in again, or restart adb (adb kill-server); then run the same command again"
+            raise DeviceError(f"{self.serial} did not answer within {seconds:.0f} s", hint=hint) from late
+        return done.status, done.output
