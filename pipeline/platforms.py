@@ -119,6 +119,7 @@ PRODUCT_PLATFORMS: Mapping[str, frozenset[str]] = {
     "android": frozenset({"android"}),
     "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
     "web": frozenset({"wasm"}),
+    "layout": frozenset(FORMATS),
 }
 """What each kind of product can hold."""
 

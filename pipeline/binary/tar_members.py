@@ -1,7 +1,7 @@
-"""Reads the tar that TVM's `export_library` writes, as bytes: nothing is ever unpacked to disk.
+"""Reads and writes the tar that TVM's `export_library` writes, as bytes: nothing is ever unpacked to disk.
 
 Compilers call `read_tar`. The tar itself is never kept or hashed: its dates, owners and order differ in every run
-although its members do not.
+although its members do not. Layouts call `write_tar`, whose tars differ only where members do.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zlib
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from pipeline.errors import FormatError
@@ -48,6 +49,17 @@ def read_tar(data: bytes, where: str = "tar", *, limit: int = 8 << 30) -> tuple[
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as broken:
         raise FormatError(f"is no whole tar file: {broken}", where=where, hint=_REBUILD) from broken
     return tuple(members[name] for name in sorted(members))
+
+
+def write_tar(members: Iterable[Member]) -> bytes:
+    """Write a plain tar of regular files, sorted by name, without dates and owners."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for member in sorted(members, key=lambda one: one.name):
+            entry = tarfile.TarInfo(member.name)  # its date is 0, its owner 0 without a name, its mode 0644
+            entry.size = len(member.data)
+            tar.addfile(entry, io.BytesIO(member.data))
+    return out.getvalue()
 
 
 def _unzipped(data: bytes, where: str, limit: int) -> bytes:

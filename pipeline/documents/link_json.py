@@ -128,10 +128,38 @@ class LinkedModule:
 
 
 @dataclass(frozen=True)
+class LaidOutLibrary:
+    """A library in a layout.
+
+    Attributes:
+        model: subject.
+        backend: it is for.
+        prefix: what the runtime finds the model by.
+        file: its path.
+        form: `tar` (objects), `archive`, `shared` or `module`.
+        size: in bytes.
+        sha256: of the file.
+        needed: of a shared one: the libraries that are loaded with it.
+        bundle: directory of the model's bundle, if that is in the layout.
+    """
+
+    model: str
+    backend: str
+    prefix: str
+    file: str
+    form: Literal["tar", "archive", "shared", "module"]
+    size: int
+    sha256: str
+    needed: tuple[str, ...] = ()
+    bundle: str | None = None
+
+
+@dataclass(frozen=True)
 class LinkJson:
     """The whole document. `target` is the kind of device, and null when the archives differ in it.
 
-    `runs` are in what is shipped alone: every run of a model in it, by each runner.
+    `runs` are in what is shipped alone: every run of a model in it, by each runner. `libraries` are those of a layout,
+    which has no `archives` and no `modules`.
     """
 
     schema: int
@@ -147,6 +175,7 @@ class LinkJson:
     modules: tuple[LinkedModule, ...]
     target: str | None
     runs: tuple[RunSummary, ...] = ()
+    libraries: tuple[LaidOutLibrary, ...] = ()
 
 
 def read_link_json(kit: Path) -> LinkJson:

@@ -137,7 +137,7 @@ class Kit:
 
     Attributes:
         product: its name.
-        kind: `xcframework`, `android`, `native` or `web`.
+        kind: `xcframework`, `android`, `native`, `web` or `layout`.
         library: the name of the library without `lib` and `.a`.
         archives: the archives, in the order of their names.
         slices: of an xcframework: the same, with Apple's names.
@@ -296,8 +296,8 @@ def _refuse_twins(product: str, kind: str, archives: Iterable[KitArchive]) -> No
     """Two archives for one system and processor: a build of an app could not know which to take."""
     seen: dict[tuple[str, ...], KitArchive] = {}
     for archive in archives:
-        # In the browser nothing chooses by itself: a page asks for the module it wants.
-        place = (archive.name,) if kind == "web" else (archive.platform, *archive.architectures)
+        # A page asks for the module it wants, and in a layout a path says which.
+        place = (archive.name,) if kind in ("web", "layout") else (archive.platform, *archive.architectures)
         twin = seen.setdefault(place, archive)
         if twin is not archive:
             raise StepError(

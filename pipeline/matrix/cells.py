@@ -190,6 +190,15 @@ def cell_subject(model: str, backend: str, toolchain: str) -> str:
 
 
 @dataclass(frozen=True)
+class LayoutRule:
+    """Where a layout puts the models of one backend: patterns of paths, which `layouts` fills in."""
+
+    backend: str
+    library: str
+    bundle: str | None
+
+
+@dataclass(frozen=True)
 class Product:
     """What an app consumes, under `dist/<name>`.
 
@@ -201,15 +210,19 @@ class Product:
         where: the place in targets.yaml.
         base_url: where pages get a product of kind `web`, or None.
         programs: languages in which a program is built from the kit and run.
+        layout: of kind `layout`: where everything goes, a rule a backend.
+        runtime_libraries: shared libraries that have the runtime on the device, where targets.yaml says so.
     """
 
     name: str
-    kind: Literal["xcframework", "android", "native", "web"]
+    kind: Literal["xcframework", "android", "native", "web", "layout"]
     backends: tuple[str, ...]
     templates: str | None
     where: Position = field(compare=False)
     base_url: str | None = None
     programs: tuple[str, ...] = ()
+    layout: tuple[LayoutRule, ...] = ()
+    runtime_libraries: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -239,7 +252,9 @@ class Runtime:
         return self.wheel and backend.format != "wasm" and backend.name not in self.prebuilt
 
     def is_in(self, product: Product, backend: Backend) -> bool:
-        """Whether a product brings a backend's runtime along."""
+        """Whether a product brings a backend's runtime along; of a layout: whether its modules are linked with it."""
+        if product.kind == "layout":
+            return backend.name in self.backends and backend.format == "wasm"
         return backend.name in self.backends and (product.kind == "native" or not self.is_shared(backend))
 
 

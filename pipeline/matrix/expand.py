@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from . import backends, custom_steps, devices, model_types, models, products, runtime, schema, selection, twins
+from . import backends, custom_steps, devices, layouts, model_types, models, products, runtime, schema, selection, twins
 from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
@@ -50,6 +50,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     able = devices.resolve(targets, every, names.known("model"), problems)
     variants = tuple({cell.model.subject: cell.model for cell in every}.values())
     steps = custom_steps.resolve(targets, cells, variants, root, problems)
+    layouts.check_modules(made, beside, problems)
     problems.raise_if_any()
     return Matrix(
         path=path,

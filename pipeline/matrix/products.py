@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.platforms import ANDROID_ABIS, PRODUCT_PLATFORMS
 
-from . import schema
+from . import layouts, schema
 from .cells import Backend, Cell, Product
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
@@ -18,6 +18,14 @@ _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""
 
 PROGRAMS = ("cpp", "rust")
+
+_KEYS_OF_KINDS = {
+    "base_url": (("web",), "a product of kind {} is not fetched by pages"),
+    "programs": (("native",), "no program is built from a kit of kind {}"),
+    "layout": (("layout",), "a product of kind {} has a tree of its own"),
+    "runtime_libraries": (("layout",), "no shared library is linked for a product of kind {}"),
+}
+"""Keys that only some kinds have, and what to say of another."""
 
 
 def resolve(
@@ -64,10 +72,9 @@ def resolve(
         _check_models([one for one in fitting if one[1].name in used], cells, problems)
     if spec.templates is not None:
         must_exist((*here, "templates"), spec.templates, root, problems, folder=True)
-    if spec.base_url is not None and spec.kind != "web":
-        problems.add((*here, "base_url"), f"a product of kind {spec.kind} is not fetched by pages", "remove this key")
-    if spec.programs is not None and spec.kind != "native":
-        problems.add((*here, "programs"), f"no program is built from a kit of kind {spec.kind}", "remove this key")
+    for key, (kinds, what) in _KEYS_OF_KINDS.items():
+        if getattr(spec, key) is not None and spec.kind not in kinds:
+            problems.add((*here, key), what.format(spec.kind), "remove this key")
     both = PROGRAMS if spec.kind == "native" else ()
     return Product(
         name=name,
@@ -77,6 +84,8 @@ def resolve(
         where=problems.document.at(here, key=True),
         base_url=spec.base_url,
         programs=both if spec.programs is None else spec.programs,
+        layout=layouts.resolve(here, spec, fitting, cells, problems) if spec.kind == "layout" else (),
+        runtime_libraries=spec.runtime_libraries,
     )
 
 
@@ -94,11 +103,11 @@ def _fits(place: Steps, kind: str, backend: Backend, problems: Diagnostics) -> b
 
 
 def _check_twins(kind: str, held: Sequence[tuple[Steps, Backend]], problems: Diagnostics) -> None:
-    """The build of an app chooses a library by platform and architecture; a page asks for the module it wants."""
+    """The build of an app chooses a library by platform and architecture; where paths do, there may be several."""
     first: dict[tuple[str, str], Backend] = {}
     for place, backend in held:
         twin = first.setdefault((backend.platform, backend.arch), backend)
-        if twin is not backend and kind != "web":
+        if twin is not backend and kind not in ("web", "layout"):
             what = f"`{twin.name}` and `{backend.name}` are both {backend.platform} {backend.arch}"
             one = "slice" if kind == "xcframework" else "library"
             article = "an" if kind in ("xcframework", "android") else "a"

@@ -58,6 +58,7 @@ _PRODUCTS = """\
 | `android` | Android |
 | `native` | anything but wasm |
 | `web` | wasm |
+| `layout` | anything |
 
 `bundle` is no name for a product, and neither is the name of a backend.
 """
@@ -96,6 +97,7 @@ _SECTIONS = {
     "Include": ("matrix.include[]", ""),
     "Exclude": ("matrix.exclude[]", ""),
     "Product": ("products.&lt;name&gt;", _PRODUCTS),
+    "LaidOut": ("products.&lt;name&gt;.layout.&lt;backend&gt;", ""),
     "Runtime": ("runtime", ""),
     "Device": ("devices.&lt;name&gt;", ""),
     "Step": ("steps.&lt;name&gt;", _STEPS),

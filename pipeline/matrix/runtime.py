@@ -67,7 +67,9 @@ def _of_products(spec: schema.Runtime, products: Sequence[Product], used: Mappin
     """The backends that get a runtime where none is named: of a package, those of products that it has all of."""
     for product in products:
         known = [used[name] for name in product.backends if name in used]
-        if not spec.wheel or all(
+        if product.kind == "layout":  # all that it links with a runtime are modules for pages
+            yield from (one.name for one in known if one.format == "wasm")
+        elif not spec.wheel or all(
             one.name in spec.prebuilt or (_is_packaged(one) and product.kind in {"native", "web"}) for one in known
         ):
             yield from product.backends
@@ -97,6 +99,8 @@ def _check_complete(
         what = f"nothing says where the runtime of {', '.join(nowhere)} comes from"
         problems.add(_HERE, what, "add `source:`, or archives in `prebuilt:`; `backends:` leaves some out", key=True)
     for product in products:
+        if product.kind == "layout":
+            continue
         known = [used[name] for name in product.backends if name in used]
         lacking = [one.name for one in known if not runtime.is_in(product, one)]
         if lacking and len(lacking) < len(known):

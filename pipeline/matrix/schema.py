@@ -142,11 +142,27 @@ class MatrixAxes(Strict):
     exclude: tuple[Exclude, ...] = Field(default=(), description="Exclusions.")
 
 
+class LaidOut(Strict):
+    """Where a product of kind `layout` puts a backend's models. In both paths `{model}`, `{variant}`, `{subject}`
+    (`minilm-f32`) and `{backend}` stand for names."""  # noqa: D205, D209 - see Toolchain
+
+    library: FileName = Field(
+        description="Path of each model's library, below `dist/<name>`. Its end says the form: `.tar` (the objects, as "
+        "mlc_llm writes them), `.a`, `.so` (Linux, Android), `.dylib` (macOS), `.wasm` (a module for pages)."
+    )
+    bundle: FileName | None = Field(
+        default=None,
+        description="Directory, below `dist/<name>`, that gets each model's bundle (weights, tokenizer, configuration) "
+        "as links: however many backends name one, it lies on the disk once.",
+    )
+
+
 class Product(Strict):
     """What an app consumes, written to `dist/<name>`."""
 
-    kind: Literal["xcframework", "android", "native", "web"] = Field(
-        description="`xcframework` for Apple platforms, `android`, `native` for Rust, C++ and CMake, `web` for wasm."
+    kind: Literal["xcframework", "android", "native", "web", "layout"] = Field(
+        description="`xcframework` for Apple platforms, `android`, `native` for Rust, C++ and CMake, `web` for wasm, "
+        "`layout` for a tree of your own, whose paths `layout` says."
     )
     backends: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="Backends whose libraries go into it, each one used in the matrix."
@@ -163,6 +179,14 @@ class Product(Strict):
         default=None,
         description="Of kind `native`: in which languages a program is built from the kit and run with the models' "
         "checks, by CMake or Cargo, before the product is published. Left out, in both; `[]`: in none.",
+    )
+    layout: dict[Name, LaidOut] | None = Field(
+        default=None, description="Of kind `layout`: the paths of each of its backends."
+    )
+    runtime_libraries: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Of kind `layout`: the shared libraries that have the TVM runtime where a `.so` or `.dylib` is "
+        "loaded, without `lib` and suffix, `[tvm_runtime]`. Left out, `tvm_ffi` and `tvm_runtime`.",
     )
 
 

@@ -23,6 +23,7 @@ from .apps import app_config_actions, ships_weights
 from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
 from .custom import custom_actions, shipped_steps
 from .devices import device_actions, device_edges
+from .layouts import layout_actions, proof_of
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -40,7 +41,7 @@ from .wheels import wheel_actions
 DIST = "dist/"
 """What is shipped; nothing but `product` and `manifest` writes there."""
 
-PARTS = frozenset({"xcframework", "linkkit", "app_config"})
+PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout"})
 """The steps that make parts of a product."""
 
 LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
@@ -62,6 +63,8 @@ def plan(
     Raises:
         MatrixError: something is asked for that this version cannot build.
     """
+    bundles = tuple(_bundles(matrix))
+    having = tuple(action.subject for action in bundles)
     actions = [
         *toolchain_actions(matrix, frozen or {}),
         *weight_actions(matrix, lock),
@@ -72,11 +75,12 @@ def plan(
         *_wheels(matrix, lock),
         *runtime_actions(matrix),
         *_kits(matrix),
-        *_bundles(matrix),
+        *bundles,
+        *layout_actions(matrix, having),
         *app_config_actions(matrix),
         *check_actions(matrix),
         *_verify_backends(matrix),
-        *_verify_products(matrix),
+        *_verify_products(matrix, having),
     ]
     shipped = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
     custom = custom_actions(matrix, [*actions, *shipped])
@@ -107,6 +111,8 @@ def _archives(matrix: Matrix) -> Iterator[AnyAction]:
 
 def _kits(matrix: Matrix) -> Iterator[AnyAction]:
     for product in matrix.products:
+        if product.kind == "layout":
+            continue
         backends = tuple(_backend(matrix, name) for name in product.backends)
         archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
         archives |= upstream_of_product(matrix, product)
@@ -217,7 +223,7 @@ def _parameter_names(matrix: Matrix, model: ModelVariant) -> Upstream | None:
     return None if model.weights is None else Upstream(f"weights:{model.model}", only=(INDEX,))
 
 
-def _verify_products(matrix: Matrix) -> Iterator[AnyAction]:
+def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyAction]:
     taken = {backend.name: backend for backend, _ in by_backend(matrix)}
     for product in matrix.products:
         if product.name in taken:
@@ -226,6 +232,9 @@ def _verify_products(matrix: Matrix) -> Iterator[AnyAction]:
                 where=product.where,
                 hint="give one of them another name",
             )
+        if product.kind == "layout":
+            yield proof_of(matrix, product, bundles)
+            continue
         upstream = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
         upstream[roles.KIT] = Upstream(f"linkkit:{product.name}")
         if product.kind == "xcframework":

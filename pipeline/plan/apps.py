@@ -31,6 +31,8 @@ def app_config_actions(matrix: Matrix) -> Iterator[AnyAction]:
         MatrixError: what an app would be told cannot work.
     """
     for product in matrix.products:
+        if product.kind == "layout":  # the apps that read records have trees of their own
+            continue
         listed = [cells for cells in _of_product(matrix, product) if has_record(cells[0].model)]
         if product.kind == "web":
             listed = [found for cells in listed if (found := [cell for cell in cells if _has_module(matrix, cell)])]
@@ -60,7 +62,7 @@ def app_config_actions(matrix: Matrix) -> Iterator[AnyAction]:
 def remarks(matrix: Matrix) -> Iterator[str]:
     """What is right in a matrix and may surprise an app, one line each."""
     for product in matrix.products:
-        for cells in _of_product(matrix, product):
+        for cells in _of_product(matrix, product) if product.kind != "layout" else ():
             model = cells[0].model
             if not has_record(model) or model.weights is None:
                 continue

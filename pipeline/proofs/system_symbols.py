@@ -11,6 +11,8 @@ C names, without Mach-O's underscore.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pipeline.platforms import APPLE
 
 
@@ -65,6 +67,25 @@ LINKER_SYMBOLS = _names(
     "_GLOBAL_OFFSET_TABLE_ __dso_handle __memory_base __table_base __stack_pointer __indirect_function_table"
 )
 """Names that linkers make up themselves: nobody has to offer them."""
+
+
+UNWINDERS = frozenset(name for name in _ARM if "unwind" in name)
+"""Of 32-bit ARM: named so that whoever throws C++ exceptions links them. Compiled models throw none."""
+
+
+def library_of(name: str, platform: str) -> Literal["c", "m", "compiler"] | None:
+    """Which library of a system has a C name; None for one that no system offers.
+
+    Args:
+        name: of `system_symbols`.
+        platform: of ELF: Linux or Android.
+    """
+    if name not in system_symbols(platform):
+        return None
+    if name in _COMPILER or (name in _ARM and not name.startswith("__aeabi_mem")):
+        return "compiler"
+    mathematics = {*_MATHEMATICS, *(f"{one}f" for one in _MATHEMATICS), "sincos", "sincosf", "exp10", "exp10f"}
+    return "m" if name in mathematics else "c"
 
 
 def system_symbols(platform: str) -> frozenset[str]:

@@ -22,7 +22,10 @@ from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.documents.parameters import read_parameters
 from pipeline.documents.report import NAME, Check, Report
 from pipeline.documents.run import Run, read_run
+from pipeline.documents.runtime import read_modules_json
+from pipeline.files import Digest
 from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.matrix.layouts import Placement
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.kits import (
@@ -33,6 +36,7 @@ from pipeline.proofs.kits import (
     check_runtimes,
     check_settings,
 )
+from pipeline.proofs.layouts import Layout, check_layout
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
@@ -45,6 +49,8 @@ from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
 from pipeline.runners.check import run_line, seen
 from pipeline.weights import checkpoint
+
+from .shared_library import RUNTIME_LIBRARIES
 
 P = TypeVar("P")
 
@@ -80,6 +86,17 @@ class ProductProof:
     backends: tuple[Backend, ...]
 
 
+@dataclass(frozen=True)
+class LayoutProof:
+    """What is to be proven of a layout; the fields are those of `layout.Params`."""
+
+    product: str
+    library: str
+    backends: tuple[Backend, ...]
+    placements: tuple[Placement, ...]
+    runtime_libraries: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """All that was seen of a subject.
@@ -105,6 +122,11 @@ def run_backend(job: Job[BackendProof]) -> Facts:
 def run_product(job: Job[ProductProof]) -> Facts:
     """Prove a product; see `_prove`."""
     return _prove(job, job.params.product, prove_product)
+
+
+def run_layout(job: Job[LayoutProof]) -> Facts:
+    """Prove a layout; see `_prove`."""
+    return _prove(job, job.params.product, prove_layout)
 
 
 def _prove(job: Job[P], subject: str, prove: Callable[[Job[P], Path], Findings]) -> Facts:
@@ -269,7 +291,35 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
     return Findings([*checks, *numbers], summary, timed=timed)
 
 
-def _product_library(job: Job[ProductProof], backend: Backend) -> Library:
+def prove_layout(job: Job[LayoutProof], scratch: Path) -> Findings:  # noqa: ARG001 - nothing is linked again
+    """Ask whether the tree has what was proven, and nothing else."""
+    params, backends = job.params, {one.name: one for one in job.params.backends}
+    described = {name: read_archive_json(job.inputs[roles.archive(name)]) for name in backends}
+    modules = {
+        (one.subject, name): Digest(one.sha256, one.size)
+        for name, folder in roles.all_of("wasm", job.inputs)
+        for one in read_modules_json(folder).modules
+    }
+    bundles = {
+        subject: {name: job.digest_of(roles.bundle(subject), name) for name, _ in job.files(roles.bundle(subject))}
+        for subject, _ in roles.all_of("bundle", job.inputs)
+    }
+    layout = Layout(
+        folder=job.inputs[roles.KIT],
+        product=params.product,
+        libraries={name: _product_library(job, backend) for name, backend in backends.items()},
+        members={(model.subject, name): model.members for name, one in described.items() for model in one.models},
+        modules=modules,
+        runtime=params.runtime_libraries or RUNTIME_LIBRARIES,
+        bundles=bundles,
+        digest_of=partial(job.digest_of, roles.KIT),
+    )
+    wanted = {(one.subject, one.backend): one.owner for one in params.placements}
+    checks = [*check_layout(layout, wanted)]
+    return Findings(checks, "; ".join(one.saw for one in checks))
+
+
+def _product_library(job: Job[LayoutProof] | Job[ProductProof], backend: Backend) -> Library:
     folder = job.inputs[roles.archive(backend.name)]
     described = read_archive_json(folder)
     return read_library(folder / described.library, backend, models_of(described.models))

@@ -1,0 +1,219 @@
+"""The tree of a product of kind `layout`: patterns of paths, and what they come to for the cells of the matrix.
+
+`products` has patterns checked here when targets.yaml is read, `plan` fills them in.
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from pipeline.platforms import FORMATS
+
+from . import schema
+from .cells import Backend, Cell, LayoutRule, Matrix, Product, Runtime
+from .diagnostics import Diagnostics, suggest
+from .document import Steps
+
+Form = Literal["tar", "archive", "shared", "module"]
+
+FORMS: Mapping[str, tuple[Form, frozenset[str]]] = {
+    ".tar": ("tar", frozenset(FORMATS)),
+    ".a": ("archive", frozenset(FORMATS)),
+    ".so": ("shared", frozenset({"linux", "android"})),
+    ".dylib": ("shared", frozenset({"macos"})),
+    ".wasm": ("module", frozenset({"wasm"})),
+}
+"""End of a library's path -> its form, and the platforms that have it."""
+
+PLACEHOLDERS = ("model", "variant", "subject", "backend")
+_RESERVED = frozenset({"link.json", "manifest.json"})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a layout has of one cell.
+
+    Attributes:
+        subject: the model variant.
+        owner: the variant whose library it uses: itself, but for fine-tunes that share one.
+        prefix: what the runtime finds the model by.
+        backend: its name.
+        library: path of its library.
+        form: of that.
+        bundle: directory of its bundle, if wanted.
+    """
+
+    subject: str
+    owner: str
+    prefix: str
+    backend: str
+    library: str
+    form: Form
+    bundle: str | None
+
+
+def form_of(path: str) -> tuple[Form, frozenset[str]] | None:
+    """The form of a library by its path, and the platforms that have it; None for no path of a library."""
+    return next((form for suffix, form in FORMS.items() if path.endswith(suffix)), None)
+
+
+def filled(pattern: str, cell: Cell) -> str:
+    """The path that a pattern stands for."""
+    model = cell.model
+    return pattern.format(model=model.model, variant=model.variant, subject=model.subject, backend=cell.backend.name)
+
+
+def resolve(
+    here: Steps,
+    spec: schema.Product,
+    backends: Iterable[tuple[Steps, Backend]],
+    cells: Sequence[Cell],
+    problems: Diagnostics,
+) -> tuple[LayoutRule, ...]:
+    """Return the rules of a layout, after reporting what is wrong with them.
+
+    Args:
+        here: place of the product.
+        spec: what targets.yaml says of it.
+        backends: its backends that are as they should be.
+        cells: everything in the matrix.
+        problems: gets the problems.
+    """
+    rules = spec.layout or {}
+    for name in rules:
+        if name not in spec.backends:
+            hint = suggest(name, spec.backends, "backends of the product")
+            problems.add((*here, "layout", name), f"`{name}` is no backend of this product", hint, key=True)
+    sound: list[LayoutRule] = []
+    for place, backend in backends:
+        rule = rules.get(backend.name)
+        if rule is None:
+            hint = f'add it under `layout`: {backend.name}: {{library: "{backend.name}/{{subject}}.tar"}}'
+            problems.add(place, f"nothing says where `{backend.name}` goes", hint)
+        elif _check_rule((*here, "layout", backend.name), rule, backend, problems):
+            sound.append(LayoutRule(backend.name, rule.library, rule.bundle))
+    for clash in _clashes(sound, cells):
+        problems.add((*here, "layout", *clash.place), clash.what, clash.hint)
+    return tuple(sound)
+
+
+def check_modules(products: Iterable[Product], runtime: Runtime | None, problems: Diagnostics) -> None:
+    """Report modules for pages that have no runtime to be linked with."""
+    having = runtime.backends if runtime is not None else ()
+    for product in products:
+        for rule in product.layout:
+            if form_of(rule.library) == FORMS[".wasm"] and rule.backend not in having:
+                place = ("products", product.name, "layout", rule.backend, "library")
+                what = f"a module is linked with the TVM runtime, and there is none for `{rule.backend}`"
+                problems.add(place, what, "add `runtime: {wheel: true}`, or let the path end in .tar or .a")
+
+
+def placements(product: Product, matrix: Matrix) -> tuple[Placement, ...]:
+    """What a layout has, in the order of its backends and of the matrix."""
+    made = []
+    for rule in product.layout:
+        form = form_of(rule.library)
+        for cell in (*matrix.cells, *matrix.sharing):
+            if form is not None and cell.backend.name == rule.backend:
+                owner = matrix.library_of(cell).model.subject
+                library, bundle = filled(rule.library, cell), rule.bundle and filled(rule.bundle, cell)
+                names = (cell.model.subject, owner, cell.model.prefix, rule.backend)
+                made.append(Placement(*names, library, form[0], bundle))
+    return tuple(made)
+
+
+def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: Diagnostics) -> bool:
+    """Whether both patterns of a backend can be filled in."""
+    patterns = {"library": rule.library} | ({"bundle": rule.bundle} if rule.bundle is not None else {})
+    sound = True
+    for key, pattern in patterns.items():
+        if (wrong := _wrong(pattern)) is not None:
+            problems.add((*here, key), *wrong)
+            sound = False
+    if not sound:
+        return False
+    form = form_of(rule.library)
+    able = [suffix for suffix, (_, platforms) in FORMS.items() if backend.platform in platforms]
+    if form is not None and backend.platform in form[1]:
+        return True
+    what = f"`{rule.library}` is no form that a library for {backend.platform} has"
+    problems.add((*here, "library"), what, f"let it end in {', '.join(able[:-1])} or {able[-1]}")
+    return False
+
+
+def _wrong(pattern: str) -> tuple[str, str] | None:
+    """What is wrong with a pattern by itself, and the hint."""
+    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    try:
+        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(pattern)]
+    except ValueError as error:
+        return f"`{pattern}` is no pattern: {error}", f"write placeholders as one of {known}"
+    for name, spec, conversion in fields:
+        if name is not None and (name not in PLACEHOLDERS or spec or conversion):
+            return f"unknown placeholder `{{{name}}}`", f"use {known}"
+    unsafe = "\\" in pattern or ":" in pattern or not pattern.isprintable()
+    if unsafe or not {"", ".", ".."}.isdisjoint(pattern.split("/")):
+        return f"`{pattern}` is not a path inside the product", "write names with `/` between, without `.` and `..`"
+    return None
+
+
+class _Clash(NamedTuple):
+    place: Steps
+    what: str
+    hint: str
+
+
+class _Taken(NamedTuple):
+    path: str
+    kind: Literal["library", "bundle", "directory"]
+    subject: str
+    backend: str
+
+    def __str__(self) -> str:
+        if self.kind == "directory":
+            return f"the directory `{self.path}` of {self.subject} for {self.backend}"
+        return f"the {self.kind} of {self.subject} for {self.backend}"
+
+
+def _clashes(rules: Sequence[LayoutRule], cells: Sequence[Cell]) -> Iterator[_Clash]:
+    """Paths that two things want, also where file systems do not tell upper from lower case."""
+    taken: dict[str, _Taken] = {}
+    for rule in rules:
+        for cell in (cell for cell in cells if cell.backend.name == rule.backend):
+            subject = cell.model.subject
+            wanted = [_Taken(filled(rule.library, cell), "library", subject, rule.backend)]
+            if rule.bundle is not None:
+                wanted.append(_Taken(filled(rule.bundle, cell), "bundle", subject, rule.backend))
+            for one in wanted:
+                if (problem := _claim(one, taken)) is not None:
+                    yield _Clash((rule.backend, one.kind), *problem)
+                    break
+
+
+def _claim(wanted: _Taken, taken: dict[str, _Taken]) -> tuple[str, str] | None:
+    """Note a path and the directories around it, or say who has it."""
+    parts = wanted.path.split("/")
+    if _folded(parts[0]) in _RESERVED:
+        return f"`{parts[0]}` is a file that every product has", "give it another name"
+    around = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    for one in (*(wanted._replace(path=path, kind="directory") for path in around), wanted):
+        other = taken.setdefault(_folded(one.path), one)
+        if other is one:
+            continue
+        if other.path != one.path:
+            what = f"`{one.path}` and `{other.path}` differ only in upper and lower case"
+            return what, "spell both alike: not every file system tells them apart"
+        if "library" in (other.kind, one.kind) or (other.kind == one.kind == "bundle" and other.subject != one.subject):
+            what = f"{wanted} would be where {other} is, in `{one.path}`"
+            return what, "tell them apart with {model}, {variant}, {subject} or {backend}"
+        if one.kind == "bundle":
+            taken[_folded(one.path)] = one
+    return None
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()

@@ -1,0 +1,74 @@
+"""The part of the plan that is about layouts: trees of libraries and bundles by pattern. `plan` calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pipeline import roles
+from pipeline.action import Action, AnyAction, Upstream
+from pipeline.matrix.cells import Backend, Matrix, Product
+from pipeline.matrix.layouts import placements
+from pipeline.steps import layout, shared_library, verify
+
+from .runtime import upstream_of_product
+
+
+def layout_actions(matrix: Matrix, bundles: Iterable[str]) -> Iterator[AnyAction]:
+    """One action for each product of kind `layout`.
+
+    Args:
+        matrix: what is built.
+        bundles: subjects of the models that have a bundle.
+    """
+    having = frozenset(bundles)
+    for product in matrix.products:
+        if product.kind != "layout":
+            continue
+        backends = _backends(matrix, product)
+        places = placements(product, matrix)
+        linked = {one.backend for one in places if one.form == "shared"}
+        yield Action(
+            step="layout",
+            run=layout.run,
+            link_outputs=True,
+            subject=product.name,
+            out=f"build/layout/{product.name}",
+            params=layout.Params(product.name, matrix.name, backends, places, product.runtime_libraries),
+            upstream=inputs(matrix, product, having),
+            tools=shared_library.tools(one for one in backends if one.name in linked),
+            doc=f"libraries and bundles of {product.name}, where targets.yaml wants them",
+            where=product.where,
+        )
+
+
+def inputs(matrix: Matrix, product: Product, bundles: Iterable[str]) -> dict[str, Upstream]:
+    """What goes into a layout: archives, modules, and those of the bundles that are wanted."""
+    edges = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
+    edges |= upstream_of_product(matrix, product)
+    wanted = {one.subject for one in placements(product, matrix) if one.bundle is not None}
+    return edges | {roles.bundle(name): Upstream(f"bundle:{name}") for name in sorted(wanted & frozenset(bundles))}
+
+
+def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAction:
+    """The proof of a layout."""
+    return Action(
+        step="verify",
+        run=verify.run_layout,
+        subject=product.name,
+        out=f"build/verify/{product.name}",
+        params=verify.LayoutProof(
+            product.name,
+            matrix.name,
+            _backends(matrix, product),
+            placements(product, matrix),
+            product.runtime_libraries,
+        ),
+        upstream={**inputs(matrix, product, bundles), roles.KIT: Upstream(f"layout:{product.name}")},
+        outputs=("report.json",),
+        doc=f"prove that {product.name} holds what was proven",
+        where=product.where,
+    )
+
+
+def _backends(matrix: Matrix, product: Product) -> tuple[Backend, ...]:
+    return tuple(one for name in product.backends for one in matrix.backends if one.name == name)

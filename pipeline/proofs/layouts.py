@@ -1,0 +1,186 @@
+"""Does a layout hold what was proven: libraries of the archives' very objects, and the bundles of their models?
+
+Called by `pipeline.steps.verify`. Reads the finished tree: `link.json` says what is in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.binary.ar import read_archive
+from pipeline.binary.blobs import find_blobs
+from pipeline.binary.conformance import mismatch
+from pipeline.binary.objects import read_object
+from pipeline.binary.sections import loaded_sections
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, c_name
+from pipeline.binary.tar_members import read_tar
+from pipeline.documents.link_json import LaidOutLibrary, read_link_json
+from pipeline.errors import FormatError
+from pipeline.files import Digest, sha256_bytes
+from pipeline.kits.link_flags import ANDROID_PAGE_SIZE
+from pipeline.platforms import architecture
+
+from .closure import wanted_symbols
+from .constructors import survivors
+from .report import Check, counted, failed, listed, proven
+from .subject import Library
+from .system_symbols import LINKER_SYMBOLS, system_symbols
+
+_SYSTEM = frozenset({"libc.so", "libm.so", "libc.so.6", "libm.so.6", "libgcc_s.so.1", "/usr/lib/libSystem.B.dylib"})
+"""What the system has on each device; models ask for nothing else of it."""
+
+PAGED = frozenset({"arm64", "x86_64"})
+"""Architectures whose devices may have pages of 16 KiB."""
+
+_FORMS = {"tar": "tar", "archive": "archive", "shared": "shared object", "module": "module"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout and what went into it.
+
+    Attributes:
+        folder: its tree.
+        product: its name.
+        libraries: the proven archive of each backend, by name.
+        members: subject and backend -> names of the model's objects in that archive.
+        modules: subject and backend -> digest of the module that was linked.
+        runtime: names of libraries that have the TVM runtime.
+        bundles: subject -> digests of the files that its bundle has.
+        digest_of: the digest of a file of the tree.
+    """
+
+    folder: Path
+    product: str
+    libraries: Mapping[str, Library]
+    members: Mapping[tuple[str, str], tuple[str, ...]]
+    modules: Mapping[tuple[str, str], Digest]
+    runtime: tuple[str, ...]
+    bundles: Mapping[str, Mapping[str, Digest]]
+    digest_of: Callable[[str], Digest]
+
+
+def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Iterator[Check]:
+    """Compare every library and every bundle with what was proven.
+
+    Args:
+        layout: the tree.
+        wanted: subject and backend of each library that must be there -> the subject whose objects it has.
+
+    Yields:
+        `libraries`, and `bundles` where there are any.
+    """
+    again = f"doit forget layout:{layout.product} && doit layout:{layout.product}"
+    try:
+        described = read_link_json(layout.folder).libraries
+    except (OSError, FormatError) as error:
+        yield failed("libraries", f"link.json cannot be read: {error}", again)
+        return
+    problems = [f"{one.file} {what}" for one in described for what in _problems(layout, one, wanted)]
+    named = {(one.model, one.backend) for one in described}
+    problems += [
+        f"there is no library of {model} for {backend}" for model, backend in wanted if (model, backend) not in named
+    ]
+    forms = Counter(one.form for one in described)
+    held = ", ".join(counted(number, _FORMS[form]) for form, number in sorted(forms.items()))
+    yield (
+        failed("libraries", listed(problems), again)
+        if problems
+        else proven("libraries", f"{held}: of the proven objects")
+    )
+    yield from _check_bundles(layout, described, again)
+
+
+def _check_bundles(layout: Layout, described: Sequence[LaidOutLibrary], again: str) -> Iterator[Check]:
+    """Every file of a bundle is where link.json says; their digests are known, and gigabytes need not be read."""
+    places = sorted({(one.model, one.bundle) for one in described if one.bundle is not None})
+    files = {f"{folder}/{name}": digest for model, folder in places for name, digest in layout.bundles[model].items()}
+    wrong = [
+        path for path, one in files.items() if not (layout.folder / path).is_file() or layout.digest_of(path) != one
+    ]
+    if wrong:
+        yield failed("bundles", f"{listed(wrong)} is not what the bundle has", again)
+    elif places:
+        yield proven("bundles", f"{counted(len(files), 'file')} of {counted(len(places), 'bundle')}")
+
+
+def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """What is wrong with a library, as ends of sentences."""
+    key, path = (one.model, one.backend), layout.folder / one.file
+    if key not in wanted:
+        yield f"is of {one.model} for {one.backend}, which nobody asked for"
+    elif not path.is_file():
+        yield "is not there"
+    elif Digest(sha256_bytes(data := path.read_bytes()), len(data)) != Digest(one.sha256, one.size):
+        yield "is not what link.json says of it (size, sha256)"
+    elif one.form == "module":
+        if Digest(one.sha256, one.size) != layout.modules[wanted[key], one.backend]:
+            yield f"is not the module of {wanted[key]} that was linked"
+    else:
+        library = layout.libraries[one.backend]
+        objects = _objects(library, layout.members[wanted[key], one.backend])
+        try:
+            if one.form == "shared":
+                yield from shared_problems(path, one, library, objects, layout.runtime)
+            else:
+                yield from _not_the_objects(one, data, objects)
+        except FormatError as error:
+            yield f"cannot be read: {error.what}"
+
+
+def _objects(library: Library, names: Sequence[str]) -> dict[str, bytes]:
+    return {one.name: one.data for one in read_archive(library.path.read_bytes()) if one.name in names}
+
+
+def _not_the_objects(one: LaidOutLibrary, data: bytes, objects: Mapping[str, bytes]) -> Iterator[str]:
+    members = read_tar(data, one.file) if one.form == "tar" else read_archive(data, one.file)
+    # Archives of Darwin pad their members.
+    if sorted(member.data.rstrip(b"\n") for member in members) != sorted(
+        each.rstrip(b"\n") for each in objects.values()
+    ):
+        yield f"does not hold the objects of {one.model} that were proven"
+
+
+def shared_problems(
+    path: Path, one: LaidOutLibrary, library: Library, objects: Mapping[str, bytes], runtime: Iterable[str]
+) -> Iterator[str]:
+    """What keeps a shared library from being the proven objects, and from being loaded.
+
+    Args:
+        path: it.
+        one: what link.json says of it.
+        library: the archive that its objects are in.
+        objects: names and bytes of those.
+        runtime: names of libraries that have the TVM runtime.
+    """
+    backend, data = library.backend, path.read_bytes()
+    ours = replace(
+        library,
+        models=tuple(model for model in library.models if model.prefix == one.prefix),
+        members=tuple(read_object(content, name) for name, content in objects.items()),
+    )
+    found = survivors(ours, path)
+    if (what := mismatch(found.info, backend, kind="dylib")) is not None:
+        yield what
+    if found.constructors != (whole := CONSTRUCTORS_PER_MODEL * len(ours.models)):
+        yield f"has {found.constructors} of {whole} constructors"
+    yield from (f"lost {part} of {model}" for model, part in found.lost.items())
+    for name, content in objects.items():
+        for section in loaded_sections(content, name):
+            for blob in find_blobs(section.data):
+                if section.data[slice(*blob.span)] not in data:
+                    yield f"does not hold the blob of {name}"
+    asked = {c_name(symbol.name, found.info.format) for symbol in found.info.undefined if not symbol.weak}
+    if strange := sorted(asked - wanted_symbols(ours).keys() - system_symbols(backend.platform) - LINKER_SYMBOLS):
+        yield f"asks for {listed(strange)}, which its objects do not"
+    having = {pattern.format(name) for name in runtime for pattern in ("lib{}.so", "@rpath/lib{}.dylib")}
+    if unknown := sorted(set(found.info.needed) - having - _SYSTEM):
+        yield f"needs {listed(unknown)}, which nobody declared"
+    if tuple(one.needed) != found.info.needed:
+        yield f"needs {listed(found.info.needed) or 'nothing'}, and link.json says {listed(one.needed) or 'nothing'}"
+    alignment = found.info.load_alignment
+    if backend.format == "elf" and architecture(backend.arch) in PAGED and (alignment or 0) < ANDROID_PAGE_SIZE:
+        yield f"has LOAD segments aligned to {alignment}, and devices with 16 KiB pages refuse that"
