@@ -80,6 +80,7 @@ class Project:
 
         lock = read_lock(self.lock_path)
         pins = {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
+        pins |= {one.name: lock.entry_for(one.name, one.source) for one in self.matrix.files}
         return pins | {name: entry for name, entry in lock.entries.items() if "@" in name}  # for other machines
 
     def forget(self) -> None:

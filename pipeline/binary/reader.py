@@ -6,6 +6,7 @@ each access is checked against the bytes there are, and a lie becomes a `FormatE
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 
@@ -68,3 +69,51 @@ def decode_name(raw: bytes) -> str:
 def encode_name(name: str) -> bytes:
     """Text of a name as the bytes that stand in the file."""
     return name.encode("utf-8", "surrogateescape")
+
+
+_BLOCK_BYTES = 1 << 16
+
+
+class FileWindow(Window):
+    """A regular file, or a part of one, that is too large to be in memory: what is asked for is read.
+
+    Args:
+        descriptor: of the open file; the caller closes it.
+        where: how errors name it.
+        start: first byte of the part.
+        size: bytes of the part; all that follow where it is left out.
+    """
+
+    __slots__ = ("_block", "_block_at", "_descriptor", "_size", "_start")
+
+    def __init__(self, descriptor: int, where: str, start: int = 0, size: int | None = None) -> None:
+        super().__init__(b"", where)
+        self._descriptor = descriptor
+        self._start = start
+        self._size = os.fstat(descriptor).st_size - start if size is None else size
+        self._block, self._block_at = b"", 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def bad(self, what: str, *, hint: str | None = None) -> FormatError:
+        """See `Window`; such files are fetched, and not built."""
+        return super().bad(what, hint=hint or "it is damaged, or its download was not complete: get it again")
+
+    def part(self, start: int, size: int, what: str) -> FileWindow:
+        """A part of this one, whose offsets begin at 0."""
+        if start < 0 or size < 0 or start + size > self._size:
+            raise self.bad(f"{what} ({size} bytes at {start}) goes beyond the end ({self._size} bytes)")
+        return FileWindow(self._descriptor, f"{self.where}({what})", self._start + start, size)
+
+    def cut(self, offset: int, size: int, what: str) -> bytes:
+        """See `Window`."""
+        if offset < 0 or size < 0 or offset + size > self._size:
+            raise self.bad(f"{what} ({size} bytes at {offset}) goes beyond the end ({self._size} bytes)")
+        at = offset - self._block_at
+        if not 0 <= at <= len(self._block) - size:
+            wanted = max(size, min(_BLOCK_BYTES, self._size - offset))
+            self._block, self._block_at, at = os.pread(self._descriptor, wanted, self._start + offset), offset, 0
+            if len(self._block) < size:
+                raise self.bad(f"{what} cannot be read: the file has become shorter")
+        return self._block[at : at + size]

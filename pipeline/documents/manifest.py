@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .model_file import ModelFile
+
 NAME = "manifest.json"
 SCHEMA = 1
 
@@ -36,9 +38,10 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole document; files are sorted by path."""
+    """The whole document; files are sorted by path, `models` are those that are files for other runtimes."""
 
     schema: int
     products: tuple[ManifestProduct, ...]
     proofs: tuple[Proof, ...]
     files: tuple[ManifestFile, ...]
+    models: tuple[ModelFile, ...] | None = None

@@ -17,6 +17,7 @@ from pipeline.platforms import ObjectFormat, Platform
 
 from .custom import CustomStep
 from .device import Device
+from .model_file import ModelFile
 from .source import Function, Source
 
 
@@ -302,6 +303,7 @@ class Matrix:
         devices: all that are defined.
         steps: commands of the user's, each for every subject it is for.
         remarks: what is right in the file and may surprise, one line each.
+        files: models that are not compiled.
     """
 
     path: Path
@@ -318,6 +320,7 @@ class Matrix:
     devices: tuple[Device, ...] = ()
     steps: tuple[CustomStep, ...] = ()
     remarks: tuple[str, ...] = ()
+    files: tuple[ModelFile, ...] = ()
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

@@ -18,6 +18,7 @@ from .cells import Cell, ModelVariant
 from .custom import CustomStep, StepInput
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
+from .model_file import ModelFile
 from .paths import must_be_apart, must_exist, normal
 from .placeholders import filled, wrong_names
 from .step_schema import Step
@@ -63,19 +64,23 @@ class _Filler:
 
 
 def resolve(
-    targets: schema.Targets, cells: Sequence[Cell], models: Iterable[ModelVariant], root: Path, problems: Diagnostics
+    targets: schema.Targets,
+    cells: Sequence[Cell],
+    models: Iterable[ModelVariant | ModelFile],
+    root: Path,
+    problems: Diagnostics,
 ) -> tuple[CustomStep, ...]:
     """Return every step for each of its subjects, after reporting what is wrong with them.
 
     Args:
         targets: what the file says.
         cells: everything that is compiled.
-        models: the variants of the matrix.
+        models: the variants of the matrix, and models that are files.
         root: directory that paths are relative to.
         problems: gets the problems.
     """
     subjects = {
-        "model": [_Subject(one.subject, _of_model(one)) for one in models],
+        "model": [_Subject(_name(one), _of_model(one)) for one in models],
         "cell": [_Subject(one.subject, _of_cell(one)) for one in cells],
         "product": [_Subject(name, {"subject": name, "product": name}) for name in targets.products],
         "once": [_Subject("once", {"subject": "once"})],
@@ -98,7 +103,13 @@ def _check_name(here: Steps, name: str, *, ship: bool, products: Collection[str]
         problems.add(here, f"`{name}` is a product too, and both would be in dist/{name}", "rename one", key=True)
 
 
-def _of_model(model: ModelVariant) -> dict[str, str]:
+def _name(model: ModelVariant | ModelFile) -> str:
+    return model.name if isinstance(model, ModelFile) else model.subject
+
+
+def _of_model(model: ModelVariant | ModelFile) -> dict[str, str]:
+    if isinstance(model, ModelFile):
+        return {"subject": model.name, "model": model.name}
     options = {f"option.{key}": _text(value) for key, value in model.options.items()}
     plain = {key: value for key, value in options.items() if value is not None}
     return {**plain, "subject": model.subject, "model": model.model, "variant": model.variant}
@@ -145,7 +156,9 @@ def _chosen(here: Steps, spec: Step, subjects: Iterable[_Subject], problems: Dia
 
 def _names(subject: _Subject, key: str) -> tuple[str, ...]:
     values = subject.values
-    return (values["backend"],) if key == "backends" else (values["model"], f"{values['model']}-{values['variant']}")
+    return (
+        (values["backend"],) if key == "backends" else (values["model"], f"{values['model']}-{values.get('variant')}")
+    )
 
 
 def _matches(subject: _Subject, key: str, pattern: str) -> bool:

@@ -9,7 +9,20 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from . import backends, custom_steps, devices, layouts, model_types, models, products, runtime, schema, selection, twins
+from . import (
+    backends,
+    custom_steps,
+    devices,
+    layouts,
+    model_files,
+    model_types,
+    models,
+    products,
+    runtime,
+    schema,
+    selection,
+    twins,
+)
 from .cells import Cell, Matrix, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
@@ -49,8 +62,9 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     beside = runtime.resolve(targets, cells, made, root, problems)
     able = devices.resolve(targets, every, names.known("model"), problems)
     variants = tuple({cell.model.subject: cell.model for cell in every}.values())
-    steps = custom_steps.resolve(targets, cells, variants, root, problems)
     layouts.check_modules(made, beside, problems)
+    files = tuple(model_files.resolve(targets, root, problems))
+    steps = custom_steps.resolve(targets, cells, [*variants, *files], root, problems)
     problems.raise_if_any()
     return Matrix(
         path=path,
@@ -67,6 +81,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         devices=able,
         steps=steps,
         remarks=tuple(model_types.remarks(targets, chain(*names.models.values()), problems)),
+        files=files,
     )
 
 
@@ -82,16 +97,19 @@ def _names(
     """What every name of the file means, after checking those that must be there and those that must differ."""
     known = [one.name for one in toolchains]
     _check_names_of_models(targets, known, problems)
-    kinds = {name: model_types.type_of(name, targets.model_types) for name in targets.models}
-    variants = {name: models.variants(name, spec, problems, kinds[name]) for name, spec in targets.models.items()}
+    compiled = {name: spec for name, spec in targets.models.items() if not model_files.is_file(spec)}
+    kinds = {name: model_types.type_of(name, targets.model_types) for name in compiled}
+    variants = {name: models.variants(name, spec, problems, kinds[name]) for name, spec in compiled.items()}
     resolved = {name: backends.resolve(name, spec, problems, machine) for name, spec in targets.backends.items()}
+    files = targets.models.keys() - compiled.keys()
     every = [one for of_model in variants.values() for one in of_model]
-    _must_differ([(("models", one.model, "variants", one.variant), one.subject) for one in every], problems)
+    subjects = [(("models", one.model, "variants", one.variant), one.subject) for one in every]
+    _must_differ([*subjects, *((("models", name), name) for name in files)], problems)
     _must_differ([(("backends", name), name) for name in targets.backends], problems)
     _must_differ([(("products", name), name) for name in targets.products], problems)
     _must_differ([(("devices", name), name) for name in targets.devices], problems)
     _must_differ([(("steps", name), name) for name in targets.steps], problems)
-    return selection.Names(variants, resolved, known)
+    return selection.Names(variants, resolved, known, files)
 
 
 def _toolchains(targets: schema.Targets, problems: Diagnostics) -> tuple[Toolchain, ...]:

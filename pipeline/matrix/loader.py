@@ -93,6 +93,8 @@ def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Step
         problems.add(path, context["what"], context["hint"], key=isinstance(value, dict))
     elif kind == "weights_kind":
         problems.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
+    elif kind == "file_kind":
+        problems.add(path, "a file comes from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
         what, hint = MEANINGS[context["pattern"]]
         problems.add(path, f"`{value}` {what}", hint, key=is_key)

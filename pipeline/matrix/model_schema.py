@@ -21,9 +21,12 @@ from .fields import (
     Strict,
     wrong,
 )
-from .weights_schema import Weights
+from .weights_schema import SourceFile, Weights
 
-SOURCES = ("factory", "onnx", "exported", "prebuilt")
+FILES = ("gguf", "litert")
+"""The keys of models that are files for other runtimes: they are bundled as they are."""
+
+SOURCES = ("factory", "onnx", "exported", "prebuilt", *FILES)
 """The keys of which a model has one, unless its weights say what it is (compiler `mlc`)."""
 
 
@@ -120,12 +123,15 @@ _ONE_SOURCE: list[JsonValue] = [
     {"required": ["onnx"]},
     {"required": ["exported"]},
     {"required": ["prebuilt"]},
+    {"required": ["gguf"]},
+    {"required": ["litert"]},
     {"required": ["compiler", "weights"], "properties": {"compiler": {"const": "mlc"}}},
 ]
 
 
 class Model(Strict):
-    """What is compiled: exactly one source (`factory`, `onnx`, `exported` or `prebuilt`), weights, and variants."""
+    """What is compiled: exactly one source (`factory`, `onnx`, `exported` or `prebuilt`), weights, and variants. Or a
+    file for another runtime (`gguf`, `litert`), which is bundled as it is and takes no other key."""  # noqa: D205, D209 - see `schema.Toolchain`
 
     model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_SOURCE})
 
@@ -140,6 +146,14 @@ class Model(Strict):
         default=None,
         description="Objects that somebody else compiled: a file (`.tar`, `.a`, `.o`), or one for each backend, "
         "`{ios-arm64: libs/ios.tar, android-arm64: {path: libs/android.tar, sha256: …}}`.",
+    )
+    gguf: SourceFile | None = Field(
+        default=None,
+        description="A GGUF file, for llama.cpp: from a package, the hub, a URL or a path, `{hf: owner/name, revision: "
+        "main, file: model-Q4_K_M.gguf}`. It is no part of the matrix.",
+    )
+    litert: SourceFile | None = Field(
+        default=None, description="The same with a `.tflite` or `.task` file, for LiteRT (Google AI Edge)."
     )
     compiler: Literal["relax", "mlc", "prebuilt"] | None = Field(
         default=None,
@@ -184,6 +198,11 @@ class Model(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> Model:
         given = [source for source in SOURCES if getattr(self, source) is not None]
+        more = sorted(self.model_fields_set - set(given))
+        if more and len(given) == 1 and given[0] in FILES:
+            raise wrong(
+                f"a model of `{given[0]}` is not compiled, and takes no `{more[0]}`", f"remove {', '.join(more)}"
+            )
         if self.compiler == "mlc":
             if given:
                 raise wrong("compiler mlc takes weights and no other source", f"remove {', '.join(given)}")

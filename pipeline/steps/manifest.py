@@ -11,23 +11,32 @@ from dataclasses import dataclass
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.codec import dumps
+from pipeline.documents.codec import dumps, load
 from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
+from pipeline.documents.model_file import NAME as MODEL
+from pipeline.documents.model_file import ModelFile
 from pipeline.documents.report import read_report
 
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given: the products, and where in `dist/` the outputs of each action are (role -> prefix)."""
+    """What the step is given.
+
+    Attributes:
+        products: all that are defined.
+        places: where in `dist/` the outputs of each action are (role -> prefix).
+        models: roles of the bundles of models that are files for other runtimes.
+    """
 
     products: tuple[ManifestProduct, ...]
     places: Mapping[str, str]
+    models: tuple[str, ...] | None = None
 
 
 def run(job: Job[Params]) -> Facts:
     """Write `manifest.json`: `{"schema", "products", "proofs", "files": [{"path", "size", "sha256"}]}`, sorted.
 
-    `proofs` has the line that each `verify` came to.
+    `proofs` has the line that each `verify` came to, `models` what each model is that was not compiled.
     """
     files: list[ManifestFile] = []
     for done, (role, start) in enumerate(sorted(job.params.places.items())):
@@ -41,6 +50,7 @@ def run(job: Job[Params]) -> Facts:
         products=job.params.products,
         proofs=tuple(Proof(report.subject, report.proven) for report in reports),
         files=tuple(sorted(files, key=lambda file: file.path)),
+        models=tuple(load(ModelFile, job.inputs[role] / MODEL) for role in job.params.models or ()) or None,
     )
     job.write(NAME, dumps(document))
     return {"files": len(files), "bytes": sum(file.size for file in files)}

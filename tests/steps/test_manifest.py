@@ -41,6 +41,15 @@ def listed(files):
     ]
 
 
+def test_models_for_other_runtimes_are_listed_with_what_they_are(job, made):
+    model = {"name": "g", "runtime": "llama.cpp", "format": "gguf", "file": "g.gguf", "size": 1, "sha256": "0"}
+    role = "product:bundle/g"
+    inputs = {role: made(role, {"model.json": json.dumps(model), "g.gguf": "g"})}
+    work = job({"products": [], "places": {role: "bundle/g/"}, "models": [role]}, inputs)
+    manifest.run(work)
+    assert json.loads((work.out / "manifest.json").read_text())["models"] == [model]
+
+
 def test_every_file_is_listed_once_and_in_order(job, made):
     inputs = {
         "product:models": made("product:models", {"link.json": "{}", "models.xcframework/Info.plist": "<>"}),

@@ -1,0 +1,31 @@
+"""A model that is a file for another runtime, GGUF or LiteRT, as a value: `model_files` makes it, the plan reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.action import Json
+from pipeline.errors import Position
+
+FileKind = Literal["gguf", "litert"]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that is not compiled, but bundled as it is.
+
+    Attributes:
+        name: of the model.
+        kind: what it must be.
+        source: where it comes from, as `ModelVariant.weights`.
+        sha256: what a file of the user's must hash to, where that is pinned.
+        where: the place of its source in targets.yaml.
+    """
+
+    name: str
+    kind: FileKind
+    source: Mapping[str, Json] = field(hash=False)
+    sha256: str | None
+    where: Position = field(compare=False)

@@ -1,0 +1,95 @@
+"""Step `bundle` of a model that is a file for another runtime: read, checked, and bundled as it is.
+
+The engine runs it for each GGUF and LiteRT model. Only headers are read; the digest of the file is in the key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline import roles
+from pipeline.action import Facts, Job
+from pipeline.binary.gguf import read_gguf
+from pipeline.binary.tflite import TaskBundle, read_litert
+from pipeline.documents.codec import dumps
+from pipeline.documents.model_file import NAME, Gguf, Litert, ModelFile
+from pipeline.errors import FormatError, StepError
+from pipeline.files import Digest
+from pipeline.matrix.model_file import FileKind
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the step is given.
+
+    Attributes:
+        model: its name.
+        kind: what it must be.
+        sha256: what it must hash to, where targets.yaml pins that and not the source.
+    """
+
+    model: str
+    kind: FileKind
+    sha256: str | None = None
+
+
+def run(job: Job[Params]) -> Facts:
+    """Put the file, and `model.json` that says what it is, into one directory.
+
+    Raises:
+        StepError: there is no file or there are several, or it is not the one that is pinned.
+        FormatError: it is not what it should be, or it is cut.
+    """
+    params = job.params
+    files = job.files(roles.WEIGHTS)
+    if len(files) != 1:
+        names = ", ".join(name for name, _ in files[:4])
+        raise StepError(
+            f"the source of {params.model} has {len(files)} files, not one: {names}",
+            hint=f"name the one with the model: `{params.kind}: {{…, file: …}}` in targets.yaml",
+        )
+    path, file = files[0]
+    digest = job.digest_of(roles.WEIGHTS, path)
+    if params.sha256 not in (None, digest.sha256):
+        raise StepError(
+            f"{path} is not the file that targets.yaml pins: its sha256 is {digest.sha256}, not {params.sha256}",
+            hint="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
+        )
+    name = path.rpartition("/")[2]
+    try:
+        described = _described(params, name, file, digest)
+    except FormatError as error:  # the link to it says nothing to anyone
+        raise FormatError(f"{name}: {error.what}", hint=error.hint) from error
+    if name == NAME:
+        raise StepError(f"the file of {params.model} is called {NAME}, which says what a model is", hint="rename it")
+    job.adopt(name, file, digest)
+    job.write(NAME, dumps(described))
+    return {"file": name, "bytes": digest.size, "runtime": described.runtime, "format": described.format}
+
+
+def _described(params: Params, name: str, file: Path, digest: Digest) -> ModelFile:
+    if params.kind == "gguf":
+        found = read_gguf(file)
+        gguf = Gguf(
+            found.version, found.architecture, found.parameters, found.quantization, found.name, found.context_length
+        )
+        return ModelFile(params.model, "llama.cpp", "gguf", name, digest.size, digest.sha256, gguf=gguf)
+    model = read_litert(file)
+    parts, inside = None, None
+    if isinstance(model, TaskBundle):
+        parts = model.parts
+        inside, model = model.models[0]
+    litert = Litert(
+        version=model.version,
+        description=model.description,
+        subgraphs=model.subgraphs,
+        signatures=model.signatures,
+        metadata=model.metadata,
+        minimum_runtime=model.minimum_runtime,
+        parts=parts,
+        model=inside,
+    )
+    form: Literal["tflite", "task"] = "tflite" if parts is None else "task"
+    return ModelFile(params.model, "LiteRT", form, name, digest.size, digest.sha256, litert=litert)
