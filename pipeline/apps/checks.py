@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.binary import abi
 from pipeline.binary.blobs import VM_KINDS
 from pipeline.binary.symbols import GENERATIONS, Generation
 
@@ -42,6 +43,20 @@ def check_app(contents: Contents, found: Sequence[Finding]) -> list[CheckVerdict
         *_runtimes(contents),
         *_page_size(contents),
     ]
+
+
+def check_runtime_version(contents: Contents, version: str) -> CheckVerdict:
+    """The runtime in the app is of the release that was declared, as far as its names tell."""
+    images = [image for image in contents.images if image.linked]
+    names = frozenset().union(*(image.exported | image.listed | image.signatures.families for image in images))
+    age = abi.age_of_runtime(names)
+    if not age.names:
+        hint = "give the whole app, or the library of the runtime with it"
+        return CheckVerdict("runtime", "unknown", contents.name, "nothing here tells of which TVM its runtime is", hint)
+    if age.span.since <= abi.released(version) < age.span.until:
+        return CheckVerdict("runtime", "ok", contents.name, f"{abi.said(version)} is among {abi.releases(age.span)}")
+    saw = f"the runtime is of {age}; it is declared to be of {abi.said(version)}"
+    return CheckVerdict("runtime", "wrong", contents.name, saw, hints.right_runtime())
 
 
 def _lists(contents: Contents) -> Iterator[CheckVerdict]:
@@ -133,11 +148,7 @@ def _registrations(contents: Contents, found: Sequence[Finding]) -> Iterator[Che
 
 
 def _since(registration: str) -> str:
-    names = {
-        "TVMBackendRegisterSystemLibSymbol": "TVM before 2025-08-17",
-        "TVMFFIEnvRegisterSystemLibSymbol": "TVM of 2025-08-17 to 2025-08-20",
-    }
-    return names.get(registration, "TVM since 2025-08-20")
+    return abi.releases(abi.TABLE[registration].offered)
 
 
 def _runtime(contents: Contents, found: Sequence[Finding]) -> Iterator[CheckVerdict]:
@@ -193,5 +204,4 @@ def _families(generation: Generation | None) -> tuple[str, ...]:
 
 
 def _age(families: Iterable[str]) -> str:
-    ages: Mapping[str, str] = {LOADERS[0]: "TVM 0.21 or newer", LOADERS[1]: "TVM 0.20 or older"}
-    return " and ".join(ages[family] for family in sorted(families))
+    return " and ".join(abi.releases(abi.TABLE[family].offered) for family in sorted(families))

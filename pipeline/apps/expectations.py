@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,31 @@ def models_of_targets(path: Path) -> list[Expected]:
         Expected(subject, (prefix,), path.name, platforms=frozenset(found))
         for (subject, prefix), found in platforms.items()
     ]
+
+
+def runtime_version_of(path: Path) -> str | None:
+    """The release of TVM that targets.yaml declares for apps' runtimes, where it does.
+
+    Raises:
+        MatrixError: the file is wrong.
+    """
+    from pipeline.matrix.load import load  # noqa: PLC0415 - as above
+
+    return load(path, building=False).runtime_version
+
+
+def checked_version(text: str) -> str:
+    """A release of TVM from the command line.
+
+    Raises:
+        SlipwayError: it is none.
+    """
+    from pipeline.matrix.fields import MEANINGS, TVM_PATTERN  # noqa: PLC0415 - as above
+
+    if not re.search(TVM_PATTERN, text):
+        what, hint = MEANINGS[TVM_PATTERN]
+        raise SlipwayError(f"`{text}` {what}", where="--runtime-version", hint=hint)
+    return text
 
 
 def _spellings(name: str) -> tuple[str, ...]:

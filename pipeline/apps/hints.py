@@ -87,6 +87,11 @@ def rebuild_together() -> str:
     )
 
 
+def right_runtime() -> str:
+    """The runtime in an app is of another release than was declared."""
+    return "ship the runtime of that release, or correct `runtime_version` and build the models for it"
+
+
 def load_runtime(kind: str, platform: str | None, *, macho: bool, families: bool) -> str:
     """No loader for a module of the model."""
     if kind not in {"relax.VMExecutable", "relax.Executable"} and families:

@@ -12,7 +12,7 @@ objects that TVM compiled:
 * The blob comes right before its name, with no NUL between them: a name found there may have a few bytes of the blob
   before it. Its modules (`pipeline.binary.blobs`) each need a loader of their kind.
 * A loader is in the runtime when its name is among the literals: `ffi.Module.load_from_bytes.relax.VMExecutable`, and
-  `runtime.module.loadbinary_…` in TVM 0.20 and older. It is registered by a pointer to the name, so no compiler can
+  `runtime.module.loadbinary_…` in TVM 0.21 and older. It is registered by a pointer to the name, so no compiler can
   fold the name into code.
 """
 
@@ -26,7 +26,7 @@ from pipeline.binary.object_info import LoadedSection
 from pipeline.binary.symbols import FUNCTION_PREFIX, GENERATIONS, Generation
 
 LOADERS = ("ffi.Module.load_from_bytes.", "runtime.module.loadbinary_")
-"""What the name of a loader begins with, followed by the kind of the module: today, and up to TVM 0.20."""
+"""What the name of a loader begins with, followed by the kind of the module: today, and up to TVM 0.21."""
 
 
 @dataclass(frozen=True, slots=True)

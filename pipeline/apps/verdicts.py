@@ -16,7 +16,7 @@ from typing import Literal
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
 
 from . import hints
-from .checks import CheckVerdict, check_app
+from .checks import CheckVerdict, check_app, check_runtime_version
 from .contents import Contents
 from .expectations import Expected
 from .findings import Finding, models_in
@@ -79,13 +79,20 @@ class Report:
         return whole and all(check.state != "wrong" for check in self.checks)
 
 
-def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: bool = False) -> Report:
+def judge(
+    contents: Contents,
+    expected: Sequence[Expected],
+    *,
+    allow_stripped: bool = False,
+    runtime_version: str | None = None,
+) -> Report:
     """Compare.
 
     Args:
         contents: the app.
         expected: of the command line or targets.yaml. What the app's own lists ask for is added.
         allow_stripped: count a model that registers itself as alive although no name of it is left.
+        runtime_version: the release of TVM that the app's runtime is declared to be of.
     """
     platforms = frozenset().union(*(image.platforms or _guessed(image) for image in contents.images))
     wanted = _merged([model for model in (*expected, *contents.config) if model.is_for(platforms)])
@@ -102,6 +109,8 @@ def judge(contents: Contents, expected: Sequence[Expected], *, allow_stripped: b
         if model.is_for(processor.image.platforms or _guessed(processor.image))
     ]
     checks = [*_for_other_systems(expected, wanted, platforms), *check_app(contents, found)]
+    if runtime_version is not None:
+        checks.append(check_runtime_version(contents, runtime_version))
     sources = tuple(dict.fromkeys(model.source for model in (*expected, *contents.config)))
     return Report(contents, sources, tuple(models), tuple(checks), found)
 

@@ -35,6 +35,7 @@ class VerifyOptions:
     link: str = value("a link.json of a kit: its models must be there")
     exclude: list[str] = several("leave out files and models of lists that match the pattern: not ours")  # noqa: RUF009 - makes a field
     allow_stripped: bool = flag("a model without any symbol left counts as alive when it registers")
+    runtime_version: str = value("the release of TVM that the app's runtime must be of, like 0.22.0")
     json: bool = json_flag()
 
 
@@ -54,14 +55,14 @@ class VerifyApp(PlainCommand[VerifyOptions]):
     def answer(self, options: VerifyOptions, args: Sequence[str]) -> int:
         """Check, print, and return the exit status."""
         try:
-            expected = expected_models(options)
+            expected, version = expected_models(options), declared_version(options)
             contents = read_contents(open_container(_only_path(args)), options.exclude)
         except SlipwayError as error:
             if not options.json:
                 raise
             self.say_json(report.error_document(error))
             return ERROR
-        found = judge(contents, expected, allow_stripped=options.allow_stripped)
+        found = judge(contents, expected, allow_stripped=options.allow_stripped, runtime_version=version)
         if options.json:
             self.say_json(report.document(found))
         else:
@@ -92,3 +93,16 @@ def expected_models(options: VerifyOptions) -> list[Expected]:
         return expectations.models_of_link(untrusted.read(Path(options.link)), options.link)
     targets = Path(noop.targets_path(sys.argv[1:]))
     return expectations.models_of_targets(targets) if targets.is_file() else []
+
+
+def declared_version(options: VerifyOptions) -> str | None:
+    """The release of TVM that an option declares, or targets.yaml where the models are expected that are in it.
+
+    Raises:
+        SlipwayError: it is no release, or the file is wrong.
+    """
+    if options.runtime_version:
+        return expectations.checked_version(options.runtime_version)
+    targets = Path(noop.targets_path(sys.argv[1:]))
+    from_targets = not (options.models or options.config or options.link) and targets.is_file()
+    return expectations.runtime_version_of(targets) if from_targets else None

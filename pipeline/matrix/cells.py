@@ -302,6 +302,7 @@ class Matrix:
         twins: see `Twins`; None where this machine is of no kind that is known.
         devices: all that are defined.
         steps: commands of the user's, each for every subject it is for.
+        runtime_version: the release of TVM whose runtime apps have; None where targets.yaml does not say.
         remarks: what is right in the file and may surprise, one line each.
         files: models that are not compiled.
     """
@@ -321,6 +322,7 @@ class Matrix:
     steps: tuple[CustomStep, ...] = ()
     remarks: tuple[str, ...] = ()
     files: tuple[ModelFile, ...] = ()
+    runtime_version: str | None = None
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

@@ -80,6 +80,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         twins=twins.resolve(machine, beside, root),
         devices=able,
         steps=steps,
+        runtime_version=targets.runtime_version,
         remarks=tuple(model_types.remarks(targets, chain(*names.models.values()), problems)),
         files=files,
     )

@@ -26,6 +26,7 @@ RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
 PYTHON_PATTERN = r"^3\.[0-9]+$"
 LINK_PATTERN = r"^(https?://[^@\s]+|[^-:@][^:@]*)$"
 REQUIREMENT_PATTERN = r"^[^-\s].*$"
+TVM_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?(\.post[0-9]+)?$"
 MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 INPUT_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
@@ -43,6 +44,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     PYTHON_PATTERN: ("is not a version of Python", 'write major and minor in quotes, like "3.12"'),
     LINK_PATTERN: ("is not a page or directory of wheels", "write an http(s) URL without user and password, or a path"),
     REQUIREMENT_PATTERN: ("is not a requirement", "write it as pip takes it, like mlc-ai-nightly-cpu; no options"),
+    TVM_PATTERN: (
+        "is not a release of TVM",
+        'write it in quotes, like "0.22.0"; of a development version the release before it',
+    ),
     MEMORY_PATTERN: ("is not a size of memory", "write a number and MB, GB, MiB or GiB, like 4GB"),
     REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
     VARIABLE_PATTERN: ("is not the name of a variable", "use letters, digits and `_`, not starting with a digit"),
@@ -100,6 +105,7 @@ BaseUrl = Annotated[str, StringConstraints(pattern=BASE_URL_PATTERN)]
 Url = Annotated[str, StringConstraints(pattern=URL_PATTERN)]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
 Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]
+TvmRelease = Annotated[str, StringConstraints(pattern=TVM_PATTERN)]
 MemorySize = Annotated[str, StringConstraints(pattern=MEMORY_PATTERN)]
 Repository = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)]
 PythonVersion = Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)]

@@ -30,6 +30,7 @@ from .fields import (
     PythonVersion,
     Requirement,
     Strict,
+    TvmRelease,
     wrong,
 )
 from .model_schema import Archives, Model
@@ -268,6 +269,11 @@ class Targets(Strict):
     )
     runtime: Runtime | None = Field(
         default=None, description="The TVM runtime that products bring along; left out, the app has its own."
+    )
+    runtime_version: TvmRelease | None = Field(
+        default=None,
+        description='The release of TVM whose runtime apps have, where that is not the one that compiles: "0.22.0". '
+        "Objects that it cannot run are refused, and so is a runtime of another age.",
     )
     devices: dict[Name, Device] = Field(
         default={}, description="Devices, by name: what models are for, and how much memory there is for them."

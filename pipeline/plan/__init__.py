@@ -36,7 +36,7 @@ from .models import (
     toolchain_actions,
     weight_actions,
 )
-from .runtime import packaged, runtime_actions, upstream_of, upstream_of_product
+from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product
 from .wheels import wheel_actions
 
 DIST = "dist/"
@@ -103,7 +103,9 @@ def _archives(matrix: Matrix) -> Iterator[AnyAction]:
             run=archive.run,
             subject=backend.name,
             out=f"build/archive/{backend.name}",
-            params=archive.Params(matrix.name, backend, tuple(cell.model.ref() for cell in cells)),
+            params=archive.Params(
+                matrix.name, backend, tuple(cell.model.ref() for cell in cells), runtime_version(matrix, backend)
+            ),
             upstream={roles.objects(cell.model.subject): Upstream(f"compile:{cell.subject}") for cell in cells},
             outputs=(f"lib{matrix.name}.a", "archive.json"),
             doc=f"all models of {backend.name} in one static archive",
@@ -206,6 +208,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
                 toolchain,
                 host=backend.is_host,
                 artifact=lacking_artifact(matrix, backend),
+                runtime_version=runtime_version(matrix, backend),
             ),
             upstream=upstream,
             tools=("cc",) if backend.is_host else LINKERS[backend.format],

@@ -38,6 +38,11 @@ def runtime_actions(matrix: Matrix) -> Iterator[AnyAction]:
     yield from _modules(matrix)
 
 
+def runtime_version(matrix: Matrix, backend: Backend) -> str | None:
+    """The declared release of the runtime on a backend's devices: a page and this machine have the toolchain's."""
+    return None if backend.format == "wasm" or backend.is_host else matrix.runtime_version
+
+
 def packaged(matrix: Matrix) -> list[Backend]:
     """The backends of other machines that get the shared runtime in TVM's package."""
     runtime = matrix.runtime

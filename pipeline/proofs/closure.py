@@ -10,22 +10,13 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from pipeline.binary import abi
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import c_name
 
 from .report import Check, failed, listed, not_proven, proven
 from .subject import Library
 from .system_symbols import LINKER_SYMBOLS, system_symbols
-
-_GENERATIONS = {
-    "TVMBackendRegisterSystemLibSymbol": "models compiled by TVM before 2025-08-17 (0.21 and older) ask for it",
-    "TVMFFIEnvRegisterSystemLibSymbol": "only models compiled by TVM of 2025-08-17 to 2025-08-20 ask for it",
-    "TVMFFIEnvModRegisterSystemLibSymbol": "models compiled by TVM since 2025-08-20 ask for it; libtvm_ffi has it",
-    "TVMAPISetLastError": "models compiled by TVM before tvm-ffi (0.20 and older) ask for it",
-    "TVMFuncCall": "models compiled by TVM before tvm-ffi (0.20 and older) ask for it",
-    "TVMBackendGetFuncFromEnv": "models compiled by TVM before tvm-ffi (0.20 and older) ask for it",
-}
-"""Symbols that tell the generations of TVM's C interface apart (from the history of `codegen_cpu.cc`)."""
 
 
 def runtime_symbols(libraries: Mapping[str, str]) -> frozenset[str]:
@@ -92,7 +83,7 @@ def check_closure(library: Library, libraries: Mapping[str, str]) -> Check:
 def _about(symbol: str, library: Library, members: tuple[str, ...]) -> str:
     model = library.model_of(members[0].partition("(")[2] or members[0])
     who = f"model {model.subject}" if model else members[0]
-    hint = f"; {_GENERATIONS[symbol]}" if symbol in _GENERATIONS else ""
+    hint = f"; models of {abi.releases(abi.TABLE[symbol].asked)} do" if symbol in abi.TABLE else ""
     return f"{symbol} is nowhere ({who} asks{hint})"
 
 

@@ -6,20 +6,23 @@ own runtime, which is a different one: a checkout here, a wheel there, and two v
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.binary import abi
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import is_object, read_object
-from pipeline.binary.symbols import GENERATIONS, REGISTRATIONS, c_name
+from pipeline.binary.symbols import c_name
 from pipeline.documents.runtime import read_runtime_json
 
 from .closure import runtime_symbols, wanted_symbols
-from .report import Check, failed, listed, proven
+from .report import Check, failed, listed, not_proven, proven
 from .subject import Library
 from .system_symbols import system_symbols
 
 NAME = "runtime"
+_DECLARED = "runtime version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +59,31 @@ def check_shipped(library: Library, shipped: Shipped) -> Check:
         ours = sum(name in shipped.defined for name in wanted)
         saw = f"{ours} of {len(wanted)} undefined symbols are in lib{', lib'.join(shipped.libraries)}"
         return proven(NAME, f"{saw}; {len(wanted) - ours} in the system")
-    registration = next((name for name in missing if name in REGISTRATIONS), None)
-    if registration is not None:
-        return failed(NAME, _ages(registration, shipped), _OTHER_AGE)
+    if abi.known(missing):
+        return failed(NAME, _ages(wanted, missing, shipped), _OTHER_AGE)
     saw = f"{listed(missing)} is in none of lib{', lib'.join(shipped.libraries)}"
     return failed(NAME, saw, _OTHER_AGE if any(name.startswith("TVM") for name in missing) else _MORE)
 
 
-def _ages(registration: str, shipped: Shipped) -> str:
-    """Two generations met: models register themselves by a function that this runtime does not have."""
-    offered = sorted(shipped.defined & REGISTRATIONS)
-    has = f"has {listed(offered)} ({_generations(offered[0])})" if offered else "has no function of the kind"
+def check_declared(shipped: Shipped, version: str) -> Check:
+    """The shipped runtime is of the release that targets.yaml declares, as far as its names tell."""
+    age = abi.age_of_runtime(shipped.defined)
+    if not age.names:
+        return not_proven(_DECLARED, "none of its names tells of which TVM it is", "ship the library with TVM's C API")
+    if not age.span.since <= abi.released(version) < age.span.until:
+        what = f"the runtime is of {age}; targets.yaml says `runtime_version: {abi.said(version)}`"
+        return failed(_DECLARED, what, "correct `runtime_version`, or ship the runtime of that release")
+    return proven(_DECLARED, f"{abi.said(version)} is among {abi.releases(age.span)}")
+
+
+def _ages(wanted: Iterable[str], missing: Iterable[str], shipped: Shipped) -> str:
+    """Two generations met: models ask for a function that this runtime does not have."""
+    runtime = abi.age_of_runtime(shipped.defined)
+    has = f"the runtime is of {runtime}" if runtime.names else "the runtime has no function of the kind"
     return (
-        f"the models are of another generation of TVM than the runtime: they register by {registration} "
-        f"({_generations(registration)}), and the runtime {has}"
+        f"the models are of another generation of TVM than the runtime: they are of {abi.age_of_objects(wanted)}, and "
+        f"{has}; it lacks {listed(list(abi.known(missing)))}"
     )
-
-
-def _generations(registration: str) -> str:
-    return "TVM of " + " or ".join(one.name for one in GENERATIONS if registration in one.registrations)
 
 
 def _exported(path: Path) -> frozenset[str]:

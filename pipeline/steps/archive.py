@@ -25,17 +25,27 @@ from pipeline.files import sha256_bytes
 from pipeline.kits import link_flags
 from pipeline.matrix.cells import Backend, ModelRef
 
+from .generations import check_generations
+
 ROLE = "objects:"
 """Roles of the inputs are `objects:<subject of the model>`."""
 
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given: name of the library, its backend, and the models in it."""
+    """What the step is given.
+
+    Attributes:
+        library: its name.
+        backend: it is for.
+        models: in it.
+        runtime_version: the release of TVM whose runtime the app has, where targets.yaml declares it.
+    """
 
     library: str
     backend: Backend
     models: tuple[ModelRef, ...]
+    runtime_version: str | None = None
 
 
 def run(job: Job[Params]) -> Facts:
@@ -44,7 +54,7 @@ def run(job: Job[Params]) -> Facts:
     Members are in the order of the models' subjects, so that moving lines in targets.yaml changes nothing.
 
     Raises:
-        StepError: an object that is not for this backend, or a model without its blob.
+        StepError: an object that is not for this backend, a model without its blob, or one that the runtime cannot run.
         FormatError: two models collide, or an object is malformed.
     """
     backend = job.params.backend
@@ -53,6 +63,9 @@ def run(job: Job[Params]) -> Facts:
     for group in groups:
         check_objects(group, backend)
     merged = merge_objects(groups)
+    infos = {info.name: info for info in merged.infos}
+    members = {model: [infos[name] for name in names] for model, names in merged.by_model.items()}
+    check_generations(members, job.params.runtime_version)
     found = {model.prefix: model for model in find_models(merged.infos)}
     for group in groups:
         check_blob(group, found)

@@ -43,7 +43,7 @@ from pipeline.proofs.modules import check_modules
 from pipeline.proofs.parameters import check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
-from pipeline.proofs.shipped import check_shipped, read_shipped
+from pipeline.proofs.shipped import check_declared, check_shipped, read_shipped
 from pipeline.proofs.subject import Library, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
@@ -66,6 +66,7 @@ class BackendProof:
         toolchain: whose runtime it is held against.
         host: whether every model of it should be run here.
         artifact: what there is nothing of to run, and how there would be.
+        runtime_version: the release of TVM whose runtime apps have, where targets.yaml says so.
     """
 
     backend: Backend
@@ -74,6 +75,7 @@ class BackendProof:
     toolchain: str = "current"
     host: bool = False
     artifact: str | None = None
+    runtime_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,9 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     runtime = worker.call(partial(find_runtime), log=job.log)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
     if roles.RUNTIME in job.inputs:
-        checks.append(check_shipped(library, read_shipped(job.inputs[roles.RUNTIME])))
+        shipped = read_shipped(job.inputs[roles.RUNTIME])
+        checks.append(check_shipped(library, shipped))
+        checks += [check_declared(shipped, params.runtime_version)] if params.runtime_version is not None else []
     fitting, notes = _prove_parameters(job, library)
     checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks

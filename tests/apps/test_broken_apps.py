@@ -135,7 +135,7 @@ def test_5_a_runtime_that_lacks_the_models_registration_function(linker, tmp_pat
     assert "the models ask for TVMFFIEnvModRegisterSystemLibSymbol" in found["registration"].saw
     assert saw in found["registration"].saw
     assert "one version of TVM" in found["registration"].hint
-    assert "TVM 0.20 or older" in found["runtime"].saw
+    assert "TVM 0.21 or older" in found["runtime"].saw
     assert "one version of TVM" in found["runtime"].hint
 
 
@@ -296,9 +296,20 @@ def test_5_an_old_model_beside_a_new_runtime(linker, tmp_path, verify):
     (model,) = report.models
     assert (model.state, model.finding.generation.name) == ("alive", "0.18")
     found = wrong(report)
-    assert f"the models ask for {OLD} (TVM before 2025-08-17)" in found["registration"].saw
-    assert "the runtime is of TVM 0.21 or newer" in found["runtime"].saw
-    assert "older_model_ of TVM 0.20 or older" in found["runtime"].saw
+    assert f"the models ask for {OLD} (TVM 0.21 or older (before 2025-08-17))" in found["registration"].saw
+    assert "the runtime is of TVM 0.22 or newer" in found["runtime"].saw
+    assert "older_model_ of TVM 0.21 or older" in found["runtime"].saw
+
+
+@pytest.mark.parametrize(("version", "state"), [("0.22.0", "ok"), ("0.18.0", "wrong")])
+def test_a_runtime_of_another_release_than_was_declared(linker, tmp_path, verify, version, state):
+    link = linker()
+    image = link.link(runtime=link.runtime())
+    report = verify(write_ipa(tmp_path / "Chat.ipa", app(image)), runtime_version=version)
+    (said,) = [check for check in report.checks if version in check.saw]
+    assert (said.check, said.state) == ("runtime", state)
+    assert "TVM 0.22 or newer" in said.saw
+    assert report.ok is (state == "ok")
 
 
 @pytest.mark.parametrize("kind", ["relax.Executable", "relax.VMExecutable"])

@@ -242,3 +242,24 @@ def test_the_runtime_for_pages_is_compiled_once(expand):
     proof, shipped = found["verify:bare"].upstream, found["product:cpu"].upstream
     for name in ("check:one-f32@bare", "check:one-f32@bare/browser"):
         assert proof[name].action == shipped[name].action == name
+
+
+def test_the_release_of_the_apps_runtime_is_for_devices_only(expand):
+    plain, declared = (actions(expand(text() + more)) for more in ("", 'runtime_version: "0.22.0"\n'))
+    versions = {name: getattr(action.params, "runtime_version", None) for name, action in declared.items()}
+    told = {"archive:ios", "archive:sim", "archive:linux", "verify:ios", "verify:sim", "verify:linux"}
+    assert {name for name, version in versions.items() if version == "0.22.0"} == told
+    changed = {name for name in plain if dumps(plain[name].params) != dumps(declared[name].params)}
+    assert changed == told, "nothing else is another, and a page has the toolchain's runtime"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("0.22", 'write it in quotes: "0.22"'),
+        ('"0.18.dev0"', "`0.18.dev0` is not a release of TVM"),
+        ('"nightly"', 'write it in quotes, like "0.22.0"; of a development version the release before it'),
+    ],
+)
+def test_what_is_no_release(refuse, written, said):
+    assert said in refuse(text() + f"runtime_version: {written}\n")

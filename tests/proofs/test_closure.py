@@ -53,7 +53,7 @@ def test_a_symbol_that_is_nowhere_is_named_with_its_model(library, fake_runtime)
     [
         ("TVMBackendRegisterSystemLibSymbol", "before 2025-08-17"),
         ("TVMFFIEnvRegisterSystemLibSymbol", "2025-08-17 to 2025-08-20"),
-        ("TVMFFIEnvModRegisterSystemLibSymbol", "libtvm_ffi has it"),
+        ("TVMFFIEnvModRegisterSystemLibSymbol", "models of TVM 0.22 or newer (since 2025-08-20) do"),
     ],
 )
 def test_another_generation_of_tvm_is_recognised(library, fake_runtime, asked, hint):

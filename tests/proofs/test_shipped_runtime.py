@@ -11,7 +11,7 @@ from fakes import REGISTER, Fake, program
 from proof_subjects import backend, backend_params
 
 from pipeline.binary.ar import Member, write_archive
-from pipeline.proofs.shipped import check_shipped, read_shipped
+from pipeline.proofs.shipped import check_declared, check_shipped, read_shipped
 
 HOST = backend("host")
 OLD = "TVMBackendRegisterSystemLibSymbol"
@@ -57,8 +57,8 @@ def test_a_library_that_was_left_out(library, runtime):
 @pytest.mark.parametrize(
     ("models", "offered", "names"),
     [
-        (REGISTER, OLD, ("TVM of 2025-09", "TVM of 2025-06 or 0.18")),
-        (OLD, REGISTER, ("TVM of 2025-06 or 0.18", "TVM of 2025-09")),
+        (REGISTER, OLD, ("TVM 0.22 or newer (since 2025-08-20)", "TVM 0.21 or older (before 2025-08-17)")),
+        (OLD, REGISTER, ("TVM 0.21 or older (before 2025-08-17)", "TVM 0.22 or newer (since 2025-08-20)")),
     ],
 )
 def test_two_generations_met(library, runtime, models, offered, names):
@@ -66,7 +66,7 @@ def test_two_generations_met(library, runtime, models, offered, names):
     check = check_shipped(library([Fake("first_model_", register=models)], HOST), shipped)
     assert check.state == "failed"
     assert "another generation of TVM" in check.saw
-    asked, _, has = check.saw.partition("and the runtime")
+    asked, _, has = check.saw.partition(", and the runtime")
     assert models in asked
     assert names[0] in asked
     assert offered in has
@@ -77,3 +77,21 @@ def test_two_generations_met(library, runtime, models, offered, names):
 def test_a_runtime_that_registers_nothing(library, runtime):
     check = check_shipped(library([Fake("first_model_")], HOST), read_shipped(runtime(tokenizers=("encode",))))
     assert "has no function of the kind" in check.saw
+
+
+@pytest.mark.parametrize(
+    ("offered", "version", "state"),
+    [
+        (REGISTER, "0.22.0", "proven"),
+        (REGISTER, "0.21", "failed"),
+        (OLD, "0.18.0", "proven"),
+        (OLD, "0.22", "failed"),
+        ("encode", "0.22", "not proven"),
+    ],
+)
+def test_a_runtime_of_another_release_than_was_declared(runtime, offered, version, state):
+    check = check_declared(read_shipped(runtime(tvm_runtime=(offered,))), version)
+    assert check.state == state
+    if state == "failed":
+        assert offered in check.saw
+        assert "`runtime_version: 0.2" in check.saw
