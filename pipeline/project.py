@@ -81,6 +81,8 @@ class Project:
         lock = read_lock(self.lock_path)
         pins = {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
         pins |= {one.name: lock.entry_for(one.name, one.source) for one in self.matrix.files}
+        fetched = {f"{m.model}/{name}": source for m in self.matrix.models for name, source in m.fetched.items()}
+        pins |= {subject: lock.entry_for(subject, source) for subject, source in fetched.items()}
         return pins | {name: entry for name, entry in lock.entries.items() if "@" in name}  # for other machines
 
     def forget(self) -> None:
@@ -135,7 +137,7 @@ class Project:
             what = f"toolchain {action.subject}: its packages are"
         else:
             write_lock_entry(self.lock_path, action.subject, lock)
-            what = f"{action.subject}: its {'files' if action.step == 'wheel' else 'weights'} are"
+            what = f"{action.subject}: its {'files' if action.step in ('wheel', 'prebuilt') else 'weights'} are"
         return f"{what} now pinned in {self.lock_path.name}; commit that file"
 
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 GROUPS = {
     "toolchain": "probe the compilers",
     "weights": "fetch and check the weights of each model",
+    "prebuilt": "fetch and check objects that others compiled",
     "gen_config": "write the config and tokenizer of raw checkpoints in MLC's form",
     "convert_weight": "quantize raw checkpoints into MLC's form, once for all backends",
     "params": "write the parameters of each model variant, once for all backends",

@@ -118,6 +118,7 @@ class ModelVariant:
         named_for: the device by whose name in mlc_llm the library is called, where it is named like that.
         app: see `ForApps`.
         weights_where: the place of its `weights` in targets.yaml.
+        fetched: backend -> where its prebuilt file comes from, as `weights`; for those that are not on the disk.
     """
 
     model: str
@@ -136,6 +137,7 @@ class ModelVariant:
     named_for: str | None = None
     app: ForApps = ForApps()
     weights_where: Position | None = field(default=None, compare=False)
+    fetched: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, hash=False)
 
     @property
     def is_raw(self) -> bool:

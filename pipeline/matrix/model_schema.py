@@ -51,10 +51,17 @@ _ONE_PREBUILT: dict[str, JsonValue] = {
         },
     ]
 }
+_TEXT: dict[str, JsonValue] = {"type": "string", "minLength": 1}
+_FETCHED: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": dict.fromkeys(("hf", "revision", "url", "sha256", "package", "version", "file"), _TEXT),
+    "anyOf": [{"required": ["hf", "revision", "file"]}, {"required": ["url"]}, {"required": ["package", "file"]}],
+    "additionalProperties": False,
+}
 Prebuilt = Annotated[
-    dict[str, Annotated[PrebuiltFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)]],
+    dict[str, Annotated[SourceFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)]],
     BeforeValidator(lambda files: {ANY_BACKEND: files} if isinstance(files, str) else files),
-    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"additionalProperties": _ONE_PREBUILT}]}),
+    WithJsonSchema({"anyOf": [_TEXT, {"additionalProperties": {"anyOf": [_ONE_PREBUILT, _FETCHED]}}]}),
 ]
 
 Archives = Annotated[
@@ -145,7 +152,8 @@ class Model(Strict):
     prebuilt: Prebuilt | None = Field(
         default=None,
         description="Objects that somebody else compiled: a file (`.tar`, `.a`, `.o`), or one for each backend, "
-        "`{ios-arm64: libs/ios.tar, android-arm64: {path: libs/android.tar, sha256: …}}`.",
+        "`{ios-arm64: libs/ios.tar, android-arm64: {path: libs/android.tar, sha256: …}}`. One that is fetched comes "
+        "from the hub (`hf`, `revision`, `file`), a `url` (and `sha256`) or a `package` (`version`, `file`).",
     )
     gguf: SourceFile | None = Field(
         default=None,

@@ -20,7 +20,7 @@ from .loader import validate
 from .paths import must_be_apart, must_exist, normal
 from .recipe_names import defined_names
 from .source import Function, Source
-from .weights_schema import WEIGHT_KINDS, PathWeights
+from .weights_schema import WEIGHT_KINDS, PathFile, PathWeights, source_of
 
 _RESERVED = ("system_lib_prefix", "overrides")
 _SIZE = ("estimated_vram_bytes",)
@@ -70,6 +70,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
                 toolchain=spec.toolchain or "current",
                 unnamed=compiler == "mlc" and prefix is None and "conv_template" not in options,
                 app=app,
+                fetched=_fetched(spec),
             )
         )
     return made
@@ -109,7 +110,8 @@ def missing_files(name: str, spec: model_schema.Model, root: Path, problems: Dia
             must_exist((*here, key), written, root, problems)
     for backend, file in (spec.prebuilt or {}).items():
         place = (*here, "prebuilt") if backend == model_schema.ANY_BACKEND else (*here, "prebuilt", backend)
-        must_exist(place, file.path, root, problems)
+        if isinstance(file, PathFile):
+            must_exist(place, file.path, root, problems)
     for key in ("factory", "check"):
         recipe = getattr(spec, key)
         if recipe is None:
@@ -142,10 +144,19 @@ def _source(spec: model_schema.Model) -> Source:
     if spec.exported is not None:
         return Source("exported", normal(spec.exported))
     if spec.prebuilt is not None:
-        files = {backend: (normal(file.path), file.sha256) for backend, file in spec.prebuilt.items()}
+        files = {
+            backend: (normal(file.path), file.sha256)
+            for backend, file in spec.prebuilt.items()
+            if isinstance(file, PathFile)
+        }
         alone = files.get(model_schema.ANY_BACKEND)
         return Source("prebuilt", alone[0] if alone else "", prebuilt=files)
     return Source("checkpoint", "")
+
+
+def _fetched(spec: model_schema.Model) -> dict[str, dict[str, Json]]:
+    files = (spec.prebuilt or {}).items()
+    return {backend: source_of(file) for backend, file in files if not isinstance(file, PathFile)}
 
 
 def _function(written: model_schema.RecipeFunction) -> Function:

@@ -32,6 +32,7 @@ from .models import (
     compile_actions,
     conversion,
     parameter_actions,
+    prebuilt_actions,
     proving_toolchain,
     toolchain_actions,
     weight_actions,
@@ -69,6 +70,7 @@ def plan(
     actions = [
         *toolchain_actions(matrix, frozen or {}),
         *weight_actions(matrix, lock),
+        *prebuilt_actions(matrix, lock),
         *model_file_actions(matrix, lock),
         *parameter_actions(matrix),
         *compile_actions(matrix),

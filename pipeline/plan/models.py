@@ -102,6 +102,24 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActi
         )
 
 
+def prebuilt_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+    """The prebuilt files that are fetched, each for one backend."""
+    wanted = {(cell.model.model, cell.backend.name): cell.model for cell in matrix.cells}
+    for (name, backend), model in wanted.items():
+        if backend in model.fetched:
+            subject = f"{name}/{backend}"
+            yield Action(
+                step="prebuilt",
+                run=weights_step.run,
+                link_outputs=True,
+                subject=subject,
+                out=f"build/prebuilt/{subject}",
+                params=weights_step.Params(subject, model.fetched[backend], lock.get(subject)),
+                doc=f"fetch and check the objects of {name} for {backend}",
+                where=model.where,
+            )
+
+
 def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """The parameters of each variant: written from its source, or converted from a raw checkpoint."""
     homes = _homes(matrix)
@@ -196,6 +214,8 @@ def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str
     model, source = cell.model, cell.model.source
     if model.compiler == "relax":
         return files_of(roles.SOURCE, source), _upstream(model, cell.toolchain, only=model.config), source.ref()
+    if cell.backend.name in model.fetched:
+        return {}, {roles.SOURCE: Upstream(f"prebuilt:{model.model}/{cell.backend.name}")}, source.ref()
     if model.compiler == "prebuilt":
         found = source.prebuilt_for(cell.backend.name)
         if found is None:

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.objects import is_object
@@ -40,7 +41,7 @@ def run(job: Job[Params]) -> Facts:
         StepError: the file is not the one that is pinned, or holds no object.
         FormatError: it is malformed.
     """
-    path, wanted = job.inputs["source"], job.params.source.sha256
+    path, wanted = _given(job), job.params.source.sha256
     refuse_pointers({path.name: path})
     data = path.read_bytes()
     got = hashlib.sha256(data).hexdigest()
@@ -69,6 +70,19 @@ def run(job: Job[Params]) -> Facts:
         "sha256": got,
         "metadata": mlc_metadata.summary(metadata),
     }
+
+
+def _given(job: Job[Params]) -> Path:
+    """The file: one of the user's, or the only one that was fetched."""
+    path = job.inputs[roles.SOURCE]
+    if not path.is_dir():
+        return path
+    files = job.files(roles.SOURCE)
+    if len(files) != 1:
+        names = ", ".join(name for name, _ in files[:4])
+        hint = "name one of them as `file` in the model's `prebuilt`"
+        raise StepError(f"{len(files)} files were fetched, and not one: {names}", hint=hint)
+    return files[0][1]
 
 
 def _objects(path: Path, data: bytes) -> list[Member]:
