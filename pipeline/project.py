@@ -15,7 +15,7 @@ from .action import AnyAction
 from .files import State, look
 
 if TYPE_CHECKING:
-    from .matrix.cells import Matrix
+    from .matrix.matrix import Matrix
     from .toolchains.environment import Environment
 
 

@@ -23,7 +23,7 @@ from pipeline.doit_plugin import noop
 from pipeline.doit_plugin.options import options
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import SlipwayError
-from pipeline.matrix.cells import Matrix
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps.toolchain import Workers, probe
 from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pipeline.action import Json
 from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
-from .custom import CustomStep
-from .device import Device
-from .model_file import ModelFile
 from .source import Function, Source
 
 
@@ -284,49 +280,3 @@ class Twins:
         if backend.device["kind"] == "metal":
             return self.platform == "macos"
         return self.platform == "linux" and self.checkout is not None
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A whole matrix file, expanded and checked.
-
-    Attributes:
-        path: the file as it was named.
-        root: the directory of the file, absolute; paths in the file are relative to it.
-        name: base name of the libraries: `models` gives `libmodels.a`.
-        toolchains: all that are defined, with `current` always among them.
-        cells: every compile, in the order of the file, subjects unique.
-        models: the model variants of `cells` and `sharing`.
-        backends: the backends that some cell compiles for.
-        products: all that are defined.
-        runtime: what apps link beside the models, where targets.yaml says so.
-        sharing: cells that need no compile, as one of `cells` compiles the very library; see `shared_libraries`.
-        twins: see `Twins`; None where this machine is of no kind that is known.
-        devices: all that are defined.
-        steps: commands of the user's, each for every subject it is for.
-        runtime_version: the release of TVM whose runtime apps have; None where targets.yaml does not say.
-        remarks: what is right in the file and may surprise, one line each.
-        files: models that are not compiled.
-    """
-
-    path: Path
-    root: Path
-    name: str
-    toolchains: tuple[Toolchain, ...]
-    cells: tuple[Cell, ...]
-    models: tuple[ModelVariant, ...]
-    backends: tuple[Backend, ...]
-    products: tuple[Product, ...]
-    runtime: Runtime | None = None
-    sharing: tuple[Cell, ...] = ()
-    twins: Twins | None = None
-    devices: tuple[Device, ...] = ()
-    steps: tuple[CustomStep, ...] = ()
-    remarks: tuple[str, ...] = ()
-    files: tuple[ModelFile, ...] = ()
-    runtime_version: str | None = None
-
-    def library_of(self, cell: Cell) -> Cell:
-        """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""
-        owners = (one for one in self.cells if (one.backend.name, one.model.prefix) == cell.library)
-        return next(owners, cell)

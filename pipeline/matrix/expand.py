@@ -23,9 +23,10 @@ from . import (
     selection,
     twins,
 )
-from .cells import Cell, Matrix, Toolchain
+from .cells import Cell, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
+from .matrix import Matrix
 from .model_schema import ANY_BACKEND
 from .paths import checkout
 from .presets import Machine

@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 from pipeline.platforms import FORMATS
 
 from . import schema
-from .cells import Backend, Cell, LayoutRule, Matrix, Product, Runtime
+from .cells import Backend, Cell, LayoutRule, Product, Runtime
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
+from .matrix import Matrix
 
 Form = Literal["tar", "archive", "shared", "module"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .cells import Matrix
 from .expand import expand, without_checkouts
 from .loader import read
+from .matrix import Matrix
 
 
 def load(path: Path, *, building: bool = True) -> Matrix:

@@ -14,7 +14,8 @@ from pipeline.documents.manifest import NAME as MANIFEST
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product
+from pipeline.matrix.cells import Backend, ModelVariant, Product
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
 from pipeline.steps import product as product_step
 from pipeline.weights.checkpoint import INDEX

@@ -15,7 +15,8 @@ from pipeline.action import Action, AnyAction, Json, Upstream
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm
-from pipeline.matrix.cells import Cell, Matrix, ModelVariant, Product
+from pipeline.matrix.cells import Cell, ModelVariant, Product
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import app_config
 
 from .models import conversion

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Run, Upstream
-from pipeline.matrix.cells import Backend, Cell, Matrix, Product
+from pipeline.matrix.cells import Backend, Cell, Product
+from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import files_of
 from pipeline.runners import browser, host, native, node, qemu, twin, webgpu
 from pipeline.runners.check import Params

@@ -8,9 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Matrix
 from pipeline.matrix.custom import CustomStep
 from pipeline.matrix.diagnostics import suggest
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import custom
 from pipeline.steps import product as product_step
 

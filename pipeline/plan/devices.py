@@ -18,9 +18,10 @@ from pipeline.documents.memory import NAME as MEMORY
 from pipeline.documents.memory import Need, Option, choose
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Cell, Matrix, ModelVariant, Product
+from pipeline.matrix.cells import Cell, ModelVariant, Product
 from pipeline.matrix.device import Device, Wanted
 from pipeline.matrix.devices import is_of
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import device as device_step
 from pipeline.steps import memory as memory_step
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
-from pipeline.matrix.cells import Backend, Matrix, Product
+from pipeline.matrix.cells import Backend, Product
 from pipeline.matrix.layouts import placements
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import layout, shared_library, verify
 
 from .runtime import upstream_of_product

@@ -23,7 +23,8 @@ from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
 from pipeline.errors import DownloadError, FormatError, MatrixError, SlipwayError, StepError
 from pipeline.files import read_file
-from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant, Product
+from pipeline.matrix.cells import Backend, Cell, ModelVariant, Product
+from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.shared_libraries import share
 from pipeline.matrix.slices import lacking, lacking_words
 from pipeline.platforms import APPLE

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Upstream
-from pipeline.matrix.cells import Matrix
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import model_file
 from pipeline.steps import weights as weights_step
 

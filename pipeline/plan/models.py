@@ -16,7 +16,8 @@ from pipeline.action import Action, AnyAction, Json, Run, Upstream
 from pipeline.compilers.raw_checkpoint import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, Cell, Matrix, ModelVariant
+from pipeline.matrix.cells import Backend, Cell, ModelVariant
+from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import SourceRef, files_of
 from pipeline.platforms import metal_tool
 from pipeline.steps import (

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
-from pipeline.matrix.cells import Backend, Matrix, ModelVariant, Product, Runtime
+from pipeline.matrix.cells import Backend, ModelVariant, Product, Runtime
+from pipeline.matrix.matrix import Matrix
 from pipeline.native.settings import tools
 from pipeline.steps import runtime as runtime_step
 from pipeline.steps import shared_runtime, wasm, wasm_runtime

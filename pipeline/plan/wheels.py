@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Upstream
-from pipeline.matrix.cells import Backend, Matrix
+from pipeline.matrix.cells import Backend
+from pipeline.matrix.matrix import Matrix
 from pipeline.steps import wheel
 
 from .models import proving_toolchain

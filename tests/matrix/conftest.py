@@ -9,8 +9,8 @@ import pytest
 from example_targets import GOOD
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Matrix
 from pipeline.matrix.load import load
+from pipeline.matrix.matrix import Matrix
 
 Expand = Callable[[str], Matrix]
 Refuse = Callable[[str], str]
