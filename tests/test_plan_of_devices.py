@@ -38,7 +38,8 @@ devices:
 
 @pytest.fixture
 def planned(tmp_path):
-    (tmp_path / "library.tar").write_bytes(b"")
+    for name in ("library.tar", "gemma.task", "model.gguf"):
+        (tmp_path / name).write_bytes(b"")
 
     def make(text, *, size=None):
         path = tmp_path / "targets.yaml"
@@ -58,7 +59,7 @@ def refusal(planned, text, **more):
 
 def test_every_recommendation_of_the_manual_fits(planned):
     matrix, actions = planned(AVA)
-    pairs = [(device.name, offer.wanted.name) for device in matrix.devices for offer in offers(matrix, device)]
+    pairs = [(device.name, offer.wanted.name) for device in matrix.devices for offer in offers(matrix, device, {})]
     assert len(matrix.devices) == 11
     assert len(pairs) == 21
     assert not [name for name in actions if name.startswith("memory:")], "all sizes are declared"
@@ -81,7 +82,7 @@ def test_what_the_manual_says_no_to_is_refused_where_it_is_written(planned, devi
     said = refusal(planned, AVA.replace(line, changed))
     number, column = AVA.splitlines().index(line) + 1, changed.index(model) + 1
     assert f"targets.yaml:{number}:{column}: {name} cannot hold {model}" in said
-    assert f"it takes {least} (as its variant declares), and an app can use" in said
+    assert f"it takes {least} (as targets.yaml declares), and an app can use" in said
 
 
 def test_more_memory_for_an_app_is_said_and_not_assumed(planned):
@@ -117,8 +118,8 @@ def test_a_device_gets_what_is_made_for_its_gpu_first_variants_first(planned):
     matrix, actions = planned(MLC)
     pixel, galaxy = matrix.devices
     assert (pixel.backends, galaxy.backends) == (("any",), ("adreno", "any"))
-    (offer,) = offers(matrix, galaxy)
-    assert [one.cell for one in offer.options] == [
+    (offer,) = offers(matrix, galaxy, {})
+    assert [way.option.cell for way in offer.ways] == [
         "qwen3-q4@adreno", "qwen3-q4@any", "qwen3-q4-1k@adreno", "qwen3-q4-1k@any"
     ]  # fmt: skip
     assert {name for name in actions if name.startswith("device:")} == {"device:pixel"}, "galaxy must hold nothing"
@@ -136,3 +137,47 @@ def test_a_smaller_variant_is_taken_where_the_first_is_too_large(planned):
     declared = MLC.replace("{model_lib: qwen3_q4}", "{model_lib: qwen3_q4, estimated_vram_bytes: 3000000000}")
     planned(declared)
     assert "cannot hold qwen3-q4" in refusal(planned, declared.replace("[qwen3]}\n  gal", "[qwen3-q4]}\n  gal"))
+
+
+GGUF = """\
+  gemma-gguf: {gguf: {hf: a/b, revision: main, file: g.gguf}%s}
+  gemma-litert: {litert: {hf: a/b, revision: main, file: g.task}}
+backends:
+"""
+
+
+def with_files(models, *, declared=""):
+    return MLC.replace("backends:\n", GGUF % declared, 1).replace("[qwen3]}\n  gal", f"[{models}]}}\n  gal")
+
+
+def test_files_for_other_runtimes_are_for_every_device(planned):
+    matrix, actions = planned(with_files("gemma-gguf", declared=", estimated_vram_bytes: 2000000000"))
+    names = [offer.wanted.name for offer in offers(matrix, matrix.devices[1], {})]
+    assert names == ["qwen3", "gemma-gguf", "gemma-litert"]
+    (pair,) = actions["device:pixel"].params.pairs
+    assert (pair.options[0].backend, pair.options[0].declared) == ("llama.cpp", 2_000_000_000)
+    assert not actions["device:pixel"].upstream
+    assert "2.00 GB of its 4.00 GB" in refusal(
+        planned, with_files("gemma-gguf", declared=", estimated_vram_bytes: 2000000001")
+    )
+
+
+@pytest.mark.parametrize("name", ["gemma-gguf", "gemma-litert"])
+def test_a_file_that_says_nothing_is_no_proof(planned, name):
+    said = refusal(planned, with_files(name))
+    assert f"whether pixel can hold {name} is not known" in said
+    assert "(of a GGUF or LiteRT file: of the model)" in said
+
+
+def test_a_gguf_file_is_in_memory_as_a_whole(planned):
+    matrix, _ = planned(with_files("qwen3"))
+    lock = {name: {"files": {"g": {"size": 5_000_000_000}}} for name in ("gemma-gguf", "gemma-litert")}
+    ways = {one.wanted.name: one.ways[0].early for one in offers(matrix, matrix.devices[1], lock)}
+    assert (ways["gemma-gguf"].bytes, ways["gemma-gguf"].fits(2_000_000_000)) == (5_000_000_000, False)
+    assert (ways["gemma-litert"].bytes, ways["gemma-litert"].fits(2_000_000_000)) == (0, None)
+
+
+def test_other_models_say_it_in_their_variants(planned):
+    assert "`estimated_vram_bytes` is said of a variant" in refusal(
+        planned, MLC.replace("    compiler: mlc\n", "    compiler: mlc\n    estimated_vram_bytes: 5\n")
+    )

@@ -10,9 +10,8 @@ from pipeline.action import Json
 from pipeline.documents.memory import Choice, Need, choose, gigabytes, of_built, read_memory
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Cell
 from pipeline.matrix.device import Device
-from pipeline.plan.devices import before_built, offers
+from pipeline.plan.devices import Way, offers
 from pipeline.reports.tables import lines, terminal_width
 from pipeline.steps.device import SOURCES
 
@@ -67,17 +66,16 @@ class Devices(ProjectCommand[DevicesOptions]):
 
 
 def _rows(session: Session, device: Device, pins: Mapping[str, Json]) -> Iterator[Row]:
-    for offer in offers(session.project.matrix, device):
-        known = [_need(session, cell, pins) for cell in offer.cells]
-        yield Row(offer.wanted.name, choose(zip(offer.options, known, strict=True), device.usable))
+    for offer in offers(session.project.matrix, device, pins):
+        known = ((way.option, _need(session, way)) for way in offer.ways)
+        yield Row(offer.wanted.name, choose(known, device.usable))
 
 
-def _need(session: Session, cell: Cell, pins: Mapping[str, Json]) -> Need:
-    """What a cell takes: as declared, or as built where that is up to date."""
-    early = before_built(cell.model, pins)
-    name = f"memory:{cell.subject}"
-    if early.source == "declared" or not session.engine.status(name).fresh:
-        return early
+def _need(session: Session, way: Way) -> Need:
+    """What a way takes: as declared, or as built where that is up to date."""
+    name = f"memory:{way.option.cell}"
+    if way.cell is None or way.option.declared is not None or not session.engine.status(name).fresh:
+        return way.early
     return of_built(read_memory(session.project.root / session.engine.actions[name].out))
 
 
@@ -107,6 +105,8 @@ def _margin(device: Device, choice: Choice) -> str:
         return gigabytes(left)
     if need.source == "built":
         return f"at most {gigabytes(left)}: some sizes are known only at a call; declare `estimated_vram_bytes`"
+    if choice.option.cell == choice.option.model:
+        return "not known: declare `estimated_vram_bytes` of the model"
     return f"not built yet (doit memory:{choice.option.cell})"
 
 

@@ -25,7 +25,7 @@ _RUNS_ON: Mapping[str, frozenset[str]] = {"macos": frozenset({"macos", "maccatal
 
 
 def resolve(
-    targets: schema.Targets, cells: Sequence[Cell], models: Iterable[str], problems: Diagnostics
+    targets: schema.Targets, cells: Sequence[Cell], models: Iterable[str], files: Iterable[str], problems: Diagnostics
 ) -> tuple[Device, ...]:
     """Return the devices, after reporting what is wrong with them.
 
@@ -33,14 +33,17 @@ def resolve(
         targets: the file.
         cells: everything in the matrix, shared libraries too.
         models: names of models and of variants.
+        files: names of models that are not compiled.
         problems: gets the problems.
     """
     used = {cell.backend.name: cell.backend for cell in cells}
-    known = set(models)
+    known, uncompiled = {*models, *files}, set(files)
     made = []
     for name, spec in targets.devices.items():
         backends = _backends(name, spec, used, problems)
-        _check_models(name, spec, [cell for cell in cells if cell.backend.name in backends], known, problems)
+        own = [cell for cell in cells if cell.backend.name in backends]
+        there = {*uncompiled, *(cell.model.model for cell in own), *(cell.model.subject for cell in own)}
+        _check_models(name, spec, there, known, problems)
         made.append(_device(name, spec, backends, problems))
     return tuple(made)
 
@@ -65,13 +68,13 @@ def unfit(spec: device_schema.Device | Device, backend: Backend) -> str | None:
 
 
 def _check_models(
-    name: str, spec: device_schema.Device, cells: Sequence[Cell], known: set[str], problems: Diagnostics
+    name: str, spec: device_schema.Device, there: set[str], known: set[str], problems: Diagnostics
 ) -> None:
     for i, model in enumerate(spec.models or ()):
         place = ("devices", name, "models", i)
         if model not in known:
             problems.add(place, f"unknown model `{model}`", suggest(model, known, "models"))
-        elif not any(is_of(cell, model) for cell in cells):
+        elif model not in there:
             what = f"no cell of the matrix compiles `{model}` for a backend of {name}"
             problems.add(place, what, "add the combination to the matrix, or remove it here")
 

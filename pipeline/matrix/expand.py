@@ -61,7 +61,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         for name, spec in targets.products.items()
     ]
     beside = runtime.resolve(targets, cells, made, root, problems)
-    able = devices.resolve(targets, every, names.known("model"), problems)
+    able = devices.resolve(targets, every, names.known("model"), names.files, problems)
     variants = tuple({cell.model.subject: cell.model for cell in every}.values())
     layouts.check_modules(made, beside, problems)
     files = tuple(model_files.resolve(targets, root, problems))

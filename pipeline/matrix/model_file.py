@@ -22,6 +22,7 @@ class ModelFile:
         source: where it comes from, as `ModelVariant.weights`.
         sha256: what a file of the user's must hash to, where that is pinned.
         where: the place of its source in targets.yaml.
+        estimated_vram_bytes: what it takes of a device's memory, where targets.yaml says so.
     """
 
     name: str
@@ -29,3 +30,4 @@ class ModelFile:
     source: Mapping[str, Json] = field(hash=False)
     sha256: str | None
     where: Position = field(compare=False)
+    estimated_vram_bytes: int | None = None

@@ -32,4 +32,5 @@ def resolve(targets: schema.Targets, root: Path, problems: Diagnostics) -> Itera
             if there and not (root / path).is_file():
                 problems.add(of_path, f"`{path}` is a directory", "name the file in it")
             source, sha256 = {"kind": "path", "path": normal(path)}, written.sha256
-        yield ModelFile(name, kind, source, sha256, problems.document.at(place, key=True))
+        where = problems.document.at(place, key=True)
+        yield ModelFile(name, kind, source, sha256, where, spec.estimated_vram_bytes)

@@ -138,7 +138,8 @@ _ONE_SOURCE: list[JsonValue] = [
 
 class Model(Strict):
     """What is compiled: exactly one source (`factory`, `onnx`, `exported` or `prebuilt`), weights, and variants. Or a
-    file for another runtime (`gguf`, `litert`), which is bundled as it is and takes no other key."""  # noqa: D205, D209 - see `schema.Toolchain`
+    file for another runtime (`gguf`, `litert`), which is bundled as it is: its only other key is
+    `estimated_vram_bytes`."""  # noqa: D205, D209 - see `schema.Toolchain`
 
     model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_SOURCE})
 
@@ -162,6 +163,11 @@ class Model(Strict):
     )
     litert: SourceFile | None = Field(
         default=None, description="The same with a `.tflite` or `.task` file, for LiteRT (Google AI Edge)."
+    )
+    estimated_vram_bytes: Annotated[int, Field(gt=0, strict=True)] | None = Field(
+        default=None,
+        description="Of a GGUF or LiteRT file: what it takes of a device's memory, with the cache of its context. Of "
+        "other models each variant says it.",
     )
     compiler: Literal["relax", "mlc", "prebuilt"] | None = Field(
         default=None,
@@ -206,11 +212,13 @@ class Model(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> Model:
         given = [source for source in SOURCES if getattr(self, source) is not None]
-        more = sorted(self.model_fields_set - set(given))
+        more = sorted(self.model_fields_set - {*given, "estimated_vram_bytes"})
         if more and len(given) == 1 and given[0] in FILES:
             raise wrong(
                 f"a model of `{given[0]}` is not compiled, and takes no `{more[0]}`", f"remove {', '.join(more)}"
             )
+        if self.estimated_vram_bytes is not None and given[:1] not in [[one] for one in FILES]:
+            raise wrong("`estimated_vram_bytes` is said of a variant", "write it under the model's `variants`")
         if self.compiler == "mlc":
             if given:
                 raise wrong("compiler mlc takes weights and no other source", f"remove {', '.join(given)}")

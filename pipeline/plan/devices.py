@@ -18,58 +18,82 @@ from pipeline.documents.memory import NAME as MEMORY
 from pipeline.documents.memory import Need, Option, choose
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Cell, ModelVariant, Product
+from pipeline.matrix.cells import Cell, Product
 from pipeline.matrix.device import Device, Wanted
 from pipeline.matrix.devices import is_of
 from pipeline.matrix.matrix import Matrix
+from pipeline.matrix.model_file import ModelFile
 from pipeline.steps import device as device_step
 from pipeline.steps import memory as memory_step
 
+from .model_files import RUNTIMES
 from .models import SHARDS, conversion
 
 
 @dataclass(frozen=True)
+class Way:
+    """One way to have a model on a device: the value for steps, what is known of it before a build, and its cell."""
+
+    option: Option
+    early: Need
+    cell: Cell | None = None
+
+
+@dataclass(frozen=True)
 class Offer:
-    """A model that a device is to get, and its cells for it: variants in their order, the best backend first."""
+    """A model that a device is to get, and the ways to have it: variants in their order, the best backend first."""
 
     wanted: Wanted
-    cells: tuple[Cell, ...]
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        """The cells as values for steps."""
-        return tuple(
-            Option(one.subject, one.model.subject, one.backend.name, one.model.app.estimated_vram_bytes)
-            for one in self.cells
-        )
+    ways: tuple[Way, ...]
 
 
-def offers(matrix: Matrix, device: Device) -> list[Offer]:
-    """What a device is to get: its own models, or where it names none, every model that has a cell for it."""
+def offers(matrix: Matrix, device: Device, lock: Mapping[str, Json]) -> list[Offer]:
+    """What a device is to get: its own models, or where it names none, every model that there is for it.
+
+    Args:
+        matrix: the matrix.
+        device: the device.
+        lock: model name -> entry of slipway.lock.
+    """
     every = [one for one in (*matrix.cells, *matrix.sharing) if one.backend.name in device.backends]
     order = {model.subject: number for number, model in enumerate(matrix.models)}
     every.sort(key=lambda cell: (order[cell.model.subject], device.backends.index(cell.backend.name)))
-    named = device.models if device.models is not None else [Wanted(one) for one in _names(every)]
-    return [Offer(one, tuple(cell for cell in every if is_of(cell, one.name))) for one in named]
+    files = {one.name: _of_file(one, lock) for one in matrix.files}
+    names = dict.fromkeys([*(one.model.model for one in every), *files])
+    named = device.models if device.models is not None else [Wanted(one) for one in names]
+    return [
+        Offer(
+            one,
+            (files[one.name],) if one.name in files else tuple(_of_cell(c, lock) for c in every if is_of(c, one.name)),
+        )
+        for one in named
+    ]
 
 
-def _names(cells: list[Cell]) -> list[str]:
-    return list(dict.fromkeys(cell.model.model for cell in cells))
+def _of_cell(cell: Cell, lock: Mapping[str, Json]) -> Way:
+    model = cell.model
+    declared = model.app.estimated_vram_bytes
+    as_it_is = model.compiler != "relax" and not model.is_raw
+    early = _before_built(declared, _pinned(lock.get(model.model), SHARDS[0]) if as_it_is else 0)
+    return Way(Option(cell.subject, model.subject, cell.backend.name, declared), early, cell)
 
 
-def before_built(model: ModelVariant, lock: Mapping[str, Json]) -> Need:
-    """What is known of the memory that a variant takes before anything of it is built.
+def _of_file(file: ModelFile, lock: Mapping[str, Json]) -> Way:
+    """llama.cpp has all of a file in memory; LiteRT may leave parts of one on the disk (embeddings of Gemma 3n)."""
+    size = _pinned(lock.get(file.name), "*") if file.kind == "gguf" else 0
+    early = _before_built(file.estimated_vram_bytes, size)
+    return Way(Option(file.name, file.name, RUNTIMES[file.kind], file.estimated_vram_bytes), early)
 
-    Args:
-        model: the variant.
-        lock: model name -> entry of slipway.lock.
-    """
-    if model.app.estimated_vram_bytes is not None:
-        return Need(model.app.estimated_vram_bytes, "declared", at_least=False)
-    pinned = (lock.get(model.model) or {}).get("files", {})
-    size = sum(one["size"] for name, one in pinned.items() if fnmatch(name, SHARDS[0]))
-    shipped_as_it_is = model.compiler != "relax" and not model.is_raw and size > 0
-    return Need(size, "weights", at_least=True) if shipped_as_it_is else Need(0, "nothing", at_least=True)
+
+def _pinned(entry: Json | None, pattern: str) -> int:
+    """Bytes of the files that slipway.lock pins of a model."""
+    return sum(int(one["size"]) for name, one in (entry or {}).get("files", {}).items() if fnmatch(name, pattern))
+
+
+def _before_built(declared: int | None, pinned: int) -> Need:
+    if declared is not None:
+        return Need(declared, "declared", at_least=False)
+    return Need(pinned, "weights" if pinned else "nothing", at_least=True)
 
 
 def device_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
@@ -80,13 +104,13 @@ def device_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActi
     """
     measured: set[str] = set()
     for device in matrix.devices:
-        found = offers(matrix, device)
-        for cell in (cell for offer in found for cell in offer.cells):
-            if cell.model.app.estimated_vram_bytes is None and cell.subject not in measured:
-                measured.add(cell.subject)
-                yield _memory(matrix, cell)
+        found = offers(matrix, device, lock)
+        for way in (way for offer in found for way in offer.ways):
+            if way.cell is not None and way.option.declared is None and way.cell.subject not in measured:
+                measured.add(way.cell.subject)
+                yield _memory(matrix, way.cell)
         if device.models is not None:
-            _check(device, found, lock)
+            _check(device, found)
             yield _device(device, found)
 
 
@@ -99,13 +123,18 @@ def device_edges(matrix: Matrix, product: Product) -> dict[str, Upstream]:
     }
 
 
-def _check(device: Device, found: list[Offer], lock: Mapping[str, Json]) -> None:
+def _check(device: Device, found: list[Offer]) -> None:
     for offer in found:
-        known = zip(offer.options, (before_built(cell.model, lock) for cell in offer.cells), strict=True)
-        choice = choose(known, device.usable)
-        if choice is not None and choice.fits is False:
+        choice = choose(((way.option, way.early) for way in offer.ways), device.usable)
+        if choice is None or choice.fits:
+            continue
+        if choice.fits is False:
             error = device_step.too_large(device.name, choice, device.ram, device.usable)
-            raise MatrixError(error.what, where=offer.wanted.where, hint=error.hint)
+        elif all(way.cell is None for way in offer.ways):  # no build will tell
+            error = device_step.not_known(device.name, offer.wanted.name)
+        else:
+            continue
+        raise MatrixError(error.what, where=offer.wanted.where, hint=error.hint)
 
 
 def _memory(matrix: Matrix, cell: Cell) -> AnyAction:
@@ -132,7 +161,7 @@ def _memory(matrix: Matrix, cell: Cell) -> AnyAction:
 
 
 def _device(device: Device, found: list[Offer]) -> AnyAction:
-    options = [option for offer in found for option in offer.options if option.declared is None]
+    options = [way.option for offer in found for way in offer.ways if way.option.declared is None]
     return Action(
         step="device",
         run=device_step.run,
@@ -142,7 +171,7 @@ def _device(device: Device, found: list[Offer]) -> AnyAction:
             device.name,
             device.ram,
             device.usable,
-            tuple(device_step.Pair(offer.wanted.name, offer.options) for offer in found),
+            tuple(device_step.Pair(offer.wanted.name, tuple(way.option for way in offer.ways)) for offer in found),
         ),
         upstream={roles.of(roles.MEMORY, one.cell): Upstream(f"memory:{one.cell}") for one in options},
         outputs=(device_step.NAME,),

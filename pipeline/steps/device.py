@@ -63,10 +63,7 @@ def _chosen(job: Job[Params], pair: Pair) -> Choice:
     params = job.params
     choice = choose([(option, _need(job, option)) for option in pair.options], params.usable)
     if choice is None or choice.fits is None:
-        raise VerifyError(
-            f"whether {params.device} can hold {pair.name} is not known: its library does not say what it takes",
-            hint="declare it: `estimated_vram_bytes` of the variant; or take the model from the device's `models`",
-        )
+        raise not_known(params.device, pair.name)
     if not choice.fits:
         raise too_large(params.device, choice, params.ram, params.usable)
     return choice
@@ -76,6 +73,15 @@ def _need(job: Job[Params], option: Option) -> Need:
     if option.declared is not None:
         return Need(option.declared, "declared", at_least=False)
     return of_built(read_memory(job.inputs[roles.of(roles.MEMORY, option.cell)]))
+
+
+def not_known(device: str, model: str) -> VerifyError:
+    """The error for a model that does not say what it takes."""
+    return VerifyError(
+        f"whether {device} can hold {model} is not known: nothing says what it takes",
+        hint="declare it: `estimated_vram_bytes` of the variant (of a GGUF or LiteRT file: of the model); or take the "
+        "model from the device's `models`",
+    )
 
 
 def too_large(device: str, choice: Choice, ram: int, usable: int) -> VerifyError:
@@ -91,7 +97,7 @@ def too_large(device: str, choice: Choice, ram: int, usable: int) -> VerifyError
 
 
 SOURCES = {
-    "declared": "as its variant declares",
+    "declared": "as targets.yaml declares",
     "built": "parameters, temporaries and cache",
     "weights": "the weights alone, as slipway.lock has them",
     "nothing": "as far as is known",

@@ -24,6 +24,7 @@ def ava(tmp_path) -> Project:
     project.write("dodo.py", DODO)
     project.write("targets.yaml", AVA.read_text())
     project.write("library.tar", "")
+    project.write("gemma.task", "")
     return project
 
 
@@ -36,7 +37,7 @@ def test_the_tables_of_the_manual(ava):
     shown = ava.ok("devices").output
     assert row(shown, "hmt-1") == "hmt-1 | 1.50 GB | AVA-LL32-1B16-q4 | vulkan | 1.37 GB | 0.13 GB"
     assert row(shown, "rokid-x-craft", "AVA-QW3-17B16-q4").endswith("| mali | 0.90 GB | 1.10 GB")
-    assert row(shown, "vuzix-z100", "AVA-GE3N-4B-int4").endswith("| vulkan | 3.00 GB | 0.00 GB")
+    assert row(shown, "vuzix-z100", "AVA-GE3N-4B").endswith("| LiteRT | 3.00 GB | 0.00 GB")
     assert row(shown, "iphone-15-pro", "AVA-QW3-4B16-q4").endswith("| ios | 2.50 GB | 1.50 GB")
     document = json.loads(ava.ok("devices", "--json").output)["devices"]
     assert len(document) == 11
@@ -44,7 +45,7 @@ def test_the_tables_of_the_manual(ava):
     assert document[0]["models"] == [
         {
             "name": "AVA-LL32-1B16", "variant": "AVA-LL32-1B16-q4", "backend": "vulkan", "fits": True,
-            "margin": 130_000_000, "says": "as its variant declares",
+            "margin": 130_000_000, "says": "as targets.yaml declares",
             "takes": {"bytes": 1_370_000_000, "source": "declared", "at_least": False},
         }
     ]  # fmt: skip
@@ -64,7 +65,7 @@ def test_a_pair_that_cannot_be_is_refused_before_anything_runs(ava):
     ava.edit("targets.yaml", "ram: 12GB", "ram: 5GB")
     run = ava.doit()
     assert run.status == 3
-    assert "iphone-16-pro cannot hold AVA-GE3N-4B-int4 on ios: it takes 3.00 GB" in run.output
+    assert "iphone-16-pro cannot hold AVA-GE3N-4B on LiteRT: it takes 3.00 GB" in run.output
     assert "Traceback" not in run.output
 
 
