@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 
 from pipeline.action import Json
@@ -19,6 +20,7 @@ Fields = dict[str, Json]
 _SMALL = 2048
 """Tokens of a prefill chunk that some classes cut to, where the others have 8192."""
 
+_NAME_IT = "give the variant a `model_lib`"
 _SAY_IT = "give the variant a `model_lib`; or convert the weights again with mlc_llm gen_config"
 
 
@@ -54,7 +56,8 @@ def effective(model_type: str, model_config: Mapping[str, Json], changes: Mappin
     known = CLASSES.get(model_type)
     if known is None:
         what = f"how mlc_llm names libraries of kind {model_type!r} is not known here"
-        raise StepError(what, hint="give the variant a `model_lib`")
+        near = get_close_matches(model_type, CLASSES, n=1)
+        raise StepError(what, hint=f"did you mean {near[0]!r}? Else {_NAME_IT}" if near else _NAME_IT)
     fields = {**known.later, **model_config}
     missing = [name for name in known.required if name not in fields]
     if missing:

@@ -40,5 +40,5 @@ def test_a_type_by_a_name(fresh):
     fresh.edit("targets.yaml", "qwen3", "lama")
     run = fresh.doit("compile")
     assert run.status != 0
-    assert "does not know the architecture 'lama'" in run.output
-    assert "did you mean 'llama'?" in run.output
+    assert "how mlc_llm names libraries of kind 'lama' is not known here" in run.output
+    assert "did you mean 'llama'? Else give the variant a `model_lib`" in run.output
