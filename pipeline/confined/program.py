@@ -26,8 +26,8 @@ KEPT_BYTES = 4 << 20
 
 HIDDEN = b"***"
 
-_SHORTEST_LINE = 8
-"""Lines of a secret that are hidden each by itself: a shorter one hides half of a log."""
+SHORTEST = 8
+"""Characters of a secret, and of a line that is hidden by itself: a shorter one is found in anything by chance."""
 
 _GRACE = 10.0
 """Seconds that a killed program has to be gone."""
@@ -122,7 +122,7 @@ def spellings(secrets: Collection[str]) -> list[bytes]:
     """What must not be shown of secrets, longest first: each as it is, without white space around it, and its lines."""
     found: set[bytes] = set()
     for secret in secrets:
-        lines = [line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE]
+        lines = [line.strip() for line in secret.splitlines() if len(line.strip()) >= SHORTEST]
         found |= {os.fsencode(text) for text in (secret, secret.strip(), *lines)}
     return sorted(found - {b""}, key=lambda text: (-len(text), text))
 

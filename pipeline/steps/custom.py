@@ -86,8 +86,8 @@ def run(job: Job[Params]) -> Facts:
     """Run the command, and hold it to what it declares.
 
     Raises:
-        StepError: a secret is missing; the command failed or hung, left an output out, added one, wrote elsewhere, or
-            put a secret into an output.
+        StepError: a secret is missing or too short; the command failed or hung, left an output out, added one, wrote
+            elsewhere, or put a secret into an output.
         ToolMissing: its program is not there.
     """
     params = job.params
@@ -138,6 +138,12 @@ def _secrets(names: Sequence[str]) -> dict[str, str]:
             raise StepError(
                 f"the variable {name} is not set, and the step asks for it",
                 hint=f"set it before doit runs: its value will be in no key, result or log (`secrets: [{name}]`)",
+            )
+        if len(os.environ[name].strip()) < program.SHORTEST:
+            raise StepError(
+                f"the value of {name} is shorter than {program.SHORTEST} characters: nobody could tell whether it is "
+                "in a log or a result, or whether that is chance",
+                hint="take a longer one",
             )
     return {name: os.environ[name] for name in names}
 

@@ -172,6 +172,12 @@ def test_a_missing_secret_is_named(attempt, monkeypatch):
         attempt("true", secrets=("PACK_KEY",))
 
 
+def test_a_secret_that_is_found_in_anything_is_refused(attempt, monkeypatch):
+    monkeypatch.setenv("PACK_KEY", "secret ")
+    with pytest.raises(StepError, match="PACK_KEY is shorter than 8 characters"):
+        attempt("true", secrets=("PACK_KEY",))
+
+
 def test_a_secret_in_an_output_is_refused(attempt, monkeypatch):
     monkeypatch.setenv("PACK_KEY", "0123456789")
     monkeypatch.setattr(custom, "_CHUNK_BYTES", 7)
