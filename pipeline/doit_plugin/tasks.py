@@ -38,6 +38,7 @@ GROUPS = {
     "wasm": "the models of a wasm backend as modules for pages",
     "linkkit": "linker flags, symbol lists and package files of each product",
     "xcframework": "xcframeworks and their zips",
+    "aar": "Android libraries in the layout of Maven",
     "layout": "libraries and bundles of each layout, in the tree that it asks for",
     "bundle": "parameters, tokenizer and configuration of each model variant, as an app ships them",
     "app_config": "the records by which MLC's apps and WebLLM find the models of each product",

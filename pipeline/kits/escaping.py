@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from pipeline.documents.functions import Value
 
@@ -100,6 +100,11 @@ def xml(text: object) -> str:
     return quoteattr(_plain(text, "XML"))
 
 
+def xml_text(text: object) -> str:
+    """The content of an XML element."""
+    return escape(_plain(text, "XML"))
+
+
 def identifier(text: object) -> str:
     """The text as a name in all of the languages: other characters become `_`, and a digit never comes first."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", str(text))
@@ -126,5 +131,6 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "xcconfig": xcconfig,
     "xcconfig_inside": xcconfig_inside,
     "xml": xml,
+    "xml_text": xml_text,
 }
 """Name in the templates -> function."""

@@ -1,20 +1,28 @@
 """Writes zip files whose bytes depend on nothing but the names, modes and contents of what is in them.
 
 `xcframework` calls it: SwiftPM pins a binary target by the SHA-256 of its zip, so the zip of an unchanged product must
-not change.
+not change. `aar` calls it: Android maps libraries out of a zip, where their content begins at a page.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import stat
+import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time a zip can carry."""
 
 _UNIX = 3
+_LOCAL_HEADER = 30
+_ALIGNMENT, _ALIGNMENT_ID = struct.Struct("<3H"), 0xD935
+"""An extra field: its number, its size, and what the entry is aligned to; zeros follow."""
+
 _FILE, _PROGRAM = 0o644, 0o755
 
 
@@ -28,15 +36,42 @@ def write_zip(archive: Path, folder: Path) -> None:
         archive: file to write.
         folder: what to pack. Symbolic links in it are followed.
     """
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    write_entries(archive, {f"{folder.name}/{path.relative_to(folder).as_posix()}": path for path in paths})
+
+
+def write_entries(
+    archive: Path | BinaryIO, entries: Mapping[str, Path | bytes], *, aligned: Mapping[str, int] | None = None
+) -> None:
+    """Write a zip of entries in the manner of `write_zip`.
+
+    Args:
+        archive: what to write.
+        entries: name -> content, or the file that has it.
+        aligned: end of a name -> what the place of such an entry's content must be a multiple of: `{".so": 16384}`.
+    """
     with zipfile.ZipFile(archive, "w", compression=zipfile.ZIP_STORED, allowZip64=True) as packed:
-        for path in sorted(folder.rglob("*"), key=lambda found: found.relative_to(folder).as_posix()):
-            if not path.is_file():
-                continue
-            info = zipfile.ZipInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}", EPOCH)
+        for name in sorted(entries):
+            content = entries[name]
+            info = zipfile.ZipInfo(name, EPOCH)
             info.create_system = _UNIX
-            status = path.stat()
-            mode = _PROGRAM if status.st_mode & stat.S_IXUSR else _FILE
+            status = content.stat() if isinstance(content, Path) else None
+            mode = _PROGRAM if status is not None and status.st_mode & stat.S_IXUSR else _FILE
             info.external_attr = (stat.S_IFREG | mode) << 16
-            info.file_size = status.st_size
-            with path.open("rb") as source, packed.open(info, "w") as entry:
+            info.file_size = status.st_size if status is not None else len(content) if isinstance(content, bytes) else 0
+            step = next((step for end, step in (aligned or {}).items() if name.endswith(end)), 1)
+            info.extra = _padding(packed.start_dir + _LOCAL_HEADER + len(name.encode()), step)
+            with _opened(content) as source, packed.open(info, "w") as entry:
                 shutil.copyfileobj(source, entry, 1 << 20)
+
+
+def _opened(content: Path | bytes) -> BinaryIO:
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+
+
+def _padding(at: int, step: int) -> bytes:
+    """The extra field after which an entry's content is at a multiple of `step`: the one that Android's tools write."""
+    if step == 1:
+        return b""
+    room = -(at + _ALIGNMENT.size) % step
+    return _ALIGNMENT.pack(_ALIGNMENT_ID, 2 + room, step) + bytes(room)

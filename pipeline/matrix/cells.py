@@ -198,6 +198,16 @@ class LayoutRule:
 
 
 @dataclass(frozen=True)
+class Maven:
+    """The coordinates of an Android library, and whether the models' bundles go with it: `yes` is inside of it."""
+
+    group: str
+    artifact: str
+    version: str
+    assets: Literal["no", "yes", "play-asset-pack"] = "no"
+
+
+@dataclass(frozen=True)
 class Product:
     """What an app consumes, under `dist/<name>`.
 
@@ -210,6 +220,7 @@ class Product:
         base_url: where pages get a product of kind `web`, or None.
         programs: languages in which a program is built from the kit and run.
         layout: of kind `layout`: where everything goes, a rule a backend.
+        maven: of kind `android`: what its AAR is called, if there is to be one.
         runtime_libraries: shared libraries that have the runtime on the device, where targets.yaml says so.
     """
 
@@ -222,6 +233,7 @@ class Product:
     programs: tuple[str, ...] = ()
     layout: tuple[LayoutRule, ...] = ()
     runtime_libraries: tuple[str, ...] | None = None
+    maven: Maven | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 INPUT_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+GROUP_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*$"
+MAVEN_VERSION_PATTERN = r"^[0-9A-Za-z][0-9A-Za-z._-]*$"
 
 MEANINGS: Mapping[str, tuple[str, str]] = {
     NAME_PATTERN: ("is not a name", "use letters, digits, `_`, `.` and `-`, starting with a letter or a digit"),
@@ -49,6 +51,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         'write it in quotes, like "0.22.0"; of a development version the release before it',
     ),
     MEMORY_PATTERN: ("is not a size of memory", "write a number and MB, GB, MiB or GiB, like 4GB"),
+    GROUP_PATTERN: ("is not a group of Maven", "write it like a package of Java: com.example.models"),
+    MAVEN_VERSION_PATTERN: ("is not a version of Maven", 'write letters, digits, `.`, `_` and `-`, like "1.0.0"'),
     REPOSITORY_PATTERN: ("is not a repository", "write it as owner/name"),
     VARIABLE_PATTERN: ("is not the name of a variable", "use letters, digits and `_`, not starting with a digit"),
     INPUT_PATTERN: ("is not a name that can stand here", "use letters, digits, `_` and `-`, starting with a letter"),
@@ -111,6 +115,8 @@ Repository = Annotated[str, StringConstraints(pattern=REPOSITORY_PATTERN)]
 PythonVersion = Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)]
 Link = Annotated[str, StringConstraints(pattern=LINK_PATTERN), AfterValidator(check_public)]
 Requirement = Annotated[str, StringConstraints(pattern=REQUIREMENT_PATTERN), AfterValidator(check_public)]
+MavenGroup = Annotated[str, StringConstraints(pattern=GROUP_PATTERN)]
+MavenVersion = Annotated[str, StringConstraints(pattern=MAVEN_VERSION_PATTERN)]
 Patterns = tuple[FileName, ...]
 Prefix = Annotated[
     str,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pipeline.platforms import ANDROID_ABIS, PRODUCT_PLATFORMS
 
 from . import layouts, schema
-from .cells import Backend, Cell, Product
+from .cells import Backend, Cell, Maven, Product
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
 from .paths import must_exist, normal
@@ -23,7 +24,8 @@ _KEYS_OF_KINDS = {
     "base_url": (("web",), "a product of kind {} is not fetched by pages"),
     "programs": (("native",), "no program is built from a kit of kind {}"),
     "layout": (("layout",), "a product of kind {} has a tree of its own"),
-    "runtime_libraries": (("layout",), "no shared library is linked for a product of kind {}"),
+    "maven": (("android",), "an AAR is made of a product of kind android, not {}"),
+    "runtime_libraries": (("layout", "android"), "no shared library is linked for a product of kind {}"),
 }
 """Keys that only some kinds have, and what to say of another."""
 
@@ -72,9 +74,7 @@ def resolve(
         _check_models([one for one in fitting if one[1].name in used], cells, problems)
     if spec.templates is not None:
         must_exist((*here, "templates"), spec.templates, root, problems, folder=True)
-    for key, (kinds, what) in _KEYS_OF_KINDS.items():
-        if getattr(spec, key) is not None and spec.kind not in kinds:
-            problems.add((*here, key), what.format(spec.kind), "remove this key")
+    _check_keys(here, spec, problems)
     both = PROGRAMS if spec.kind == "native" else ()
     return Product(
         name=name,
@@ -86,7 +86,24 @@ def resolve(
         programs=both if spec.programs is None else spec.programs,
         layout=layouts.resolve(here, spec, fitting, cells, problems) if spec.kind == "layout" else (),
         runtime_libraries=spec.runtime_libraries,
+        maven=None if spec.maven is None else _maven(spec.maven),
     )
+
+
+def _check_keys(here: Steps, spec: schema.Product, problems: Diagnostics) -> None:
+    """Report keys that a product of this kind does not have."""
+    for key, (kinds, what) in _KEYS_OF_KINDS.items():
+        if getattr(spec, key) is not None and spec.kind not in kinds:
+            problems.add((*here, key), what.format(spec.kind), "remove this key")
+    if spec.kind == "android" and spec.runtime_libraries is not None and spec.maven is None:
+        problems.add(
+            (*here, "runtime_libraries"), "only an AAR has shared libraries", "add `maven`, or remove this key"
+        )
+
+
+def _maven(spec: schema.Maven) -> Maven:
+    assets: Literal["no", "yes", "play-asset-pack"] = "yes" if spec.assets is True else spec.assets or "no"
+    return Maven(spec.group, spec.artifact, spec.version, assets)
 
 
 def _fits(place: Steps, kind: str, backend: Backend, problems: Diagnostics) -> bool:

@@ -101,6 +101,7 @@ _SECTIONS = {
     "Include": ("matrix.include[]", ""),
     "Exclude": ("matrix.exclude[]", ""),
     "Product": ("products.&lt;name&gt;", _PRODUCTS),
+    "Maven": ("products.&lt;name&gt;.maven", ""),
     "LaidOut": ("products.&lt;name&gt;.layout.&lt;backend&gt;", ""),
     "Runtime": ("runtime", ""),
     "Device": ("devices.&lt;name&gt;", ""),

@@ -24,6 +24,8 @@ from .fields import (
     BaseUrl,
     FileName,
     Link,
+    MavenGroup,
+    MavenVersion,
     Name,
     OsVersion,
     Patterns,
@@ -158,6 +160,19 @@ class LaidOut(Strict):
     )
 
 
+class Maven(Strict):
+    """Coordinates of an Android library (AAR), which is written to `dist/<name>/maven` as in a Maven repository."""
+
+    group: MavenGroup = Field(description="Group, `com.example.models`. With the artifact it is the library's package.")
+    artifact: Name = Field(description="Artifact, and the name of the package of CMake (prefab).")
+    version: MavenVersion = Field(description='Version, in quotes: "1.0.0".')
+    assets: Literal[True, False, "play-asset-pack"] = Field(
+        default=False,
+        description="Whether the models' bundles go with it: `true` puts them into the AAR, `play-asset-pack` into a "
+        "Gradle module for Play Asset Delivery in `dist/<name>/play-asset-pack`, as links.",
+    )
+
+
 class Product(Strict):
     """What an app consumes, written to `dist/<name>`."""
 
@@ -184,10 +199,14 @@ class Product(Strict):
     layout: dict[Name, LaidOut] | None = Field(
         default=None, description="Of kind `layout`: the paths of each of its backends."
     )
+    maven: Maven | None = Field(
+        default=None,
+        description="Of kind `android`: an AAR with shared libraries for all of its ABIs, under this name.",
+    )
     runtime_libraries: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="Of kind `layout`: the shared libraries that have the TVM runtime where a `.so` or `.dylib` is "
-        "loaded, without `lib` and suffix, `[tvm_runtime]`. Left out, `tvm_ffi` and `tvm_runtime`.",
+        description="Of kind `layout`, or with `maven`: the shared libraries that have the TVM runtime where a `.so` "
+        "or `.dylib` is loaded, without `lib` and suffix, `[tvm_runtime]`. Left out, `tvm_ffi` and `tvm_runtime`.",
     )
 
 

@@ -20,6 +20,7 @@ from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframewo
 from pipeline.steps import product as product_step
 from pipeline.weights.checkpoint import INDEX
 
+from .aars import aar_actions, assets_of
 from .apps import app_config_actions, ships_weights
 from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
 from .custom import custom_actions, shipped_steps
@@ -44,7 +45,7 @@ from .wheels import wheel_actions
 DIST = "dist/"
 """What is shipped; nothing but `product` and `manifest` writes there."""
 
-PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout"})
+PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout", "aar"})
 """The steps that make parts of a product."""
 
 LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
@@ -82,6 +83,7 @@ def plan(
         *_kits(matrix),
         *bundles,
         *layout_actions(matrix, having),
+        *aar_actions(matrix, having),
         *app_config_actions(matrix),
         *check_actions(matrix),
         *_verify_backends(matrix),
@@ -247,6 +249,8 @@ def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyActi
         upstream[roles.KIT] = Upstream(f"linkkit:{product.name}")
         if product.kind == "xcframework":
             upstream[roles.XCFRAMEWORK] = Upstream(f"xcframework:{product.name}")
+        if product.maven is not None:
+            upstream |= {roles.AAR: Upstream(f"aar:{product.name}"), **assets_of(matrix, product, bundles)}
         upstream |= {roles.check(one): Upstream(name) for one, name in program_runs(matrix, product).items()}
         backends = [_backend(matrix, name) for name in product.backends]
         yield Action(
@@ -254,7 +258,9 @@ def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyActi
             run=verify.run_product,
             subject=product.name,
             out=f"build/verify/{product.name}",
-            params=verify.ProductProof(product.name, product.kind, matrix.name, tuple(backends)),
+            params=verify.ProductProof(
+                product.name, product.kind, matrix.name, tuple(backends), product.maven, product.runtime_libraries
+            ),
             upstream=upstream,
             tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),
             outputs=("report.json",),

@@ -9,7 +9,7 @@ from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Backend, Product
 from pipeline.matrix.layouts import placements
 from pipeline.matrix.matrix import Matrix
-from pipeline.steps import layout, shared_library, verify
+from pipeline.steps import layout, shared_library, verify_layout
 
 from .runtime import upstream_of_product
 
@@ -54,10 +54,10 @@ def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAct
     """The proof of a layout."""
     return Action(
         step="verify",
-        run=verify.run_layout,
+        run=verify_layout.run,
         subject=product.name,
         out=f"build/verify/{product.name}",
-        params=verify.LayoutProof(
+        params=verify_layout.Params(
             product.name,
             matrix.name,
             _backends(matrix, product),

@@ -124,7 +124,10 @@ def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, st
         objects = _objects(library, layout.members[wanted[key], one.backend])
         try:
             if one.form == "shared":
-                yield from shared_problems(path, one, library, objects, layout.runtime)
+                ours = _restricted(library, one.prefix, objects)
+                yield from shared_problems(path, ours, objects.values(), layout.runtime)
+                if (needed := read_object(data, one.file).needed) != one.needed:
+                    yield f"needs {listed(needed) or 'nothing'}, and link.json says {listed(one.needed) or 'nothing'}"
             else:
                 yield from _not_the_objects(one, data, objects)
         except FormatError as error:
@@ -144,43 +147,39 @@ def _not_the_objects(one: LaidOutLibrary, data: bytes, objects: Mapping[str, byt
         yield f"does not hold the objects of {one.model} that were proven"
 
 
-def shared_problems(
-    path: Path, one: LaidOutLibrary, library: Library, objects: Mapping[str, bytes], runtime: Iterable[str]
-) -> Iterator[str]:
+def _restricted(library: Library, prefix: str, objects: Mapping[str, bytes]) -> Library:
+    """The part of an archive that is about one model."""
+    models = tuple(model for model in library.models if model.prefix == prefix)
+    members = tuple(read_object(content, name) for name, content in objects.items())
+    return replace(library, models=models, members=members)
+
+
+def shared_problems(path: Path, ours: Library, objects: Iterable[bytes], runtime: Iterable[str]) -> Iterator[str]:
     """What keeps a shared library from being the proven objects, and from being loaded.
 
     Args:
         path: it.
-        one: what link.json says of it.
-        library: the archive that its objects are in.
-        objects: names and bytes of those.
+        ours: the models that it must hold, and what their objects say.
+        objects: the bytes of those.
         runtime: names of libraries that have the TVM runtime.
     """
-    backend, data = library.backend, path.read_bytes()
-    ours = replace(
-        library,
-        models=tuple(model for model in library.models if model.prefix == one.prefix),
-        members=tuple(read_object(content, name) for name, content in objects.items()),
-    )
+    backend, data = ours.backend, path.read_bytes()
     found = survivors(ours, path)
     if (what := mismatch(found.info, backend, kind="dylib")) is not None:
         yield what
     if found.constructors != (whole := CONSTRUCTORS_PER_MODEL * len(ours.models)):
         yield f"has {found.constructors} of {whole} constructors"
     yield from (f"lost {part} of {model}" for model, part in found.lost.items())
-    for name, content in objects.items():
-        for section in loaded_sections(content, name):
-            for blob in find_blobs(section.data):
-                if section.data[slice(*blob.span)] not in data:
-                    yield f"does not hold the blob of {name}"
+    for section in (section for content in objects for section in loaded_sections(content, path.name)):
+        for blob in find_blobs(section.data):
+            if section.data[slice(*blob.span)] not in data:
+                yield f"does not hold the blob of {blob.prefix}"
     asked = {c_name(symbol.name, found.info.format) for symbol in found.info.undefined if not symbol.weak}
     if strange := sorted(asked - wanted_symbols(ours).keys() - system_symbols(backend.platform) - LINKER_SYMBOLS):
         yield f"asks for {listed(strange)}, which its objects do not"
     having = {pattern.format(name) for name in runtime for pattern in ("lib{}.so", "@rpath/lib{}.dylib")}
     if unknown := sorted(set(found.info.needed) - having - _SYSTEM):
         yield f"needs {listed(unknown)}, which nobody declared"
-    if tuple(one.needed) != found.info.needed:
-        yield f"needs {listed(found.info.needed) or 'nothing'}, and link.json says {listed(one.needed) or 'nothing'}"
     alignment = found.info.load_alignment
     if backend.format == "elf" and architecture(backend.arch) in PAGED and (alignment or 0) < ANDROID_PAGE_SIZE:
         yield f"has LOAD segments aligned to {alignment}, and devices with 16 KiB pages refuse that"

@@ -22,10 +22,9 @@ from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.documents.parameters import read_parameters
 from pipeline.documents.report import NAME, Check, Report
 from pipeline.documents.run import Run, read_run
-from pipeline.documents.runtime import read_modules_json
 from pipeline.files import Digest
-from pipeline.matrix.cells import Backend, ModelRef
-from pipeline.matrix.layouts import Placement
+from pipeline.matrix.cells import Backend, Maven, ModelRef
+from pipeline.proofs.aars import Aar, check_aar
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.kits import (
@@ -36,7 +35,6 @@ from pipeline.proofs.kits import (
     check_runtimes,
     check_settings,
 )
-from pipeline.proofs.layouts import Layout, check_layout
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
@@ -80,22 +78,13 @@ class BackendProof:
 
 @dataclass(frozen=True)
 class ProductProof:
-    """What is to be proven of a product: its name, kind, name of the library, and the backends in it."""
+    """What is to be proven of a product: its name, kind, name of the library, the backends in it, and of its AAR."""
 
     product: str
     product_kind: str
     library: str
     backends: tuple[Backend, ...]
-
-
-@dataclass(frozen=True)
-class LayoutProof:
-    """What is to be proven of a layout; the fields are those of `layout.Params`."""
-
-    product: str
-    library: str
-    backends: tuple[Backend, ...]
-    placements: tuple[Placement, ...]
+    maven: Maven | None = None
     runtime_libraries: tuple[str, ...] | None = None
 
 
@@ -117,21 +106,16 @@ class Findings:
 
 
 def run_backend(job: Job[BackendProof]) -> Facts:
-    """Prove the archive of a backend; see `_prove`."""
-    return _prove(job, job.params.backend.name, prove_backend)
+    """Prove the archive of a backend; see `prove`."""
+    return prove(job, job.params.backend.name, prove_backend)
 
 
 def run_product(job: Job[ProductProof]) -> Facts:
-    """Prove a product; see `_prove`."""
-    return _prove(job, job.params.product, prove_product)
+    """Prove a product; see `prove`."""
+    return prove(job, job.params.product, prove_product)
 
 
-def run_layout(job: Job[LayoutProof]) -> Facts:
-    """Prove a layout; see `_prove`."""
-    return _prove(job, job.params.product, prove_layout)
-
-
-def _prove(job: Job[P], subject: str, prove: Callable[[Job[P], Path], Findings]) -> Facts:
+def prove(job: Job[P], subject: str, ask: Callable[[Job[P], Path], Findings]) -> Facts:
     """Write `report.json`.
 
     Returns:
@@ -143,7 +127,7 @@ def _prove(job: Job[P], subject: str, prove: Callable[[Job[P], Path], Findings])
         FormatError: an archive that cannot be read at all.
     """
     with tempfile.TemporaryDirectory(prefix="verify-", dir=job.out.parent) as folder:
-        found = prove(job, Path(folder).resolve())
+        found = ask(job, Path(folder).resolve())
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
     job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
     return facts(found.checks, found.timed or found.summary, found.models)
@@ -269,7 +253,7 @@ def _why_not(params: BackendProof) -> str:
 def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
     """Ask everything about what an app is given: the bytes in it, its rules, and its own flags."""
     product, kind = job.params.product, job.params.product_kind
-    libraries = tuple(_product_library(job, backend) for backend in job.params.backends)
+    libraries = tuple(product_library(job, backend) for backend in job.params.backends)
     folder = _as_shipped(job, product, scratch)
     kit = Kit(product, folder, libraries, job.tools, scratch, job.log)
     check, archives = check_archives(kit)
@@ -283,6 +267,8 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
             checks.append(replace(check, name=f"Info.plist of {beside}"))
         checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
+    if job.params.maven is not None:
+        checks += _prove_aar(job, job.params.maven, libraries, scratch)
     runs = _runs(job)
     numbers = [check for subject, run in runs.items() for check in _numbers(subject, [run])]
     open_ = [one for one in checks if one.state == "not proven"]
@@ -290,40 +276,30 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
         return Findings([*checks, *numbers], open_summary(open_[0]))
     links = sum(one.name.startswith(("link.json for", "xcconfig for", "podspec for")) for one in checks)
     saw = f"{counted(len(libraries), 'archive')} as proven; {counted(links, 'link')} with its own flags"
-    line = f"{saw}, negative controls passed"
+    line = f"{saw}, negative controls passed" + ("; AAR as proven" if job.params.maven is not None else "")
     summary, timed = (run_line([*runs.values()], line, times=times) if runs else line for times in (False, True))
     return Findings([*checks, *numbers], summary, timed=timed)
 
 
-def prove_layout(job: Job[LayoutProof], scratch: Path) -> Findings:  # noqa: ARG001 - nothing is linked again
-    """Ask whether the tree has what was proven, and nothing else."""
-    params, backends = job.params, {one.name: one for one in job.params.backends}
-    described = {name: read_archive_json(job.inputs[roles.archive(name)]) for name in backends}
-    modules = {
-        (one.subject, name): Digest(one.sha256, one.size)
-        for name, folder in roles.all_of("wasm", job.inputs)
-        for one in read_modules_json(folder).modules
-    }
+def _prove_aar(job: Job[ProductProof], maven: Maven, libraries: tuple[Library, ...], scratch: Path) -> Iterator[Check]:
+    """Ask about the AAR of a product; see `proofs.aars`."""
     bundles = {
+        f"{subject}/{name}": digest for subject, files in bundle_digests(job).items() for name, digest in files.items()
+    }
+    runtime = job.params.runtime_libraries or RUNTIME_LIBRARIES
+    return check_aar(Aar(job.inputs[roles.AAR], job.params.product, maven, libraries, runtime, bundles, scratch))
+
+
+def bundle_digests(job: Job[P]) -> dict[str, dict[str, Digest]]:
+    """Subject -> file of its bundle -> digest, which the key has."""
+    return {
         subject: {name: job.digest_of(roles.bundle(subject), name) for name, _ in job.files(roles.bundle(subject))}
         for subject, _ in roles.all_of("bundle", job.inputs)
     }
-    layout = Layout(
-        folder=job.inputs[roles.KIT],
-        product=params.product,
-        libraries={name: _product_library(job, backend) for name, backend in backends.items()},
-        members={(model.subject, name): model.members for name, one in described.items() for model in one.models},
-        modules=modules,
-        runtime=params.runtime_libraries or RUNTIME_LIBRARIES,
-        bundles=bundles,
-        digest_of=partial(job.digest_of, roles.KIT),
-    )
-    wanted = {(one.subject, one.backend): one.owner for one in params.placements}
-    checks = [*check_layout(layout, wanted)]
-    return Findings(checks, "; ".join(one.saw for one in checks))
 
 
-def _product_library(job: Job[LayoutProof] | Job[ProductProof], backend: Backend) -> Library:
+def product_library(job: Job[P], backend: Backend) -> Library:
+    """The proven archive of a backend of a product."""
     folder = job.inputs[roles.archive(backend.name)]
     described = read_archive_json(folder)
     return read_library(folder / described.library, backend, models_of(described.models))

@@ -23,6 +23,15 @@ products:
 """
 
 
+APP = """\
+products:
+  app:
+    kind: {}
+    backends: [android-arm64]
+    maven: {{group: {}, artifact: a, version: {}{}}}
+"""
+
+
 def of(good: str, library: str, bundle: str = '"ios/{subject}"', android: str = ANDROID) -> str:
     return good + LAYOUT.format(IOS.format(library, bundle), android)
 
@@ -98,7 +107,20 @@ def test_keys_of_layouts_belong_to_layouts(good, refuse):
     text = good + "products:\n  app: {kind: android, backends: [android-arm64], runtime_libraries: [x], layout: {}}\n"
     said = refuse(text)
     assert "a tree of its own" in said
-    assert "no shared library is linked" in said
+    assert "only an AAR has shared libraries" in said
+    said = refuse(text.replace("kind: android", "kind: native").replace(", layout: {}", ""))
+    assert "no shared library is linked for a product of kind native" in said
+
+
+def test_coordinates_of_maven_are_checked(good, refuse, expand):
+    (product,) = expand(good + APP.format("android", "com.x", '"1.0"', ", assets: play-asset-pack")).products
+    assert (product.maven.group, product.maven.version, product.maven.assets) == ("com.x", "1.0", "play-asset-pack")
+    assert "is not a group of Maven" in refuse(good + APP.format("android", "com/x", '"1.0"', ""))
+    assert "is not a version of Maven" in refuse(good + APP.format("android", "com.x", '"1 0"', ""))
+    assert "an AAR is made of" in refuse(good + APP.format("native", "com.x", '"1.0"', ""))
+    assert "assets" in refuse(good + APP.format("android", "com.x", '"1.0"', ", assets: sometimes"))
+    said = refuse(good + "products:\n  app: {kind: android, backends: [android-arm64], runtime_libraries: [x]}\n")
+    assert "only an AAR has shared libraries" in said
 
 
 @given(st.text(max_size=30))

@@ -21,7 +21,7 @@ from pipeline.documents.link_json import read_link_json
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.matrix.cells import Backend
 from pipeline.matrix.layouts import Placement, form_of
-from pipeline.steps import layout, shared_library, verify
+from pipeline.steps import layout, shared_library, verify_layout
 from pipeline.steps.shared_library import Models, link_shared, providers_of
 
 SUFFIXES = {"host": "so", "linux-arm64": "so", "android-arm64": "so", "mac-arm64": "dylib"}
@@ -77,9 +77,9 @@ def tree(build_archive, tmp_path, tools):
         def prove(self):
             out = self.folder.with_name("proof")
             out.mkdir(exist_ok=True)
-            proof = verify.LayoutProof("ava", "models", self.backends, self.placements, self.runtime)
+            proof = verify_layout.Params("ava", "models", self.backends, self.placements, self.runtime)
             inputs = {**self.inputs, "kit": self.folder}
-            return verify.run_layout(PlacedJob(proof, inputs, {}, out, out.with_name("log2.txt"), Quiet()))
+            return verify_layout.run(PlacedJob(proof, inputs, {}, out, out.with_name("log2.txt"), Quiet()))
 
         def spoil(self, name, data: bytes):
             """Another library at a place, of which link.json says the truth."""

@@ -1,0 +1,62 @@
+"""Step `verify` for a product of kind `layout`: whether its tree has what was proven.
+
+The engine runs it after `layout`. The questions are in `pipeline.proofs.layouts`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline import roles
+from pipeline.action import Facts, Job
+from pipeline.documents.archive import read_archive_json
+from pipeline.documents.runtime import read_modules_json
+from pipeline.files import Digest
+from pipeline.matrix.cells import Backend
+from pipeline.matrix.layouts import Placement
+from pipeline.proofs.layouts import Layout, check_layout
+
+from .shared_library import RUNTIME_LIBRARIES
+from .verify import Findings, bundle_digests, product_library, prove
+
+
+@dataclass(frozen=True)
+class Params:
+    """What is to be proven of a layout; the fields are those of `layout.Params`."""
+
+    product: str
+    library: str
+    backends: tuple[Backend, ...]
+    placements: tuple[Placement, ...]
+    runtime_libraries: tuple[str, ...] | None = None
+
+
+def run(job: Job[Params]) -> Facts:
+    """Prove a layout; see `prove`."""
+    return prove(job, job.params.product, _ask)
+
+
+def _ask(job: Job[Params], scratch: Path) -> Findings:  # noqa: ARG001 - nothing is linked again
+    """Ask whether the tree has what was proven, and nothing else."""
+    params, backends = job.params, {one.name: one for one in job.params.backends}
+    described = {name: read_archive_json(job.inputs[roles.archive(name)]) for name in backends}
+    modules = {
+        (one.subject, name): Digest(one.sha256, one.size)
+        for name, folder in roles.all_of("wasm", job.inputs)
+        for one in read_modules_json(folder).modules
+    }
+    layout = Layout(
+        folder=job.inputs[roles.KIT],
+        product=params.product,
+        libraries={name: product_library(job, backend) for name, backend in backends.items()},
+        members={(model.subject, name): model.members for name, one in described.items() for model in one.models},
+        modules=modules,
+        runtime=params.runtime_libraries or RUNTIME_LIBRARIES,
+        bundles=bundle_digests(job),
+        digest_of=partial(job.digest_of, roles.KIT),
+    )
+    wanted = {(one.subject, one.backend): one.owner for one in params.placements}
+    checks = [*check_layout(layout, wanted)]
+    return Findings(checks, "; ".join(one.saw for one in checks))
