@@ -21,6 +21,8 @@ def frozen(folder: Path) -> dict[str, str]:
 
     It is compiled, as pip does when it installs: the first run shall not pay for that.
     """
+    folder.mkdir(parents=True)
+    shutil.copyfile(ROOT / "slipway_doit.py", folder / "slipway_doit.py")  # it takes the `pipeline` that is beside it
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("*.pyc"))
     compileall.compile_dir(folder, quiet=1)
     return {"PYTHONPATH": str(folder)}

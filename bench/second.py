@@ -76,6 +76,8 @@ def another(work: Path, name: str) -> Machine:
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / ".cache"),
         "SLIPWAY_CACHE": str(home / "slipway"),
+        "CARGO_HOME": os.environ.get("CARGO_HOME", str(Path.home() / ".cargo")),  # a Cargo of rustup's is there
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
     }
     return Machine(project(work / name / "project"), env)
 

@@ -10,12 +10,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from doit.exceptions import InvalidDodoFile
 
 from pipeline.action import SCRATCH, AnyAction
+from pipeline.engine.ahead import look_ahead
 from pipeline.engine.cleaning import prune
 from pipeline.engine.code import code_digest, folder
 from pipeline.engine.engine import Engine
@@ -120,8 +121,12 @@ class Session:
         for text in self._notes:
             show(text)
 
-    def begin(self, note: Callable[[str], None]) -> None:
+    def begin(self, note: Callable[[str], None], names: Collection[str] = ()) -> None:
         """A run starts: wait for the tree, clear what killed runs left, take away what the matrix no longer has.
+
+        Args:
+            note: shows a note.
+            names: what will run.
 
         Raises:
             StoreError: another doit builds here and we are not to wait.
@@ -140,6 +145,8 @@ class Session:
         self._states |= _states(self.engine.inputs.all_files())
         for name, removed in prune(self.engine):
             note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
+        if not self._options.always:
+            look_ahead(self.engine, names)
 
     def alone(self) -> None:
         """Be the only one who writes to this tree, until the process ends: a run, or a command like `clean`.

@@ -54,6 +54,7 @@ def folder(package: str) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
+@cache
 def _source(module: str, own: str) -> tuple[Path, ...]:
     package, _, name = module.partition(".")
     home = folder(package) if name and package in {PACKAGE.name, own} and module not in SHARED else None

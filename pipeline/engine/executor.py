@@ -34,10 +34,10 @@ class Tools:
     def __init__(self, find: Callable[[str], Tool | None]) -> None:
         self.found: dict[str, Tool | None] = {}
         self._find = find
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     def __getitem__(self, name: str) -> Tool | None:
-        with self._lock:
+        with self._locks.setdefault(name, threading.Lock()):  # while one is looked for, others can be
             if name not in self.found:
                 self.found[name] = self._find(name)
             return self.found[name]

@@ -16,6 +16,12 @@ from pipeline.files import State, look
 Find = Callable[[str], Iterable[Path]]
 """The files that a dotted module name may stand for; none for modules that are none of the caller's business."""
 
+_CALLED = (b"import_module", b"__import__")
+"""What imports by a call: `imported` looks for these in expressions, too."""
+
+_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
+"""Where the statements of a statement are, in Python's own order."""
+
 
 def reached(start: Iterable[str], find: Find) -> dict[str, tuple[Path, ...]]:
     """Every module that `start` leads to, itself included: dotted name -> files, for all that `find` knows."""
@@ -38,7 +44,23 @@ def _imports(source: Path, module: str, _state: State) -> tuple[str, ...]:
     if source.suffix != ".py":
         return ()
     try:
-        tree = ast.parse(source.read_bytes())
+        text = source.read_bytes()
+        tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         return ()  # whoever digests or runs the file says what is wrong with it
-    return imported(tree, module, package=source.name == "__init__.py")
+    calls = any(name in text for name in _CALLED)
+    return imported(tree if calls else _statements(tree), module, package=source.name == "__init__.py")
+
+
+def _statements(tree: ast.Module) -> ast.Module:
+    """A module of the import statements of another, in the order in which `ast.walk` finds them.
+
+    They are one node in fifty, and to walk all the expressions takes longer than to parse them.
+    """
+    found: list[ast.stmt] = []
+    level: list[ast.AST] = [tree]
+    while level:
+        inner = [node for parent in level for blocks in _BLOCKS for node in getattr(parent, blocks, ())]
+        found += (node for node in inner if isinstance(node, ast.Import | ast.ImportFrom))
+        level = inner
+    return ast.Module(found, [])

@@ -83,8 +83,13 @@ class Inputs:
             code=self._code(action.module),
             files=self.files(action),
             upstream=upstream,
-            tools={name: tool.version if (tool := self._tools[name]) else None for name in action.tools},
+            tools={name: self.tool(name) for name in action.tools},
         )
+
+    def tool(self, name: str) -> str | None:
+        """The version of a tool; None where it is missing."""
+        tool = self._tools[name]
+        return tool.version if tool else None
 
     def files(self, action: AnyAction) -> dict[str, str]:
         """Role -> digest of the files and directories that nobody builds."""

@@ -170,13 +170,13 @@ class Finder:
         asked = json.dumps(question)
         with self._lock:
             memo = _load(self._memo)
-            if asked in memo:
-                return memo[asked]
-            said = answer()
-            if said:
-                with suppress(OSError):  # a build without a memo is slower, and right
-                    _save(self._memo, memo | {asked: said})
-            return said
+        if asked in memo:
+            return memo[asked]
+        said = answer()
+        if said:
+            with self._lock, suppress(OSError):  # a build without a memo is slower, and right
+                _save(self._memo, _load(self._memo) | {asked: said})
+        return said
 
 
 def _load(path: Path) -> dict[str, str]:

@@ -70,7 +70,7 @@ class Reporter:
         self._everything = all_ours and self._counts.total == len(engine.actions)
         engine.executor.progress = self._progress
         try:
-            self._session.begin(note=self._watcher.note)
+            self._session.begin(note=self._watcher.note, names=selected)
         except SlipwayError as error:
             raise InvalidCommand(shortened(str(error), self._failures.here)) from error
         self._watcher.begin(self._counts)

@@ -145,14 +145,19 @@ class Cas:
         self._unsynced.add(self.path(digest.sha256))
         return digest
 
-    def adopt(self, temporary: str, digest: Digest) -> None:
+    def adopt(self, temporary: str, digest: Digest, *, synced: bool = False) -> None:
         """Take in a file made under a name of `temporary`, whose digest the caller has compared.
+
+        Args:
+            temporary: the file.
+            digest: its digest.
+            synced: whether it is on the disk.
 
         Raises:
             StoreError: the store cannot be written.
         """
         try:
-            self._publish(temporary, digest)
+            self._publish(temporary, digest, synced=synced)
         except OSError as error:
             raise store_error(error, "store a download", error.filename) from error
 
@@ -309,7 +314,7 @@ class Cas:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
 
-    def _publish(self, temporary: str, digest: Digest) -> Digest:
+    def _publish(self, temporary: str, digest: Digest, *, synced: bool = False) -> Digest:
         """Give a finished file its name."""
         try:
             finish(temporary, 0o444)
@@ -319,7 +324,8 @@ class Cas:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
-        self._unsynced.add(target)
+        if not synced:
+            self._unsynced.add(target)
         self._remember(digest.sha256, look(target))
         return digest
 

@@ -232,6 +232,20 @@ def _write(record: ActionResult, path: str, target: str, blobs: Cas, *, link: bo
         blobs.write_beside(target, data, output.mode)
 
 
+def leads_outside(record: ActionResult, blobs: Cas) -> str | None:
+    """The first symlink of a result that leads outside its outputs; None when there is none.
+
+    Raises:
+        StoreError: a blob cannot be read.
+    """
+    for path, output in record.outputs.items():
+        if output.mode == LINK:
+            data = record.small.get(output.sha256)
+            if not stays_inside(path, os.fsdecode(blobs.read(output.sha256) if data is None else data)):
+                return path
+    return None
+
+
 def _write_symlink(path: str, target: str, data: bytes, folder: str) -> None:
     leads_to = os.fsdecode(data)
     if not stays_inside(path, leads_to):

@@ -5,7 +5,6 @@ what was built when SLIPWAY_REMOTE_WRITE=1 says so (CI; a laptop should read onl
 or lying never breaks a build: that is said once, and the build goes on without it. What it sends is believed only as
 far as it can be checked: a blob must have the digest it was asked by, a record the key.
 
-httpx is imported with the first request.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from .os_errors import Note, store_error
 from .remote_client import PATIENCE, Client, Trouble, blocks, is_there
 
 if TYPE_CHECKING:
-    import httpx
+    from .connections import Reply
 
 ASKED_FIRST = 1 << 16
 """Bytes above which it is asked whether a blob is there before it is sent."""
@@ -79,7 +78,6 @@ class Remote:
         self.url = self._client.url
         self._note = note
         self._given_up = False
-        self._sent: set[str] = set()
         self._lock = threading.Lock()
 
     @classmethod
@@ -120,17 +118,22 @@ class Remote:
         """
         return self._attempt(lambda: self._fetch(sha256, size, target), otherwise=False)
 
-    def publish(self, record: ActionResult, path_of: Callable[[str], str]) -> bool:
-        """Send a record's blobs, then the record, so that nobody finds a record without its blobs; whether all arrived.
+    def send(self, sha256: str, path: str) -> bool:
+        """Send a blob, unless it is there; whether it is there now.
 
         Args:
-            record: what to send.
-            path_of: where the file of a blob is.
+            sha256: which.
+            path: its file.
         """
-        return self.write and self._attempt(lambda: self._publish(record, path_of), otherwise=False)
+        return self.write and self._attempt(lambda: self._send(sha256, Path(path)), otherwise=False)
+
+    def publish(self, record: ActionResult) -> bool:
+        """Send a record whose blobs are all there, so that nobody finds one without; whether it arrived."""
+        return self._attempt(lambda: self._put(f"ac/{record.key}", pack(record)), otherwise=False)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; nothing is asked or sent any more."""
+        self._given_up = True
         self._client.close()
 
     def _attempt(self, work: Callable[[], T], *, otherwise: T) -> T:
@@ -164,28 +167,19 @@ class Remote:
             return True
         return self._client.send("GET", f"cas/{sha256}", lambda reply, meter: _save(reply, sha256, size, target, meter))
 
-    def _publish(self, record: ActionResult, path_of: Callable[[str], str]) -> bool:
-        wanted = {sha256 for sha256 in record.blobs() if sha256 != EMPTY}
-        if record.log is not None and record.log not in record.small:
-            wanted.add(record.log)
-        for sha256 in sorted(wanted - self._sent):
-            path = Path(path_of(sha256))
-            try:
-                large = path.stat().st_size > ASKED_FIRST
-                if not (large and self._client.send("HEAD", f"cas/{sha256}", is_there)) and not self._put(
-                    f"cas/{sha256}", path
-                ):
-                    return False
-            except OSError:
-                return False  # collected meanwhile, or unreadable: no matter for this build
-            self._sent.add(sha256)
-        return self._put(f"ac/{record.key}", pack(record))
+    def _send(self, sha256: str, path: Path) -> bool:
+        where = f"cas/{sha256}"
+        try:
+            large = path.stat().st_size > ASKED_FIRST
+            return (large and self._client.send("HEAD", where, is_there)) or self._put(where, path)
+        except OSError:
+            return False  # collected meanwhile, or unreadable: no matter for this build
 
     def _put(self, path: str, body: Path | bytes) -> bool:
         """Send something; when the remote does not take it, nothing more is sent, but reading goes on."""
         if not self.write:
             return False
-        status = self._client.send("PUT", path, lambda reply, _: reply.status_code, body)
+        status = self._client.send("PUT", path, lambda reply, _: reply.status, body)
         if status in _STORED:
             return True
         why = _REFUSALS.get(status, f"status {status}")
@@ -196,7 +190,7 @@ class Remote:
         return False
 
 
-def _body(reply: httpx.Response, limit: int, meter: Meter) -> bytes | None:
+def _body(reply: Reply, limit: int, meter: Meter) -> bytes | None:
     if not is_there(reply):
         return None
     body = bytearray()
@@ -207,7 +201,7 @@ def _body(reply: httpx.Response, limit: int, meter: Meter) -> bytes | None:
     return bytes(body)
 
 
-def _save(reply: httpx.Response, sha256: str, size: int, target: str, meter: Meter) -> bool:
+def _save(reply: Reply, sha256: str, size: int, target: str, meter: Meter) -> bool:
     """Write the body of a reply to a file while its digest is made; no more than it should have."""
     if not is_there(reply):
         return False
@@ -222,6 +216,8 @@ def _save(reply: httpx.Response, sha256: str, size: int, target: str, meter: Met
                 if received > size:
                     break
                 file.write(part)
+            file.flush()
+            os.fsync(file.fileno())  # here, where several do so at a time
         if received == size and digest.hexdigest() == sha256:
             return True
     except OSError as error:

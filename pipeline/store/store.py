@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import StoreError
-from pipeline.files import Digest, stays_inside
+from pipeline.files import Digest
 
 from . import outputs
 from .action_cache import ActionCache
-from .action_result import LINK, ActionResult, Output
+from .action_result import ActionResult, Output
 from .cas import Cas
 from .directories import STALE_SECONDS, sweep, tag_cache
 from .locks import is_alone, open_lock
@@ -39,15 +39,15 @@ from .publish import publish
 from .stat_cache import StatCache, walk
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future
 
+    from .incoming import Incoming
+    from .outgoing import Outgoing
     from .remote import Remote
 
 How = Literal["restored", "fetched"]
 VERSION = "v2"
 """Directory of this layout; what other versions of Slipway have beside it is left alone."""
-
-UPLOADS = 4
 
 
 class Found(NamedTuple):
@@ -90,7 +90,8 @@ class Store:
         self.records = ActionCache(self.root, self.note, read_only=read_only)
         self._shared: int | None = None
         self._refused: set[str] = set()
-        self._uploads: ThreadPoolExecutor | None = None
+        self._incoming: Incoming | None = None
+        self._outgoing: Outgoing | None = None
         self._lock = threading.Lock()
 
     def record(self, key: str) -> ActionResult | None:
@@ -115,38 +116,37 @@ class Store:
         record, how = self.records.get(key), "restored"
         if record is None:
             how = "fetched"
-            if self.remote is not None and not self.read_only and key not in self._refused:
-                record = self.remote.record(key)
+            if key not in self._refused and (incoming := self._downloads()) is not None:
+                record = incoming.record(key)
         if record is None:
             return None
         if missing := set(declared) - record.outputs.keys():
             self._drop(record, f"has no {min(missing)}")
             return None
         if not all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
-            if self.remote is None or self.read_only or not self._fetch(record):
+            if (incoming := self._downloads()) is None or not self._fetch(record, incoming):
                 return None
             how = "fetched"
-        if (path := self.leads_outside(record)) is not None:
+        if (path := outputs.leads_outside(record, self.blobs)) is not None:
             self._drop(record, f"has a symlink that leads outside, {path}")
             return None
         if how == "restored":
             self.records.touch(key)
             return Found(record, "restored")
+        self._share(
+            create=True
+        )  # whoever does that first sweeps away what seems to be left over: a file of ours must not be among it
         self.records.put(record)
         return Found(record, "fetched")
 
-    def leads_outside(self, record: ActionResult) -> str | None:
-        """The first symlink of a result that leads outside its outputs; None when there is none.
+    def ask(self, key: str) -> Future[ActionResult | None] | None:
+        """Have the remote store look for a record that will be looked up, and fetch its blobs; None without a remote.
 
         Raises:
-            StoreError: a blob cannot be read.
+            StoreError: the store cannot be written.
         """
-        for path, output in record.outputs.items():
-            if output.mode == LINK:
-                data = record.small.get(output.sha256)
-                if not stays_inside(path, os.fsdecode(self.blobs.read(output.sha256) if data is None else data)):
-                    return path
-        return None
+        self._share(create=True)
+        return None if (incoming := self._downloads()) is None else incoming.ask(key)
 
     def _drop(self, record: ActionResult, why: str) -> None:
         """Do without a result that is sound and yet not right, since another machine has made it up; say so once."""
@@ -284,40 +284,45 @@ class Store:
 
     def close(self) -> None:
         """Finish uploads, write down what was learnt, let go of all files."""
-        if self._uploads is not None:
-            self._uploads.shutdown(wait=True)
-            self._uploads = None
+        if self._outgoing is not None:
+            self._outgoing.close()
+            self._outgoing = None
         if self.remote is not None:
             self.remote.close()
+        if self._incoming is not None:
+            self._incoming.close()
+            self._incoming = None
         self.blobs.close()
         with self._lock:
             if self._shared is not None:
                 os.close(self._shared)
                 self._shared = None
 
-    def _fetch(self, record: ActionResult) -> bool:
+    def _fetch(self, record: ActionResult, incoming: Incoming) -> bool:
         """Have every blob of a record here, from the remote store where it must be; whether that could be done."""
         wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
         self._share(create=True)
         if sum(wanted.values()) > shutil.disk_usage(self.root).free:
             self._drop(record, "is more than the disk has room for")
             return False
-        for sha256, size in wanted.items():
-            temporary = self.blobs.temporary()
-            if self.remote is None or not self.remote.fetch(sha256, size, temporary):
-                return False
-            self.blobs.adopt(temporary, Digest(sha256, size))
-        self.blobs.flush()
-        return True
+        return incoming.fetch(wanted)
+
+    def _downloads(self) -> Incoming | None:
+        """What brings things from the remote store; None where there is none to read from."""
+        if self._incoming is None and self.remote is not None and not self.read_only:
+            from .incoming import Incoming  # noqa: PLC0415 - only who has a remote store pays for the import
+
+            with self._lock:
+                self._incoming = self._incoming or Incoming(self.remote, self.blobs)
+        return self._incoming
 
     def _upload(self, remote: Remote, record: ActionResult) -> None:
         """Send a record and its blobs away, while the build goes on."""
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only who uploads pays for the import
+        from .outgoing import Outgoing  # noqa: PLC0415 - as above
 
         with self._lock:
-            if self._uploads is None:
-                self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
-        self._uploads.submit(remote.publish, record, self.blobs.path)
+            self._outgoing = self._outgoing or Outgoing(remote, self.blobs.path)
+        self._outgoing.send(record)
 
     def _share(self, *, create: bool = False) -> None:
         """Hold the store's lock with all others who use it, so that `gc` takes nothing away from under us."""

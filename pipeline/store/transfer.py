@@ -18,6 +18,7 @@ from pipeline.files import copy_hashed, open_regular
 
 from .action_result import ActionResult, key_of
 from .os_errors import ODD, BlobMissing, StrPath, store_error
+from .outputs import leads_outside
 from .store import VERSION, Store
 
 
@@ -95,7 +96,7 @@ class _Unfit(Exception):
 def _demand_right(source: Store, record: ActionResult) -> None:
     try:
         right = key_of(record.fields) == record.key
-        outside = source.leads_outside(record)
+        outside = leads_outside(record, source.blobs)
     except BlobMissing as error:
         raise _Unfit(error.what) from error
     except (TypeError, ValueError):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from pipeline.engine.code import code_digest, code_files
+from pipeline.engine.imports import _statements
 from pipeline.engine.sources import behind
 
 
@@ -105,3 +109,35 @@ def test_a_worker_function_that_moves_to_a_helper_takes_its_code_along(tmp_path,
     (package / "helper.py").write_text(body.replace("1", "2"))
     code_digest.cache_clear()
     assert code_digest("own_steps.moved") != before
+
+
+def test_import_statements_are_found_without_a_look_at_expressions():
+    """In the order in which `ast.walk` would find them, however deep they are."""
+    text = """
+import a
+match x:
+    case 1: import b
+try: import c
+except E:
+    with y: from d import e
+else:
+    def f():
+        async def g(): import h
+finally: import i
+class K:
+    import l
+    for m in n:
+        while o: import p
+        else: import q
+z = lambda: [r for r in s]
+"""
+    for tree in (ast.parse(text), *(ast.parse(path.read_bytes()) for path in Path(ast.__file__).parent.glob("*.py"))):
+        walked = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert _statements(tree).body == walked
+    assert len(_statements(ast.parse(text)).body) == 9
+
+
+def test_an_import_by_a_call_is_found(tmp_path):
+    (tmp_path / "other.py").write_text("")
+    (tmp_path / "main.py").write_text('import importlib\nx = [importlib.import_module("other")]\n')
+    assert tmp_path / "other.py" in behind(tmp_path / "main.py").files

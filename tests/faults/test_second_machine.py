@@ -73,6 +73,10 @@ def test_the_graph_from_a_remote_store(graph, tmp_path, nginx):
     assert set(run.worked.values()) == {"fetched"}
     assert not other.ran()
     assert other.is_right()
+    asked = [path for method, path in nginx.requests() if method == "GET"]
+    records = {path.name for path in (nginx.data / "ac").rglob("*") if path.is_file()}
+    assert {path for path in asked if asked.count(path) > 2} == set()  # once by each machine
+    assert records <= {path.rpartition("/")[2] for path in asked}
 
 
 def test_a_remote_store_that_is_down(graph, nginx):

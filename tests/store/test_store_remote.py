@@ -17,6 +17,7 @@ from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
 from pipeline.store.action_result import ActionResult, decode, encode
+from pipeline.store.cas import EMPTY
 from pipeline.store.message import pack, unpack
 from pipeline.store.remote import PATIENCE, Remote
 from pipeline.store.store import Store
@@ -245,10 +246,12 @@ def test_a_server_without_dav_is_read_but_not_written(nginx, machine, tmp_path):
     store = machine(nginx.url, write=True)
     build(store, tmp_path)
     build(store, tmp_path, "compile:second@host")
+    while not store.notes:
+        time.sleep(0.01)
+    store.lookup("0" * 64)
     store.close()
     assert len(store.notes) == 1
     assert "status 405" in store.notes[0]
-    store.lookup("0" * 64)
     assert ("GET", "/ac/" + "0" * 64) in nginx.requests()
 
 
@@ -522,3 +525,108 @@ def test_a_reply_that_never_ends_is_given_up(machine, case):
         assert "too slow" in store.notes[0]
         over.set()
         thread.join()
+
+
+# Several things at a time, each once
+
+
+def made_of(many):
+    return {f"{n}.o": bytes([n]) * 5_000 for n in range(many)}
+
+
+def test_blobs_of_a_record_come_at_a_time_and_each_once(nginx, machine, tmp_path, monkeypatch):
+    nginx.start()
+    first = machine(nginx.url, write=True)
+    finish(first, tmp_path / "scratch", "compile:m@host", made_of(40))
+    first.close()
+    second = machine(nginx.url)
+    at_work, most = [], []
+    fetch = second.remote.fetch
+
+    def counted(*words):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.01)
+        try:
+            return fetch(*words)
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(second.remote, "fetch", counted)
+    assert second.ask(KEY) is not None
+    assert second.lookup(KEY).how == "fetched"
+    asked = [path for method, path in nginx.requests() if method == "GET"]
+    assert len(asked) == len(set(asked)) == 41
+    assert 1 < max(most) <= 4
+
+
+def test_what_was_asked_ahead_is_not_asked_again(nginx, uploaded, machine, tree):
+    second = machine(nginx.url)
+    second.ask(KEY).result()
+    second.ask(KEY)
+    assert second.lookup(KEY) == (uploaded, "fetched")
+    asked = [path for method, path in nginx.requests() if method == "GET"]
+    assert sorted(asked) == sorted([f"/ac/{KEY}", *(f"/cas/{sha}" for sha in uploaded.blobs() if sha != EMPTY)])
+
+
+def test_a_miss_is_believed_for_a_while(nginx, machine, tmp_path, monkeypatch):
+    nginx.start()
+    second = machine(nginx.url)
+    assert second.ask(KEY).result() is None
+    first = machine(nginx.url, write=True)
+    build(first, tmp_path)
+    first.close()
+    assert second.lookup(KEY) is None
+    assert second.ask("1" * 64).result() is None
+    second.ask("1" * 64)
+    monkeypatch.setattr("pipeline.store.incoming.MISS_SECONDS", -1)
+    assert second.ask(KEY).result() is not None
+    assert second.lookup(KEY).how == "fetched"
+
+
+def test_two_records_of_one_blob_send_it_once_and_after_it(nginx, machine, tmp_path):
+    nginx.start()
+    store = machine(nginx.url, write=True)
+    for name in ("compile:a@host", "compile:b@host", "compile:c@host"):
+        build(store, tmp_path, name, {"same.bin": BIG, "own.o": name.encode() * 1_000})
+    store.close()
+    puts = [path for method, path in nginx.requests() if method == "PUT"]
+    assert puts.count(f"/cas/{hashlib.sha256(BIG).hexdigest()}") == 1
+    assert len([path for path in puts if path.startswith("/ac/")]) == 3
+    assert max(puts.index(p) for p in puts if p.startswith("/ac/")) == len(puts) - 1
+
+
+def test_closing_does_not_wait_for_what_nobody_wants(fake, machine):
+    """A run that failed has no use for the downloads that were begun for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = machine(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        asked = [store.ask(f"{n:064}") for n in range(20)]
+        began = time.monotonic()
+        store.close()
+        assert time.monotonic() - began < 5
+    assert all(one.cancelled() or one.result() is None for one in asked)
+    assert store.notes == []
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again(nginx, uploaded, machine):
+    second = machine(nginx.url)
+    assert second.lookup("0" * 64) is None
+    nginx.stop()
+    nginx.start()
+    began = time.monotonic()
+    assert second.lookup(KEY) is not None
+    assert time.monotonic() - began < QUICK.first_wait + 1
+    assert second.notes == []
+
+
+def test_a_proxy_of_the_environment_is_asked(nginx, uploaded, machine, monkeypatch):
+    """nginx answers for any host, so it can stand for a proxy."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, nginx.url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert machine("http://cache.invalid").lookup(KEY) is not None
+    monkeypatch.setenv("no_proxy", "cache.invalid")
+    away = machine("http://cache.invalid")
+    assert away.lookup(KEY) is None
+    assert "cannot be reached" in away.notes[0]

@@ -1,0 +1,51 @@
+"""What is on its way to the remote store, while the build goes on: several blobs at a time, each of them once.
+
+`store` hands over what was committed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from .action_result import ActionResult
+from .cas import EMPTY
+from .remote import Remote
+
+UPLOADS = 4
+
+
+class Outgoing:
+    """The uploads of one store. Methods may be called from any thread.
+
+    Args:
+        remote: where to.
+        path_of: the file of a blob.
+    """
+
+    def __init__(self, remote: Remote, path_of: Callable[[str], str]) -> None:
+        self._remote = remote
+        self._path_of = path_of
+        self._pool = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+        self._blobs: dict[str, Future[bool]] = {}
+        self._lock = threading.Lock()
+
+    def send(self, record: ActionResult) -> None:
+        """Send a record after all its blobs."""
+        wanted = {*record.blobs(), *([record.log] if record.log and record.log not in record.small else ())} - {EMPTY}
+        with self._lock:
+            blobs = [self._blobs.get(sha256) or self._begin(sha256) for sha256 in sorted(wanted)]
+        # The pool takes things in turn: when it comes to this, the blobs have been begun, and none of them waits.
+        self._pool.submit(self._publish, record, blobs)
+
+    def close(self) -> None:
+        """Wait until all is sent."""
+        self._pool.shutdown(wait=True)
+
+    def _begin(self, sha256: str) -> Future[bool]:
+        blob = self._blobs[sha256] = self._pool.submit(self._remote.send, sha256, self._path_of(sha256))
+        return blob
+
+    def _publish(self, record: ActionResult, blobs: Sequence[Future[bool]]) -> bool:
+        return all(blob.result() for blob in blobs) and self._remote.publish(record)
