@@ -17,7 +17,6 @@ from doit.version import VERSION as DOIT
 
 from pipeline import __version__
 from pipeline.action import Worker
-from pipeline.documents.codec import decode
 from pipeline.documents.probe import Probe, read_probe
 from pipeline.doit_plugin import noop
 from pipeline.doit_plugin.options import options
@@ -162,10 +161,9 @@ def _toolchain(session: Session, name: str) -> Toolchain:
 
 def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Toolchain:
     try:
-        found: Probe = decode(Probe, probe(workers, name, log, mlc=mlc), name)
+        return probe(workers, name, log, mlc=mlc)
     except SlipwayError as error:
         return Broken(error.what, error.hint)
-    return found
 
 
 def _needed(matrix: Matrix, toolchains: Mapping[str, Toolchain]) -> Iterator[str]:

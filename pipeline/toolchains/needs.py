@@ -1,7 +1,7 @@
 """What the actions of a matrix cannot be run without, besides Python: compilers and SDKs that this machine lacks.
 
-`doit doctor` reads it, before a build does its part and fails at the first of them. A linker is not among them: what
-cannot be linked here is not proven, and made all the same.
+`doit doctor` reads it, before a build does its part and fails at the first of them. Linkers are among them for shared
+libraries alone: what cannot be linked for a proof is not proven, and made all the same.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ _STEPS = {
     "runtime": "the runtime of",
     "wasm_runtime": "the modules of",
     "compile": "the metallibs of",
+    "layout": "the shared libraries of",
+    "aar": "the shared libraries of",
 }
-"""Steps that fail without their tools, and what they make of a backend."""
+"""Steps that fail without their tools, and what they make of a backend or a product."""
+
+_LINKED = frozenset({"layout", "aar"})
+"""Steps that take the NDK's linker where there is one, and do without it."""
 
 _MAC = "or give archives that a Mac has built: `prebuilt:` in `runtime`"
 _CPP = "apt-get install g++, or what it is called here"
@@ -32,6 +37,8 @@ _TOOLS = {
     "emcc": ("Emscripten", "install emsdk, source emsdk_env.sh"),
     "cmake": ("CMake", "pip install cmake"),
     "cargo": ("Cargo, for mlc_llm's tokenizers", "install Rust: https://rustup.rs"),
+    "ld.lld": ("LLD, the linker for ELF", "apt-get install lld"),
+    "ld64.lld": ("LLD, the linker for Mach-O", "apt-get install lld"),
     "cc": ("a C compiler", _CPP),
     "c++": ("a C++ compiler", _CPP),
     "aarch64-cc": ("a C compiler for aarch64", _CROSS),
@@ -80,6 +87,7 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
 def _needed(action: AnyAction, *, rust: bool) -> Iterator[str]:
     if action.step not in _STEPS or getattr(action.params, "wheel", None) is not None:
         return  # from a package there are no modules where emscripten is missing, and that is said
-    yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS)
+    spared = "ndk" if action.step in _LINKED else None
+    yield from (name for name in action.tools if name.partition(":")[0] in _TOOLS and name != spared)
     if rust and action.step == "runtime" and action.params.prebuilt is None:
         yield "cargo"

@@ -9,15 +9,17 @@ from projects import DODO, Project
 
 TARGETS = """version: 1
 models:
-  other: {prebuilt: {ios: other.a, web: other.a}, system_lib_prefix: other_model_}
+  other: {prebuilt: {ios: other.a, web: other.a, mac: other.a}, system_lib_prefix: other_model_}
 backends:
   ios: {preset: iphone}
   web: {preset: webgpu}
-matrix: {model: [other], backend: [ios, web]}
+  mac: {preset: macos}
+matrix: {model: [other], backend: [ios, web, mac]}
 runtime: {source: $MLC_LLM_SOURCE_DIR}
 products:
   app: {kind: xcframework, backends: [ios]}
   page: {kind: web, backends: [web]}
+  tree: {kind: layout, backends: [ios, mac], layout: {ios: {library: "{model}.tar"}, mac: {library: "{model}.dylib"}}}
 """
 
 
@@ -48,6 +50,9 @@ def test_what_this_machine_lacks_and_what_that_costs(project):
     assert "the runtime of ios needs Xcode\n  hint: build on a Mac" in needed
     assert "the runtime of ios needs Cargo" in needed
     assert "the modules of web need Emscripten" in needed
+    assert "the shared libraries of tree need LLD, the linker for Mach-O" in needed
+    assert "toolchain" not in needed, "one that was not probed yet is no broken one"
+    assert said["toolchains"]["current"]["codegens"]
 
 
 def test_a_checkout_that_no_variable_names(project):
