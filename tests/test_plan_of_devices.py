@@ -59,7 +59,7 @@ def refusal(planned, text, **more):
 
 def test_every_recommendation_of_the_manual_fits(planned):
     matrix, actions = planned(AVA)
-    pairs = [(device.name, offer.wanted.name) for device in matrix.devices for offer in offers(matrix, device, {})]
+    pairs = [(device.name, offer.wanted.name) for device, found in offers(matrix, {}) for offer in found]
     assert len(matrix.devices) == 11
     assert len(pairs) == 21
     assert not [name for name in actions if name.startswith("memory:")], "all sizes are declared"
@@ -118,7 +118,7 @@ def test_a_device_gets_what_is_made_for_its_gpu_first_variants_first(planned):
     matrix, actions = planned(MLC)
     pixel, galaxy = matrix.devices
     assert (pixel.backends, galaxy.backends) == (("any",), ("adreno", "any"))
-    (offer,) = offers(matrix, galaxy, {})
+    _, (_, (offer,)) = offers(matrix, {})
     assert [way.option.cell for way in offer.ways] == [
         "qwen3-q4@adreno", "qwen3-q4@any", "qwen3-q4-1k@adreno", "qwen3-q4-1k@any"
     ]  # fmt: skip
@@ -152,7 +152,7 @@ def with_files(models, *, declared=""):
 
 def test_files_for_other_runtimes_are_for_every_device(planned):
     matrix, actions = planned(with_files("gemma-gguf", declared=", estimated_vram_bytes: 2000000000"))
-    names = [offer.wanted.name for offer in offers(matrix, matrix.devices[1], {})]
+    names = [offer.wanted.name for offer in list(offers(matrix, {}))[1][1]]
     assert names == ["qwen3", "gemma-gguf", "gemma-litert"]
     (pair,) = actions["device:pixel"].params.pairs
     assert (pair.options[0].backend, pair.options[0].declared) == ("llama.cpp", 2_000_000_000)
@@ -172,7 +172,7 @@ def test_a_file_that_says_nothing_is_no_proof(planned, name):
 def test_a_gguf_file_is_in_memory_as_a_whole(planned):
     matrix, _ = planned(with_files("qwen3"))
     lock = {name: {"files": {"g": {"size": 5_000_000_000}}} for name in ("gemma-gguf", "gemma-litert")}
-    ways = {one.wanted.name: one.ways[0].early for one in offers(matrix, matrix.devices[1], lock)}
+    ways = {one.wanted.name: one.ways[0].early for one in list(offers(matrix, lock))[1][1]}
     assert (ways["gemma-gguf"].bytes, ways["gemma-gguf"].fits(2_000_000_000)) == (5_000_000_000, False)
     assert (ways["gemma-litert"].bytes, ways["gemma-litert"].fits(2_000_000_000)) == (0, None)
 

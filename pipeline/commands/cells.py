@@ -115,7 +115,7 @@ def shared(engine: Engine) -> list[str]:
     for name, action in engine.actions.items():
         if action.step == "compile" or any(edge.action in behind for edge in action.upstream.values()):
             behind.add(name)
-        elif action.step != "bundle":
+        elif action.step not in {"bundle", "device"}:
             found.append(name)
     return found
 

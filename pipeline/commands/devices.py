@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from pipeline.action import Json
 from pipeline.documents.memory import Choice, Need, choose, gigabytes, of_built, read_memory
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import MatrixError
 from pipeline.matrix.device import Device
-from pipeline.plan.devices import Way, offers
+from pipeline.plan.devices import Offer, Way, offers
 from pipeline.reports.tables import lines, terminal_width
 from pipeline.steps.device import SOURCES
 
@@ -54,8 +53,8 @@ class Devices(ProjectCommand[DevicesOptions]):
         if not matrix.devices:
             hint = "add `devices:`, for example {pixel: {gpu: mali, ram: 8GB, os: android}}"
             raise MatrixError("there are no devices", where=matrix.path, hint=hint)
-        pins = session.project.pins()
-        found = {device: list(_rows(session, device, pins)) for device in matrix.devices}
+        offered = offers(matrix, session.project.pins())
+        found = {device: [_row(session, device, offer) for offer in made] for device, made in offered}
         if options.json:
             self.say_json({"devices": [_document(device, rows) for device, rows in found.items()]})
         else:
@@ -65,10 +64,9 @@ class Devices(ProjectCommand[DevicesOptions]):
         return 0 if all(map(_gets_one, found.values())) else 1
 
 
-def _rows(session: Session, device: Device, pins: Mapping[str, Json]) -> Iterator[Row]:
-    for offer in offers(session.project.matrix, device, pins):
-        known = ((way.option, _need(session, way)) for way in offer.ways)
-        yield Row(offer.wanted.name, choose(known, device.usable))
+def _row(session: Session, device: Device, offer: Offer) -> Row:
+    known = ((way.option, _need(session, way)) for way in offer.ways)
+    return Row(offer.wanted.name, choose(known, device.usable))
 
 
 def _need(session: Session, way: Way) -> Need:

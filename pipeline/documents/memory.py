@@ -14,6 +14,8 @@ from .codec import load
 
 NAME = "memory.json"
 
+_SMALL = 10_000_000
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -101,8 +103,8 @@ def of_built(built: Memory) -> Need:
 
 
 def gigabytes(size: int) -> str:
-    """Bytes for people: `1.37 GB`, decimal as the sizes of devices."""
-    return f"{size / 1e9:.2f} GB"
+    """Bytes for people: `1.37 GB`, decimal as the sizes of devices; what is very small in MB."""
+    return f"{size / 1e6:.2f} MB" if 0 < abs(size) < _SMALL else f"{size / 1e9:.2f} GB"
 
 
 def read_memory(folder: Path) -> Memory:

@@ -97,11 +97,6 @@ def _device(name: str, spec: device_schema.Device, backends: Sequence[str], prob
     )
 
 
-def is_of(cell: Cell, name: str) -> bool:
-    """Whether a cell is of a model, or of a variant, with that name."""
-    return name in {cell.model.model, cell.model.subject}
-
-
 def _backends(name: str, spec: device_schema.Device, used: Mapping[str, Backend], problems: Diagnostics) -> list[str]:
     if spec.backends is None:
         found = [backend.name for backend in used.values() if unfit(spec, backend) is None]

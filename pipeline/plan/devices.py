@@ -20,7 +20,6 @@ from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Cell, Product
 from pipeline.matrix.device import Device, Wanted
-from pipeline.matrix.devices import is_of
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.model_file import ModelFile
 from pipeline.steps import device as device_step
@@ -47,27 +46,31 @@ class Offer:
     ways: tuple[Way, ...]
 
 
-def offers(matrix: Matrix, device: Device, lock: Mapping[str, Json]) -> list[Offer]:
-    """What a device is to get: its own models, or where it names none, every model that there is for it.
+def offers(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[tuple[Device, list[Offer]]]:
+    """What each device is to get: its own models, or where it names none, every model that there is for it.
 
     Args:
         matrix: the matrix.
-        device: the device.
         lock: model name -> entry of slipway.lock.
     """
-    every = [one for one in (*matrix.cells, *matrix.sharing) if one.backend.name in device.backends]
-    order = {model.subject: number for number, model in enumerate(matrix.models)}
-    every.sort(key=lambda cell: (order[cell.model.subject], device.backends.index(cell.backend.name)))
-    files = {one.name: _of_file(one, lock) for one in matrix.files}
-    names = dict.fromkeys([*(one.model.model for one in every), *files])
-    named = device.models if device.models is not None else [Wanted(one) for one in names]
-    return [
-        Offer(
-            one,
-            (files[one.name],) if one.name in files else tuple(_of_cell(c, lock) for c in every if is_of(c, one.name)),
-        )
-        for one in named
-    ]
+    cells: dict[str, dict[str, Way]] = {model.subject: {} for model in matrix.models}
+    for cell in (*matrix.cells, *matrix.sharing):
+        cells[cell.model.subject][cell.backend.name] = _of_cell(cell, lock)
+    files = {one.name: (_of_file(one, lock),) for one in matrix.files}
+    variants: dict[str, list[str]] = {subject: [subject] for subject in cells}
+    names: dict[str, None] = {}
+    for model in matrix.models:
+        variants.setdefault(model.model, []).append(model.subject)
+        names[model.model] = None
+
+    def ways(name: str, device: Device) -> tuple[Way, ...]:
+        found = (cells[one].get(backend) for one in variants.get(name, ()) for backend in device.backends)
+        return files.get(name) or tuple(way for way in found if way is not None)
+
+    for device in matrix.devices:
+        every = device.models if device.models is not None else [Wanted(name) for name in (*names, *files)]
+        made = [Offer(one, ways(one.name, device)) for one in every]
+        yield device, [offer for offer in made if offer.ways or device.models is not None]
 
 
 def _of_cell(cell: Cell, lock: Mapping[str, Json]) -> Way:
@@ -103,12 +106,12 @@ def device_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActi
         MatrixError: one cannot, by what targets.yaml and slipway.lock say.
     """
     measured: set[str] = set()
-    for device in matrix.devices:
-        found = offers(matrix, device, lock)
+    owners = {one.subject: matrix.library_of(one) for one in matrix.sharing}
+    for device, found in offers(matrix, lock):
         for way in (way for offer in found for way in offer.ways):
             if way.cell is not None and way.option.declared is None and way.cell.subject not in measured:
                 measured.add(way.cell.subject)
-                yield _memory(matrix, way.cell)
+                yield _memory(matrix, way.cell, owners.get(way.cell.subject, way.cell))
         if device.models is not None:
             _check(device, found)
             yield _device(device, found)
@@ -137,8 +140,9 @@ def _check(device: Device, found: list[Offer]) -> None:
         raise MatrixError(error.what, where=offer.wanted.where, hint=error.hint)
 
 
-def _memory(matrix: Matrix, cell: Cell) -> AnyAction:
-    model, owner = cell.model, matrix.library_of(cell)
+def _memory(matrix: Matrix, cell: Cell, owner: Cell) -> AnyAction:
+    """What a cell takes; `owner` is the one that compiles its library."""
+    model = cell.model
     relax = model.compiler == "relax"
     objects = ("*.o",) if model.compiler == "prebuilt" else (f"{owner.model.prefix}devc.o",)
     upstream = {roles.OBJECTS: Upstream(f"compile:{owner.subject}", only=(*objects, *((FUNCTIONS,) if relax else ())))}

@@ -78,7 +78,7 @@ def _need(job: Job[Params], option: Option) -> Need:
 def not_known(device: str, model: str) -> VerifyError:
     """The error for a model that does not say what it takes."""
     return VerifyError(
-        f"whether {device} can hold {model} is not known: nothing says what it takes",
+        f"whether {device} can hold {model} is not known: nothing says all that it takes",
         hint="declare it: `estimated_vram_bytes` of the variant (of a GGUF or LiteRT file: of the model); or take the "
         "model from the device's `models`",
     )

@@ -163,7 +163,7 @@ def test_a_device_gets_the_first_that_fits(held):
 
 
 def test_a_device_that_cannot_hold_its_model(held):
-    with pytest.raises(VerifyError, match=r"phone cannot hold m-b on x: it takes 0.00 GB \(parameters, temp") as caught:
+    with pytest.raises(VerifyError, match=r"phone cannot hold m-b on x: it takes 0.00 MB \(parameters, temp") as caught:
         held(a=3_000, b=Memory(2_000, 1, 0))
     assert "fewer bits or a shorter context" in caught.value.hint
 
