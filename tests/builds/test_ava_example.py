@@ -33,18 +33,14 @@ def ava(tmp_path_factory) -> Project:
 def test_the_matrix_of_the_manual_is_planned_without_network(tmp_path):
     ava = example(tmp_path / "project")
     said = ava.ok("devices", "--json").output
-    gets = {row["name"]: row for row in json.loads(said[said.index("{\n") :])["devices"]}
-    assert {name: [model["variant"] for model in row["models"]] for name, row in gets.items()} == {
-        "realwear-hmt-1": ["AVA-LL32-1B16-q4f16_1"],
-        "realwear-arc-3": ["AVA-QW3-17B16-q4f16_1", "AVA-GE2-2B16-q4f16_1"],
-        "realwear-navigator-500": ["AVA-QW3-17B16-q4f16_1"],
-        "vuzix-m400": ["AVA-GE2-2B16-q4f16_1"],
-        "rokid-x-craft": ["AVA-QW3-17B16-q4f16_1"],
-        "galaxy-s23": ["AVA-QW3-4B16-q4f16_1"],
-        "iphone-15-pro": ["AVA-QW3-4B16-q4f16_1"],
-        "iphone-16-pro": ["AVA-QW3-4B16-q4f16_1"],
-        "iphone-15": ["AVA-QW3-17B16-q4f16_1"],
-    }
+    devices = json.loads(said[said.index("{\n") :])["devices"]
+    gets = {one["name"]: [(model["variant"], model["backend"]) for model in one["models"]] for one in devices}
+    assert len(gets) == 10
+    assert gets["realwear-hmt-1"] == [("AVA-LL32-1B16-q4f16_1", "adreno")]
+    assert gets["rokid-x-craft"] == [("AVA-QW3-17B16-q4f16_1", "mali"), ("AVA-GE3N-2B", "LiteRT")]
+    assert gets["galaxy-s23"] == [("AVA-QW3-4B16-q4f16_1", "adreno"), ("AVA-GE3N-4B", "LiteRT")]
+    assert gets["iphone-15-pro"] == [("AVA-QW3-4B16-q4f16_1", "ios"), ("AVA-GE3N-4B", "LiteRT")]
+    assert gets["iphone-15"] == [("AVA-QW3-17B16-q4f16_1", "ios")]
     ava.edit("targets.yaml", "galaxy-s23: {gpu: adreno, ram: 8GB", "galaxy-s23: {gpu: adreno, ram: 4GB")
     run = ava.doit("plan")
     assert run.status == 3
