@@ -118,6 +118,12 @@ def lacking(asked: Iterable[str], version: str) -> list[str]:
     return found
 
 
+def offered(version: str) -> frozenset[str]:
+    """The names of the table that the runtime of a release has."""
+    day = released(version)
+    return frozenset(row.name for row in ROWS if row.offered.since <= day < row.offered.until)
+
+
 def known(names: Iterable[str]) -> tuple[str, ...]:
     """Those of some names that tell an age, in the order of the table."""
     given = frozenset(names)

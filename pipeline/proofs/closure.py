@@ -55,12 +55,14 @@ def offered_symbols(library: Library, runtime: AbstractSet[str]) -> frozenset[st
     return system_symbols(library.backend.platform) | runtime | wanted_symbols(library).keys()
 
 
-def check_closure(library: Library, libraries: Mapping[str, str]) -> Check:
+def check_closure(library: Library, libraries: Mapping[str, str], runtime_version: str | None = None) -> Check:
     """Undefined symbols of the archive are a subset of what runtime and system define.
 
     Args:
         library: the archive.
         libraries: name -> path of the runtime's shared libraries; empty where the toolchain has none.
+        runtime_version: the release of TVM whose runtime apps have, where that is declared: of the names that tell ages
+            it has those of its time, whatever the toolchain has.
     """
     wanted = wanted_symbols(library)
     if missing_libraries := {"tvm_runtime", "tvm_ffi"} - libraries.keys():
@@ -70,6 +72,8 @@ def check_closure(library: Library, libraries: Mapping[str, str]) -> Check:
             "install apache-tvm and apache-tvm-ffi in the toolchain's Python",
         )
     runtime = runtime_symbols(libraries)
+    if runtime_version is not None:
+        runtime = runtime - abi.TABLE.keys() | abi.offered(runtime_version)
     system = system_symbols(library.backend.platform)
     missing = [name for name in wanted if name not in runtime and name not in system]
     if not missing:

@@ -139,7 +139,7 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     library = read_library(folder / f"lib{params.library}.a", backend, models_of(params.models))
     worker = job.services.worker(params.toolchain)
     runtime = worker.call(partial(find_runtime), log=job.log)
-    checks = [check_members(library), check_symbols(library), check_closure(library, runtime)]
+    checks = [check_members(library), check_symbols(library), check_closure(library, runtime, params.runtime_version)]
     if roles.RUNTIME in job.inputs:
         shipped = read_shipped(job.inputs[roles.RUNTIME])
         checks.append(check_shipped(library, shipped))

@@ -65,6 +65,15 @@ def test_another_generation_of_tvm_is_recognised(library, fake_runtime, asked, h
     assert "one version of TVM" in check.hint
 
 
+@pytest.mark.parametrize(
+    ("version", "state"), [(None, "failed"), ("0.25.0", "proven"), ("0.26.0", "failed"), ("0.21", "failed")]
+)
+def test_a_declared_runtime_has_the_names_of_its_time(library, fake_runtime, version, state):
+    lib = library([Fake("first_model_", calls="TVMBackendGetFuncFromEnv")], HOST)
+    check = check_closure(lib, fake_runtime(tvm_runtime=(), tvm_ffi=(REGISTER,)), version)
+    assert check.state == state
+
+
 def test_without_a_runtime_nothing_is_proven(library):
     check = check_closure(library([Fake("first_model_")], HOST), {})
     assert check.state == "not proven"
