@@ -62,6 +62,7 @@ class Action(Generic[P_co]):
         where: the place in targets.yaml that asked for it; not in the key.
         link_outputs: its outputs are large and only read: put into the tree as links to their blobs; not in the key.
         in_one_rename: `out` is replaced as a whole, in one rename, and not file by file; not in the key.
+        runs_command: it runs a command of the user's, whose reads can be traced; not in the key.
         proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
     """
 
@@ -79,6 +80,7 @@ class Action(Generic[P_co]):
     where: Position | None = None
     link_outputs: bool = False
     in_one_rename: bool = False
+    runs_command: bool = False
     proven_by: str = ""
 
     @property
@@ -143,9 +145,11 @@ class Services(Protocol):
 
     Attributes:
         strict: a result that leaves questions open is an error. In no key: it changes no result.
+        trace_reads: commands of the user's are watched, and what they read must be declared. In no key either.
     """
 
     strict: bool
+    trace_reads: bool
 
     def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
         """The worker of a toolchain (`current` is the Python that runs doit).

@@ -41,6 +41,16 @@ STORE_ONLY = {
     "default": False,
     "help": "build nothing: take everything from the store, fail where it lacks something [default: %(default)s]",
 }
+TRACE_READS = {
+    "section": "slipway",
+    "name": "trace_reads",
+    "short": "",
+    "long": "trace-reads",
+    "type": bool,
+    "default": False,
+    "help": "run the steps of `steps:` again under strace (Linux), and fail where one reads what it does not declare "
+    "[default: %(default)s]",
+}
 
 
 _TOO_LITTLE = """there is too little memory to go on: what is finished is kept
@@ -55,7 +65,7 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
     name = "run"
-    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, DEBUG)
+    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, TRACE_READS, DEBUG)
 
     def __init__(self, **kwargs: object) -> None:
         """Stop at the no-op stamp, before doit asks every installed distribution for its plugins."""
@@ -70,7 +80,8 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
         from pipeline.doit_plugin.options import set_options  # noqa: PLC0415 - a no-op does not come here
         from pipeline.engine.options import Options  # noqa: PLC0415
 
-        set_options(Options(*(bool(params[name]) for name in ("strict", "store_only", "always", "debug"))))
+        names = ("strict", "store_only", "always", "debug", "trace_reads")
+        set_options(Options(**{name: bool(params[name]) for name in names}))
         if params["outfile"] is None:
             params["outfile"] = sys.stdout  # doit took it when it was closed
         try:

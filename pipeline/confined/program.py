@@ -43,6 +43,7 @@ def is_held() -> bool:
 def run(
     command: Sequence[str],
     *,
+    before: Sequence[str] = (),
     cwd: Path,
     environment: Mapping[str, str],
     secrets: Mapping[str, str],
@@ -54,6 +55,7 @@ def run(
 
     Args:
         command: the program, by its whole path, and its arguments.
+        before: words that stand before the command, of a program that watches it.
         cwd: directory to run in.
         environment: all of its environment but for secrets.
         secrets: further variables, whose values are shown nowhere.
@@ -66,7 +68,8 @@ def run(
     """
     line = command_line(command, {**environment, **dict.fromkeys(secrets, HIDDEN.decode())})
     _log.debug("in %s: %s", cwd, line)
-    words = [sys.executable, "-I", "-S", launch.__file__, json.dumps([str(folder) for folder in writable]), *command]
+    folders = json.dumps([str(folder) for folder in writable])
+    words = [sys.executable, "-I", "-S", launch.__file__, folders, *before, *command]
     process = subprocess.Popen(
         words, cwd=cwd, env={**environment, **secrets}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, bufsize=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 
 from pipeline.engine.options import Options
 
@@ -24,5 +25,5 @@ def set_options(options: Options) -> None:
 def options() -> Options:
     """What the command line asked for; SLIPWAY_DEBUG=1 asks for the debug log in any command."""
     if os.environ.get("SLIPWAY_DEBUG") and not _given.debug:
-        set_options(Options(_given.strict, _given.store_only, _given.always, debug=True))
+        set_options(replace(_given, debug=True))
     return _given

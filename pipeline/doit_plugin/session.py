@@ -103,7 +103,7 @@ class Session:
             store=self._store,
             workspace=self._workspace,
             stat_cache=self._stat_cache,
-            executor=Executor(project.root, self._tools, self.worker, Admission(available()), strict=options.strict),
+            executor=Executor(project.root, self._tools, self.worker, Admission(available()), options),
             pin=lambda action, lock: self.note(project.pin(action, lock)),
             options=options,
         )

@@ -112,7 +112,12 @@ class Engine:
             return stale(f"output {damaged[0]} is missing or was changed", key, fields, damaged)
         if self._options.strict and self._leaves_open(self.store.record(key)):
             return stale("not all of it was proven, which --strict asks for", key, fields)
+        if self._is_traced(action):
+            return stale("--trace-reads runs it again", key, fields)
         return UP_TO_DATE
+
+    def _is_traced(self, action: AnyAction) -> bool:
+        return action.runs_command and self._options.trace_reads
 
     def _decide(self, action: AnyAction) -> Status:
         behind = [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]
@@ -163,7 +168,7 @@ class Engine:
             if fields is None:
                 fields = self.inputs.key_fields(action)
             key = keys.digest(fields)
-            if not self._options.always and not (entry is not None and entry.forgotten):
+            if not self._options.always and not self._is_traced(action) and not (entry is not None and entry.forgotten):
                 found = self.store.lookup(key, action.outputs)
                 if found is not None and not (self._options.strict and self._leaves_open(found.record)):
                     try:

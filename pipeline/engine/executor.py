@@ -19,11 +19,14 @@ from pipeline.store.stat_cache import walk
 from pipeline.worker.usage import Usage, measure
 
 from .memory import Admission
+from .options import Options
 
 CACHE = "build/cache"
 
 Progress = Callable[[str, float, "float | None", str], None]
 """Is told how far an action is: its name, done, total, unit."""
+
+_PLAIN = Options()
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,9 @@ class Workers(Protocol):
 class JobServices(Services):
     """The services of one job."""
 
-    def __init__(self, name: str, workers: Workers, progress: Progress, *, strict: bool) -> None:
-        self.strict = strict
+    def __init__(self, name: str, workers: Workers, progress: Progress, options: Options) -> None:
+        self.strict = options.strict
+        self.trace_reads = options.trace_reads
         self._name = name
         self._workers = workers
         self._progress = progress
@@ -116,21 +120,21 @@ class Executor:
         tools: programs by name.
         workers: the worker of a toolchain by its name.
         admission: lets jobs in as memory allows.
-        strict: see `pipeline.action.Services`.
+        options: of the run.
 
     Attributes:
         progress: see `Progress`; the reporter of a run sets it.
     """
 
     def __init__(
-        self, root: Path, tools: Tools, workers: Workers, admission: Admission, *, strict: bool = False
+        self, root: Path, tools: Tools, workers: Workers, admission: Admission, options: Options = _PLAIN
     ) -> None:
         self.progress: Progress = lambda *_: None
         self._root = root
         self._tools = tools
         self._workers = workers
         self._admission = admission
-        self._strict = strict
+        self._options = options
 
     def run(self, action: AnyAction, inputs: ResolvedInputs, memory: int) -> ExecutionResult:
         """Run an action's step; the caller takes what it left, and calls `clear_away`.
@@ -155,7 +159,7 @@ class Executor:
                 tools={name: self._tools[name] for name in action.tools},
                 out=out,
                 log=log_file,
-                services=JobServices(action.name, self._workers, self.progress, strict=self._strict),
+                services=JobServices(action.name, self._workers, self.progress, self._options),
                 cache=self._root / CACHE,
                 digests=inputs.digests,
             )

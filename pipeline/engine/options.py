@@ -14,14 +14,16 @@ class Options:
         store_only: nothing is built; what the store lacks is an error.
         always: actions that are up to date are done again, too.
         debug: log decisions, commands and cache traffic, and show tracebacks.
+        trace_reads: the user's commands run again, watched: what they read must be declared.
     """
 
     strict: bool = False
     store_only: bool = False
     always: bool = False
     debug: bool = False
+    trace_reads: bool = False
 
     @property
     def are_special(self) -> bool:
         """Whether a run with them says nothing about a plain one."""
-        return self.strict or self.store_only or self.always
+        return self.strict or self.store_only or self.always or self.trace_reads

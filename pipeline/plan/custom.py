@@ -85,6 +85,7 @@ def _action(step: CustomStep) -> AnyAction:
         upstream={roles.given(name): Upstream(task, only) for name, (task, only) in tasks.items()},
         tools=(f"{custom.PROGRAM}{step.program}",) if step.program is not None else (),
         outputs=() if any(_PATTERN & set(name) for name in step.outputs) else step.outputs,
+        runs_command=True,
         doc=f"your step {step.name} for {step.subject}" if step.subject != "once" else f"your step {step.name}",
         where=step.where,
     )

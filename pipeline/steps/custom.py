@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.confined import program
+from pipeline.confined import program, reads
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import State, look
 from pipeline.files.sharing import share
@@ -26,8 +26,8 @@ from pipeline.matrix.placeholders import filled
 PROGRAM = "program:"
 """Before the name of a program on PATH: the tool that stands for it, whose version is the digest of its file."""
 
-_SHOWN = 6
-"""Files that a message lists."""
+_SHOWN, _TRACED = 6, 40
+"""Files that a message lists; those of `--trace-reads`, which are asked for."""
 
 _CHUNK_BYTES = 1 << 20
 
@@ -78,6 +78,10 @@ class _Folders:
         return self.whole / "home"
 
     @property
+    def traces(self) -> Path:
+        return self.whole / "traces"
+
+    @property
     def temporary(self) -> Path:
         return self.whole / "tmp"
 
@@ -87,7 +91,7 @@ def run(job: Job[Params]) -> Facts:
 
     Raises:
         StepError: a secret is missing or too short; the command failed or hung, left an output out, added one, wrote
-            elsewhere, or put a secret into an output.
+            elsewhere, put a secret into an output, or was traced and read what it does not declare.
         ToolMissing: its program is not there.
     """
     params = job.params
@@ -114,6 +118,7 @@ def run(job: Job[Params]) -> Facts:
         before = {} if program.is_held() else _beside(job)
         done = program.run(
             command,
+            before=_tracer(job, folders),
             cwd=folders.tree,
             environment=environment,
             secrets=secrets,
@@ -127,6 +132,8 @@ def run(job: Job[Params]) -> Facts:
         )
         _check_places(job, before)
         _check_outputs(job, folders)
+        if job.services.trace_reads:
+            _check_reads(job, folders, command[0])
     _check_secrets(job, secrets)
     size = sum(path.stat().st_size for path in _files(job.out).values() if not path.is_symlink())
     return {"files": len(_files(job.out)), "bytes": size}
@@ -223,6 +230,38 @@ def _check_outputs(job: Job[Params], folders: _Folders) -> None:
     odd = [name for name, path in made.items() if not path.is_symlink() and not path.is_file()]
     if odd:
         raise StepError(f"{_listed(odd)} is no file: a pipe, a socket or a device", hint="write a file", log=job.log)
+
+
+def _tracer(job: Job[Params], folders: _Folders) -> list[str]:
+    """The words before a command whose reads are traced."""
+    if not job.services.trace_reads:
+        return []
+    strace = shutil.which(reads.STRACE)
+    if strace is None:
+        hint = "install it (Debian, Ubuntu: apt-get install strace; there is one for Linux only), or drop --trace-reads"
+        raise ToolMissing("--trace-reads needs strace, which is not there", hint=hint)
+    folders.traces.mkdir()
+    return reads.prefix(Path(strace), folders.traces)
+
+
+def _check_reads(job: Job[Params], folders: _Folders, command: str) -> None:
+    """Refuse what was read and no key knows."""
+    given = [job.inputs[roles.given(name)] for name in job.params.paths]
+    views = [path for folder in given if folder.is_dir() for path in folder.rglob("*")]
+    found = reads.undeclared(
+        reads.read_traces(folders.traces, folders.tree),
+        declared=[os.path.realpath(path) for path in (folders.whole, job.out, *given, *views)],
+        program=command,
+        kept_out=(Path.home(), job.out),
+    )
+    if found:
+        more = f"\n    and {len(found) - _TRACED} more" if len(found) > _TRACED else ""
+        listed = "".join(f"\n    {path}" for path in found[:_TRACED])
+        raise StepError(
+            f"the command read {len(found)} file{'s' * (len(found) > 1)} that no key knows:{listed}{more}",
+            hint="declare what it needs in `inputs`; a program that it starts is known as the first word of a command",
+            log=job.log,
+        )
 
 
 def _check_secrets(job: Job[Params], secrets: Mapping[str, str]) -> None:

@@ -96,3 +96,19 @@ def test_a_missing_secret_and_a_failed_step_lose_nothing(ava: Project) -> None:
     assert "the command did not write more" in run.output
     assert "Traceback" not in run.output
     assert ava.products() == before
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there")
+def test_reads_are_traced_when_that_is_asked_for(ava: Project) -> None:
+    ava.ok("ava3")
+    ava.ok("ava3")
+    traced = ava.ok("--trace-reads", "ava3")
+    assert traced.built == {"ava3:once"}, "it runs again, and nothing else does"
+    assert ava.ok("ava3").idle
+    secret = ava.write("secrets.txt", "undeclared")
+    ava.edit("tools/ava3.py", "def main() -> int:\n", f"def main() -> int:\n    Path({str(secret)!r}).read_text()\n")
+    before = ava.path("build/ava3/once/tiny.ava3").read_bytes()
+    run = ava.doit("--trace-reads", "ava3")
+    assert "the command read 1 file that no key knows" in run.output
+    assert "secrets.txt" in run.output
+    assert ava.path("build/ava3/once/tiny.ava3").read_bytes() == before

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from pipeline.confined import program
 from pipeline.errors import StepError, ToolMissing
 from pipeline.steps import custom
 
+
+@dataclass
+class Services:
+    trace_reads: bool = False
+
+
 held = pytest.mark.skipif(not program.is_held(), reason="this kernel has no Landlock of version 2")
 
 
@@ -23,7 +30,7 @@ def attempt(tmp_path, monkeypatch):
     """Run a shell script as a step, and return what it put out."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def run(script, *, outputs=("a",), paths=None, inputs=None, **params):
+    def run(script, *, outputs=("a",), paths=None, inputs=None, traced=False, **params):
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
@@ -36,7 +43,7 @@ def attempt(tmp_path, monkeypatch):
             tools={"program:sh": Tool("program:sh", Path(shutil.which("sh")), "")},
             out=out,
             log=tmp_path / "log",
-            services=None,
+            services=Services(traced),
         )  # fmt: skip
         facts = custom.run(job)
         assert facts["files"] == len(custom._files(out))
@@ -197,7 +204,7 @@ def test_endless_output_is_bounded(attempt, tmp_path, monkeypatch):
 def test_a_missing_program_is_named(tmp_path):
     job = Job(
         params=custom.Params(("nothere",), "nothere", {}, ("a",), {}, ()),
-        inputs={}, tools={"program:nothere": None}, out=tmp_path, log=tmp_path / "log", services=None,
+        inputs={}, tools={"program:nothere": None}, out=tmp_path, log=tmp_path / "log", services=Services(),
     )  # fmt: skip
     with pytest.raises(ToolMissing, match="nothere is not installed"):
         custom.run(job)
@@ -209,7 +216,8 @@ def test_a_program_that_cannot_be_run(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     job = Job(
         params=custom.Params(("./tool",), None, {"tool": "tool"}, ("a",), {}, ()),
-        inputs={"given:tool": tmp_path / "tool"}, tools={}, out=tmp_path / "out", log=tmp_path / "log", services=None,
+        inputs={"given:tool": tmp_path / "tool"}, tools={}, out=tmp_path / "out", log=tmp_path / "log",
+        services=Services(),
     )  # fmt: skip
     with pytest.raises(StepError, match=r"cannot be run: (Permission denied|Exec format error)"):
         custom.run(job)
@@ -237,3 +245,39 @@ program.run(["/bin/sh", "-c", "echo > begun; sleep 62"], cwd=here, environment={
     while any("sleep 62" in line for line in command_lines()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any("sleep 62" in line for line in command_lines())
+
+
+traces = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there")
+
+
+@traces
+def test_a_read_that_is_not_declared_is_named(attempt, tmp_path):
+    tree, view = tmp_path / "tree", tmp_path / "view"
+    for folder in (tree, view):
+        folder.mkdir()
+    (tree / "tool.txt").write_text("t")
+    (tree / "beside.txt").write_text("b")
+    (tmp_path / "blob").write_text("w")
+    (view / "weights.bin").symlink_to(tmp_path / "blob")
+    given = {"paths": {"tool": "tool.txt", "w": ""}, "inputs": {"tool": tree / "tool.txt", "w": view}, "traced": True}
+    assert attempt('cat tool.txt ../in/w/weights.bin > "$0/a"; cat /etc/passwd > $TMPDIR/x', **given) == {"a": "tw"}
+    with pytest.raises(StepError) as caught:
+        attempt(f'cat {tree}/beside.txt > "$0/a"', **given)
+    assert f"the command read 1 file that no key knows:\n    {tree}/beside.txt\n" in str(caught.value)
+    assert attempt(f'cat {tree}/beside.txt > "$0/a"', **{**given, "traced": False}), "nobody looked"
+
+
+@traces
+def test_a_program_that_is_not_declared_is_named(attempt, tmp_path):
+    (tmp_path / "mine").mkdir()
+    other = tmp_path / "mine" / "other"
+    other.write_text("#!/bin/sh\necho x\n")
+    other.chmod(0o755)
+    with pytest.raises(StepError, match=f"no key knows:\n    {other}"):
+        attempt(f'{other} > "$0/a"', traced=True)
+
+
+def test_without_strace_the_cure_is_named(attempt, monkeypatch):
+    monkeypatch.setattr(custom.reads, "STRACE", "no-such-strace")
+    with pytest.raises(ToolMissing, match="needs strace"):
+        attempt("true", traced=True)
