@@ -1,7 +1,7 @@
 """A device behind adb: found, chosen, and given commands and files.
 
 adb joins the words of `shell` with blanks for the device's shell, so a command is one text here, and whoever puts a
-path into it quotes it. Its messages and exit statuses are in the quirks ADB-1 to ADB-8.
+path into it quotes it. Its messages and exit statuses are in the quirks ADB-1 to ADB-10.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import DeviceError, StepError, ToolMissing
@@ -119,10 +120,11 @@ def choose(adb: Path, serial: str) -> Device:
 
 @dataclass(frozen=True)
 class Device:
-    """One device."""
+    """One device; `env` are changes to the environment of adb."""
 
     adb: Path
     serial: str
+    env: Mapping[str, str | None] = field(default_factory=dict)
 
     def words(self, *words: str | Path) -> list[str | Path]:
         """A command line of adb for this device."""
@@ -168,7 +170,7 @@ class Device:
 
     def _run(self, *words: str | Path, seconds: float) -> tuple[int, str]:
         try:
-            done = run(self.words(*words), check=False, timeout=seconds)
+            done = run(self.words(*words), env=self.env, check=False, timeout=seconds)
         except ToolMissing:
             raise
         except StepError as late:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -268,6 +269,24 @@ class Engine:
         rows = (f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(record.outputs.items()))
         data = "".join(rows).encode("utf-8", "surrogateescape")
         write_atomic(path, data, through=self.root / SCRATCH)
+
+    @contextmanager
+    def apart(self, action: AnyAction) -> Iterator[ExecutionResult]:
+        """Run an action that is no part of the matrix; what it leaves is there while the block runs, and kept nowhere.
+
+        Raises:
+            SlipwayError: what it reads is stale, or it failed.
+        """
+        behind = [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]
+        if behind:
+            raise StepError(f"{behind[0]} is stale{and_more(behind)}", hint=f"build it first: doit {' '.join(behind)}")
+        paths = {role: view.folder for role, view in self.views.of(action).items()}
+        resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
+        made = self.executor.run(action, resolved, action.memory)
+        try:
+            yield made
+        finally:
+            self.executor.clear_away(made.out)
 
     # What the tree holds
 

@@ -79,7 +79,7 @@ def settings(
     if platform in SDKS:
         return values | _apple(backend, source, sdk_path)
     if platform == "android":
-        return values | {"USE_OPENCL_ENABLE_HOST_PTR": "ON"} | _android(backend, found)
+        return values | {"USE_OPENCL_ENABLE_HOST_PTR": "ON"} | android(backend, found)
     if platform == "linux":
         return values | _linux(backend, found)
     raise StepError(f"a runtime for {platform} is not built by CMake", hint="leave the backend out of `runtime`")
@@ -146,7 +146,12 @@ def _apple(backend: Backend, source: Path, sdk_path: str | None) -> dict[str, st
     return values | {"CMAKE_SYSTEM_NAME": "iOS", "CMAKE_SYSTEM_VERSION": version}
 
 
-def _android(backend: Backend, found: Mapping[str, Tool | None]) -> dict[str, str]:
+def android(backend: Backend, found: Mapping[str, Tool | None]) -> dict[str, str]:
+    """CMake's variables for code that the NDK compiles.
+
+    Raises:
+        ToolMissing: there is none.
+    """
     ndk = found.get("ndk")
     if ndk is None:
         raise ToolMissing(

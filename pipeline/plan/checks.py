@@ -101,6 +101,25 @@ def programs(matrix: Matrix, product: Product, cell: Cell) -> Mapping[str, _How]
     return {language: how for language, how in known.items() if language in product.programs}
 
 
+def device_runs(matrix: Matrix) -> Iterator[AnyAction]:
+    """Checks in programs for devices behind adb. They are in no plan: a device comes and goes, and `doit bench` asks.
+
+    A kit brings the runtime; for this machine's own kind of system the toolchain has one.
+    """
+    for product in matrix.products:
+        for cell in matrix.cells:
+            backend = cell.backend
+            says = cell.model.check is not None or _reference(cell) is not None
+            brought = matrix.runtime is not None and matrix.runtime.is_in(product, backend)
+            if not says or backend.name not in product.backends or not (brought or backend.is_host):
+                continue
+            if backend.platform == "android":
+                yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, ("cmake", "ndk")))
+            elif backend.platform == "linux":
+                tools = ("cmake", "c++") if backend.is_host else ("cmake", *QEMU)
+                yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, tools))
+
+
 def program_runs(matrix: Matrix, product: Product) -> dict[str, str]:
     """Subject -> name of the action, of the runs in programs that are built from a product's kit."""
     subjects = [_subject(product, cell, one) for cell in matrix.cells for one in programs(matrix, product, cell)]

@@ -46,7 +46,7 @@ def run(launch: Launch, trial: Trial) -> Outcome:
     machine = start()
     try:
         session = _session(trial, machine)
-        loaded = time.perf_counter() - began
+        loaded = time.perf_counter() - began - machine.transport
         with confined(trial.reads) as scope:
             check = _check(trial, scope)
             results = _compared(check, session, trial, scope.source)
@@ -78,6 +78,10 @@ def _compared(check: Check, session: ModelSession, trial: Trial, recipe: Path) -
 
 def _starter(launch: Launch, trial: Trial) -> Callable[[], Machine]:
     """What starts the machine; everything it takes is imported by then."""
+    if launch.device is not None:
+        from .device_program import DeviceProgram  # noqa: PLC0415 - see below
+
+        return partial(DeviceProgram, launch, launch.device, trial.seconds)
     if launch.library is None:
         from .program import Program  # noqa: PLC0415 - it cannot be imported where there are no such processes
 

@@ -18,6 +18,15 @@ Value = Any
 
 
 @dataclass(frozen=True)
+class OnDevice:
+    """An Android device behind adb: the program adb, the serial number, and a folder of ours on the device."""
+
+    adb: str
+    serial: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class Launch:
     """How a machine is started; it travels to the worker.
 
@@ -27,12 +36,14 @@ class Launch:
         env: changes to its environment; None removes a variable.
         emulated: what stands for the real machine (`qemu-user`); None where nothing does. A program may say more when
             it has started: which GPU it found.
+        device: where the program runs, where that is not this machine; the command then starts it there.
     """
 
     library: str | None = None
     command: tuple[str, ...] = ()
     env: Mapping[str, str | None] = field(default_factory=dict)
     emulated: str | None = None
+    device: OnDevice | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,11 @@ class Machine(Protocol):
 
     Attributes:
         emulated: see `Launch`; None for the real thing.
+        transport: seconds in which files were brought to it, which no app spends.
     """
 
     emulated: str | None
+    transport: float
 
     def use_parameters(self, folder: Path) -> None:
         """Load the parameters in a folder, as an app does; the ones before are forgotten."""

@@ -12,18 +12,20 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job, Tool
 from pipeline.documents.codec import dumps
-from pipeline.documents.link_json import LinkJson, read_link_json
+from pipeline.documents.link_json import LinkedArchive, LinkJson, read_link_json
 from pipeline.errors import ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.kits.escaping import identifier
 from pipeline.native.cmake import STEERING, Build
+from pipeline.native.settings import android
 from pipeline.process import run as run_program
 from pipeline.proofs.runtime import find as find_runtime
 
@@ -44,6 +46,7 @@ _AWKWARD = re.compile(r'[;:"$\\]')
 _OR_NOT = "or name only the languages you want in the product's `programs`, in targets.yaml"
 _CMAKE = f"install CMake 3.18 or later (pip install cmake), {_OR_NOT}"
 _RUST = f"install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo), {_OR_NOT}"
+NDK = "install Android's NDK (sdkmanager 'ndk;27.2.12479018'), and set ANDROID_NDK_HOME"
 _SECONDS = 1800
 
 
@@ -64,30 +67,58 @@ class Cpp:
 
     def launch(self, job: Job[Params], scratch: Path) -> Launch:
         """See `Runner`."""
-        cmake = _recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
-        settings: dict[str, str] = {}
-        before: tuple[str, ...] = ()
-        if "qemu-aarch64" in job.tools:
-            compiler, before = emulator(job)
-            settings = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64"}
-        else:
-            compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
-        kit = read_link_json(job.inputs[roles.KIT])
-        settings |= {
-            "CMAKE_CXX_COMPILER": str(compiler.path),
-            "PRODUCT": kit.product,
-            "PRODUCT_IDENTIFIER": identifier(kit.product),
-            "RUNTIME": ";".join(_runtime(job, kit).values()),
-        }
+        built = build_cpp(job, scratch)
+        words = (*built.before, str(built.program), job.params.model.prefix)
+        return Launch(command=words, env=_UNSEEN, emulated="qemu-user" if built.before else None)
 
-        def build(home: Path) -> None:
-            project = Build(cmake.path, home / "program", home / "build", job.log)
-            project.configure({**settings, "KIT": str(home / "kit")}, None)
-            project.build(["program"])
 
-        home = _built(job, self.name, scratch, settings, build)
-        words = (*before, str(home / "build" / "program"), job.params.model.prefix)
-        return Launch(command=words, env=_UNSEEN, emulated="qemu-user" if before else None)
+@dataclass(frozen=True)
+class Built:
+    """A program in C++, the words before it on this machine, and the shared libraries that it is linked with."""
+
+    program: Path
+    before: tuple[str, ...]
+    shared: tuple[Path, ...]
+
+
+def build_cpp(job: Job[Params], scratch: Path) -> Built:
+    """The program with all models of a kit, built by CMake for the machine of the backend.
+
+    Raises:
+        ToolMissing: this machine cannot build it.
+        StepError: it does not compile or link.
+    """
+    cmake = _recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
+    before, settings = _compiler(job)
+    kit = read_link_json(job.inputs[roles.KIT])
+    runtime = _runtime(job, kit)
+    settings |= {
+        "PRODUCT": kit.product,
+        "PRODUCT_IDENTIFIER": identifier(kit.product),
+        "RUNTIME": ";".join(runtime.values()),
+    }
+
+    def build(home: Path) -> None:
+        project = Build(cmake.path, home / "program", home / "build", job.log)
+        project.configure({**settings, "KIT": str(home / "kit")}, None)
+        project.build(["program"])
+
+    home = _built(job, Cpp.name, scratch, settings, build)
+    shipped = [home / "kit" / one.archive for archive in _mine(job, kit) for one in archive.runtime if one.shared]
+    return Built(home / "build" / "program", before, (*shipped, *map(Path, runtime.values())))
+
+
+def _compiler(job: Job[Params]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The words before a program that is built here, and CMake's settings for its compiler."""
+    if job.params.backend.platform == "android":
+        present(job.tools.get("ndk"), "there is no Android NDK", NDK)
+        return (), android(job.params.backend, job.tools)
+    if "qemu-aarch64" in job.tools:
+        compiler, before = emulator(job)
+        named = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64"}
+        return before, {**named, "CMAKE_CXX_COMPILER": str(compiler.path)}
+    compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
+    return (), {"CMAKE_CXX_COMPILER": str(compiler.path)}
 
 
 class Rust:
@@ -146,14 +177,18 @@ def _runtime(job: Job[Params], kit: LinkJson) -> dict[str, str]:
     Raises:
         ToolMissing: neither has one.
     """
-    mine = [one for one in kit.archives if job.params.backend.name in {backend.name for backend in one.backends}]
-    if any(archive.runtime for archive in mine):
+    if any(archive.runtime for archive in _mine(job, kit)):
         return {}
     found = job.services.worker(job.params.toolchain).call(partial(find_runtime), log=job.log)
     if len(found) < len(("tvm_runtime", "tvm_ffi")):
         hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
         raise ToolMissing("neither the kit nor the toolchain has a runtime", hint=hint)
     return found
+
+
+def _mine(job: Job[Params], kit: LinkJson) -> list[LinkedArchive]:
+    """The archives of a kit for the backend."""
+    return [one for one in kit.archives if job.params.backend.name in {backend.name for backend in one.backends}]
 
 
 def _recent(tool: Tool | None, name: str, oldest: tuple[int, int], hint: str) -> Tool:

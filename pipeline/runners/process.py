@@ -39,6 +39,7 @@ class Process:
     """
 
     emulated: str | None = None
+    transport = 0.0
 
     def __init__(self, library: Path, prefix: str) -> None:
         try:

@@ -43,6 +43,8 @@ class Program:
         StepError: it does not start, or says something else than that it is ready.
     """
 
+    transport = 0.0
+
     def __init__(self, launch: Launch, seconds: float) -> None:
         self._name = Path(launch.command[0]).name
         self._seconds = seconds

@@ -29,7 +29,7 @@ class Phone:
 
     def set(self, **faults) -> None:
         faults = {"home": str(self.home), "devices": {SERIAL: "device"}, **faults}
-        self.monkeypatch.setenv("STAND_IN_ADB", json.dumps(faults))
+        self.monkeypatch.setenv("ANDROID_ADB_STAND_IN", json.dumps(faults))
 
     def plug_in(self) -> None:
         (self.home / f"{SERIAL}.gone").unlink()

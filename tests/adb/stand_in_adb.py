@@ -1,9 +1,10 @@
 #!/usr/bin/env -S python3 -IS
 """A stand-in for adb: no device, but a folder for each; the commands, texts and exit statuses are adb's own.
 
-`STAND_IN_ADB` is JSON of what is attached, and of what goes wrong (see `Faults`). A device's folder has `sdcard`,
-`data/local/tmp` and `system`; its shell is this machine's `sh` with a few commands, and those paths in a command are
-made paths of the folder. What adb refuses is refused here, as adb's sources (of 2024) say it: quirks ADB-1 to ADB-8.
+`ANDROID_ADB_STAND_IN` is JSON of what is attached, and of what goes wrong (see `Faults`). A device's folder has
+`sdcard`, `data/local/tmp` and `system`. Its shell is this machine's `sh` with a few commands, and those paths in a
+command are made paths of the folder; programs that were pushed run on this machine. What adb refuses is refused here,
+as adb's sources (of 2024) say it: quirks ADB-1 to ADB-10.
 """
 
 from __future__ import annotations
@@ -19,7 +20,22 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 ROOTS = ("/sdcard", "/data/local/tmp", "/system")
-COMMANDS = ("cat", "chmod", "df", "find", "grep", "kill", "mkdir", "mv", "rm", "rmdir", "sha256sum", "stat", "wc")
+COMMANDS = (
+    "cat",
+    "chmod",
+    "df",
+    "find",
+    "grep",
+    "kill",
+    "mkdir",
+    "mv",
+    "rm",
+    "rmdir",
+    "sha256sum",
+    "stat",
+    "uname",
+    "wc",
+)
 UNAUTHORIZED = (
     "device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set\nTry 'adb kill-server' if that seems wrong.\n"
     "Otherwise check for a confirmation dialog on your device."
@@ -42,12 +58,14 @@ class Faults(SimpleNamespace):
         free: bytes that `df` says are free; None for those of this machine.
         full_after: bytes of files in a device after which writing fails.
         pulled_at: the push, counted from 1, in whose middle the cable is pulled.
-        garbles: whether what is pushed arrives with another first byte.
+        garbles: files with this in their names arrive with another last byte.
         without: commands that the device lacks.
         old: whether the device is older than Android 7: no exit status, one stream, ends of lines of a terminal.
         noise: what a device prints before the answer of each command, in hexadecimal digits.
         server: whether adb's server can be started.
         seconds: that each push takes.
+        abis: what an Android device says it can run; one without any is a Linux board.
+        qemu: whether programs are for 64-bit ARM, and qemu-user runs them.
     """
 
     home = ""
@@ -55,15 +73,17 @@ class Faults(SimpleNamespace):
     free: int | None = None
     full_after: int | None = None
     pulled_at: int | None = None
-    garbles = False
+    garbles: str | None = None
     without = ()
     old = False
     noise = ""
     server = True
     seconds = 0.0
+    abis = ""
+    qemu = False
 
 
-FAULTS = Faults(**json.loads(os.environ.get("STAND_IN_ADB", "{}")))
+FAULTS = Faults(**json.loads(os.environ.get("ANDROID_ADB_STAND_IN", "{}")))
 HOME = Path(FAULTS.home)
 
 
@@ -127,10 +147,12 @@ def push(serial: str, local: str, remote: str) -> int:
         return fail(f"{copy}couldn't create file: Permission denied")
     if remote.startswith("/system"):
         return fail(f"{copy}secure_mkdirs() failed: Read-only file system")
-    return write(serial, target, Path(local).read_bytes(), copy) or said(f"{local}: 1 file pushed, 0 skipped.")
+    return write(serial, target, Path(local).name, Path(local).read_bytes(), copy) or said(
+        f"{local}: 1 file pushed, 0 skipped."
+    )
 
 
-def write(serial: str, target: Path, data: bytes, copy: str) -> int:
+def write(serial: str, target: Path, name: str, data: bytes, copy: str) -> int:
     """What adbd does with a file that comes in."""
     target.unlink(missing_ok=True)
     try:
@@ -147,7 +169,8 @@ def write(serial: str, target: Path, data: bytes, copy: str) -> int:
     if FAULTS.full_after is not None and used(device_home(serial)) + len(data) > FAULTS.full_after:
         return fail(f"{copy}write failed: No space left on device")
     time.sleep(FAULTS.seconds)
-    target.write_bytes(bytes([data[0] ^ 1]) + data[1:] if FAULTS.garbles and data else data)
+    garbled = FAULTS.garbles is not None and FAULTS.garbles in name and data
+    target.write_bytes(data[:-1] + bytes([data[-1] ^ 0x40]) if garbled else data)
     return 0
 
 
@@ -174,6 +197,12 @@ def commands(home: Path) -> Path:
         (bin_ / "df").unlink()
         (bin_ / "df").write_text(f"#!/bin/sh\necho '{head}'; echo /dev/fuse {blocks} 0 {blocks} 0% /storage/emulated\n")
         (bin_ / "df").chmod(0o755)
+    says = {"getprop": f'[ "$1" = ro.product.cpu.abilist ] && echo {FAULTS.abis}'} if FAULTS.abis else {}
+    says |= {"uname": "echo aarch64"} if FAULTS.qemu else {}
+    for name, command in says.items():
+        (bin_ / name).unlink(missing_ok=True)
+        (bin_ / name).write_text(f"#!/bin/sh\n{command}\n")
+        (bin_ / name).chmod(0o755)
     return bin_
 
 
@@ -185,6 +214,8 @@ def shell(serial: str, command: str) -> int:
     environment = {"PATH": str(commands(home)), "HOME": "/", "LC_ALL": "C"}
     sys.stdout.buffer.write(bytes.fromhex(FAULTS.noise))
     sys.stdout.flush()
+    if FAULTS.qemu:
+        command = command.replace("exec /", f"exec {shutil.which('qemu-aarch64')} -L /usr/aarch64-linux-gnu /")
     words = ["/bin/sh", "-c", command]
     if not FAULTS.old and "exec " in command:  # a program that speaks over the pipes
         return subprocess.run(words, cwd=home, env=environment, check=False).returncode

@@ -140,7 +140,7 @@ def test_a_device_that_is_pulled_loses_nothing_and_the_next_deploy_goes_on(phone
 
 
 def test_what_arrives_changed_gets_no_name(phone, dist, deploy):
-    phone.set(garbles=True)
+    phone.set(garbles="")
     status, _, err = deploy()
     assert status == 3
     assert "arrived on emulator-5554 with other content" in err
@@ -156,7 +156,7 @@ def test_without_sha256sum_files_are_read_back(phone, dist, deploy):
     assert "read back, as the device has no sha256sum" in out
     assert phone.files() == shipped(dist, *ALL)
     assert json.loads(deploy("--json")[1])["verified"] == "pull"
-    phone.set(without=["sha256sum"], garbles=True)
+    phone.set(without=["sha256sum"], garbles="")
     (dist / "phone/llm-mali/tiny.tar").write_bytes(b"changed")
     list_files(dist)
     assert "with other content" in deploy()[2]

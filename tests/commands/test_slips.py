@@ -17,8 +17,8 @@ from projects import DOIT
 from pipeline import __version__
 
 COMMANDS = (
-    "cache", "cells", "deploy", "doctor", "explain", "gc", "graph", "import", "init", "merge-app-config", "plan",
-    "profile", "verify-app", "version",
+    "bench", "cache", "cells", "deploy", "doctor", "explain", "gc", "graph", "import", "init", "merge-app-config",
+    "plan", "profile", "verify-app", "version",
 )  # fmt: skip
 DOITS_COMMANDS = (
     "clean", "dumpdb", "forget", "help", "ignore", "info", "list", "reset-dep", "run", "strace", "tabcompletion",
