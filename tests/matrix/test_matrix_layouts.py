@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.matrix.layouts import _folded, _wrong, placements
+from pipeline.plan import plan
 
 IOS = "ios: {{library: {}, bundle: {}}}"
 ANDROID = 'android-arm64: {library: "mali/{model}/{subject}.tar", bundle: "mali/{subject}"}'
@@ -110,6 +111,37 @@ def test_keys_of_layouts_belong_to_layouts(good, refuse):
     assert "only an AAR has shared libraries" in said
     said = refuse(text.replace("kind: android", "kind: native").replace(", layout: {}", ""))
     assert "no shared library is linked for a product of kind native" in said
+
+
+FINE_TUNES = """\
+version: 1
+models:
+  base: {prebuilt: {ios: lib.a}, system_lib_prefix: shared_prefix_, weights: {path: base}}
+  tuned: {prebuilt: {ios: lib.a}, system_lib_prefix: shared_prefix_, weights: {path: tuned}}
+backends: {ios: {preset: iphone}}
+matrix: {model: [base, tuned], backend: [ios]}
+products:
+  ava: {kind: layout, backends: [ios], layout: {ios: {library: "{model}/lib.tar", bundle: "{model}"}}}
+"""
+
+
+def test_fine_tunes_have_a_library_each_of_the_same_objects_and_their_own_weights(project, expand):
+    (project / "lib.a").write_bytes(b"!<arch>\n")
+    for name in ("base", "tuned"):
+        (project / name).mkdir()
+        (project / name / "params.bin").write_bytes(name.encode())
+    matrix = expand(FINE_TUNES)
+    assert len(matrix.cells) == len(matrix.sharing) == 1
+    found = {one.subject.partition("-")[0]: one for one in placements(matrix.products[0], matrix)}
+    assert {name: (one.library, one.bundle) for name, one in found.items()} == {
+        "base": ("base/lib.tar", "base"),
+        "tuned": ("tuned/lib.tar", "tuned"),
+    }
+    assert {one.owner for one in found.values()} == {found["base"].subject}
+    actions = {action.name: action for action in plan(matrix, {})}
+    edges = actions["layout:ava"].upstream
+    assert {name for name in edges if name.startswith("bundle:")} == {f"bundle:{one.subject}" for one in found.values()}
+    assert actions["product:ava"].link_outputs
 
 
 def test_coordinates_of_maven_are_checked(good, refuse, expand):

@@ -16,9 +16,11 @@ from placed_job import PlacedJob
 from pipeline.action import Tool
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.objects import read_object
-from pipeline.documents.codec import decode
+from pipeline.documents.codec import decode, dumps
 from pipeline.documents.link_json import read_link_json
+from pipeline.documents.runtime import ModuleFile, Modules
 from pipeline.errors import StepError, ToolMissing, VerifyError
+from pipeline.files import digest_path
 from pipeline.matrix.cells import Backend
 from pipeline.matrix.layouts import Placement, form_of
 from pipeline.steps import layout, shared_library, verify_layout
@@ -306,6 +308,33 @@ def test_the_ndk_brings_its_linker_its_libraries_and_helpers_of_the_compiler(tre
     assert set(info.needed) == {"libc.so", "libm.so", "libtvm_ffi.so"}
     assert info.constructors == 3
     assert "__extendhfdf2" not in {one.name for one in info.undefined}
+
+
+def test_a_module_is_the_one_that_was_linked_and_any_other_fails(tree, build_archive, tmp_path):
+    """The module is a stand-in of eight bytes, and so are the objects, which are for Linux; nothing here reads them."""
+    made = tree([HOST])
+    folder = tmp_path / "wasm"
+    folder.mkdir()
+    (folder / "tiny-webgpu.wasm").write_bytes(b"\0asm\1\0\0\0")
+    web = replace(made.backends[0], name="web", platform="wasm")
+    digest = digest_path(folder / "tiny-webgpu.wasm")
+    modules = Modules(web, (ModuleFile("tiny_bert-f32", "tiny-webgpu.wasm", digest.size, digest.sha256),))
+    (folder / "wasm.json").write_text(dumps(modules))
+    place = Placement("tuned-f32", "tiny_bert-f32", "tiny_bert_f32_", "web", "pages/tuned.wasm", "module", None)
+    inputs = {"archive:web": build_archive(HOST, MODELS), "wasm:web": folder}
+    out = tmp_path / "web"
+    out.mkdir()
+    layout.run(PlacedJob(layout.Params("ava", "models", (web,), (place,)), inputs, {}, out, tmp_path / "log3", Quiet()))
+    assert (out / "pages/tuned.wasm").stat().st_ino == (folder / "tiny-webgpu.wasm").stat().st_ino
+    made.folder, made.backends, made.placements, made.inputs = out, (web,), (place,), inputs
+    assert made.prove()["proven"] == "1 module: of the proven objects"
+    made.spoil("pages/tuned.wasm", b"\0asm\1\0\0\0more")
+    made.fails("is not the module of tiny_bert-f32 that was linked")
+    (folder / "wasm.json").write_text(dumps(Modules(web, (), "no emscripten")))
+    with pytest.raises(StepError, match="there is no module of tiny_bert-f32 for web: no emscripten"):
+        layout.run(
+            PlacedJob(layout.Params("ava", "models", (web,), (place,)), inputs, {}, out, tmp_path / "log3", Quiet())
+        )
 
 
 def test_link_json_says_what_is_where(tree):
