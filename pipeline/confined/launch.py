@@ -1,8 +1,8 @@
 """Starts a program that may write below some folders only, and ends it and all it started with whoever asked for it.
 
 `program.run` runs this file, and talks to it by a pipe: when that is closed, by will or by death, the program's session
-is killed. It imports nothing of ours, as it runs without site packages. Landlock (Linux 5.19) is what holds a program
-to its folders; elsewhere it may write where the user may.
+is killed, and on Linux whatever left the session. It imports nothing of ours, as it runs without site packages. Landlock
+(Linux 5.19) is what holds a program to its folders; elsewhere it may write where the user may.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
 """The flag of the first that asks for the version of the interface."""
 _PATH_BENEATH = 1
-_NO_NEW_PRIVS = 38
+_NO_NEW_PRIVS, _SUBREAPER = 38, 36
 
 _MOVES = 2
 """The version since which files can be moved between folders that may be written to."""
@@ -76,6 +77,8 @@ def main() -> int:
     interface = version()
     if interface:
         hold_to(json.loads(sys.argv[1]), interface)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     command = sys.argv[2:]
     child = os.fork()
     if child == 0:
@@ -91,6 +94,11 @@ def main() -> int:
     threading.Thread(target=_end_with_the_pipe, args=(child,), daemon=True).start()
     _, status = os.waitpid(child, 0)
     _kill(child)  # what it left running
+    while orphans := _children():
+        for orphan in orphans:
+            _kill(orphan)
+        with suppress(ChildProcessError):
+            os.waitpid(-1, 0)
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -100,9 +108,17 @@ def _end_with_the_pipe(session: int) -> None:
     _kill(session)
 
 
+def _children() -> list[int]:
+    """The processes that became ours when those that started them ended: Linux only."""
+    with suppress(OSError):
+        return [int(pid) for pid in pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    return []
+
+
 def _kill(session: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # nobody is left of it, or, on a Mac, only what is dead
-        os.killpg(session, signal.SIGKILL)
+    for end in (os.killpg, os.kill):
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left of it, or, on a Mac, only what is dead
+            end(session, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -131,10 +131,10 @@ def run(job: Job[Params]) -> Facts:
             done, job.log, hint="a step writes nowhere but below {out}, $TMPDIR and $HOME" if denied else None
         )
         _check_places(job, before)
+        _check_secrets(job, secrets)  # before a message names an output
         _check_outputs(job, folders)
         if job.services.trace_reads:
-            _check_reads(job, folders, command[0])
-    _check_secrets(job, secrets)
+            _check_reads(job, folders, command[0], secrets)
     size = sum(path.stat().st_size for path in _files(job.out).values() if not path.is_symlink())
     return {"files": len(_files(job.out)), "bytes": size}
 
@@ -244,7 +244,7 @@ def _tracer(job: Job[Params], folders: _Folders) -> list[str]:
     return reads.prefix(Path(strace), folders.traces)
 
 
-def _check_reads(job: Job[Params], folders: _Folders, command: str) -> None:
+def _check_reads(job: Job[Params], folders: _Folders, command: str, secrets: Mapping[str, str]) -> None:
     """Refuse what was read and no key knows."""
     given = [job.inputs[roles.given(name)] for name in job.params.paths]
     views = [path for folder in given if folder.is_dir() for path in folder.rglob("*")]
@@ -256,7 +256,8 @@ def _check_reads(job: Job[Params], folders: _Folders, command: str) -> None:
     )
     if found:
         more = f"\n    and {len(found) - _TRACED} more" if len(found) > _TRACED else ""
-        listed = "".join(f"\n    {path}" for path in found[:_TRACED])
+        names = (program.masked(os.fsencode(path), secrets.values()) for path in found[:_TRACED])
+        listed = "".join(f"\n    {os.fsdecode(name)}" for name in names)
         raise StepError(
             f"the command read {len(found)} file{'s' * (len(found) > 1)} that no key knows:{listed}{more}",
             hint="declare what it needs in `inputs`; a program that it starts is known as the first word of a command",
@@ -269,15 +270,21 @@ def _check_secrets(job: Job[Params], secrets: Mapping[str, str]) -> None:
     for name, value in secrets.items():
         hidden = os.fsencode(value)
         for path, file in _files(job.out).items():
-            if hidden in os.fsencode(path) or (not file.is_symlink() and _holds(file, hidden)):
+            named = hidden in os.fsencode(path)
+            if named or _holds(file, hidden):
                 raise StepError(
-                    f"the value of {name} is in its output {path if hidden not in os.fsencode(path) else '(its name)'}",
+                    f"the value of {name} is in its output {'(its name)' if named else path}",
                     hint="a result is kept in the store: encrypt with a secret, and do not write it down",
                     log=job.log,
                 )
 
 
 def _holds(file: Path, part: bytes) -> bool:
+    """Whether a file, or a link, says this."""
+    if file.is_symlink():
+        return part in os.fsencode(file.readlink())
+    if not file.is_file():
+        return False
     kept = b""
     with file.open("rb") as content:
         while block := content.read(_CHUNK_BYTES):

@@ -147,6 +147,15 @@ def test_what_a_command_leaves_running_is_ended(attempt):
     assert not any("sleep 61" in line for line in command_lines())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process can leave its session")
+def test_what_has_left_the_session_is_ended_too(attempt):
+    attempt("""(setsid sleep 63 &) ; setsid sh -c 'sleep 64; true' & echo > "$0/a" """)
+    assert not any("sleep 63" in line or "sleep 64" in line for line in command_lines())
+    with pytest.raises(StepError, match="did not end within 1 s"):
+        attempt("(setsid sleep 63 &) ; sleep 64", timeout=1.0)
+    assert not any("sleep 63" in line or "sleep 64" in line for line in command_lines())
+
+
 def command_lines():
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -192,6 +201,11 @@ def test_a_secret_in_an_output_is_refused(attempt, monkeypatch):
         attempt('printf "xxx%syyy" "$PACK_KEY" > "$0/a"', secrets=("PACK_KEY",))
     with pytest.raises(StepError, match=r"PACK_KEY is in its output \(its name\)"):
         attempt('echo > "$0/$PACK_KEY"', secrets=("PACK_KEY",), outputs=("*",))
+    with pytest.raises(StepError) as caught:
+        attempt('echo > "$0/a"; echo > "$0/$PACK_KEY"', secrets=("PACK_KEY",))
+    assert "0123456789" not in str(caught.value), "what was not declared is not named, then"
+    with pytest.raises(StepError, match="PACK_KEY is in its output a"):
+        attempt('ln -s "$PACK_KEY" "$0/a"', secrets=("PACK_KEY",))
     assert attempt('printf "012345678" > "$0/a"', secrets=("PACK_KEY",))
 
 
