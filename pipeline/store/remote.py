@@ -5,6 +5,7 @@ what was built when SLIPWAY_REMOTE_WRITE=1 says so (CI; a laptop should read onl
 or lying never breaks a build: that is said once, and the build goes on without it. What it sends is believed only as
 far as it can be checked: a blob must have the digest it was asked by, a record the key.
 
+httpx is imported with the first request.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .os_errors import Note, store_error
 from .remote_client import PATIENCE, Client, Trouble, blocks, is_there
 
 if TYPE_CHECKING:
-    from .connections import Reply
+    import httpx
 
 ASKED_FIRST = 1 << 16
 """Bytes above which it is asked whether a blob is there before it is sent."""
@@ -179,7 +180,7 @@ class Remote:
         """Send something; when the remote does not take it, nothing more is sent, but reading goes on."""
         if not self.write:
             return False
-        status = self._client.send("PUT", path, lambda reply, _: reply.status, body)
+        status = self._client.send("PUT", path, lambda reply, _: reply.status_code, body)
         if status in _STORED:
             return True
         why = _REFUSALS.get(status, f"status {status}")
@@ -190,7 +191,7 @@ class Remote:
         return False
 
 
-def _body(reply: Reply, limit: int, meter: Meter) -> bytes | None:
+def _body(reply: httpx.Response, limit: int, meter: Meter) -> bytes | None:
     if not is_there(reply):
         return None
     body = bytearray()
@@ -201,7 +202,7 @@ def _body(reply: Reply, limit: int, meter: Meter) -> bytes | None:
     return bytes(body)
 
 
-def _save(reply: Reply, sha256: str, size: int, target: str, meter: Meter) -> bool:
+def _save(reply: httpx.Response, sha256: str, size: int, target: str, meter: Meter) -> bool:
     """Write the body of a reply to a file while its digest is made; no more than it should have."""
     if not is_there(reply):
         return False

@@ -1,6 +1,6 @@
-"""The server of a remote store: credentials, retries, and bounds on what it may do. `remote` uses it.
+"""The server of a remote store: credentials, retries, and bounds on what a server may do. `remote` uses it.
 
-`connections`, and http.client with it, is imported with the first request.
+httpx is imported with the first request.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from pipeline.errors import StoreError
+from pipeline.files import CHUNK_BYTES
 from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, split_login, supervised
 
 if TYPE_CHECKING:
-    from .connections import Connections, Reply
+    import httpx
 
 PATIENCE = Patience(attempts=3, first_wait=0.25, longest_wait=2.0, connect=5.0, read=30.0, whole=3600.0, floor=16 << 10)
 """A cache that is slow is worth less than what it saves."""
@@ -72,13 +73,15 @@ class Client:
         self._token = token
         self._login = login or written
         self._patience = patience
-        self._connections: Connections | None = None
-        self._closed = False
+        self._client: httpx.Client | None = None
+        self._closed = threading.Event()
         self._lock = threading.Lock()
 
-    def send(self, method: str, path: str, take: Callable[[Reply, Meter], T], body: Path | bytes | None = None) -> T:
+    def send(
+        self, method: str, path: str, take: Callable[[httpx.Response, Meter], T], body: Path | bytes | None = None
+    ) -> T:
         """Make a request, some times if the remote is busy or the line bad, and give the reply to `take`."""
-        from .connections import Broken  # noqa: PLC0415 - 30 ms that only a remote store is worth
+        import httpx  # noqa: PLC0415 - 80 ms that only a remote store is worth
 
         size = 0 if body is None else body.stat().st_size if isinstance(body, Path) else len(body)
         # What is sent counts when the reply comes: until then a server that takes it slowly is given its time.
@@ -89,14 +92,18 @@ class Client:
                 time.sleep(self._patience.pause(attempt - 1))
             last = method == "PUT" and attempt == self._patience.attempts
             try:
-                return supervised(lambda meter: self._ask((method, path), body, take, meter, last=last), patience)  # noqa: B023
+                return supervised(
+                    lambda meter: self._ask((method, path), body, take, meter, last=last),  # noqa: B023
+                    patience,
+                    self._closed,
+                )
             except _Busy as busy:
                 why = str(busy)
             except TooSlow as error:
                 raise Trouble(f"it is too slow ({error})") from error
-            except Broken as error:
-                why = f"it cannot be reached ({error})"
-            except ValueError as error:  # what cannot be in a request
+            except httpx.TransportError as error:
+                why = f"it cannot be reached ({type(error).__name__}: {error})"
+            except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError) as error:
                 raise Trouble(f"{type(error).__name__}: {error}") from error
         raise Trouble(why)
 
@@ -104,7 +111,7 @@ class Client:
         self,
         request: tuple[str, str],
         body: Path | bytes | None,
-        take: Callable[[Reply, Meter], T],
+        take: Callable[[httpx.Response, Meter], T],
         meter: Meter,
         *,
         last: bool,
@@ -113,38 +120,42 @@ class Client:
         method, path = request
         with contextlib.ExitStack() as stack:
             headers: dict[str, str] = {}
-            content: Iterable[bytes] = ()
+            content: Iterator[bytes] | None = None
             if isinstance(body, Path):
                 file = stack.enter_context(body.open("rb"))
                 headers, content = {"Content-Length": str(os.fstat(file.fileno()).st_size)}, meter.reading(file)
             elif body is not None:
-                headers, content = {"Content-Length": str(len(body))}, (body,)
-            reply = stack.enter_context(self._connected().request(method, path, headers, content))
-            if reply.status in BUSY and not last:
-                raise _Busy(f"it answers with status {reply.status}")
-            if reply.status in {401, 403} and method != "PUT":
-                raise Trouble(f"it wants other credentials (status {reply.status})")
+                headers, content = {"Content-Length": str(len(body))}, iter((body,))
+            reply = stack.enter_context(
+                self._connected().stream(method, f"{self.url}/{path}", content=content, headers=headers)
+            )
+            if reply.status_code in BUSY and not last:
+                raise _Busy(f"it answers with status {reply.status_code}")
+            if reply.status_code in {401, 403} and method != "PUT":
+                raise Trouble(f"it wants other credentials (status {reply.status_code})")
             return take(reply, meter)
 
-    def _connected(self) -> Connections:
-        from .connections import Connections, basic, netrc_login  # noqa: PLC0415 - see `send`
+    def _connected(self) -> httpx.Client:
+        import httpx  # noqa: PLC0415
 
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise Trouble("it was closed")
-            if self._connections is None:
+            if self._client is None:
                 headers = {"User-Agent": "slipway", "Accept-Encoding": "identity"}
+                login = self._login or _from_netrc(self._host)
                 if self._token:
                     headers["Authorization"] = f"Bearer {self._token}"
-                elif login := self._login or netrc_login(self._host):
-                    headers["Authorization"] = basic(*login)
                 try:
-                    self._connections = Connections(
-                        urlsplit(self.url), headers, connect=self._patience.connect, read=self._patience.read
+                    self._client = httpx.Client(
+                        auth=httpx.BasicAuth(*login) if login and not self._token else None,
+                        headers=headers,
+                        timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
+                        follow_redirects=False,  # credentials go where the user said, and nowhere else
                     )
-                except (OSError, ValueError) as error:  # certificates or proxies of the environment
+                except (OSError, ValueError, ImportError) as error:  # certificates or proxies of the environment
                     raise Trouble(f"no connection can be set up: {error}") from error
-            return self._connections
+            return self._client
 
     def hidden(self, text: str) -> str:
         """A text of a library without what opens the door."""
@@ -155,23 +166,33 @@ class Client:
     def close(self) -> None:
         """Close the connections, also those on which a request still waits; none is made any more."""
         with self._lock:
-            self._closed = True
-            if self._connections is not None:
-                self._connections.close()
-                self._connections = None
+            self._closed.set()
+            if self._client is not None:
+                self._client.close()
+                self._client = None
 
 
-def is_there(reply: Reply, _: Meter | None = None) -> bool:
+def is_there(reply: httpx.Response, _: Meter | None = None) -> bool:
     """Whether a reply is a hit (True) or a miss (False); anything else is trouble."""
-    if reply.status in _MISS:
+    if reply.status_code in _MISS:
         return False
-    if reply.status != _OK:
-        raise Trouble(f"it answers with status {reply.status}")
+    if reply.status_code != _OK:
+        raise Trouble(f"it answers with status {reply.status_code}")
     return True
 
 
-def blocks(reply: Reply, meter: Meter) -> Iterator[bytes]:
+def blocks(reply: httpx.Response, meter: Meter) -> Iterator[bytes]:
     """The body of a reply, as it was asked for: one that has to be decoded may decode to anything."""
-    if reply.encoding != "identity":
+    if reply.headers.get("content-encoding", "identity") != "identity":
         raise Trouble("it sends another encoding than it was asked for")
-    return meter.counted(reply.blocks())
+    return meter.counted(reply.iter_raw(CHUNK_BYTES))
+
+
+def _from_netrc(host: str) -> tuple[str, str] | None:
+    import netrc  # noqa: PLC0415
+
+    try:
+        found = netrc.netrc().authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return (found[0], found[2] or "") if found else None

@@ -98,11 +98,11 @@ class Meter:
             self.bytes += len(block)
 
 
-def supervised(work: Callable[[Meter], T], patience: Patience) -> T:
+def supervised(work: Callable[[Meter], T], patience: Patience, closed: threading.Event | None = None) -> T:
     """Make a request, bounded as a whole: a server that drips, or never ends its headers, is not waited for.
 
     The request runs in a daemon thread, since a read that still gets a byte now and then cannot be interrupted; what
-    it brings after its time is dropped.
+    it brings after its time, or once `closed` is set, is dropped.
 
     Raises:
         TooSlow: after `grace` seconds it brought less than `floor` bytes a second, or it lasts longer than `whole`.
@@ -121,6 +121,9 @@ def supervised(work: Callable[[Meter], T], patience: Patience) -> T:
     threading.Thread(target=run, name="request", daemon=True).start()
     while not done.wait(min(1.0, patience.grace)):
         taken = time.monotonic() - began
+        if closed is not None and closed.is_set():
+            meter.stopped = True
+            raise TooSlow("it was closed meanwhile")
         if taken > min(patience.grace + meter.bytes / patience.floor, patience.whole):
             meter.stopped = True
             raise TooSlow(f"{meter.bytes} bytes in {taken:.0f} s")
