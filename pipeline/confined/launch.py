@@ -1,8 +1,8 @@
 """Starts a program that may write below some folders only, and ends it and all it started with whoever asked for it.
 
 `program.run` runs this file, and talks to it by a pipe: when that is closed, by will or by death, the program's session
-is killed, and on Linux whatever left the session. It imports nothing of ours, as it runs without site packages. Landlock
-(Linux 5.19) is what holds a program to its folders; elsewhere it may write where the user may.
+is killed, and on Linux whatever left the session. It imports nothing of ours, as it runs without site packages.
+Landlock (Linux 5.19) is what holds a program to its folders; elsewhere it may write where the user may.
 """
 
 from __future__ import annotations
