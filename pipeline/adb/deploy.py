@@ -143,11 +143,17 @@ def deploy(
         SlipwayError: it broke off; every file on the device is whole, and the next deploy goes on.
     """
     files = dict(found.files)
+    holders = {seen: path for path, seen in files.items()} if found.hashes else {}
     try:
         for path in found.push:
-            file = shipment.files[path]
-            _put(device, found, shipment.checked(path), path, Seen(file.size, file.sha256))
-            files[path] = Seen(file.size, file.sha256)
+            seen = Seen(shipment.files[path].size, shipment.files[path].sha256)
+            local = shipment.checked(path)
+            if not _copied(device, found.folder, holders.get(seen), seen):
+                device.push(local, f"{found.folder}/{PART}", seen.size)
+            _place(device, found, path, seen)
+            files[path] = seen
+            if found.hashes:
+                holders[seen] = path
             done(path)
         removed = _untouched(device, found) if prune else ()
         _remove(device, found.folder, removed)
@@ -169,9 +175,18 @@ def _untouched(device: Device, found: Survey) -> tuple[str, ...]:
     return tuple(path for path in found.stray if taken[path] == found.files[path].sha256)
 
 
-def _put(device: Device, found: Survey, local: Path, path: str, seen: Seen) -> None:
+def _copied(device: Device, folder: str, holder: str | None, seen: Seen) -> bool:
+    """Whether a file that is on the device already, under another name, could be copied there."""
+    if holder is None:
+        return False
+    source, part = shlex.quote(f"{folder}/{holder}"), shlex.quote(f"{folder}/{PART}")
+    said = device.shell(f"cp {source} {part} && sha256sum < {part}", reads=2 * seen.size)
+    return said.status == 0 and said.text.startswith(seen.sha256)
+
+
+def _place(device: Device, found: Survey, path: str, seen: Seen) -> None:
+    """Give what has arrived its name, if it is what it should be."""
     part, target = f"{found.folder}/{PART}", f"{found.folder}/{path}"
-    device.push(local, part, seen.size)
     here, there, parent = map(shlex.quote, (part, target, target.rpartition("/")[0]))
     place = f"if [ -d {there} ]; then echo Is a directory; false; else mkdir -p {parent} && mv -f {here} {there}; fi"
     if found.hashes:
@@ -280,7 +295,8 @@ def _write_record(device: Device, found: Survey) -> None:
         local = Path(scratch, RECORD)
         local.write_text(dumps(Record(files=dict(sorted(found.files.items())))), encoding="utf-8")
         digest = digest_path(local)
-        _put(device, found, local, RECORD, Seen(digest.size, digest.sha256))
+        device.push(local, f"{found.folder}/{PART}", digest.size)
+        _place(device, found, RECORD, Seen(digest.size, digest.sha256))
 
 
 def _remove(device: Device, folder: str, paths: Sequence[str]) -> None:

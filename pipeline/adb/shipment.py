@@ -66,7 +66,7 @@ def read_shipment(dist: Path, names: Sequence[str]) -> Shipment:
     files = {file.path: file for file in document.files}
     products = {product.name: product for product in document.products}
     bundles = sorted({"/".join(path.split("/")[:2]) for path in files if path.startswith(BUNDLE)})
-    chosen = _chosen(names, products, bundles)
+    chosen = _chosen(names, products, bundles) if names else _all(files, products, bundles)
     chosen |= {f"{BUNDLE}{model}" for name in chosen & products.keys() for model in _models(dist / name)} & {*bundles}
     asked = {path: file for path, file in files.items() if any(path.startswith(f"{name}/") for name in chosen)}
     if not asked:
@@ -92,8 +92,6 @@ def _manifest(dist: Path) -> Manifest:
 
 
 def _chosen(names: Sequence[str], products: Mapping[str, ManifestProduct], bundles: Sequence[str]) -> set[str]:
-    if not names:
-        return {name for name, one in products.items() if one.kind not in NOT_FOR_ANDROID} | {*bundles}
     given = [name.rstrip("/") for name in names]
     for name in given:
         if name not in products and name not in bundles:
@@ -101,6 +99,19 @@ def _chosen(names: Sequence[str], products: Mapping[str, ManifestProduct], bundl
             hint = f"did you mean {near[0]}?" if near else _choices(products, bundles)
             raise DeviceError(f"there is neither a product nor a bundle {name!r}", hint=hint)
     return {*given}
+
+
+def _all(
+    files: Mapping[str, ManifestFile], products: Mapping[str, ManifestProduct], bundles: Iterable[str]
+) -> set[str]:
+    """What goes to a device where nothing is named; a bundle that a product holds already does not go twice."""
+    chosen = {name for name, one in products.items() if one.kind not in NOT_FOR_ANDROID}
+
+    def digests(name: str) -> set[str]:
+        return {file.sha256 for path, file in files.items() if path.startswith(f"{name}/")}
+
+    held = {digest for name in chosen for digest in digests(name)}
+    return chosen | {name for name in bundles if not digests(name) <= held}
 
 
 def _choices(products: Iterable[str], bundles: Iterable[str]) -> str:

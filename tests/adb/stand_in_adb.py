@@ -23,6 +23,7 @@ ROOTS = ("/sdcard", "/data/local/tmp", "/system")
 COMMANDS = (
     "cat",
     "chmod",
+    "cp",
     "df",
     "find",
     "grep",

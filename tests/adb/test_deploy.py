@@ -45,6 +45,26 @@ def test_only_what_changed_travels(phone, dist, deploy):
     assert phone.files() == shipped(dist, *ALL)
 
 
+def test_equal_files_travel_once_and_a_bundle_that_a_product_holds_not_twice(phone, dist, deploy):
+    for backend in ("llm", "llm-mali"):
+        for file in (dist / "bundle/tiny-f32").iterdir():
+            target = dist / "phone" / backend / "tiny" / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    list_files(dist)
+    assert deploy()[0] == 0
+    assert phone.files() == shipped(dist, "phone/", "bundle/it's")
+    assert phone.pushes == 1 + 2 + 1 + 1  # the other bundle, the files of two models, a library, the record
+    (phone.sdcard / "slipway/phone/llm/tiny/params_shard_0.bin").write_bytes(bytes(10240))  # of the recorded size
+    (dist / "phone/llm").rename(dist / "phone/renamed")
+    (dist / "phone/llm-mali/tiny/params_shard_0.bin").unlink()
+    list_files(dist)
+    assert deploy("--prune")[0] == 0
+    assert phone.files()["phone/renamed/tiny/params_shard_0.bin"] == bytes(range(256)) * 40
+    assert deploy("bundle/tiny-f32")[0] == 0
+    assert phone.files()["bundle/tiny-f32/tensor-cache.json"] == b"{}"
+
+
 def test_names_choose_and_a_folder_may_have_any_name(phone, dist, deploy):
     folder = 'it\'s "here" $(touch pwned); `id` \\ *'
     status, _, err = deploy("bundle/tiny-f32", "native", "--to", f"/sdcard/{folder}/")
