@@ -93,5 +93,8 @@ def _about(symbol: str, library: Library, members: tuple[str, ...]) -> str:
 
 def _hint(missing: list[str]) -> str:
     if any(name.startswith("TVM") for name in missing):
-        return "compile the models and build the runtime with one version of TVM; build/toolchain/*/probe.json names it"
+        return (
+            "compile the models and build the runtime with one version of TVM; build/toolchain/*/probe.json names it. "
+            "Where the app has another runtime than the toolchain, declare it: `runtime_version` in targets.yaml"
+        )
     return "the model needs another library: name it in the backend's system_libraries, or compile it into the model"
