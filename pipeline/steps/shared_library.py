@@ -101,7 +101,13 @@ def link_shared(models: Models, found: Mapping[str, Tool | None], scratch: Path,
     exported = sorted(blobs | aliases.keys() | functions)
     providers = providers_of(undefined(infos), backend, models.runtime)
     linker = _linker(backend, found)
-    words = [linker, *_frame(models, scratch, exported, aliases), *link_flags.keep(models.prefixes, backend.format)]
+    # Without -S a library for Apple names the files that it was linked from, see quirk MACHO-17.
+    words = [
+        linker,
+        "-S",
+        *_frame(models, scratch, exported, aliases),
+        *link_flags.keep(models.prefixes, backend.format),
+    ]
     words += [*paths, *_libraries(models, providers, found, scratch, log), "-o", out]
     run(words, log=log)
     return out.read_bytes()

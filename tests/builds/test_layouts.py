@@ -92,6 +92,13 @@ def test_three_backends_of_one_model_lie_on_the_disk_once(ava: Project):
     )
 
 
+def test_no_library_names_the_folder_that_it_was_linked_in(ava: Project):
+    for path in (ava.path("dist/ava/llm/tiny/tiny.so"), ava.path("dist/ava/llm-macos/tiny/tiny.dylib")):
+        assert str(ava.root).encode() not in path.read_bytes()
+    with_debug = ava.path("build/archive/macos/libmodels.a").read_bytes()
+    assert b"__debug_info" in with_debug, "the objects would have it do so"
+
+
 def test_it_is_listed_proven_and_at_rest(ava: Project):
     (proof,) = (one for one in ava.json("dist/manifest.json")["proofs"] if one["subject"] == "ava")
     assert proof["proven"] == "2 shared objects, 1 tar: of the proven objects; 12 files of 3 bundles"
