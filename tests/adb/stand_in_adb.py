@@ -2,9 +2,9 @@
 """A stand-in for adb: no device, but a folder for each; the commands, texts and exit statuses are adb's own.
 
 `ANDROID_ADB_STAND_IN` is JSON of what is attached, and of what goes wrong (see `Faults`). A device's folder has
-`sdcard`, `data/local/tmp` and `system`. Its shell is this machine's `sh` with a few commands, and those paths in a
-command are made paths of the folder; programs that were pushed run on this machine. What adb refuses is refused here,
-as adb's sources (of 2024) say it: quirks ADB-1 to ADB-10.
+`sdcard`, `data/local/tmp` and `system`. Its shell and commands are Android's (mksh, toybox) where this machine has
+them, else its own. Those paths in a command are made paths of the folder; what was pushed runs on this machine. What
+adb refuses is refused here, as adb's sources (of 2024) say it: quirks ADB-1 to ADB-10.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def commands(home: Path) -> Path:
     shutil.rmtree(bin_, ignore_errors=True)
     bin_.mkdir()
     for name in {*COMMANDS} - {*FAULTS.without}:
-        found = shutil.which(name)
+        found = shutil.which("toybox") or shutil.which(name)
         assert found is not None
         (bin_ / name).symlink_to(found)
     if FAULTS.free is not None and "df" not in FAULTS.without:
@@ -217,7 +217,7 @@ def shell(serial: str, command: str) -> int:
     sys.stdout.flush()
     if FAULTS.qemu:
         command = command.replace("exec /", f"exec {shutil.which('qemu-aarch64')} -L /usr/aarch64-linux-gnu /")
-    words = ["/bin/sh", "-c", command]
+    words = [shutil.which("mksh") or "/bin/sh", "-c", command]
     if not FAULTS.old and "exec " in command:  # a program that speaks over the pipes
         return subprocess.run(words, cwd=home, env=environment, check=False).returncode
     where = subprocess.STDOUT if FAULTS.old else subprocess.PIPE
