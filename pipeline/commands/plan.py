@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
 
 from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
+
+if TYPE_CHECKING:
+    from pipeline.engine.fleet import Fleet
 
 MARKS: Mapping[State, str] = {"fresh": " ", "restore": "↺", "fetch": "↓", "build": "▸", "unknown": "?", "blocked": "✗"}
 
@@ -21,6 +25,14 @@ WORDS: Mapping[State, str] = {
     "build": "to build",
     "unknown": "unknown",
     "blocked": "blocked",
+}
+
+LIMITS: Mapping[str, str] = {
+    "work": "the work itself",
+    "chain": "the longest chain of tasks",
+    "family": "the cells of one lowering, which stay together",
+    "sending": "sending orders, one after the other",
+    "near side": "what this machine does itself",
 }
 
 
@@ -36,6 +48,7 @@ class PlanOptions:
         short="n",
         long="process",
     )
+    workers: int = number("also forecast the run on 1, 2, 4, … and this many machines of a cluster", default=0)
 
 
 class Plan(ProjectCommand[PlanOptions]):
@@ -56,12 +69,36 @@ class Plan(ProjectCommand[PlanOptions]):
         engine = session.engine
         listed = list(forecast(engine, args or None))
         cost = estimate(engine, listed, options.num_process)
+        found = _fleets(session, listed, options)
         if options.json:
-            self.say_json({"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)})
+            said = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)}
+            self.say_json(said | ({"fleets": [asdict(fleet) for fleet in found]} if found else {}))
         else:
-            for line in _lines(listed, cost, everything=options.all):
+            for line in (*_lines(listed, cost, everything=options.all), *_table(found)):
                 self.say(line)
         return 0
+
+
+def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:
+    if not options.workers:
+        return []
+    from pipeline.engine import fleet  # noqa: PLC0415 - few ask
+
+    return list(fleet.fleets(fleet.works_of(session.engine, listed), options.workers, options.num_process))
+
+
+def _table(found: Sequence[Fleet]) -> Iterator[str]:
+    if not found:
+        return
+    from pipeline.engine.fleet import enough  # noqa: PLC0415 - few ask
+
+    yield "machines  by the clock  machine-hours  busy  limit"
+    for fleet in found:
+        hours, seconds = fleet.machine_seconds / 3600, duration(fleet.elapsed)
+        yield f"{fleet.machines:>8}  {seconds:>12}  {hours:>13.2f}  {fleet.busy:>4.0%}  {LIMITS[fleet.limit]}"
+    best = enough(found)
+    if best != found[-1]:
+        yield f"more than {count(best.machines, 'machine')}: less than a tenth is gained by twice as many"
 
 
 def _lines(listed: Sequence[Forecast], cost: Estimate, *, everything: bool) -> Iterator[str]:

@@ -70,6 +70,19 @@ def test_the_estimate_comes_from_earlier_runs_whatever_has_changed_since(built, 
     assert estimate["jobs"] == 2
 
 
+def test_a_forecast_for_many_machines(built, tmp_path):
+    other = clone(built, tmp_path / "other")
+    other.env["SLIPWAY_STORE"] = str(built.path("build/store"))
+    other.edit("recipe.py", "relu", "silu")
+    found = json.loads(other.ok("plan", "--json", "--workers", "4").output)
+    one, two, four = found["fleets"]
+    assert [one["machines"], two["machines"], four["machines"]] == [1, 2, 4]
+    assert 0 < four["elapsed"] <= two["elapsed"] <= one["elapsed"]
+    assert four["elapsed"] >= max(four["limits"].values()) - 1e-6
+    assert "machines  by the clock" in other.ok("plan", "--workers", "4").output
+    assert "machines" not in other.ok("plan").output
+
+
 def test_a_remote_store_that_is_down_is_told_and_the_plan_is_made_without_it(built):
     built.edit("targets.yaml", '"14.0"', '"15.0"')
     text = built.ok("plan", env={"SLIPWAY_REMOTE": "http://127.0.0.1:9/slipway"}).output
