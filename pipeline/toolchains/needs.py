@@ -76,15 +76,22 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
     for action in actions:
         for name in _needed(action, rust=rust):
             if find(name) is None:
-                backends = found.setdefault((_STEPS[action.step], name.partition(":")[0]), [])
+                made = _STEPS.get(action.step) or f"the step {action.step} for"
+                backends = found.setdefault((made, name if action.runs_command else name.partition(":")[0]), [])
                 params = action.params  # what serves several backends names none
                 backend = str(params.backend.name) if hasattr(params, "backend") else action.subject
                 if backend not in backends:
                     backends.append(backend)
-    return [Need(made, tuple(backends), *_TOOLS[name]) for (made, name), backends in found.items()]
+    return [Need(made, tuple(backends), *_told(name)) for (made, name), backends in found.items()]
+
+
+def _told(name: str) -> tuple[str, str]:
+    return _TOOLS.get(name) or (name.partition(":")[2], "install it, or put it on PATH")
 
 
 def _needed(action: AnyAction, *, rust: bool) -> Iterator[str]:
+    if action.runs_command:
+        yield from action.tools
     if action.step not in _STEPS or getattr(action.params, "wheel", None) is not None:
         return  # from a package there are no modules where emscripten is missing, and that is said
     spared = "ndk" if action.step in _LINKED else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +51,13 @@ def test_a_tool_is_told_once_with_all_backends_that_want_it():
 def test_what_a_step_fails_without(given, tool):
     (need,) = missing([given], here("cmake"))
     assert need.tool == tool
+
+
+def test_a_program_of_a_custom_step_is_told_with_its_name():
+    given = [replace(action("seal", one, "program:sealer"), runs_command=True) for one in ("a", "b")]
+    (need,) = missing(given, here())
+    assert (need.made, need.backends, need.tool) == ("the step seal for", ("a", "b"), "sealer")
+    assert missing(given, here("program:sealer")) == []
 
 
 def test_a_runtime_from_the_toolchains_package_stops_nothing():
