@@ -81,6 +81,23 @@ def test_what_is_made_of_a_model_is_shipped_after_every_proof_of_it(actions):
     assert "product:pack/tiny-f32" not in made, "nobody asked for it"
 
 
+def test_a_step_may_read_all_tasks_of_a_kind(actions):
+    index = """
+  index:
+    command: [sh, -c, "ls $0 > $1", "{in.packed}", "{out}/index"]
+    inputs: {packed: "pack:*", verified: {task: "verify:*", files: [report.json]}}
+    outputs: [index]
+"""
+    step = actions(STEPS + index)["index:once"]
+    assert {role: edge.action for role, edge in step.upstream.items()} == {
+        "given:packed/tiny-f32": "pack:tiny-f32",
+        "given:verified/host": "verify:host",
+        "given:verified/ios-arm64": "verify:ios-arm64",
+        "given:verified/kit": "verify:kit",
+    }
+    assert step.upstream["given:verified/kit"].only == ("report.json",)
+
+
 def test_without_steps_the_plan_is_what_it_was(actions):
     names = [action.name for action in plan(load(TINY / "targets.yaml"), {})]
     assert [name for name in actions(STEPS) if name in names] == names
@@ -92,6 +109,9 @@ def test_without_steps_the_plan_is_what_it_was(actions):
         (STEPS.replace("  list:", "  archive:"), "19:3", "the name of the step archive is taken"),
         (STEPS.replace('"pack:{subject}"', '"pack:{model}"'), "22:22", "did you mean `pack:tiny-f32`?"),
         (STEPS.replace("bundle:{subject}", "list:{subject}"), "28:22", "list:tiny-f32 reads pack:tiny-f32 reads list"),
+        (STEPS.replace("bundle:{subject}", "*:{subject}"), "28:22", "there is no task *:tiny-f32"),
+        (STEPS.replace("bundle:{subject}", "list:*"), "28:22", "list:tiny-f32 reads pack:tiny-f32 reads list"),
+        (STEPS.replace("bundle:{subject}", "none:*"), "28:22", "there is no task none:*"),
         (STEPS.replace("bundle:{subject}", "pack:{subject}"), "28:22", "pack:tiny-f32 reads pack:tiny-f32"),
     ],
 )

@@ -70,6 +70,7 @@ An input is a mapping, or short for one: a text with a colon in it is a `task`, 
 |---|---|
 | `path` | a file or directory, relative to targets.yaml |
 | `task` | a task, by its whole name: `bundle:minilm-f32`; its outputs are a directory to the step |
+| `task`, `*` behind the colon | several tasks, `ava3:*`: a directory that has one for each, by subject (`.` for `/`) |
 | `files` | of a task: patterns of the outputs that are read; all where there are none |
 
 | placeholder | stands for |

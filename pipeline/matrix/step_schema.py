@@ -42,7 +42,9 @@ class StepInput(Strict):
 
     path: FileName | None = Field(default=None, description="A file or directory, relative to targets.yaml.")
     task: FileName | None = Field(
-        default=None, description="A task, by its whole name. Its outputs are a directory to the step."
+        default=None,
+        description="A task, by its whole name; its outputs are a directory to the step. With `*` behind the "
+        "colon several, `ava3:*`: a directory that has one for each, called as its subject.",
     )
     files: Patterns = Field(
         default=(), description="Of a task: patterns of the outputs that are read; all where there are none."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline import roles
@@ -34,39 +35,51 @@ def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyActio
             what = f"the name of the step {step.name} is taken: there is a task {taken[step.name.lower()]}"
             raise MatrixError(what, where=step.where, hint="give the step another name")
     known = {*steps, *(action.name for action in others)}
-    waits: dict[str, list[str]] = {}
-    for step in steps.values():
-        waits[step.task] = []
-        for one in step.inputs.values():
-            if one.task is None:
-                continue
-            if one.task not in known:
-                kind = one.task.partition(":")[0]
-                alike = {name for name in known if name.startswith(f"{kind}:")} or known
-                raise MatrixError(
-                    f"steps.{step.name}: there is no task {one.task}",
-                    where=one.where,
-                    hint=f"{suggest(one.task, alike, 'tasks')}; doit list --all names all of them",
-                )
-            waits[step.task].append(one.task)
+    edges = {step.task: _edges(step, known) for step in steps.values()}
+    waits = {task: [edge.action for edge in read.values()] for task, read in edges.items()}
     try:
         order = list(TopologicalSorter(waits).static_order())
     except CycleError as error:
         raise _cycle(error.args[1], steps) from error
-    return [_action(steps[name]) for name in order if name in steps]
+    return [_action(steps[name], edges[name]) for name in order if name in steps]
+
+
+def _edges(step: CustomStep, known: Iterable[str]) -> dict[str, Upstream]:
+    """Name of an input -> what it reads; of one that is a pattern, `name/subject` for each task that it matches."""
+    edges: dict[str, Upstream] = {}
+    for name, one in step.inputs.items():
+        if one.task is None:
+            continue
+        kind, _, subject = one.task.partition(":")
+        plural = "*" in subject and "*" not in kind  # one kind, as they are told apart by their subjects
+        matching = [task for task in known if plural and fnmatchcase(task, one.task)]
+        if not matching and one.task not in known:
+            alike = {task for task in known if task.startswith(f"{kind}:")} or set(known)
+            raise MatrixError(
+                f"steps.{step.name}: there is no task {one.task}",
+                where=one.where,
+                hint=f"{suggest(one.task, alike, 'tasks')}; doit list --all names all of them",
+            )
+        several = {f"{name}/{_flat(task)}": Upstream(task, one.only) for task in sorted(matching)}
+        edges |= several or {name: Upstream(one.task, one.only)}
+    return edges
+
+
+def _flat(task: str) -> str:
+    """The subject of a task as the name of one directory: `native/minilm-f32@host` would be in that of `native`."""
+    return task.partition(":")[2].replace("/", ".")
 
 
 def _cycle(names: list[str], steps: Mapping[str, CustomStep]) -> MatrixError:
     """Each name is read by the next one; the last is the first."""
     reader = steps[names[1]]
-    where = next(one.where for one in reader.inputs.values() if one.task == names[0])
+    where = next(one.where for one in reader.inputs.values() if one.task and fnmatchcase(names[0], one.task))
     way = " reads ".join(reversed(names))
     return MatrixError(f"steps.{reader.name}: {way}", where=where, hint="take one of these inputs out")
 
 
-def _action(step: CustomStep) -> AnyAction:
-    files = {roles.given(name): one.path for name, one in step.inputs.items() if one.path is not None}
-    tasks = {name: (one.task, one.only) for name, one in step.inputs.items() if one.task is not None}
+def _action(step: CustomStep, edges: Mapping[str, Upstream]) -> AnyAction:
+    files = {name: one.path for name, one in step.inputs.items() if one.path is not None}
     return Action(
         step=step.name,
         run=custom.run,
@@ -75,14 +88,14 @@ def _action(step: CustomStep) -> AnyAction:
         params=custom.Params(
             command=step.command,
             program=step.program,
-            paths={name: one.path or "" for name, one in step.inputs.items()},
+            paths={**files, **dict.fromkeys(edges, "")},
             outputs=step.outputs,
             environment=step.environment,
             secrets=step.secrets,
             timeout=step.timeout,
         ),
-        files=files,
-        upstream={roles.given(name): Upstream(task, only) for name, (task, only) in tasks.items()},
+        files={roles.given(name): path for name, path in files.items()},
+        upstream={roles.given(name): edge for name, edge in edges.items()},
         tools=(f"{custom.PROGRAM}{step.program}",) if step.program is not None else (),
         outputs=() if any(_PATTERN & set(name) for name in step.outputs) else step.outputs,
         runs_command=True,

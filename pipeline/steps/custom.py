@@ -39,7 +39,8 @@ class Params:
     Attributes:
         command: words, in which `{in.NAME}` and `{out}` are to be filled in.
         program: the one to be found on PATH; None where the first word is a file.
-        paths: name of an input -> its path in the tree, or an absolute one; empty for outputs of a task.
+        paths: name of an input -> its path in the tree, or an absolute one; empty for outputs of a task. One of several
+            tasks has a name of two parts, `sealed/minilm-f32`.
         outputs: names and patterns of what must be there afterwards, and nothing else.
         environment: variables, filled in as the command.
         secrets: names of variables.
@@ -106,7 +107,7 @@ def run(job: Job[Params]) -> Facts:
             )
         words[0] = str(tool.path)
     with _laid_out(job) as folders:
-        values = {"out": "../out"} | {f"in.{name}": path or f"../in/{name}" for name, path in params.paths.items()}
+        values = {"out": "../out", **dict(map(_placeholder, params.paths.items()))}
         command = [filled(word, values) for word in words]
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -139,6 +140,13 @@ def run(job: Job[Params]) -> Facts:
     return {"files": len(_files(job.out)), "bytes": size}
 
 
+def _placeholder(given: tuple[str, str]) -> tuple[str, str]:
+    """What stands for an input in a command, and where it is for that."""
+    name, path = given
+    folder = name.partition("/")[0]
+    return (f"in.{name}", path) if path else (f"in.{folder}", f"../in/{folder}")
+
+
 def _secrets(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if not os.environ.get(name):
@@ -166,7 +174,9 @@ def _laid_out(job: Job[Params]) -> Iterator[_Folders]:
         for name, path in job.params.paths.items():
             source = job.inputs[roles.given(name)]
             if not path:
-                (folders.given / name).symlink_to(source)
+                place = folders.given / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(source)
             elif not Path(path).is_absolute():
                 _copy(source, folders.tree / path)
         yield folders

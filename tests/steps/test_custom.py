@@ -68,6 +68,16 @@ def test_a_command_sees_what_it_declares_and_nothing_else(attempt, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("step-")]
 
 
+def test_several_tasks_are_a_directory_each(attempt, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text(name)
+    inputs = {"parts/a": tmp_path / "one", "parts/b.c": tmp_path / "two"}
+    script = 'cd $PARTS; cat a/part b.c/part > "$OLDPWD/../out/a"'
+    given = {"paths": dict.fromkeys(inputs, ""), "environment": {"PARTS": "{in.parts}"}}
+    assert attempt(script, inputs=inputs, **given) == {"a": "onetwo"}
+
+
 def test_the_environment_is_fixed(attempt, monkeypatch):
     monkeypatch.setenv("SOMETHING", "of the user's")
     listed = attempt('env > "$0/a"', environment={"MODE": "fast"})["a"].splitlines()
