@@ -19,6 +19,12 @@ from pipeline.binary.symbols import GENERATIONS, symbol_name
 ANDROID_PAGE_SIZE = 16384
 """Devices with 16 KiB pages refuse libraries whose LOAD segments are aligned to less (required by Google Play)."""
 
+PAGED = frozenset({"arm64", "x86_64"})
+"""Architectures whose devices may have such pages."""
+
+RUNTIME_LIBRARIES = ("tvm_ffi", "tvm_runtime")
+"""The shared libraries that TVM's own build makes of its runtime."""
+
 
 def library_bin(prefix: str) -> str:
     """C name of the blob that says "this model is here"; `ffi.SystemLib(prefix)` looks for it."""

@@ -7,65 +7,17 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
-
-from pipeline.platforms import FORMATS
 
 from . import schema
 from .cells import Backend, Cell, LayoutRule, Product, Runtime
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
-from .matrix import Matrix
-
-Form = Literal["tar", "archive", "shared", "module"]
-
-FORMS: Mapping[str, tuple[Form, frozenset[str]]] = {
-    ".tar": ("tar", frozenset(FORMATS)),
-    ".a": ("archive", frozenset(FORMATS)),
-    ".so": ("shared", frozenset({"linux", "android"})),
-    ".dylib": ("shared", frozenset({"macos"})),
-    ".wasm": ("module", frozenset({"wasm"})),
-}
-"""End of a library's path -> its form, and the platforms that have it."""
+from .placement import FORMS, filled, form_of
 
 PLACEHOLDERS = ("model", "variant", "subject", "backend")
 _RESERVED = frozenset({"link.json", "manifest.json"})
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What a layout has of one cell.
-
-    Attributes:
-        subject: the model variant.
-        owner: the variant whose library it uses: itself, but for fine-tunes that share one.
-        prefix: what the runtime finds the model by.
-        backend: its name.
-        library: path of its library.
-        form: of that.
-        bundle: directory of its bundle, if wanted.
-    """
-
-    subject: str
-    owner: str
-    prefix: str
-    backend: str
-    library: str
-    form: Form
-    bundle: str | None
-
-
-def form_of(path: str) -> tuple[Form, frozenset[str]] | None:
-    """The form of a library by its path, and the platforms that have it; None for no path of a library."""
-    return next((form for suffix, form in FORMS.items() if path.endswith(suffix)), None)
-
-
-def filled(pattern: str, cell: Cell) -> str:
-    """The path that a pattern stands for."""
-    model = cell.model
-    return pattern.format(model=model.model, variant=model.variant, subject=model.subject, backend=cell.backend.name)
 
 
 def resolve(
@@ -111,20 +63,6 @@ def check_modules(products: Iterable[Product], runtime: Runtime | None, problems
                 place = ("products", product.name, "layout", rule.backend, "library")
                 what = f"a module is linked with the TVM runtime, and there is none for `{rule.backend}`"
                 problems.add(place, what, "add `runtime: {wheel: true}`, or let the path end in .tar or .a")
-
-
-def placements(product: Product, matrix: Matrix) -> tuple[Placement, ...]:
-    """What a layout has, in the order of its backends and of the matrix."""
-    made = []
-    for rule in product.layout:
-        form = form_of(rule.library)
-        for cell in (*matrix.cells, *matrix.sharing):
-            if form is not None and cell.backend.name == rule.backend:
-                owner = matrix.library_of(cell).model.subject
-                library, bundle = filled(rule.library, cell), rule.bundle and filled(rule.bundle, cell)
-                names = (cell.model.subject, owner, cell.model.prefix, rule.backend)
-                made.append(Placement(*names, library, form[0], bundle))
-    return tuple(made)
 
 
 def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: Diagnostics) -> bool:

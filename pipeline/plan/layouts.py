@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Backend, Product
-from pipeline.matrix.layouts import placements
 from pipeline.matrix.matrix import Matrix
+from pipeline.matrix.placement import Placement, filled, form_of
 from pipeline.steps import layout, shared_library, verify_layout
 
 from .runtime import upstream_of_product
@@ -40,6 +40,20 @@ def layout_actions(matrix: Matrix, bundles: Iterable[str]) -> Iterator[AnyAction
             doc=f"libraries and bundles of {product.name}, where targets.yaml wants them",
             where=product.where,
         )
+
+
+def placements(product: Product, matrix: Matrix) -> tuple[Placement, ...]:
+    """What a layout has, in the order of its backends and of the matrix."""
+    made = []
+    for rule in product.layout:
+        form = form_of(rule.library)
+        for cell in (*matrix.cells, *matrix.sharing):
+            if form is not None and cell.backend.name == rule.backend:
+                owner = matrix.library_of(cell).model.subject
+                library, bundle = filled(rule.library, cell), rule.bundle and filled(rule.bundle, cell)
+                names = (cell.model.subject, owner, cell.model.prefix, rule.backend)
+                made.append(Placement(*names, library, form[0], bundle))
+    return tuple(made)
 
 
 def inputs(matrix: Matrix, product: Product, bundles: Iterable[str]) -> dict[str, Upstream]:

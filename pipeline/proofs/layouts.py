@@ -20,7 +20,7 @@ from pipeline.binary.tar_members import read_tar
 from pipeline.documents.link_json import LaidOutLibrary, read_link_json
 from pipeline.errors import FormatError
 from pipeline.files import Digest, sha256_bytes
-from pipeline.kits.link_flags import ANDROID_PAGE_SIZE
+from pipeline.kits.link_flags import ANDROID_PAGE_SIZE, PAGED
 from pipeline.platforms import architecture
 
 from .closure import wanted_symbols
@@ -31,9 +31,6 @@ from .system_symbols import LINKER_SYMBOLS, system_symbols
 
 _SYSTEM = frozenset({"libc.so", "libm.so", "libc.so.6", "libm.so.6", "libgcc_s.so.1", "/usr/lib/libSystem.B.dylib"})
 """What the system has on each device; models ask for nothing else of it."""
-
-PAGED = frozenset({"arm64", "x86_64"})
-"""Architectures whose devices may have pages of 16 KiB."""
 
 _FORMS = {"tar": "tar", "archive": "archive", "shared": "shared object", "module": "module"}
 

@@ -24,7 +24,7 @@ from pipeline.files import Digest, sha256_bytes
 from pipeline.kits.kit import KitArchive, read_kit
 from pipeline.kits.link_json import link_json
 from pipeline.matrix.cells import Backend
-from pipeline.matrix.layouts import Placement
+from pipeline.matrix.placement import Placement
 
 from .shared_library import Models, link_shared
 

@@ -26,13 +26,11 @@ from pipeline.matrix.cells import Backend
 from pipeline.native.settings import ANDROID_API
 from pipeline.platforms import APPLE, ELF_EMULATIONS, architecture
 from pipeline.process import run
-from pipeline.proofs.layouts import PAGED
 from pipeline.proofs.links import LINKER_HINTS
 from pipeline.proofs.system_symbols import LINKER_SYMBOLS, UNWINDERS, library_of, system_symbols
 
 NDK = "ndk"
-FFI, RUNTIME = RUNTIME_LIBRARIES = ("tvm_ffi", "tvm_runtime")
-"""The shared libraries that TVM's own build makes of its runtime."""
+FFI, RUNTIME = link_flags.RUNTIME_LIBRARIES
 _SYSTEM = {
     "linux": {"c": "libc.so.6", "m": "libm.so.6", "compiler": "libgcc_s.so.1"},
     "android": {"c": "libc.so", "m": "libm.so"},
@@ -183,7 +181,7 @@ def _frame(models: Models, scratch: Path, exported: Sequence[str], aliases: Mapp
         return [*words, "-exported_symbols_list", exports]
     exports.write_text(link_flags.version_script((), exported), encoding="utf-8")
     arch = architecture(backend.arch)
-    pages = ["-z", f"max-page-size={link_flags.ANDROID_PAGE_SIZE}"] if arch in PAGED else []
+    pages = ["-z", f"max-page-size={link_flags.ANDROID_PAGE_SIZE}"] if arch in link_flags.PAGED else []
     names = {**aliases, **dict.fromkeys(UNWINDERS if arch == "armv7" else (), "0")}
     defined = [f"--defsym={alias}={name}" for alias, name in sorted(names.items())]
     start = ["-shared", "-m", ELF_EMULATIONS[arch], "--gc-sections", "--as-needed", "--build-id=sha1", "-z", "defs"]

@@ -23,6 +23,7 @@ from pipeline.documents.parameters import read_parameters
 from pipeline.documents.report import NAME, Check, Report
 from pipeline.documents.run import Run, read_run
 from pipeline.files import Digest
+from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend, Maven, ModelRef
 from pipeline.proofs.aars import Aar, check_aar
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
@@ -47,8 +48,6 @@ from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
 from pipeline.runners.check import run_line, seen
 from pipeline.weights import checkpoint
-
-from .shared_library import RUNTIME_LIBRARIES
 
 P = TypeVar("P")
 

@@ -14,11 +14,11 @@ from pipeline.action import Facts, Job
 from pipeline.documents.archive import read_archive_json
 from pipeline.documents.runtime import read_modules_json
 from pipeline.files import Digest
+from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend
-from pipeline.matrix.layouts import Placement
+from pipeline.matrix.placement import Placement
 from pipeline.proofs.layouts import Layout, check_layout
 
-from .shared_library import RUNTIME_LIBRARIES
 from .verify import Findings, bundle_digests, product_library, prove
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.matrix.layouts import _folded, _wrong, placements
+from pipeline.matrix.layouts import _folded, _wrong
 from pipeline.plan import plan
+from pipeline.plan.layouts import placements
 
 IOS = "ios: {{library: {}, bundle: {}}}"
 ANDROID = 'android-arm64: {library: "mali/{model}/{subject}.tar", bundle: "mali/{subject}"}'

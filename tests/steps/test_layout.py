@@ -22,7 +22,7 @@ from pipeline.documents.runtime import ModuleFile, Modules
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.files import digest_path
 from pipeline.matrix.cells import Backend
-from pipeline.matrix.layouts import Placement, form_of
+from pipeline.matrix.placement import Placement, form_of
 from pipeline.steps import layout, shared_library, verify_layout
 from pipeline.steps.shared_library import Models, link_shared, providers_of
 
