@@ -64,6 +64,8 @@ class Action(Generic[P_co]):
         in_one_rename: `out` is replaced as a whole, in one rename, and not file by file; not in the key.
         runs_command: it runs a command of the user's, whose reads can be traced; not in the key.
         proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
+        travels: another machine may do it, if it has the same code and tools; not in the key.
+        shares: the work it has in common with others, which had best be done on one machine; not in the key.
     """
 
     step: str
@@ -82,6 +84,8 @@ class Action(Generic[P_co]):
     in_one_rename: bool = False
     runs_command: bool = False
     proven_by: str = ""
+    travels: bool = False
+    shares: str = ""
 
     @property
     def module(self) -> str:

@@ -5,19 +5,14 @@ A plain `doit` that finds nothing changed since the last complete run does not c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from doit.task import Task
 
 
-def _jobs() -> int:
-    """Heavy work is done in child processes, one a thread of doit: as many as there are processors to run them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _config() -> dict[str, object]:
     from .doit_plugin.tasks import ContentChecker  # noqa: PLC0415
+    from .engine.memory import processors  # noqa: PLC0415
     from .reports.reporter import Reporter  # noqa: PLC0415 - only when there is something to report
 
     return {
@@ -25,7 +20,7 @@ def _config() -> dict[str, object]:
         "dep_file": "build/doit.json",  # what doit knows of other tasks than ours
         "check_file_uptodate": ContentChecker,
         "reporter": Reporter,
-        "num_process": _jobs(),
+        "num_process": processors(),
         "par_type": "thread",
         "verbosity": 0,
         "action_string_formatting": "new",

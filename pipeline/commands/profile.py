@@ -67,16 +67,23 @@ class Profile(ProjectCommand[ProfileOptions]):
 
 
 def chrome_trace(timings: Timings, engine: Engine) -> dict[str, object]:
-    """The run in Chrome's trace event format: a row per task at a time, times in microseconds."""
-    events: list[dict[str, object]] = [
-        {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": "doit"}},
-    ]
-    for number, lane in enumerate(lanes(timings.spans), start=1):
-        events.append({"ph": "M", "pid": 1, "tid": number, "name": "thread_name", "args": {"name": f"job {number}"}})
-        events += [
-            {
+    """The run in Chrome's trace event format: a row per task at a time on each machine, times in microseconds."""
+    events: list[dict[str, object]] = []
+    hosts = ["", *sorted({span.host for span in timings.spans if span.host})]
+    for process, host in enumerate(hosts, start=1):
+        name = {"name": host or "doit"}
+        events.append({"ph": "M", "pid": process, "tid": 0, "name": "process_name", "args": name})
+        events += _rows(timings, engine, host, process)
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+def _rows(timings: Timings, engine: Engine, host: str, process: int) -> Iterator[dict[str, object]]:
+    for number, lane in enumerate(lanes(span for span in timings.spans if span.host == host), start=1):
+        yield {"ph": "M", "pid": process, "tid": number, "name": "thread_name", "args": {"name": f"job {number}"}}
+        for span in lane:
+            yield {
                 "ph": "X",
-                "pid": 1,
+                "pid": process,
                 "tid": number,
                 "name": span.name,
                 "cat": f"{span.name.partition(':')[0]},{span.how}",
@@ -84,9 +91,6 @@ def chrome_trace(timings: Timings, engine: Engine) -> dict[str, object]:
                 "dur": round(span.seconds * 1e6),
                 "args": {"how": span.how, **_record_of(engine, span)},
             }
-            for span in lane
-        ]
-    return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
 def _record_of(engine: Engine, span: Span) -> dict[str, object]:
@@ -123,6 +127,8 @@ def _lines(timings: Timings, path: Sequence[Span]) -> Iterator[str]:
     if off:
         yield "longest beside it:"
         yield from (f"  {duration(span.seconds):>9}  {span.name} ({span.how})" for span in off)
+    for host, number in sorted(Counter(span.host for span in timings.spans if span.host).items()):
+        yield f"on {host}: {count(number, 'task')}"
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,18 @@ TRACE_READS = {
     "help": "run the steps of `steps:` again under strace (Linux), and fail where one reads what it does not declare "
     "[default: %(default)s]",
 }
+ON = {
+    "section": "slipway",
+    "name": "on",
+    "short": "",
+    "long": "on",
+    "type": str,
+    "default": "",
+    "env_var": "SLIPWAY_ON",
+    "help": "have compiles and checks done by the workers of this scheduler, tcp://HOST:PORT or tls://HOST:PORT",
+}
+IN_FLIGHT = 64
+"""Tasks at one time where a cluster does them: threads that only wait. How many are done here is limited anyway."""
 
 
 _TOO_LITTLE = """there is too little memory to go on: what is finished is kept
@@ -65,7 +77,7 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
     name = "run"
-    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, TRACE_READS, DEBUG)
+    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, TRACE_READS, ON, DEBUG)
 
     def __init__(self, **kwargs: object) -> None:
         """Stop at the no-op stamp, before doit asks every installed distribution for its plugins."""
@@ -81,7 +93,9 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
         from pipeline.engine.options import Options  # noqa: PLC0415
 
         names = ("strict", "store_only", "always", "debug", "trace_reads")
-        set_options(Options(**{name: bool(params[name]) for name in names}))
+        set_options(Options(**{name: bool(params[name]) for name in names}, on=str(params["on"])))
+        if params["on"] and "num_process" not in params._non_default_keys:  # type: ignore[attr-defined]  # noqa: SLF001
+            params["num_process"] = IN_FLIGHT
         if params["outfile"] is None:
             params["outfile"] = sys.stdout  # doit took it when it was closed
         try:

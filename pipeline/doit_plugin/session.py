@@ -22,7 +22,7 @@ from pipeline.engine.code import code_digest, folder
 from pipeline.engine.engine import Engine
 from pipeline.engine.executor import Executor, Tools
 from pipeline.engine.inputs import Inputs
-from pipeline.engine.memory import Admission, available
+from pipeline.engine.memory import Admission, available, processors
 from pipeline.engine.options import Options
 from pipeline.engine.tools import Finder
 from pipeline.errors import MatrixError, SlipwayError, StoreError
@@ -90,6 +90,8 @@ class Session:
         actions = self._plan()
         self._states |= _states(_code_files(planner, {_package(action) for action in actions.values()}))
         self._tools = Tools(self.finder.find)
+        # With a cluster most threads wait for it: as many work here as would without one.
+        admission = Admission(available(), processors() if options.on else None)
         self.engine = Engine(
             project.root,
             inputs=Inputs(
@@ -103,10 +105,14 @@ class Session:
             store=self._store,
             workspace=self._workspace,
             stat_cache=self._stat_cache,
-            executor=Executor(project.root, self._tools, self.worker, Admission(available()), options),
+            executor=Executor(project.root, self._tools, self.worker, admission, options),
             pin=lambda action, lock: self.note(project.pin(action, lock)),
             options=options,
         )
+        if options.on:
+            from pipeline.cluster.join import join  # noqa: PLC0415 - only who has a cluster pays for it
+
+            self.engine.elsewhere = join(options.on, self.engine, project, self.note)
 
     def note(self, text: str) -> None:
         """Something worth a line: kept until a run or a command is there to show it."""
@@ -167,6 +173,8 @@ class Session:
         the kernel releases the locks.
         """
         self.worker.close()
+        if self.engine.elsewhere is not None and not interrupted:
+            self.engine.elsewhere.close()
         if not self.running:  # it did not come to be: the tree may be another's
             return
         if interrupted:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from pipeline import __version__
 from pipeline.action import SCRATCH, AnyAction, Json
@@ -31,7 +32,7 @@ from .executor import ExecutionResult, Executor, ResolvedInputs
 from .inputs import Inputs
 from .options import Options
 from .status import UP_TO_DATE, Outcome, Status, and_more, manifest_path, stale
-from .views import Views
+from .views import View, Views
 
 ATTEMPTS = 3
 """How often an action is started over because an input changed while it ran."""
@@ -40,6 +41,28 @@ Pin = Callable[[AnyAction, Json], None]
 """Writes down what an action without a pin found out about itself; see `Engine._result`."""
 
 log = logging.getLogger(__name__)
+
+
+class Elsewhere(Protocol):
+    """Has actions performed by other machines; see `pipeline.cluster.sender`."""
+
+    def __call__(
+        self, action: AnyAction, fields: Mapping[str, Json], views: Mapping[str, View], expected: int
+    ) -> ActionResult | None:
+        """Have an action performed; None where it has to be done here.
+
+        Args:
+            action: what to do.
+            fields: its key document.
+            views: of its upstream.
+            expected: bytes of memory it needs.
+
+        Raises:
+            SlipwayError: what the step raised.
+        """
+
+    def close(self) -> None:
+        """The run is over."""
 
 
 class Engine:
@@ -54,6 +77,9 @@ class Engine:
         executor: runs steps.
         pin: see `Pin`.
         options: see `Options`.
+
+    Attributes:
+        elsewhere: has actions performed by other machines, where there are any.
     """
 
     def __init__(
@@ -75,11 +101,13 @@ class Engine:
         self.stat_cache = stat_cache
         self.executor = executor
         self.views = Views(root, workspace, store, stat_cache)
+        self.elsewhere: Elsewhere | None = None
         self.outcomes: dict[str, Outcome] = {}
         self._pin = pin
         self._options = options
         self._base = str(root)
         self._statuses: dict[str, Status] = {}
+        self._hosts: dict[str, str] = {}
 
     @property
     def actions(self) -> Mapping[str, AnyAction]:
@@ -156,7 +184,7 @@ class Engine:
         self.inputs.note_outputs(name, {path: output.sha256 for path, output in record.outputs.items()})
         self._statuses[name] = UP_TO_DATE
         size = sum(output.size for output in record.outputs.values())
-        outcome = Outcome(name, how, time.monotonic() - started, record.facts, size)
+        outcome = Outcome(name, how, time.monotonic() - started, record.facts, size, self._hosts.pop(name, ""))
         self.outcomes[name] = outcome
         log.debug("%s: %s in %.3f s (key %s)", name, how, outcome.seconds, record.key)
         return outcome
@@ -207,6 +235,14 @@ class Engine:
 
         if not held_still():
             return None
+        if action.travels and self.elsewhere is not None and not self._must_run_here(entry):
+            result = self.elsewhere(action, fields, views, expected)
+            if result is not None:
+                self._place(action, result, entry)
+                self._hosts[action.name] = result.host
+                return result
+            if not held_still():
+                return None
         try:
             made = self.executor.run(action, resolved, expected)
         except (SlipwayError, OSError):
@@ -223,6 +259,10 @@ class Engine:
             self.executor.clear_away(made.out)
         return result
 
+    def _must_run_here(self, entry: Entry | None) -> bool:
+        """Whether the user wants it done anew: another machine would answer from the store."""
+        return self._options.always or (entry is not None and entry.forgotten)
+
     def _result(self, action: AnyAction, key: str, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
         """All that is known of a result, under the key by which it will be looked for next time.
 
@@ -234,18 +274,7 @@ class Engine:
             fields = {**fields, "params": {**fields["params"], "lock": lock}}
             key = keys.digest(fields)
             self._pin(action, lock)
-        return ActionResult(
-            key=key,
-            name=action.name,
-            fields=fields,
-            facts=made.facts,
-            started=made.started,
-            seconds=made.seconds,
-            cpu_seconds=made.usage.cpu,
-            peak_bytes=made.usage.peak,
-            host=os.uname().nodename,
-            versions={"python": sys.version.split()[0], "slipway": __version__},
-        )
+        return result_of(key, action, fields, made)
 
     def _place(self, action: AnyAction, record: ActionResult, entry: Entry | None) -> None:
         """Put a result's outputs into the tree and into the workspace."""
@@ -297,3 +326,19 @@ class Engine:
             if entry is not None:
                 for path, made in entry.outputs.items():
                     yield f"{self._base}/{entry.out}/{path}", made
+
+
+def result_of(key: str, action: AnyAction, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
+    """What is known of an action that was executed here, before its outputs are committed."""
+    return ActionResult(
+        key=key,
+        name=action.name,
+        fields=fields,
+        facts=made.facts,
+        started=made.started,
+        seconds=made.seconds,
+        cpu_seconds=made.usage.cpu,
+        peak_bytes=made.usage.peak,
+        host=os.uname().nodename,
+        versions={"python": sys.version.split()[0], "slipway": __version__},
+    )

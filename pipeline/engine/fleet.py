@@ -12,17 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 
-from pipeline.action import AnyAction
-from pipeline.documents.codec import encode
-
 from .dry_run import Forecast
 from .engine import Engine
 
 SENDING = 0.05
 """Seconds that the near side takes for an order: key, lookup, receipt, outputs into the tree. It takes them in turn."""
-
-TRAVELLING = frozenset({"compile", "check"})
-"""Steps that another machine may do."""
 
 LITTLE = 1.1
 """Twice the machines bring little when they make a run less than this many times as fast."""
@@ -91,19 +85,11 @@ def works_of(engine: Engine, listed: Iterable[Forecast]) -> list[Work]:
             name,
             item.seconds or 0.0,
             tuple(edge.action for edge in engine.actions[name].upstream.values() if edge.action in todo),
-            _family(engine.actions[name]),
-            engine.actions[name].step in TRAVELLING,
+            engine.actions[name].shares,
+            engine.actions[name].travels,
         )
         for name, item in todo.items()
     ]
-
-
-def _family(action: AnyAction) -> str:
-    """What the cells have in common that share a lowering: model, toolchain and device."""
-    if action.step != "compile":
-        return ""
-    params = encode(action.params)
-    return repr([params.get("model"), params.get("toolchain"), (params.get("backend") or {}).get("device")])
 
 
 def schedule(works: Sequence[Work], machines: int, slots: int, sending: float = SENDING) -> Fleet:

@@ -124,6 +124,15 @@ class Inputs:
             if roles.is_source(role):
                 yield from map(str, behind(Path(self.at(path))).folders)
 
+    def tree(self, action: AnyAction) -> dict[str, str]:
+        """Every file behind the files of an action: path, links resolved -> digest."""
+        found = (
+            one
+            for role, path in action.files.items()
+            for one in self._consists_of(role, os.path.realpath(self.at(path)))
+        )
+        return {path: self._stat_cache.digest(path) for path in found if os.path.isfile(path)}  # noqa: PTH113 - as above
+
     def _given(self) -> Iterable[tuple[str, str]]:
         """(role, path) of every input, each once."""
         every = (item for action in self.actions.values() for item in action.files.items())

@@ -21,10 +21,12 @@ class Admission:
 
     Args:
         total: bytes that all jobs together may be expected to need.
+        jobs: how many may run at one time; None leaves that to whoever calls.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, jobs: int | None = None) -> None:
         self._total = total
+        self._jobs = jobs
         self._taken = 0
         self._running = 0
         self._changed = threading.Condition()
@@ -33,7 +35,7 @@ class Admission:
     def __call__(self, expected: int) -> Iterator[None]:
         """Wait until `expected` bytes fit beside the running jobs; hold them during the `with` block."""
         with self._changed:
-            while self._running and self._taken + expected > self._total:
+            while self._running and (self._taken + expected > self._total or self._running == self._jobs):
                 self._changed.wait()
             self._taken += expected
             self._running += 1
@@ -44,6 +46,11 @@ class Admission:
                 self._taken -= expected
                 self._running -= 1
                 self._changed.notify_all()
+
+
+def processors() -> int:
+    """How many jobs there are processors for: heavy work is done in child processes, one a thread of doit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

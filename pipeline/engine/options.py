@@ -15,6 +15,7 @@ class Options:
         always: actions that are up to date are done again, too.
         debug: log decisions, commands and cache traffic, and show tracebacks.
         trace_reads: the user's commands run again, watched: what they read must be declared.
+        on: address of the scheduler of a cluster that performs actions; empty where there is none.
     """
 
     strict: bool = False
@@ -22,6 +23,7 @@ class Options:
     always: bool = False
     debug: bool = False
     trace_reads: bool = False
+    on: str = ""
 
     @property
     def are_special(self) -> bool:

@@ -63,6 +63,7 @@ class Outcome:
         seconds: how long that took.
         facts: what the step reported.
         bytes: the size of all outputs.
+        host: the machine of a cluster that built it in this run, if one did.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Outcome:
     seconds: float
     facts: Mapping[str, object]
     bytes: int
+    host: str = ""
 
 
 def manifest_path(action: AnyAction) -> str:

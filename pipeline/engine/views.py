@@ -39,10 +39,12 @@ class View:
     Attributes:
         folder: it.
         states: file behind it -> what changes when that is written.
+        outputs: relative path -> output, of all that is in it.
     """
 
     folder: Path
     states: Mapping[str, Written]
+    outputs: Mapping[str, Output]
 
     def is_still(self) -> bool:
         """Whether everything in it is as it was when it was laid out."""
@@ -93,8 +95,10 @@ class Views:
         record = self._store.record(entry.key)
         small = record.small if record is not None else {}
         states: dict[str, Written] = {}
-        for path in read_by(edge, {path: output.sha256 for path, output in entry.outputs.items()}):
-            output, place = entry.outputs[path], folder / path
+        read = read_by(edge, {path: output.sha256 for path, output in entry.outputs.items()})
+        outputs = {path: entry.outputs[path] for path in read}
+        for path, output in outputs.items():
+            place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
             found = small.get(output.sha256) or self._find(edge.action, f"{self._root}/{entry.out}/{path}", output)
             if output.mode == LINK:
@@ -107,7 +111,7 @@ class Views:
             else:
                 place.symlink_to(os.path.abspath(found))  # noqa: PTH100 - the store may be relative
             states[str(place)] = look(place)[:3]
-        return View(folder, states)
+        return View(folder, states, outputs)
 
     def _find(self, action: str, tree: str, output: Output) -> bytes | str:
         """An output that its record does not carry: where its blob is, or what a symlink says.

@@ -167,6 +167,7 @@ def _check(matrix: Matrix, cell: Cell, subject: str, name: str) -> Action[Params
         tools=RUNNERS[name].tools,
         outputs=("run.json",),
         memory=COMPILE_MEMORY // 2,
+        travels=True,
         doc=f"run {model.subject} on {name}, and compare its numbers",
         where=backend.where,
     )

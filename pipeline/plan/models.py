@@ -205,6 +205,8 @@ def compile_actions(matrix: Matrix) -> Iterator[AnyAction]:
             tools=(metal_tool(backend.platform),) if objects and backend.kernels == "metallib" else (),
             outputs=(*objects, "functions.json"),
             memory=COMPILE_MEMORY if objects else 0,
+            travels=bool(objects),
+            shares=_family(cell),
             doc=f"compile {model.subject} for {backend.triple}",
             where=backend.where,
         )
@@ -277,6 +279,11 @@ def by_backend(matrix: Matrix) -> Iterator[tuple[Backend, list[Cell]]]:
         yield backend, [cell for cell in matrix.cells if cell.backend.name == backend.name]
 
 
+def _family(cell: Cell) -> str:
+    """What the cells have in common that share a lowering."""
+    return f"{cell.model.subject}\0{cell.toolchain}\0{sorted(cell.backend.device.items())}"
+
+
 def _interleave(cells: Iterable[Cell]) -> Iterator[Cell]:
     """Order cells so that neighbours do not wait for one another.
 
@@ -286,7 +293,7 @@ def _interleave(cells: Iterable[Cell]) -> Iterator[Cell]:
     """
     families: dict[str, list[Cell]] = {}
     for cell in cells:
-        families.setdefault(f"{cell.model.subject}\0{sorted(cell.backend.device.items())}", []).append(cell)
+        families.setdefault(_family(cell), []).append(cell)
     # Long families first: their later cells fill the gaps that the short ones leave.
     queue = sorted(families.values(), key=len, reverse=True)
     for start in range(0, len(queue), WINDOW):

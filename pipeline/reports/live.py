@@ -43,9 +43,8 @@ class Live:
     def finished(self, outcome: Outcome) -> None:
         """A row less, and a line above the board."""
         self._leave(outcome.name)
-        self._console.print(
-            Text.assemble(("✓ ", "green"), outcome.name, (f"  {outcome.how} {outcome.seconds:.1f} s", "dim"))
-        )
+        said = f"  {outcome.how} {outcome.seconds:.1f} s{f' on {outcome.host}' if outcome.host else ''}"
+        self._console.print(Text.assemble(("✓ ", "green"), outcome.name, (said, "dim")))
 
     def failed(self, name: str, headline: str) -> None:
         """A row less, and a line above the board."""

@@ -39,7 +39,8 @@ class Plain:
     def finished(self, outcome: Outcome) -> None:
         """One line."""
         self._said.pop(outcome.name, None)
-        self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s")
+        where = f" on {outcome.host}" if outcome.host else ""
+        self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s{where}")
 
     def failed(self, name: str, headline: str) -> None:
         """One line."""

@@ -106,7 +106,7 @@ class Reporter:
             else:
                 self._counts.restored += 1
             self._watcher.finished(outcome)
-            self._trace.ended(task.name, outcome.how, outcome.seconds)
+            self._trace.ended(task.name, outcome.how, outcome.seconds, outcome.host)
 
     def add_failure(self, task: Any, fail: Any) -> None:
         """A task failed, or could not start because one before it failed."""

@@ -23,12 +23,16 @@ PLACE = "build/last-run.json"
 
 
 class Span(NamedTuple):
-    """One task being worked on, from `start` to `end` (unix seconds). `how`: built, restored, fetched or failed."""
+    """One task being worked on, from `start` to `end` (unix seconds). `how`: built, restored, fetched or failed.
+
+    `host` is the machine of a cluster that did it.
+    """
 
     name: str
     how: str
     start: float
     end: float
+    host: str = ""
 
     @property
     def seconds(self) -> float:
@@ -67,17 +71,18 @@ class Trace:
         now = time.time()
         return max(0.0, now - self._running.get(name, now))
 
-    def ended(self, name: str, how: str, seconds: float | None = None) -> None:
+    def ended(self, name: str, how: str, seconds: float | None = None, host: str = "") -> None:
         """A task is done, or has failed.
 
         Args:
             name: the task.
             how: see `Span`.
             seconds: how long it took, where that is known better than from the time of this call.
+            host: see `Span`.
         """
         now = time.time()
         start = self._running.pop(name, now)
-        self._spans.append(Span(name, how, start, now if seconds is None else min(now, start + seconds)))
+        self._spans.append(Span(name, how, start, now if seconds is None else min(now, start + seconds), host))
 
     def save(self, root: Path) -> None:
         """Write the timings below the root, when anything was worked on. Failing to is no error."""
@@ -94,7 +99,8 @@ def load(root: Path) -> Timings | None:
         document = untrusted.load(root / PLACE)
         if document["format"] != FORMAT:
             return None
-        spans = tuple(Span(name, how, float(start), float(end)) for name, how, start, end in document["spans"])
+        rows = document["spans"]
+        spans = tuple(Span(name, how, float(start), float(end), *host) for name, how, start, end, *host in rows)
         return Timings(float(document["start"]), float(document["end"]), spans)
     except (FormatError, ValueError, KeyError, TypeError, OverflowError):
         return None

@@ -59,13 +59,13 @@ class Incoming:
                 self._records[key] = asked
         return asked.answer
 
-    def record(self, key: str) -> ActionResult | None:
-        """The record of a key, from the answer that is there or under way, else from the remote."""
+    def record(self, key: str, *, anew: bool = False) -> ActionResult | None:
+        """The record of a key, from the answer that is there or under way, else from the remote; see `Store.lookup`."""
         with self._lock:
             asked = self._records.pop(key, None)
         if asked is not None:
             record = asked.answer.result()
-            if record is not None or time.monotonic() < asked.at + MISS_SECONDS:
+            if record is not None or (not anew and time.monotonic() < asked.at + MISS_SECONDS):
                 return record
         return self._remote.record(key)
 

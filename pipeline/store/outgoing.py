@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from .action_result import ActionResult
@@ -29,23 +29,34 @@ class Outgoing:
         self._path_of = path_of
         self._pool = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
         self._blobs: dict[str, Future[bool]] = {}
+        self._records: dict[str, Future[bool]] = {}
         self._lock = threading.Lock()
 
-    def send(self, record: ActionResult) -> None:
-        """Send a record after all its blobs."""
-        wanted = {*record.blobs(), *([record.log] if record.log and record.log not in record.small else ())} - {EMPTY}
+    def send(self, record: ActionResult) -> Future[bool]:
+        """Send a record after all its blobs, once; the answer is whether all is there."""
+        wanted = {*record.blobs(), *([record.log] if record.log and record.log not in record.small else ())}
         with self._lock:
-            blobs = [self._blobs.get(sha256) or self._begin(sha256) for sha256 in sorted(wanted)]
-        # The pool takes things in turn: when it comes to this, the blobs have been begun, and none of them waits.
-        self._pool.submit(self._publish, record, blobs)
+            sent = self._records.get(record.key)
+            if sent is None:
+                blobs = self._begin(wanted)
+                # The pool takes things in turn: when it comes to this, the blobs have been begun, and none waits.
+                sent = self._records[record.key] = self._pool.submit(self._publish, record, blobs)
+        return sent
+
+    def blobs(self, wanted: Iterable[str]) -> bool:
+        """Send blobs, and wait; whether they are all there."""
+        with self._lock:
+            blobs = self._begin(wanted)
+        return all(blob.result() for blob in blobs)
 
     def close(self) -> None:
         """Wait until all is sent."""
         self._pool.shutdown(wait=True)
 
-    def _begin(self, sha256: str) -> Future[bool]:
-        blob = self._blobs[sha256] = self._pool.submit(self._remote.send, sha256, self._path_of(sha256))
-        return blob
+    def _begin(self, wanted: Iterable[str]) -> list[Future[bool]]:
+        for sha256 in sorted({*wanted} - {EMPTY} - self._blobs.keys()):
+            self._blobs[sha256] = self._pool.submit(self._remote.send, sha256, self._path_of(sha256))
+        return [self._blobs[sha256] for sha256 in wanted if sha256 != EMPTY]
 
     def _publish(self, record: ActionResult, blobs: Sequence[Future[bool]]) -> bool:
         return all(blob.result() for blob in blobs) and self._remote.publish(record)

@@ -132,6 +132,11 @@ class Remote:
         """Send a record whose blobs are all there, so that nobody finds one without; whether it arrived."""
         return self._attempt(lambda: self._put(f"ac/{record.key}", pack(record)), otherwise=False)
 
+    @property
+    def works(self) -> bool:
+        """Whether it can be read and written, as far as is known."""
+        return self.write and not self._given_up
+
     def close(self) -> None:
         """Close the connections; nothing is asked or sent any more."""
         self._given_up = True

@@ -102,12 +102,13 @@ class Store:
         """
         return self.records.get(key)
 
-    def lookup(self, key: str, declared: Iterable[str] = ()) -> Found | None:
+    def lookup(self, key: str, declared: Iterable[str] = (), *, anew: bool = False) -> Found | None:
         """The record of a key, with every blob it names in this store, fetched if need be; None when that cannot be.
 
         Args:
             key: of the action.
             declared: outputs that the action has in any case; a result without them is dropped.
+            anew: it has just been made elsewhere: that the remote store did not have it before counts for nothing.
 
         Raises:
             StoreError: the store cannot be read, or what was fetched cannot be written.
@@ -117,14 +118,14 @@ class Store:
         if record is None:
             how = "fetched"
             if key not in self._refused and (incoming := self._downloads()) is not None:
-                record = incoming.record(key)
+                record = incoming.record(key, anew=anew)
         if record is None:
             return None
         if missing := set(declared) - record.outputs.keys():
             self._drop(record, f"has no {min(missing)}")
             return None
         if not all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
-            if (incoming := self._downloads()) is None or not self._fetch(record, incoming):
+            if not self.fetch(record):
                 return None
             how = "fetched"
         if (path := outputs.leads_outside(record, self.blobs)) is not None:
@@ -133,9 +134,7 @@ class Store:
         if how == "restored":
             self.records.touch(key)
             return Found(record, "restored")
-        self._share(
-            create=True
-        )  # whoever does that first sweeps away what seems to be left over: a file of ours must not be among it
+        self._share(create=True)  # who does that first sweeps away leftovers: a file of ours must not be among them
         self.records.put(record)
         return Found(record, "fetched")
 
@@ -147,6 +146,36 @@ class Store:
         """
         self._share(create=True)
         return None if (incoming := self._downloads()) is None else incoming.ask(key)
+
+    def fetch(self, record: ActionResult) -> bool:
+        """Have every blob of a record here, from the remote store where it must be; whether that could be done.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        if (incoming := self._downloads()) is None:
+            return False
+        wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
+        self._share(create=True)
+        if sum(wanted.values()) > shutil.disk_usage(self.root).free:
+            self._drop(record, "is more than the disk has room for")
+            return False
+        return incoming.fetch(wanted)
+
+    def outgoing(self) -> Outgoing | None:
+        """What goes to the remote store; None where nothing may be sent to it."""
+        if self.remote is None or not self.remote.write:
+            return None
+        from .outgoing import Outgoing  # noqa: PLC0415 - only who uploads pays for the import
+
+        with self._lock:
+            self._outgoing = self._outgoing or Outgoing(self.remote, self.blobs.path)
+        return self._outgoing
+
+    def reconnect(self, remote: Remote) -> None:
+        """Go on with another connection to the remote store, where this one was given up: in a process that goes on."""
+        with self._lock:
+            self.remote, self._incoming, self._outgoing = remote, None, None
 
     def _drop(self, record: ActionResult, why: str) -> None:
         """Do without a result that is sound and yet not right, since another machine has made it up; say so once."""
@@ -209,8 +238,8 @@ class Store:
         complete = replace(record, outputs=taken, small=inlined, log=printed)
         self.blobs.flush()
         self.records.put(complete)
-        if self.remote is not None and self.remote.write:
-            self._upload(self.remote, complete)
+        if (outgoing := self.outgoing()) is not None:
+            outgoing.send(complete)
         return complete
 
     def materialise(
@@ -250,17 +279,6 @@ class Store:
         """
         return outputs.remove(owned, os.fspath(target_root))
 
-    def log(self, record: ActionResult) -> str | None:
-        """What the tools of an action printed when it ran; None when that is not known here."""
-        if record.log is None:
-            return None
-        data = record.small.get(record.log)
-        if data is None:
-            if not self.blobs.check(record.log):
-                return None
-            data = self.blobs.read(record.log)
-        return data.decode(errors="replace")
-
     def hold(self, *, create: bool = True) -> None:
         """Be a user of the store, until `close`: it is made if need be, and `gc` has to wait.
 
@@ -298,15 +316,6 @@ class Store:
                 os.close(self._shared)
                 self._shared = None
 
-    def _fetch(self, record: ActionResult, incoming: Incoming) -> bool:
-        """Have every blob of a record here, from the remote store where it must be; whether that could be done."""
-        wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
-        self._share(create=True)
-        if sum(wanted.values()) > shutil.disk_usage(self.root).free:
-            self._drop(record, "is more than the disk has room for")
-            return False
-        return incoming.fetch(wanted)
-
     def _downloads(self) -> Incoming | None:
         """What brings things from the remote store; None where there is none to read from."""
         if self._incoming is None and self.remote is not None and not self.read_only:
@@ -315,14 +324,6 @@ class Store:
             with self._lock:
                 self._incoming = self._incoming or Incoming(self.remote, self.blobs)
         return self._incoming
-
-    def _upload(self, remote: Remote, record: ActionResult) -> None:
-        """Send a record and its blobs away, while the build goes on."""
-        from .outgoing import Outgoing  # noqa: PLC0415 - as above
-
-        with self._lock:
-            self._outgoing = self._outgoing or Outgoing(remote, self.blobs.path)
-        self._outgoing.send(record)
 
     def _share(self, *, create: bool = False) -> None:
         """Hold the store's lock with all others who use it, so that `gc` takes nothing away from under us."""

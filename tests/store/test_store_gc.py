@@ -13,6 +13,7 @@ from store_actions import MIDDLE, SOME, finish
 from pipeline.errors import StoreError
 from pipeline.files import look, temporary_in
 from pipeline.store.gc import collect, stats, verify
+from pipeline.store.outputs import log_of
 from pipeline.store.store import Store
 
 NOW = time.time()
@@ -112,7 +113,7 @@ def test_logs_stay_with_their_records(store, tmp_path):
     log.write_text("said " * 2000)
     record = finish(store, tmp_path / "scratch", "compile:x", {"x": b""}, log=log)
     collect(store, {record.key}, max_bytes=0, now=NOW)
-    assert store.log(record) == "said " * 2000
+    assert log_of(record, store.blobs) == "said " * 2000
 
 
 def test_nobody_else_may_be_using_the_store(store, aged, tmp_path):

@@ -15,6 +15,7 @@ from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for
 from pipeline.errors import StoreError
 from pipeline.store.action_result import ActionResult, key_of
 from pipeline.store.os_errors import BlobMissing
+from pipeline.store.outputs import log_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Workspace
@@ -204,11 +205,11 @@ def test_logs_are_kept_with_the_record(store, tmp_path):
     for text in ("short", "long" * 5000, ""):
         log.write_text(text)
         record = finish(store, tmp_path / "scratch", f"compile:{len(text)}", {"x": b"x"}, log=log)
-        assert store.log(record) == (text or None)
-        assert store.log(store.record(record.key)) == (text or None)
+        assert log_of(record, store.blobs) == (text or None)
+        assert log_of(store.record(record.key), store.blobs) == (text or None)
     assert log.exists()
     record = finish(store, tmp_path / "scratch", "compile:none", {"x": b"x"}, log=tmp_path / "no such log")
-    assert store.log(record) is None
+    assert log_of(record, store.blobs) is None
 
 
 def test_state_is_a_glance(store, build):

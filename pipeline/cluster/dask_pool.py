@@ -1,0 +1,231 @@
+"""A cluster of Dask as a pool of machines, and a worker that joins one: all that is known of `distributed` is here.
+
+Security is Dask's own: certificates that its configuration names, for addresses that begin with `tls://`. Importing
+this module imports nothing of Dask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pipeline.errors import SlipwayError, StoreError, ToolMissing
+
+from .placement import Machine
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_SECONDS = 5.0
+AGAIN_SECONDS = 15.0
+"""How long a scheduler that cannot be reached is left alone."""
+
+LOOK_SECONDS = 1.0
+"""How old what is known of the machines may be."""
+
+
+def demand_dask(address: str, note: Callable[[str], None]) -> None:
+    """Check an address, as far as that goes without connecting, and that Dask is there.
+
+    Raises:
+        SlipwayError: it is no address of a scheduler.
+        ToolMissing: Dask is not installed.
+    """
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in {"tcp", "tls"} and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        usable = False
+    if not usable or parts.path:
+        raise SlipwayError(f"{address!r} is no address of a scheduler", hint="e.g. tcp://scheduler:8786, or tls://…")
+    if find_spec("distributed") is None:
+        raise ToolMissing("Dask is not installed", hint="pip install 'slipway-tvm[dask]'")
+    if parts.scheme == "tcp" and not _is_loopback(parts.hostname or ""):
+        note(f"{address}: whoever can connect there can run programs as you; use tls:// where others can")
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _quiet() -> None:
+    """Have Dask keep to itself what we say in our own words."""
+    if not logging.getLogger("pipeline").isEnabledFor(logging.DEBUG):
+        for name in logging.root.manager.loggerDict:  # levels are set for each by Dask's configuration
+            if name.partition(".")[0] in {"distributed", "tornado", "asyncio"}:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class DaskPool:
+    """The workers of a scheduler; see `placement.Pool`. Connected to when first needed, and again when lost.
+
+    Args:
+        address: of the scheduler.
+        note: gets a sentence when it cannot be reached.
+    """
+
+    def __init__(self, address: str, note: Callable[[str], None]) -> None:
+        self._address = address
+        self._note = note
+        self._client: Client | None = None
+        self._failed = float("-inf")
+        self._looked = float("-inf")
+        self._machines: tuple[Machine, ...] = ()
+        self._lock = threading.Lock()
+
+    def machines(self) -> Collection[Machine]:
+        """See `placement.Pool`."""
+        with self._lock:
+            if time.monotonic() - self._looked > LOOK_SECONDS:
+                self._machines = self._ask()
+                self._looked = time.monotonic()
+            return self._machines
+
+    def executor(self, machine: Machine, wants: Mapping[str, float]) -> Executor:
+        """See `placement.Pool`.
+
+        Raises:
+            StoreError: the scheduler is gone.
+        """
+        client = self._client
+        if client is None or client.status != "running":
+            raise StoreError("the scheduler is gone")
+        amounts = {name: amount for name, amount in wants.items() if name in machine.resources}
+        made: Executor = client.get_executor(
+            pure=True,  # two near sides that want the same get it from one task
+            workers=[machine.name],
+            allow_other_workers=True,
+            resources=amounts or None,
+        )
+        return made
+
+    def connection(self) -> object:
+        """See `placement.Pool`."""
+        client = self._client
+        return client.scheduler_comm if client is not None and client.status == "running" else None
+
+    def close(self) -> None:
+        """See `placement.Pool`."""
+        with self._lock:
+            self._leave()
+            self._failed = float("inf")
+
+    def _ask(self) -> tuple[Machine, ...]:
+        client = self._connected()
+        if client is None:
+            return ()
+        try:
+            found = client.sync(client.scheduler.identity, callback_timeout=CONNECT_SECONDS)["workers"]
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the library meets
+            self._lost(error)
+            return ()
+        return tuple(
+            Machine(address, int(one["nthreads"]), dict(one.get("resources") or {}))
+            for address, one in sorted(found.items())
+            if one.get("status", "running") == "running" and one["nthreads"]
+        )
+
+    def _connected(self) -> Client | None:
+        if self._client is not None:
+            if self._client.status == "running":
+                return self._client
+            if self._client.status == "connecting":  # it tries by itself, for as long as the first time
+                return None
+            self._failed = time.monotonic()
+            self._leave()
+        if time.monotonic() - self._failed < AGAIN_SECONDS:
+            return None
+        from distributed import Client  # noqa: PLC0415 - a second, for who needs it
+
+        _quiet()
+        try:
+            asyncio.run(_reach(self._address, "client"))
+            self._client = Client(self._address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
+            self._lost(error)
+        return self._client
+
+    def _lost(self, error: BaseException) -> None:
+        if self._failed == float("-inf"):
+            text = str(error).splitlines()
+            self._note(
+                f"{self._address} cannot be reached ({text[0] if text else type(error).__name__}); building here"
+            )
+        self._failed = time.monotonic()
+        self._leave()
+
+    def _leave(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception, asyncio.CancelledError):
+                client.close(timeout=2)
+
+
+async def _reach(address: str, role: str) -> None:
+    """Connect once: a worker of Dask would try for ever, and a client leaves a traceback behind (quirk DASK-1)."""
+    from distributed import Security  # noqa: PLC0415 - as above
+    from distributed.comm import connect  # noqa: PLC0415
+
+    comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args(role))
+    comm.abort()
+
+
+def serve(
+    address: str,
+    *,
+    threads: int,
+    resources: Mapping[str, float],
+    folder: Path,
+    name: str | None,
+    ready: Callable[[], None],
+) -> None:
+    """Be a worker of a scheduler until that is gone, or the process is interrupted.
+
+    Args:
+        address: of the scheduler.
+        threads: orders at one time.
+        resources: see `placement.Machine`.
+        folder: for what Dask itself writes.
+        name: by which the scheduler knows it.
+        ready: called when it has joined.
+
+    Raises:
+        SlipwayError: the scheduler cannot be reached.
+    """
+    import dask.config  # noqa: PLC0415 - as above
+    from distributed import Worker  # noqa: PLC0415
+
+    _quiet()
+
+    async def work() -> None:
+        try:
+            await _reach(address, "worker")
+        except Exception as error:
+            hint = "start it (dask scheduler), or name this machine's certificates in Dask's configuration"
+            raise SlipwayError(f"{address} cannot be reached: {error}", hint=hint) from error
+        async with Worker(
+            address,
+            nthreads=threads,
+            resources=dict(resources),
+            local_directory=str(folder),
+            name=name,
+            memory_limit=0,  # what a step needs is looked after by `engine.memory`
+        ) as worker:
+            ready()
+            await worker.finished()
+
+    quietly = {"distributed.worker.profile.enabled": False, "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"}
+    with dask.config.set(quietly):
+        asyncio.run(work())

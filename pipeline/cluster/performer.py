@@ -1,0 +1,337 @@
+"""The far side: performs one order, as the engine would here, and puts the result into the remote store.
+
+`perform` is what a machine of a cluster is asked to call. A machine needs no project: code and tools are its own, files
+come from the store. Its scratch tree goes with its process; its store and environments of toolchains stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from pipeline import roles
+from pipeline.action import LOGS, Action, AnyAction, Json, Upstream
+from pipeline.documents.codec import decode, encode
+from pipeline.engine import keys
+from pipeline.engine.code import code_digest, code_files
+from pipeline.engine.engine import result_of
+from pipeline.engine.executor import ExecutionResult, Executor, ResolvedInputs, Tools
+from pipeline.engine.inputs import Inputs
+from pipeline.engine.memory import Admission, available
+from pipeline.engine.tools import PYTHON_OF, Finder
+from pipeline.errors import CompilerCrash, DownloadError, Position, SlipwayError, StoreError, ToolMissing
+from pipeline.files import write_atomic
+from pipeline.files.own_folder import own_folder
+from pipeline.matrix.cells import Toolchain
+from pipeline.store.action_result import ActionResult
+from pipeline.store.remote import Remote
+from pipeline.store.stat_cache import StatCache
+from pipeline.store.store import Store
+from pipeline.store.workspace import Workspace
+from pipeline.toolchains.environment import Environment
+from pipeline.transport.http import redact
+from pipeline.weights.cache import DownloadCache
+from pipeline.worker.errors import describe
+from pipeline.worker.pool import CURRENT, ToolchainWorkers
+from pipeline.worker.wire import Failure
+
+from .folders import Folders
+from .order import LOG_BYTES, Order, Receipt, parameters, read_order, write
+
+ELSEWHERE = (CompilerCrash, DownloadError, StoreError, ToolMissing)
+"""Errors that say more of the machine than of the action."""
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """This machine cannot do that; carries why."""
+
+
+def machine() -> str:
+    """The kind of machine this is."""
+    return f"{sys.platform}-{platform.machine()}"
+
+
+class Performer:
+    """One machine, or one process of it. Methods may be called from any thread.
+
+    Args:
+        home: directory for what stays: environments of toolchains and, where SLIPWAY_STORE names no other, the store.
+        root: the scratch tree.
+        packages: where steps may come from.
+
+    Raises:
+        StoreError: there is no remote store that may be written to.
+    """
+
+    def __init__(self, home: Path, root: Path, packages: tuple[str, ...] = ("pipeline",)) -> None:
+        self.host = os.uname().nodename
+        self._packages = packages
+        self._home = home
+        self._root = root
+        self._note = log.warning
+        remote = _remote(self._note)
+        self._store = Store(os.environ.get("SLIPWAY_STORE") or home / "store", remote, note=self._note)
+        self._url = remote.url
+        self._folders = Folders(root / "inputs", self._store.blobs)
+        self._environments: dict[str, Environment] = {}
+        self._workers = ToolchainWorkers(root, self._environments.__getitem__, self._note)
+        self._tools = Tools(Finder(root / "tools.json", self._environments.__getitem__).find)
+        self._stat_cache = StatCache()
+        self._executor = Executor(root, self._tools, self._workers, Admission(available()))
+        self._guards: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+        self._executor.gather()
+
+    @property
+    def folder_for_cluster(self) -> Path:
+        """Where the cluster's own library may write."""
+        return self._root / "cluster"
+
+    def warm(self) -> None:
+        """Start the interpreter of the toolchain that is the Python we run in."""
+        self._tools[PYTHON_OF + CURRENT]
+        with contextlib.suppress(SlipwayError, AttributeError):
+            self._workers(CURRENT).warm()  # type: ignore[attr-defined]
+
+    def perform(self, text: str) -> Receipt:
+        """Perform an order. Raises nothing that is not a bug."""
+        try:
+            order = read_order(text)
+            with self._guard:
+                guard = self._guards.setdefault(order.name, threading.Lock())
+            with guard:  # two near sides may want the same: the second finds it in the store
+                return self._perform(order)
+        except Refused as error:
+            return Receipt(self.host, refused=str(error))
+        except (SlipwayError, OSError, MemoryError) as error:
+            return Receipt(self.host, refused=redact(f"{type(error).__name__}: {error}"))
+
+    def close(self) -> None:
+        """End the interpreters, let go of the store."""
+        self._workers.close()
+        self._store.close()
+
+    def _refresh(self) -> None:
+        """Have a connection to the remote store, anew where the last one was given up: this process lives long."""
+        with self._guard:
+            if self._store.remote is None or not self._store.remote.works:
+                self._store.reconnect(_remote(self._note))
+
+    def _perform(self, order: Order) -> Receipt:
+        self._refresh()
+        self._demand_same(order)
+        key = keys.digest(order.fields)
+        found = self._store.lookup(key, order.outputs)
+        if found is None:
+            try:
+                self._publish(self._made(order, key))
+            except ELSEWHERE:
+                raise
+            except SlipwayError as error:
+                return self._failed(order, error)
+        elif found.how == "restored" and not (self._store.remote and self._store.remote.has(key)):
+            self._store.reconnect(_remote(self._note))  # what was sent before counts for nothing
+            self._publish(found.record)
+        return Receipt(self.host, key=key)
+
+    def _demand_same(self, order: Order) -> None:
+        """Refuse what another kind of machine, or one with other tools, was to do.
+
+        Raises:
+            Refused: it is.
+        """
+        if order.machine != machine():
+            raise Refused(f"is {machine()}, not {order.machine}")
+        if order.environment is not None:
+            self._know(order.toolchain, order.environment.toolchain, order.environment.frozen)
+        for name, version in order.tools.items():
+            tool = self._tools[name]
+            if tool is None or tool.version != version:
+                has = f"has {name} {tool.version}" if tool is not None else f"has no {name}"
+                raise Refused(f"{has}, not {version}")
+
+    def _know(self, name: str, fields: Mapping[str, object], frozen: tuple[str, ...] | None) -> None:
+        """Take over what a toolchain is; another of its name is forgotten, with its interpreters."""
+        try:
+            toolchain = Toolchain(**{**fields, "where": Position("order", 1, 1)})  # type: ignore[arg-type]
+        except TypeError as error:
+            raise Refused("does not know such a toolchain") from error
+        environment = Environment(toolchain, self._home, frozen)
+        with self._guard:
+            known = self._environments.setdefault(name, environment)
+        if known != environment:
+            raise Refused(f"knows another toolchain {name}")
+
+    def _made(self, order: Order, key: str) -> ActionResult:
+        """Fetch, compare, run, commit."""
+        inputs = order.inputs()
+        wanted = {output.sha256: output for output in inputs.values()}
+        if not self._store.fetch(ActionResult(key, order.name, outputs=wanted)):
+            raise Refused(f"cannot have the inputs of {order.name} from {self._url}")
+        action, resolved = self._laid_out(order)
+        fields = self._document(action, order)
+        for field, theirs, ours in keys.differences(_plain(order.fields), _plain(fields)):
+            raise Refused(f"has another {field}: {_short(ours)} instead of {_short(theirs)}")
+        made = self._executor.run(action, resolved, order.memory)
+        try:
+            return self._commit(key, action, fields, made)
+        finally:
+            self._executor.clear_away(made.out)
+
+    def _commit(self, key: str, action: AnyAction, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
+        draft = result_of(key, action, fields, made)
+        return self._store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
+
+    def _publish(self, record: ActionResult) -> None:
+        outgoing = self._store.outgoing()
+        if outgoing is None or not outgoing.send(record).result():
+            raise Refused(f"could not write the result to {self._url}")
+
+    def _failed(self, order: Order, error: SlipwayError) -> Receipt:
+        """The step's own error and the end of its log, less the places that only this machine has."""
+        said = b""
+        with contextlib.suppress(OSError):
+            said = (self._root / LOGS / f"{order.step}.{order.subject}.log").read_bytes()[-LOG_BYTES:]
+        told = json.loads(self._folders.relative(json.dumps(encode(describe(error)))))
+        failure: Failure = decode(Failure, {**told, "log": None}, "failure")
+        return Receipt(self.host, failure=failure, log=redact(self._folders.relative(said.decode(errors="replace"))))
+
+    # Inputs
+
+    def _laid_out(self, order: Order) -> tuple[AnyAction, ResolvedInputs]:
+        """The action as it is here, with its inputs."""
+        tree = self._folders(order.tree)
+        views = {role: self._folders(files) for role, files in order.upstream.items()}
+        run = self._step(order.run, str(order.fields.get("code")))
+        kind = get_args(get_type_hints(run)["job"])[0]
+        action: AnyAction = Action(
+            step=order.step,
+            subject=order.subject,
+            out="build/out",
+            run=run,
+            params=parameters(kind, order.params),
+            files={role: str(tree / path) for role, path in order.files.items()},
+            upstream={role: Upstream(role) for role in order.upstream},
+            tools=order.asked,
+            outputs=order.outputs,
+            memory=order.memory,
+        )
+        digests = {role: {path: out.sha256 for path, out in files.items()} for role, files in order.upstream.items()}
+        if roles.TOOLCHAIN in views:
+            self._probed(order.toolchain, views[roles.TOOLCHAIN] / "probe.json")
+        reader = self._reader(action, digests)
+        return action, ResolvedInputs({**reader.paths(action), **views}, reader.digests(action))
+
+    def _reader(self, action: AnyAction, digests: Mapping[str, Mapping[str, str]]) -> Inputs:
+        reader = Inputs(
+            self._root,
+            {action.name: action},
+            workspace=Workspace(self._root / "workspace"),
+            stat_cache=self._stat_cache,
+            tools=self._tools,
+            code=code_digest,
+        )
+        for role, files in digests.items():
+            reader.note_outputs(role, files)
+        return reader
+
+    def _document(self, action: AnyAction, order: Order) -> dict[str, Json]:
+        digests = {role: {path: out.sha256 for path, out in files.items()} for role, files in order.upstream.items()}
+        return self._reader(action, digests).key_fields(action)
+
+    def _probed(self, toolchain: str, probe: Path) -> None:
+        """Tell the workers what is known of a toolchain, where they look for it."""
+        if probe.is_file():
+            write_atomic(self._root / "build/toolchain" / toolchain / probe.name, probe.read_bytes())
+
+    def _step(self, reference: str, code: str) -> Any:
+        """A step's function by its name, if its code is what the order says.
+
+        Raises:
+            Refused: it is not, or not one that is allowed.
+        """
+        module, _, name = reference.partition(":")
+        allowed = module.partition(".")[0] in self._packages and name.isidentifier()
+        if not allowed or not any(known == module for known, _ in code_files(module)):
+            raise Refused(f"has no step {reference}")
+        if code_digest(module) != code:
+            raise Refused(f"has another version of {module}")
+        found = getattr(importlib.import_module(module), name, None)
+        if found is None:
+            raise Refused(f"has no step {reference}")
+        return found
+
+
+def _remote(note: Callable[[str], None]) -> Remote:
+    remote = Remote.from_environment(note)
+    if remote is None or not remote.write:
+        raise StoreError(
+            "a worker needs a remote store that it may write to",
+            hint="set SLIPWAY_REMOTE and SLIPWAY_REMOTE_WRITE=1, as on the machine that runs doit --on",
+        )
+    return remote
+
+
+def _plain(fields: Mapping[str, object]) -> object:
+    return json.loads(json.dumps(encode(fields)))
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"  # noqa: PLR2004
+
+
+# The performer of this process
+
+_here: Performer | None = None
+_lasting = contextlib.ExitStack()
+_starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def performing(home: Path | None = None, packages: tuple[str, ...] = ()) -> Iterator[Performer]:
+    """Have orders of this process performed, until the block ends.
+
+    Args:
+        home: see `Performer`; by default in the user's cache.
+        packages: where steps may come from besides `pipeline`.
+    """
+    global _here  # noqa: PLW0603 - what a cluster calls is a plain function
+    home = home or DownloadCache.default().root / "worker"
+    home.mkdir(parents=True, exist_ok=True)
+    with own_folder(home, "tree-") as root:
+        _here = Performer(home, root, ("pipeline", *packages))
+        try:
+            yield _here
+        finally:
+            _here.close()
+            _here = None
+
+
+def perform(text: str, attempt: int = 0) -> str:
+    """Perform an order; what a cluster is asked to call.
+
+    Args:
+        text: the order.
+        attempt: how often it was given out before: a cluster may answer the same question from memory.
+    """
+    del attempt
+    try:
+        with _starting:
+            here = _here or _lasting.enter_context(
+                performing()
+            )  # the latter in a worker that `doit worker` did not start
+    except (SlipwayError, OSError) as error:
+        return write(Receipt(os.uname().nodename, refused=redact(str(error))))
+    return write(here.perform(text))

@@ -1,0 +1,83 @@
+"""`doit worker`: a machine that performs what `doit --on` gives to a cluster. It needs no project."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import SlipwayError
+
+from .base import PlainCommand, number, several, value
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """See `doit help worker`."""
+
+    jobs: int = number(
+        "orders at one time; 0: as many as there are processors [default: %(default)s]", default=0, short="n"
+    )
+    folder: str = value("where its store and environments are kept [default: worker, in the cache of this user]")
+    name: str = value("by which the scheduler shall know it [default: its address]")
+    resources: list[str] = several("gpu=1, xcode=1, memory=BYTES; may be repeated")  # noqa: RUF009 - as `base` has it
+    steps: list[str] = several("a package with a project's own steps; may be repeated")  # noqa: RUF009
+
+
+class WorkerCommand(PlainCommand[WorkerOptions]):
+    """perform what other machines order"""  # noqa: D415 - doit prints this as it is
+
+    name = "worker"
+    doc_purpose = "be a machine of a cluster, for those who build with `doit --on` (Slipway)"
+    doc_usage = "tcp://SCHEDULER:PORT"
+    doc_description = (
+        "Joins the Dask scheduler at that address (tls:// with the certificates that Dask's configuration names) and "
+        "keeps the compiler loaded. Needs SLIPWAY_REMOTE and SLIPWAY_REMOTE_WRITE=1. Ends when the scheduler does, or "
+        "on Ctrl-C. Exit status: 0, or 3 when it cannot begin."
+    )
+    options = WorkerOptions
+
+    def answer(self, options: WorkerOptions, args: Sequence[str]) -> int:
+        """See `PlainCommand`."""
+        from pipeline.cluster.dask_pool import demand_dask, serve  # noqa: PLC0415 - `doit help` need not import it
+        from pipeline.cluster.performer import performing  # noqa: PLC0415
+        from pipeline.cluster.placement import MEMORY  # noqa: PLC0415
+        from pipeline.engine.memory import available, processors  # noqa: PLC0415
+
+        if len(args) != 1:
+            raise SlipwayError("worker of which scheduler?", hint="doit worker tcp://SCHEDULER:8786")
+        demand_dask(args[0], self._note)
+        folder = Path(options.folder).absolute() if options.folder else None
+        resources = {MEMORY: float(available()), **_amounts(options.resources)}
+        with performing(folder, tuple(options.steps)) as here:
+            here.warm()
+            try:
+                serve(
+                    args[0],
+                    threads=options.jobs or processors(),
+                    resources=resources,
+                    folder=here.folder_for_cluster,
+                    name=options.name or None,
+                    ready=lambda: self._note(f"{os.uname().nodename}: working for {args[0]}"),
+                )
+            except KeyboardInterrupt:
+                self._note("interrupted; what is finished is kept")
+        return 0
+
+    def _note(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+
+def _amounts(words: Iterable[str]) -> dict[str, float]:
+    found = {}
+    for word in words:
+        name, _, amount = word.partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError as error:
+            raise SlipwayError(
+                f"--resources {word} is not a name and a number", hint="e.g. --resources gpu=1"
+            ) from error
+    return found

@@ -1,0 +1,201 @@
+"""`doit --on`: compiles of a graph are done by a real Dask cluster on this machine, whatever befalls it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from fault_graph import TRACEBACK, Background, until
+from loopback import free_port
+
+pytest.importorskip("distributed")
+
+COMPILES = {f"compile-m{m}-b{b}" for m in range(3) for b in range(4)}
+
+
+def elsewhere(*workers) -> Counter[str]:
+    return sum((worker.ran() for worker in workers), Counter())
+
+
+def test_compiles_are_done_by_the_workers_and_those_that_share_work_by_one(graph, cluster):
+    workers = cluster.add(), cluster.add()
+    run = graph.ok("--on", cluster.address)
+    assert graph.is_right()
+    assert run.built == {f"join:{name}" for name in graph.expected()}
+    assert elsewhere(*workers) == Counter(COMPILES)
+    assert not graph.ran().keys() & COMPILES
+    for worker in workers:
+        assert worker.ran(), "both have work"
+    homes = [{name.split("-")[1] for name in worker.ran()} for worker in workers]
+    assert not homes[0] & homes[1], "the compiles of one model share work"
+    assert " on " in run.output
+    trace = graph.ok("profile", "-o", "trace.json").output
+    assert "12 tasks" in trace
+    assert graph.ok("--on", cluster.address).idle
+    graph.ok("forget", "join:compile-m0-b0")
+    assert graph.ok("--on", cluster.address).built == {"join:compile-m0-b0"}
+    assert graph.ran()["compile-m0-b0"] == 1, "what the user wants again is done here"
+    graph.write("src/m0.txt", "x" * 100_000)  # a blob of its own
+    assert graph.ok(env={"SLIPWAY_ON": cluster.address}).status == 0
+    assert graph.is_right()
+    assert elsewhere(*workers)["compile-m0-b1"] == 2
+
+
+def test_a_failure_elsewhere_is_told_as_one_here(graph, cluster):
+    worker = cluster.add()
+    graph.edit("held_steps/join.py", "    join.run(job)\n", """    if subject == "compile-m0-b0":
+        from pipeline.errors import StepError
+        job.log.write_text("what the compiler said")
+        where = job.inputs["weights-m0"] / "weights-m0"
+        raise StepError("the model is wrong", where=where, hint="mend it", log=job.log)
+    join.run(job)
+""")  # fmt: skip
+    run = graph.doit("-c", "--on", cluster.address)
+    assert run.status != 0
+    assert "weights-m0: the model is wrong" in run.output
+    assert "hint: mend it" in run.output
+    assert str(cluster.folder) not in run.output
+    assert TRACEBACK not in run.output
+    assert "what the compiler said" in graph.path("build/log/join.compile-m0-b0.log").read_text()
+    assert worker.ran()["compile-m0-b0"] == 1
+    assert "compile-m0-b0" not in graph.ran(), "a step's own failure is not tried again"
+
+
+def test_a_worker_dies_and_the_other_goes_on(graph, cluster):
+    first = cluster.add()
+    first.hold("compile-m1-b1")
+    run = Background(graph, "--on", cluster.address)
+    run.until(lambda: first.is_held("compile-m1-b1"))
+    second = cluster.add()
+    first.kill()
+    assert run.wait() == 0, run.output()
+    assert TRACEBACK not in run.output()
+    assert graph.is_right()
+    assert second.ran()["compile-m1-b1"] == 1
+    assert not graph.ran().keys() & COMPILES, "all was done elsewhere"
+
+
+def test_the_scheduler_dies_and_comes_back(graph, cluster):
+    worker = cluster.add()
+    worker.hold("compile-m1-b1")
+    run = Background(graph, "--on", cluster.address)
+    run.until(lambda: worker.is_held("compile-m1-b1"))
+    cluster.end_scheduler()
+    worker.release("compile-m1-b1")
+    assert run.wait() == 0, run.output()
+    assert run.output().count("has gone away") == 1
+    assert TRACEBACK not in run.output()
+    assert graph.is_right()
+    assert worker.process.wait(30) == 0, worker.said()
+    cluster.start()
+    worker = cluster.add()
+    graph.write("src/m0.txt", "again")
+    graph.ok("--on", cluster.address)
+    assert graph.is_right()
+    assert worker.ran() == Counter({f"compile-m0-b{b}": 1 for b in range(4)})
+
+
+def test_the_near_side_is_killed_and_started_again(graph, cluster):
+    worker = cluster.add()
+    worker.hold("compile-m1-b1")
+    run = Background(graph, "--on", cluster.address)
+    run.until(lambda: worker.is_held("compile-m1-b1"))
+    run.kill()
+    worker.release("compile-m1-b1")
+    until(lambda: not worker.is_held("compile-m1-b1"))
+    graph.ok("--on", cluster.address)
+    assert graph.is_right()
+    assert max(worker.ran().values()) == 1, "what was finished, and what was on its way, is not done again"
+
+
+def test_ctrl_c_ends_at_once(graph, cluster):
+    worker = cluster.add()
+    worker.hold("compile-m1-b1")
+    run = Background(graph, "--on", cluster.address)
+    run.until(lambda: worker.is_held("compile-m1-b1"))
+    assert run.kill(signal.SIGINT) == -signal.SIGINT
+    assert "interrupted; what is finished is kept" in run.output()
+    assert TRACEBACK not in run.output()
+
+
+def test_a_worker_with_other_code_refuses_and_the_work_is_done_here(graph, cluster, tmp_path):
+    steps = tmp_path / "older"
+    shutil.copytree(graph.root, steps)
+    worker = cluster.add(PYTHONPATH=str(steps))
+    graph.edit("held_steps/join.py", '    note("end", subject)\n', '    note("end", subject)  # newer\n')
+    run = graph.ok("--on", cluster.address)
+    assert graph.is_right()
+    assert "has another version of held_steps.join" in run.output
+    assert not worker.ran()
+    assert graph.ran().keys() >= COMPILES
+
+
+def test_steps_that_a_worker_was_not_told_of_are_refused(graph, cluster):
+    worker = cluster.add("--steps", "others", steps=False)
+    run = graph.ok("--on", cluster.address)
+    assert "has no step held_steps.join:run" in run.output
+    assert not worker.ran()
+    assert graph.is_right()
+
+
+def test_a_store_that_is_gone(graph, cluster, nginx):
+    worker = cluster.add()
+    nginx.stop()
+    run = graph.ok("--on", cluster.address)
+    assert TRACEBACK not in run.output
+    assert graph.is_right()
+    assert not worker.ran()
+    nginx.start()
+    graph.write("src/m0.txt", "again")
+    graph.ok("--on", cluster.address)
+    assert graph.is_right()
+    assert worker.ran() == Counter({f"compile-m0-b{b}": 1 for b in range(4)}), "the worker uses the store again"
+
+
+def test_a_worker_without_a_store_refuses_to_begin(cluster):
+    worker = cluster.add(wait=False, SLIPWAY_REMOTE="")
+    assert worker.process.wait(30) == 3
+    assert "needs a remote store" in worker.said()
+    assert TRACEBACK not in worker.said()
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        (["--on", "nowhere"], {}, "no address of a scheduler"),
+        (["--on", "http://x:1"], {}, "no address of a scheduler"),
+        (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE": ""}, "needs a remote store"),
+        (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE_WRITE": ""}, "may be written to"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_is_built(graph, words, env, said):
+    run = graph.doit(*words, env=env)
+    assert run.status == 3
+    assert said in run.output
+    assert TRACEBACK not in run.output
+    assert not graph.ran()
+
+
+def test_a_scheduler_that_is_not_there(graph):
+    run = graph.ok("--on", f"tcp://127.0.0.1:{free_port()}")
+    assert run.output.count("cannot be reached") == 1
+    assert TRACEBACK not in run.output
+    assert graph.is_right()
+
+
+def test_nothing_of_it_is_imported_without_it(graph):
+    script = (
+        "import sys, atexit; sys.argv = ['doit']\n"
+        "atexit.register(lambda: print('MODULES', *(m for m in sys.modules if 'distributed' in m or 'cluster' in m)))\n"
+        "from doit.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=graph.root, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "MODULES"
