@@ -163,6 +163,8 @@ def _history(record: ActionResult) -> Iterator[str]:
     yield f"  took     {', '.join(cost)}"
     if record.versions:
         yield f"  with     {', '.join(f'{name} {version}' for name, version in sorted(record.versions.items()))}"
+    if "singly" in record.facts:
+        yield f"  singly   shares no lowering with other backends: {record.facts['singly']}"
     yield f"  outputs  {count(len(record.outputs), 'file')}, {volume}, all as recorded"
     if record.log is not None:
         yield f"  log      {short(record.log)}"
@@ -187,6 +189,7 @@ def _node(explanation: Explanation, seen: set[str]) -> dict[str, object]:
         "cpu_seconds": record.cpu_seconds,
         "peak_bytes": record.peak_bytes,
         "versions": dict(record.versions),
+        "singly": record.facts.get("singly"),
     }
     return {
         "name": explanation.name,

@@ -23,6 +23,9 @@ TRACE = "build/trace.json"
 SHARE = 0.01
 """Part of the critical path below which a task on it is not listed by itself."""
 
+LOWERING = ("lower_cpu", "codegen_cpu", "singly")
+"""What a compile says of the part that it shares with other cells: what it and the rest cost, or why there is none."""
+
 
 @dataclass(frozen=True)
 class ProfileOptions:
@@ -104,6 +107,7 @@ def _record_of(engine: Engine, span: Span) -> dict[str, object]:
         "bytes": sum(output.size for output in record.outputs.values()),
         "cpu_seconds": record.cpu_seconds,
         "peak_bytes": record.peak_bytes,
+        **{name: record.facts[name] for name in LOWERING if name in record.facts},
     }
 
 

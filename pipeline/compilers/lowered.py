@@ -1,4 +1,4 @@
-"""A lowered model, which lives in one process: `relax.lower` makes it, `relax.codegen` reads it in that process' forks.
+"""A lowered model, which lives in one process: `lowering.lower` makes it, `generate` reads it in that process' forks.
 
 It imports no TVM, so that steps can name it.
 """
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.action import Facts
+from pipeline.action import Facts, Json
 from pipeline.documents.functions import Function
 
 if TYPE_CHECKING:
     from tvm import IRModule
+    from tvm.ir.transform import PassContext
     from tvm.relax import ExecBuilder
     from tvm.target import Target
     from tvm_ffi import Module, Tensor
@@ -30,7 +31,7 @@ class Parts:
         builder: the executable's bytecode.
         constants: arrays that stay in the library.
         external: libraries the module brings along.
-        memory: function -> bytes that it allocates; see `memory_plan`.
+        context: the settings of TVM's passes, which hold for the host's code too.
     """
 
     host: IRModule
@@ -39,7 +40,7 @@ class Parts:
     builder: ExecBuilder
     constants: Mapping[str, Tensor]
     external: tuple[Module, ...]
-    memory: Mapping[str, int | None]
+    context: PassContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Lowered:
         facts: what is known of the result already.
         functions: what `functions.json` says.
         prefix: what sets the model's symbols apart from another model's.
+        memory: function -> bytes that it allocates; see `memory_plan`.
     """
 
     device: Target
@@ -59,3 +61,30 @@ class Lowered:
     facts: Facts
     functions: tuple[Function, ...]
     prefix: str
+    memory: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class MlcLowered:
+    """A model of mlc_llm's on the brink of code generation, as `mlc_lowering.lower` leaves it.
+
+    Attributes:
+        device: the target; its host stands in for others where `mlc_lowering.lower` was given none.
+        parts: what is left to be put together for a host.
+        preset: what mlc_llm's preset of the device made of the cell's device.
+        reported: what `mlc_driver` has written down of the configuration.
+        cpu: seconds it took.
+    """
+
+    device: Target
+    parts: Parts
+    preset: Mapping[str, Json]
+    reported: Mapping[str, Json]
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Singly:
+    """There is no such state: the model is compiled anew for every host. `why` goes into the record."""
+
+    why: str

@@ -1,8 +1,9 @@
 """Compiles a model with `mlc_llm compile`, and takes what it makes apart into two objects. Runs inside the worker.
 
-`pipeline.steps.compile_mlc` has the worker of the model's toolchain call it. mlc_llm is run as a program of
-that environment; nothing of the caller's environment steers it, and its cache of compiled libraries, which forgets what
-a library was compiled with, is out of its reach. It knows no archive, no store and no graph.
+`pipeline.steps.compile_mlc` has the worker of the model's toolchain call it where `mlc_lowering`, which does most of it
+once for several backends, cannot be had. mlc_llm is run as a program of that environment; nothing of the caller's
+environment steers it, and its cache of compiled libraries, which forgets what a library was compiled with, is out of
+its reach. It knows no archive, no store and no graph.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import process
@@ -42,64 +44,81 @@ DEVICES = {
 GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
 
 
-def compile_model(
-    *,
-    kind: str,
-    config: Path,
-    model: ModelRef,
-    backend: Backend,
-    shaders: Shaders | None,
-    metal_simdgroup: bool,
-    named_for: str | None,
-    out: Path,
-    log: Path,
-) -> Facts:
-    """Compile one model for one backend.
+@dataclass(frozen=True)
+class Compile:
+    """One model to be compiled for one backend.
 
-    Args:
+    Attributes:
         kind: what mlc_llm is here, `package`, `program` or `path`; see `mlc_probe.describe`.
         config: the file `mlc-chat-config.json`.
         model: what is compiled.
         backend: for what.
         shaders: for Metal kernels that are to be compiled here: for what.
-        log: file that gets what mlc_llm is told and says.
         metal_simdgroup: what the toolchain's probe found.
         named_for: the device whose name in mlc_llm the prefix is meant to be, or None.
+    """
+
+    kind: str
+    config: Path
+    model: ModelRef
+    backend: Backend
+    shaders: Shaders | None
+    metal_simdgroup: bool
+    named_for: str | None
+
+
+def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
+    """Compile a model in one go, by mlc_llm as a program.
+
+    Args:
+        asked: what.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
+        log: file that gets what mlc_llm is told and says.
 
     Returns:
-        Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
-        by device), `metadata` and `memory` (bytes each function needs) of the model, `schedule`; for Metal `kernels`,
-        which is `source` or `metallib`, and for the latter `shaders` and `shaders_compiled`, as of `compilers.relax`.
+        As `finish`.
 
     Raises:
-        StepError: mlc_llm refused the model or gives its library another name, or what it made is not for this
-            backend.
+        StepError: mlc_llm refused the model; or as `finish`.
         ToolMissing: there is no mlc_llm.
     """
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
         output, report = scratch / "model.tar", scratch / "config.json"
-        words = command_line(config, model, backend, output)
-        settings = {
-            "target": dict(backend.device),
-            "host": backend.triple,
-            "shaders": encode(shaders),
-            "metallib": metallib.__file__,
-            "metal_simdgroup": metal_simdgroup,
-            "report": str(report),
-        }
-        program = _program(kind, settings)
-        command = [*program, *words]
+        backend = asked.backend
+        words = command_line(asked.config, asked.model, device(backend), backend.triple, output)
+        told = settings(dict(backend.device), backend.triple, report, metal_simdgroup=asked.metal_simdgroup)
+        command = [*_program(asked.kind, told | {"shaders": encode(asked.shaders)}), *words]
         done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=log)
         if done.status != 0 or not output.is_file():
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
         reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    names = library_names(reported, model.options, named_for)
-    check_name(model.prefix, names, named_for)
+    made = finish(asked, members, reported, out)
+    return made | _kernels(asked, reported)
+
+
+def finish(asked: Compile, members: Sequence[Member], reported: Mapping[str, Json], out: Path) -> dict[str, Json]:
+    """Check the objects that were made, and write them with what is known of them.
+
+    Args:
+        asked: what was to be compiled.
+        members: the objects.
+        reported: what `mlc_driver` has written down of the configuration.
+        out: see `compile_model`.
+
+    Returns:
+        Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
+        by device), `metadata` and `memory` (bytes each function needs) of the model, `schedule`.
+
+    Raises:
+        StepError: mlc_llm gives its library another name, or what it made is not for this backend.
+    """
+    model = asked.model
+    names = library_names(reported, model.options, asked.named_for)
+    check_name(model.prefix, names, asked.named_for)
     objects = _named(members, model.prefix)
-    check_objects(objects, backend, kind)
+    check_objects(objects, asked.backend, asked.kind)
     for member in objects:
         (out / member.name).write_bytes(member.data)
     metadata = mlc_metadata.read(member.data for member in objects)
@@ -111,19 +130,38 @@ def compile_model(
         "mlc_names": names,
         "metadata": mlc_metadata.summary(metadata),
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
-        **_kernels(backend, shaders, reported),
-        "schedule": _schedule(kind, backend, metal_simdgroup=metal_simdgroup),
+        "schedule": _schedule(asked),
     }
 
 
-def command_line(config: Path, model: ModelRef, backend: Backend, output: Path) -> list[str]:
-    """The words behind `mlc_llm`, for one cell."""
+def settings(target: Mapping[str, Json], host: str, report: Path, *, metal_simdgroup: bool) -> dict[str, Json]:
+    """What `mlc_driver` is told.
+
+    Args:
+        target: the cell's device.
+        host: its triple.
+        report: the file that gets what it has to say.
+        metal_simdgroup: what the toolchain's probe found.
+    """
+    return {
+        "target": target,
+        "host": host,
+        "shaders": None,
+        "metallib": metallib.__file__,
+        "shape_order": str(Path(mlc_driver.__file__).with_name("shape_order.py")),
+        "metal_simdgroup": metal_simdgroup,
+        "report": str(report),
+    }
+
+
+def command_line(config: Path, model: ModelRef, name: str, host: str, output: Path) -> list[str]:
+    """The words behind `mlc_llm`, for a model and what mlc_llm calls a device."""
     options = model.options
-    words = ["compile", str(config), "--device", device(backend), "--host", backend.triple]
+    words = ["compile", str(config), "--device", name, "--host", host]
     words += ["--opt", str(options.get("opt", "O2")), "--system-lib-prefix", str(model.prefix)]
-    for name in ("quantization", "model_type"):
-        if name in options:
-            words += [f"--{name.replace('_', '-')}", str(options[name])]
+    for option in ("quantization", "model_type"):
+        if option in options:
+            words += [f"--{option.replace('_', '-')}", str(options[option])]
     overrides = mlc_names.overrides_text(options.get("overrides", {}))
     if overrides:
         words += ["--overrides", overrides]
@@ -150,9 +188,9 @@ def device(backend: Backend) -> str:
     return found
 
 
-def environment(scratch: Path, backend: Backend) -> dict[str, str | None]:
-    """What steers mlc_llm, all of it from the cell."""
-    catalyst = backend if backend.platform == "maccatalyst" else None
+def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str | None]:
+    """What steers mlc_llm, all of it from the cell; or what does for all backends."""
+    catalyst = backend if backend is not None and backend.platform == "maccatalyst" else None
     return {
         **mlc_environment.variables(scratch),
         "MLC_MACABI_ARCH": str(catalyst.arch) if catalyst else None,
@@ -160,32 +198,32 @@ def environment(scratch: Path, backend: Backend) -> dict[str, str | None]:
     }
 
 
-def _kernels(backend: Backend, shaders: Shaders | None, reported: Mapping[str, Json]) -> dict[str, Json]:
-    if backend.device["kind"] != "metal":
+def _kernels(asked: Compile, reported: Mapping[str, Json]) -> dict[str, Json]:
+    if asked.backend.device["kind"] != "metal":
         return {}
-    if shaders is None:
+    if asked.shaders is None:
         return {"kernels": "source"}
     return {"kernels": "metallib", **{key: reported.get(key) for key in ("shaders", "shaders_compiled")}}
 
 
-def _schedule(kind: str, backend: Backend, *, metal_simdgroup: bool) -> str:
-    if backend.device["kind"] == "metal" and kind == "package" and not metal_simdgroup:
+def _schedule(asked: Compile) -> str:
+    if asked.backend.device["kind"] == "metal" and asked.kind == "package" and not asked.metal_simdgroup:
         return GENERIC
     return "mlc_llm's own"
 
 
-def _program(kind: str, settings: Mapping[str, Json]) -> list[str | Path]:
+def _program(kind: str, told: Mapping[str, Json]) -> list[str | Path]:
     if kind == "package":
-        return [sys.executable, Path(mlc_driver.__file__), json.dumps(settings)]
+        return [sys.executable, Path(mlc_driver.__file__), json.dumps(told)]
     program = mlc_environment.find_program(kind)
     if program is None:
         raise mlc_refusals.missing(sys.executable)
-    if settings["shaders"]:
+    if told["shaders"]:
         raise StepError(
             f"the program {program} cannot be told to compile Metal kernels here",
             hint="use a toolchain whose Python has mlc_llm as a package, or `kernels: source` for the backend",
         )
-    extra = sorted(set(settings["target"]) - {"kind", "device"})
+    extra = sorted(set(told["target"]) - {"kind", "device"})
     if extra:
         raise StepError(
             f"the program {program} cannot be told {', '.join(extra)} of the backend's device",

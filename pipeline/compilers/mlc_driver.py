@@ -10,8 +10,9 @@ mlc_llm's are replaced, by names that its own command uses, and one of TVM's whe
 * dlight's matmul rule for Metal fails in some pairs of TVM and tvm-ffi. Where the toolchain's probe has seen that, the
   generic rule for GPUs takes its place.
 
-And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Only
-the standard library may be imported at the top, and nothing of this project at all.
+And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Where
+TVM leaves the order of stores to chance, they are sorted (`shape_order`). `mlc_lowering`, which runs the same command
+inside a worker, calls `prepare`. Only the standard library may be imported at the top, and nothing of this project.
 """
 
 from __future__ import annotations
@@ -31,18 +32,24 @@ ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 
 
 def main() -> None:
-    """`SETTINGS` is JSON: `target`, `host`, `metal_simdgroup`, `shaders`, `metallib` (a module), `report` (a file).
+    """`SETTINGS` is JSON: `target`, `host`, `metal_simdgroup`, `shaders`, `report` (a file), and files of ours.
 
-    See `compilers.mlc`, which makes it.
+    The latter are `metallib` and `shape_order`. See `compilers.mlc`, which makes it.
     """
     settings, subcommand, *words = json.loads(sys.argv[1]), *sys.argv[2:]
+    command = prepare(subcommand, words, settings)
+    with _kernels(settings):
+        command.main(words)
+
+
+def prepare(subcommand: str, words: list[str], settings: Mapping[str, Any]) -> Any:
+    """Make this process fit to run one command of mlc_llm's once; return its module, whose `main` takes the words."""
     allow_missing_library()
     importlib.import_module("mlc_llm.support.logging").enable_logging()
     command: Any = importlib.import_module(f"mlc_llm.cli.{subcommand}")
     _prepare_compile(command, words, settings)
     sys.argv = ["mlc_llm", subcommand, *words]
-    with _kernels(settings):
-        command.main(words)
+    return command
 
 
 @contextmanager
@@ -51,10 +58,7 @@ def _kernels(settings: Mapping[str, Any]) -> Iterator[None]:
     if not settings.get("shaders"):
         yield
         return
-    spec = importlib.util.spec_from_file_location("slipway_metallib", settings["metallib"])
-    metallib: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    sys.modules["slipway_metallib"] = metallib
-    spec.loader.exec_module(metallib)  # type: ignore[union-attr]
+    metallib = _loaded("slipway_metallib", settings["metallib"])
     try:
         with metallib.compiling(metallib.Shaders(**settings["shaders"])) as count:
             yield
@@ -66,6 +70,15 @@ def _kernels(settings: Mapping[str, Any]) -> Iterator[None]:
     told = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
     told |= {"shaders": count.kernels, "shaders_compiled": count.compiled}
     report.write_text(json.dumps(told), encoding="utf-8")
+
+
+def _loaded(name: str, file: str) -> Any:
+    """A module of ours, by its file: the package that it is in may not be importable here."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    sys.modules[name] = module
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
 
 
 def allow_missing_library() -> None:
@@ -80,13 +93,18 @@ def allow_missing_library() -> None:
 
 def _prepare_compile(command: Any, words: list[str], settings: Mapping[str, Any]) -> None:
     targets = importlib.import_module("mlc_llm.support.auto_target")
-    name = words[words.index("--device") + 1]
-    key = f"{name}:generic" if name in ALIASES else name
-    targets.PRESET[key] = preset(targets.PRESET, key, settings)
+    key = preset_name(words[words.index("--device") + 1])
+    made = preset(targets.PRESET, key, settings)
+    targets.PRESET[key] = {**made, "build": _in_order(made["build"], settings["shape_order"])}
     command.detect_system_lib_prefix = lambda _device, prefix, *_rest: prefix
     _report_config(command, Path(settings["report"]))
     if settings["target"]["kind"] == "metal" and not settings["metal_simdgroup"]:
         _schedule_without_simdgroup()
+
+
+def preset_name(device: str) -> str:
+    """What mlc_llm looks a device up by."""
+    return f"{device}:generic" if device in ALIASES else device
 
 
 def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +116,25 @@ def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) ->
     target.pop("libs", None)  # the SDK whose Metal compiler mlc_llm would call
     # Android's is the plain one: a tar, and no compiler of Metal's called in between.
     return {**base, "target": target, "build": presets["android:generic"]["build"]}
+
+
+def _in_order(build_function: Any, shape_order: str) -> Any:
+    """mlc_llm's function that gives the one that builds, which then has the code of dynamic shapes in a fixed order."""
+
+    def chosen() -> Any:
+        build = build_function()
+
+        def sorted_build(module: Any, args: Any, pipeline: Any = None) -> Any:
+            sequential: Any = importlib.import_module("tvm").transform.Sequential
+            try:
+                passes = sequential([pipeline, _loaded("slipway_shape_order", shape_order).sort_shape_stores()])
+            except ImportError:  # a TVM from before `tirx`, which has its own order
+                passes = pipeline
+            return build(module, args, passes)
+
+        return sorted_build
+
+    return chosen
 
 
 def _schedule_without_simdgroup() -> None:

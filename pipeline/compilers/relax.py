@@ -1,14 +1,13 @@
 """Compiles a model with TVM's Relax: everything up to the host's triple once, then two objects per triple.
 
-`pipeline.steps.compile_relax` has a worker call `lower` in a process that is then forked for every `codegen`. What the
-two do together is what `tvm.relax.build` does, taken apart at the point where the host's triple first matters; the
-objects are byte for byte those of a build in one go. It knows no archive, no store and no graph.
+`pipeline.steps.compile_relax` has a worker call `lower` in a process that is then forked for every `codegen`; where the
+line between the two is, and why the objects are those of a build in one go, says `lowering`. It knows no archive, no
+store and no graph.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 import time
 import traceback
@@ -19,28 +18,25 @@ from pathlib import Path
 
 import tvm
 import tvm_ffi
-from tvm import relax, tirx
 from tvm.ir.transform import Pass
-from tvm.relax import _ffi_api
-from tvm.relax.vm_build import VMExecutable, _filter_tir, _is_device_module, _vmcodegen
 from tvm.target import Target
-from tvm.tirx.build import codegen_build, split_host_device_mods
-from tvm_ffi import Module
 
 from pipeline.action import Facts, Json
 from pipeline.documents.functions import Functions, write_functions
-from pipeline.errors import SlipwayError, StepError, ToolMissing
+from pipeline.errors import SlipwayError, StepError
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef
-from pipeline.platforms import METAL_INSTALL
 
-from . import memory_plan, metallib, reasons, schedules, signatures, sources, targets
+from . import lowering, memory_plan, reasons, schedules, signatures, sources, targets
 from .confinement import confined
 from .declared import Declared
 from .lowered import Lowered, Parts
 from .metallib import Shaders
 from .recipe import BuildSpec
 from .vector_stores import inline_places
+
+Memory = Mapping[str, int | None]
+"""As of `memory_plan`."""
 
 MINIMUM_PREFIX = 8
 """TVM hands shorter strings around inline, and its module attributes cannot read those back."""
@@ -86,13 +82,15 @@ def lower(
         raise StepError("this model has no function to call", where=scope.source, hint=hint)
     module = loaded.module.with_attr("system_lib_prefix", prefix)
     with _refusals(scope.source, target):
-        schedule, parts = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
+        schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
     facts: dict[str, Json] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
-    return Lowered(target, parts, facts, functions, prefix)
+    return Lowered(target, parts, facts, functions, prefix, memory)
 
 
-def _scheduled(module: tvm.IRModule, target: Target, *, metal_simdgroup: bool) -> tuple[schedules.Schedule, Parts]:
+def _scheduled(
+    module: tvm.IRModule, target: Target, *, metal_simdgroup: bool
+) -> tuple[schedules.Schedule, tuple[Parts, Memory]]:
     """Lower a module with the usual schedules, and where kernels do not compile with them, with plainer ones."""
     schedule = schedules.usual(target, metal_simdgroup=metal_simdgroup)
     try:
@@ -110,20 +108,20 @@ def _scheduled(module: tvm.IRModule, target: Target, *, metal_simdgroup: bool) -
 def _compile_kernel(module: tvm.IRModule, target: Target) -> None:
     """Compile the one function of a module, which has no name yet, as far as its device goes."""
     named = {variable: function.with_attr("global_symbol", "main") for variable, function in module.functions.items()}
-    _, on_device = _lower_functions(tvm.IRModule(named, attrs=module.attrs), target)
-    _kernels(on_device)
+    _, on_device = lowering.lower_functions(tvm.IRModule(named, attrs=module.attrs), target, _last(target))
+    lowering.kernels(on_device)
 
 
-def _lower_module(module: tvm.IRModule, target: Target, passes: Pass) -> Parts:
+def _lower_module(module: tvm.IRModule, target: Target, passes: Pass) -> tuple[Parts, Memory]:
     with target:
         module = passes(module)
-    constants = dict(module.attrs.get("const_name_to_constant", {}))
-    external = tuple(module.attrs.get("external_mods", ()))
     memory = memory_plan.planned(module)
-    builder = relax.ExecBuilder()
-    functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
-    host, on_device = _lower_functions(functions_left, target)
-    return Parts(host, _kernels(on_device), on_device, builder, constants, external, memory)
+    return lowering.lower(module, target, _last(target)), memory
+
+
+def _last(target: Target) -> Pass | None:
+    """What is done to the functions of a device at the very end."""
+    return inline_places() if target.kind.name == "opencl" else None
 
 
 def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None = None) -> Facts:
@@ -145,78 +143,15 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
         ToolMissing: kernels are to be compiled here, and there is no Metal compiler.
     """
     started = time.process_time()
-    host, target = targets.with_host(state.device, triple)
-    with _refusals(triple, target):
-        library = codegen_build(_retargeted(state.parts.host, host), host)
-        of_device, about_kernels = _kernels_for(state, shaders)
-        for kernels in (*of_device, *filter(_is_device_module, state.parts.external)):
-            library.import_module(kernels)
-        others = [brought for brought in state.parts.external if not _is_device_module(brought)]
-        linked = _ffi_api.VMLink(state.parts.builder, target, library, others, dict(state.parts.constants))
-        size = _export(VMExecutable(linked), out, state.prefix)
+    with _refusals(triple, state.device):
+        made = lowering.generate(
+            state.parts, state.device, triple=triple, prefix=state.prefix, shaders=shaders, out=out
+        )
     versions = (tvm.__version__, tvm_ffi.__version__)
-    public = {one.name: state.parts.memory.get(one.name) for one in state.functions}
+    public = {one.name: state.memory.get(one.name) for one in state.functions}
     write_functions(out, Functions(state.prefix, state.functions, *versions, memory=public))
     spent = round(time.process_time() - started, 3)
-    return {**state.facts, **about_kernels, "bytes": size, "codegen_cpu": spent}
-
-
-def _kernels(on_device: Mapping[Target, tvm.IRModule]) -> tuple[Module, ...]:
-    return tuple(codegen_build(functions, kind) for kind, functions in on_device.items())
-
-
-def _kernels_for(state: Lowered, shaders: Shaders | None) -> tuple[tuple[Module, ...], dict[str, Json]]:
-    """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
-    if state.device.kind.name != "metal":
-        return state.parts.kernels, {}
-    if shaders is None:
-        return state.parts.kernels, {"kernels": "source"}
-    try:
-        with metallib.compiling(shaders) as count:
-            made = _kernels(state.parts.functions_on_device)
-    except metallib.Missing as missing:
-        raise ToolMissing(str(missing), hint=METAL_INSTALL) from missing
-    except metallib.Refused as refused:
-        hint = "see the log for the kernel; with `kernels: source` the device compiles it"
-        raise StepError(f"a Metal kernel does not compile: {refused}", hint=hint) from refused
-    return made, {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
-
-
-def _lower_functions(module: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, dict[Target, tvm.IRModule]]:
-    """What `tvm.tirx.build` does before it asks for code: the host's functions, and those of each kind of device."""
-    host = target.host or target
-    module = tirx.transform.BindTarget(target.with_host(host))(module)
-    # What `relax.build` takes for every target; the one of its own that TVM has for Adreno is not fit to be called.
-    passes, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
-    on_host, on_device = split_host_device_mods(passes(module))
-    last = inline_places() if target.kind.name == "opencl" else tvm.transform.Sequential([])
-    finalize = tvm.transform.Sequential([finalize_device(), last])
-    return finalize_host()(on_host), {kind: finalize(functions) for kind, functions in on_device.items()}
-
-
-def _retargeted(module: tvm.IRModule, host: Target) -> tvm.IRModule:
-    """Give every function the real host in place of the one that stood in for it."""
-    functions = {variable: function.with_attr("target", host) for variable, function in module.functions.items()}
-    return tvm.IRModule(functions, attrs=module.attrs)
-
-
-def _export(executable: VMExecutable, out: Path, prefix: str) -> int:
-    """Write the executable's two objects under names that are unique to the model; return their size in bytes.
-
-    TVM's own way out is a gzipped tar with today's time in it, which costs more than generating the code.
-    """
-
-    def collect(_name: str, objects: list[str], **_options: object) -> list[str]:
-        return objects
-
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
-        objects = executable.export_library("objects", fcompile=collect, workspace_dir=scratch)
-        size = 0
-        for item in map(Path, objects):
-            own = out / (item.name if item.name.startswith(prefix) else prefix + item.name)
-            shutil.move(item, own)
-            size += own.stat().st_size
-    return size
+    return {**state.facts, **made, "codegen_cpu": spent}
 
 
 @contextmanager

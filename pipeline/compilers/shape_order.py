@@ -1,9 +1,9 @@
 """Makes the code of dynamic shapes the same in every run, where TVM leaves its order to chance.
 
-`schedules` adds it as the last pass of every pipeline. TVM's VMShapeLower writes a `shape_func` that computes the
-derived extents of a function (`H[3] = 256 * H[0]`), and walks a map hashed by addresses to do so: the order of the
-stores, and with it the bytes of `lib0.o`, differ from run to run. The stores are independent of one another, so here
-they are sorted by their place.
+`schedules` and `mlc_driver` add it as the last pass of every pipeline. TVM's VMShapeLower writes a `shape_func` that
+computes the derived extents of a function (`H[3] = 256 * H[0]`), and walks a map hashed by addresses to do so: the
+order of the stores, and with it the bytes of `lib0.o`, differ from run to run. The stores are independent of one
+another, so here they are sorted by their place.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import tirx
+from tvm_ffi import structural_walk
+
+_LOAD = getattr(tvm.ir, "TensorLoad", None) or tirx.BufferLoad
+"""What TVM 0.27 made of a `BufferLoad`."""
 
 
 def sort_shape_stores() -> Any:
@@ -39,7 +42,7 @@ def _sorted(body: Any) -> Any | None:
     stores = {_place(part): part for part in body.seq}
     loads: list[Any] = []
     for part in body.seq:
-        tvm_ffi.structural_walk(part.value, (tvm.ir.TensorLoad, loads.append))
+        structural_walk(part.value, (_LOAD, loads.append))
     read = {_place(load) for load in loads}
     if None in stores or None in read or len(stores) != len(body.seq) or read & stores.keys():
         return None

@@ -82,6 +82,6 @@ def _features(plain: Mapping[str, object]) -> list[str]:
 def with_host(device: Target, triple: str) -> tuple[Target, Target]:
     """Return the host's target, and the device's with that host."""
     if device.kind.name == "llvm":
-        return device, device
+        return device.host or device, device
     host = Target({"kind": "llvm", "mtriple": triple})
     return host, device.with_host(host)

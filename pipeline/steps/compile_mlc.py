@@ -1,26 +1,37 @@
 """Compiles a model of mlc_llm's into two objects, after looking whether it can be done at all: step `compile`.
 
-`pipeline.compilers.mlc` does the work in the toolchain's worker. A question that probe.json answers is answered here,
-before a program is started.
+The work is done in the toolchain's worker by `pipeline.compilers.mlc_lowering`, in two parts as in `compile_relax`, or
+by `pipeline.compilers.mlc` in one. A question that probe.json answers is answered here, before a program is started.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
 from pipeline.compilers.devices import check_device
+from pipeline.compilers.lowered import MlcLowered, Singly
+from pipeline.compilers.mlc import Compile
 from pipeline.compilers.mlc_refusals import check_model_type, known_faults, mlc_of, other_type
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
+from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.matrix.source import SourceRef
+
+HOST_BLIND = frozenset({"metal"})
+"""Kinds of device whose lowering no host changes, as in `compile_relax`."""
+
+SHARED = {"metal": "iphone"}
+"""Kinds of device whose names in mlc_llm share a lowering -> the name that stands for all."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,8 @@ def run(job: Job[Params]) -> Facts:
     """Write the objects and `functions.json`.
 
     Returns:
-        Facts: `bytes`, `functions` (how many), and what mlc_llm says of the library; see `compilers.mlc`.
+        Facts: `bytes`, `functions` (how many), what mlc_llm says of the library, and what was shared with other
+        backends; see `compilers.mlc` and `compilers.mlc_lowering`.
 
     Raises:
         StepError: the weights are not converted, the toolchain does not know the model, or mlc_llm refused it.
@@ -46,7 +58,13 @@ def run(job: Job[Params]) -> Facts:
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
     worker = job.services.worker(job.params.toolchain)
-    made = worker.call(compilation(job), log=job.log)
+    asked = compilation(job)
+    if asked.kind == "package":
+        work = partial(codegen, asked=asked, out=job.out, log=job.log)
+        made = worker.call(work, log=job.log, after=lowering(asked))
+    else:
+        made = worker.call(partial(mlc.compile_model, asked=asked, out=job.out, log=job.log), log=job.log)
+        made = {**made, "singly": "mlc_llm is a program here, and no package of the toolchain's Python"}
     chat, options = read_chat_config(job.inputs[roles.CONFIG], job.params.model.model), job.params.model.options
     model_type = str(options.get("model_type", chat.get("model_type")))
     faults = known_faults(model_type, chat, options.get("overrides", {}))
@@ -54,8 +72,8 @@ def run(job: Job[Params]) -> Facts:
     return {**made, "note": "; ".join(notes)} if notes else made
 
 
-def compilation(job: Job[Params]) -> partial[Facts]:
-    """What the worker is asked to do.
+def compilation(job: Job[Params]) -> Compile:
+    """What is to be compiled.
 
     Raises:
         StepError: the weights are not converted, or the toolchain does not know the model.
@@ -75,15 +93,59 @@ def compilation(job: Job[Params]) -> partial[Facts]:
             f"toolchain {name} does not know the quantization {quantization!r} of {model.model}",
             hint=f"use weights in one that it knows: {', '.join(found.quantizations)}",
         )
-    return partial(
-        mlc.compile_model,
+    return Compile(
         kind=found.kind,
         config=folder / chat_config.NAME,
         model=model,
         backend=backend,
-        named_for=job.params.named_for,
-        metal_simdgroup=probe.metal_simdgroup,
         shaders=shaders(job, backend),
-        out=job.out,
-        log=job.log,
+        metal_simdgroup=probe.metal_simdgroup,
+        named_for=job.params.named_for,
     )
+
+
+def lowering(asked: Compile) -> partial[MlcLowered | Singly]:
+    """The shared part, which is equal for backends that differ in their host only."""
+    backend = asked.backend
+    blind = backend.device["kind"] in HOST_BLIND
+    # The directory is a view made for this job alone; the file it shows is the same for all.
+    config = asked.config.resolve()
+    return partial(
+        lower,
+        config=config,
+        seen=list(look(config)),
+        model=asked.model,
+        name=SHARED.get(str(backend.device["kind"]), mlc.device(backend)),
+        device=dict(backend.device),
+        triple=None if blind else backend.triple,
+        metal_simdgroup=blind and asked.metal_simdgroup,
+    )
+
+
+def lower(
+    *,
+    config: Path,
+    seen: Sequence[object],  # noqa: ARG001 - equal arguments share a lowering, and a file that has changed must not
+    model: ModelRef,
+    name: str,
+    device: Mapping[str, object],
+    triple: str | None,
+    metal_simdgroup: bool,
+) -> MlcLowered | Singly:
+    """What the worker runs once for all backends that share it: see `compilers.mlc_lowering.lower`."""
+    try:
+        from pipeline.compilers import mlc_lowering  # noqa: PLC0415 - TVM is in the worker only
+    except ImportError as error:
+        return Singly(f"this TVM cannot be taken apart: {error}")
+    return mlc_lowering.lower(
+        config=config, model=model, name=name, device=device, triple=triple, metal_simdgroup=metal_simdgroup
+    )
+
+
+def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path, log: Path) -> Facts:
+    """What the worker runs for each backend: see `compilers.mlc_lowering.codegen`."""
+    if isinstance(state, Singly):
+        return {**mlc.compile_model(asked=asked, out=out, log=log), "singly": state.why}
+    from pipeline.compilers import mlc_lowering  # noqa: PLC0415 - TVM is in the worker only
+
+    return mlc_lowering.codegen(state, asked=asked, out=out, log=log)

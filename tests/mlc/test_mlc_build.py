@@ -36,6 +36,11 @@ def test_everything_is_built_and_proven_and_a_second_run_does_nothing(mlc_built)
     assert mlc_built.ok().idle
 
 
+def test_explain_says_that_a_program_shares_no_lowering(mlc_built):
+    text = mlc_built.ok("explain", "compile:small-q0f32@ios+mlc").output
+    assert "singly   shares no lowering with other backends: mlc_llm is a program here" in text
+
+
 def test_objects_carry_the_declared_system_and_version(mlc_built):
     wanted = {
         "ios": ("ios", "15.0"),

@@ -32,7 +32,7 @@ def test_the_command_line_of_a_cell():
         "opt": "O3", "quantization": "q4f16_1", "model_type": "llama", "overrides": {"max_batch_size": 1},
         "enable_subgroups": True, "model_lib": "lib-name", "conv_template": "LM",
     }  # fmt: skip
-    assert mlc.command_line(Path("c.json"), model(**options), IPHONE, Path("o.tar")) == [
+    assert mlc.command_line(Path("c.json"), model(**options), "iphone", IPHONE.triple, Path("o.tar")) == [
         "compile", "c.json", "--device", "iphone", "--host", "arm64-apple-ios15.0", "--opt", "O3",
         "--system-lib-prefix", "lib_name_", "--quantization", "q4f16_1", "--model-type", "llama",
         "--overrides", "max_batch_size=1", "--enable-subgroups", "--output", "o.tar",
@@ -40,7 +40,7 @@ def test_the_command_line_of_a_cell():
 
 
 def test_what_is_not_said_is_left_to_mlc():
-    words = mlc.command_line(Path("c"), model(), IPHONE, Path("o"))
+    words = mlc.command_line(Path("c"), model(), "iphone", IPHONE.triple, Path("o"))
     assert not {"--quantization", "--model-type", "--overrides", "--enable-subgroups"} & set(words)
 
 

@@ -79,7 +79,7 @@ class Config:
         return SimpleNamespace(asdict=lambda: {key: fields[key] for key in ("hidden_size", "window", "model_type")})
 
 def compile(config, quantization, model_type, overrides, prefix):
-    print(json.dumps({"prefix": prefix, "preset": PRESET["iphone:generic"], "argv": sys.argv}))
+    print(json.dumps({"prefix": prefix, "target": PRESET["iphone:generic"]["target"], "argv": sys.argv}))
 
 def main(words):
     named = lambda name: SimpleNamespace(name=name)
@@ -122,7 +122,10 @@ class Command:
             path.write_text(text)
         self.words = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"]
         report, metallib = folder / "report.json", str(folder / "fake_metallib.py")
-        told = settings(report=str(report), metallib=metallib, metal_simdgroup=True, shaders=None) | changes
+        told = (
+            settings(report=str(report), metallib=metallib, shape_order="", metal_simdgroup=True, shaders=None)
+            | changes
+        )
         self.done = subprocess.run(
             [sys.executable, mlc_driver.__file__, json.dumps(told), *self.words],
             env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False,
@@ -151,7 +154,7 @@ def test_the_command_runs_with_the_prefix_and_reports_its_config(tmp_path):
     assert command.done.returncode == 0, command.done.stderr
     said = json.loads(command.done.stdout)
     assert said["prefix"] == "mine_"
-    assert said["preset"]["target"]["host"]["mtriple"] == "arm64-apple-ios15.0"
+    assert said["target"]["host"]["mtriple"] == "arm64-apple-ios15.0"
     assert said["argv"] == ["mlc_llm", *command.words]
     assert command.report == EFFECTIVE
 

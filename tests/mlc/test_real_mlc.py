@@ -1,62 +1,47 @@
-"""The real mlc_llm, where there is one: MLC_TEST_ENVIRONMENT names an environment, MLC_LLM_SOURCE_DIR a checkout.
+"""The real mlc_llm, where there is one: `prepare_mlc.py` prepares it and the models, and prints the variables to set.
 
-A small Qwen3 and a small Llama are compiled for the backends of an app with a web page. Only the weights are fakes,
-and no library is made of them.
+Models of six families are compiled for the backends of an app with a web page. Only the weights are fakes, and no
+library is made of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from mlc_projects import CHAT, converted
 from projects import DODO, Project
 
+from pipeline import roles
+from pipeline.action import Job
 from pipeline.binary.objects import read_object
+from pipeline.compilers import mlc
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.options import Options
+from pipeline.steps import compile_mlc
 
 ENVIRONMENT, CHECKOUT = os.environ.get("MLC_TEST_ENVIRONMENT"), os.environ.get("MLC_LLM_SOURCE_DIR")
+CONFIGS = os.environ.get("MLC_TEST_MODELS")
+
+MODELS = ("qwen3", "gemma3-270m", "llama", "phi3", "mistral", "qwen2")
+BACKENDS = ("ios", "catalyst-arm64", "catalyst-x86_64", "android", "web")
 
 pytestmark = [
     pytest.mark.mlc,
     pytest.mark.tvm,
     pytest.mark.slow,
-    pytest.mark.skipif(not ENVIRONMENT and not CHECKOUT, reason="needs MLC_TEST_ENVIRONMENT or MLC_LLM_SOURCE_DIR"),
+    pytest.mark.skipif(not CONFIGS or not (ENVIRONMENT or CHECKOUT), reason="needs what prepare_mlc.py prepares"),
 ]
-
-LLAMA = {
-    "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2,
-    "rms_norm_eps": 1e-5, "vocab_size": 512, "tie_word_embeddings": False, "position_embedding_base": 10000,
-    "rope_scaling": None,
-    "context_window_size": 2048, "prefill_chunk_size": 512, "num_key_value_heads": 2, "head_dim": 32,
-    "tensor_parallel_shards": 1, "pipeline_parallel_stages": 1, "max_batch_size": 4, "disaggregation": False,
-}  # fmt: skip
-QWEN3 = {
-    "hidden_act": "silu", "hidden_size": 128, "intermediate_size": 256, "attention_bias": False,
-    "num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
-    "rope_theta": 1000000, "vocab_size": 512, "tie_word_embeddings": True, "context_window_size": 2048,
-    "prefill_chunk_size": 512, "tensor_parallel_shards": 1, "head_dim": 32, "dtype": "float32", "max_batch_size": 4,
-    "weight_block_size": None,
-}  # fmt: skip
 
 TARGETS = """\
 version: 1
 toolchains:
   mlc: {TOOLCHAIN}
 models:
-  qwen3:
-    compiler: mlc
-    toolchain: mlc
-    weights: {path: qwen3}
-    variants: {q4f16_1: {overrides: {context_window_size: 1024}}}
-  llama:
-    compiler: mlc
-    toolchain: mlc
-    weights: {path: llama}
-    variants: {q4f16_1: {overrides: {context_window_size: 1024}}}
+MODELS
 backends:
   ios: {preset: iphone, deployment_target: "15.0"}
   catalyst-arm64: {preset: macabi, deployment_target: "17.0"}
@@ -64,16 +49,40 @@ backends:
   android: {preset: android}
   web: {preset: webgpu}
 matrix:
-  model: [qwen3, llama]
+  model: [NAMES]
   backend: [ios, catalyst-arm64, catalyst-x86_64, android, web]
 products:
   apple: {kind: xcframework, backends: [ios, catalyst-arm64, catalyst-x86_64]}
 """
 
+MODEL = """\
+  NAME:
+    compiler: mlc
+    toolchain: mlc
+    weights: {path: NAME}
+    variants: {q4f16_1: {overrides: {context_window_size: 1024, prefill_chunk_size: 512}}}
+"""
 
-def chat(model_type: str, config: dict) -> dict:
-    sizes = {key: config[key] for key in ("vocab_size", "context_window_size", "prefill_chunk_size")}
-    return CHAT | sizes | {"model_type": model_type, "quantization": "q4f16_1", "model_config": config}
+
+def prepared(model: str, name: str) -> dict:
+    return json.loads(Path(str(CONFIGS), model, name).read_text())
+
+
+def weights(folder: Path, model: str, **changes: object) -> None:
+    """A model's configuration and index, and zeros in place of its weights."""
+    folder.mkdir(exist_ok=True)
+    index = prepared(model, "tensor-cache.json")
+    chat = prepared(model, "mlc-chat-config.json") | changes
+    (folder / "mlc-chat-config.json").write_text(json.dumps(chat))
+    (folder / "tensor-cache.json").write_text(json.dumps(index))
+    (folder / "tokenizer.json").write_text("{}\n")
+    for shard in index["records"]:
+        with (folder / shard["dataPath"]).open("wb") as file:
+            file.truncate(shard["nbytes"])
+
+
+def cell(model: str, backend: str) -> str:
+    return f"compile:{model}-q4f16_1@{backend}+mlc"
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +92,63 @@ def real(tmp_path_factory) -> Project:
     root.mkdir()
     parts = [f"path: {Path(ENVIRONMENT).absolute()}"] if ENVIRONMENT else []
     parts += ["source: $MLC_LLM_SOURCE_DIR"] if CHECKOUT else []
-    (root / "targets.yaml").write_text(TARGETS.replace("TOOLCHAIN", ", ".join(parts)))
+    models = "".join(MODEL.replace("NAME", name) for name in MODELS)
+    text = TARGETS.replace("TOOLCHAIN", ", ".join(parts)).replace("NAMES", ", ".join(MODELS))
+    (root / "targets.yaml").write_text(text.replace("MODELS\n", models))
     (root / "dodo.py").write_text(DODO)
-    converted(root / "llama", **chat("llama", LLAMA))
-    converted(root / "qwen3", **chat("qwen3", QWEN3))
+    for name in MODELS:
+        weights(root / name, name)
     project = Project(root)
-    project.ok(timeout=3600)
+    project.ok(timeout=7200)
     return project
 
 
+@pytest.fixture(scope="module")
+def session(real) -> Iterator[Session]:
+    made = Session(real.path("targets.yaml"), Options())
+    yield made
+    made.worker.close()
+
+
 def test_everything_is_proven_and_nothing_is_left_to_do(real):
-    for backend in ("ios", "catalyst-arm64", "catalyst-x86_64", "android", "web"):
+    for backend in BACKENDS:
         checks = real.json(f"build/verify/{backend}/report.json")["checks"]
         assert {check["state"] for check in checks} == {"proven"}, checks
     assert real.ok().idle
 
 
-def test_names_are_those_that_this_very_mlc_gives(real):
-    session = Session(real.path("targets.yaml"), Options())
+@pytest.mark.parametrize(
+    ("model", "backend"), [*(("qwen3", one) for one in BACKENDS[1:]), *((one, "catalyst-x86_64") for one in MODELS[1:])]
+)
+def test_objects_are_those_of_a_single_compile(real, session, tmp_path, model, backend):
+    params = session.engine.actions[cell(model, backend)].params
+    inputs = {roles.TOOLCHAIN: real.path("build/toolchain/mlc"), roles.CONFIG: tmp_path / "config"}
+    inputs[roles.CONFIG].mkdir()
+    (tmp_path / "config" / "mlc-chat-config.json").write_text(json.dumps(prepared(model, "mlc-chat-config.json")))
+    job = Job(params=params, inputs=inputs, tools={}, out=tmp_path / "out", log=tmp_path / "log", services=None)
+    job.out.mkdir()
+    work = partial(mlc.compile_model, asked=compile_mlc.compilation(job), out=job.out, log=job.log)
+    session.worker("mlc").call(work, log=job.log)
+    made = {path.name: path.read_bytes() for path in job.out.glob("*.o")}
+    folder = real.path(f"build/compile/{model}-q4f16_1@{backend}+mlc")
+    assert len(made) == 2
+    assert made == {path.name: path.read_bytes() for path in folder.glob("*.o")}
+
+
+def test_a_device_is_lowered_once_for_all_hosts(session):
+    for model in MODELS:
+        records = {
+            one: session.engine.store.record(session.engine.workspace.get(cell(model, one)).key) for one in BACKENDS
+        }
+        assert not any("singly" in record.facts for record in records.values())
+        apple = [records[one] for one in BACKENDS[:3]]
+        assert len({record.facts["lower_cpu"] for record in apple}) == 1
+        assert sum(record.cpu_seconds for record in apple) < 1.6 * max(record.cpu_seconds for record in apple)
+
+
+def test_names_are_those_that_this_very_mlc_gives(session):
     names = [name for name in session.engine.actions if name.startswith("compile:")]
-    assert len(names) == 10
+    assert len(names) == len(MODELS) * len(BACKENDS)
     for name in names:
         facts = session.engine.store.record(session.engine.workspace.get(name).key).facts
         device = "android" if "@android" in name else "iphone"
@@ -120,12 +166,12 @@ def test_objects_are_for_the_declared_systems(real):
 def test_a_deployment_target_recompiles_its_cells_only(real):
     real.edit("targets.yaml", 'iphone, deployment_target: "15.0"', 'iphone, deployment_target: "16.0"')
     built = {name for name in real.ok(timeout=3600).built if name.startswith("compile:")}
-    assert built == {"compile:qwen3-q4f16_1@ios+mlc", "compile:llama-q4f16_1@ios+mlc"}
+    assert built == {cell(model, "ios") for model in MODELS}
 
 
 def test_what_this_mlc_does_not_know_is_named(real):
-    converted(real.path("llama"), **(chat("llama", LLAMA) | {"model_type": "mamba9"}))
-    run = real.doit("compile:llama-q4f16_1@web+mlc")
+    weights(real.path("llama"), "llama", model_type="mamba9")
+    run = real.doit(cell("llama", "web"))
     assert run.status != 0
     assert "toolchain mlc does not know the architecture 'mamba9'" in run.output
     assert json.dumps("llama").strip('"') in run.output
