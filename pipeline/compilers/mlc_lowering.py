@@ -30,7 +30,6 @@ from pipeline.binary.ar import Member
 from pipeline.documents.chat_config import NAME
 from pipeline.errors import SlipwayError, StepError
 from pipeline.matrix.cells import ModelRef
-from pipeline.process import Finished
 
 from . import idle_patterns, lowering, mlc, mlc_driver, mlc_refusals, reasons
 from . import shape_order as _shape_order  # noqa: F401 - mlc_driver loads it by its file: so it is in the key
@@ -121,7 +120,8 @@ def _run(words: list[str], told: Mapping[str, Json]) -> tuple[dict[str, Json], t
         raise
     except BaseException as error:
         traceback.print_exc(file=said)  # argparse has said it already, and only exits
-        raise mlc_refusals.explain(Finished(("mlc_llm", *words), 1, said.getvalue()), "compile") from error
+        unknown = StepError(f"mlc_llm compile: {reasons.reason(error)}", hint="the log has all that it said")
+        raise mlc_refusals.meaning(said.getvalue(), "compile") or unknown from error
     finally:
         sys.stderr.write(said.getvalue())
     if len(built) != 1:

@@ -28,9 +28,8 @@ SLIDING_WINDOW = 1024
 
 def explain(done: Finished, step: str) -> StepError:
     """The error for a run of mlc_llm that failed, or ended well and left nothing."""
-    for pattern, meaning in _MEANINGS.items():
-        if found := re.search(pattern, done.output):
-            return meaning(step, *found.groups())
+    if (known := meaning(done.output, step)) is not None:
+        return known
     ended, hint = f"ended with status {done.status}", "the log has all that it said"
     died = -done.status if done.status < 0 else done.status - _BY_SIGNAL
     if died > 0:
@@ -50,6 +49,14 @@ def check_model_type(model_type: str, toolchain: str, known: MlcProbe) -> None:
     """
     if known.architectures is not None and model_type not in known.architectures:
         raise unknown_architecture(model_type, toolchain, known.architectures)
+
+
+def meaning(said: str, step: str) -> StepError | None:
+    """The error that is meant by what mlc_llm says, where that is known."""
+    for pattern, meant in _MEANINGS.items():
+        if found := re.search(pattern, said):
+            return meant(step, *found.groups())
+    return None
 
 
 def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence[str]) -> StepError:

@@ -15,6 +15,8 @@ from tvm.support import tar
 
 def _build():
     def build(mod, args, pipeline=None):
+        if os.environ.get("OWN") == "error":
+            raise ZeroDivisionError("of the fake")
         mod = mod.with_attrs({"system_lib_prefix": args.system_lib_prefix})
         own = {"tir_pipeline": None} if os.environ.get("OWN") == "pipeline" else {}
         for _ in range(2 if os.environ.get("OWN") == "twice" else 1):

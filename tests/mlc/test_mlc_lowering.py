@@ -83,7 +83,6 @@ def toolchain(tmp_path):
         one.worker.close()
 
 
-@pytest.mark.slow
 def test_objects_are_those_of_single_compiles(toolchain):
     tools = toolchain()
     for backend in (IPHONE, CATALYST, INTEL, ANDROID):
@@ -134,3 +133,9 @@ def test_an_mlc_that_is_not_as_known_compiles_singly_and_the_record_says_so(tool
 def test_what_mlc_refuses_is_put_into_words(toolchain):
     with pytest.raises(StepError, match="does not know the architecture 'mamba9'; it knows llama"):
         toolchain().shared(IPHONE, model_type="mamba9")
+
+
+def test_an_error_that_nobody_knows_is_its_reason(toolchain):
+    with pytest.raises(StepError, match=r"^mlc_llm compile: ZeroDivisionError: of the fake") as caught:
+        toolchain(OWN="error").shared(IPHONE)
+    assert "Traceback" in Path(str(caught.value.log)).read_text()
