@@ -162,6 +162,9 @@ def _type(value: Json) -> str:
     if "enum" in value:
         choices = ", ".join(f"`{choice}`" for choice in value["enum"])
         return choices if len(value["enum"]) < _MANY else "one of the presets"
+    of_names = value.get("patternProperties", {}).values()
+    if of_names and all(one.get("type") == "string" for one in of_names):
+        return "name → text"
     known = {"anyOf": "text or mapping", "oneOf": "mapping, one of several", "patternProperties": "name → mapping"}
     if found := known.keys() & value.keys():
         return known[found.pop()]
