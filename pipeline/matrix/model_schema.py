@@ -108,7 +108,8 @@ Recipe = Annotated[
 
 class Variant(BaseModel):
     """One way to compile a model. Every key besides those below is an option of yours: the recipe finds it in
-    `spec.options`, where it replaces the model's option of the same name."""  # noqa: D205, D209 - see `schema.Toolchain`
+    `spec.options`, where it replaces the model's option of the same name. Only `estimated_vram_bytes`, what the variant
+    takes of a device's memory, is none of the recipe's."""  # noqa: D205, D209 - see `schema.Toolchain`
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, JsonValue]
