@@ -10,6 +10,7 @@ path (`load_module`): for that, blob and context are there under the names that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -37,6 +38,7 @@ _SYSTEM = {
 }
 """Platform -> kind of library -> its name there. Android has no shared library with what compilers invent."""
 
+_LLD, _FIRST_WITH_ALIAS = re.compile(r"LLD (\d+)"), 15
 _LIBSYSTEM = "/usr/lib/libSystem.B.dylib"
 _NDK_TRIPLES = {
     "arm64": "aarch64-linux-android", "x86_64": "x86_64-linux-android", "armv7": "arm-linux-androideabi",
@@ -165,6 +167,12 @@ def _linker(backend: Backend, found: Mapping[str, Tool | None]) -> Path:
     if tool is None or (name == "ld.lld" and "LLD" not in tool.version):
         what = f"the shared library for backend {backend.name} is linked by {name}, and there is none"
         raise ToolMissing(what, hint=f"{LINKER_HINTS[name]}; or let the library's path end in .tar or .a")
+    version = _LLD.search(tool.version)
+    if backend.format == "macho" and version is not None and int(version[1]) < _FIRST_WITH_ALIAS:
+        what = f"the library for backend {backend.name} takes ld64.lld {_FIRST_WITH_ALIAS}, and this is {version[1]}"
+        raise ToolMissing(
+            what, where=tool.path, hint="install a newer lld, or let the library's path end in .tar or .a"
+        )
     return tool.path
 
 

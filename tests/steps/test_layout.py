@@ -249,6 +249,9 @@ def test_no_linker_and_strange_symbols_are_told_with_a_way_out(tree, tmp_path):
     for tool in (None, Tool("ld.lld", tmp_path, "GNU ld 2.40")):
         with pytest.raises(ToolMissing, match=r"linked by ld\.lld"):
             link_shared(models, {"ld.lld": tool}, tmp_path, tmp_path / "log")
+    mac = Models("x.dylib", decode(Backend, MAC, "backend"), ("tiny_bert_f32_",), ())
+    with pytest.raises(ToolMissing, match=r"takes ld64\.lld 15, and this is 14"):
+        link_shared(mac, {"ld64.lld": Tool("ld64.lld", tmp_path, "Debian LLD 14.0.6")}, tmp_path, tmp_path / "log")
     android = decode(Backend, ANDROID, "backend")
     needed = providers_of(["TVMFFIFunctionCall", "TVMBackendParallelLaunch", "expf", "memcpy"], android, None)
     assert {name.removesuffix(".so"): len(names) for name, names in needed.items()} == dict.fromkeys(
