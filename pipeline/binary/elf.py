@@ -148,7 +148,8 @@ def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
         if section.type == _SHT_PROGBITS and section.flags & _SHF_ALLOC:
             content = file.window.cut(section.offset, section.size, "a section")
             label = names.text(section.name, "a section's name")
-            yield LoadedSection(label, content, bool(section.flags & _SHF_STRINGS))
+            # A linker merges literals into `.rodata`, and some flag all of it as literals then.
+            yield LoadedSection(label, content, bool(section.flags & _SHF_STRINGS) and label != ".rodata")
 
 
 def _open(window: Window) -> _File:

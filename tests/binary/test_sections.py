@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,17 @@ def test_constants_and_literals_are_told_apart_and_debug_entries_left_out(
     assert (found[constants].data, found[constants].literals) == (b"a constant\0", False)
     assert (found[literals].data, found[literals].literals) == (b"a literal\0", True)
     assert not any(b"debug entry" in section.data or b"symbol_name" in section.data for section in found.values())
+
+
+def test_constants_that_a_linker_has_flagged_as_literals(assemble):
+    """Rust's lld (22) merges literals into `.rodata`, and flags all of it as they were flagged."""
+    data = bytearray(assemble(ELF, "x86_64-linux-gnu"))
+    table, size = struct.unpack_from("<Q", data, 0x28)[0], 64
+    flags = [at + 8 for at in range(table, len(data), size) if struct.unpack_from("<IQ", data, at + 4) == (1, 0x2)]
+    assert len(flags) == 1, "allocated, and neither written nor run"
+    struct.pack_into("<Q", data, flags[0], 0x2 | 0x10 | 0x20)
+    found = {section.name: section.literals for section in loaded_sections(bytes(data), "x.o")}
+    assert not found[".rodata"]
 
 
 def test_of_a_linked_image_too(assemble, link_dylib):
