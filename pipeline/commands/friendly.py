@@ -115,8 +115,11 @@ class Friendly:
             # doit's own text goes on with all options, as Python prints them
             meant = nearest(cause.opt, (option.rstrip("=") for option in parser.get_long()))
             hint = f"did you mean --{meant}?" if meant else f"doit help {self.name}"
-            if meant == cause.opt:  # it stands behind a task, which could have options of its own
-                hint = f"options stand before tasks: doit --{meant} TASK"
+            option, _ = parser.get_option(f"{'-' * min(len(cause.opt), 2)}{cause.opt}")
+            if option is not None:  # it stands behind a task, which could have options of its own
+                dashed = f"-{cause.opt}" if len(cause.opt) == 1 else f"--{cause.opt}"
+                value = "" if option.type is bool else f" VALUE"
+                hint = f"options stand before tasks: doit {dashed}{value} TASK"
             raise CmdParseError(f"{cause}\n  hint: {hint}") from error
 
     def execute(self, params: dict[str, object], args: list[str]) -> object:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from pipeline.errors import SlipwayError
@@ -39,7 +41,7 @@ TVM, the compiler, is not installed in this Python yet: pip install 'slipway-tvm
 class InitOptions:
     """See `doit help init`."""
 
-    force: bool = flag("overwrite files that are there already")
+    force: bool = flag("replace files that are there already; each is kept as FILE.bak")
     schema: bool = flag(f"write {SCHEMA} only")
 
 
@@ -50,8 +52,8 @@ class Init(PlainCommand[InitOptions]):
     doc_purpose = "start a project: targets.yaml, dodo.py and a small model (Slipway)"
     doc_usage = "[DIR]"
     doc_description = (
-        "Writes into DIR, or here. A file that is there already and different is never touched without --force; the "
-        "lines for build/ and dist/ are added to a .gitignore. After an upgrade, --schema renews what editors "
+        "Writes into DIR, or here. A file that is there already and different is never touched without --force, and "
+        "kept as FILE.bak with it; the lines for build/ and dist/ are added to a .gitignore. After an upgrade, --schema renews what editors "
         "complete from. Exit status: 0; 3 when files are in the way or cannot be written."
     )
     options = InitOptions
@@ -68,11 +70,14 @@ class Init(PlainCommand[InitOptions]):
             raise SlipwayError(
                 f"there already: {', '.join(in_the_way)}; nothing was written",
                 where=root,
-                hint="move them away, name another directory (doit init DIR), or overwrite them with --force",
+                hint="move them away, name another directory (doit init DIR), or replace them with --force, which keeps yours as FILE.bak",
             )
         for path, data in changed.items():
+            kept = _keep(root / path) if path in in_the_way and path != SCHEMA else None
             _write(root / path, data)
             self.say(f"{'overwritten' if path in in_the_way else 'written'}: {root / path}")
+            if kept is not None:
+                self.say(f"  yours is now {kept}")
         if options.schema:
             return 0
         if _ignore(root / IGNORED):
@@ -102,6 +107,17 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise store_error(error, "read", path) from error
+
+
+def _keep(path: Path) -> Path:
+    """Give a file another name, one that nothing has."""
+    names = (path.with_name(f"{path.name}.bak{number or ''}") for number in count())
+    kept = next(name for name in names if not os.path.lexists(name))
+    try:
+        path.rename(kept)
+    except OSError as error:
+        raise store_error(error, "rename", path) from error
+    return kept
 
 
 def _write(path: Path, data: bytes) -> None:

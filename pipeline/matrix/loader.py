@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[Targets, Document]:
     """
     document = Document.read(path)
     if document.value is None:
-        hint = "doit init --force starts from an example"
+        hint = "doit init example writes a project to copy from, into a folder of its own"
         raise MatrixError("the file is empty", where=Position(document.file, 1, 1), hint=hint)
     version = document.value.get("version") if isinstance(document.value, dict) else None
     if type(version) is int and version > VERSION:

@@ -63,17 +63,20 @@ def test_into_another_directory(empty):
 
 def test_nothing_is_written_when_a_file_is_in_the_way(empty):
     empty.write("targets.yaml", "mine\n")
+    empty.write("targets.yaml.bak", "older\n")
     empty.write(".gitignore", "mine")
     run = empty.doit("init")
     assert run.status == 3
     assert "there already: targets.yaml" in run.output
     assert "--force" in run.output
     assert "Traceback" not in run.output
-    assert files(empty) == {"targets.yaml", ".gitignore"}
+    assert files(empty) == {"targets.yaml", "targets.yaml.bak", ".gitignore"}
     assert empty.path("targets.yaml").read_text() == "mine\n"
     text = empty.ok("init", "--force").output
-    assert "overwritten: targets.yaml" in text
-    assert files(empty) == WRITTEN
+    assert "overwritten: targets.yaml\n  yours is now targets.yaml.bak1\n" in text
+    assert files(empty) == {*WRITTEN, "targets.yaml.bak", "targets.yaml.bak1"}
+    kept = [empty.path(name).read_text() for name in ("targets.yaml.bak", "targets.yaml.bak1")]
+    assert kept == ["older\n", "mine\n"]
 
 
 def test_lines_are_added_to_a_gitignore_and_not_twice(empty):
