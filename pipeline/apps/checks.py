@@ -121,7 +121,9 @@ def _platforms(contents: Contents) -> Iterator[CheckVerdict]:
             saw = f"its {image.arch} slice is for {image.platform}; {claim.root} is not: {claim.says}"
             yield CheckVerdict("platform", "wrong", image.path, saw, hints.right_slice(sorted(claim.platforms)))
     for (platform, claim), count in fine.items():
-        yield CheckVerdict("platform", "ok", claim.root, f"{count} slices for {platform}, as {claim.says} says")
+        yield CheckVerdict(
+            "platform", "ok", claim.root, f"{count} slice{'s' * (count != 1)} for {platform}, as {claim.says} says"
+        )
 
 
 def _registrations(contents: Contents, found: Sequence[Finding]) -> Iterator[CheckVerdict]:

@@ -60,6 +60,8 @@ class Option(CmdOption):  # type: ignore[misc]
         kinds = {int: "a number, 0 or more", bool: "0 or 1"}
         takes = f"one of {', '.join(self.choices)}" if self.choices else kinds.get(self.type, "something else")
         name = f"-{self.short}" if self.short else f"--{self.long}"
+        if self.env_var and os.environ.get(self.env_var) == value:
+            name = self.env_var
         return f"{name} takes {takes}, not {value if str(value).lstrip('-').isdecimal() else repr(value)}"
 
 
@@ -118,7 +120,7 @@ class Friendly:
             option, _ = parser.get_option(f"{'-' * min(len(cause.opt), 2)}{cause.opt}")
             if option is not None:  # it stands behind a task, which could have options of its own
                 dashed = f"-{cause.opt}" if len(cause.opt) == 1 else f"--{cause.opt}"
-                value = "" if option.type is bool else f" VALUE"
+                value = "" if option.type is bool else " VALUE"
                 hint = f"options stand before tasks: doit {dashed}{value} TASK"
             raise CmdParseError(f"{cause}\n  hint: {hint}") from error
 

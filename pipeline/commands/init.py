@@ -53,8 +53,8 @@ class Init(PlainCommand[InitOptions]):
     doc_usage = "[DIR]"
     doc_description = (
         "Writes into DIR, or here. A file that is there already and different is never touched without --force, and "
-        "kept as FILE.bak with it; the lines for build/ and dist/ are added to a .gitignore. After an upgrade, --schema renews what editors "
-        "complete from. Exit status: 0; 3 when files are in the way or cannot be written."
+        "kept as FILE.bak with it; the lines for build/ and dist/ are added to a .gitignore. After an upgrade, "
+        "--schema renews what editors complete from. Exit status: 0; 3 when files are in the way or cannot be written."
     )
     options = InitOptions
 
@@ -70,7 +70,7 @@ class Init(PlainCommand[InitOptions]):
             raise SlipwayError(
                 f"there already: {', '.join(in_the_way)}; nothing was written",
                 where=root,
-                hint="move them away, name another directory (doit init DIR), or replace them with --force, which keeps yours as FILE.bak",
+                hint="name another directory (doit init DIR), or replace them with --force (yours is kept as FILE.bak)",
             )
         for path, data in changed.items():
             kept = _keep(root / path) if path in in_the_way and path != SCHEMA else None

@@ -87,7 +87,11 @@ def mistake(error: Exception, dodo: Path) -> str | None:
     if not own or Path(places[-1][0]).is_relative_to(PACKAGE):
         return None
     if isinstance(error, ModuleNotFoundError):
+        from difflib import get_close_matches  # noqa: PLC0415 - a no-op does not come here
+
         hint = f"install what provides {error.name!r}, for {sys.executable}"
+        if get_close_matches(str(error.name), [PACKAGE.name], cutoff=0.8) and error.name != PACKAGE.name:
+            hint = f"did you mean `{PACKAGE.name}`?"
         if str(error.name).startswith(f"{PACKAGE.name}."):
             hint = f"`{PACKAGE.name}` is Slipway's own package here: give yours another name"
     file, line = own[-1]

@@ -69,6 +69,10 @@ _TOO_LITTLE = """there is too little memory to go on: what is finished is kept
   hint: raise the limit (ulimit -v), or run fewer tasks at a time (-n)"""
 
 
+_NO_TASKS = """it has no tasks
+  hint: those of targets.yaml come with one line: from pipeline.dodo import DOIT_CONFIG, task_slipway"""
+
+
 class UnmetDependency(DoitUnmetDependency, TaskFailed):  # type: ignore[misc]
     """A task that waits for one that failed: to doit an error of its own, and `-c` would end with another status."""
 
@@ -118,6 +122,8 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
             for word in self.sel_tasks or ():
                 if "*" in word and not any(fnmatch(task.name, word) for task in self.task_list):
                     raise InvalidCommand(not_found=word)
+        if not self.task_list:
+            sys.stderr.write(f"{self.loader.dodo}: {_NO_TASKS}\n")
         outfile = given["outfile"]
         try:
             return super()._execute(**given)

@@ -101,6 +101,9 @@ def run(
     return Finished(tuple(command), status, text)
 
 
+_PRINTED = "all that it printed is in the log"
+
+
 def demand_success(done: Finished, log: Path, hint: str | None = None) -> None:
     """Refuse a status that is not 0, with the last lines that were said.
 
@@ -111,7 +114,7 @@ def demand_success(done: Finished, log: Path, hint: str | None = None) -> None:
         return
     tail = "".join(f"\n    {line}" for line in done.output.strip().splitlines()[-8:])
     how = f"died of {signal_name(-done.status)}" if done.status < 0 else f"ended with status {done.status}"
-    raise StepError(f"{_name(done.command)} {how}{':' if tail else ''}{tail}", hint=hint, log=log)
+    raise StepError(f"{_name(done.command)} {how}{':' if tail else ''}{tail}", hint=hint or _PRINTED, log=log)
 
 
 def masked(text: bytes, secrets: Collection[str]) -> bytes:

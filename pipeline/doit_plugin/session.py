@@ -150,7 +150,8 @@ class Session:
         sweep(self.root / "build", noop.path_of(str(self.targets)).parent)
         self._states |= _states(self.engine.inputs.all_files())
         for name, removed in prune(self.engine):
-            note(f"{name} is no longer in {self.targets.name}: removed {len(removed)} files (the store keeps them)")
+            files = f"{len(removed)} file{'s' * (len(removed) != 1)}"
+            note(f"{name} is no longer in {self.targets.name}: removed {files} (the store keeps them)")
         if not self._options.always:
             look_ahead(self.engine, names)
 

@@ -31,6 +31,11 @@ FOLDERS = frozenset(
 OUT = "out"
 INPUT = "in."
 
+_STAND_IN = {"model": "model", "variant": "model", "product": "product"} | dict.fromkeys(
+    ("backend", "toolchain", "arch", "platform", "triple"), "cell"
+)
+"""Placeholder -> the least that a step must be for where it is to stand for something."""
+
 _FILTERS = {"models": ("model", "cell"), "backends": ("cell",)}
 
 
@@ -59,6 +64,10 @@ class _Filler:
             self.reported.add(place)
             what = "this brace" if wrong in "{}" else f"`{{{wrong}}}`"
             hint = f"{suggest(wrong, known, 'placeholders')}; a brace itself is written twice, `{{{{`"
+            if wrong.startswith(INPUT):
+                hint = f"declare `{wrong.removeprefix(INPUT)}` under `inputs`; {hint}"
+            elif wrong in _STAND_IN:
+                hint = f"it stands for something in a step with `for: {_STAND_IN[wrong]}`; {hint}"
             self.problems.add(place, f"{what} stands for nothing here", hint)
         return ""
 

@@ -18,6 +18,10 @@ _SEARCHED = 2_000
 """Names among which a slip is looked for; difflib takes a second for a few thousand more."""
 
 
+_NEAR = 0.65
+"""Similarity of difflib from which a name may be meant; `windows` is no slip for `ios`, which has 0.6."""
+
+
 class Diagnostics:
     """The problems of one document so far."""
 
@@ -70,7 +74,7 @@ def dotted(path: Steps) -> str:
 def suggest(name: str, known: Collection[str], noun: str = "names") -> str:
     """A hint for a name that is not known: the nearest one, and all there are."""
     names = sorted(known)[:_SEARCHED]
-    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=_NEAR)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"
     return f"did you mean `{near[0]}`? {listed}" if near else listed
 

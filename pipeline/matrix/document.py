@@ -80,6 +80,9 @@ class Document:
         """
         if not path.exists():
             hint = "write one with: doit init; or name another: doit targets=PATH"
+            other = path.with_suffix(".yml" if path.suffix == ".yaml" else ".yaml")
+            if other.is_file():
+                hint = f"there is {other.name}: rename it to {path.name}, or name it: doit targets={other}"
             raise MatrixError("there is no such file", where=path, hint=hint)
         if path.is_dir():
             hint = "make it a file that you may read"

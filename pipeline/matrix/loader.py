@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline import __version__
 from pipeline.action import Json
 from pipeline.errors import MatrixError, Position
 
@@ -37,6 +38,14 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 
+_BOUNDS = {
+    "greater_than": ("exclusiveMinimum", "more than"),
+    "greater_than_equal": ("minimum", "at least"),
+    "less_than": ("exclusiveMaximum", "less than"),
+    "less_than_equal": ("maximum", "at most"),
+}
+"""Error of pydantic -> the word of JSON Schema for that bound, and ours."""
+
 
 def read(path: Path) -> tuple[Targets, Document]:
     """Read a matrix file and check everything that can be seen in one place.
@@ -54,9 +63,9 @@ def read(path: Path) -> tuple[Targets, Document]:
     version = document.value.get("version") if isinstance(document.value, dict) else None
     if type(version) is int and version > VERSION:
         raise MatrixError(
-            f"this targets.yaml is version {version}, this Slipway understands {VERSION}",
+            f"this file is of version {version}, and Slipway {__version__} understands version {VERSION} alone",
             where=document.at(["version"]),
-            hint="upgrade with pip install -U slipway-tvm",
+            hint=f"write `version: {VERSION}`, or take the newer Slipway that it was written for",
         )
     problems = Diagnostics(document)
     targets = validate(Targets, document.value, problems)
@@ -88,7 +97,8 @@ def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Step
         problems.add(path, "unknown key", suggest(str(path[-1]), known, "keys"), key=True)
     elif kind == "missing":
         parent = path[:-1]
-        problems.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", key=True)
+        only = next((way["const"] for way in _ways(model, inner) if "const" in way), "")
+        problems.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}: {only}".rstrip() + "`", key=True)
     elif kind == "slipway":
         problems.add(path, context["what"], context["hint"], key=isinstance(value, dict))
     elif kind == "weights_kind":
@@ -104,21 +114,38 @@ def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Step
         hint = "write it without quotes" if quoted else suggest(str(value), choices, "values")
         problems.add(path, f"`{problems.document.written(path) or _named(value)}` is not possible here", hint)
     elif kind in _EXPECTED:
-        _explain_type(_EXPECTED[kind], path, value, problems)
+        _explain_type(_EXPECTED[kind], path, value, problems, list(_ways(model, inner)))
+    elif kind in _BOUNDS:
+        ways = list(_ways(model, inner))
+        bounds = [f"{words} {way[key]}" for way in ways for key, words in _BOUNDS.values() if key in way]
+        problems.add(path, f"`{value}` is out of bounds", f"write a number that is {' and '.join(bounds)}")
     elif kind in {"too_short", "string_too_short"}:
         problems.add(path, "this is empty", "name at least one, or remove the key", key=True)
     else:
         problems.add(path, error["msg"], SEE_SCHEMA)
 
 
-def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics) -> None:
+def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics, ways: list[Json]) -> None:
+    """Say what was expected, and how this very value would be written. `ways` are the schemas that it could follow."""
     written = problems.document.written(path)
     if expected == "text" and written and not isinstance(value, str):
-        problems.add(path, f"{written} is {_named(value)} to YAML, not text", f'write it in quotes: "{written}"')
-    elif expected == "a list" and isinstance(value, str):
-        problems.add(path, "expected a list, not text", f"write it in brackets: [{value}]")
-    else:
-        problems.add(path, f"expected {expected}, not {_named(value)}", SEE_SCHEMA)
+        missed = [way["pattern"] for way in ways if "pattern" in way and not re.search(way["pattern"], written)]
+        if missed and missed[0] in MEANINGS:  # quotes would only lead to this
+            what, hint = MEANINGS[missed[0]]
+            problems.add(path, f"`{written}` {what}", hint)
+        else:
+            problems.add(path, f"{written} is {_named(value)} to YAML, not text", f'write it in quotes: "{written}"')
+        return
+    hint = SEE_SCHEMA
+    if expected == "a list" and isinstance(value, str):
+        words = value.split() if path[-1] == "command" and not {"'", '"', "\\"} & set(value) else [value]
+        hint = f"write it in brackets: [{', '.join(words)}]"
+    elif expected == "a mapping" and value is None:
+        hint = "write below it, further to the right, what belongs to it, or remove the key"
+    elif expected == "a mapping" and written:
+        keys = [key for way in ways for key in way.get("properties", ()) if way.get("additionalProperties") is False]
+        hint = f"write keys and values: {{{keys[0] if keys else 'dtype'}: {written}}}"
+    problems.add(path, f"expected {expected}, not {_named(value)}", hint)
 
 
 def _named(value: Json) -> str:
@@ -132,7 +159,13 @@ def _named(value: Json) -> str:
 
 
 def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
-    """The keys that the class at `path` has, found by walking the JSON Schema of `model`."""
+    """The keys that the class at `path` has."""
+    for way in _ways(model, path):
+        yield from way.get("properties", {})
+
+
+def _ways(model: type[BaseModel], path: Steps) -> Iterator[Json]:
+    """The schemas that the value at `path` may follow, found by walking the JSON Schema of `model`."""
     schema = _json_schema(model)
     definitions = schema.get("$defs", {})
     here = [schema]
@@ -143,8 +176,7 @@ def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
         ways = [way for one in here for way in _alternatives(one, definitions)]
         here = [child for way in ways for child in _children(way, step)]
     for one in here:
-        for way in _alternatives(one, definitions):
-            yield from way.get("properties", {})
+        yield from _alternatives(one, definitions)
 
 
 @cache

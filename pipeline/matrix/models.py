@@ -49,9 +49,9 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
         if compiler == "mlc":
             options, app = _mlc({"model_type": kind, **options} if kind else options, own, problems)
         else:
-            _catch_misspellings(changes, own, problems)
-        if compiler != "mlc":
-            options, app = _others(options, mlc_options.APP if compiler == "prebuilt" else _SIZE, own, problems)
+            known = mlc_options.APP if compiler == "prebuilt" else _SIZE
+            _catch_misspellings(changes, known, own, problems)
+            options, app = _others(options, known, own, problems)
         prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options.get("model_lib"), compiler)
         made.append(
             ModelVariant(
@@ -180,9 +180,15 @@ def _options(spec: model_schema.Model, variant: model_schema.Variant) -> dict[st
     return {**options, "overrides": overrides} if overrides else options
 
 
-def _catch_misspellings(variant: model_schema.Variant, own: tuple[str, ...], problems: Diagnostics) -> None:
+def _catch_misspellings(
+    variant: model_schema.Variant, keys: Sequence[str], own: tuple[str, ...], problems: Diagnostics
+) -> None:
     """Any key of a variant is an option, so a slip in a key of ours would pass in silence. Catch the near ones."""
+    known = (*_RESERVED, *keys)
     for key in variant.model_extra or {}:
-        for known in difflib.get_close_matches(key.lower().replace("-", "_"), _RESERVED, n=1, cutoff=_NEAR):
-            hint = f"write `{known}`; an option that is really called `{key}` goes into the model's `options`"
-            problems.add((*own, key), f"this looks like `{known}`", hint, key=True)
+        word = key.lower().replace("-", "_")
+        near = difflib.get_close_matches(word, known, n=1, cutoff=_NEAR)
+        begun = [one for one in known if one.startswith(f"{word}_") and 2 * len(word) > len(one)]
+        for meant in (near or begun)[:1] if key not in keys else ():
+            hint = f"write `{meant}`; an option that is really called `{key}` goes into the model's `options`"
+            problems.add((*own, key), f"this looks like `{meant}`", hint, key=True)

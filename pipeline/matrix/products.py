@@ -111,7 +111,8 @@ def _fits(place: Steps, kind: str, backend: Backend, problems: Diagnostics) -> b
     if backend.platform not in PRODUCT_PLATFORMS[kind]:
         what = f"a product of kind {kind} cannot hold `{backend.name}`, whose platform is {backend.platform}"
         able = [other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms]
-        problems.add(place, what, f"put it into a product of kind {' or '.join(able)}")
+        kinds = f"{', '.join(able[:-1])} or {able[-1]}" if able[1:] else "".join(able)
+        problems.add(place, what, f"put it into a product of kind {kinds}")
     elif kind == "android" and backend.arch not in ANDROID_ABIS:
         problems.add(place, f"{backend.arch} is not an ABI of Android", f"use one of {', '.join(ANDROID_ABIS)}")
     else:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.errors import MatrixError
-from pipeline.matrix.custom import CustomStep
+from pipeline.matrix.custom import CustomStep, StepInput
 from pipeline.matrix.diagnostics import suggest
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import custom
 from pipeline.steps import product as product_step
 
 _PATTERN = frozenset("*?[")
+
+_LISTED = 5
+"""Tasks that a hint names."""
 
 
 def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyAction]:
@@ -44,7 +48,7 @@ def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyActio
     return [_action(steps[name], edges[name]) for name in order if name in steps]
 
 
-def _edges(step: CustomStep, known: Iterable[str]) -> dict[str, Upstream]:
+def _edges(step: CustomStep, known: Collection[str]) -> dict[str, Upstream]:
     """Name of an input -> what it reads; of one that is a pattern, `name/subject` for each task that it matches."""
     edges: dict[str, Upstream] = {}
     for name, one in step.inputs.items():
@@ -54,12 +58,7 @@ def _edges(step: CustomStep, known: Iterable[str]) -> dict[str, Upstream]:
         plural = "*" in subject and "*" not in kind  # one kind, as they are told apart by their subjects
         matching = [task for task in known if plural and fnmatchcase(task, one.task)]
         if not matching and one.task not in known:
-            alike = {task for task in known if task.startswith(f"{kind}:")} or set(known)
-            raise MatrixError(
-                f"steps.{step.name}: there is no task {one.task}",
-                where=one.where,
-                hint=f"{suggest(one.task, alike, 'tasks')}; doit list --all names all of them",
-            )
+            raise _no_task(step, one, known)
         several = {f"{name}/{_flat(task)}": Upstream(task, one.only) for task in sorted(matching)}
         edges |= several or {name: Upstream(one.task, one.only)}
     return edges
@@ -68,6 +67,16 @@ def _edges(step: CustomStep, known: Iterable[str]) -> dict[str, Upstream]:
 def _flat(task: str) -> str:
     """The subject of a task as the name of one directory: `native/minilm-f32@host` would be in that of `native`."""
     return task.partition(":")[2].replace("/", ".")
+
+
+def _no_task(step: CustomStep, one: StepInput, known: Collection[str]) -> MatrixError:
+    kind, _, subject = str(one.task).partition(":")
+    alike = [name for name in known if name.startswith(f"{kind}:")] or [*known]
+    near = get_close_matches(str(one.task)[:100], alike, _LISTED, cutoff=0.0)
+    hint = f"{suggest(str(one.task), near, 'tasks like it')}; doit list --all names all of them"
+    if subject == step.subject == "once":
+        hint = f"the step runs once, and `{{subject}}` is `once` then: add `for: model` (or cell, product); {hint}"
+    return MatrixError(f"steps.{step.name}: there is no task {one.task}", where=one.where, hint=hint)
 
 
 def _cycle(names: list[str], steps: Mapping[str, CustomStep]) -> MatrixError:

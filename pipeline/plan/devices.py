@@ -134,7 +134,7 @@ def _check(device: Device, found: list[Offer]) -> None:
         if choice.fits is False:
             error = device_step.too_large(device.name, choice, device.ram, device.usable)
         elif all(way.cell is None for way in offer.ways):  # no build will tell
-            error = device_step.not_known(device.name, offer.wanted.name)
+            error = device_step.not_known(device.name, offer.wanted.name, "nothing says all that it takes")
         else:
             continue
         raise MatrixError(error.what, where=offer.wanted.where, hint=error.hint)

@@ -28,7 +28,7 @@ from .subject import same_architecture
 _LLD = "install lld (Debian, Ubuntu: apt-get install lld; Fedora: dnf install lld; macOS: {})"
 
 LINKER_HINTS = {
-    "ld64.lld": _LLD.format("xcode-select --install"),
+    "ld64.lld": _LLD.format("brew install lld, or xcode-select --install"),
     "ld.lld": _LLD.format("brew install lld"),
     "wasm-ld": _LLD.format("brew install lld"),
     "cc": "install a C compiler (Debian, Ubuntu: apt-get install gcc; Fedora: dnf install gcc), or lld",

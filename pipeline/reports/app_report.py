@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 
 from pipeline.action import Json
 from pipeline.apps.findings import Finding
 from pipeline.apps.verdicts import ModelVerdict, Report
 from pipeline.errors import SlipwayError, printable
+from pipeline.proofs.report import counted
 
 from . import tables
 
@@ -71,7 +73,8 @@ def _finding(found: Finding | None) -> dict[str, Json]:
 
 def text(report: Report, width: int | None = None) -> str:
     """The report as a table, with what is wrong and its hints below. `width` is that of the terminal, if any."""
-    return printable("\n".join(_lines(report, width))) + "\n"
+    paragraphs = groupby(_lines(report, width), key=bool)
+    return printable("\n".join(line for full, lines in paragraphs for line in (lines if full else ("",)))) + "\n"
 
 
 def _lines(report: Report, width: int | None) -> Iterator[str]:
@@ -100,7 +103,7 @@ def _lines(report: Report, width: int | None) -> Iterator[str]:
     yield ""
     alive = sum(model.state == "alive" for model in report.models)
     wrong = sum(check.state == "wrong" for check in report.checks)
-    yield f"{'ok' if report.ok else 'WRONG'}: {alive} of {len(report.models)} alive, {wrong} checks failed"
+    yield f"{'ok' if report.ok else 'WRONG'}: {alive} of {len(report.models)} alive, {counted(wrong, 'check')} failed"
 
 
 def _row(model: ModelVerdict) -> tuple[str, ...]:

@@ -20,9 +20,11 @@ from pipeline.compilers import judge, python_source, tensor_cache
 from pipeline.compilers import reference as references
 from pipeline.compilers.confinement import Confinement, confined
 from pipeline.compilers.recipe import Check
+from pipeline.documents.parameters import Parameter, Parameters
 from pipeline.documents.run import Measured
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
+from pipeline.proofs.parameters import check_parameters
 
 from .machine import Launch, Machine, MachineDied
 from .session import FACTORS, ModelSession, write_changed
@@ -95,7 +97,7 @@ def _session(trial: Trial, machine: Machine, *, change_inputs: bool = False) -> 
     """The model with its parameters loaded."""
     names: frozenset[str] = frozenset()
     if trial.parameters is not None:
-        names = frozenset(tensor_cache.read(trial.parameters))
+        names = _fitting(trial, trial.parameters)
         machine.use_parameters(trial.parameters)
     return ModelSession(
         model=trial.model.model,
@@ -107,6 +109,20 @@ def _session(trial: Trial, machine: Machine, *, change_inputs: bool = False) -> 
         machine=machine,
         change_inputs=change_inputs,
     )
+
+
+def _fitting(trial: Trial, folder: Path) -> frozenset[str]:
+    """The names of the parameters, which fit the functions: what a model says of others is hard to read.
+
+    Raises:
+        StepError: they do not.
+    """
+    cache = tensor_cache.read(folder)
+    held = Parameters(tuple(Parameter(name, array.shape, array.dtype.name) for name, array in cache.items()))
+    found = check_parameters(trial.model.subject, trial.functions, held)
+    if found is not None and found.state == "failed":
+        raise StepError(f"{found.name}: {found.saw}", hint=found.hint)
+    return frozenset(cache)
 
 
 def _control(trial: Trial, machine: Machine, check: Check) -> str | None:

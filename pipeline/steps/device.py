@@ -63,7 +63,7 @@ def _chosen(job: Job[Params], pair: Pair) -> Choice:
     params = job.params
     choice = choose([(option, _need(job, option)) for option in pair.options], params.usable)
     if choice is None or choice.fits is None:
-        raise not_known(params.device, pair.name)
+        raise not_known(params.device, pair.name, "some of its sizes are known only at a call")
     if not choice.fits:
         raise too_large(params.device, choice, params.ram, params.usable)
     return choice
@@ -75,10 +75,10 @@ def _need(job: Job[Params], option: Option) -> Need:
     return of_built(read_memory(job.inputs[roles.of(roles.MEMORY, option.cell)]))
 
 
-def not_known(device: str, model: str) -> VerifyError:
-    """The error for a model that does not say what it takes."""
+def not_known(device: str, model: str, why: str) -> VerifyError:
+    """The error for a model of which `why` is all that can be said."""
     return VerifyError(
-        f"whether {device} can hold {model} is not known: nothing says all that it takes",
+        f"whether {device} can hold {model} is not known: {why}",
         hint="declare it: `estimated_vram_bytes` of the variant (of a GGUF or LiteRT file: of the model); or take the "
         "model from the device's `models`",
     )

@@ -117,6 +117,10 @@ def test_a_runtime_that_is_not_there_is_named(called, tmp_path):
     app = package(tmp_path / "app", called.path("dist/calls"), "fn main() {}")
     said = cargo(app, "build", fails=True, CALLS_TVM_RUNTIME_LIB="/nowhere/libtvm_runtime.so")
     assert "/nowhere/libtvm_runtime.so is missing: correct CALLS_TVM_RUNTIME_LIB or TVM_BUILD_DIR" in said
+    assert "panicked" not in said
+    calls = package(tmp_path / "calls", called.path("dist/calls"), MAIN)
+    said = cargo(calls, "build", fails=True)  # nothing has what the models need
+    assert "the TVM runtime is not part of this kit: set CALLS_TVM_RUNTIME_LIB to its file" in said
 
 
 DEPENDENT = """

@@ -92,11 +92,25 @@ def test_a_slip_is_answered_with_what_to_do(started, words, said):
 
 def test_the_environment_and_the_configuration_of_doit_are_checked_like_the_command_line(started, tmp_path):
     done = run(started, "list", env={"SLIPWAY_STRICT": "perhaps", "DOIT_SEEK_FILE": "perhaps"})
-    assert (done.returncode, done.stderr) == (3, "ERROR: -k takes 0 or 1, not 'perhaps'\n  hint: doit help list\n")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "ERROR: DOIT_SEEK_FILE takes 0 or 1, not 'perhaps'\n  hint: doit help list\n",
+    )
     (tmp_path / "doit.cfg").write_text("[GLOBAL]\nnum_process = many\n")
     done = run(tmp_path, "run")
     assert done.returncode == 3
     assert done.stderr.startswith("ERROR: -n takes a number, 0 or more, not 'many'\n  hint: correct doit.cfg")
+
+
+def test_a_dodo_without_tasks_says_so_and_a_slip_in_its_import_is_named(tmp_path):
+    (tmp_path / "dodo.py").write_text("")
+    done = run(tmp_path)
+    assert done.returncode == 0
+    assert "dodo.py: it has no tasks\n  hint: " in done.stderr
+    (tmp_path / "dodo.py").write_text("from pipelin.dodo import DOIT_CONFIG, task_slipway\n")
+    done = run(tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.endswith("hint: did you mean `pipeline`?\n")
 
 
 def test_options_may_stand_behind_other_words(started):

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from pipeline import __version__
+
 CASES = {
     "unknown key": (
         ("version: 1\n", "version: 1\nmodel: {}\n"),
@@ -111,11 +113,11 @@ CASES = {
     "newer version": (
         ("version: 1\n", "version: 2\nwhatever: {}\n"),
         (
-            "targets.yaml:1:10: this targets.yaml is version 2, this Slipway understands 1\n"
-            "  hint: upgrade with pip install -U slipway-tvm"
+            f"targets.yaml:1:10: this file is of version 2, and Slipway {__version__} understands version 1 alone\n"
+            "  hint: write `version: 1`, or take the newer Slipway that it was written for"
         ),
     ),
-    "no version": (("version: 1\n", ""), "targets.yaml:1:1: the key `version` is missing\n  hint: add `version:`"),
+    "no version": (("version: 1\n", ""), "targets.yaml:1:1: the key `version` is missing\n  hint: add `version: 1`"),
     "text that would break the message": (
         ("version: 1\n", 'version: "1\\n"\n'),
         "targets.yaml:1:10: version: `1\\n` is not possible here\n  hint: did you mean `1`? known values: 1",

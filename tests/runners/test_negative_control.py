@@ -6,10 +6,14 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_program import DOUBLE, FAKE
 
+from pipeline.compilers import tensor_cache
 from pipeline.compilers.declared import Declared
+from pipeline.documents.functions import Function, Value
+from pipeline.errors import StepError
 from pipeline.files import sha256_path
 from pipeline.matrix.cells import ModelRef
 from pipeline.runners.machine import Launch, MachineDied
@@ -29,12 +33,12 @@ def check(session):
 """
 
 
-def outcome(tmp_path: Path, how: str) -> Outcome:
+def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: Path | None = None) -> Outcome:
     """Of the check on the fake program, in a process of its own: a check confines the one that it runs in."""
     recipe = tmp_path / "recipe.py"
     recipe.write_text(CHECK)
     reads = Declared(str(recipe), {str(recipe): sha256_path(recipe)})
-    trial = Trial(ModelRef("tiny", "f32", "", {}), (DOUBLE,), None, None, reads, "check", 30)
+    trial = Trial(ModelRef("tiny", "f32", "", {}), (function,), parameters, None, reads, "check", 30)
     launch = Launch(command=(sys.executable, str(FAKE), how))
     with ProcessPoolExecutor(1) as pool:
         return pool.submit(run_checks, launch=launch, trial=trial).result()
@@ -64,3 +68,12 @@ def test_a_function_is_called_again_for_its_times(tmp_path):
     seen = outcome(tmp_path, "well")
     assert len(seen.measured.calls["double"]) == 20
     assert seen.measured.peak < 1 << 30
+
+
+def test_parameters_that_do_not_fit_are_named_before_the_model_meets_them(tmp_path):
+    folder = tmp_path / "parameters"
+    folder.mkdir()
+    tensor_cache.write([("bias", np.zeros(4, "float32"))], folder)
+    function = Function("double", (*DOUBLE.arguments, Value("bias", "float32", (3,), parameter=True)), DOUBLE.returns)
+    with pytest.raises(StepError, match=r"it takes bias as float32\[3\], and bias is float32\[4\]"):
+        outcome(tmp_path, "well", function, folder)
