@@ -28,7 +28,7 @@ from pipeline.engine.executor import ExecutionResult, Executor, ResolvedInputs, 
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
 from pipeline.engine.tools import PYTHON_OF, Finder
-from pipeline.errors import CompilerCrash, DownloadError, Position, SlipwayError, StoreError, ToolMissing
+from pipeline.errors import CompilerCrash, DownloadError, FormatError, Position, SlipwayError, StoreError, ToolMissing
 from pipeline.files import write_atomic
 from pipeline.files.own_folder import own_folder
 from pipeline.matrix.cells import Toolchain
@@ -171,7 +171,7 @@ class Performer:
         with self._guard:
             known = self._environments.setdefault(name, environment)
         if known != environment:
-            raise Refused(f"knows another toolchain {name}")
+            raise Refused(f"knows another toolchain of the name {name}, until it is started again")
 
     def _made(self, order: Order, key: str) -> ActionResult:
         """Fetch, compare, run, commit."""
@@ -214,13 +214,16 @@ class Performer:
         tree = self._folders(order.tree)
         views = {role: self._folders(files) for role, files in order.upstream.items()}
         run = self._step(order.run, str(order.fields.get("code")))
-        kind = get_args(get_type_hints(run)["job"])[0]
+        try:
+            params = parameters(get_args(get_type_hints(run)["job"])[0], order.params)
+        except FormatError as error:
+            raise Refused(f"cannot read the parameters of {order.name}: {error.headline}") from error
         action: AnyAction = Action(
             step=order.step,
             subject=order.subject,
             out="build/out",
             run=run,
-            params=parameters(kind, order.params),
+            params=params,
             files={role: str(tree / path) for role, path in order.files.items()},
             upstream={role: Upstream(role) for role in order.upstream},
             tools=order.asked,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,9 @@ from pipeline.files import State, look
 
 Find = Callable[[str], Iterable[Path]]
 """The files that a dotted module name may stand for; none for modules that are none of the caller's business."""
+
+_PARSING = threading.Lock()
+"""Threads take turns: see quirk OS-12."""
 
 _CALLED = (b"import_module", b"__import__")
 """What imports by a call: `imported` looks for these in expressions, too."""
@@ -45,7 +49,8 @@ def _imports(source: Path, module: str, _state: State) -> tuple[str, ...]:
         return ()
     try:
         text = source.read_bytes()
-        tree = ast.parse(text)
+        with _PARSING:
+            tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         return ()  # whoever digests or runs the file says what is wrong with it
     calls = any(name in text for name in _CALLED)
