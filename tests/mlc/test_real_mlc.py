@@ -172,6 +172,8 @@ def test_a_deployment_target_recompiles_its_cells_only(real):
 
 def test_what_this_mlc_does_not_know_is_named(real):
     weights(real.path("llama"), "llama", model_type="mamba9")
+    named = "{path: llama}\n    variants: {q4f16_1: {"
+    real.edit("targets.yaml", named, named + "model_lib: own_name, ")
     run = real.doit(cell("llama", "web"))
     assert run.status != 0
     assert "toolchain mlc does not know the architecture 'mamba9'" in run.output
