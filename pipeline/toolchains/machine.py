@@ -32,16 +32,18 @@ class Help:
     only: str | None = None
 
 
+_LLD = "apt-get install lld; macOS: brew install lld"
+
 HELPS = (
     Help("cc", "C compiler", "models are not run on this machine, so no numbers are compared", "apt-get install gcc"),
     Help(
         "ld64.lld",
         "linker for Apple",
         "links of Apple archives are not proven",
-        "apt-get install lld, or install Xcode",
+        "apt-get install lld; macOS: brew install lld, or install Xcode",
     ),
-    Help("ld.lld", "linker for ELF", "links of Android and Linux archives are not proven", "apt-get install lld"),
-    Help("wasm-ld", "linker for wasm", "links of web archives are not proven", "apt-get install lld"),
+    Help("ld.lld", "linker for ELF", "links of Android and Linux archives are not proven", _LLD),
+    Help("wasm-ld", "linker for wasm", "links of web archives are not proven", _LLD),
     Help(
         "xcodebuild",
         "Xcode",
