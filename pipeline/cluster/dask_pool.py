@@ -105,8 +105,7 @@ class DaskPool:
         amounts = {name: amount for name, amount in wants.items() if name in machine.resources}
         made: Executor = client.get_executor(
             pure=True,  # two near sides that want the same get it from one task
-            workers=[machine.name],
-            allow_other_workers=True,
+            workers=[machine.name],  # no other: Dask would take an order away from where its lowering is
             resources=amounts or None,
         )
         return made
@@ -129,6 +128,8 @@ class DaskPool:
         try:
             found = client.sync(client.scheduler.identity, callback_timeout=CONNECT_SECONDS)["workers"]
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the library meets
+            if client.status == "running":  # it is busy
+                return self._machines
             self._lost(error)
             return ()
         return tuple(

@@ -45,7 +45,7 @@ class Pool(Protocol):
         """Those that are there now; none when the cluster cannot be reached."""
 
     def executor(self, machine: Machine, wants: Mapping[str, float]) -> Executor:
-        """What performs an order on this machine, or where it has gone meanwhile on another that has what is wanted."""
+        """What performs an order on this machine, and on no other. What it was given is lost when the machine is."""
 
     def connection(self) -> object:
         """What is another thing once the connection was lost: orders given before that may never be answered."""

@@ -213,6 +213,10 @@ class Sender:
             while not wait([future], LOOK_SECONDS).done:
                 if self._pool.connection() is not before:
                     raise CancelledError  # noqa: TRY301 - as if the cluster had said so
+                if at.name not in {one.name for one in self._pool.machines()}:
+                    future.cancel()
+                    self._say(f"{at.name} is gone; another machine does what it did, or this one")
+                    return None
                 if time.monotonic() > ends:
                     future.cancel()
                     self._distrust(at, f"did not perform {order.name} within {self._seconds:g} s")

@@ -184,7 +184,9 @@ class Engine:
         self.inputs.note_outputs(name, {path: output.sha256 for path, output in record.outputs.items()})
         self._statuses[name] = UP_TO_DATE
         size = sum(output.size for output in record.outputs.values())
-        outcome = Outcome(name, how, time.monotonic() - started, record.facts, size, self._hosts.pop(name, ""))
+        host = self._hosts.pop(name, "")
+        seconds = record.seconds if host else time.monotonic() - started  # without the wait for room elsewhere
+        outcome = Outcome(name, how, seconds, record.facts, size, host)
         self.outcomes[name] = outcome
         log.debug("%s: %s in %.3f s (key %s)", name, how, outcome.seconds, record.key)
         return outcome

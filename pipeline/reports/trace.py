@@ -82,6 +82,8 @@ class Trace:
         """
         now = time.time()
         start = self._running.pop(name, now)
+        if host and seconds is not None:  # it waited here for its turn there
+            start = max(start, now - seconds)
         self._spans.append(Span(name, how, start, now if seconds is None else min(now, start + seconds), host))
 
     def save(self, root: Path) -> None:

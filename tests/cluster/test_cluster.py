@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from fault_graph import TRACEBACK, Background, until
-from loopback import free_port
+from loopback import free_port, travelling_graph
 
 pytest.importorskip("distributed")
 
@@ -97,6 +97,19 @@ def test_the_scheduler_dies_and_comes_back(graph, cluster):
     graph.ok("--on", cluster.address)
     assert graph.is_right()
     assert worker.ran() == Counter({f"compile-m0-b{b}": 1 for b in range(4)})
+
+
+def test_two_near_sides_that_want_the_same(graph, cluster):
+    workers = cluster.add(EACH_TAKES="0.2"), cluster.add(EACH_TAKES="0.2")
+    other = travelling_graph(graph.root.parent / "other")
+    other.env = graph.env
+    runs = [Background(one, "--on", cluster.address) for one in (graph, other)]
+    for run in runs:
+        assert run.wait() == 0, run.output()
+    assert graph.is_right()
+    assert other.is_right()
+    assert elsewhere(*workers) == Counter(COMPILES), "each is done once"
+    assert not (graph.ran() + other.ran()).keys() & COMPILES
 
 
 def test_the_near_side_is_killed_and_started_again(graph, cluster):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +31,18 @@ def test_what_was_noted_is_read_back(tmp_path):
     assert [(span.name, span.how) for span in found.spans] == [("a", "built"), ("b", "failed")]
     assert found.spans[0].seconds == 0
     assert found.start <= found.spans[0].start <= found.end
+
+
+def test_what_another_machine_did_counts_without_the_wait_for_it(tmp_path):
+    (tmp_path / "build").mkdir()
+    trace = Trace()
+    trace.started("a")
+    time.sleep(0.05)
+    trace.ended("a", "built", 0.01, "mac-1")
+    trace.save(tmp_path)
+    (span,) = load(tmp_path).spans
+    assert span.host == "mac-1"
+    assert span.seconds == pytest.approx(0.01, abs=0.001)
 
 
 def test_a_run_without_work_leaves_the_timings_of_the_one_before(tmp_path):
