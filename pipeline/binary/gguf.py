@@ -212,7 +212,7 @@ class _Reader:
         shape = [self._u64(f"the shape of {name!r}") for _ in range(dimensions)]
         kind, offset = self._u32(f"the type of {name!r}"), self._u64(f"the offset of {name!r}")
         if kind not in TENSOR_TYPES:
-            hint = "upgrade with pip install -U slipway-tvm, or take another quantization of the model"
+            hint = "take another quantization of the model, or a newer Slipway that knows this one"
             raise self._bad(f"the tensor {name!r} has type {kind}, which is not known here", hint)
         called, block, size = TENSOR_TYPES[kind]
         elements = math.prod(shape)

@@ -60,4 +60,6 @@ def amount(done: float, total: float | None, unit: str) -> str:
     """Progress as text: `33.0 of 83.5 MB`, `3 of 8 files`."""
     if unit == "bytes":
         return f"{size(done)} of {size(total)}" if total else size(done)
+    if total == 1:
+        unit = f"{unit[:-3]}y" if unit.endswith("ies") else unit.removesuffix("s")
     return f"{done:g} of {total:g} {unit}" if total else f"{done:g} {unit}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from bad_input import nothing_lost, refused
 
+from pipeline import __version__
+
 pytestmark = pytest.mark.tvm
 
 MISTAKES = {
@@ -63,8 +65,8 @@ MISTAKES = {
     ),
     "newer version": (
         ("version: 1", "version: 2\nfuture: yes"),
-        "1:10: this targets.yaml is version 2, this Slipway understands 1",
-        "upgrade with pip install -U slipway-tvm",
+        f"1:10: this file is of version 2, and Slipway {__version__} understands version 1 alone",
+        "write `version: 1`, or take the newer Slipway that it was written for",
     ),
     "product of an unknown backend": (
         ("backends: [ios-arm64]", "backends: [ios-amr64]"),

@@ -23,6 +23,7 @@ def test_amounts_for_people():
     assert amount(33e6, 83.5e6, "bytes") == "33.0 MB of 83.5 MB"
     assert amount(33e6, None, "bytes") == "33.0 MB"
     assert amount(3, 8, "files") == "3 of 8 files"
+    assert amount(1, 1, "libraries") == "1 of 1 library"
 
 
 def test_plain_output_is_a_line_an_event():
