@@ -123,7 +123,7 @@ def test_a_prefix_that_mlc_would_not_find_is_refused(planned):
     [
         ("model_id: a/b", "no model_id"),
         ("model_id: .hidden", "no model_id"),
-        ("estimated_vram_bytes: -1", "greater than 0"),
+        ("estimated_vram_bytes: -1", "`-1` is out of bounds"),
         ("estimated_vram_bytes: '1'", "integer"),
         ("bundle_weight: 'yes'", "expected true or false"),
         ("low_resource: true", "low_resource"),
@@ -147,7 +147,7 @@ def test_a_prebuilt_model_has_a_record_where_it_has_a_model_id(planned, tmp_path
     (model,) = models(actions, "apple")
     assert (model["model_id"], model["model_lib"]) == ("Theirs", "their_qwen3")
     assert actions["compile:qwen3-q4@ios"].params.model.options == {"mine": 1}
-    with pytest.raises(MatrixError, match="greater than 0"):
+    with pytest.raises(MatrixError, match="more than 0"):
         prebuilt(tmp_path, "{q4: {model_id: Theirs, estimated_vram_bytes: 0}}")
 
 

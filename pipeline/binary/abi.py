@@ -105,6 +105,12 @@ def servers(asked: Iterable[str]) -> Span:
     return _common(TABLE[name].offered for name in known(asked))
 
 
+def can_serve(defined: Iterable[str], asked: Iterable[str]) -> bool:
+    """Whether a runtime is of a TVM that has all that objects ask for. It may yet lack some of that."""
+    runtime = age_of_runtime(defined)
+    return bool(runtime.names) and not _common([runtime.span, servers(asked)]).is_empty
+
+
 def lacking(asked: Iterable[str], version: str) -> list[str]:
     """The names that objects ask for and the runtime of a release has not, each with the day that it went or came."""
     day = released(version)

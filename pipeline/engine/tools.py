@@ -237,9 +237,10 @@ def _python_version() -> str:
 
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
-        if "Name" not in distribution.metadata:  # what a broken installation left
+        try:
+            name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+        except FileNotFoundError:  # a broken installation, where importlib_metadata is in charge
             continue
-        name = distribution.metadata["Name"].lower().replace("_", "-")
         if name in PACKAGES or name.startswith(PACKAGE_FAMILIES):
             found.setdefault(name, distribution.version)  # the first on the path is the one that is imported
     python = f"{platform.python_implementation()} {platform.python_version()}"

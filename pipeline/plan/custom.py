@@ -11,7 +11,6 @@ from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.errors import MatrixError
 from pipeline.matrix.custom import CustomStep, StepInput
-from pipeline.matrix.diagnostics import suggest
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import custom
 from pipeline.steps import product as product_step
@@ -73,6 +72,8 @@ def _no_task(step: CustomStep, one: StepInput, known: Collection[str]) -> Matrix
     kind, _, subject = str(one.task).partition(":")
     alike = [name for name in known if name.startswith(f"{kind}:")] or [*known]
     near = get_close_matches(str(one.task)[:100], alike, _LISTED, cutoff=0.0)
+    from pipeline.matrix.diagnostics import suggest  # noqa: PLC0415 - it loads YAML, which a mistake is worth
+
     hint = f"{suggest(str(one.task), near, 'tasks like it')}; doit list --all names all of them"
     if subject == step.subject == "once":
         hint = f"the step runs once, and `{{subject}}` is `once` then: add `for: model` (or cell, product); {hint}"

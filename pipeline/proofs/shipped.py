@@ -59,7 +59,7 @@ def check_shipped(library: Library, shipped: Shipped) -> Check:
         ours = sum(name in shipped.defined for name in wanted)
         saw = f"{ours} of {len(wanted)} undefined symbols are in lib{', lib'.join(shipped.libraries)}"
         return proven(NAME, f"{saw}; {len(wanted) - ours} in the system")
-    if abi.known(missing):
+    if abi.known(missing) and not abi.can_serve(shipped.defined, wanted):
         return failed(NAME, _ages(wanted, missing, shipped), _OTHER_AGE)
     saw = f"{listed(missing)} is in none of lib{', lib'.join(shipped.libraries)}"
     return failed(NAME, saw, _OTHER_AGE if any(name.startswith("TVM") for name in missing) else _MORE)

@@ -26,10 +26,11 @@ from pipeline.files import (
     finish,
     is_settled,
     look,
+    open_regular,
     read_file,
     rename,
     sha256_bytes,
-    sha256_path,
+    sha256_file,
     state_of,
     temporary_in,
     write_atomic,
@@ -297,9 +298,11 @@ class Cas:
                 self._stat_cache.save()
 
     def _hash(self, path: str) -> str:
-        before = os.stat(path)  # noqa: PTH116
-        sha256 = sha256_path(path)
-        if state_of(before)[:2] != state_of(os.stat(path))[:2]:  # noqa: PTH116
+        with open_regular(path) as file:  # of a blob another thread may put an equal one in its place meanwhile
+            before = state_of(os.fstat(file.fileno()))
+            sha256 = sha256_file(file)
+            after = state_of(os.fstat(file.fileno()))
+        if before[:2] != after[:2]:
             raise StoreError(
                 "changed while it was being stored", where=path, hint="a program is still writing it: run doit again"
             )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from pipeline.files import Digest
@@ -32,6 +32,12 @@ class Asked(NamedTuple):
     answer: Future[ActionResult | None]
     at: float
 
+    def is_stale(self) -> bool:
+        """Whether it was a miss, too long ago to be believed."""
+        if not self.answer.done() or self.answer.cancelled():
+            return False
+        return self.answer.result() is None and time.monotonic() > self.at + MISS_SECONDS
+
 
 class Incoming:
     """The downloads of one store. Methods may be called from any thread.
@@ -47,6 +53,7 @@ class Incoming:
         self._lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self._downloads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download")
         self._records: dict[str, Asked] = {}
+        self._taken: set[str] = set()
         self._files: dict[str, Future[bool]] = {}
         self._lock = threading.Lock()
 
@@ -54,20 +61,21 @@ class Incoming:
         """Ask for a record; what is missing here of its blobs is fetched, too."""
         with self._lock:
             asked = self._records.get(key)
-            if asked is None:
-                asked = Asked(self._lookups.submit(self._record, key), time.monotonic())
-                self._records[key] = asked
+            if asked is None or asked.is_stale():
+                asked = self._begin_lookup(key, self._record)
         return asked.answer
 
     def record(self, key: str, *, anew: bool = False) -> ActionResult | None:
         """The record of a key, from the answer that is there or under way, else from the remote; see `Store.lookup`."""
-        with self._lock:
-            asked = self._records.pop(key, None)
-        if asked is not None:
-            record = asked.answer.result()
-            if record is not None or (not anew and time.monotonic() < asked.at + MISS_SECONDS):
-                return record
-        return self._remote.record(key)
+        try:
+            with self._lock:
+                asked = self._records.get(key)
+                if anew or asked is None or asked.is_stale() or key in self._taken:
+                    asked = self._begin_lookup(key, self._remote.record)
+                self._taken.add(key)
+            return asked.answer.result()
+        except (CancelledError, RuntimeError):  # it was closed
+            return None
 
     def fetch(self, wanted: Mapping[str, int]) -> bool:
         """Have blobs (digest -> size) here; whether that could be done.
@@ -82,6 +90,10 @@ class Incoming:
         """Begin nothing more; what is on its way is waited for, unless the remote was closed before."""
         for pool in (self._lookups, self._downloads):
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin_lookup(self, key: str, look: Callable[[str], ActionResult | None]) -> Asked:
+        asked = self._records[key] = Asked(self._lookups.submit(look, key), time.monotonic())
+        return asked
 
     def _record(self, key: str) -> ActionResult | None:
         record = self._remote.record(key)

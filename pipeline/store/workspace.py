@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ from .os_errors import Note, StrPath, store_error
 from .stat_cache import canonical
 
 FORMAT = 1
+PATIENCE = 60.0
+"""Seconds that one process waits for another that writes."""
+
 SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID"
 FULL_DISK_BYTES = 1 << 20
 """Free bytes below which an error of SQLite, which has no better word for it, is reported as a full disk."""
@@ -194,18 +198,28 @@ class Workspace:
         """The table, made if need be. The log in front of it (WAL) makes a set cheap, and a kill harmless."""
         if self._table is not None and not Path(self.path).exists():  # deleted under us
             self._close()
-        if self._table is None:
-            table = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=60)
+        ends = time.monotonic() + PATIENCE
+        while self._table is None:
             try:
-                if os.access(self.path, os.W_OK):
-                    table.execute("PRAGMA journal_mode = WAL")
-                    table.execute("PRAGMA synchronous = NORMAL")
-                    table.execute(SCHEMA)
-            except sqlite3.Error:
-                table.close()
-                raise
-            self._table = table
+                self._table = self._opened()
+            except sqlite3.OperationalError as error:
+                # Of two that make the table at a time, SQLite turns one away and does not let it wait.
+                if "locked" not in str(error) or time.monotonic() > ends:
+                    raise
+                time.sleep(0.01)
         return self._table
+
+    def _opened(self) -> sqlite3.Connection:
+        table = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=PATIENCE)
+        try:
+            if os.access(self.path, os.W_OK):
+                table.execute("PRAGMA journal_mode = WAL")
+                table.execute("PRAGMA synchronous = NORMAL")
+                table.execute(SCHEMA)
+        except sqlite3.Error:
+            table.close()
+            raise
+        return table
 
     def _start_over(self) -> None:
         """A damaged table is an empty one."""

@@ -73,8 +73,8 @@ MISTAKES = {
     "has a parameter of another shape": (
         (WEIGHT, WEIGHT.replace(").astype", ")[:1].astype")),
         CHECK,
-        "recipe.py:34: check raised ValueError: ",
-        "correct the recipe; the traceback is in the log",
+        "forward: it takes linear.weight as float32[4, 4], and linear.weight is float32[1, 4]",
+        "let the factory return a mapping with one entry per parameter",
     ),
     "has a check that raises": (
         ("weight(session.weights)", "weight(session.wights)"),

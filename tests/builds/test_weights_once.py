@@ -10,7 +10,7 @@ import pytest
 from fake_web import FakeServer
 from projects import TINY, Project
 
-SIZE = 16 << 20
+SIZE = 24 << 20
 LARGE = os.urandom(SIZE)
 
 COUNTER = """

@@ -116,7 +116,7 @@ def test_a_wrong_check_is_explained(linked, tmp_path, case):
 def test_a_parameter_that_was_not_given(linked, tmp_path):
     held = tensor_cache.read(linked.parameters)
     tensor_cache.write([(name, array) for name, array in held.items() if name != "norm.weight"], tmp_path)
-    with pytest.raises(StepError, match=r"a parameter 'norm\.weight' that its source did not give"):
+    with pytest.raises(StepError, match=r"it takes norm\.weight, which the source did not give"):
         linked.check(cache=tmp_path)
 
 

@@ -247,7 +247,7 @@ def test_a_later_link_to_the_same_weights_does_not_have_them_read_again(store, b
     store.materialise(two, tree / "two", (), stat_cache, link=True)
     assert (tree / "one" / "w.bin").samefile(tree / "two" / "w.bin")
     monkeypatch.setattr("pipeline.store.stat_cache.sha256_file", pytest.fail)
-    monkeypatch.setattr("pipeline.store.cas.sha256_path", pytest.fail)
+    monkeypatch.setattr("pipeline.store.cas.sha256_file", pytest.fail)
     assert store.damaged(one.outputs, tree / "one", stat_cache) == []
 
 
