@@ -38,12 +38,17 @@ import json, sys, time
 from pathlib import Path
 import tvm
 from pipeline.compilers import relax
+from pipeline.compilers.declared import Declared
+from pipeline.documents.codec import decode
+from pipeline.matrix.cells import ModelRef
+from pipeline.matrix.source import SourceRef
 imported = time.process_time()
 job = json.loads(sys.argv[1])
 if job is not None:
     out = Path(job["out"]); out.mkdir(parents=True)
-    state = relax.lower(**job["lower"])
-    relax.codegen(state, triple=job["triple"], out=str(out))
+    kinds = {"model": ModelRef, "source": SourceRef, "reads": Declared}
+    state = relax.lower(**{name: decode(kinds.get(name, object), value, name) for name, value in job["lower"].items()})
+    relax.codegen(state, triple=job["triple"], out=out)
 """
 """One cell in a Python of its own; without a cell, just what starting and importing cost."""
 
@@ -51,6 +56,7 @@ if job is not None:
 def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """(subject, arguments of the compiler) of every cell of a project whose weights are there."""
     from pipeline.documents.codec import encode
+    from pipeline.files import sha256_path
     from pipeline.matrix.load import load
     from pipeline.steps.compile_relax import HOST_BLIND
 
@@ -58,14 +64,14 @@ def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
         model, backend = cell.model, cell.backend
         weights = built / "build" / "weights" / model.model
         config = {path.name: str(path) for path in weights.glob("*config.json")} if model.weights else None
-        source = built / model.source.path
+        source = (built / model.source.path).resolve()
         yield (
             cell.subject,
             {
                 "lower": {
                     "model": encode(model.ref()),
                     "source": encode(model.source.ref()),
-                    "path": str(source),
+                    "reads": {"source": str(source), "files": {str(source): sha256_path(source)}, "data": []},
                     "config": config,
                     "seen": [],
                     "device": dict(backend.device),
