@@ -8,7 +8,8 @@ from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Upstream
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import model_file
-from pipeline.steps import weights as weights_step
+
+from .models import fetching
 
 RUNTIMES = {"gguf": "llama.cpp", "litert": "LiteRT"}
 
@@ -16,18 +17,7 @@ RUNTIMES = {"gguf": "llama.cpp", "litert": "LiteRT"}
 def model_file_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
     """Fetch each file, and bundle it with what it says of itself."""
     for model in matrix.files:
-        local = model.source["kind"] == "path"
-        yield Action(
-            step="weights",
-            run=weights_step.run,
-            link_outputs=True,
-            subject=model.name,
-            out=f"build/weights/{model.name}",
-            params=weights_step.Params(model.name, model.source, None if local else lock.get(model.name)),
-            files={roles.PATH: model.source["path"]} if local else {},
-            doc=f"fetch and check the file of {model.name}",
-            where=model.where,
-        )
+        yield fetching(model.name, model.source, lock, what="file", where=model.where)
         yield Action(
             step="bundle",
             run=model_file.run,

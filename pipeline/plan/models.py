@@ -15,7 +15,7 @@ from pipeline import roles
 from pipeline.action import Action, AnyAction, Json, Run, Upstream
 from pipeline.compilers.raw_checkpoint import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
-from pipeline.errors import MatrixError
+from pipeline.errors import MatrixError, Position
 from pipeline.matrix.cells import Backend, Cell, ModelVariant
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import SourceRef, files_of
@@ -88,19 +88,25 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActi
     for model in {model.model: model for model in matrix.models}.values():
         if model.weights is None:
             continue
-        # A file of the user's is not pinned: its digest is in the key.
-        local = model.weights["kind"] == "path"
-        yield Action(
-            step="weights",
-            run=weights_step.run,
-            link_outputs=True,
-            subject=model.model,
-            out=f"build/weights/{model.model}",
-            params=weights_step.Params(model.model, model.weights, None if local else lock.get(model.model)),
-            files={roles.PATH: model.weights["path"]} if local else {},
-            doc=f"fetch and check the weights of {model.model}",
-            where=model.weights_where,
-        )
+        yield fetching(model.model, model.weights, lock, what="weights", where=model.weights_where)
+
+
+def fetching(
+    model: str, source: Mapping[str, Json], lock: Mapping[str, Json], *, what: str, where: Position | None
+) -> AnyAction:
+    """Fetch what belongs to a model, and check it."""
+    local = source["kind"] == "path"  # a file of the user's is not pinned: its digest is in the key
+    return Action(
+        step="weights",
+        run=weights_step.run,
+        link_outputs=True,
+        subject=model,
+        out=f"build/weights/{model}",
+        params=weights_step.Params(model, source, None if local else lock.get(model)),
+        files={roles.PATH: source["path"]} if local else {},
+        doc=f"fetch and check the {what} of {model}",
+        where=where,
+    )
 
 
 def prebuilt_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
