@@ -9,14 +9,16 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .action import AnyAction
 from .files import State, look
 
 if TYPE_CHECKING:
     from .matrix.matrix import Matrix
+    from .plan.lockfile import Pins
     from .toolchains.environment import Environment
+    from .weights.entry import Entry
 
 
 class Project:
@@ -70,8 +72,8 @@ class Project:
         frozen = {toolchain.name: self.environment(toolchain.name).frozen for toolchain in self.matrix.toolchains}
         return plan(self.matrix, self.pins(), frozen=frozen)
 
-    def pins(self) -> dict[str, Any]:
-        """Model name (or package for another machine) -> its entry in slipway.lock; None where it has none.
+    def pins(self) -> Pins:
+        """What slipway.lock pins of the models' files, and of packages for other machines.
 
         Raises:
             MatrixError: the matrix file is missing or wrong, or the lock beside it is.
@@ -79,11 +81,12 @@ class Project:
         from .plan.lockfile import read_lock  # noqa: PLC0415
 
         lock = read_lock(self.lock_path)
-        pins = {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
+        pins: dict[str, Entry | None] = {}
+        pins |= {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
         pins |= {one.name: lock.entry_for(one.name, one.source) for one in self.matrix.files}
         fetched = {f"{m.model}/{name}": source for m in self.matrix.models for name, source in m.fetched.items()}
         pins |= {subject: lock.entry_for(subject, source) for subject, source in fetched.items()}
-        return pins | {name: entry for name, entry in lock.entries.items() if "@" in name}  # for other machines
+        return pins | {name: entry for name, entry in lock.weights.items() if "@" in name}  # for other machines
 
     def forget(self) -> None:
         """Read everything anew: another process has changed the lock file."""
@@ -104,8 +107,7 @@ class Project:
             if toolchain not in self._environments:
                 asked = next(one for one in self.matrix.toolchains if one.name == toolchain)
                 platform = Environment(asked, self.root).platform
-                pinned = read_lock(self.lock_path).frozen(toolchain, spec(asked), platform)
-                frozen = None if pinned is None else tuple(pinned)
+                frozen = read_lock(self.lock_path).frozen(toolchain, spec(asked), platform)
                 self._environments[toolchain] = Environment(asked, self.root, frozen)
             return self._environments[toolchain]
 
@@ -122,21 +124,24 @@ class Project:
             return None
         return self.root / runtime.source
 
-    def pin(self, action: AnyAction, lock: Any) -> str:
+    def pin(self, action: AnyAction, lock: object) -> str:
         """Write down what weights or a toolchain turned out to be; return a line that says so.
 
         Raises:
             MatrixError: the lock file cannot be read or written.
         """
+        from .documents.codec import decode  # noqa: PLC0415
         from .plan.lockfile import write_frozen, write_lock_entry  # noqa: PLC0415
         from .steps import toolchain  # noqa: PLC0415
+        from .weights.entry import Entry  # noqa: PLC0415
 
         if isinstance(action.params, toolchain.Params):
             platform = self.environment(action.subject).platform
-            write_frozen(self.lock_path, action.subject, action.params.spec, platform, lock)
+            frozen = decode(tuple[str, ...], lock, action.name)
+            write_frozen(self.lock_path, action.subject, action.params.spec or {}, platform, frozen)
             what = f"toolchain {action.subject}: its packages are"
         else:
-            write_lock_entry(self.lock_path, action.subject, lock)
+            write_lock_entry(self.lock_path, action.subject, decode(Entry, lock, action.name))
             what = f"{action.subject}: its {'files' if action.step in ('wheel', 'prebuilt') else 'weights'} are"
         return f"{what} now pinned in {self.lock_path.name}; commit that file"
 

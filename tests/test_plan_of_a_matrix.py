@@ -11,6 +11,7 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.load import load
 from pipeline.plan import plan
 from pipeline.plan.models import WINDOW
+from pipeline.weights.entry import Entry
 
 ROOT = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "builds" / "tiny"
@@ -87,8 +88,9 @@ def test_neighbours_of_one_family_do_not_follow_each_other(default):
 
 
 def test_a_pin_is_in_the_parameters_of_the_weights():
-    pinned = {action.name: action for action in plan(load(ROOT / "targets.yaml"), {"minilm": {"resolved": "1"}})}
-    assert pinned["weights:minilm"].params.lock == {"resolved": "1"}
+    pin = Entry({"hf": "a/b"}, "1", {})
+    pinned = {action.name: action for action in plan(load(ROOT / "targets.yaml"), {"minilm": pin})}
+    assert pinned["weights:minilm"].params.lock == pin
 
 
 def test_files_of_the_users_are_not_pinned():

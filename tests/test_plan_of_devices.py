@@ -10,6 +10,7 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.load import load
 from pipeline.plan import plan
 from pipeline.plan.devices import offers
+from pipeline.weights.entry import Entry, LockedFile
 
 AVA = Path(__file__).with_name("ava_devices.yaml").read_text()
 
@@ -45,8 +46,8 @@ def planned(tmp_path):
         path = tmp_path / "targets.yaml"
         path.write_text(text)
         matrix = load(path)
-        files = {"params_shard_0.bin": {"size": size, "sha256": "0" * 64}, "big.txt": {"size": 9 << 40, "sha256": ""}}
-        return matrix, {one.name: one for one in plan(matrix, {} if size is None else {"qwen3": {"files": files}})}
+        pin = Entry({}, "", {"params_shard_0.bin": LockedFile(size or 0, ""), "big.txt": LockedFile(9 << 40, "")})
+        return matrix, {one.name: one for one in plan(matrix, {} if size is None else {"qwen3": pin})}
 
     return make
 
@@ -171,7 +172,7 @@ def test_a_file_that_says_nothing_is_no_proof(planned, name):
 
 def test_a_gguf_file_is_in_memory_as_a_whole(planned):
     matrix, _ = planned(with_files("qwen3"))
-    lock = {name: {"files": {"g": {"size": 5_000_000_000}}} for name in ("gemma-gguf", "gemma-litert")}
+    lock = {name: Entry({}, "", {"g": LockedFile(5_000_000_000, "")}) for name in ("gemma-gguf", "gemma-litert")}
     ways = {one.wanted.name: one.ways[0].early for one in list(offers(matrix, lock))[1][1]}
     assert (ways["gemma-gguf"].bytes, ways["gemma-gguf"].fits(2_000_000_000)) == (5_000_000_000, False)
     assert (ways["gemma-litert"].bytes, ways["gemma-litert"].fits(2_000_000_000)) == (0, None)

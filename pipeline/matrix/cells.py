@@ -15,6 +15,7 @@ from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
 from .source import Function, Source
+from .weights_source import WeightsSource
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class ModelVariant:
         compiler: `relax`, `mlc` or `prebuilt`.
         source: see `Source`.
         options: JSON that the recipe gets: the model's options with the variant's laid over them.
-        weights: where they come from, `{"kind": "package"|"hf"|"url"|"path", ...}` path as for `Source`; or None.
+        weights: where they come from, or None.
         config: patterns of the weights' files that a recipe may read while compiling.
         bundle: patterns of the weights' files that go beside the library.
         check: the function that compares numbers on the host, or None.
@@ -114,7 +115,7 @@ class ModelVariant:
         named_for: the device by whose name in mlc_llm the library is called, where it is named like that.
         app: see `ForApps`.
         weights_where: the place of its `weights` in targets.yaml.
-        fetched: backend -> where its prebuilt file comes from, as `weights`; for those that are not on the disk.
+        fetched: backend -> where its prebuilt file comes from, for those that are not on the disk.
     """
 
     model: str
@@ -123,7 +124,7 @@ class ModelVariant:
     compiler: Literal["relax", "mlc", "prebuilt"]
     source: Source
     options: Mapping[str, Json] = field(hash=False)
-    weights: Mapping[str, Json] | None = field(hash=False)
+    weights: WeightsSource | None
     config: tuple[str, ...]
     bundle: tuple[str, ...]
     check: Function | None
@@ -133,7 +134,7 @@ class ModelVariant:
     named_for: str | None = None
     app: ForApps = ForApps()
     weights_where: Position | None = field(default=None, compare=False)
-    fetched: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, hash=False)
+    fetched: Mapping[str, WeightsSource] = field(default_factory=dict, hash=False)
 
     @property
     def is_raw(self) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.action import Json
 from pipeline.errors import Position
+
+from .weights_source import WeightsSource
 
 FileKind = Literal["gguf", "litert"]
 
@@ -19,7 +19,7 @@ class ModelFile:
     Attributes:
         name: of the model.
         kind: what it must be.
-        source: where it comes from, as `ModelVariant.weights`.
+        source: where it comes from.
         sha256: what a file of the user's must hash to, where that is pinned.
         where: the place of its source in targets.yaml.
         estimated_vram_bytes: what it takes of a device's memory, where targets.yaml says so.
@@ -27,7 +27,7 @@ class ModelFile:
 
     name: str
     kind: FileKind
-    source: Mapping[str, Json] = field(hash=False)
+    source: WeightsSource
     sha256: str | None
     where: Position = field(compare=False)
     estimated_vram_bytes: int | None = None

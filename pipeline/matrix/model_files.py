@@ -8,7 +8,7 @@ from pathlib import Path
 from . import model_schema, schema
 from .diagnostics import Diagnostics
 from .model_file import FileKind, ModelFile
-from .paths import must_be_apart, must_exist, normal
+from .paths import must_be_apart, must_exist
 from .weights_schema import PathFile, source_of
 
 
@@ -25,12 +25,11 @@ def resolve(targets: schema.Targets, root: Path, problems: Diagnostics) -> Itera
         if written is None:
             continue
         place = ("models", name, kind)
-        source, sha256 = source_of(written), None
         if isinstance(written, PathFile):
             of_path, path = (*place, "path"), written.path
             there = must_be_apart(of_path, path, root, problems) and must_exist(of_path, path, root, problems)
             if there and not (root / path).is_file():
                 problems.add(of_path, f"`{path}` is a directory", "name the file in it")
-            source, sha256 = {"kind": "path", "path": normal(path)}, written.sha256
         where = problems.document.at(place, key=True)
-        yield ModelFile(name, kind, source, sha256, where, spec.estimated_vram_bytes)
+        sha256 = written.sha256 if isinstance(written, PathFile) else None
+        yield ModelFile(name, kind, source_of(written), sha256, where, spec.estimated_vram_bytes)

@@ -20,7 +20,8 @@ from .loader import validate
 from .paths import must_be_apart, must_exist, normal
 from .recipe_names import defined_names
 from .source import Function, Source
-from .weights_schema import WEIGHT_KINDS, PathFile, PathWeights, source_of
+from .weights_schema import PathFile, PathWeights, source_of
+from .weights_source import WeightsSource
 
 _RESERVED = ("system_lib_prefix", "overrides")
 _SIZE = ("estimated_vram_bytes",)
@@ -40,7 +41,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
         kind: the `model_type` that its name stands for, where it has none of its own.
         problems: gives positions, gets the problems.
     """
-    weights = _weights(spec)
+    weights = source_of(spec.weights) if spec.weights else None
     made = []
     for variant, changes in spec.variants.items():
         own = ("models", name, "variants", variant)
@@ -154,7 +155,7 @@ def _source(spec: model_schema.Model) -> Source:
     return Source("checkpoint", "")
 
 
-def _fetched(spec: model_schema.Model) -> dict[str, dict[str, Json]]:
+def _fetched(spec: model_schema.Model) -> dict[str, WeightsSource]:
     files = (spec.prebuilt or {}).items()
     return {backend: source_of(file) for backend, file in files if not isinstance(file, PathFile)}
 
@@ -162,15 +163,6 @@ def _fetched(spec: model_schema.Model) -> dict[str, dict[str, Json]]:
 def _function(written: model_schema.RecipeFunction) -> Function:
     path, _, function = written.function.rpartition(":")
     return Function(normal(path), function, tuple(map(normal, written.reads)))
-
-
-def _weights(spec: model_schema.Model) -> dict[str, Json] | None:
-    if spec.weights is None:
-        return None
-    fields: dict[str, Json] = spec.weights.model_dump(mode="json", exclude_defaults=True)
-    if "path" in fields:
-        fields["path"] = normal(fields["path"])
-    return {"kind": next(kind for kind in WEIGHT_KINDS if kind in fields), **fields}
 
 
 def _options(spec: model_schema.Model, variant: model_schema.Variant) -> dict[str, Json]:

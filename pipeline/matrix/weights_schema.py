@@ -6,9 +6,9 @@ Which one is meant is seen from the key that it must have. What the kinds do is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, get_args
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import Discriminator, Field, Tag
 
 from .fields import (
     FileName,
@@ -21,6 +21,8 @@ from .fields import (
     Strict,
     Url,
 )
+from .paths import normal
+from .weights_source import SourceOfWeights, WeightsSource
 
 
 class Choice(Strict):
@@ -100,7 +102,7 @@ _WEIGHTS: Mapping[str, type[Strict]] = {
 }
 _FILES: Mapping[str, type[Strict]] = {"package": PackageFile, "hf": HubFile, "url": UrlFile, "path": PathFile}
 
-WEIGHT_KINDS = tuple(_WEIGHTS)
+WEIGHT_KINDS: tuple[SourceOfWeights, ...] = get_args(SourceOfWeights)
 """The keys that say where weights, and single files, come from."""
 
 WEIGHT_TAGS = tuple(f"<{one.__name__}>" for one in (*_WEIGHTS.values(), *_FILES.values()))
@@ -146,10 +148,13 @@ SourceFile = Annotated[
 ]
 
 
-def source_of(file: PackageFile | HubFile | UrlFile | PathFile) -> dict[str, JsonValue]:
-    """The same as weights, of which one file is taken; a path and its digest are left as they are written."""
-    fields: dict[str, JsonValue] = file.model_dump(mode="json", exclude_defaults=True)
-    kind = next(kind for kind in WEIGHT_KINDS if kind in fields)
-    chosen = {"files": [fields.pop("file")]} if "file" in fields else {}
-    unpacked = {"extract": False} if kind == "url" else {}
-    return {"kind": kind, **fields, **chosen, **unpacked}
+def source_of(written: Strict) -> WeightsSource:
+    """A source as a value. One file of a package or repository is all that is taken; one at a URL is not unpacked."""
+    fields = written.model_dump(exclude_defaults=True)
+    if "file" in fields:
+        fields["files"] = (fields.pop("file"),)
+    if isinstance(written, UrlFile):
+        fields["extract"] = False
+    if "path" in fields:
+        fields = {**fields, "path": normal(fields["path"]), "sha256": None}
+    return WeightsSource(next(kind for kind in WEIGHT_KINDS if kind in fields), **fields)

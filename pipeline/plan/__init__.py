@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Upstream
+from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.manifest import NAME as MANIFEST
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.documents.parameters import NAME as PARAMETERS
@@ -26,6 +26,7 @@ from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_ru
 from .custom import custom_actions, shipped_steps
 from .devices import device_actions, device_edges
 from .layouts import layout_actions, proof_of
+from .lockfile import Pins
 from .model_files import model_file_actions
 from .models import (
     COMPILE_MEMORY,
@@ -53,7 +54,7 @@ LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
 
 def plan(
     matrix: Matrix,
-    lock: Mapping[str, Json],
+    lock: Pins,
     *,
     frozen: Mapping[str, Sequence[str] | None] | None = None,
 ) -> tuple[AnyAction, ...]:
@@ -61,7 +62,7 @@ def plan(
 
     Args:
         matrix: what targets.yaml asks for.
-        lock: model name -> entry of slipway.lock (commit and files of its weights).
+        lock: what slipway.lock pins of weights.
         frozen: toolchain name -> the exact requirements that slipway.lock pins for it on this platform.
 
     Raises:
@@ -95,7 +96,7 @@ def plan(
     return (*actions, *shipped, *custom, *of_steps, _manifest(matrix, actions, [*shipped, *of_steps]))
 
 
-def _wheels(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+def _wheels(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """TVM's package for other machines: whose runtime is shipped, or whose models are run here."""
     ran = [cell.backend for cell in matrix.cells if "qemu" in cell_runs(matrix, cell).values()]
     return wheel_actions(matrix, lock, shipped=packaged(matrix), ran=ran, tools=QEMU)

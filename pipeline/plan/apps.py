@@ -7,11 +7,11 @@ must be a module, too: without a runtime nothing can be loaded, and no record sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Upstream
+from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm
@@ -67,7 +67,7 @@ def remarks(matrix: Matrix) -> Iterator[str]:
             model = cells[0].model
             if not has_record(model) or model.weights is None:
                 continue
-            bundled, revision = _is_bundled(model), str(model.weights.get("revision", "main"))
+            bundled, revision = _is_bundled(model), model.weights.revision or "main"
             if product.kind == "web" and bundled and product.base_url is None:
                 yield (
                     f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones: give "
@@ -149,7 +149,7 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
     _check_addresses(product, common, model)
     if product.kind != "web":
         return replace(common, model_lib=_library(product, cells))
-    revision = (model.weights or {}).get("revision")
+    revision = model.weights.revision if model.weights is not None else None
     return replace(
         common,
         url=own or (f"{url}/resolve/{revision}/" if url else None),
@@ -199,9 +199,8 @@ def _is_bundled(model: ModelVariant) -> bool:
 
 def _repository(model: ModelVariant) -> str | None:
     """The repository of the hub with exactly what apps read, or None."""
-    weights: Mapping[str, Json] = model.weights or {}
-    as_it_is = weights.get("kind") == "hf" and not model.is_raw and not weights.get("subdir")
-    return str(weights["hf"]) if as_it_is else None
+    weights = model.weights
+    return weights.hf if weights is not None and not model.is_raw and not weights.subdir else None
 
 
 def _library(product: Product, cells: list[Cell]) -> str:

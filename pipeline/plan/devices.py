@@ -6,12 +6,12 @@ asks for `offers`. As everywhere in the plan, nothing reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Upstream
+from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.functions import NAME as FUNCTIONS
 from pipeline.documents.memory import NAME as MEMORY
@@ -24,7 +24,9 @@ from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.model_file import ModelFile
 from pipeline.steps import device as device_step
 from pipeline.steps import memory as memory_step
+from pipeline.weights.entry import Entry
 
+from .lockfile import Pins
 from .model_files import RUNTIMES
 from .models import SHARDS, conversion
 
@@ -46,7 +48,7 @@ class Offer:
     ways: tuple[Way, ...]
 
 
-def offers(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[tuple[Device, list[Offer]]]:
+def offers(matrix: Matrix, lock: Pins) -> Iterator[tuple[Device, list[Offer]]]:
     """What each device is to get: its own models, or where it names none, every model that there is for it.
 
     Args:
@@ -73,7 +75,7 @@ def offers(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[tuple[Device, l
         yield device, [offer for offer in made if offer.ways or device.models is not None]
 
 
-def _of_cell(cell: Cell, lock: Mapping[str, Json]) -> Way:
+def _of_cell(cell: Cell, lock: Pins) -> Way:
     model = cell.model
     declared = model.app.estimated_vram_bytes
     as_it_is = model.compiler != "relax" and not model.is_raw
@@ -81,16 +83,17 @@ def _of_cell(cell: Cell, lock: Mapping[str, Json]) -> Way:
     return Way(Option(cell.subject, model.subject, cell.backend.name, declared), early, cell)
 
 
-def _of_file(file: ModelFile, lock: Mapping[str, Json]) -> Way:
+def _of_file(file: ModelFile, lock: Pins) -> Way:
     """llama.cpp has all of a file in memory; LiteRT may leave parts of one on the disk (embeddings of Gemma 3n)."""
     size = _pinned(lock.get(file.name), "*") if file.kind == "gguf" else 0
     early = _before_built(file.estimated_vram_bytes, size)
     return Way(Option(file.name, file.name, RUNTIMES[file.kind], file.estimated_vram_bytes), early)
 
 
-def _pinned(entry: Json | None, pattern: str) -> int:
+def _pinned(entry: Entry | None, pattern: str) -> int:
     """Bytes of the files that slipway.lock pins of a model."""
-    return sum(int(one["size"]) for name, one in (entry or {}).get("files", {}).items() if fnmatch(name, pattern))
+    files = entry.files.items() if entry is not None else ()
+    return sum(file.size for name, file in files if fnmatch(name, pattern))
 
 
 def _before_built(declared: int | None, pinned: int) -> Need:
@@ -99,7 +102,7 @@ def _before_built(declared: int | None, pinned: int) -> Need:
     return Need(pinned, "weights" if pinned else "nothing", at_least=True)
 
 
-def device_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+def device_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """What each cell that a device may get takes, and for each device with models of its own that it holds them.
 
     Raises:

@@ -27,11 +27,13 @@ from pipeline.matrix.cells import Backend, Cell, ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.shared_libraries import share
 from pipeline.matrix.slices import lacking, lacking_words
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.platforms import APPLE
 from pipeline.weights.cache import DownloadCache
+from pipeline.weights.entry import Entry
 from pipeline.weights.fetch import fetch
 
-from .lockfile import Lock, write_model_lib
+from .lockfile import Lock, NamePin, write_model_lib
 
 _OPTIONS = ("model_type", "quantization", "opt", "overrides")
 """Options of a variant that its name depends on."""
@@ -79,10 +81,10 @@ def named(matrix: Matrix, place: Place) -> Matrix:
 
 def config_of(model: ModelVariant, root: Path) -> str | None:
     """The config of a variant whose weights are the user's own files: it decides a name, and must be watched."""
-    if not model.unnamed or model.weights is None or model.weights["kind"] != "path":
+    if not model.unnamed or model.weights is None or model.weights.path is None:
         return None
     # Spelt as nobody else spells it: the file is an input of actions too, and this is another reason to look at it.
-    return f"{root / model.weights['path']}/./{model.weights.get('subdir') or '.'}/{CONFIG}"
+    return f"{root / model.weights.path}/./{model.weights.subdir or '.'}/{CONFIG}"
 
 
 def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix) -> Cell:
@@ -109,11 +111,11 @@ def _check_shared(matrix: Matrix, root: Path) -> None:
 
 def _read_here(model: ModelVariant, root: Path) -> Mapping[str, Json] | None:
     """The config of converted weights that are the user's own files; None where there is none to be read."""
-    weights = model.weights or {}
-    if weights.get("kind") != "path" or model.is_raw:
+    weights = model.weights
+    if weights is None or weights.path is None or model.is_raw:
         return None
     try:
-        return read_chat_config(root / weights["path"] / (weights.get("subdir") or "."), model.model)
+        return read_chat_config(root / weights.path / (weights.subdir or "."), model.model)
     except StepError:  # whoever needs it says so
         return None
 
@@ -160,20 +162,20 @@ def _device(backend: Backend, all_of_model: Iterable[Backend]) -> str:
 
 def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping[str, str]:
     options = {name: model.options[name] for name in _OPTIONS if name in model.options}
-    weights = model.weights or {}
-    local = weights.get("kind") == "path"
+    weights = model.weights
+    if weights is None or weights.kind == "path":
+        text = _local_config(model, place.root)
+        return {device: _name(model, text, device) for device in devices}
     pinned = place.lock.entry_for(model.model, weights)
     pin = place.lock.model_libs.get(model.subject)
-    if pin is not None and not local and pin["options"] == options and set(devices) <= pin["names"].keys():
-        known = (pinned or {}).get("files", {}).get(CONFIG)
-        if known is None or known["sha256"] == pin["config"]:
-            return dict(pin["names"])
-    text = _local_config(model, place.root) if local else _fetched_config(model, pinned, place)
+    if pin is not None and pin.options == options and set(devices) <= pin.names.keys():
+        known = pinned.files.get(CONFIG) if pinned is not None else None
+        if known is None or known.sha256 == pin.config:
+            return pin.names
+    text = _fetched_config(model, weights, pinned, place)
     names = {device: _name(model, text, device) for device in devices}
-    if not local:
-        entry = {"config": hashlib.sha256(text).hexdigest(), "options": options, "names": names}
-        write_model_lib(place.lock_path, model.subject, entry)
-        place.note(f"{model.subject}: its model_lib is {', '.join(sorted(set(names.values())))}")
+    write_model_lib(place.lock_path, model.subject, NamePin(hashlib.sha256(text).hexdigest(), options, names))
+    place.note(f"{model.subject}: its model_lib is {', '.join(sorted(set(names.values())))}")
     return names
 
 
@@ -215,18 +217,18 @@ def _local_config(model: ModelVariant, root: Path) -> bytes:
         raise _not_converted(model) from error
 
 
-def _fetched_config(model: ModelVariant, pinned: Json | None, place: Place) -> bytes:
+def _fetched_config(model: ModelVariant, weights: WeightsSource, pinned: Entry | None, place: Place) -> bytes:
     """Fetch just the config, of the commit that is pinned where one is."""
     locked = None
     if pinned is not None:
-        if CONFIG not in pinned["files"]:
+        if CONFIG not in pinned.files:
             raise _not_converted(model)
-        locked = {**pinned, "files": {CONFIG: pinned["files"][CONFIG]}}
+        locked = replace(pinned, files={CONFIG: pinned.files[CONFIG]})
     place.note(f"{model.subject}: reading {CONFIG}, from which the name of its library follows")
     with DownloadCache.default().scratch() as scratch:
         out = scratch / "out"
         out.mkdir()
-        source = {**(model.weights or {}), "files": [CONFIG]}
+        source = replace(weights, files=(CONFIG,))
         try:
             fetched = fetch(
                 model.model, source, locked=locked, path=None, out=out, log=scratch / "log", progress=lambda *_: None

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.documents import untrusted
+from pipeline.documents.codec import decode, encode
 from pipeline.errors import MatrixError, Position
 from pipeline.files import unsafe_path, write_atomic
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.weights.cache import DownloadCache, disk_errors
-from pipeline.weights.entry import identity
+from pipeline.weights.entry import Entry, identity
 
 VERSION = 1
 """Version of the file's format."""
@@ -34,29 +35,50 @@ _HINT = "restore it from version control, or delete the bad entry and run doit: 
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
+Pins = Mapping[str, Entry | None]
+"""Name of a model, or of another thing that is fetched -> its pin, or None: never locked, or its source was edited."""
+
+
 @dataclass(frozen=True, slots=True)
-class Lock:
-    """What a lock file says.
+class ToolchainPin:
+    """What a toolchain was made of, by platform, for one spec (see `toolchains.spec`)."""
+
+    spec: Mapping[str, object]
+    frozen: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class NamePin:
+    """The names of a model variant by device, and what they follow from: see `library_names`.
 
     Attributes:
-        entries: model -> entry, as in the file: `{"source", "resolved", "files": {path: {"size", "sha256"}}}`.
-        toolchains: toolchain -> `{"spec", "frozen": {platform: [requirement, ...]}}`.
-        model_libs: model variant -> `{"config", "options", "names": {device: model_lib}}`; see `library_names`.
+        config: SHA-256 of the config of its weights.
+        options: those that names depend on.
+        names: device -> model_lib.
     """
 
-    entries: Mapping[str, Json]
-    toolchains: Mapping[str, Json] = field(default_factory=dict)
-    model_libs: Mapping[str, Json] = field(default_factory=dict)
+    config: str
+    options: Mapping[str, object]
+    names: Mapping[str, str]
 
-    def entry_for(self, model: str, source: Mapping[str, Json]) -> Json | None:
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a lock file says: about models, toolchains and model variants, by their names."""
+
+    weights: Mapping[str, Entry] = field(default_factory=dict)
+    toolchains: Mapping[str, ToolchainPin] = field(default_factory=dict)
+    model_libs: Mapping[str, NamePin] = field(default_factory=dict)
+
+    def entry_for(self, model: str, source: WeightsSource) -> Entry | None:
         """The entry that pins this source of this model, or None: never locked, or the source was edited since."""
-        entry = self.entries.get(model)
-        return entry if entry is not None and entry["source"] == identity(source) else None
+        entry = self.weights.get(model)
+        return entry if entry is not None and entry.source == identity(source) else None
 
-    def frozen(self, toolchain: str, spec: Mapping[str, Json], platform: str) -> list[str] | None:
+    def frozen(self, toolchain: str, spec: Mapping[str, object], platform: str) -> tuple[str, ...] | None:
         """What a toolchain was made of on that platform, or None: never made there, or its spec was edited since."""
         entry = self.toolchains.get(toolchain)
-        return entry["frozen"].get(platform) if entry is not None and entry["spec"] == spec else None
+        return entry.frozen.get(platform) if entry is not None and entry.spec == spec else None
 
 
 def read_lock(path: Path) -> Lock:
@@ -66,7 +88,7 @@ def read_lock(path: Path) -> Lock:
         MatrixError: it is malformed, truncated, or of a newer version. The position is that of the fault.
     """
     if not path.exists():
-        return Lock({})
+        return Lock()
     if path.is_dir():
         raise MatrixError("cannot be read: Is a directory", where=path, hint="make it a readable file")
     data = untrusted.read(path, LARGEST_BYTES, MatrixError)
@@ -86,22 +108,22 @@ def read_lock(path: Path) -> Lock:
     return _Checker(path, text).lock(document)
 
 
-def write_lock_entry(path: Path, model: str, entry: Json) -> None:
+def write_lock_entry(path: Path, model: str, entry: Entry) -> None:
     """Add or replace one model's entry: atomic, and safe against another process that writes at the same time.
 
     Args:
         path: the lock file; made when it does not exist.
         model: name in targets.yaml.
-        entry: as in `Lock.entries`; a step gives it as the fact `lock`.
+        entry: what was found out.
 
     Raises:
         MatrixError: the file that is there is malformed (it is left as it is).
         StoreError: it cannot be written.
     """
-    _rewrite(path, lambda lock: replace(lock, entries={**lock.entries, model: entry}))
+    _rewrite(path, lambda lock: replace(lock, weights={**lock.weights, model: entry}))
 
 
-def write_frozen(path: Path, toolchain: str, spec: Json, platform: str, frozen: Sequence[str]) -> None:
+def write_frozen(path: Path, toolchain: str, spec: Mapping[str, object], platform: str, frozen: Sequence[str]) -> None:
     """Pin what a toolchain was made of; what it was made of on other platforms stays, unless its spec was edited.
 
     Raises:
@@ -110,14 +132,14 @@ def write_frozen(path: Path, toolchain: str, spec: Json, platform: str, frozen: 
 
     def change(lock: Lock) -> Lock:
         old = lock.toolchains.get(toolchain)
-        others = old["frozen"] if old is not None and old["spec"] == spec else {}
-        entry = {"spec": spec, "frozen": {**others, platform: list(frozen)}}
+        others = old.frozen if old is not None and old.spec == spec else {}
+        entry = ToolchainPin(spec, {**others, platform: tuple(frozen)})
         return replace(lock, toolchains={**lock.toolchains, toolchain: entry})
 
     _rewrite(path, change)
 
 
-def write_model_lib(path: Path, variant: str, entry: Json) -> None:
+def write_model_lib(path: Path, variant: str, entry: NamePin) -> None:
     """Pin the names by which apps find a model variant; see `Lock.model_libs`.
 
     Raises:
@@ -133,34 +155,28 @@ def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
         if path.is_file() and after == before:
             return
         with disk_errors(path):
-            write_atomic(path, render(after.entries, after.toolchains, after.model_libs), None, durable=True)
+            write_atomic(path, render(after), None, durable=True)
 
 
-def render(
-    entries: Mapping[str, Json],
-    toolchains: Mapping[str, Json] | None = None,
-    model_libs: Mapping[str, Json] | None = None,
-) -> str:
+def render(lock: Lock) -> str:
     """The text of a lock file: sorted, one thing a line, so that a diff shows what changed and no more."""
-    sections = ['  "weights": {', *_joined("    ", [_model(name, entries[name]) for name in sorted(entries)]), "  }"]
-    for title, section in (("toolchains", toolchains), ("model_libs", model_libs)):
+    models = [_model(name, entry) for name, entry in sorted(lock.weights.items())]
+    sections = ['  "weights": {', *_joined("    ", models), "  }"]
+    for title, section in (("toolchains", lock.toolchains), ("model_libs", lock.model_libs)):
         if section:
             sections[-1] += ","
-            text = json.dumps({title: section}, indent=2, sort_keys=True, ensure_ascii=False)
+            text = json.dumps({title: encode(section)}, indent=2, sort_keys=True, ensure_ascii=False)
             sections += text.split("\n")[1:-1]  # not at U+2028, which may be in a text
     return "\n".join(["{", f'  "version": {VERSION},', *sections, "}", ""])
 
 
-def _model(name: str, entry: Json) -> list[str]:
-    files = sorted(entry["files"].items())
-    listed = [
-        [f"{json.dumps(path, ensure_ascii=False)}: {json.dumps({key: item[key] for key in ('size', 'sha256')})}"]
-        for path, item in files
-    ]
+def _model(name: str, entry: Entry) -> list[str]:
+    files = sorted(entry.files.items())
+    listed = [[f"{json.dumps(path, ensure_ascii=False)}: {json.dumps(encode(file))}"] for path, file in files]
     return [
         f"{json.dumps(name)}: {{",
-        f'  "source": {json.dumps(entry["source"], sort_keys=True, ensure_ascii=False)},',
-        f'  "resolved": {json.dumps(entry["resolved"])},',
+        f'  "source": {json.dumps(entry.source, sort_keys=True, ensure_ascii=False)},',
+        f'  "resolved": {json.dumps(entry.resolved)},',
         '  "files": {',
         *_joined("    ", listed),
         "  }",
@@ -184,9 +200,8 @@ class _Checker:
         self._path = path
         self._text = text
 
-    def lock(self, document: Json) -> Lock:
-        self._mapping((), document)
-        version = document.get("version", VERSION)
+    def lock(self, document: object) -> Lock:
+        version = self._mapping((), document).get("version", VERSION)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise self._wrong(("version",), f"the version is {str(version)[:_LONGEST]!r}, not a number")
         if version > VERSION:  # before anything else is found wrong with it: the next format may have other keys
@@ -195,72 +210,64 @@ class _Checker:
                 f"is of version {version}, and this Slipway knows {VERSION}",
                 hint="upgrade Slipway: pip install --upgrade slipway-tvm",
             )
-        self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
-        self._mapping(("weights",), document["weights"])
-        for model, entry in document["weights"].items():
-            self._entry(("weights", model), entry)
-        toolchains, model_libs = document.get("toolchains", {}), document.get("model_libs", {})
-        self._mapping(("toolchains",), toolchains)
-        for name, entry in toolchains.items():
-            self._toolchain(("toolchains", name), entry)
-        self._mapping(("model_libs",), model_libs)
-        for variant, entry in model_libs.items():
-            self._model_lib(("model_libs", variant), entry)
-        return Lock(document["weights"], toolchains, model_libs)
+        whole = self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
+        checks = {"weights": self._entry, "toolchains": self._toolchain, "model_libs": self._model_lib}
+        for section, check in checks.items():
+            for name, entry in self._mapping((section,), whole.get(section, {})).items():
+                check((section, name), entry)
+        lock: Lock = decode(Lock, whole, str(self._path))
+        return lock
 
-    def _toolchain(self, at: tuple[str, ...], entry: Json) -> None:
-        self._mapping(at, entry, {"spec", "frozen"})
-        self._mapping((*at, "spec"), entry["spec"])
-        self._mapping((*at, "frozen"), entry["frozen"])
-        for platform, frozen in entry["frozen"].items():
+    def _toolchain(self, at: tuple[str, ...], entry: object) -> None:
+        found = self._mapping(at, entry, {"spec", "frozen"})
+        self._mapping((*at, "spec"), found["spec"])
+        for platform, frozen in self._mapping((*at, "frozen"), found["frozen"]).items():
             if not isinstance(frozen, list) or not all(isinstance(item, str) for item in frozen):
                 raise self._wrong((*at, "frozen", platform), f"{platform!r} is not a list of requirements")
 
-    def _model_lib(self, at: tuple[str, ...], entry: Json) -> None:
-        self._mapping(at, entry, {"config", "options", "names"})
-        self._mapping((*at, "options"), entry["options"])
-        self._mapping((*at, "names"), entry["names"])
-        for device, name in entry["names"].items():
+    def _model_lib(self, at: tuple[str, ...], entry: object) -> None:
+        found = self._mapping(at, entry, {"config", "options", "names"})
+        if not isinstance(found["config"], str):
+            raise self._wrong((*at, "config"), "`config` is not a string")
+        self._mapping((*at, "options"), found["options"])
+        for device, name in self._mapping((*at, "names"), found["names"]).items():
             if not isinstance(name, str) or not _MODEL_LIB.fullmatch(name):
                 raise self._wrong((*at, "names", device), f"{name!r} is not a model_lib")
 
-    def _entry(self, at: tuple[str, ...], entry: Json) -> None:
-        self._mapping(at, entry, {"source", "resolved", "files"})
-        self._mapping((*at, "source"), entry["source"])
-        if not isinstance(entry["resolved"], str):
+    def _entry(self, at: tuple[str, ...], entry: object) -> None:
+        found = self._mapping(at, entry, {"source", "resolved", "files"})
+        self._mapping((*at, "source"), found["source"])
+        if not isinstance(found["resolved"], str):
             raise self._wrong((*at, "resolved"), "`resolved` is not a string")
-        self._mapping((*at, "files"), entry["files"])
-        if not entry["files"]:
+        files = self._mapping((*at, "files"), found["files"])
+        if not files:
             raise self._wrong((*at, "files"), "`files` is empty")
-        for name, item in entry["files"].items():
+        for name, file in files.items():
             here = (*at, "files", name)
-            self._mapping(here, item, {"size", "sha256"})
+            said = self._mapping(here, file, {"size", "sha256"})
+            size, sha256 = said["size"], said["sha256"]
             problem = unsafe_path(name)
             if problem:
                 raise self._wrong(here, f"the path {name!r} {problem}")
-            if not isinstance(item["size"], int) or isinstance(item["size"], bool) or item["size"] < 0:
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise self._wrong((*here, "size"), f"the size of {name!r} is not a number of bytes")
-            if not isinstance(item["sha256"], str) or not _SHA256.fullmatch(item["sha256"]):
+            if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
                 raise self._wrong((*here, "sha256"), f"the sha256 of {name!r} is not 64 lower-case hex digits")
 
     def _mapping(
-        self,
-        at: tuple[str, ...],
-        value: Json,
-        keys: set[str] | None = None,
-        *,
-        optional: frozenset[str] | set[str] = frozenset(),
-    ) -> None:
+        self, at: tuple[str, ...], value: object, keys: set[str] | None = None, *, optional: Collection[str] = ()
+    ) -> dict[str, object]:
         name = repr(at[-1][:_LONGEST]) if at else "the file"
         if not isinstance(value, dict):
             raise self._wrong(at, f"{name} is not a mapping")
-        if keys is not None and set(value) - optional != keys:
-            strange = sorted(set(value) - keys - optional)
+        if keys is not None and set(value).difference(optional) != keys:
+            strange = sorted(set(value) - keys - set(optional))
             missing = sorted(keys - set(value))
             raise self._wrong(
                 (*at, strange[0]) if strange else at,
                 f"{name} has an unknown key {strange[0][:_LONGEST]!r}" if strange else f"{name} lacks {missing[0]!r}",
             )
+        return value
 
     def _wrong(self, at: Sequence[str], what: str, hint: str = _HINT) -> MatrixError:
         line, column = _find(self._text, at)

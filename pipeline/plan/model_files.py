@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Upstream
+from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import model_file
 
+from .lockfile import Pins
 from .models import fetching
 
 RUNTIMES = {"gguf": "llama.cpp", "litert": "LiteRT"}
 
 
-def model_file_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+def model_file_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """Fetch each file, and bundle it with what it says of itself."""
     for model in matrix.files:
         yield fetching(model.name, model.source, lock, what="file", where=model.where)

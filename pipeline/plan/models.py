@@ -12,13 +12,14 @@ from itertools import zip_longest
 from typing import Any
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Run, Upstream
+from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.compilers.raw_checkpoint import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError, Position
 from pipeline.matrix.cells import Backend, Cell, ModelVariant
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import SourceRef, files_of
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.platforms import metal_tool
 from pipeline.steps import (
     compile_mlc,
@@ -31,6 +32,8 @@ from pipeline.steps import params as params_step
 from pipeline.steps import toolchain as toolchain_step
 from pipeline.steps import weights as weights_step
 from pipeline.toolchains.spec import is_made, spec
+
+from .lockfile import Pins
 
 MIB = 1 << 20
 
@@ -83,7 +86,7 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
         )
 
 
-def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+def weight_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """The weights of each model that has any."""
     for model in {model.model: model for model in matrix.models}.values():
         if model.weights is None:
@@ -91,11 +94,9 @@ def weight_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyActi
         yield fetching(model.model, model.weights, lock, what="weights", where=model.weights_where)
 
 
-def fetching(
-    model: str, source: Mapping[str, Json], lock: Mapping[str, Json], *, what: str, where: Position | None
-) -> AnyAction:
+def fetching(model: str, source: WeightsSource, lock: Pins, *, what: str, where: Position | None) -> AnyAction:
     """Fetch what belongs to a model, and check it."""
-    local = source["kind"] == "path"  # a file of the user's is not pinned: its digest is in the key
+    local = source.kind == "path"  # a file of the user's is not pinned: its digest is in the key
     return Action(
         step="weights",
         run=weights_step.run,
@@ -103,13 +104,13 @@ def fetching(
         subject=model,
         out=f"build/weights/{model}",
         params=weights_step.Params(model, source, None if local else lock.get(model)),
-        files={roles.PATH: source["path"]} if local else {},
+        files={roles.PATH: source.name} if local else {},
         doc=f"fetch and check the {what} of {model}",
         where=where,
     )
 
 
-def prebuilt_actions(matrix: Matrix, lock: Mapping[str, Json]) -> Iterator[AnyAction]:
+def prebuilt_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """The prebuilt files that are fetched, each for one backend."""
     wanted = {(cell.model.model, cell.backend.name): cell.model for cell in matrix.cells}
     for (name, backend), model in wanted.items():
@@ -188,7 +189,7 @@ def conversion(matrix: Matrix, model: ModelVariant, step: str) -> str:
     return f"{step}:{next(alike, model).subject}"
 
 
-def _chosen(model: ModelVariant, options: Iterable[str]) -> dict[str, Json]:
+def _chosen(model: ModelVariant, options: Iterable[str]) -> dict[str, object]:
     return {name: model.options[name] for name in options if name in model.options}
 
 

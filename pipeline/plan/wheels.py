@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from pipeline import roles
-from pipeline.action import Action, AnyAction, Json, Upstream
+from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Backend
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import wheel
 
+from .lockfile import Pins
 from .models import proving_toolchain
 
 
@@ -27,13 +28,13 @@ def wheels_of(backend: Backend) -> dict[str, Upstream]:
 
 
 def wheel_actions(
-    matrix: Matrix, lock: Mapping[str, Json], shipped: Iterable[Backend], ran: Iterable[Backend], tools: tuple[str, ...]
+    matrix: Matrix, lock: Pins, shipped: Iterable[Backend], ran: Iterable[Backend], tools: tuple[str, ...]
 ) -> Iterator[AnyAction]:
     """Each package once for each kind of machine.
 
     Args:
         matrix: the matrix.
-        lock: name -> entry of slipway.lock.
+        lock: what slipway.lock pins.
         shipped: backends whose products bring the runtime along.
         ran: backends whose models are only run with it: nothing is fetched where a tool for that is missing.
         tools: those.

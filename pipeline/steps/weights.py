@@ -5,13 +5,15 @@ Run by `pipeline.engine`; translates between a job and `pipeline.weights`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
 from pipeline.action import Facts, Job
+from pipeline.documents.codec import encode
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.weights.checkpoint import refuse_pointers
-from pipeline.weights.fetch import fetch, kind_of
+from pipeline.weights.entry import Entry
+from pipeline.weights.fetch import fetch
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,13 @@ class Params:
 
     Attributes:
         model: its name.
-        source: its `weights` in targets.yaml.
+        source: where they come from.
         lock: its entry of slipway.lock; None on first sight.
     """
 
     model: str
-    source: Mapping[str, object]
-    lock: Mapping[str, object] | None
+    source: WeightsSource
+    lock: Entry | None
 
 
 def run(job: Job[Params]) -> Facts:
@@ -59,14 +61,13 @@ def run(job: Job[Params]) -> Facts:
     refuse_pointers(fetched.files)
     entry = fetched.entry
     for path, file in fetched.files.items():
-        job.adopt(path, file, entry.files[path])
-    size = sum(digest.size for digest in entry.files.values())
+        job.adopt(path, file, entry.files[path].digest)
+    size = sum(file.size for file in entry.files.values())
     report(size, size)
-    kind = kind_of(source)
     return {
-        "kind": kind,
+        "kind": source.kind,
         "resolved": entry.resolved,
         "files": len(entry.files),
         "bytes": size,
-        "lock": entry.to_json() if kind != "path" else None,
+        "lock": encode(entry) if source.kind != "path" else None,
     }

@@ -7,16 +7,17 @@ could run it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
+from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.native import wheel
 from pipeline.platforms import architecture
-from pipeline.weights.entry import identity
+from pipeline.weights.entry import Entry, identity
 from pipeline.weights.fetch import fetch
 
 PACKAGES = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}
@@ -45,7 +46,7 @@ class Params:
     package: str
     platform: str
     toolchain: str
-    lock: Mapping[str, Json] | None
+    lock: Entry | None
 
 
 def platform_of(backend: Backend) -> str:
@@ -68,18 +69,12 @@ def run(job: Job[Params]) -> Facts:
     if params.package not in versions:
         raise StepError(f"toolchain {params.toolchain} has no package {params.package}", hint="install it there")
     version, system = versions[params.package], params.platform.partition("-")[0]
-    members = [f"{PACKAGES[params.package]}/lib/{name}" for name in _LIBRARIES[params.package, system]]
-    source = {
-        "kind": "package",
-        "package": params.package,
-        "version": version,
-        "platform": params.platform,
-        "files": members,
-    }
+    members = tuple(f"{PACKAGES[params.package]}/lib/{name}" for name in _LIBRARIES[params.package, system])
+    source = WeightsSource("package", package=params.package, version=version, platform=params.platform, files=members)
     name = f"{params.package}@{params.platform}"
-    if params.lock is not None and params.lock["source"] != identity(source):
+    if params.lock is not None and params.lock.source != identity(source):
         raise StepError(
-            f"slipway.lock pins {params.package} {params.lock['resolved']} for {params.platform}, and toolchain "
+            f"slipway.lock pins {params.package} {params.lock.resolved} for {params.platform}, and toolchain "
             f"{params.toolchain} has {version}",
             hint=f"delete the entry {name!r} from slipway.lock and run doit again",
         )
@@ -89,5 +84,5 @@ def run(job: Job[Params]) -> Facts:
 
     fetched = fetch(name, source, locked=params.lock, path=None, out=job.out, log=job.log, progress=report)
     for path, file in fetched.files.items():
-        job.adopt(path.rpartition("/")[2], file, fetched.entry.files[path])
-    return {"resolved": version, "lock": fetched.entry.to_json()}
+        job.adopt(path.rpartition("/")[2], file, fetched.entry.files[path].digest)
+    return {"resolved": version, "lock": encode(fetched.entry)}

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.action import Json
+from pipeline.documents.codec import encode
 from pipeline.files import Digest
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.transport.http import redact_url
+
+
+@dataclass(frozen=True, slots=True)
+class LockedFile:
+    """The size in bytes and the SHA-256 of a file."""
+
+    size: int
+    sha256: str
+
+    @property
+    def digest(self) -> Digest:
+        """The same, as the rest of the program has it."""
+        return Digest(self.sha256, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,43 +31,35 @@ class Entry:
     Attributes:
         source: the identity of the source it was made for (see `identity`). An entry for another source is no entry.
         resolved: commit of a hub repository, version of a package, "" for a URL.
-        files: path in the result -> size and SHA-256.
+        files: path in the result -> what it must be.
     """
 
-    source: Mapping[str, Json]
+    source: Mapping[str, object]
     resolved: str
-    files: Mapping[str, Digest]
+    files: Mapping[str, LockedFile]
 
     @staticmethod
-    def from_json(value: Json) -> Entry:
-        """Rebuild an entry from `to_json`; `pipeline.plan.lockfile` has validated what comes from a file."""
-        files = {path: Digest(item["sha256"], item["size"]) for path, item in value["files"].items()}
-        return Entry(source=value["source"], resolved=value["resolved"], files=files)
+    def of(source: WeightsSource, resolved: str, digests: Mapping[str, Digest]) -> Entry:
+        """The pin of what was fetched."""
+        files = {path: LockedFile(digest.size, digest.sha256) for path, digest in sorted(digests.items())}
+        return Entry(identity(source), resolved, files)
 
-    def to_json(self) -> Json:
-        """JSON for the lock file, an action's parameters and a record."""
-        return {
-            "source": dict(self.source),
-            "resolved": self.resolved,
-            "files": {path: {"size": d.size, "sha256": d.sha256} for path, d in sorted(self.files.items())},
-        }
+    @property
+    def digests(self) -> dict[str, Digest]:
+        """Path in the result -> digest."""
+        return {path: file.digest for path, file in self.files.items()}
 
 
-def identity(source: Mapping[str, Json]) -> dict[str, Json]:
+def identity(source: WeightsSource) -> dict[str, object]:
     """What makes a source this source: its settings, without `kind` (they imply it), unset ones, and secrets.
 
     When a person edits the source in targets.yaml the identity changes, the old entry no longer applies and the new
     source is locked afresh. A new password or signature in a URL changes nothing.
     """
-    kept: dict[str, Json] = {}
-    for name, value in sorted(source.items()):
-        if name == "kind" or value is None or value in ("", [], ()):
-            continue
-        if name == "url":
-            kept[name] = redact_url(str(value))
-        else:
-            kept[name] = list(value) if isinstance(value, tuple) else value
-    return kept
+    settings = {name: value for name, value in encode(source).items() if name != "kind" and value not in ("", [])}
+    if source.url is not None:
+        settings["url"] = redact_url(source.url)
+    return dict(sorted(settings.items()))
 
 
 def differences(expected: Mapping[str, Digest], got: Mapping[str, Digest]) -> list[str]:

@@ -10,22 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, copy_hashed, digest_path, is_unicode, unsafe_path
 from pipeline.files.sharing import reflink
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.transport.http import redact_url
 
 from . import hub, local, package, url
 from .cache import DownloadCache, disk_errors
-from .entry import Entry, differences, identity
+from .entry import Entry, differences
 from .request import Arrived, Progress, Request
 
-_SOURCES: dict[str, tuple[str, Callable[[Request], Arrived]]] = {
-    "package": ("package", package.fetch),
-    "hf": ("hf", hub.fetch),
-    "url": ("url", url.fetch),
-    "path": ("path", local.fetch),
+_SOURCES: Mapping[str, Callable[[Request], Arrived]] = {
+    "package": package.fetch,
+    "hf": hub.fetch,
+    "url": url.fetch,
+    "path": local.fetch,
 }
 _SHOWN = 4
 """How many differing files a message lists."""
@@ -44,23 +44,11 @@ class Fetched:
     files: Mapping[str, Path]
 
 
-def kind_of(source: Mapping[str, Json]) -> str:
-    """Which of `package`, `hf`, `url`, `path` a source is: its `kind`, or the one of these settings that it has."""
-    named = source.get("kind")
-    kinds = [str(named)] if named else [kind for kind in _SOURCES if kind in source]
-    if len(kinds) != 1 or kinds[0] not in _SOURCES:
-        raise DownloadError(
-            f"weights come from exactly one of {', '.join(_SOURCES)}, not {', '.join(kinds) or 'nothing'}",
-            hint="correct `weights` in targets.yaml",
-        )
-    return kinds[0]
-
-
 def fetch(
     model: str,
-    source: Mapping[str, Json],
+    source: WeightsSource,
     *,
-    locked: Json | None,
+    locked: Entry | None,
     path: Path | None,
     out: Path,
     log: Path,
@@ -71,7 +59,7 @@ def fetch(
 
     Args:
         model: name in targets.yaml.
-        source: its `weights:`.
+        source: where they come from.
         locked: its entry in `slipway.lock`; None on first sight.
         path: the user's file or directory, for a source of kind `path`.
         out: an empty directory, for files that have to be copied.
@@ -84,20 +72,19 @@ def fetch(
         StoreError: the disk is full or closed.
         ToolMissing: pip or huggingface_hub is not there.
     """
-    kind = kind_of(source)
-    pin = Entry.from_json(locked) if locked is not None and kind != "path" else None
+    pin = locked if source.kind != "path" else None
     cache = cache or DownloadCache.default()
     with disk_errors(cache.root):
-        if pin is not None and (held := cache.held(pin.files)) is not None:
+        if pin is not None and (held := cache.held(pin.digests)) is not None:
             return Fetched(pin, held)
         with cache.scratch() as scratch:
             request = Request(
                 model=model, source=source, locked=pin, local=path, cache=cache, scratch=scratch, log=log,
                 progress=progress,
             )  # fmt: skip
-            arrived = _SOURCES[kind][1](request)
-            digests, files = _keep(arrived, request, out, _where(kind, source))
-    return Fetched(Entry(identity(source), arrived.resolved, digests), files)
+            arrived = _SOURCES[source.kind](request)
+            digests, files = _keep(arrived, request, out, _where(source))
+    return Fetched(Entry.of(source, arrived.resolved, digests), files)
 
 
 def _keep(arrived: Arrived, request: Request, out: Path, where: str) -> tuple[dict[str, Digest], dict[str, Path]]:
@@ -133,9 +120,10 @@ def _copied(source: Path, target: Path) -> Digest:
 def _compare(request: Request, arrived: Arrived, got: Mapping[str, Digest], where: str) -> None:
     if request.locked is None:
         return
-    found = differences(request.locked.files, got)
+    locked = request.locked.digests
+    found = differences(locked, got)
     if found:
-        here = [str(arrived.files[p]) for p, d in request.locked.files.items() if p in got and got[p] != d]
+        here = [str(arrived.files[p]) for p, d in locked.items() if p in got and got[p] != d]
         copies = (
             f". If only the copy on this machine is wrong, delete {' '.join(here)}"
             if here and arrived.keep != "move"
@@ -164,6 +152,5 @@ def _compare_promised(arrived: Arrived, got: Mapping[str, Digest], where: str) -
             )
 
 
-def _where(kind: str, source: Mapping[str, Json]) -> str:
-    name = str(source[kind])
-    return redact_url(name) if kind == "url" else f"{kind} {name}"
+def _where(source: WeightsSource) -> str:
+    return redact_url(source.name) if source.kind == "url" else f"{source.kind} {source.name}"

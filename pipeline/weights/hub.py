@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from pipeline.action import Json
+from pipeline.documents.codec import decode
 from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
 from pipeline.process import run
 from pipeline.transport.http import redact
@@ -28,6 +29,32 @@ from .request import Arrived, Progress, Promise, Request
 
 _LOOK_EVERY = 0.3
 """Seconds between two looks at how much the child has downloaded."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What the hub says of a file; None where it does not know."""
+
+    size: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The child's answer about a revision: its commit, and the files by name."""
+
+    commit: str
+    files: Mapping[str, _Listed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Got:
+    """The child's answer about a download: name -> where the file is."""
+
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +80,7 @@ def fetch(request: Request) -> Arrived:
         StoreError: the hub's cache cannot be written.
         ToolMissing: huggingface_hub is not installed.
     """
-    repo, revision = str(request.source["hf"]), str(request.source.get("revision") or "main")
+    repo, revision = request.source.name, request.source.revision or "main"
     where = f"hf {repo}@{revision}"
     wanted = _pinned(request, request.locked) if request.locked else _listed(request, repo, revision, where)
     files = _get(request, repo, wanted, sorted(wanted.names), force=False, where=where)
@@ -70,7 +97,7 @@ def fetch(request: Request) -> Arrived:
 
 
 def _pinned(request: Request, locked: Entry) -> _Wanted:
-    subdir = str(request.source.get("subdir") or "").strip("/")
+    subdir = (request.source.subdir or "").strip("/")
     return _Wanted(
         commit=locked.resolved,
         names={f"{subdir}/{path}" if subdir else path: path for path in locked.files},
@@ -79,16 +106,11 @@ def _pinned(request: Request, locked: Entry) -> _Wanted:
 
 
 def _listed(request: Request, repo: str, revision: str, where: str) -> _Wanted:
-    found = _ask(request, "list", {"repo": repo, "revision": revision}, where)
-    names = choose(
-        found["files"], subdir=request.source.get("subdir"), patterns=request.source.get("files") or (), where=where
-    )
-    promised = {
-        path: Promise(found["files"][name]["size"], found["files"][name]["sha256"])
-        for name, path in names.items()
-        if found["files"][name]["size"] is not None
-    }
-    return _Wanted(commit=found["commit"], names=names, promised=promised)
+    found = _ask(_Listing, request, "list", {"repo": repo, "revision": revision}, where)
+    names = choose(found.files, subdir=request.source.subdir, patterns=request.source.files or (), where=where)
+    listed = {path: found.files[name] for name, path in names.items()}
+    promised = {path: Promise(one.size, one.sha256) for path, one in listed.items() if one.size is not None}
+    return _Wanted(commit=found.commit, names=names, promised=promised)
 
 
 def _get(
@@ -98,11 +120,11 @@ def _get(
     total = sum(promise.size for promise in wanted.promised.values())
     arguments = {"repo": repo, "commit": wanted.commit, "files": names, "force": force, "watch": str(watch)}
     with _growth(watch, total, request.progress):
-        answer = _ask(request, "get", arguments, where)
-    return {name: Path(path).resolve() for name, path in answer["files"].items()}
+        got = _ask(_Got, request, "get", arguments, where)
+    return {name: Path(path).resolve() for name, path in got.files.items()}
 
 
-def _ask(request: Request, what: str, arguments: Mapping[str, Json], where: str) -> Json:
+def _ask(kind: type[T], request: Request, what: str, arguments: Mapping[str, object], where: str) -> T:
     """Have the child do one thing; its answer, or its failure in our words."""
     asked, answer = request.scratch / "request.json", request.scratch / "answer.json"
     answer.unlink(missing_ok=True)
@@ -125,7 +147,8 @@ def _ask(request: Request, what: str, arguments: Mapping[str, Json], where: str)
         ) from error
     if "error" in result:
         raise _failure(result["error"], redact(result["text"]), where, request.log)
-    return result
+    value: T = decode(kind, result, where)
+    return value
 
 
 def _failure(kind: str, text: str, where: str, log: Path) -> SlipwayError:

@@ -11,9 +11,9 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 WORKERS = 4
 
@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def listing(repo: str, revision: str) -> dict[str, Any]:
+def listing(repo: str, revision: str) -> dict[str, object]:
     """Ask the hub what a branch, tag or commit is: the commit, and every file with its size and digest."""
     from huggingface_hub import HfApi  # noqa: PLC0415 (a library that is not there must become an answer)
 
@@ -42,7 +42,7 @@ def listing(repo: str, revision: str) -> dict[str, Any]:
     return {"commit": info.sha, "files": files}
 
 
-def get(repo: str, commit: str, files: list[str], force: bool, watch: str) -> dict[str, Any]:
+def get(repo: str, commit: str, files: list[str], force: bool, watch: str) -> dict[str, object]:
     """Bring files of a commit into the hub's cache; return where each is."""
     from huggingface_hub import constants, hf_hub_download  # noqa: PLC0415
 
@@ -92,7 +92,7 @@ def main(request: str, answer: str) -> None:
     # Otherwise the library asks the hub for things that are not part of the model, even when every file is cached.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        result = (listing if asked["do"] == "list" else get)(**asked["with"])
+        result: Mapping[str, object] = (listing if asked["do"] == "list" else get)(**asked["with"])
     except Exception as problem:  # noqa: BLE001 (every failure is an answer)
         result = explain(problem)
     Path(answer).write_text(json.dumps(result), encoding="utf-8")

@@ -62,7 +62,7 @@ def fetch(request: Request) -> Arrived:
     def wanted_members(names: list[str]) -> dict[str, str]:
         # What an installer needs to know about the wheel is not part of a model.
         payload = [name for name in names if not name.split("/", 1)[0].endswith((".dist-info", ".data"))]
-        return choose(payload, subdir=source.get("subdir"), patterns=source.get("files") or (), where=where)
+        return choose(payload, subdir=source.subdir, patterns=source.files or (), where=where)
 
     digests = extract(wheel, request.scratch / "members", wanted_members, where=where)
     files = {path: request.scratch / "members" / path for path in digests}
@@ -70,12 +70,12 @@ def fetch(request: Request) -> Arrived:
 
 
 def _asked_for(request: Request) -> tuple[str, str | None]:
-    package = str(request.source["package"])
+    package = request.source.name
     if not _NAME.fullmatch(package):
         raise DownloadError(
             f"{package!r} is not a name of a package", where=request.model, hint="correct `package` in targets.yaml"
         )
-    wanted = request.locked.resolved if request.locked else request.source.get("version")
+    wanted = request.locked.resolved if request.locked else request.source.version
     if wanted is None:
         return package, None
     try:
@@ -110,7 +110,7 @@ def _download(request: Request, package: str, version: str | None, where: str) -
 
 def _for_platform(request: Request) -> list[str]:
     """Pip's words for a wheel of another machine."""
-    asked = request.source.get("platform")
+    asked = request.source.platform
     if asked is None:
         return []
     python = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline.action import Json
 from pipeline.files import Digest
+from pipeline.matrix.weights_source import WeightsSource
 
 from .cache import DownloadCache
 from .entry import Entry
@@ -27,7 +27,7 @@ class Request:
 
     Attributes:
         model: name in targets.yaml, for messages.
-        source: the model's `weights:` of targets.yaml, with its `kind`.
+        source: where they come from.
         locked: what `slipway.lock` says of this source, or None on first sight.
         local: the user's file or directory, for sources of kind `path`.
         cache: where finished and half-done downloads live.
@@ -37,7 +37,7 @@ class Request:
     """
 
     model: str
-    source: Mapping[str, Json]
+    source: WeightsSource
     locked: Entry | None
     local: Path | None
     cache: DownloadCache

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from pipeline.action import Json
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, unsafe_path
 from pipeline.transport.http import Patience, redact_url
@@ -29,28 +28,27 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
         DownloadError: see `pipeline.weights.download` and `safe_extract`; also a URL of no use.
         StoreError: the disk is full or closed.
     """
-    url = str(request.source["url"])
+    source, url = request.source, request.source.name
     where = redact_url(url)
     parts = _parts(url, where)
     if parts.endswith("/"):
         return _each(request, url, where, patience)
     name = PurePosixPath(unquote(parts)).name
-    unpack = is_archive(name) and request.source.get("extract") is not False
-    if not unpack and (request.source.get("files") or request.source.get("subdir")):
+    unpack = is_archive(name) and source.extract is not False
+    if not unpack and (source.files or source.subdir):
         raise DownloadError(
             "`files` and `subdir` need an archive or a URL that ends in /",
             where=where,
             hint="remove them from targets.yaml, or correct `url`",
         )
     locked = request.locked.files if request.locked and not unpack else {}
-    promised = request.source.get("sha256") or (locked[name].sha256 if name in locked else None)
+    promised = source.sha256 or (locked[name].sha256 if name in locked else None)
     file, digest = _one(request, url, request.scratch / "file", promised, patience)
     if not unpack:
         return Arrived("", {name: file}, keep="move", digests={name: digest})
-    source = request.source
 
     def wanted(names: list[str]) -> Mapping[str, str]:
-        return choose(names, subdir=source.get("subdir"), patterns=source.get("files") or (), where=where)
+        return choose(names, subdir=source.subdir, patterns=source.files or (), where=where)
 
     digests = extract(file, request.scratch / "members", wanted, where=where)
     files = {path: request.scratch / "members" / path for path in digests}
@@ -74,8 +72,8 @@ def _parts(url: str, where: str) -> str:
 
 
 def _each(request: Request, base: str, where: str, patience: Patience) -> Arrived:
-    names: list[Json] = list(request.source.get("files") or ())
-    if not names or request.source.get("sha256"):
+    names = request.source.files or ()
+    if not names or request.source.sha256:
         raise DownloadError(
             "a URL that ends in / needs `files`, and no `sha256`",
             where=where,
@@ -86,7 +84,7 @@ def _each(request: Request, base: str, where: str, patience: Patience) -> Arrive
     address, question, query = base.partition("?")
     sizes = {path: digest.size for path, digest in request.locked.files.items()} if request.locked else {}
     done = 0
-    for number, name in enumerate(dict.fromkeys(str(name) for name in names)):
+    for number, name in enumerate(dict.fromkeys(names)):
         problem = unsafe_path(name) or ("is a pattern, not a name" if set(name) & set("*?[") else None)
         if problem:
             raise DownloadError(f"the name {name!r} {problem}", where=where, hint="correct `files` in targets.yaml")

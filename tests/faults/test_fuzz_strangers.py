@@ -23,8 +23,10 @@ import pytest
 import yaml
 from mutations import MUTATIONS, ends_well, of_bytes, of_json, of_value
 
+from pipeline.documents.codec import decode
 from pipeline.files import sha256_bytes
 from pipeline.matrix.load import load
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.plan.lockfile import read_lock, write_frozen, write_lock_entry
 from pipeline.store.action_cache import ActionCache
 from pipeline.store.action_result import LINK, PROGRAM, ActionResult, Output, encode, key_of
@@ -35,6 +37,7 @@ from pipeline.store.remote_client import PATIENCE
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.transfer import open_source, transfer
+from pipeline.weights.entry import Entry
 
 pytestmark = pytest.mark.slow
 
@@ -117,14 +120,17 @@ LOCK = {
 def test_lock(tmp_path, chance):
     path = tmp_path / "slipway.lock"
 
+    source = WeightsSource("hf", hf="sentence-transformers/all-MiniLM-L6-v2", revision="main")
+    other = WeightsSource("url", url="https://host/x.bin")
+
     def use() -> None:
         lock = read_lock(path)
         for model in ("minilm", "other"):
-            lock.entry_for(model, {"kind": "hf", "hf": "sentence-transformers/all-MiniLM-L6-v2", "revision": "main"})
+            lock.entry_for(model, source)
         lock.frozen("tvm", {"requirements": ["a"], "pre": True}, "linux-x86_64")
-        write_lock_entry(path, "new", LOCK["weights"]["other"])
+        write_lock_entry(path, "new", decode(Entry, LOCK["weights"]["other"], ""))
         write_frozen(path, "tvm", {"requirements": ["a"], "pre": True}, "macos-arm64", ["a==1"])
-        assert read_lock(path).entry_for("new", {"url": "https://host/x.bin"}) is not None
+        assert read_lock(path).entry_for("new", other) is not None
 
     for _ in range(MUTATIONS):
         before = of_json(LOCK, chance)

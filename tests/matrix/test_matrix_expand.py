@@ -10,6 +10,7 @@ from pipeline.documents.codec import encode
 from pipeline.matrix.fields import check_prefix
 from pipeline.matrix.load import load
 from pipeline.matrix.models import default_prefix
+from pipeline.matrix.weights_source import WeightsSource
 
 
 def subjects(matrix) -> list[str]:
@@ -93,7 +94,7 @@ def test_what_plan_reads_of_a_model(good, expand):
     assert encode(f32.source.ref()) == {"kind": "factory", "function": "build"}
     assert f32.check is not None
     assert (f32.check.path, f32.check.function) == ("recipe.py", "check")
-    assert f32.weights == {"kind": "package", "package": "gt", "version": "1.0", "subdir": "a/b"}
+    assert f32.weights == WeightsSource("package", package="gt", version="1.0", subdir="a/b")
     assert f32.config == ("*config.json",)
     assert (f32.where.line, f32.where.column) == (9, 7)
 
@@ -113,7 +114,7 @@ def test_other_sources_than_a_factory(source, compiler, kind, good, expand):
     assert (model.subject, model.prefix, model.compiler) == ("decoder-default", "decoder_default_", compiler)
     assert encode(model.source.ref()) == {"kind": kind}
     assert model.source.path == ("" if compiler == "mlc" else "recipe.py")
-    assert model.weights == ({"kind": "path", "path": "recipe.py"} if compiler == "mlc" else None)
+    assert model.weights == (WeightsSource("path", path="recipe.py") if compiler == "mlc" else None)
 
 
 @pytest.mark.parametrize(

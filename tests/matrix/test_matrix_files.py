@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.matrix.weights_source import WeightsSource
+
 HUB = "gguf: {hf: a/b, revision: main, file: sub/m.gguf}"
 
 
@@ -14,13 +16,13 @@ def with_model(good, written):
 @pytest.mark.parametrize(
     ("written", "source"),
     [
-        (HUB, {"kind": "hf", "hf": "a/b", "revision": "main", "files": ["sub/m.gguf"]}),
-        ('litert: {url: "https://h/m.task"}', {"kind": "url", "url": "https://h/m.task", "extract": False}),
+        (HUB, WeightsSource("hf", hf="a/b", revision="main", files=("sub/m.gguf",))),
+        ('litert: {url: "https://h/m.task"}', WeightsSource("url", url="https://h/m.task", extract=False)),
         (
             'litert: {package: p, version: "1.0", file: m.tflite}',
-            {"kind": "package", "package": "p", "version": "1.0", "files": ["m.tflite"]},
+            WeightsSource("package", package="p", version="1.0", files=("m.tflite",)),
         ),
-        ("gguf: {path: ./recipe.py}", {"kind": "path", "path": "recipe.py"}),
+        ("gguf: {path: ./recipe.py}", WeightsSource("path", path="recipe.py")),
     ],
 )
 def test_a_file_comes_from_where_weights_come_from(expand, good, written, source):

@@ -83,7 +83,7 @@ def test_hostile_content_is_refused_with_its_place(what, told):
 
 def test_a_byte_order_mark_is_skipped(tmp_path):
     (tmp_path / "slipway.lock").write_bytes(b'\xef\xbb\xbf{"version": 1, "weights": {}}')
-    assert not read_lock(tmp_path / "slipway.lock").entries
+    assert not read_lock(tmp_path / "slipway.lock").weights
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "null\n"])
@@ -178,4 +178,4 @@ def test_weights_beside_the_project_are_named_by_an_absolute_path(project: Path,
         f'    weights: {{path: "{project.parent}/elsewhere"}}\n'
         "backends:\n  b: {preset: iphone}\nmatrix: {model: [m], backend: [b]}\n"
     )
-    assert expand(text).models[0].weights["path"] == f"{project.parent}/elsewhere"
+    assert expand(text).models[0].weights.path == f"{project.parent}/elsewhere"

@@ -113,7 +113,7 @@ def turned_back(matrix):
     seen = {}
     for cell in matrix.cells:
         model, device = cell.model, DEVICES[cell.backend.platform]
-        record = {"model": f"HF://{model.weights['hf']}", **said(model.app)}
+        record = {"model": f"HF://{model.weights.hf}", **said(model.app)}
         if model.options.get("overrides"):
             record["overrides"] = dict(model.options["overrides"])
         record |= {key: model.options[key] for key in ("model_lib", "opt") if key in model.options}

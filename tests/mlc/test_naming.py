@@ -16,6 +16,7 @@ from pipeline.errors import DownloadError, MatrixError
 from pipeline.matrix.load import load
 from pipeline.plan.library_names import Place, config_of, named
 from pipeline.plan.lockfile import read_lock, write_lock_entry
+from pipeline.weights.entry import Entry, LockedFile
 
 TARGETS = """\
 version: 1
@@ -157,7 +158,7 @@ def test_a_config_from_afar_is_fetched_once_and_the_name_pinned(desk, site):
     assert desk.prefixes()["ios"] == expected("iphone")
     assert site.asked == ["/model/mlc-chat-config.json"], "nothing else was needed"
     pinned = read_lock(desk.root / "slipway.lock").model_libs["small-q0f32"]
-    assert pinned["names"] == {"iphone": expected("iphone"), "android": expected("android")}
+    assert pinned.names == {"iphone": expected("iphone"), "android": expected("android")}
     site.server.shutdown()
     assert desk.prefixes()["android"] == expected("android")
     assert len(site.asked) == 1
@@ -168,11 +169,8 @@ def test_other_options_or_other_weights_are_no_business_of_the_pin(desk, site):
     before = desk.write(weights).prefixes()
     assert desk.write(weights, options="{overrides: {max_batch_size: 2}}").prefixes() != before
     assert desk.write(weights).prefixes() == before
-    entry = {
-        "source": {"files": ["mlc-chat-config.json"], "url": site.url},
-        "resolved": "",
-        "files": {"mlc-chat-config.json": {"size": 1, "sha256": "0" * 64}},
-    }
+    files = {"mlc-chat-config.json": LockedFile(1, "0" * 64)}
+    entry = Entry({"files": ["mlc-chat-config.json"], "url": site.url}, "", files)
     write_lock_entry(desk.root / "slipway.lock", "small", entry)
     with pytest.raises(DownloadError, match="is not what was promised"):
         desk.prefixes()

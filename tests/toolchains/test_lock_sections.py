@@ -7,11 +7,21 @@ import json
 import pytest
 
 from pipeline.errors import MatrixError
-from pipeline.plan.lockfile import Lock, read_lock, render, write_frozen, write_lock_entry, write_model_lib
+from pipeline.plan.lockfile import (
+    Lock,
+    NamePin,
+    ToolchainPin,
+    read_lock,
+    render,
+    write_frozen,
+    write_lock_entry,
+    write_model_lib,
+)
+from pipeline.weights.entry import Entry, LockedFile
 
-ENTRY = {"source": {"path": "x"}, "resolved": "1", "files": {"a": {"size": 1, "sha256": "0" * 64}}}
+ENTRY = Entry({"path": "x"}, "1", {"a": LockedFile(1, "0" * 64)})
 SPEC = {"requirements": ["a"], "find_links": [], "pre": False, "python": None}
-NAMES = {"config": "0" * 64, "options": {}, "names": {"iphone": "llama_q0f32_1"}}
+NAMES = NamePin("0" * 64, {}, {"iphone": "llama_q0f32_1"})
 
 
 @pytest.fixture
@@ -27,10 +37,10 @@ def test_each_section_leaves_the_others_alone(path):
     lock = read_lock(path)
     assert lock == Lock(
         {"m": ENTRY, "other": ENTRY},
-        {"mlc": {"spec": SPEC, "frozen": {"linux-x86_64-py3.11": ["a==1"]}}},
+        {"mlc": ToolchainPin(SPEC, {"linux-x86_64-py3.11": ("a==1",)})},
         {"m-v": NAMES},
     )
-    assert render(lock.entries, lock.toolchains, lock.model_libs) == path.read_text()
+    assert render(lock) == path.read_text()
 
 
 def test_without_them_nothing_is_written_about_them(path):
@@ -42,12 +52,12 @@ def test_a_toolchain_is_pinned_for_each_platform_until_its_spec_is_edited(path):
     write_frozen(path, "mlc", SPEC, "linux", ["a==1"])
     write_frozen(path, "mlc", SPEC, "darwin", ["a==1", "b==2"])
     lock = read_lock(path)
-    assert lock.frozen("mlc", SPEC, "linux") == ["a==1"]
-    assert lock.frozen("mlc", SPEC, "darwin") == ["a==1", "b==2"]
+    assert lock.frozen("mlc", SPEC, "linux") == ("a==1",)
+    assert lock.frozen("mlc", SPEC, "darwin") == ("a==1", "b==2")
     assert lock.frozen("mlc", SPEC, "win") is None
     assert lock.frozen("mlc", {**SPEC, "pre": True}, "linux") is None
     write_frozen(path, "mlc", {**SPEC, "pre": True}, "linux", ["a==2"])
-    assert read_lock(path).toolchains["mlc"]["frozen"] == {"linux": ["a==2"]}
+    assert read_lock(path).toolchains["mlc"].frozen == {"linux": ("a==2",)}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,7 @@ def test_a_toolchain_is_pinned_for_each_platform_until_its_spec_is_edited(path):
         ({"toolchains": {"m": {"spec": {}}}}, "lacks 'frozen'"),
         ({"toolchains": {"m": {"spec": {}, "frozen": {"linux": "a"}}}}, "not a list of requirements"),
         ({"model_libs": {"m": {"config": "", "options": {}, "names": {"iphone": "../x"}}}}, "is not a model_lib"),
+        ({"model_libs": {"m": {"config": 1, "options": {}, "names": {}}}}, "`config` is not a string"),
         ({"models": {}}, "unknown key 'models'"),
     ],
 )

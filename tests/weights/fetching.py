@@ -7,9 +7,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pipeline.documents.codec import decode, encode
+from pipeline.matrix.weights_source import SourceOfWeights, WeightsSource
 from pipeline.weights.cache import DownloadCache
+from pipeline.weights.entry import Entry
 from pipeline.weights.fetch import fetch
 
 
@@ -30,11 +33,18 @@ class Fetcher:
         self.runs += 1
         out = self.root / f"out{self.runs}"
         out.mkdir()
+        pin = None if locked is None else decode(Entry, locked, "slipway.lock")
         fetched = fetch(
-            "m", source, locked=locked, path=path, out=out, log=self.log,
+            "m", source_of(source), locked=pin, path=path, out=out, log=self.log,
             progress=lambda done, total: self.progress.append((done, total)),
         )  # fmt: skip
-        return fetched.entry.to_json(), {path: file.read_bytes() for path, file in fetched.files.items()}
+        return encode(fetched.entry), {path: file.read_bytes() for path, file in fetched.files.items()}
+
+
+def source_of(settings: Mapping[str, Any]) -> WeightsSource:
+    """A source from its settings in targets.yaml."""
+    kind = next(kind for kind in get_args(SourceOfWeights) if kind in settings)
+    return decode(WeightsSource, {"kind": kind, **settings}, "targets.yaml")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

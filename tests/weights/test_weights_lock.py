@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError, Position, StoreError
+from pipeline.matrix.weights_source import WeightsSource
 from pipeline.plan.lockfile import Lock, read_lock, render, write_frozen, write_lock_entry
-from pipeline.weights.entry import identity
+from pipeline.weights.entry import Entry, LockedFile, identity
 
-SOURCE = {"package": "p", "version": "1.0"}
-ENTRY = {"source": SOURCE, "resolved": "1.0", "files": {"a/w.bin": {"size": 3, "sha256": "0" * 64}}}
+SOURCE = WeightsSource("package", package="p", version="1.0")
+ENTRY = Entry({"package": "p", "version": "1.0"}, "1.0", {"a/w.bin": LockedFile(3, "0" * 64)})
 
 
 @pytest.fixture
@@ -26,14 +29,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_no_lock_is_an_empty_lock(path: Path) -> None:
-    assert read_lock(path) == Lock({})
+    assert read_lock(path) == Lock()
     assert read_lock(path).entry_for("m", SOURCE) is None
 
 
 def test_what_is_written_is_read(path: Path) -> None:
     write_lock_entry(path, "m", ENTRY)
-    write_lock_entry(path, "a", {**ENTRY, "resolved": "2"})
-    assert read_lock(path).entries == {"m": ENTRY, "a": {**ENTRY, "resolved": "2"}}
+    write_lock_entry(path, "a", replace(ENTRY, resolved="2"))
+    assert read_lock(path).weights == {"m": ENTRY, "a": replace(ENTRY, resolved="2")}
     assert [child.name for child in path.parent.iterdir() if child.name.endswith("lock")] == ["slipway.lock"]
 
 
@@ -61,7 +64,7 @@ def test_writers_at_the_same_time_lose_nothing(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(read_lock(path).entries) == sorted(names)
+    assert sorted(read_lock(path).weights) == sorted(names)
 
 
 names = st.text(min_size=1, max_size=8).filter(lambda text: max(text) < "\ud800" or max(text) > "\udfff")
@@ -70,18 +73,14 @@ names = st.text(min_size=1, max_size=8).filter(lambda text: max(text) < "\ud800"
 @given(st.dictionaries(names, st.dictionaries(st.sampled_from(["w", "a/b", "ü.bin"]), st.integers(0), min_size=1)))
 def test_any_lock_is_valid_json_that_says_the_same(models: dict[str, dict[str, int]]) -> None:
     entries = {
-        model: {
-            "source": {"hf": model},
-            "resolved": "r",
-            "files": {f: {"size": n, "sha256": "a" * 64} for f, n in files.items()},
-        }
+        model: Entry({"hf": model}, "r", {f: LockedFile(n, "a" * 64) for f, n in files.items()})
         for model, files in models.items()
     }
-    assert json.loads(render(entries)) == {"version": 1, "weights": entries}
+    assert json.loads(render(Lock(entries))) == {"version": 1, "weights": encode(entries)}
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> str:
-    document = json.loads(render({"m": ENTRY}))
+    document = json.loads(render(Lock({"m": ENTRY})))
     change(document)
     return json.dumps(document, indent=1)
 
@@ -91,8 +90,8 @@ def broken(change: Callable[[dict[str, Any]], object]) -> str:
     [
         ("", "cut off", 1),
         ("[]", "is not a mapping", 1),
-        (render({"m": ENTRY})[:-5], "cut off", 11),
-        (render({"m": ENTRY})[:150], "cut off", 8),
+        (render(Lock({"m": ENTRY}))[:-5], "cut off", 11),
+        (render(Lock({"m": ENTRY}))[:150], "cut off", 8),
         ("{\n<<<<<<< ours\n", "merge conflict", 2),
         ('{"version": 1,\n "weights": {},\n "version": 1}', "'version' is there twice", 3),
         (broken(lambda d: d.update(version=2)), "is of version 2, and this Slipway knows 1", 2),
@@ -122,8 +121,8 @@ def test_a_bad_lock_is_refused_at_its_line(path: Path, text: str, what: str, lin
 def test_the_lock_of_the_default_matrix_is_in_its_canonical_form() -> None:
     ours = Path(__file__).parents[2] / "slipway.lock"
     lock = read_lock(ours)
-    assert render(lock.entries) == ours.read_text(encoding="utf-8")
-    assert lock.entries["minilm"]["files"]["model.safetensors"]["size"] == 90868376
+    assert render(lock) == ours.read_text(encoding="utf-8")
+    assert lock.weights["minilm"].files["model.safetensors"].size == 90868376
 
 
 def test_bytes_that_are_no_text(path: Path) -> None:
@@ -147,17 +146,17 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_an_edited_source_is_another_source(path: Path) -> None:
     write_lock_entry(path, "m", ENTRY)
     lock = read_lock(path)
-    assert lock.entry_for("m", {**SOURCE, "kind": "package", "subdir": None, "files": []}) == ENTRY
-    assert lock.entry_for("m", {**SOURCE, "version": "1.1"}) is None
-    assert lock.entry_for("m", {**SOURCE, "subdir": "x"}) is None
+    assert lock.entry_for("m", replace(SOURCE, subdir="", files=())) == ENTRY
+    assert lock.entry_for("m", replace(SOURCE, version="1.1")) is None
+    assert lock.entry_for("m", replace(SOURCE, subdir="x")) is None
     assert lock.entry_for("other", SOURCE) is None
 
 
 def test_a_new_signature_is_the_same_source() -> None:
-    one = identity({"url": "https://me:pw1@host/m.bin?X-Amz-Signature=1&X-Amz-Date=2&part=3"})
-    two = identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=3"})
+    one = identity(WeightsSource("url", url="https://me:pw1@host/m.bin?X-Amz-Signature=1&X-Amz-Date=2&part=3"))
+    two = identity(WeightsSource("url", url="https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=3"))
     assert one == two
-    assert one != identity({"url": "https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=4"})
+    assert one != identity(WeightsSource("url", url="https://host/m.bin?X-Amz-Signature=4&X-Amz-Date=5&part=4"))
 
 
 @pytest.mark.parametrize(
@@ -186,4 +185,4 @@ def test_a_text_with_a_line_separator_of_unicode_is_written_so_that_it_can_be_re
     spec = {"requirements": ["a\u2028b\x85c"], "pre": False}
     write_frozen(path, "tvm", spec, "linux-x86_64", ["a==1"])
     write_frozen(path, "tvm", spec, "macos-arm64", ["a==2"])
-    assert read_lock(path).frozen("tvm", spec, "linux-x86_64") == ["a==1"]
+    assert read_lock(path).frozen("tvm", spec, "linux-x86_64") == ("a==1",)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_web import FakeHub, FakeServer
-from fetching import contents
+from fetching import contents, source_of
 
 from pipeline.files import sharing
 from pipeline.store.action_result import ActionResult, key_of
@@ -21,7 +21,7 @@ LARGE = bytes(range(256)) * 8192
 def placed(tmp_path: Path, got: Fetched, tree: Path) -> Path:
     """Commit and materialise weights as the engine does; gives the path of the blob of `w.bin`."""
     store = Store(tmp_path / "store")
-    linked = {path: (file, got.entry.files[path]) for path, file in got.files.items()}
+    linked = {path: (file, got.entry.files[path].digest) for path, file in got.files.items()}
     result = store.commit(ActionResult(key_of({}), "weights:m"), {}, linked=linked)
     store.materialise(result, tree, (), StatCache(), link=True)
     store.close()
@@ -32,7 +32,7 @@ def get(tmp_path: Path, source: dict[str, str], path: Path | None = None) -> Fet
     out = tmp_path / "out"
     out.mkdir()
     log = tmp_path / "log"
-    return fetch("m", source, locked=None, path=path, out=out, log=log, progress=lambda *_: None)
+    return fetch("m", source_of(source), locked=None, path=path, out=out, log=log, progress=lambda *_: None)
 
 
 def test_a_package(tmp_path: Path, wheels: Callable[..., Path]) -> None:

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fetching import contents
+from fetching import contents, source_of
 
 from pipeline.action import Job, Worker
+from pipeline.documents.codec import decode, encode
 from pipeline.plan.lockfile import read_lock, write_lock_entry
 from pipeline.steps import weights
+from pipeline.weights.entry import Entry
 
-SOURCE = {"kind": "package", "package": "tiny-model", "version": "1.0", "subdir": "m"}
+SOURCE = source_of({"package": "tiny-model", "version": "1.0", "subdir": "m"})
 
 
 class Watching:
@@ -33,7 +35,7 @@ class Watching:
 def job(tmp_path: Path, name: str, **params: object) -> Job:
     out = tmp_path / name
     out.mkdir()
-    inputs = {"path": tmp_path / "mine"} if "path" in params["source"] else {}  # type: ignore[operator]
+    inputs = {"path": tmp_path / "mine"} if params["source"].kind == "path" else {}  # type: ignore[attr-defined]
     return Job(
         params=weights.Params("m", **params),
         inputs=inputs,
@@ -60,9 +62,9 @@ def test_the_first_run_gives_the_entry_that_the_second_is_held_to(tmp_path: Path
     }  # fmt: skip
     assert adopted(first) == {"w.bin": b"w"}
     assert first.services.seen[-1] == (1, 1, "bytes")  # type: ignore[attr-defined]
-    write_lock_entry(tmp_path / "slipway.lock", "m", facts["lock"])
+    write_lock_entry(tmp_path / "slipway.lock", "m", decode(Entry, facts["lock"], ""))
     entry = read_lock(tmp_path / "slipway.lock").entry_for("m", SOURCE)
-    assert entry == facts["lock"]
+    assert encode(entry) == facts["lock"]
     second = job(tmp_path, "two", source=SOURCE, lock=entry)
     assert weights.run(second) == facts, "the facts do not tell a first run from a second"
     assert adopted(second) == adopted(first)
@@ -71,7 +73,7 @@ def test_the_first_run_gives_the_entry_that_the_second_is_held_to(tmp_path: Path
 def test_a_path_is_not_locked(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "w").write_bytes(b"w")
-    facts = weights.run(job(tmp_path, "out", source={"kind": "path", "path": "mine"}, lock=None))
+    facts = weights.run(job(tmp_path, "out", source=source_of({"path": "mine"}), lock=None))
     assert facts["lock"] is None
     assert contents(tmp_path / "out") == {"w": b"w"}, "a copy, of which the user's file knows nothing"
 

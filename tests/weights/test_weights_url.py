@@ -287,8 +287,6 @@ def test_several_names_below_a_url(server: FakeServer, get: Fetcher) -> None:
         ({"url": "http://host/m/", "files": ["*.bin"]}, "is a pattern"),
         ({"url": "http://host/m/", "files": ["../x"]}, "leaves its directory"),
         ({"url": "http://host/m.bin", "files": ["x"]}, "need an archive"),
-        ({"url": "http://host/x", "hf": "a/b"}, "exactly one of"),
-        ({}, "exactly one of"),
     ],
 )
 def test_a_source_of_no_use(get: Fetcher, source: dict[str, object], what: str) -> None:
