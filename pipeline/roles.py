@@ -26,6 +26,7 @@ PART = "part"
 OBJECTS = "objects"
 MEMORY = "memory"
 DEVICE = "device"
+LAID_OUT = "laid out"
 
 CHECKOUT = "checkout:runtime"
 """The tool that stands for a checkout that is built: its path is the directory, its version the digest of its files."""

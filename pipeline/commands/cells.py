@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from pipeline.doit_plugin.session import Session
-from pipeline.engine.dry_run import Forecast, forecast, named
+from pipeline.engine.dry_run import Forecast, forecast
 from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
 from pipeline.matrix.cells import Cell
@@ -89,7 +89,7 @@ class Cells(ProjectCommand[CellsOptions]):
         if options.format == "shared":
             self.say(" ".join(shared(engine)))
             return 0
-        tasks = named(engine, ["compile"])
+        tasks = [task_of(cell) for cell in session.project.matrix.cells]
         foreseen = {item.name: item for item in forecast(engine, tasks) if item.name in set(tasks)}
         cells = [
             cell for cell in session.project.matrix.cells if not options.stale or _needs_work(foreseen[task_of(cell)])

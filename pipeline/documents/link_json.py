@@ -155,11 +155,30 @@ class LaidOutLibrary:
 
 
 @dataclass(frozen=True)
+class LaidOutFile:
+    """A file in a layout that a task has put out.
+
+    Attributes:
+        task: it.
+        file: its path.
+        size: in bytes.
+        sha256: of the file.
+        runtime: what loads it, of a model that is not compiled.
+    """
+
+    task: str
+    file: str
+    size: int
+    sha256: str
+    runtime: str | None = None
+
+
+@dataclass(frozen=True)
 class LinkJson:
     """The whole document. `target` is the kind of device, and null when the archives differ in it.
 
-    `runs` are in what is shipped alone: every run of a model in it, by each runner. `libraries` are those of a layout,
-    which has no `archives` and no `modules`.
+    `runs` are in what is shipped alone: every run of a model in it, by each runner. `libraries` and `files` are those
+    of a layout, which has no `archives` and no `modules`.
     """
 
     schema: int
@@ -176,6 +195,7 @@ class LinkJson:
     target: str | None
     runs: tuple[RunSummary, ...] = ()
     libraries: tuple[LaidOutLibrary, ...] = ()
+    files: tuple[LaidOutFile, ...] | None = None
 
 
 def read_link_json(kit: Path) -> LinkJson:

@@ -142,6 +142,11 @@ class ModelVariant:
         return self.compiler == "mlc" and "conv_template" in self.options
 
     @property
+    def has_bundle(self) -> bool:
+        """Whether there is something to ship beside its library: not for objects of others without weights."""
+        return self.compiler == "relax" or self.weights is not None
+
+    @property
     def subject(self) -> str:
         """`minilm-f32`: the name in tasks, file names and `matrix.model`."""
         return f"{self.model}-{self.variant}"
@@ -199,6 +204,21 @@ class LayoutRule:
 
 
 @dataclass(frozen=True)
+class FilePlacement:
+    """Outputs of a task in a layout.
+
+    Attributes:
+        task: `bundle:gemma-3n`, or one of a custom step.
+        path: where they go: a directory for all of them, or, of the only one, its place.
+        alone: whether it is the latter.
+    """
+
+    task: str
+    path: str
+    alone: bool
+
+
+@dataclass(frozen=True)
 class Maven:
     """The coordinates of an Android library, and whether the models' bundles go with it: `yes` is inside of it."""
 
@@ -221,6 +241,7 @@ class Product:
         base_url: where pages get a product of kind `web`, or None.
         programs: languages in which a program is built from the kit and run.
         layout: of kind `layout`: where everything goes, a rule a backend.
+        files: of kind `layout`: what else is in it.
         maven: of kind `android`: what its AAR is called, if there is to be one.
         runtime_libraries: shared libraries that have the runtime on the device, where targets.yaml says so.
     """
@@ -233,6 +254,7 @@ class Product:
     base_url: str | None = None
     programs: tuple[str, ...] = ()
     layout: tuple[LayoutRule, ...] = ()
+    files: tuple[FilePlacement, ...] = ()
     runtime_libraries: tuple[str, ...] | None = None
     maven: Maven | None = None
 

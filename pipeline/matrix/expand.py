@@ -13,6 +13,7 @@ from . import (
     backends,
     custom_steps,
     devices,
+    layout_files,
     layouts,
     model_files,
     model_types,
@@ -47,6 +48,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     """
     problems = Diagnostics(document)
     root = path.absolute().parent
+    _check_complete(targets, problems)
     selection.refuse_too_many(targets, problems)
     toolchains = _toolchains(targets, problems)
     machine = machine or Machine.current()
@@ -56,16 +58,17 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     _check_prefixes(cells, problems)
     for model in dict.fromkeys(cell.model.model for cell in every):
         models.missing_files(model, targets.models[model], root, problems)
+    variants = tuple({cell.model.subject: cell.model for cell in every}.values())
+    files = tuple(model_files.resolve(targets, root, problems))
+    steps = custom_steps.resolve(targets, cells, [*variants, *files], root, problems)
+    outputs = layout_files.outputs_of(every, variants, files, steps)
     made = [
-        products.resolve(name, spec, names.backends, every, root=root, problems=problems)
+        products.resolve(name, spec, names.backends, every, outputs, root=root, problems=problems)
         for name, spec in targets.products.items()
     ]
     beside = runtime.resolve(targets, cells, made, root, problems)
     able = devices.resolve(targets, every, names.known("model"), names.files, problems)
-    variants = tuple({cell.model.subject: cell.model for cell in every}.values())
     layouts.check_modules(made, beside, problems)
-    files = tuple(model_files.resolve(targets, root, problems))
-    steps = custom_steps.resolve(targets, cells, [*variants, *files], root, problems)
     problems.raise_if_any()
     return Matrix(
         path=path,
@@ -91,6 +94,20 @@ def without_checkouts(targets: schema.Targets) -> schema.Targets:
     """The file without what it takes from checkouts, which have no part in the names of anything."""
     toolchains = {name: spec.model_copy(update={"source": None}) for name, spec in targets.toolchains.items()}
     return targets.model_copy(update={"toolchains": toolchains, "runtime": None})
+
+
+def _check_complete(targets: schema.Targets, problems: Diagnostics) -> None:
+    """Report what a file with models to compile lacks; nothing else is worth saying then.
+
+    Raises:
+        MatrixError: it lacks something.
+    """
+    compiled = next((name for name, spec in targets.models.items() if not model_files.is_file(spec)), None)
+    for key in ("backends", "matrix"):
+        if compiled is not None and key not in targets.model_fields_set:
+            hint = f"add `{key}:`, which says where {compiled} is compiled for"
+            problems.add((), f"the key `{key}` is missing", hint, key=True)
+    problems.raise_if_any()
 
 
 def _names(

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from . import schema
-from .cells import Backend, Cell, LayoutRule, Product, Runtime
+from . import layout_files, schema
+from .cells import Backend, Cell, FilePlacement, LayoutRule, Product, Runtime
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
+from .layout_files import Outputs
+from .path_patterns import wrong_pattern
 from .placement import FORMS, filled, form_of
 
-PLACEHOLDERS = ("model", "variant", "subject", "backend")
 _RESERVED = frozenset({"link.json", "manifest.json"})
 
 
@@ -25,15 +25,18 @@ def resolve(
     spec: schema.Product,
     backends: Iterable[tuple[Steps, Backend]],
     cells: Sequence[Cell],
+    tasks: Mapping[str, Outputs],
+    *,
     problems: Diagnostics,
-) -> tuple[LayoutRule, ...]:
-    """Return the rules of a layout, after reporting what is wrong with them.
+) -> tuple[tuple[LayoutRule, ...], tuple[FilePlacement, ...]]:
+    """Return the rules of a layout and what else is in it, after reporting what is wrong with them.
 
     Args:
         here: place of the product.
         spec: what targets.yaml says of it.
         backends: its backends that are as they should be.
         cells: everything in the matrix.
+        tasks: what else may be in it.
         problems: gets the problems.
     """
     rules = spec.layout or {}
@@ -49,9 +52,11 @@ def resolve(
             problems.add(place, f"nothing says where `{backend.name}` goes", hint)
         elif _check_rule((*here, "layout", backend.name), rule, backend, problems):
             sound.append(LayoutRule(backend.name, rule.library, rule.bundle))
-    for clash in _clashes(sound, cells):
-        problems.add((*here, "layout", *clash.place), clash.what, clash.hint)
-    return tuple(sound)
+    files = list(layout_files.resolve(here, spec, tasks, problems))
+    taken: dict[str, _Taken] = {}
+    for clash in (*_clashes(sound, cells, taken), *_clashing_files(files, taken)):
+        problems.add((*here, *clash.place), clash.what, clash.hint)
+    return tuple(sound), tuple(one for _, one in files)
 
 
 def check_modules(products: Iterable[Product], runtime: Runtime | None, problems: Diagnostics) -> None:
@@ -70,7 +75,7 @@ def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: D
     patterns = {"library": rule.library} | ({"bundle": rule.bundle} if rule.bundle is not None else {})
     sound = True
     for key, pattern in patterns.items():
-        if (wrong := _wrong(pattern)) is not None:
+        if (wrong := wrong_pattern(pattern)) is not None:
             problems.add((*here, key), *wrong)
             sound = False
     if not sound:
@@ -84,22 +89,6 @@ def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: D
     return False
 
 
-def _wrong(pattern: str) -> tuple[str, str] | None:
-    """What is wrong with a pattern by itself, and the hint."""
-    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    try:
-        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(pattern)]
-    except ValueError as error:
-        return f"`{pattern}` is no pattern: {error}", f"write placeholders as one of {known}"
-    for name, spec, conversion in fields:
-        if name is not None and (name not in PLACEHOLDERS or spec or conversion):
-            return f"unknown placeholder `{{{name}}}`", f"use {known}"
-    unsafe = "\\" in pattern or ":" in pattern or not pattern.isprintable()
-    if unsafe or not {"", ".", ".."}.isdisjoint(pattern.split("/")):
-        return f"`{pattern}` is not a path inside the product", "write names with `/` between, without `.` and `..`"
-    return None
-
-
 class _Clash(NamedTuple):
     place: Steps
     what: str
@@ -108,29 +97,36 @@ class _Clash(NamedTuple):
 
 class _Taken(NamedTuple):
     path: str
-    kind: Literal["library", "bundle", "directory"]
-    subject: str
-    backend: str
+    kind: Literal["library", "bundle", "file", "directory"]
+    owner: str
+    subject: str = ""
 
     def __str__(self) -> str:
         if self.kind == "directory":
-            return f"the directory `{self.path}` of {self.subject} for {self.backend}"
-        return f"the {self.kind} of {self.subject} for {self.backend}"
+            return f"the directory `{self.path}` of {self.owner}"
+        return f"the {self.kind} of {self.owner}"
 
 
-def _clashes(rules: Sequence[LayoutRule], cells: Sequence[Cell]) -> Iterator[_Clash]:
+def _clashes(rules: Sequence[LayoutRule], cells: Sequence[Cell], taken: dict[str, _Taken]) -> Iterator[_Clash]:
     """Paths that two things want, also where file systems do not tell upper from lower case."""
-    taken: dict[str, _Taken] = {}
     for rule in rules:
         for cell in (cell for cell in cells if cell.backend.name == rule.backend):
-            subject = cell.model.subject
-            wanted = [_Taken(filled(rule.library, cell), "library", subject, rule.backend)]
+            owner = f"{cell.model.subject} for {rule.backend}"
+            wanted = [_Taken(filled(rule.library, cell), "library", owner, cell.model.subject)]
             if rule.bundle is not None:
-                wanted.append(_Taken(filled(rule.bundle, cell), "bundle", subject, rule.backend))
+                wanted.append(_Taken(filled(rule.bundle, cell), "bundle", owner, cell.model.subject))
             for one in wanted:
                 if (problem := _claim(one, taken)) is not None:
-                    yield _Clash((rule.backend, one.kind), *problem)
+                    yield _Clash(("layout", rule.backend, one.kind), *problem)
                     break
+
+
+def _clashing_files(files: Iterable[tuple[Steps, FilePlacement]], taken: dict[str, _Taken]) -> Iterator[_Clash]:
+    """The same of files; outputs of two tasks may be in one directory, and the step sees whether they agree."""
+    for place, one in files:
+        wanted = _Taken(one.path, "file" if one.alone else "directory", one.task)
+        if (problem := _claim(wanted, taken)) is not None:
+            yield _Clash(place[2:], *problem)
 
 
 def _claim(wanted: _Taken, taken: dict[str, _Taken]) -> tuple[str, str] | None:
@@ -146,7 +142,9 @@ def _claim(wanted: _Taken, taken: dict[str, _Taken]) -> tuple[str, str] | None:
         if other.path != one.path:
             what = f"`{one.path}` and `{other.path}` differ only in upper and lower case"
             return what, "spell both alike: not every file system tells them apart"
-        if "library" in (other.kind, one.kind) or (other.kind == one.kind == "bundle" and other.subject != one.subject):
+        if {"library", "file"} & {other.kind, one.kind} or (
+            other.kind == one.kind == "bundle" and other.subject != one.subject
+        ):
             what = f"{wanted} would be where {other} is, in `{one.path}`"
             return what, "tell them apart with {model}, {variant}, {subject} or {backend}"
         if one.kind == "bundle":

@@ -12,6 +12,7 @@ from . import layouts, schema
 from .cells import Backend, Cell, Maven, Product
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
+from .layout_files import Outputs
 from .paths import must_exist, normal
 from .slices import lacking, lacking_words
 
@@ -24,6 +25,7 @@ _KEYS_OF_KINDS = {
     "base_url": (("web",), "a product of kind {} is not fetched by pages"),
     "programs": (("native",), "no program is built from a kit of kind {}"),
     "layout": (("layout",), "a product of kind {} has a tree of its own"),
+    "files": (("layout",), "a product of kind {} has a tree of its own"),
     "maven": (("android",), "an AAR is made of a product of kind android, not {}"),
     "runtime_libraries": (("layout", "android"), "no shared library is linked for a product of kind {}"),
 }
@@ -35,6 +37,7 @@ def resolve(
     spec: schema.Product,
     backends: Mapping[str, Backend | None],
     cells: Sequence[Cell],
+    outputs: Mapping[str, Outputs],
     *,
     root: Path,
     problems: Diagnostics,
@@ -46,6 +49,7 @@ def resolve(
         spec: what targets.yaml says.
         backends: all that are defined; None for one that is wrong (and reported).
         cells: everything in the matrix.
+        outputs: tasks whose outputs a layout can have.
         root: directory that paths are relative to.
         problems: gets the problems.
     """
@@ -76,6 +80,9 @@ def resolve(
         must_exist((*here, "templates"), spec.templates, root, problems, folder=True)
     _check_keys(here, spec, problems)
     both = PROGRAMS if spec.kind == "native" else ()
+    layout, files = (
+        layouts.resolve(here, spec, fitting, cells, outputs, problems=problems) if spec.kind == "layout" else ((), ())
+    )
     return Product(
         name=name,
         kind=spec.kind,
@@ -84,14 +91,18 @@ def resolve(
         where=problems.document.at(here, key=True),
         base_url=spec.base_url,
         programs=both if spec.programs is None else spec.programs,
-        layout=layouts.resolve(here, spec, fitting, cells, problems) if spec.kind == "layout" else (),
+        layout=layout,
+        files=files,
         runtime_libraries=spec.runtime_libraries,
         maven=None if spec.maven is None else _maven(spec.maven),
     )
 
 
 def _check_keys(here: Steps, spec: schema.Product, problems: Diagnostics) -> None:
-    """Report keys that a product of this kind does not have."""
+    """Report keys that a product of this kind does not have, or lacks."""
+    if not spec.backends and (spec.kind != "layout" or not spec.files):
+        hint = "add `backends:`" + (", or `files:`" if spec.kind == "layout" else "")
+        problems.add(here, "the key `backends` is missing", hint, key=True)
     for key, (kinds, what) in _KEYS_OF_KINDS.items():
         if getattr(spec, key) is not None and spec.kind not in kinds:
             problems.add((*here, key), what.format(spec.kind), "remove this key")

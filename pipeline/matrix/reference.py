@@ -104,6 +104,7 @@ _SECTIONS = {
     "Product": ("products.&lt;name&gt;", _PRODUCTS),
     "Maven": ("products.&lt;name&gt;.maven", ""),
     "LaidOut": ("products.&lt;name&gt;.layout.&lt;backend&gt;", ""),
+    "LaidOutFiles": ("products.&lt;name&gt;.files.&lt;task&gt;", ""),
     "Runtime": ("runtime", ""),
     "Device": ("devices.&lt;name&gt;", ""),
     "Step": ("steps.&lt;name&gt;", _STEPS),

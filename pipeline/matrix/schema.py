@@ -160,6 +160,27 @@ class LaidOut(Strict):
     )
 
 
+class LaidOutFiles(Strict):
+    """Where a product of kind `layout` puts what a task has put out, as links to the one copy on the disk: a model's
+    bundle (a GGUF or LiteRT file has one, too), or the outputs of a step. In a path `{model}`, `{variant}`, `{subject}`
+    and `{backend}` stand for names, as far as the task has them."""  # noqa: D205, D209 - see Toolchain
+
+    file: FileName | None = Field(
+        default=None,
+        description="Path of its one file, below `dist/<name>`: of the file that a GGUF or LiteRT model is, or of the "
+        "only output of a step.",
+    )
+    directory: FileName | None = Field(
+        default=None, description="Directory, below `dist/<name>`, that gets all of its files, instead."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> LaidOutFiles:
+        if (self.file is None) == (self.directory is None):
+            raise wrong("outputs are laid out as a `file` or in a `directory`", "give one of them")
+        return self
+
+
 class Maven(Strict):
     """Coordinates of an Android library (AAR), which is written to `dist/<name>/maven` as in a Maven repository."""
 
@@ -181,7 +202,9 @@ class Product(Strict):
         "`layout` for a tree of your own, whose paths `layout` says."
     )
     backends: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
-        description="Backends whose libraries go into it, each one used in the matrix."
+        default=(),
+        description="Backends whose libraries go into it, each one used in the matrix. Every kind needs them but a "
+        "`layout` of `files` alone.",
     )
     templates: FileName | None = Field(
         default=None, description="A directory: a file in it replaces the link kit's template of the same name."
@@ -198,6 +221,11 @@ class Product(Strict):
     )
     layout: dict[Name, LaidOut] | None = Field(
         default=None, description="Of kind `layout`: the paths of each of its backends."
+    )
+    files: dict[FileName, LaidOutFiles] | None = Field(
+        default=None,
+        description="Of kind `layout`: further files, by the task that puts them out, `bundle:gemma-3n`. With `*` "
+        "behind the colon several, `ava3:*`.",
     )
     maven: Maven | None = Field(
         default=None,
@@ -280,8 +308,13 @@ class Targets(Strict):
         description="What `mlc_llm compile` is told models are (`--model-type`), by patterns of their names: "
         '`{"AVA-LL32-*": llama}`. The first that fits holds, and a `model_type` of the model\'s own wins.',
     )
-    backends: dict[Name, Backend] = Field(min_length=1, description="Backends, by name.")
-    matrix: MatrixAxes = Field(description="Which model is compiled for which backend.")
+    backends: Annotated[dict[Name, Backend], Field(min_length=1)] = Field(
+        default={}, description="Backends, by name. Needed unless every model is a GGUF or LiteRT file."
+    )
+    matrix: MatrixAxes = Field(
+        default=MatrixAxes(),
+        description="Which model is compiled for which backend. Needed unless every model is a GGUF or LiteRT file.",
+    )
     products: dict[Name, Product] = Field(default={}, description="Products, by name.")
     steps: dict[StepName, Step] = Field(
         default={}, description="Commands of yours that are tasks like any other, by name."

@@ -97,7 +97,7 @@ def cells(block: schema.MatrixAxes, names: Names, problems: Diagnostics) -> list
     exclude = [one for _, one in _entries("exclude", block, names, problems)]
     include = list(_entries("include", block, names, problems))
     found = combine(axes, [values for _, values in include], exclude)
-    if not found and clean and not problems:
+    if not found and names.models and clean and not problems:
         hint = "name a model and a backend in its axes, or exclude less"
         problems.add(("matrix",), "the matrix is empty: nothing would be built", hint, key=True)
     return list(_cells(found, [written for written, _ in include], names, problems))

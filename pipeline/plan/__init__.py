@@ -23,7 +23,7 @@ from pipeline.weights.checkpoint import INDEX
 from .aars import aar_actions, assets_of
 from .apps import app_config_actions, ships_weights
 from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
-from .custom import custom_actions, shipped_steps
+from .custom import custom_actions, in_order, proven_layouts, shipped_steps
 from .devices import device_actions, device_edges
 from .layouts import layout_actions, proof_of
 from .lockfile import Pins
@@ -92,8 +92,10 @@ def plan(
     ]
     shipped = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
     custom = custom_actions(matrix, [*actions, *shipped])
+    shipped = list(proven_layouts(matrix, [*actions, *shipped, *custom], shipped))
     of_steps = list(shipped_steps(matrix, [*actions, *shipped, *custom]))
-    return (*actions, *shipped, *custom, *of_steps, _manifest(matrix, actions, [*shipped, *of_steps]))
+    manifest_action = _manifest(matrix, actions, [*shipped, *of_steps])
+    return in_order(matrix, [*actions, *shipped, *custom, *of_steps, manifest_action])
 
 
 def _wheels(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
@@ -155,9 +157,9 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
 
 def _bundles(matrix: Matrix) -> Iterator[AnyAction]:
     for model in matrix.models:
-        files, upstream = _bundled(matrix, model)
-        if not upstream:  # objects that somebody else compiled, without weights
+        if not model.has_bundle:
             continue
+        files, upstream = _bundled(matrix, model)
         yield Action(
             step="bundle",
             run=bundle.run,

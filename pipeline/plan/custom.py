@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
@@ -80,10 +82,32 @@ def _no_task(step: CustomStep, one: StepInput, known: Collection[str]) -> Matrix
     return MatrixError(f"steps.{step.name}: there is no task {one.task}", where=one.where, hint=hint)
 
 
+def in_order(matrix: Matrix, actions: Sequence[AnyAction]) -> tuple[AnyAction, ...]:
+    """The actions, upstream before downstream: a layout may have the outputs of steps, which may read anything.
+
+    Args:
+        matrix: what targets.yaml asks for.
+        actions: in this order already, but for what waits for such a layout.
+
+    Raises:
+        MatrixError: a step waits for itself.
+    """
+    steps = {step.task: step for step in matrix.steps}
+    if not any(one.task in steps for product in matrix.products for one in product.files):
+        return tuple(actions)
+    by_name = {action.name: action for action in actions}
+    waits = {action.name: [edge.action for edge in action.upstream.values()] for action in actions}
+    try:
+        return tuple(by_name[name] for name in TopologicalSorter(waits).static_order())
+    except CycleError as error:
+        raise _cycle(error.args[1], steps) from error
+
+
 def _cycle(names: list[str], steps: Mapping[str, CustomStep]) -> MatrixError:
-    """Each name is read by the next one; the last is the first."""
-    reader = steps[names[1]]
-    where = next(one.where for one in reader.inputs.values() if one.task and fnmatchcase(names[0], one.task))
+    """Each name is read by the next one; the last is the first. One of them is a step, as all cycles have one."""
+    read, name = next(pair for pair in pairwise(names) if pair[1] in steps)
+    reader = steps[name]
+    where = next(one.where for one in reader.inputs.values() if one.task and fnmatchcase(read, one.task))
     way = " reads ".join(reversed(names))
     return MatrixError(f"steps.{reader.name}: {way}", where=where, hint="take one of these inputs out")
 
@@ -121,7 +145,6 @@ def shipped_steps(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyA
     for step in matrix.steps:
         if not step.ship:
             continue
-        proven = {one for action in _behind(step.task, by_name) for one in proofs.get(action.subject, ())}
         yield Action(
             step="product",
             run=product_step.run,
@@ -129,12 +152,37 @@ def shipped_steps(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyA
             subject=f"{step.name}/{step.subject}",
             out=f"dist/{step.name}/{step.subject}",
             params=product_step.Params(None),
-            upstream={roles.part(step.task): Upstream(step.task)}
-            | {roles.proof(subject): Upstream(f"verify:{subject}") for subject in sorted(proven)},
+            upstream={roles.part(step.task): Upstream(step.task), **_proofs_behind([step.task], by_name, proofs)},
             in_one_rename=True,
             doc=f"the outputs of {step.task}, once they are made of what is proven",
             where=step.where,
         )
+
+
+def proven_layouts(matrix: Matrix, actions: Iterable[AnyAction], shipped: Iterable[AnyAction]) -> Iterator[AnyAction]:
+    """What is shipped, where layouts wait for the proofs of all that their further files are made of.
+
+    Args:
+        matrix: what targets.yaml asks for.
+        actions: all that may be upstream of a layout.
+        shipped: the actions that publish products.
+    """
+    by_name = {action.name: action for action in actions}
+    further = {f"product:{one.name}": [file.task for file in one.files] for one in matrix.products if one.files}
+    proofs = _proofs(matrix) if further else {}
+    for action in shipped:
+        tasks = further.get(action.name)
+        more = _proofs_behind(tasks, by_name, proofs) if tasks else {}
+        yield replace(action, upstream={**action.upstream, **more}) if more else action
+
+
+def _proofs_behind(
+    tasks: Iterable[str], actions: Mapping[str, AnyAction], proofs: Mapping[str, Collection[str]]
+) -> dict[str, Upstream]:
+    """The proofs of everything that some tasks' outputs are made of."""
+    behind = (action for task in tasks for action in _behind(task, actions))
+    proven = {one for action in behind for one in proofs.get(action.subject, ())}
+    return {roles.proof(subject): Upstream(f"verify:{subject}") for subject in sorted(proven)}
 
 
 def _proofs(matrix: Matrix) -> dict[str, set[str]]:

@@ -34,7 +34,9 @@ def layout_actions(matrix: Matrix, bundles: Iterable[str]) -> Iterator[AnyAction
             link_outputs=True,
             subject=product.name,
             out=f"build/layout/{product.name}",
-            params=layout.Params(product.name, matrix.name, backends, places, product.runtime_libraries),
+            params=layout.Params(
+                product.name, matrix.name, backends, places, product.runtime_libraries, product.files or None
+            ),
             upstream=inputs(matrix, product, having),
             tools=shared_library.tools(one for one in backends if one.name in linked),
             doc=f"libraries and bundles of {product.name}, where targets.yaml wants them",
@@ -57,9 +59,10 @@ def placements(product: Product, matrix: Matrix) -> tuple[Placement, ...]:
 
 
 def inputs(matrix: Matrix, product: Product, bundles: Iterable[str]) -> dict[str, Upstream]:
-    """What goes into a layout: archives, modules, and those of the bundles that are wanted."""
+    """What goes into a layout: archives, modules, those of the bundles that are wanted, and outputs of other tasks."""
     edges = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
     edges |= upstream_of_product(matrix, product)
+    edges |= {roles.of(roles.LAID_OUT, one.task): Upstream(one.task) for one in product.files}
     wanted = {one.subject for one in placements(product, matrix) if one.bundle is not None}
     return edges | {roles.bundle(name): Upstream(f"bundle:{name}") for name in sorted(wanted & frozenset(bundles))}
 
@@ -77,6 +80,7 @@ def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAct
             _backends(matrix, product),
             placements(product, matrix),
             product.runtime_libraries,
+            product.files or None,
         ),
         upstream={**inputs(matrix, product, bundles), roles.KIT: Upstream(f"layout:{product.name}")},
         outputs=("report.json",),

@@ -17,7 +17,7 @@ from pipeline.binary.objects import read_object
 from pipeline.binary.sections import loaded_sections
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, c_name
 from pipeline.binary.tar_members import read_tar
-from pipeline.documents.link_json import LaidOutLibrary, read_link_json
+from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, read_link_json
 from pipeline.errors import FormatError
 from pipeline.files import Digest, sha256_bytes
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE, PAGED
@@ -47,6 +47,7 @@ class Layout:
         modules: subject and backend -> digest of the module that was linked.
         runtime: names of libraries that have the TVM runtime.
         bundles: subject -> digests of the files that its bundle has.
+        files: task -> digests of its outputs that are in the tree.
         digest_of: the digest of a file of the tree.
     """
 
@@ -57,6 +58,7 @@ class Layout:
     modules: Mapping[tuple[str, str], Digest]
     runtime: tuple[str, ...]
     bundles: Mapping[str, Mapping[str, Digest]]
+    files: Mapping[str, tuple[Digest, ...]]
     digest_of: Callable[[str], Digest]
 
 
@@ -68,14 +70,25 @@ def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Itera
         wanted: subject and backend of each library that must be there -> the subject whose objects it has.
 
     Yields:
-        `libraries`, and `bundles` where there are any.
+        `libraries`, `bundles` and `files`, each where there are any.
     """
     again = f"doit forget layout:{layout.product} && doit layout:{layout.product}"
     try:
-        described = read_link_json(layout.folder).libraries
+        document = read_link_json(layout.folder)
     except (OSError, FormatError) as error:
         yield failed("libraries", f"link.json cannot be read: {error}", again)
         return
+    described = document.libraries
+    if described or wanted:
+        yield _check_libraries(layout, described, wanted, again)
+    yield from _check_bundles(layout, described, again)
+    if layout.files:
+        yield _check_files(layout, document.files or (), again)
+
+
+def _check_libraries(
+    layout: Layout, described: Sequence[LaidOutLibrary], wanted: Mapping[tuple[str, str], str], again: str
+) -> Check:
     problems = [f"{one.file} {what}" for one in described for what in _problems(layout, one, wanted)]
     named = {(one.model, one.backend) for one in described}
     problems += [
@@ -83,12 +96,9 @@ def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Itera
     ]
     forms = Counter(one.form for one in described)
     held = ", ".join(counted(number, _FORMS[form]) for form, number in sorted(forms.items()))
-    yield (
-        failed("libraries", listed(problems), again)
-        if problems
-        else proven("libraries", f"{held}: of the proven objects")
-    )
-    yield from _check_bundles(layout, described, again)
+    if problems:
+        return failed("libraries", listed(problems), again)
+    return proven("libraries", f"{held}: of the proven objects")
 
 
 def _check_bundles(layout: Layout, described: Sequence[LaidOutLibrary], again: str) -> Iterator[Check]:
@@ -102,6 +112,24 @@ def _check_bundles(layout: Layout, described: Sequence[LaidOutLibrary], again: s
         yield failed("bundles", f"{listed(wrong)} is not what the bundle has", again)
     elif places:
         yield proven("bundles", f"{counted(len(files), 'file')} of {counted(len(places), 'bundle')}")
+
+
+def _check_files(layout: Layout, described: Sequence[LaidOutFile], again: str) -> Check:
+    """What each task has put out is where link.json says, all of it and nothing else."""
+    wrong = [
+        f"{one.file} is not what {one.task} has put out"
+        for one in described
+        if not (layout.folder / one.file).is_file()
+        or layout.digest_of(one.file) != Digest(one.sha256, one.size)
+        or Digest(one.sha256, one.size) not in layout.files.get(one.task, ())
+    ]
+    for task, digests in layout.files.items():
+        there = {Digest(one.sha256, one.size) for one in described if one.task == task}
+        if not set(digests) <= there:
+            wrong.append(f"not all that {task} has put out is there")
+    if wrong:
+        return failed("files", listed(wrong), again)
+    return proven("files", f"{counted(len(described), 'file')} of {counted(len(layout.files), 'other task')}")
 
 
 def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, str], str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ of the very objects that are in the archives. Files of bundles are neither copie
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,14 +16,16 @@ from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, read_archive, write_archive
 from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import write_tar
-from pipeline.documents.codec import dumps
-from pipeline.documents.link_json import NAME, LaidOutLibrary
+from pipeline.documents.codec import dumps, load
+from pipeline.documents.link_json import NAME, LaidOutFile, LaidOutLibrary
+from pipeline.documents.model_file import NAME as MODEL
+from pipeline.documents.model_file import ModelFile
 from pipeline.documents.runtime import read_modules_json
 from pipeline.errors import StepError
 from pipeline.files import Digest, sha256_bytes
 from pipeline.kits.kit import KitArchive, read_kit
 from pipeline.kits.link_json import link_json
-from pipeline.matrix.cells import Backend
+from pipeline.matrix.cells import Backend, FilePlacement
 from pipeline.matrix.placement import Placement
 
 from .shared_library import Models, link_shared
@@ -39,6 +41,7 @@ class Params:
         backends: in it.
         placements: what goes where.
         runtime_libraries: shared libraries that have the TVM runtime on the device, where targets.yaml says so.
+        files: what else goes where.
     """
 
     product: str
@@ -46,13 +49,14 @@ class Params:
     backends: tuple[Backend, ...]
     placements: tuple[Placement, ...]
     runtime_libraries: tuple[str, ...] | None = None
+    files: tuple[FilePlacement, ...] | None = None
 
 
 def run(job: Job[Params]) -> Facts:
-    """Write the libraries and `link.json`, and link to the files of the bundles.
+    """Write the libraries and `link.json`, and link to the files of bundles and other tasks.
 
     Raises:
-        StepError: a library would be where a bundle has a file, or one cannot be linked.
+        StepError: two different files would be at one place, or a library cannot be linked.
         ToolMissing: there is no linker for one.
     """
     params = job.params
@@ -64,10 +68,22 @@ def run(job: Job[Params]) -> Facts:
         objects = [members[place.backend][name] for name in _names(archives[place.backend], place)]
         libraries.append(_library(job, archives[place.backend].backends[0], place, objects))
         job.services.progress(done + 1, len(params.placements), "libraries")
-    bundled = _bundles(job, {one.library: one for one in params.placements})
-    document = replace(link_json(kit), archive="", archives=(), libraries=tuple(libraries))
+    tree = _Tree(job, {one.library.casefold(): ("a library", None) for one in params.placements})
+    for place in params.placements:
+        role = roles.bundle(place.subject)
+        if place.bundle is not None and role in job.inputs:
+            for name, _ in job.files(role):
+                tree.link(role, name, f"{place.bundle}/{name}", f"the bundle of {place.subject}")
+    files = [found for one in params.files or () for found in _laid_out(tree, one)]
+    document = replace(
+        link_json(kit),
+        archive="",
+        archives=(),
+        libraries=tuple(libraries),
+        files=tuple(files) if params.files else None,
+    )
     job.write(NAME, dumps(document))
-    return {"libraries": len(libraries), "files": bundled, "bytes": sum(one.size for one in libraries)}
+    return {"libraries": len(libraries), "files": len(job.adopted), "bytes": sum(one.size for one in libraries)}
 
 
 def member_name(name: str, prefix: str) -> str:
@@ -118,21 +134,45 @@ def _module(job: Job[Params], place: Placement) -> Digest:
     return digest
 
 
-def _bundles(job: Job[Params], libraries: Mapping[str, Placement]) -> int:
-    """Put each model's bundle where it is wanted; return the number of files."""
-    taken = {path.casefold() for path in libraries}
-    adopted: set[str] = set()
-    for place in job.params.placements:
-        role = roles.bundle(place.subject)
-        if place.bundle is None or role not in job.inputs:
-            continue
-        for name, file in job.files(role):
-            path = f"{place.bundle}/{name}"
-            if path.casefold() in taken:
-                raise StepError(
-                    f"the bundle of {place.subject} has a file {name}, and the layout puts a library at {path}",
-                    hint="give the library another name, or the bundle a directory of its own",
-                )
-            job.adopt(path, file, job.digest_of(role, name))
-            adopted.add(path)
-    return len(adopted)
+@dataclass(frozen=True)
+class _Tree:
+    """The tree as far as it is made: path in lower case -> whose file is there, and its digest if it is a link."""
+
+    job: Job[Params]
+    taken: dict[str, tuple[str, Digest | None]]
+
+    def link(self, role: str, name: str, path: str, owner: str) -> Digest:
+        """Link to a file of an input.
+
+        Raises:
+            StepError: another file is there.
+        """
+        digest = self.job.digest_of(role, name)
+        other, there = self.taken.setdefault(path.casefold(), (owner, digest))
+        if there != digest:
+            raise StepError(
+                f"{owner} has a file {name}, and the layout puts {other} at {path}",
+                hint="give one of them another name, or another directory",
+            )
+        self.job.adopt(path, self.job.inputs[role] / name, digest)
+        return digest
+
+
+def _laid_out(tree: _Tree, place: FilePlacement) -> Iterator[LaidOutFile]:
+    """Link to the outputs of a task."""
+    job, role = tree.job, roles.of(roles.LAID_OUT, place.task)
+    folder, names = job.inputs[role], [name for name, _ in job.files(role)]
+    uncompiled = place.task.startswith("bundle:") and (folder / MODEL).is_file()
+    model = load(ModelFile, folder / MODEL) if uncompiled else None
+    if place.alone:
+        names = [model.file] if model is not None else names
+        if len(names) != 1:
+            raise StepError(
+                f"{place.task} has put out {len(names)} files, and {place.path} is the place of one",
+                hint="name a `directory` for them, instead of `file`",
+            )
+    for name in names:
+        path = place.path if place.alone else f"{place.path}/{name}"
+        digest = tree.link(role, name, path, place.task)
+        runtime = model.runtime if model is not None and name == model.file else None
+        yield LaidOutFile(place.task, path, digest.size, digest.sha256, runtime)

@@ -12,10 +12,11 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.archive import read_archive_json
+from pipeline.documents.model_file import NAME as MODEL
 from pipeline.documents.runtime import read_modules_json
 from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
-from pipeline.matrix.cells import Backend
+from pipeline.matrix.cells import Backend, FilePlacement
 from pipeline.matrix.placement import Placement
 from pipeline.proofs.layouts import Layout, check_layout
 
@@ -31,6 +32,7 @@ class Params:
     backends: tuple[Backend, ...]
     placements: tuple[Placement, ...]
     runtime_libraries: tuple[str, ...] | None = None
+    files: tuple[FilePlacement, ...] | None = None
 
 
 def run(job: Job[Params]) -> Facts:
@@ -55,8 +57,16 @@ def _ask(job: Job[Params], scratch: Path) -> Findings:  # noqa: ARG001 - nothing
         modules=modules,
         runtime=params.runtime_libraries or RUNTIME_LIBRARIES,
         bundles=bundle_digests(job),
+        files={one.task: _digests(job, one) for one in params.files or ()},
         digest_of=partial(job.digest_of, roles.KIT),
     )
     wanted = {(one.subject, one.backend): one.owner for one in params.placements}
     checks = [*check_layout(layout, wanted)]
     return Findings(checks, "; ".join(one.saw for one in checks))
+
+
+def _digests(job: Job[Params], place: FilePlacement) -> tuple[Digest, ...]:
+    """What the outputs of a task hash to, as the key has it: all of those that are laid out."""
+    role = roles.of(roles.LAID_OUT, place.task)
+    names = [name for name, _ in job.files(role) if not place.alone or name != MODEL]
+    return tuple(job.digest_of(role, name) for name in names)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.matrix.layouts import _folded, _wrong
+from pipeline.errors import MatrixError
+from pipeline.matrix.layouts import _folded
+from pipeline.matrix.path_patterns import wrong_pattern
 from pipeline.plan import plan
 from pipeline.plan.layouts import placements
 
@@ -112,6 +114,11 @@ def test_keys_of_layouts_belong_to_layouts(good, refuse):
     assert "only an AAR has shared libraries" in said
     said = refuse(text.replace("kind: android", "kind: native").replace(", layout: {}", ""))
     assert "no shared library is linked for a product of kind native" in said
+    said = refuse(good + "products:\n  app: {kind: native, backends: [ios], files: {x: {file: y}}}\n")
+    assert "products.app.files: a product of kind native has a tree of its own" in said
+    for kind, hint in (("native", "add `backends:`"), ("layout", "add `backends:`, or `files:`")):
+        said = refuse(good + f"products:\n  app: {{kind: {kind}}}\n")
+        assert said == f"targets.yaml:20:3: products.app: the key `backends` is missing\n  hint: {hint}"
 
 
 FINE_TUNES = """\
@@ -156,10 +163,116 @@ def test_coordinates_of_maven_are_checked(good, refuse, expand):
     assert "only an AAR has shared libraries" in said
 
 
+FILES = """\
+models:
+  llama: {factory: recipe.py:build, variants: {q4: {}}}
+  gemma: {gguf: {hf: a/b, revision: main, file: g.gguf}}
+  gemma-task: {litert: {hf: a/b, revision: main, file: g.task}}
+backends: {ios: {preset: iphone}}
+matrix: {model: [llama], backend: [ios]}
+steps:
+  seal: {command: [sh, -c, x], for: model, inputs: {b: "bundle:{subject}"}, outputs: ["{model}.sealed"]}
+  parts: {command: [sh, -c, x], for: cell, outputs: [a, b]}
+version: 1
+products:
+  ava:
+    kind: layout
+    backends: [ios]
+    layout: {ios: {library: "llm/{model}/lib.tar", bundle: "llm/{model}"}}
+    files:
+"""
+
+
+def test_bundles_of_any_model_and_outputs_of_steps_are_laid_out_by_the_names_of_their_tasks(expand):
+    lines = """\
+      "bundle:gemma": {file: "gguf/{model}.amg"}
+      "bundle:gemma-*": {directory: "litert/{subject}"}
+      "bundle:llama-*": {directory: "copies/{model}/{variant}"}
+      "seal:*": {directory: sealed}
+      "parts:*": {directory: "llm/{model}/{backend}"}
+"""
+    matrix = expand(FILES + lines)
+    (product,) = matrix.products
+    assert {(one.task, one.path, one.alone) for one in product.files} == {
+        ("bundle:gemma", "gguf/gemma.amg", True),
+        ("bundle:gemma-task", "litert/gemma-task", False),
+        ("bundle:llama-q4", "copies/llama/q4", False),
+        *((f"seal:{name}", "sealed", False) for name in ("llama-q4", "gemma", "gemma-task")),
+        ("parts:llama-q4@ios", "llm/llama/ios", False),
+    }
+    actions = {action.name: action for action in plan(matrix, {})}
+    names = list(actions)
+    assert actions["layout:ava"].upstream["laid out:seal:gemma"].action == "seal:gemma"
+    assert actions["verify:ava"].upstream["laid out:seal:gemma"].action == "seal:gemma"
+    for name, action in actions.items():
+        assert all(names.index(edge.action) < names.index(name) for edge in action.upstream.values())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            'gemma: {file: "x"}',
+            "files.gemma: there is no bundle and no step `gemma`\n  hint: did you mean `bundle:gemma`",
+        ),
+        ('"compile:*": {directory: "x"}', "there is no bundle and no step `compile:*`"),
+        ('"*:gemma": {directory: "x"}', "there is no bundle and no step `*:gemma`"),
+        (
+            '"bundle:gemma": {directory: "{variant}"}',
+            "directory: `{variant}` stands for nothing here\n  hint: use {subj",
+        ),
+        ('"bundle:*": {directory: "{variant}"}', "`{variant}` stands for nothing here"),
+        ('"bundle:gemma": {file: "../x"}', "is not a path inside the product"),
+        ('"bundle:gemma": {}', "outputs are laid out as a `file` or in a `directory`"),
+        ('"bundle:llama-q4": {file: "x"}', "file: bundle:llama-q4 puts out several files"),
+        ('"parts:*": {file: "x"}', "file: parts:llama-q4@ios puts out several files"),
+        ('"seal:*": {file: "x/y"}', "the file of seal:gemma would be where the file of seal:llama-q4 is, in `x/y`"),
+        ('"seal:*": {file: "LLM/{subject}"}', "differ only in upper and lower case"),
+        ('"seal:gemma": {file: "llm/llama/lib.tar"}', "would be where the library of llama-q4 for ios is"),
+        ('"seal:gemma": {directory: "llm/llama/lib.tar"}', "the directory `llm/llama/lib.tar` of seal:gemma would be"),
+        ('"seal:gemma": {file: "llm"}', "would be where the directory `llm` of llama-q4 for ios is"),
+        ('"seal:gemma": {file: "manifest.json"}', "is a file that every product has"),
+    ],
+)
+def test_what_cannot_be_laid_out_is_refused_where_it_is(refuse, line, said):
+    message = refuse(f"{FILES}      {line}\n")
+    assert said in message
+    assert re.match(r"targets\.yaml(: \d problems\ntargets\.yaml)?:17:\d", message)
+
+
+def test_what_is_laid_out_waits_for_the_proofs_of_what_it_is_made_of(expand):
+    other = FILES.replace("ios: {preset: iphone}", "ios: {preset: iphone}, mali: {preset: android}").replace(
+        "backend: [ios]", "backend: [ios, mali]"
+    )
+    (action,) = (
+        one
+        for one in plan(expand(f'{other}      "seal:llama-q4": {{directory: "x"}}\n'), {})
+        if one.name == "product:ava"
+    )
+    assert {"verify:ava", "verify:ios", "verify:mali"} <= {edge.action for edge in action.upstream.values()}
+    (action,) = (
+        one for one in plan(expand(f'{other}      "seal:gemma": {{directory: "x"}}\n'), {}) if one.name == "product:ava"
+    )
+    assert "verify:mali" not in {edge.action for edge in action.upstream.values()}
+
+
+def test_a_step_cannot_read_the_layout_that_it_is_in(expand):
+    text = FILES.replace(
+        "steps:",
+        """steps:
+  list: {command: [sh, -c, x], inputs: {tree: "product:ava"}, outputs: [list]}""",
+    )
+    with pytest.raises(MatrixError) as caught:
+        plan(expand(f'{text}      "list:once": {{file: "list"}}\n'), {})
+    assert "steps.list: " in str(caught.value)
+    assert "list:once reads product:ava reads " in str(caught.value)
+    assert "targets.yaml:8:47: steps.list" in str(caught.value)
+
+
 @given(st.text(max_size=30))
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_a_path_inside_or_refused(text):
-    if _wrong(text) is None:
+    if wrong_pattern(text) is None:
         path = text.format(model="m", variant="v", subject="m-v", backend="b")
         assert not path.startswith("/")
         assert ".." not in path.split("/")

@@ -156,9 +156,9 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(good, refuse
 
 
 def test_two_missing_keys_of_one_mapping_are_both_reported(good, refuse):
-    told = refuse(good.replace("matrix:", "products: {p: {}}\nmatrix:"))
-    assert "the key `kind` is missing" in told
-    assert "the key `backends` is missing" in told
+    told = refuse(good.replace("matrix:", "devices: {d: {os: android}}\nmatrix:"))
+    assert "the key `gpu` is missing" in told
+    assert "the key `ram` is missing" in told
 
 
 def test_a_misspelt_key_does_not_pass_as_an_option(good, refuse):
@@ -169,7 +169,17 @@ def test_a_misspelt_key_does_not_pass_as_an_option(good, refuse):
 
 
 def test_an_empty_mapping_lacks_everything(refuse):
-    assert refuse("{}\n").startswith("targets.yaml: 4 problems\ntargets.yaml:1:1: the key `version` is missing")
+    assert refuse("{}\n").startswith("targets.yaml: 2 problems\ntargets.yaml:1:1: the key `version` is missing")
+
+
+def test_a_model_to_compile_lacks_what_says_where_for(refuse):
+    told = refuse("version: 1\nmodels: {m: {factory: recipe.py:build, variants: {a: {}}}}\nproducts: {}\n")
+    assert told == (
+        "targets.yaml: 2 problems\n"
+        "targets.yaml:1:1: the key `backends` is missing\n"
+        "  hint: add `backends:`, which says where m is compiled for\n"
+        "targets.yaml:1:1: the key `matrix` is missing\n  hint: add `matrix:`, which says where m is compiled for"
+    )
 
 
 def test_a_file_that_is_not_a_mapping(refuse):

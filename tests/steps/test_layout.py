@@ -18,10 +18,11 @@ from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.objects import read_object
 from pipeline.documents.codec import decode, dumps
 from pipeline.documents.link_json import read_link_json
+from pipeline.documents.model_file import NAME, ModelFile
 from pipeline.documents.runtime import ModuleFile, Modules
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.files import digest_path
-from pipeline.matrix.cells import Backend
+from pipeline.matrix.cells import Backend, FilePlacement
 from pipeline.matrix.placement import Placement, form_of
 from pipeline.steps import layout, shared_library, verify_layout
 from pipeline.steps.shared_library import Models, link_shared, providers_of
@@ -352,3 +353,64 @@ def test_link_json_says_what_is_where(tree):
         ("libtvm_ffi.so",),
         "host/tiny_bert-f32",
     )
+
+
+@pytest.fixture
+def files_only(tmp_path):
+    """A layout of a GGUF model's file and a step's outputs, and its proof."""
+    gemma = ModelFile("gemma", "llama.cpp", "gguf", "hub.gguf", 9, "0" * 64)
+    given = {"gemma": {"hub.gguf": b"the model", NAME: dumps(gemma).encode()}, "seal": {"a/x": b"x", "y": b"y"}}
+    for name, contents in given.items():
+        for path, content in contents.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_bytes(content)
+    inputs = {"laid out:bundle:gemma": tmp_path / "gemma", "laid out:seal:gemma": tmp_path / "seal"}
+    places = (FilePlacement("bundle:gemma", "llama/gemma.amg", True), FilePlacement("seal:gemma", "sealed", False))
+    out, proof = tmp_path / "out", tmp_path / "proof"
+    out.mkdir()
+    proof.mkdir()
+    params = layout.Params("ava", "models", (), (), files=places)
+    layout.run(PlacedJob(params, inputs, {}, out, tmp_path / "log", Quiet()))
+
+    def prove():
+        wanted = verify_layout.Params("ava", "models", (), (), files=places)
+        return verify_layout.run(PlacedJob(wanted, {**inputs, "kit": out}, {}, proof, tmp_path / "log", Quiet()))
+
+    return out, prove
+
+
+def test_files_of_other_tasks_are_linked_listed_and_proven(files_only):
+    out, prove = files_only
+    listed = {one.file: (one.task, one.runtime) for one in read_link_json(out).files}
+    assert listed == {
+        "llama/gemma.amg": ("bundle:gemma", "llama.cpp"),
+        "sealed/a/x": ("seal:gemma", None),
+        "sealed/y": ("seal:gemma", None),
+    }
+    assert (out / "llama/gemma.amg").read_bytes() == b"the model"
+    assert prove()["proven"] == "3 files of 2 other tasks"
+
+
+@pytest.mark.parametrize("spoil", ["gone", "other", "swapped", "unlisted"])
+def test_files_of_other_tasks_that_are_not_what_they_were_fail(files_only, spoil):
+    out, prove = files_only
+    said = "sealed/y is not what seal:gemma has put out"
+    if spoil == "gone":
+        (out / "sealed/y").unlink()
+    elif spoil == "other":
+        (out / "sealed/y").unlink()
+        (out / "sealed/y").write_bytes(b"Y")
+    else:
+        document = json.loads((out / "link.json").read_text())
+        entries = {one["file"]: one for one in document["files"]}
+        if spoil == "swapped":  # link.json tells the truth of a file that no task has put out
+            (out / "sealed/y").unlink()
+            (out / "sealed/y").write_bytes(b"Y")
+            entries["sealed/y"]["sha256"] = layout.sha256_bytes(b"Y")
+        else:
+            del entries["sealed/y"]
+            said = "not all that seal:gemma has put out is there"
+        document["files"] = list(entries.values())
+        (out / "link.json").write_text(json.dumps(document))
+    with pytest.raises(VerifyError, match=said):
+        prove()
