@@ -13,7 +13,7 @@ import sys
 from fnmatch import fnmatch
 from typing import NoReturn
 
-from doit import runner
+from doit import control, runner
 from doit.cmd_run import Run as DoitRun
 from doit.exceptions import InvalidCommand, TaskFailed
 from doit.exceptions import UnmetDependency as DoitUnmetDependency
@@ -77,6 +77,26 @@ class UnmetDependency(DoitUnmetDependency, TaskFailed):  # type: ignore[misc]
     """A task that waits for one that failed: to doit an error of its own, and `-c` would end with another status."""
 
 
+class Node(control.ExecNode):  # type: ignore[misc]
+    """A task on its way through doit. Those that wait for it go on in the order of the plan, not in that of a set.
+
+    The plan has cells of one lowering where they neither wait for one another nor come when it is gone
+    (see quirk DOIT-8).
+    """
+
+    def __init__(self, task: object, parent: object) -> None:
+        super().__init__(task, parent)
+        self.waiting_me = InOrder()
+
+
+class InOrder(dict[object, None]):
+    """What doit asks of a set of nodes, in the order in which they were added."""
+
+    def add(self, node: object) -> None:
+        """Add one."""
+        self[node] = None
+
+
 class Run(Friendly, DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
@@ -119,6 +139,7 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
         if _is_ours():
             given["par_type"] = "thread"
             runner.UnmetDependency = UnmetDependency
+            control.ExecNode = Node
             for word in self.sel_tasks or ():
                 if "*" in word and not any(fnmatch(task.name, word) for task in self.task_list):
                     raise InvalidCommand(not_found=word)
