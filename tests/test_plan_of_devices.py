@@ -182,3 +182,33 @@ def test_other_models_say_it_in_their_variants(planned):
     assert "`estimated_vram_bytes` is said of a variant" in refusal(
         planned, MLC.replace("    compiler: mlc\n", "    compiler: mlc\n    estimated_vram_bytes: 5\n")
     )
+
+
+def test_the_list_of_what_is_shipped_has_every_model_for_a_device_not_only_those_it_must_hold(planned):
+    matrix, actions = planned(AVA.replace("os: android,", 'os: android, adb_model: ["Phone*"],', 1))
+    listed = {one.name: one for one in actions["manifest:dist"].params.devices}
+    assert list(listed) == [one.name for one in matrix.devices]
+    assert next(iter(listed.values())).adb_model == ("Phone*",)
+    takes = {(one.model, one.backend): one for one in listed["rokid-x-craft"].takes}
+    assert takes["AVA-QW3-4B16-q4", "mali"].bytes == 2_500_000_000, "which it need not hold, and cannot"
+    assert takes["AVA-GE3N-2B", "LiteRT"].at_least is False
+    assert actions["manifest:dist"].params.measured is None
+
+
+def test_what_a_build_finds_out_is_listed_once_it_has(planned):
+    _, actions = planned(MLC)
+    manifest = actions["manifest:dist"]
+    assert {one.cell for one in manifest.params.measured["galaxy"]} == {
+        f"qwen3-{variant}@{backend}" for variant in ("q4", "q4-1k") for backend in ("adreno", "any")
+    }
+    assert manifest.upstream["memory:qwen3-q4@any"].action == "memory:qwen3-q4@any"
+    assert planned(MLC.partition("devices:")[0])[1]["manifest:dist"].params.devices is None
+    pins = planned(MLC, size=10**9)[1]["manifest:dist"].params.devices
+    assert not any(one.takes for one in pins), "cells that are measured say more than pins"
+
+
+def test_adb_reaches_no_iphone(planned):
+    said = refusal(
+        planned, MLC.replace("gpu: mali, ram: 4GB, os: android", "gpu: apple, ram: 4GB, os: ios, adb_model: [x]")
+    )
+    assert "devices.pixel: adb reaches no device that runs ios\n  hint: remove `adb_model`" in said

@@ -115,16 +115,18 @@ def choose(adb: Path, serial: str) -> Device:
         raise DeviceError(f"no device {wanted!r} is attached; there is:{listed}", hint="--device takes one of these")
     if chosen.state != "device":
         raise failure(f"{chosen.serial} cannot be used", chosen.state)
-    return Device(adb, chosen.serial)
+    model = re.search(r"\bmodel:(\S+)", chosen.about)
+    return Device(adb, chosen.serial, model=model[1] if model else "")
 
 
 @dataclass(frozen=True)
 class Device:
-    """One device; `env` are changes to the environment of adb."""
+    """One device; `env` are changes to the environment of adb, `model` is what adb calls it, where it does."""
 
     adb: Path
     serial: str
     env: Mapping[str, str | None] = field(default_factory=dict)
+    model: str = ""
 
     def words(self, *words: str | Path) -> list[str | Path]:
         """A command line of adb for this device."""

@@ -52,21 +52,21 @@ class Shipment:
         return local.absolute()
 
 
-def read_shipment(dist: Path, names: Sequence[str]) -> Shipment:
+def choose_shipment(dist: Path, document: Manifest, names: Sequence[str]) -> Shipment:
     """What goes to a device.
 
     Args:
         dist: the folder.
-        names: products, and `bundle/<model>`; none for all but those that no Android device reads.
+        document: its manifest.
+        names: products, `bundle/<model>`, and other folders of `dist`; none for all but what no Android device reads.
 
     Raises:
-        SlipwayError: nothing is built, a name is unknown, or a file could not be on a device.
+        SlipwayError: a name is unknown, or a file could not be on a device.
     """
-    document = _manifest(dist)
     files = {file.path: file for file in document.files}
     products = {product.name: product for product in document.products}
     bundles = sorted({"/".join(path.split("/")[:2]) for path in files if path.startswith(BUNDLE)})
-    chosen = _chosen(names, products, bundles) if names else _all(files, products, bundles)
+    chosen = _chosen(names, products, bundles, files) if names else _all(files, products, bundles)
     chosen |= {f"{BUNDLE}{model}" for name in chosen & products.keys() for model in _models(dist / name)} & {*bundles}
     asked = {path: file for path, file in files.items() if any(path.startswith(f"{name}/") for name in chosen)}
     if not asked:
@@ -75,7 +75,12 @@ def read_shipment(dist: Path, names: Sequence[str]) -> Shipment:
     return Shipment(dist, asked, frozenset(files))
 
 
-def _manifest(dist: Path) -> Manifest:
+def read_manifest(dist: Path) -> Manifest:
+    """The list of what a folder ships.
+
+    Raises:
+        SlipwayError: nothing is built, or the list is damaged.
+    """
     path = dist / NAME
     try:
         document = load(Manifest, path)
@@ -91,13 +96,15 @@ def _manifest(dist: Path) -> Manifest:
     return document
 
 
-def _chosen(names: Sequence[str], products: Mapping[str, ManifestProduct], bundles: Sequence[str]) -> set[str]:
+def _chosen(
+    names: Sequence[str], products: Mapping[str, ManifestProduct], bundles: Sequence[str], files: Iterable[str]
+) -> set[str]:
     given = [name.rstrip("/") for name in names]
     for name in given:
-        if name not in products and name not in bundles:
+        if name not in products and not any(path.startswith(f"{name}/") for path in files):
             near = difflib.get_close_matches(name, [*products, *bundles], 1, 0.6)
             hint = f"did you mean {near[0]}?" if near else _choices(products, bundles)
-            raise DeviceError(f"there is neither a product nor a bundle {name!r}", hint=hint)
+            raise DeviceError(f"there is no product, bundle or folder {name!r}", hint=hint)
     return {*given}
 
 

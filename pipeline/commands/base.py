@@ -30,10 +30,20 @@ def flag(text: str, *, short: str = "") -> bool:
     return field(default=False, metadata={"type": bool, "short": short, "help": text})
 
 
-def value(text: str, *, default: str = "", short: str = "", choices: Mapping[str, str] | None = None) -> str:
-    """An option with a value, all of it text. `choices` are the values it may have, each with what it means."""
-    chosen = {"choices": tuple(choices.items())} if choices else {}
-    return field(default=default, metadata={"type": str, "short": short, "help": text, **chosen})
+def value(
+    text: str, *, default: str = "", short: str = "", choices: Mapping[str, str] | None = None, long: str = ""
+) -> str:
+    """An option with a value, all of it text.
+
+    Args:
+        text: what it is.
+        default: where it is not given.
+        short: letter.
+        choices: the values it may have, each with what it means.
+        long: its name on the command line, where that differs.
+    """
+    more = ({"choices": tuple(choices.items())} if choices else {}) | ({"long": long} if long else {})
+    return field(default=default, metadata={"type": str, "short": short, "help": text, **more})
 
 
 def number(text: str, *, default: int, short: str = "", long: str = "") -> int:

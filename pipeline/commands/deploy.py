@@ -14,7 +14,9 @@ from pathlib import Path
 from pipeline.adb import deploy as deploying
 from pipeline.adb.deploy import Survey
 from pipeline.adb.device import Device, choose, find_adb
-from pipeline.adb.shipment import Shipment, read_shipment
+from pipeline.adb.fitting import Fit, check_fits, declared
+from pipeline.adb.shipment import Shipment, choose_shipment, read_manifest
+from pipeline.documents.memory import gigabytes
 from pipeline.errors import SlipwayError
 from pipeline.reports.app_report import error_document
 from pipeline.reports.events import size
@@ -33,6 +35,9 @@ class DeployOptions:
     """See `doit help deploy`."""
 
     device: str = value("serial number of the device [default: ANDROID_SERIAL, else the only one]", short="s")
+    declared: str = value(
+        "the device that it is in targets.yaml, which must hold what is pushed [default: by `adb_model`]", long="as"
+    )
     to: str = value("folder on the device [default: %(default)s]", default=FOLDER)
     dist: str = value("folder with manifest.json [default: %(default)s]", default="dist")
     prune: bool = flag("remove what an earlier deploy put there and is no longer shipped")
@@ -42,10 +47,14 @@ class DeployOptions:
 
 @dataclass(frozen=True)
 class _Deployed:
-    """What came of it: the device, what goes there, how it differed, what was removed, and the seconds it took."""
+    """What came of it: the device, what goes there, how it differed, what was removed, and the seconds it took.
+
+    `fit` is what the declared device holds, where it is known which one it is.
+    """
 
     device: Device
     shipment: Shipment
+    fit: Fit | None
     found: Survey
     removed: tuple[str, ...]
     seconds: float
@@ -56,11 +65,12 @@ class Deploy(PlainCommand[DeployOptions]):
 
     name = "deploy"
     doc_purpose = "push what dist/ ships to an Android device, over adb (Slipway)"
-    doc_usage = "[PRODUCT|bundle/MODEL ...] [--device SERIAL] [--to FOLDER] [--prune] [--dry-run]"
+    doc_usage = "[PRODUCT|bundle/MODEL|FOLDER ...] [--device SERIAL] [--as NAME] [--to FOLDER] [--prune] [--dry-run]"
     doc_description = (
         "A product travels with the bundles of its models. Without names all of dist/ does, but products of kind "
         "xcframework, native and web. Only what is missing or differs is pushed; the SHA-256 of every pushed file is "
-        "taken on the device before it gets its name. A deploy that broke off goes on when it is called again. Exit "
+        "taken on the device before it gets its name. A device that targets.yaml declares gets no model that does not "
+        "fit. A deploy that broke off goes on when it is called again. Exit "
         "status: 0 the device has it all, 1 a dry run found that it has not, 3 it cannot be done."
     )
     options = DeployOptions
@@ -86,8 +96,12 @@ class Deploy(PlainCommand[DeployOptions]):
 def _deploy(options: DeployOptions, names: Sequence[str]) -> _Deployed:
     began = time.monotonic()
     folder = deploying.folder_of(options.to)
-    shipment = read_shipment(Path(options.dist), names)
+    dist = Path(options.dist)
+    document = read_manifest(dist)
+    shipment = choose_shipment(dist, document, names)
     device = choose(find_adb(), options.device)
+    known = declared(document, device, options.declared)
+    fit = check_fits(document, shipment, known, device.serial) if known is not None else None
     found = deploying.survey(device, shipment, folder)
     deploying.check_space(device, found)
     removed: tuple[str, ...] = ()
@@ -97,7 +111,7 @@ def _deploy(options: DeployOptions, names: Sequence[str]) -> _Deployed:
             removed = deploying.deploy(
                 device, shipment, found, lambda path: arrived(path, shipment.files[path].size), prune=options.prune
             )
-    return _Deployed(device, shipment, found, removed, time.monotonic() - began)
+    return _Deployed(device, shipment, fit, found, removed, time.monotonic() - began)
 
 
 def _bytes(shipment: Shipment, paths: Sequence[str]) -> int:
@@ -117,6 +131,10 @@ def _changes(done: _Deployed, options: DeployOptions) -> Iterator[str]:
 def _summary(done: _Deployed, options: DeployOptions) -> Iterator[str]:
     found, total = done.found, len(done.shipment.files)
     place = f"{done.device.serial}:{found.folder}"
+    if done.fit is not None:
+        usable = gigabytes(done.fit.device.usable)
+        unknown = f"; of {len(done.fit.unknown)} it is not known" if done.fit.unknown else ""
+        yield f"{done.fit.device.name}: {count(len(done.fit.models), 'model')} of at most {usable}{unknown}"
     if not found.push:
         yield f"{place}: {count(total, 'file')}, all there"
     else:
@@ -134,6 +152,7 @@ def _document(done: _Deployed, *, dry_run: bool) -> dict[str, object]:
         "schema": SCHEMA,
         "ok": True,
         "device": done.device.serial,
+        "as": done.fit.device.name if done.fit is not None else None,
         "to": found.folder,
         "dry_run": dry_run,
         "push": [{"path": path, "size": shipment.files[path].size} for path in found.push],

@@ -37,6 +37,29 @@ class ManifestFile:
 
 
 @dataclass(frozen=True)
+class Takes:
+    """What a model takes of a device's memory on a backend, or in its runtime; `at_least` where it may be more."""
+
+    model: str
+    backend: str
+    bytes: int
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class ManifestDevice:
+    """A device of targets.yaml, and what is known of the models for it; the fields are those of `matrix.device`."""
+
+    name: str
+    os: str
+    ram: int
+    usable: int
+    backends: tuple[str, ...]
+    adb_model: tuple[str, ...] = ()
+    takes: tuple[Takes, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole document; files are sorted by path, `models` are those that are files for other runtimes."""
 
@@ -45,3 +68,4 @@ class Manifest:
     proofs: tuple[Proof, ...]
     files: tuple[ManifestFile, ...]
     models: tuple[ModelFile, ...] | None = None
+    devices: tuple[ManifestDevice, ...] | None = None

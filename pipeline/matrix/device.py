@@ -28,6 +28,7 @@ class Device:
         backends: names of the backends for it, the best first, each one in some cell of the matrix.
         models: what it must be able to hold; None where that is not said.
         where: the place in targets.yaml.
+        adb_model: patterns of what adb calls it.
     """
 
     name: str
@@ -38,3 +39,4 @@ class Device:
     backends: tuple[str, ...]
     models: tuple[Wanted, ...] | None
     where: Position = field(compare=False)
+    adb_model: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .fields import MemorySize, Name, Strict, wrong
+from .fields import MemorySize, Name, Patterns, Strict, wrong
 
 GpuFamily = Literal["adreno", "mali", "powervr", "xclipse", "apple", "nvidia", "amd", "intel", "none"]
 DeviceOs = Literal["android", "ios", "xros", "tvos", "watchos", "macos", "linux"]
@@ -40,8 +40,16 @@ class Device(Strict):
         "fits. No product is published that has one for it which does not. Left out, it gets what fits.",
     )
 
+    adb_model: Annotated[Patterns, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Of an Android device: what `adb devices -l` prints behind `model:`, or patterns of it, "
+        "`[SM_S911*]`. `doit deploy` knows the device by it, and pushes no model that does not fit.",
+    )
+
     @model_validator(mode="after")
     def _one_rule(self) -> Device:
         if self.usable is not None and self.reserved is not None:
             raise wrong("`usable` and `reserved` say the same thing twice", "keep one of them")
+        if self.adb_model is not None and self.os not in {"android", "linux"}:
+            raise wrong(f"adb reaches no device that runs {self.os}", "remove `adb_model`")
         return self

@@ -94,6 +94,7 @@ def _device(name: str, spec: device_schema.Device, backends: Sequence[str], prob
         backends=tuple(backends),
         models=tuple(wanted) if spec.models is not None else None,
         where=problems.document.at(here, key=True),
+        adb_model=spec.adb_model or (),
     )
 
 

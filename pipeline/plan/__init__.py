@@ -16,7 +16,7 @@ from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Backend, ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
-from pipeline.steps import archive, bundle, linkkit, manifest, verify, xcframework
+from pipeline.steps import archive, bundle, linkkit, verify, xcframework
 from pipeline.steps import product as product_step
 from pipeline.weights.checkpoint import INDEX
 
@@ -27,6 +27,7 @@ from .custom import custom_actions, in_order, proven_layouts, shipped_steps
 from .devices import device_actions, device_edges
 from .layouts import layout_actions, proof_of
 from .lockfile import Pins
+from .manifest import DIST, manifest_action
 from .model_files import model_file_actions
 from .models import (
     COMPILE_MEMORY,
@@ -42,9 +43,6 @@ from .models import (
 )
 from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product
 from .wheels import wheel_actions
-
-DIST = "dist/"
-"""What is shipped; nothing but `product` and `manifest` writes there."""
 
 PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout", "aar"})
 """The steps that make parts of a product."""
@@ -94,8 +92,8 @@ def plan(
     custom = custom_actions(matrix, [*actions, *shipped])
     shipped = list(proven_layouts(matrix, [*actions, *shipped, *custom], shipped))
     of_steps = list(shipped_steps(matrix, [*actions, *shipped, *custom]))
-    manifest_action = _manifest(matrix, actions, [*shipped, *of_steps])
-    return in_order(matrix, [*actions, *shipped, *custom, *of_steps, manifest_action])
+    listed = manifest_action(matrix, lock, actions, [*shipped, *of_steps])
+    return in_order(matrix, [*actions, *shipped, *custom, *of_steps, listed])
 
 
 def _wheels(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
@@ -323,25 +321,6 @@ def _runs(matrix: Matrix, product: Product) -> dict[str, Upstream]:
 def _shipping(made: Iterable[AnyAction], proven: Iterable[str]) -> dict[str, Upstream]:
     parts = {roles.part(action.name): Upstream(action.name) for action in made}
     return parts | {roles.proof(subject): Upstream(f"verify:{subject}") for subject in proven}
-
-
-def _manifest(matrix: Matrix, actions: Iterable[AnyAction], shipped: Iterable[AnyAction]) -> AnyAction:
-    places = {action.name: f"{action.out.removeprefix(DIST)}/" for action in shipped}
-    proofs = {roles.proof(action.subject): Upstream(action.name) for action in actions if action.step == "verify"}
-    return Action(
-        step="manifest",
-        run=manifest.run,
-        subject="dist",
-        out="dist",
-        params=manifest.Params(
-            tuple(ManifestProduct(one.name, one.kind, one.backends) for one in matrix.products),
-            places,
-            tuple(f"product:bundle/{one.name}" for one in matrix.files) or None,
-        ),
-        upstream={name: Upstream(name) for name in places} | proofs,
-        outputs=(MANIFEST,),
-        doc="size and sha256 of everything in dist/, and how it is proven",
-    )
 
 
 def _backend(matrix: Matrix, name: str) -> Backend:

@@ -6,14 +6,15 @@ asks for `offers`. As everywhere in the plan, nothing reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.functions import NAME as FUNCTIONS
+from pipeline.documents.manifest import ManifestDevice, Takes
 from pipeline.documents.memory import NAME as MEMORY
 from pipeline.documents.memory import Need, Option, choose
 from pipeline.documents.parameters import NAME as PARAMETERS
@@ -127,6 +128,38 @@ def device_edges(matrix: Matrix, product: Product) -> dict[str, Upstream]:
         for one in matrix.devices
         if one.models is not None and set(one.backends) & set(product.backends)
     }
+
+
+def shipped_devices(
+    matrix: Matrix, lock: Pins, actions: Iterable[AnyAction]
+) -> tuple[tuple[ManifestDevice, ...], dict[str, tuple[Option, ...]]]:
+    """What the list of all that is shipped says of devices, for whoever brings it there.
+
+    Args:
+        matrix: what targets.yaml asks for.
+        lock: what slipway.lock pins of models.
+        actions: those of the plan; what a cell takes is known where one of them computes it.
+
+    Returns:
+        The devices, each with every model whose size is known before a build; and device -> the cells of which it is
+        known afterwards.
+    """
+    computed = {action.subject for action in actions if action.step == "memory"}
+    devices, measured = [], {}
+    for device, found in offers(
+        replace(matrix, devices=tuple(replace(one, models=None) for one in matrix.devices)), lock
+    ):
+        ways = [way for offer in found for way in offer.ways]
+        known = [way for way in ways if way.option.cell not in computed or way.option.declared is not None]
+        takes = tuple(
+            Takes(way.option.model, way.option.backend, way.early.bytes, way.early.at_least)
+            for way in known
+            if way.early.source != "nothing"
+        )
+        names = (device.name, device.os, device.ram, device.usable, device.backends, device.adb_model)
+        devices.append(ManifestDevice(*names, takes))
+        measured[device.name] = tuple(way.option for way in ways if way not in known)
+    return tuple(devices), {name: options for name, options in measured.items() if options}
 
 
 def _check(device: Device, found: list[Offer]) -> None:

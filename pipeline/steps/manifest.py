@@ -7,12 +7,22 @@ The engine runs it last, when all products are in `dist/` and every proof is mad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps, load
-from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
+from pipeline.documents.manifest import (
+    NAME,
+    SCHEMA,
+    Manifest,
+    ManifestDevice,
+    ManifestFile,
+    ManifestProduct,
+    Proof,
+    Takes,
+)
+from pipeline.documents.memory import Option, of_built, read_memory
 from pipeline.documents.model_file import NAME as MODEL
 from pipeline.documents.model_file import ModelFile
 from pipeline.documents.report import read_report
@@ -26,17 +36,22 @@ class Params:
         products: all that are defined.
         places: where in `dist/` the outputs of each action are (role -> prefix).
         models: roles of the bundles of models that are files for other runtimes.
+        devices: all that are defined, with what models take as targets.yaml and slipway.lock have it.
+        measured: device -> the cells for it whose memory was computed.
     """
 
     products: tuple[ManifestProduct, ...]
     places: Mapping[str, str]
     models: tuple[str, ...] | None = None
+    devices: tuple[ManifestDevice, ...] | None = None
+    measured: Mapping[str, tuple[Option, ...]] | None = None
 
 
 def run(job: Job[Params]) -> Facts:
     """Write `manifest.json`: `{"schema", "products", "proofs", "files": [{"path", "size", "sha256"}]}`, sorted.
 
-    `proofs` has the line that each `verify` came to, `models` what each model is that was not compiled.
+    `proofs` has the line that each `verify` came to, `models` what each model is that was not compiled, `devices` what
+    models take of the devices of targets.yaml.
     """
     files: list[ManifestFile] = []
     for done, (role, start) in enumerate(sorted(job.params.places.items())):
@@ -51,6 +66,16 @@ def run(job: Job[Params]) -> Facts:
         proofs=tuple(Proof(report.subject, report.proven) for report in reports),
         files=tuple(sorted(files, key=lambda file: file.path)),
         models=tuple(load(ModelFile, job.inputs[role] / MODEL) for role in job.params.models or ()) or None,
+        devices=tuple(_known(job, one) for one in job.params.devices or ()) or None,
     )
     job.write(NAME, dumps(document))
     return {"files": len(files), "bytes": sum(file.size for file in files)}
+
+
+def _known(job: Job[Params], device: ManifestDevice) -> ManifestDevice:
+    """The device, with what was computed of the models for it."""
+    takes = list(device.takes)
+    for option in (job.params.measured or {}).get(device.name, ()):
+        need = of_built(read_memory(job.inputs[roles.of(roles.MEMORY, option.cell)]))
+        takes.append(Takes(option.model, option.backend, need.bytes, need.at_least))
+    return replace(device, takes=tuple(takes))

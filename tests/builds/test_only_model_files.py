@@ -52,6 +52,10 @@ def test_nothing_but_the_files_is_needed_and_the_second_run_has_nothing_to_do(fi
     tasks = {name.partition(":")[0] for name in files.ok("list", "--all", "-q").output.split() if ":" in name}
     assert tasks == {"weights", "bundle", "seal", "layout", "verify", "product", "manifest", "device"}
     assert files.ok().idle
+    (device,) = files.json("dist/manifest.json")["devices"]
+    assert {(one["model"], one["backend"], one["bytes"]) for one in device["takes"]} == {
+        ("gemma", "llama.cpp", 2_000_000_000), ("gemma-task", "LiteRT", 2_000_000_000),
+    }  # fmt: skip
     assert "2.00 GB  0.00 GB" in files.ok("devices").output
     assert files.ok("cells").output == ""
 

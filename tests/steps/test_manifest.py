@@ -50,6 +50,22 @@ def test_models_for_other_runtimes_are_listed_with_what_they_are(job, made):
     assert json.loads((work.out / "manifest.json").read_text())["models"] == [model]
 
 
+def test_devices_are_listed_with_what_models_take(job, made):
+    device = {"name": "d", "os": "android", "ram": 4, "usable": 2, "backends": ["mali"]}
+    takes = {"model": "declared", "backend": "mali", "bytes": 1}
+    option = {"cell": "built@mali", "model": "built", "backend": "mali"}
+    role = "memory:built@mali"
+    inputs = {role: made(role, {"memory.json": '{"parameters": 3, "temporary": 4, "cache": 5, "at_least": true}'})}
+    params = {"products": [], "places": {}, "devices": [device | {"takes": [takes]}], "measured": {"d": [option]}}
+    work = job(params, inputs)
+    manifest.run(work)
+    (listed,) = json.loads((work.out / "manifest.json").read_text())["devices"]
+    assert listed["takes"] == [
+        takes | {"at_least": False},
+        {"model": "built", "backend": "mali", "bytes": 12, "at_least": True},
+    ]
+
+
 def test_every_file_is_listed_once_and_in_order(job, made):
     inputs = {
         "product:models": made("product:models", {"link.json": "{}", "models.xcframework/Info.plist": "<>"}),
