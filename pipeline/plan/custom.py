@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from itertools import pairwise
 
 from pipeline import roles
@@ -87,7 +88,7 @@ def in_order(matrix: Matrix, actions: Sequence[AnyAction]) -> tuple[AnyAction, .
 
     Args:
         matrix: what targets.yaml asks for.
-        actions: in this order already, but for what waits for such a layout.
+        actions: in this order already, but for what waits for such a layout. The rest keeps its order.
 
     Raises:
         MatrixError: a step waits for itself.
@@ -95,12 +96,20 @@ def in_order(matrix: Matrix, actions: Sequence[AnyAction]) -> tuple[AnyAction, .
     steps = {step.task: step for step in matrix.steps}
     if not any(one.task in steps for product in matrix.products for one in product.files):
         return tuple(actions)
-    by_name = {action.name: action for action in actions}
-    waits = {action.name: [edge.action for edge in action.upstream.values()] for action in actions}
+    places = {action.name: place for place, action in enumerate(actions)}
+    sorter = TopologicalSorter({one.name: [edge.action for edge in one.upstream.values()] for one in actions})
     try:
-        return tuple(by_name[name] for name in TopologicalSorter(waits).static_order())
+        sorter.prepare()
     except CycleError as error:
         raise _cycle(error.args[1], steps) from error
+    ready: list[int] = []
+    found = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heappush(ready, places[name])
+        found.append(actions[heappop(ready)])
+        sorter.done(found[-1].name)
+    return tuple(found)
 
 
 def _cycle(names: list[str], steps: Mapping[str, CustomStep]) -> MatrixError:

@@ -262,7 +262,8 @@ def test_json_for_programs(phone, dist, deploy):
     assert "[1/2] bundle/tiny-f32/params_shard_0.bin: 10.2 kB" in err
     assert document.pop("free") > 1e6
     assert document == {
-        "schema": 1, "ok": True, "device": SERIAL, "as": None, "to": "/sdcard/slipway", "dry_run": False, "bytes": 10242,
+        "schema": 1, "ok": True, "device": SERIAL, "as": None, "to": "/sdcard/slipway",
+        "dry_run": False, "bytes": 10242,
         "push": [
             {"path": "bundle/tiny-f32/params_shard_0.bin", "size": 10240},
             {"path": "bundle/tiny-f32/tensor-cache.json", "size": 2},

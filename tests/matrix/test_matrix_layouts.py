@@ -204,6 +204,9 @@ def test_bundles_of_any_model_and_outputs_of_steps_are_laid_out_by_the_names_of_
     names = list(actions)
     assert actions["layout:ava"].upstream["laid out:seal:gemma"].action == "seal:gemma"
     assert actions["verify:ava"].upstream["laid out:seal:gemma"].action == "seal:gemma"
+    without = [action.name for action in plan(expand(FILES.replace("    files:\n", "")), {})]
+    moved = {"layout:ava", "verify:ava", "product:ava", "manifest:dist"}
+    assert [name for name in names if name not in moved] == [name for name in without if name not in moved]
     for name, action in actions.items():
         assert all(names.index(edge.action) < names.index(name) for edge in action.upstream.values())
 
