@@ -11,11 +11,11 @@ from typing import Literal
 
 Platform = Literal[
     "ios", "ios-simulator", "maccatalyst", "macos", "tvos", "tvos-simulator", "watchos", "watchos-simulator", "xros",
-    "xros-simulator", "linux", "android", "wasm",
+    "xros-simulator", "linux", "android", "windows", "wasm",
 ]  # fmt: skip
 """Where a backend's objects run. The Apple ones are what LC_BUILD_VERSION distinguishes; `xros` is visionOS."""
 
-ObjectFormat = Literal["macho", "elf", "wasm"]
+ObjectFormat = Literal["macho", "elf", "wasm", "coff"]
 """The object file format that a platform's triples yield."""
 
 _SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "arm": "armv7", "armv7a": "armv7", "wasm": "wasm32"}
@@ -33,7 +33,7 @@ RUST_ARCHITECTURES: Mapping[str, str] = {"arm64": "aarch64", "armv7": "arm", "i6
 ANDROID_ABIS: Mapping[str, str] = {"arm64": "arm64-v8a", "x86_64": "x86_64", "armv7": "armeabi-v7a", "i686": "x86"}
 
 CMAKE_PROCESSORS: Mapping[str, tuple[str, ...]] = {
-    "arm64": ("aarch64", "arm64", "arm64-v8a"),
+    "arm64": ("aarch64", "arm64", "ARM64", "arm64-v8a"),
     "x86_64": ("x86_64", "amd64", "AMD64"),
     "armv7": ("armeabi-v7a", "armv7-a", "armv7l"),
 }
@@ -41,7 +41,7 @@ CMAKE_PROCESSORS: Mapping[str, tuple[str, ...]] = {
 
 CMAKE_SYSTEMS: Mapping[str, str] = {
     "linux": "Linux", "android": "Android", "macos": "Darwin", "ios": "iOS", "ios-simulator": "iOS-simulator",
-    "maccatalyst": "Catalyst",
+    "maccatalyst": "Catalyst", "windows": "Windows",
 }  # fmt: skip
 """Platform -> `CMAKE_SYSTEM_NAME`."""
 
@@ -49,6 +49,7 @@ _APPLE_MACROS = "defined(__APPLE__) && TARGET_OS_"
 COMPILER_MACROS: Mapping[str, str] = {
     "linux": "defined(__linux__) && !defined(__ANDROID__)",
     "android": "defined(__ANDROID__)",
+    "windows": "defined(_WIN32)",
     "macos": f"{_APPLE_MACROS}OSX && !TARGET_OS_MACCATALYST",
     "maccatalyst": f"{_APPLE_MACROS}MACCATALYST",
     "ios": f"{_APPLE_MACROS}IOS && !TARGET_OS_SIMULATOR && !TARGET_OS_MACCATALYST",
@@ -75,6 +76,12 @@ ELF_EMULATIONS: Mapping[str, str] = {
     "arm64": "aarch64linux", "x86_64": "elf_x86_64", "armv7": "armelf_linux_eabi", "i686": "elf_i386",
 }  # fmt: skip
 """Architecture -> what the linker's `-m` calls it. lld 14 does not look into archives to find out."""
+
+COFF_MACHINES: Mapping[str, str] = {"arm64": "ARM64", "x86_64": "X64"}
+"""Architecture -> what Windows' linkers call it with `/MACHINE:`."""
+
+MSVC_MACROS: Mapping[str, str] = {"arm64": "_M_ARM64", "x86_64": "_M_X64"}
+"""Architecture -> what Microsoft's compiler defines for it, and what stands in for that one."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +118,14 @@ FORMATS: Mapping[str, ObjectFormat] = {
     **dict.fromkeys(APPLE, "macho"),
     "linux": "elf",
     "android": "elf",
+    "windows": "coff",
     "wasm": "wasm",
 }
 
 PRODUCT_PLATFORMS: Mapping[str, frozenset[str]] = {
     "xcframework": frozenset(APPLE),
     "android": frozenset({"android"}),
-    "native": frozenset({"linux", "macos", "android", "ios", "ios-simulator", "maccatalyst"}),
+    "native": frozenset({"linux", "macos", "windows", "android", "ios", "ios-simulator", "maccatalyst"}),
     "web": frozenset({"wasm"}),
     "layout": frozenset(FORMATS),
 }

@@ -1,13 +1,16 @@
-"""Static archives (`.a`): reading every common flavour, writing two of them with the bytes `llvm-ar -rcsD` would write.
+"""Static archives (`.a`): reading every common flavour, writing three with the bytes `llvm-ar -rcsD` would write.
 
 Writing needs no external tool, so that one archive comes out of every host. GNU `ar` is no help for Apple targets: it
 writes no index for Mach-O members, and the linker then refuses the archive. The layouts are those of the BSD and the
 System V `ar(5)` formats, with LLVM's choices where they leave any: Darwin archives carry every name as `#1/length` and
 align members to 8 bytes; the index `__.SYMDEF` is not sorted; in GNU archives names of 16 bytes and more go to `//`.
+Those of Windows are GNU's with a second, sorted index, in which no name occurs twice, and names that end in NUL
+("Archive (Library) File Format" of Microsoft's "PE Format").
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ from typing import Literal
 
 from pipeline.errors import FormatError
 
+from .object_info import Format
 from .objects import is_bitcode, is_object, read_object
 from .reader import Window, decode_name, encode_name
 
@@ -22,16 +26,18 @@ MAGIC = b"!<arch>\n"
 _THIN_MAGIC = b"!<thin>\n"
 _FAT_MAGICS = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
 
-Flavour = Literal["darwin", "gnu"]
-"""`darwin` for Mach-O members, `gnu` for ELF and WebAssembly: what each linker looks for."""
+Flavour = Literal["darwin", "gnu", "coff"]
+"""`darwin` for Mach-O members, `coff` for COFF, `gnu` for ELF and WebAssembly: what each linker looks for."""
 
 _HEADER = struct.Struct("16s12s6s6s8s10s2s")
 _HEADER_END = b"`\n"
 _INDEXES = {"/", "/SYM64", "__.SYMDEF", "__.SYMDEF SORTED", "__.SYMDEF_64", "__.SYMDEF_64 SORTED"}
 _LONG_NAMES = "//"
+_LONG_NAME_END = re.compile(rb"[\n\0]")
 _LONGEST_SHORT_NAME = 15
 _MODE = 0o644
 _OFFSET_LIMIT = 1 << 32
+_COFF_MEMBERS = (1 << 16) - 1
 _SIZE_LIMIT = 10**10
 TOO_LARGE_HINT = "keep the weights out of the library (parameters as inputs), or split it"
 """Told by everything that writes or reads libraries, for what does not fit 32-bit offsets."""
@@ -105,10 +111,10 @@ def _named(window: Window, name: bytes, body: bytes, long_names: Window | None) 
         if long_names is None:
             raise window.bad(f"a member's name is entry {decode_name(name)} of a table that is not there")
         start = int(name[1:])
-        end = long_names.data.find(b"\n", start)
-        if end < 0:
+        end = _LONG_NAME_END.search(long_names.data, start)
+        if end is None:
             raise window.bad(f"a member's name is at {start} of a table of {len(long_names)} bytes")
-        name = long_names.data[start:end]
+        name = long_names.data[start : end.start()]
     return Member(decode_name(name if name == b"/" else name.removesuffix(b"/")), body)
 
 
@@ -117,6 +123,11 @@ def _decimal(window: Window, text: bytes, what: str) -> int:
     if not text.isdigit():
         raise window.bad(f"{what} is not a number: {decode_name(text)!r}")
     return int(text)
+
+
+def flavour_of(form: Format) -> Flavour:
+    """The dialect for members of a format."""
+    return "darwin" if form == "macho" else "coff" if form == "coff" else "gnu"
 
 
 def write_archive(members: Iterable[Member], flavour: Flavour, where: str = "archive") -> bytes:
@@ -136,8 +147,11 @@ def write_archive(members: Iterable[Member], flavour: Flavour, where: str = "arc
     """
     members = tuple(members)
     _check_names(members, where)
-    index = _index(members, where)
-    pieces = _darwin(members, index, where) if flavour == "darwin" else _gnu(members, index, where)
+    index = _index(members, where, coff=flavour == "coff")
+    if flavour == "darwin":
+        pieces = _darwin(members, index, where)
+    else:
+        pieces = _gnu(members, index, where, coff=flavour == "coff")
     return b"".join([MAGIC, *pieces])
 
 
@@ -168,22 +182,27 @@ class _Index:
     has_objects: bool
 
 
-def _index(members: Sequence[Member], where: str) -> _Index:
-    """List the global definitions of every object, in the order of their symbol tables."""
+def _index(members: Sequence[Member], where: str, *, coff: bool) -> _Index:
+    """List the global definitions of every object, in the order of their symbol tables; of COFF the first of a name."""
     owners: list[int] = []
     starts: list[int] = []
     names = bytearray()
+    seen: set[str] = set()
     has_objects = False
     for number, member in enumerate(members):
         if not (is_object(member.data) or is_bitcode(member.data)):
             continue
         has_objects = True
         for symbol in read_object(member.data, f"{where}({member.name})").defined:
+            if coff and symbol.name in seen:
+                continue
+            seen.add(symbol.name)
             owners.append(number)
             starts.append(len(names))
             names += encode_name(symbol.name) + b"\0"
     # Three NULs where objects define nothing: old linkers want an index in every archive, and LLVM obliges.
-    return _Index(tuple(owners), tuple(starts), bytes(names) or b"\0" * 3 * has_objects, has_objects)
+    padding = b"\0" * 3 * (has_objects and not coff)
+    return _Index(tuple(owners), tuple(starts), bytes(names) or padding, has_objects)
 
 
 def _darwin(members: Sequence[Member], index: _Index, where: str) -> Iterator[bytes]:
@@ -214,7 +233,7 @@ def _darwin_header(name: str, at: int, size: int, *, mode: int = _MODE) -> bytes
     return _header(f"#1/{len(raw)}".encode(), len(raw) + size, mode) + raw
 
 
-def _gnu(members: Sequence[Member], index: _Index, where: str) -> Iterator[bytes]:
+def _gnu(members: Sequence[Member], index: _Index, where: str, *, coff: bool) -> Iterator[bytes]:
     """Pieces of a GNU archive: index (only where there are objects), long names (only where there are any), members."""
     long_names = bytearray()
     pieces: list[bytes] = []
@@ -223,7 +242,8 @@ def _gnu(members: Sequence[Member], index: _Index, where: str) -> Iterator[bytes
     for member in members:
         name = encode_name(member.name) + b"/"
         if len(name) > _LONGEST_SHORT_NAME + 1:
-            name, long_names = f"/{len(long_names)}".encode(), long_names + name + b"\n"
+            ended = name[:-1] + b"\0" if coff else name + b"\n"
+            name, long_names = f"/{len(long_names)}".encode(), long_names + ended
         header = _header(name, len(member.data), _MODE)
         padding = b"\n" * (len(member.data) % 2)
         relative.append(at)
@@ -236,12 +256,26 @@ def _gnu(members: Sequence[Member], index: _Index, where: str) -> Iterator[bytes
     if index.has_objects:
         table_size = 4 + 4 * len(index.owners) + len(index.names)
         table_size += table_size % 2
-        first += _HEADER.size + table_size
-        table = (
-            _words(">", [len(index.owners), *(first + relative[owner] for owner in index.owners)], where) + index.names
-        )
+        second_size = 8 + 4 * len(members) + 2 * len(index.owners) + len(index.names) if coff else 0
+        second_size += second_size % 2
+        first += _HEADER.size + table_size + (_HEADER.size + second_size if coff else 0)
+        offsets = [first + offset for offset in relative]
+        table = _words(">", [len(index.owners), *(offsets[owner] for owner in index.owners)], where) + index.names
         yield _header(b"/", table_size, 0) + table.ljust(table_size, b"\0")
+        if coff:
+            yield _header(b"/", second_size, 0) + _second_index(index, offsets, where).ljust(second_size, b"\0")
     yield from pieces
+
+
+def _second_index(index: _Index, offsets: Sequence[int], where: str) -> bytes:
+    """What today's linkers of Windows read: every member's offset, then each name in order with its member's number."""
+    if len(offsets) > _COFF_MEMBERS:
+        raise FormatError("has more members than its index can count", where=where, hint=TOO_LARGE_HINT)
+    names = [index.names[start : index.names.index(b"\0", start)] for start in index.starts]
+    found = sorted(zip(names, index.owners, strict=True))
+    head = _words("<", [len(offsets), *offsets, len(found)], where)
+    numbers = struct.pack(f"<{len(found)}H", *(owner + 1 for _, owner in found))
+    return head + numbers + b"".join(name + b"\0" for name, _ in found)
 
 
 def _header(name: bytes, size: int, mode: int) -> bytes:

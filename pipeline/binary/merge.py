@@ -13,7 +13,9 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import FormatError
 
-from .ar import Flavour, Member
+from .ar import Flavour, Member, flavour_of
+from .coff import is_coff_object
+from .coff_edit import own_weak_definitions
 from .object_info import ObjectInfo
 from .objects import read_object
 
@@ -53,7 +55,8 @@ class Merged:
 def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
     """Name the members so that all are different, and check that one linker run can take them all.
 
-    Weak definitions may be shared: every model brings the same half-precision helpers.
+    Weak definitions may be shared: every model brings the same half-precision helpers. COFF does not share them, so
+    there each model gets its own.
 
     Args:
         groups: the models, in the order they are to have in the archive.
@@ -76,7 +79,7 @@ def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
     _check_symbols(infos, owners)
     _check_names(infos, owners)
     by_model = {model: tuple(i.name for i, o in zip(infos, owners, strict=True) if o == model) for model in owners}
-    return Merged(tuple(members), tuple(infos), by_model, "darwin" if infos[0].format == "macho" else "gnu")
+    return Merged(tuple(members), tuple(infos), by_model, flavour_of(infos[0].format))
 
 
 def _distinct(groups: Iterable[ModelObjects]) -> tuple[ModelObjects, ...]:
@@ -98,7 +101,8 @@ def _distinct(groups: Iterable[ModelObjects]) -> tuple[ModelObjects, ...]:
 
 def _renamed(member: Member, prefix: str) -> Member:
     name = PurePosixPath(member.name).name
-    return Member(name if name.startswith(prefix) else prefix + name, member.data)
+    name = name if name.startswith(prefix) else prefix + name
+    return Member(name, own_weak_definitions(member.data, prefix, name) if is_coff_object(member.data) else member.data)
 
 
 def _check_alike(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:

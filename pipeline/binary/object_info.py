@@ -1,6 +1,7 @@
 """What one object file, library or program says about itself, whatever its format: the values the readers return.
 
-`macho`, `elf` and `wasm` fill an `ObjectInfo`; `objects.read_object` chooses among them; everybody else only reads it.
+`macho`, `elf`, `wasm` and `coff` fill an `ObjectInfo`; `objects.read_object` chooses among them; everybody else only
+reads it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Format = Literal["macho", "elf", "wasm"]
+Format = Literal["macho", "elf", "wasm", "coff"]
 Kind = Literal["object", "dylib", "executable"]
 
 
@@ -56,11 +57,11 @@ class ObjectInfo:
 
     Attributes:
         name: what the caller called it; errors name it so.
-        format: `macho`, `elf` or `wasm`.
-        arch: as triples of that format spell it: `arm64`, `x86_64` (Mach-O), `aarch64`, `x86_64` (ELF), `wasm32`.
+        format: `macho`, `elf`, `wasm` or `coff`.
+        arch: as triples of that format spell it: `arm64`, `x86_64` (Mach-O), `aarch64`, `x86_64` (ELF, COFF), `wasm32`.
         kind: `object` is what a compiler writes and an archive holds; the other two are linked.
         platform: of Mach-O: `ios`, `ios-simulator`, `maccatalyst`, `macos`, …; None where no load command says so, and
-            always None for ELF and wasm. A zippered image counts as its first platform.
+            always None for the other formats. A zippered image counts as its first platform.
         minimum_os: the oldest system it promises to run on, e.g. `14.0`; None where `platform` is None.
         defined: global definitions, in the order of the symbol table (what an archive's index lists).
         undefined: global references that something else must define.

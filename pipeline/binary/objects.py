@@ -1,4 +1,4 @@
-"""Reads an object, a library or a program of any format: the door to `macho`, `elf` and `wasm`.
+"""Reads an object, a library or a program of any format: the door to `macho`, `elf`, `wasm` and `coff`.
 
 Steps, proofs and `apps` call `read_object`. Archives and fat files are opened by `ar` and `fat`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pipeline.errors import FormatError
 
-from . import elf, macho, wasm
+from . import coff, elf, macho, wasm
 from .object_info import Format, Kind, ObjectInfo, Symbol, WasmImport
 
 __all__ = ["Format", "Kind", "ObjectInfo", "Symbol", "WasmImport", "is_bitcode", "is_object", "read_object"]
@@ -36,8 +36,8 @@ _NO_OBJECTS = {
 
 
 def is_object(data: bytes) -> bool:
-    """Whether the first bytes are those of Mach-O, ELF or WebAssembly. Says nothing about the rest."""
-    return data[:4] in _READERS
+    """Whether the first bytes are those of Mach-O, ELF, WebAssembly or COFF. Says nothing about the rest."""
+    return data[:4] in _READERS or coff.is_coff(data)
 
 
 def is_bitcode(data: bytes) -> bool:
@@ -55,9 +55,9 @@ def read_object(data: bytes, name: str) -> ObjectInfo:
     Raises:
         FormatError: it is malformed, or of no format known here.
     """
-    reader = _READERS.get(data[:4])
+    reader = _READERS.get(data[:4]) or (coff.read_coff if coff.is_coff(data) else None)
     if reader is None:
-        unknown = ("is neither Mach-O nor ELF nor WebAssembly", "give what a compiler or a linker wrote")
+        unknown = ("is neither Mach-O nor ELF nor WebAssembly nor COFF", "give what a compiler or a linker wrote")
         what, hint = _NO_OBJECTS.get(data[:4], unknown)
         raise FormatError(what, where=name, hint=hint)
     return reader(data, name)

@@ -49,6 +49,7 @@ PROGRAMS = {
     "ld64.lld": ("ld64.lld", *(f"ld64.lld-{n}" for n in _LLVM)),
     "ld.lld": ("ld.lld", *(f"ld.lld-{n}" for n in _LLVM), *(() if sys.platform == "darwin" else ("ld",))),
     "wasm-ld": ("wasm-ld", *(f"wasm-ld-{n}" for n in _LLVM)),
+    "lld-link": ("lld-link", *(f"lld-link-{n}" for n in _LLVM)),
     "cc": ("cc", "gcc", "clang"),
     "c++": ("c++", "g++", "clang++"),
     "aarch64-cc": ("aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.action import Json
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
-from pipeline.platforms import COMPILER_MACROS, DLPACK_DEVICES
+from pipeline.platforms import COMPILER_MACROS, DLPACK_DEVICES, MSVC_MACROS
 
 from .escaping import identifier
 from .kit import Kit, KitModel
@@ -256,7 +256,8 @@ def places(kit: Kit) -> list[Json]:
     found = []
     for archive in kit.archives:
         system = COMPILER_MACROS[archive.platform]
-        processors = " || ".join(f"defined({COMPILER_MACROS[one]})" for one in archive.architectures)
+        macros = MSVC_MACROS if archive.platform == "windows" else COMPILER_MACROS
+        processors = " || ".join(f"defined({macros[one]})" for one in archive.architectures)
         kind = str(archive.backends[0].device["kind"])
         found.append({"condition": f"{system} && ({processors})", "kind": kind, "device": DLPACK_DEVICES.get(kind, 1)})
     return found

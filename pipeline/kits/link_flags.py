@@ -50,24 +50,27 @@ def force_load(archive: str, form: Format) -> tuple[str, ...]:
     """Linker flags that take every member of one archive, referred to or not, and of no other archive."""
     if form == "macho":
         return ("-force_load", archive)
+    if form == "coff":
+        return (f"/WHOLEARCHIVE:{archive}",)
     return ("--whole-archive", archive, "--no-whole-archive")
 
 
 def shared(library: str, form: Format) -> tuple[str, ...]:
     """Linker flags that have a shared library loaded with the program, whether or not anything refers to it."""
-    return (library,) if form == "macho" else ("--push-state", "--no-as-needed", library, "--pop-state")
+    return (library,) if form in {"macho", "coff"} else ("--push-state", "--no-as-needed", library, "--pop-state")
 
 
 def keep(prefixes: Iterable[str], form: Format) -> tuple[str, ...]:
-    """Linker flags (`-u name` pairs) that fail the link when half of a model is missing.
+    """Linker flags (`-u name` pairs, of Windows `/INCLUDE:name`) that fail the link when half of a model is missing.
 
     Empty for wasm: wasm-ld takes a member for `-u`, and still drops its constructors.
     """
     if form == "wasm":
         return ()
-    return tuple(
-        word for prefix in prefixes for symbol in required_symbols(prefix) for word in ("-u", symbol_name(symbol, form))
-    )  # fmt: skip
+    names = [symbol_name(symbol, form) for prefix in prefixes for symbol in required_symbols(prefix)]
+    if form == "coff":
+        return tuple(f"/INCLUDE:{name}" for name in names)
+    return tuple(word for name in names for word in ("-u", name))
 
 
 def exported_symbols_list(prefixes: Iterable[str]) -> str:

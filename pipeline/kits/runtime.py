@@ -18,7 +18,7 @@ from pipeline.errors import StepError
 FOLDER = "wasm"
 """Where in a kit the modules are."""
 
-_SYSTEM: Mapping[Format, tuple[str, ...]] = {"macho": ("c++",), "elf": ("dl", "m", "pthread", "stdc++"), "wasm": ()}
+_SYSTEM: Mapping[Format, tuple[str, ...]] = {"macho": ("c++",), "elf": ("dl", "m", "pthread", "stdc++")}
 _ANDROID = ("c++_static", "c++abi", "dl", "log", "m")
 _RUST = "tokenizers_c"
 """The library that brings Rust's standard library along, which on Apple's systems asks for one framework more."""
@@ -119,7 +119,7 @@ def system_libraries(libraries: Sequence[RuntimeLibrary], form: Format, platform
     """Libraries of the system that a static runtime is linked with, which is C++ where models are C."""
     if all(one.shared for one in libraries):
         return ()
-    return _ANDROID if platform == "android" else _SYSTEM[form]
+    return _ANDROID if platform == "android" else _SYSTEM.get(form, ())
 
 
 def frameworks(libraries: Sequence[RuntimeLibrary], form: Format) -> tuple[str, ...]:

@@ -171,6 +171,9 @@ def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, problems: 
     triple = spec.triple or base.triples[arch]
     if not re.match(_SPELLINGS[arch] + "[a-z0-9.]*-", triple):
         raise _wrong(problems, name, "triple", f"`{triple}` is not a triple of {arch}", "set `arch` to what it is of")
+    if base.platform == "windows" and not triple.endswith("-windows-msvc"):
+        what = f"`{triple}` is no triple of Visual C++, whose objects and flags platform windows has"
+        raise _wrong(problems, name, "triple", what, f"write {triple.partition('-')[0]}-pc-windows-msvc")
     if base.platform not in _APPLE:
         if spec.deployment_target is not None:
             what = f"platform {base.platform} has no deployment target"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline.binary.ar import Member, read_archive, write_archive
+from pipeline.binary.ar import Member, flavour_of, read_archive, write_archive
 from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.symbols import REGISTRATIONS, c_name
@@ -99,7 +99,7 @@ def _library(name: str, members: Iterable[Member], backend: Backend) -> Library:
         kept.append(Member(_unique(member.name, taken), member.data))
     if not kept:
         raise StepError(f"lib{name}.a holds no objects", hint="see the log of the build")
-    data = write_archive(kept, "darwin" if backend.format == "macho" else "gnu", f"lib{name}.a")
+    data = write_archive(kept, flavour_of(backend.format), f"lib{name}.a")
     return Library(name, data, frozenset(defined), frozenset(undefined - defined))
 
 

@@ -47,7 +47,7 @@ from .wheels import wheel_actions
 PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout", "aar"})
 """The steps that make parts of a product."""
 
-LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",)}
+LINKERS = {"macho": ("ld64.lld",), "elf": ("ld.lld",), "wasm": ("wasm-ld",), "coff": ("lld-link",)}
 
 
 def plan(

@@ -4,7 +4,8 @@ Called by `constructors`, `host` and `kits`: the command lines of the linkers, a
 backend.
 
 The Mach-O links need no SDK: a text stub (`.tbd`) stands for the system and the runtime. It is strict: a linker that
-is told to look undefined symbols up at run time would also accept an `-u` or an exported name that is not there.
+is told to look undefined symbols up at run time would also accept an `-u` or an exported name that is not there. For
+Windows an object stands for both, which defines every name.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.action import Tool
+from pipeline.binary.coff_edit import stub_object
 from pipeline.binary.symbols import symbol_name
 from pipeline.binary.tbd import write_tbd
 from pipeline.kits import link_flags
 from pipeline.matrix.cells import Backend
-from pipeline.platforms import APPLE, ELF_EMULATIONS, architecture
+from pipeline.platforms import APPLE, COFF_MACHINES, ELF_EMULATIONS, architecture
 from pipeline.process import run
 
 from .subject import same_architecture
@@ -31,6 +33,7 @@ LINKER_HINTS = {
     "ld64.lld": _LLD.format("brew install lld, or xcode-select --install"),
     "ld.lld": _LLD.format("brew install lld"),
     "wasm-ld": _LLD.format("brew install lld"),
+    "lld-link": _LLD.format("brew install lld"),
     "cc": "install a C compiler (Debian, Ubuntu: apt-get install gcc; Fedora: dnf install gcc), or lld",
 }
 
@@ -57,6 +60,8 @@ def wanted_linkers(backend: Backend) -> tuple[str, ...]:
     """Names of the tools that can link for a backend, the best first."""
     if backend.format == "wasm":
         return ("wasm-ld",)
+    if backend.format == "coff":
+        return ("lld-link",)
     if backend.format == "macho":
         return ("ld64.lld", "cc") if is_native(backend) else ("ld64.lld",)
     return ("cc", "ld.lld") if is_native(backend) else ("ld.lld",)
@@ -128,7 +133,7 @@ def link(
         backend: what to link for.
         flags: of `full_flags`, `no_flags` or a kit.
         out: the file to write; helper files are written beside it, with its name and another ending.
-        offered: C names that the system and the runtime provide (Mach-O only; the others leave them open).
+        offered: C names that the system and the runtime provide (Mach-O and COFF; the others leave them open).
         log: gets the command line and what the linker said.
         cwd: what relative paths in the flags are relative to.
 
@@ -161,6 +166,13 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         return [*start, str(stub), "-o", str(out)]
     if backend.format == "wasm":
         return ["--no-entry", "--export=__wasm_call_ctors", "--allow-undefined", "-o", str(out)]
+    if backend.format == "coff":
+        arch = architecture(backend.arch)
+        library = out.with_suffix(".obj")
+        library.write_bytes(stub_object(arch, offered))
+        # Without the C runtime, all that is in the section .CRT is ours, and nothing merges it into another.
+        where = ["/NOLOGO", "/DLL", "/NOENTRY", "/NODEFAULTLIB", f"/MACHINE:{COFF_MACHINES[arch]}", "/OPT:REF"]
+        return [*where, f"/OUT:{out}", str(library)]
     if linker.driver:
         # Without the start files of the C library, every constructor in the result is one of ours.
         start = ["-shared", "-nostartfiles"]

@@ -63,8 +63,12 @@ _ARM = frozenset(
 _GLIBC = _names("exp10 exp10f __stack_chk_guard")
 """Not in Android's libm."""
 
+_WINDOWS = _names("_fltused __chkstk")
+"""The C runtime's: a mark that floating point is used, and the helper that touches the pages of a large stack frame."""
+
 LINKER_SYMBOLS = _names(
-    "_GLOBAL_OFFSET_TABLE_ __dso_handle __memory_base __table_base __stack_pointer __indirect_function_table"
+    "_GLOBAL_OFFSET_TABLE_ __dso_handle __memory_base __table_base __stack_pointer __indirect_function_table "
+    "__ImageBase"
 )
 """Names that linkers make up themselves: nobody has to offer them."""
 
@@ -94,7 +98,10 @@ def system_symbols(platform: str) -> frozenset[str]:
     Args:
         platform: see `platforms.Platform`.
     """
-    names = {*_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS), *_MEMORY, *_COMPILER}
+    names = {*_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS), *_MEMORY}
+    if platform == "windows":  # whose compiler has no library of helpers as the others have
+        return frozenset(names - {"posix_memalign"} | _WINDOWS)
+    names.update(_COMPILER)
     if platform in APPLE:
         names.update(_APPLE)
     elif platform == "wasm":

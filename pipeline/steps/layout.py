@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.binary.ar import Member, read_archive, write_archive
+from pipeline.binary.ar import Member, flavour_of, read_archive, write_archive
 from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import write_tar
 from pipeline.documents.codec import dumps, load
@@ -105,7 +105,7 @@ def _library(job: Job[Params], backend: Backend, place: Placement, objects: list
         if place.form == "tar":
             data = write_tar(Member(member_name(one.name, place.prefix), one.data) for one in objects)
         elif place.form == "archive":
-            data = write_archive(objects, "darwin" if backend.format == "macho" else "gnu", place.library)
+            data = write_archive(objects, flavour_of(backend.format), place.library)
         else:
             data = _shared(job, backend, place, objects)
             needed = read_object(data, place.library).needed

@@ -10,6 +10,7 @@ from pipeline.binary.ar import Member
 CPUS = {"arm64": (0x0100000C, 0), "x86_64": (0x01000007, 3), "arm64e": (0x0100000C, 0x80000002)}
 PLATFORMS = {"macos": 1, "ios": 2, "maccatalyst": 6, "ios-simulator": 7}
 MACHINES = {"aarch64": 183, "x86_64": 62}
+COFF_MACHINES = {"aarch64": 0xAA64, "x86_64": 0x8664}
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,41 @@ def wasm_object(symbols: list[Sym] | tuple[Sym, ...] = (), *, constructors: int 
     )
 
 
-BUILDERS = {"macho": macho_object, "elf": elf_object, "wasm": wasm_object}
+def coff_object(
+    symbols: list[Sym] | tuple[Sym, ...] = (), *, arch: str = "x86_64", constructors: int = 0, crt: str = ".CRT$XCU"
+) -> bytes:
+    """Weak definitions are what LLVM makes of them: a fallback, and the symbol that it stands for."""
+    sections = [(b".text", b"\xc3" * 16, 0x60500020)]
+    if constructors:
+        sections.append((crt.encode(), b"\0" * 8 * constructors, 0x40400040))
+    table, strings = bytearray(), bytearray()
+
+    def add(name: str, section: int, storage: int, aux: bytes = b"") -> None:
+        nonlocal table, strings
+        raw = name.encode()
+        if len(raw) > 8:
+            raw, strings = struct.pack("<2I", 0, 4 + len(strings)), strings + raw + b"\0"
+        table += struct.pack("<8sIhHBB", raw, 0, section, 0x20, storage, len(aux) // 18) + aux
+
+    for symbol in symbols:
+        where = int(symbol.defined and not symbol.weak)
+        if not symbol.weak or symbol.local:
+            add(symbol.name, int(symbol.defined), 3 if symbol.local else 2)
+            continue
+        add(symbol.name, where, 105, struct.pack("<2I10x", len(table) // 18 + 2, 3 if symbol.defined else 2))
+        add(f".weak.{symbol.name}.default.it", int(symbol.defined), 3)
+    at = 20 + 40 * len(sections)
+    headers, body = b"", b""
+    for name, content, flags in sections:
+        headers += struct.pack("<8s6I2HI", name, 0, 0, len(content), at + len(body), 0, 0, 0, 0, flags)
+        body += content
+    header = struct.pack("<2H3I2H", COFF_MACHINES[arch], len(sections), 0, at + len(body), len(table) // 18, 0, 0)
+    return header + headers + body + bytes(table) + struct.pack("<I", 4 + len(strings)) + bytes(strings)
+
+
+BUILDERS = {"macho": macho_object, "elf": elf_object, "wasm": wasm_object, "coff": coff_object}
+FLAVOURS = {"macho": "darwin", "coff": "coff"}
+"""Format -> the dialect of its archives, where that is not `gnu`."""
 
 
 def tvm_model(prefix: str, format_: str = "macho", **options: object) -> tuple[Member, Member]:

@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from llvm_tools import ELF_TRIPLES, LINKER_PLATFORMS, MACHO_TRIPLES, MODELS, RUNTIME_SYMBOLS, WASM_TRIPLE, find_tool
+from llvm_tools import (
+    COFF_TRIPLES,
+    ELF_TRIPLES,
+    LINKER_PLATFORMS,
+    MACHO_TRIPLES,
+    MODELS,
+    RUNTIME_SYMBOLS,
+    WASM_TRIPLE,
+    find_tool,
+)
 
 from pipeline.binary.ar import Member
 from pipeline.binary.tar_members import read_tar
@@ -85,7 +94,7 @@ def real_objects(tmp_path_factory) -> dict[str, dict[str, tuple[Member, ...]]]:
     """Triple -> prefix -> the objects TVM compiled. In a process of its own: TVM stays out of the tests'."""
     pytest.importorskip("tvm_ffi")
     out = tmp_path_factory.mktemp("real-objects")
-    triples = [*MACHO_TRIPLES, *ELF_TRIPLES, WASM_TRIPLE]
+    triples = [*MACHO_TRIPLES, *ELF_TRIPLES, *COFF_TRIPLES, WASM_TRIPLE]
     script = Path(__file__).parent / "compile_tiny_models.py"
     done = subprocess.run(
         [sys.executable, script, out, *triples], check=False, capture_output=True, text=True, timeout=600

@@ -16,6 +16,7 @@ MACHO_TRIPLES = {
     "x86_64-apple-ios18.0-macabi": ("x86_64", "maccatalyst", "18.0"),
 }
 ELF_TRIPLES = {"aarch64-linux-android24": "aarch64", "x86_64-linux-gnu": "x86_64"}
+COFF_TRIPLES = {"x86_64-pc-windows-msvc": "x86_64", "aarch64-pc-windows-msvc": "aarch64"}
 WASM_TRIPLE = "wasm32-unknown-unknown-wasm"
 
 RUNTIME_SYMBOLS = ("_TVMFFIEnvModRegisterSystemLibSymbol", "_TVMFFIErrorSetRaisedFromCStrParts", "dyld_stub_binder")

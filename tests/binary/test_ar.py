@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from binary_builders import BUILDERS, Sym, elf_object, macho_object, tvm_model, wasm_object
+from binary_builders import BUILDERS, FLAVOURS, Sym, coff_object, elf_object, macho_object, tvm_model, wasm_object
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llvm_tools import find_tool
@@ -30,10 +30,11 @@ SYMBOLS = st.lists(
 )
 
 
+@pytest.mark.parametrize("flavour", ["gnu", "coff"])
 @given(MEMBERS)
 @settings(deadline=None)
-def test_gnu_archives_round_trip(members):
-    assert read_archive(write_archive(members, "gnu")) == tuple(members)
+def test_gnu_and_windows_archives_round_trip(flavour, members):
+    assert read_archive(write_archive(members, flavour)) == tuple(members)
 
 
 @given(MEMBERS)
@@ -56,7 +57,7 @@ def test_darwin_archives_round_trip_but_for_the_padding_to_eight_bytes(members):
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_archive_of_objects_equals_llvm_ar(format_, llvm_ar, members):
-    flavour = "darwin" if format_ == "macho" else "gnu"
+    flavour = FLAVOURS.get(format_, "gnu")
     objects = [Member(name, BUILDERS[format_](symbols)) for name, symbols in members]
     assert write_archive(objects, flavour) == llvm_ar(objects, flavour)
 
@@ -99,6 +100,19 @@ main: bx lr
 .globl value
 value: .long 5
 """,
+    "x86_64-pc-windows-msvc": """
+.globl strong, absolute, a_name_of_more_than_eight_bytes
+.weak weak, weak_missing
+strong: weak: local: callq missing
+a_name_of_more_than_eight_bytes: callq weak_missing
+.comm common, 8
+absolute = 5
+.section .rdata,"dr",discard,shared
+.globl shared
+shared: .quad 0
+.section .CRT$XCU,"dr"
+.quad strong
+""",
     "wasm32-unknown-unknown": """
 .functype missing () -> ()
 .globaltype __stack_pointer, i32
@@ -124,7 +138,7 @@ value:
 
 @pytest.mark.parametrize("triple", ASSEMBLY)
 def test_every_kind_of_symbol_is_indexed_as_llvm_ar_does(assemble, llvm_ar, triple):
-    flavour = "darwin" if "apple" in triple else "gnu"
+    flavour = "darwin" if "apple" in triple else "coff" if "windows" in triple else "gnu"
     members = [Member("a_long_name_of_a_member.o", assemble(ASSEMBLY[triple], triple)), Member("odd.txt", b"odd")]
     assert write_archive(members, flavour) == llvm_ar(members, flavour)
 
@@ -137,9 +151,11 @@ def test_every_kind_of_symbol_is_indexed_as_llvm_ar_does(assemble, llvm_ar, trip
         ("gnu", [Member("only.txt", b"text")]),
         ("gnu", [Member("nothing_global.o", elf_object())]),
         ("darwin", [Member("nothing_global.o", macho_object())]),
+        ("coff", [Member("a_long_name_without_symbols.o", coff_object()), Member("a.txt", b"1")]),
+        ("coff", [Member("a.o", coff_object([Sym("b"), Sym("twice")])), Member("b.o", coff_object([Sym("twice")]))]),
         ("gnu", [Member("exactly_15char.o"[:15], b"1"), Member("exactly_16chars.", b"2"), Member("a" * 99, b"3")]),
     ],
-    ids=["empty", "text", "gnu-text", "no-symbols", "darwin-no-symbols", "long-names"],
+    ids=["empty", "text", "gnu-text", "no-symbols", "darwin-no-symbols", "coff-no-symbols", "coff-twice", "long-names"],
 )
 def test_edges_equal_llvm_ar(llvm_ar, flavour, members):
     assert write_archive(members, flavour) == llvm_ar(members, flavour)

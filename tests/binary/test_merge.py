@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from binary_builders import BUILDERS, Sym, elf_object, macho_object, tvm_model
+from binary_builders import BUILDERS, FLAVOURS, Sym, coff_object, elf_object, macho_object, tvm_model
 
 from pipeline.binary.ar import Member, read_archive, write_archive
 from pipeline.binary.merge import ModelObjects, merge_objects
@@ -21,7 +21,7 @@ def test_members_get_the_prefix_of_their_model_once(format_):
     assert [member.name for member in merged.members] == names
     assert [info.name for info in merged.infos] == names
     assert merged.by_model == {"whisper": tuple(names[:2]), "bert": tuple(names[2:])}
-    assert merged.flavour == ("darwin" if format_ == "macho" else "gnu")
+    assert merged.flavour == FLAVOURS.get(format_, "gnu")
     archive = write_archive(merged.members, merged.flavour)
     assert [member.name for member in read_archive(archive)] == names
 
@@ -46,6 +46,25 @@ def test_weak_symbols_may_be_shared():
         ModelObjects("clip", "clip_", (Member("x.o", elf_object([Sym("shared", weak=True)])),)),
     ]
     assert len(merge_objects(groups).members) == 2
+
+
+def test_each_model_for_windows_has_weak_symbols_of_its_own():
+    merged = merge_objects([group("bert", "coff"), group("clip", "coff")])
+    names = [symbol.name for info in merged.infos for symbol in info.defined if symbol.weak]
+    assert "__truncsfhf2.bert_" in names
+    assert "__truncsfhf2.clip_" in names
+    assert len(set(names)) == len(names)
+    (again,) = merge_objects([ModelObjects("bert", "bert_", merged.members[1:2])]).members
+    assert again == merged.members[1], "what has them already stays as it is"
+
+
+def test_the_other_symbols_of_an_object_for_windows_stay():
+    data = coff_object([Sym("strong_and_long"), Sym("weak", weak=True), Sym("missing", defined=False)], constructors=1)
+    merged = merge_objects([ModelObjects("bert", "bert_", (Member("x.o", data),))])
+    (info,) = merged.infos
+    assert [symbol.name for symbol in info.defined] == ["strong_and_long", "weak.bert_"]
+    assert [symbol.name for symbol in info.undefined] == ["missing"]
+    assert info.constructors == 1
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_symbols_are_those_of_llvm_nm(tool, tmp_path, format_):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "neither Mach-O nor ELF nor WebAssembly"),
+        (b"", "neither Mach-O nor ELF nor WebAssembly nor COFF"),
         (b"plain text", "neither"),
         (b"!<arch>\n", r"is an archive[\s\S]*members"),
         (b"!<thin>\n", "thin"),

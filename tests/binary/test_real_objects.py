@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from lief_agreement import agree_on_elf, agree_on_macho
-from llvm_tools import ELF_TRIPLES, MACHO_TRIPLES, MODELS, WASM_TRIPLE
+from llvm_tools import COFF_TRIPLES, ELF_TRIPLES, MACHO_TRIPLES, MODELS, WASM_TRIPLE
 
 from pipeline.binary.ar import read_archive, write_archive
+from pipeline.binary.coff_edit import stub_object
 from pipeline.binary.fat import Slice, write_fat
 from pipeline.binary.merge import Merged, ModelObjects, merge_objects
 from pipeline.binary.objects import read_object
@@ -14,7 +15,7 @@ from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, find_models
 
 pytestmark = pytest.mark.tvm
 
-TRIPLES = [*MACHO_TRIPLES, *ELF_TRIPLES, WASM_TRIPLE]
+TRIPLES = [*MACHO_TRIPLES, *ELF_TRIPLES, *COFF_TRIPLES, WASM_TRIPLE]
 BOTH = CONSTRUCTORS_PER_MODEL * len(MODELS)
 
 
@@ -93,6 +94,33 @@ def test_an_elf_link_keeps_the_models_only_when_forced_to(merged, tool, tmp_path
     assert info.constructors == (BOTH if options else 0)
     assert [model.prefix for model in find_models([info])] == (list(MODELS) if options else [])
     agree_on_elf(data)
+
+
+@pytest.mark.parametrize("triple", COFF_TRIPLES)
+@pytest.mark.parametrize("whole", ["/WHOLEARCHIVE:", ""], ids=["whole", "plain"])
+def test_a_link_for_windows_keeps_the_models_only_when_forced_to(merged, tool, tmp_path, triple, whole):
+    models = merged(triple)
+    (tmp_path / "models.a").write_bytes(write_archive(models.members, models.flavour))
+    arch, machine = {"x86_64": ("x86_64", "X64"), "aarch64": ("arm64", "ARM64")}[COFF_TRIPLES[triple]]
+    wanted = {symbol.name for info in models.infos for symbol in info.undefined}
+    (tmp_path / "runtime.obj").write_bytes(stub_object(arch, wanted))
+    words = ["/DLL", "/NOENTRY", "/NODEFAULTLIB", f"/MACHINE:{machine}", "/OUT:x.dll", "runtime.obj"]
+    tool("lld-link", *words, f"{whole}models.a", cwd=tmp_path)
+    info = read_object((tmp_path / "x.dll").read_bytes(), "x.dll")
+    assert (info.kind, info.arch) == ("dylib", COFF_TRIPLES[triple])
+    assert info.constructors == (BOTH if whole else 0)
+    assert [model.prefix for model in find_models([info])] == (list(MODELS) if whole else [])
+
+
+def test_two_models_as_tvm_writes_them_do_not_link_for_windows(real_objects, tool, tmp_path):
+    """Which is why `merge` gives each its own weak symbols (quirk COFF-1)."""
+    names = []
+    for prefix, objects in real_objects["x86_64-pc-windows-msvc"].items():
+        for one in objects:
+            names.append(f"{prefix}{one.name}")
+            (tmp_path / names[-1]).write_bytes(one.data)
+    words = ["/DLL", "/NOENTRY", "/FORCE:UNRESOLVED", "/OUT:x.dll", *names]
+    assert "duplicate symbol: __truncsfhf2" in tool("lld-link", *words, cwd=tmp_path, check=False).stderr
 
 
 def test_a_wasm_link_keeps_both_constructors_of_every_model(merged, tool, tmp_path):

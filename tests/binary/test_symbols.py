@@ -28,7 +28,7 @@ def infos(prefix: str, format_: str) -> list[ObjectInfo]:
     return [read_object(member.data, prefix + member.name) for member in tvm_model(prefix, format_)]
 
 
-@pytest.mark.parametrize("format_", ["macho", "elf", "wasm"])
+@pytest.mark.parametrize("format_", ["macho", "elf", "wasm", "coff"])
 def test_models_of_today_are_found_in_every_format(format_):
     first, second = find_models([*infos("model_b_", format_), *infos("model_a_", format_)])
     underscore = "_" if format_ == "macho" else ""

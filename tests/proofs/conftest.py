@@ -16,6 +16,7 @@ from proof_subjects import BACKENDS, TRIPLES, TVM_MODELS, backend_params, descri
 import pipeline
 from pipeline.action import Job, Tool
 from pipeline.binary.ar import Member, write_archive
+from pipeline.binary.merge import ModelObjects, merge_objects
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
 from pipeline.proofs.subject import Backend, Library, read_library
@@ -26,7 +27,7 @@ from pipeline.worker.worker import ForkWorker
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Tool | None]:
     """The linkers; a test that needs one that is missing is skipped."""
-    names = {"ld64.lld": "LLD", "ld.lld": "LLD", "wasm-ld": "LLD", "cc": "cc"}
+    names = {"ld64.lld": "LLD", "ld.lld": "LLD", "wasm-ld": "LLD", "lld-link": "LLD", "cc": "cc"}
     return {name: Tool(name, Path(program(name)), version) for name, version in names.items()}
 
 
@@ -82,8 +83,9 @@ def tvm_archives(tvm_objects, tmp_path_factory) -> dict[str, Path]:
     made = {}
     for name, members in tvm_objects.items():
         folder = tmp_path_factory.mktemp(name)
-        flavour = "darwin" if name in BACKENDS and BACKENDS[name][4] == "macho" else "gnu"
-        (folder / "libmodels.a").write_bytes(write_archive(members, flavour))
+        grouped = {prefix: tuple(one for one in members if one.name.startswith(prefix)) for prefix in TVM_MODELS}
+        merged = merge_objects(ModelObjects(prefix, prefix, objects) for prefix, objects in grouped.items())
+        (folder / "libmodels.a").write_bytes(write_archive(merged.members, merged.flavour))
         described = {
             "library": "libmodels.a",
             "backend": backend_params(name if name in BACKENDS else "ios-arm64"),

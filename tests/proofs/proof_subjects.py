@@ -19,6 +19,8 @@ BACKENDS = {
     "catalyst-arm64": ("llvm", "arm64", "maccatalyst", "18.0", "macho"),
     "catalyst-x86_64": ("llvm", "x86_64", "maccatalyst", "18.0", "macho"),
     "android-arm64": ("llvm", "aarch64", "android", None, "elf"),
+    "windows": ("llvm", "x86_64", "windows", None, "coff"),
+    "windows-arm64": ("llvm", "arm64", "windows", None, "coff"),
     "wasm": ("llvm", "wasm32", "wasm", None, "wasm"),
 }
 TRIPLES = {
@@ -29,6 +31,8 @@ TRIPLES = {
     "catalyst-arm64": "arm64-apple-ios18.0-macabi",
     "catalyst-x86_64": "x86_64-apple-ios18.0-macabi",
     "android-arm64": "aarch64-linux-android24",
+    "windows": "x86_64-pc-windows-msvc",
+    "windows-arm64": "aarch64-pc-windows-msvc",
     "wasm": "wasm32-unknown-unknown-wasm",
     "no-version": "arm64-apple-ios",
 }

@@ -16,6 +16,8 @@ MAC = backend("mac-arm64", "macos", version="11.0")
 ANDROID = backend("android-arm64", "android")
 HOST = backend("host", "linux", arch="x86_64")
 LINUX_ARM = backend("linux-arm64", "linux")
+WINDOWS = backend("windows", "windows", arch="x86_64", version=None)
+WINDOWS_ARM = backend("windows-arm64", "windows", version=None)
 MODELS = [model("tiny_bert"), model("tiny_llama", variant="q4f16_1")]
 BINS = ["tiny_bert_f32___tvm_ffi__library_bin", "tiny_llama_q4f16_1___tvm_ffi__library_bin"]
 PREFIXES = ["tiny_bert_f32_", "tiny_llama_q4f16_1_"]

@@ -21,6 +21,7 @@ PLATFORMS = {  # platform -> (.build_version name, triple of arch and deployment
     "maccatalyst": ("macCatalyst", "{arch}-apple-ios{version}-macabi"),
     "macos": ("macos", "{arch}-apple-macosx{version}"),
 }
+WINDOWS_TRIPLE = "{arch}-pc-windows-msvc"
 ELF_TRIPLES = {"linux": "{arch}-linux-gnu", "android": "{arch}-linux-android24"}
 ELF_COMPILERS = {"x86_64": "cc", "arm64": "aarch64-linux-gnu-gcc"}
 
@@ -76,6 +77,38 @@ __attribute__((constructor)) static void startup(void) {{
   TVMFFIEnvModRegisterSystemLibSymbol("{prefix}__tvm_ffi__library_bin", (void *){prefix}__tvm_ffi__library_bin);
 }}
 """
+COFF_HOST = """
+.globl __tvm_ffi_{prefix}forward
+__tvm_ffi_{prefix}forward:
+  ret
+{prefix}startup:
+  {jump} TVMFFIEnvModRegisterSystemLibSymbol
+.weak __truncsfhf2
+__truncsfhf2:
+  ret
+.section .bss,"bw",discard,{prefix}__tvm_ffi__library_ctx
+.globl {prefix}__tvm_ffi__library_ctx
+{prefix}__tvm_ffi__library_ctx:
+  .zero 8
+.section .rdata,"dr"
+  .asciz "__tvm_ffi_{prefix}forward"
+.section .CRT$XCU,"dr"
+  .quad {prefix}startup
+.section .drectve,"yni"
+  .ascii " /EXPORT:__tvm_ffi_{prefix}forward"
+"""
+COFF_BLOB = """
+{prefix}register:
+  {jump} TVMFFIEnvModRegisterSystemLibSymbol
+.section .rdata,"dr"
+.globl {prefix}__tvm_ffi__library_bin
+{prefix}__tvm_ffi__library_bin:
+  .quad 42
+.section .CRT$XCU,"dr"
+  .quad {prefix}register
+.section .drectve,"yni"
+  .ascii " /EXPORT:{prefix}__tvm_ffi__library_bin,DATA"
+"""
 FUNCTIONS = [
     {
         "name": "forward",
@@ -107,7 +140,7 @@ def run_tool(name: str, *arguments: str | Path, cwd: Path | None = None) -> str:
 def backend(name: str, platform: str, arch: str = "arm64", version: str | None = "14.0", **changes) -> dict:
     """A BACKEND of docs/design.md."""
     apple = platform in PLATFORMS
-    pattern = PLATFORMS[platform][1] if apple else ELF_TRIPLES[platform]
+    pattern = PLATFORMS[platform][1] if apple else {**ELF_TRIPLES, "windows": WINDOWS_TRIPLE}[platform]
     llvm_arch = "aarch64" if arch == "arm64" and not apple else arch
     return {
         "name": name,
@@ -116,8 +149,8 @@ def backend(name: str, platform: str, arch: str = "arm64", version: str | None =
         "arch": arch,
         "platform": platform,
         "deployment_target": version if apple else None,
-        "format": "macho" if apple else "elf",
-        "system_libraries": [] if apple else ["m"],
+        "format": "macho" if apple else "coff" if platform == "windows" else "elf",
+        "system_libraries": ["m"] if platform in ELF_TRIPLES else [],
         "frameworks": ["Foundation", "Metal"] if apple else [],
         **changes,
     }
@@ -147,15 +180,21 @@ def compile_model(params: dict, target: dict, folder: Path) -> Path:
 @cache
 def _objects(prefix: str, platform: str, arch: str, version: str | None) -> dict[str, bytes]:
     sources = {"lib0.o": MACHO_HOST, "devc.o": MACHO_BLOB} if version else {"lib0.o": ELF_HOST, "devc.o": ELF_BLOB}
+    if platform == "windows":
+        sources = {"lib0.o": COFF_HOST, "devc.o": COFF_BLOB}
+    jump = "b" if arch == "arm64" else "jmp"
     made = {}
     with tempfile.TemporaryDirectory() as scratch:
         text, out = Path(scratch, "source.c"), Path(scratch, "object.o")
         for name, source in sources.items():
             if version:
                 values = {"build": PLATFORMS[platform][0], "version": version.replace(".", ", ")}
-                jump = "b" if arch == "arm64" else "jmp"
                 text.write_text(source.format(prefix=prefix, jump=jump, **values))
                 run_tool("llvm-mc", f"-triple={arch}-apple-darwin", "-filetype=obj", text, "-o", out)
+            elif platform == "windows":
+                text.write_text(source.format(prefix=prefix, jump=jump))
+                triple = WINDOWS_TRIPLE.format(arch="aarch64" if arch == "arm64" else arch)
+                run_tool("llvm-mc", f"-triple={triple}", "-filetype=obj", text, "-o", out)
             else:
                 text.write_text(source.format(prefix=prefix))
                 flags = ["-c", "-O1", "-fPIC", "-ffunction-sections", "-fdata-sections"]

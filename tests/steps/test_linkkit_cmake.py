@@ -6,6 +6,7 @@ The Gradle file is only looked at: running it needs an Android SDK.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from fake_kits import (
     MODELS,
     PREFIXES,
     REGISTERED,
+    WINDOWS,
+    WINDOWS_ARM,
     balanced,
     linked,
 )
@@ -98,6 +101,54 @@ def test_cmake_takes_the_archive_of_the_processor_and_android_gets_16_kib_pages(
     info = read_object((build / "liblib.so").read_bytes(), "liblib.so")
     assert info.arch == "aarch64"
     assert info.load_alignment >= 16384
+
+
+WINDOWS_PROJECT = """
+cmake_minimum_required(VERSION 3.13)
+project(app C)
+set(CMAKE_C_STANDARD_LIBRARIES "")
+{prelude}
+find_package(models CONFIG REQUIRED PATHS "{kit}")
+add_library(lib SHARED lib.c)
+target_link_options(lib PRIVATE LINKER:/NODEFAULTLIB LINKER:/NOENTRY)
+target_link_libraries(lib PRIVATE slipway::models_exports)
+"""
+
+
+@pytest.mark.parametrize("prelude", ["", "set(CMAKE_VERSION 3.20.0)"], ids=["whole-archive-feature", "before-3.24"])
+@pytest.mark.parametrize(
+    ("driver", "target"), [("clang-cl", WINDOWS), ("clang", WINDOWS_ARM)], ids=["clang-cl-x86_64", "clang-arm64"]
+)
+def test_cmake_links_every_model_for_windows(make_kit, tmp_path, prelude, target, driver):
+    """With LLVM's stand-ins for Microsoft's compiler and linker, and without its C library."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, tool in (("lld-link", find_tool("lld-link")), (driver, find_clang())):
+        (tools / name).symlink_to(tool)
+    (tmp_path / "CMakeLists.txt").write_text(
+        WINDOWS_PROJECT.format(prelude=prelude, kit=make_kit("native", [WINDOWS, WINDOWS_ARM]))
+    )
+    (tmp_path / "lib.c").write_text("int TVMFFIEnvModRegisterSystemLibSymbol(const char *n, void *s) { return 0; }\n")
+    archiver = find_tool("llvm-lib" if driver == "clang-cl" else "llvm-ar")
+    (tmp_path / "windows.cmake").write_text(
+        "set(CMAKE_SYSTEM_NAME Windows)\nset(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)\n"
+        f"set(CMAKE_SYSTEM_PROCESSOR {'AMD64' if target is WINDOWS else 'ARM64'})\n"
+        f"set(CMAKE_C_COMPILER {tools / driver})\nset(CMAKE_C_COMPILER_TARGET {target['triple']})\n"
+        f"set(CMAKE_AR {archiver})\nset(CMAKE_LINKER {tools / 'lld-link'})\n"
+        f"set(CMAKE_RC_COMPILER {find_tool('llvm-rc')})\nset(CMAKE_MT {find_tool('llvm-mt')})\n"
+    )
+    build = tmp_path / "build"
+    run_tool("cmake", "-S", tmp_path, "-B", build, f"-DCMAKE_TOOLCHAIN_FILE={tmp_path / 'windows.cmake'}")
+    run_tool("cmake", "-E", "env", f"PATH={tools}:{os.environ['PATH']}", "cmake", "--build", build)
+    info = read_object((build / "lib.dll").read_bytes(), "lib.dll")
+    assert info.constructors == 4
+    assert {symbol.name for symbol in info.defined} >= {*BINS}
+
+
+def find_clang() -> str:
+    """A clang of any version, which compiles for Windows too."""
+    found = next((path for name in ("clang", "clang-19", "clang-15", "clang-14") if (path := shutil.which(name))), None)
+    return found or pytest.skip("there is no clang")
 
 
 def test_cmake_says_which_backends_there_are(make_kit, tmp_path):

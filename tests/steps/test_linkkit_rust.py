@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from fake_kits import HOST, LINUX_ARM, PREFIXES, REGISTERED
+from fake_kits import HOST, LINUX_ARM, PREFIXES, REGISTERED, WINDOWS, WINDOWS_ARM
 from fake_models import find_tool, run_tool
 
 RUST_MAIN = """
@@ -46,6 +46,21 @@ def test_a_rust_program_two_crates_away_has_every_model(make_kit, tmp_path):
     done = subprocess.run([tmp_path / "app/target/release/app"], capture_output=True, text=True, check=True, timeout=60)
     assert sorted(done.stderr.split()) == REGISTERED
     assert done.stdout.split() == ["tiny_bert-f32=tiny_bert_f32_", "tiny_llama-q4f16_1=tiny_llama_q4f16_1_"]
+
+
+def test_for_windows_the_archive_is_named_as_it_is(make_kit, tmp_path):
+    """Where rustc would look for `models.lib`. The build script alone is run: its lines are what rustc is told."""
+    kit = make_kit("native", [HOST, WINDOWS, WINDOWS_ARM])
+    run_tool("rustc", "--edition=2021", kit / "rust/build.rs", "-o", tmp_path / "build")
+    said = {}
+    for target in ("x86_64-pc-windows-msvc", "aarch64-pc-windows-msvc", "x86_64-unknown-linux-gnu"):
+        env = {"TARGET": target, "CARGO_MANIFEST_DIR": str(kit / "rust"), "OUT_DIR": str(tmp_path)}
+        done = subprocess.run([tmp_path / "build"], env=env, capture_output=True, text=True, check=True, timeout=60)
+        said[target] = [line for line in done.stdout.splitlines() if line.startswith("cargo:rustc-link-")]
+    whole = "cargo:rustc-link-lib=static:+whole-archive,-bundle"
+    for name, target in (("windows", "x86_64-pc-windows-msvc"), ("windows-arm64", "aarch64-pc-windows-msvc")):
+        assert said[target] == [f"cargo:rustc-link-search=native={kit / name}", f"{whole},+verbatim=libmodels.a"]
+    assert f"{whole}=models" in said["x86_64-unknown-linux-gnu"]
 
 
 def test_a_rust_target_that_is_not_in_the_kit_is_named(make_kit):
