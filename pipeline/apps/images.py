@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.binary import ar, fat, macho
+from pipeline.binary.coff import is_coff
 from pipeline.binary.exports_trie import read_exports
 from pipeline.binary.object_info import Format, ObjectInfo
 from pipeline.binary.objects import is_object, read_object
@@ -70,8 +71,11 @@ class Image:
 
 
 def looks_like_code(head: bytes) -> bool:
-    """Whether a file's first bytes are those of an object, an image, a fat file or a static archive."""
-    return is_object(head) or fat.is_fat(head) or head.startswith(ar.MAGIC)
+    """Whether a file's first bytes are those of an object, an image, a fat file or a static archive.
+
+    What is for Windows is no code of these apps: those made with .NET are full of such files, which hold none.
+    """
+    return (is_object(head) and not is_coff(head)) or fat.is_fat(head) or head.startswith(ar.MAGIC)
 
 
 def read_images(data: bytes, path: str, stored_at: int | None = None) -> list[Image]:
@@ -96,6 +100,8 @@ def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> I
     info = read_object(data, name)
     if info.format == "wasm":
         raise FormatError("is WebAssembly", where=name, hint="doit verify:<backend> checks the modules for browsers")
+    if info.format == "coff":
+        raise FormatError("is for Windows", where=name, hint="doit verify:<backend> checks the archives for Windows")
     if info.kind == "object":
         return _of_objects([(info, data)], path, "object")
     listed = frozenset(c_name(symbol.name, info.format) for symbol in info.defined)

@@ -201,8 +201,8 @@ def _open(window: Window, at: int) -> File:
 def _section(window: Window, strings: Window, row: tuple[int, ...], address: int) -> Section:
     raw, virtual_size, size, offset, flags = row
     assert isinstance(raw, bytes)  # noqa: S101 - as `_SECTION` says, which a type cannot
-    if offset:
-        window.cut(offset, size, "a section")
+    if offset and offset + size > len(window):
+        raise window.bad(f"a section ({size} bytes at {offset}) goes beyond the end ({len(window)} bytes)")
     return Section(_name(raw, strings), virtual_size, address, size, offset, flags)
 
 

@@ -104,6 +104,7 @@ def test_a_file_that_claims_to_be_huge_is_not_read(tmp_path, monkeypatch):
         ("text.so", b"hello, world", "neither Mach-O nor ELF"),
         ("empty.dylib", b"", "neither Mach-O nor ELF"),
         ("module.wasm", b"\0asm\1\0\0\0", "is WebAssembly"),
+        ("model.obj", b"\x64\x86" + bytes(18), "is for Windows"),
     ],
 )
 def test_what_cannot_be_checked_is_refused_with_a_hint(tmp_path, name, data, message):
@@ -163,5 +164,11 @@ def test_an_archive_inside_an_app_is_no_code_that_runs(good_program, tmp_path):
 
 def test_java_classes_are_no_fat_files(good_program, tmp_path):
     files = app(good_program, more={"Main.class": b"\xca\xfe\xba\xbe" + struct.pack(">2H", 0, 61) + bytes(50)})
+    contents = read_contents(open_container(write_folder(tmp_path, files)))
+    assert (len(contents.images), contents.notes) == (1, ())
+
+
+def test_assemblies_of_dotnet_are_no_code_of_the_app(good_program, tmp_path):
+    files = app(good_program, more={"Chat.dll": b"MZ\x90\0" + bytes(200)})
     contents = read_contents(open_container(write_folder(tmp_path, files)))
     assert (len(contents.images), contents.notes) == (1, ())
