@@ -58,11 +58,11 @@ def test_the_presets_that_were_promised_are_there():
 @pytest.mark.parametrize(("preset", "arch"), CHOICES)
 def test_every_preset_stands_alone(preset, arch):
     made = backend(preset=preset, arch=arch)
-    apple = made.platform not in {"linux", "android", "wasm"}
+    apple = made.platform not in {"linux", "android", "windows", "wasm"}
     assert made.preset == preset
     assert made.arch == (arch or "x86_64")
     assert "{" not in made.triple
-    assert made.format == ("macho" if apple else "wasm" if made.platform == "wasm" else "elf")
+    assert made.format == ("macho" if apple else {"wasm": "wasm", "windows": "coff"}.get(made.platform, "elf"))
     assert (made.deployment_target is not None) == apple
     assert set(encode(made)) == {
         "name",
