@@ -10,7 +10,6 @@ import plistlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.platforms import APPLE
@@ -203,7 +202,7 @@ def claim_on(image: Image, claims: tuple[Claim, ...]) -> Claim | None:
     return inside[-1] if inside else None
 
 
-def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[str, object]]]:
     """(the bundle's folder, its property list)."""
     path = PurePosixPath(file.path).parent
     if path.name == "Resources":  # of a framework for the Mac: X.framework/Versions/A/Resources
@@ -219,7 +218,7 @@ def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[
         yield path.as_posix(), plist
 
 
-def _claims(root: str, plist: Mapping[str, Any]) -> Iterator[Claim]:
+def _claims(root: str, plist: Mapping[str, object]) -> Iterator[Claim]:
     libraries = plist.get("AvailableLibraries")
     for library in libraries if isinstance(libraries, list) else ():
         keys = ("SupportedPlatform", "SupportedPlatformVariant", "LibraryIdentifier")

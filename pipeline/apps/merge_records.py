@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.documents import untrusted
 from pipeline.documents.app_records import IOS, KEY, LIST, WEBLLM, Reader
@@ -17,7 +17,7 @@ from pipeline.errors import SlipwayError
 
 MOST_RECORDS = 10_000
 
-Record = Mapping[str, Any]
+Record = Mapping[str, object]
 Kind = Literal["native", "web"]
 
 _OLD = ("local_id", "model_lib_url", "model_libs")
@@ -38,8 +38,8 @@ class FieldChange:
     """A field of a record that gets another value; None stands for none."""
 
     name: str
-    old: Any
-    new: Any
+    old: object
+    new: object
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,17 @@ class AppList:
         where: how errors name it.
         document: all of it.
         records: its list of models.
-        style: how it is formatted, as arguments of `json.dumps`.
+        indent: of a line in the document; None where it is all one line.
+        separators: between items, and between a key and its value.
         newline: how its lines end.
         tail: white space behind the document.
     """
 
     where: str
-    document: dict[str, Any]
-    records: list[dict[str, Any]]
-    style: Mapping[str, Any] = field(default_factory=dict)
+    document: dict[str, object]
+    records: list[dict[str, object]]
+    indent: str | None = None
+    separators: tuple[str, str] | None = None
     newline: str = "\n"
     tail: str = ""
 
@@ -80,7 +82,8 @@ class AppList:
     def text(self, records: Sequence[Record]) -> str:
         """The file with other records, formatted as it was."""
         document = {**self.document, LIST: list(records)}
-        return json.dumps(document, ensure_ascii=False, **self.style).replace("\n", self.newline) + self.tail
+        text = json.dumps(document, ensure_ascii=False, indent=self.indent, separators=self.separators)
+        return text.replace("\n", self.newline) + self.tail
 
 
 @dataclass(frozen=True)
@@ -136,14 +139,17 @@ def read_list(text: str, where: str) -> AppList:
             raise SlipwayError(f"{LIST} has {name} twice", where=where, hint="remove one of its records")
         names.add(name)
     newline = "\r\n" if "\r\n" in text else "\n"
-    return AppList(where, document, records, _style(text), newline, text[len(text.rstrip()) :])
-
-
-def _style(text: str) -> dict[str, Any]:
-    """How a text is formatted: the indentation of its first line that has one, or none and compact or not."""
-    if found := re.search(r"\n([ \t]+)\S", text):
-        return {"indent": found[1]}
-    return {"separators": (",", ":")} if re.search(r'":\S', text) and '": ' not in text else {}
+    indented = re.search(r"\n([ \t]+)\S", text)
+    compact = not indented and re.search(r'":\S', text) and '": ' not in text
+    return AppList(
+        where,
+        document,
+        records,
+        indent=indented[1] if indented else None,
+        separators=(",", ":") if compact else None,
+        newline=newline,
+        tail=text[len(text.rstrip()) :],
+    )
 
 
 def merge(text: str, records: Sequence[Record], where: str, reader: Reader | None = None) -> Merged:
@@ -169,7 +175,7 @@ def merge(text: str, records: Sequence[Record], where: str, reader: Reader | Non
     unchanged: list[str] = []
     result: list[Record] = []
     for there in app.records:
-        name = there[KEY]
+        name = str(there[KEY])
         merged, change = _updated(there, mine.pop(name), needed) if name in mine else (there, None)
         result.append(merged)
         if change is not None and change.fields:
@@ -215,6 +221,6 @@ def _updated(there: Record, ours: Record, needed: Sequence[str]) -> tuple[Record
     return result, Change(str(ours[KEY]), False, tuple(fields), tuple(kept))
 
 
-def _same(old: Any, new: Any) -> bool:
+def _same(old: object, new: object) -> bool:
     """Equality of JSON, in which `true` is not 1."""
     return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)

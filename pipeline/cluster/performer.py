@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from pipeline import roles
-from pipeline.action import LOGS, Action, AnyAction, Json, Upstream
+from pipeline.action import LOGS, Action, AnyAction, Upstream
 from pipeline.documents.codec import decode, encode
 from pipeline.engine import keys
 from pipeline.engine.code import code_digest, code_files
@@ -189,7 +189,7 @@ class Performer:
         finally:
             self._executor.clear_away(made.out)
 
-    def _commit(self, key: str, action: AnyAction, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
+    def _commit(self, key: str, action: AnyAction, fields: Mapping[str, object], made: ExecutionResult) -> ActionResult:
         draft = result_of(key, action, fields, made)
         return self._store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
 
@@ -249,7 +249,7 @@ class Performer:
             reader.note_outputs(role, files)
         return reader
 
-    def _document(self, action: AnyAction, order: Order) -> dict[str, Json]:
+    def _document(self, action: AnyAction, order: Order) -> dict[str, object]:
         digests = {role: {path: out.sha256 for path, out in files.items()} for role, files in order.upstream.items()}
         return self._reader(action, digests).key_fields(action)
 

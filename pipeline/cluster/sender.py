@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import AnyAction, Json
+from pipeline.action import AnyAction
 from pipeline.documents.codec import encode
 from pipeline.engine import keys
 from pipeline.engine.inputs import Inputs
@@ -91,7 +91,7 @@ class Sender:
         self._lock = threading.Lock()
 
     def __call__(
-        self, action: AnyAction, fields: Mapping[str, Json], views: Mapping[str, View], expected: int
+        self, action: AnyAction, fields: Mapping[str, object], views: Mapping[str, View], expected: int
     ) -> ActionResult | None:
         """See `pipeline.engine.engine.Elsewhere`."""
         order = self._order(action, fields, views)
@@ -119,7 +119,7 @@ class Sender:
 
     # The order
 
-    def _order(self, action: AnyAction, fields: Mapping[str, Json], views: Mapping[str, View]) -> Order | None:
+    def _order(self, action: AnyAction, fields: Mapping[str, object], views: Mapping[str, View]) -> Order | None:
         """The order for an action; None where there can be none: a tool is missing here, an input is a link."""
         upstream = {role: dict(view.outputs) for role, view in views.items()}
         links = any(output.mode == LINK for files in upstream.values() for output in files.values())

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.action import Json
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import StepError
 
@@ -106,7 +105,7 @@ class _About:
 
     model: str
     variant: str
-    options: Mapping[str, Json]
+    options: Mapping[str, object]
     weights: Path | None
 
 

@@ -5,11 +5,14 @@ It imports no TVM, so that steps can name it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.action import Facts, Json
+from pipeline.action import Facts
+from pipeline.documents.codec import decode
 from pipeline.documents.functions import Function
 
 if TYPE_CHECKING:
@@ -65,6 +68,31 @@ class Lowered:
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """What `mlc_driver` writes down; None where there is nothing of the kind.
+
+    Attributes:
+        config: every field of mlc_llm's configuration class, overrides applied.
+        model_type: as mlc_llm calls it.
+        quantization: as mlc_llm calls it.
+        shaders: how many Metal kernels were compiled here.
+        shaders_compiled: how many of them were not known from before.
+    """
+
+    config: Mapping[str, object] | None = None
+    model_type: str = ""
+    quantization: str = ""
+    shaders: int | None = None
+    shaders_compiled: int | None = None
+
+    @staticmethod
+    def of(file: Path) -> Reported:
+        """What is in its file, which need not be there."""
+        read: Reported = decode(Reported, json.loads(file.read_bytes()), str(file)) if file.is_file() else Reported()
+        return read
+
+
+@dataclass(frozen=True, slots=True)
 class MlcLowered:
     """A model of mlc_llm's on the brink of code generation, as `mlc_lowering.lower` leaves it.
 
@@ -78,8 +106,8 @@ class MlcLowered:
 
     device: Target
     parts: Parts
-    preset: Mapping[str, Json]
-    reported: Mapping[str, Json]
+    preset: Mapping[str, object]
+    reported: Reported
     cpu: float
 
 

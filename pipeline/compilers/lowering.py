@@ -20,7 +20,6 @@ from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 from tvm_ffi import Module
 
-from pipeline.action import Json
 from pipeline.errors import StepError, ToolMissing
 from pipeline.platforms import METAL_INSTALL
 
@@ -65,7 +64,7 @@ def kernels(on_device: Mapping[Target, tvm.IRModule]) -> tuple[Module, ...]:
 
 def generate(
     parts: Parts, device: Target, *, triple: str, prefix: str, shaders: Shaders | None, out: Path
-) -> dict[str, Json]:
+) -> dict[str, object]:
     """Generate the host's code and write `<prefix>lib0.o` and `<prefix>devc.o` into `out`.
 
     Args:
@@ -98,7 +97,7 @@ def generate(
     return {**about, "bytes": size}
 
 
-def _kernels_for(parts: Parts, device: Target, shaders: Shaders | None) -> tuple[tuple[Module, ...], dict[str, Json]]:
+def _kernels_for(parts: Parts, device: Target, shaders: Shaders | None) -> tuple[tuple[Module, ...], dict[str, object]]:
     """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
     if device.kind.name != "metal":
         return parts.kernels, {}

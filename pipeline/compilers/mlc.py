@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import process
-from pipeline.action import Facts, Json
+from pipeline.action import Facts
 from pipeline.binary.ar import Member
 from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
@@ -26,7 +26,9 @@ from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 
 from . import metallib, mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
+from .lowered import Reported
 from .metallib import Shaders
+from .mlc_options import MlcOptions
 
 DEVICES = {
     ("metal", "ios"): "iphone",
@@ -87,18 +89,20 @@ def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
         output, report = scratch / "model.tar", scratch / "config.json"
         backend = asked.backend
         words = command_line(asked.config, asked.model, device(backend), backend.triple, output)
-        told = settings(dict(backend.device), backend.triple, report, metal_simdgroup=asked.metal_simdgroup)
-        command = [*_program(asked.kind, told | {"shaders": encode(asked.shaders)}), *words]
+        told = settings(
+            backend.device, backend.triple, report, metal_simdgroup=asked.metal_simdgroup, shaders=asked.shaders
+        )
+        command = [*_program(asked, told), *words]
         done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=log)
         if done.status != 0 or not output.is_file():
             raise mlc_refusals.explain(done, "compile")
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
-        reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
+        reported = Reported.of(report)
     made = finish(asked, members, reported, out)
     return made | _kernels(asked, reported)
 
 
-def finish(asked: Compile, members: Sequence[Member], reported: Mapping[str, Json], out: Path) -> dict[str, Json]:
+def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: Path) -> dict[str, object]:
     """Check the objects that were made, and write them with what is known of them.
 
     Args:
@@ -115,7 +119,7 @@ def finish(asked: Compile, members: Sequence[Member], reported: Mapping[str, Jso
         StepError: mlc_llm gives its library another name, or what it made is not for this backend.
     """
     model = asked.model
-    names = library_names(reported, model.options, asked.named_for)
+    names = library_names(reported, MlcOptions.of(model.options), asked.named_for)
     check_name(model.prefix, names, asked.named_for)
     objects = _named(members, model.prefix)
     check_objects(objects, asked.backend, asked.kind)
@@ -134,7 +138,9 @@ def finish(asked: Compile, members: Sequence[Member], reported: Mapping[str, Jso
     }
 
 
-def settings(target: Mapping[str, Json], host: str, report: Path, *, metal_simdgroup: bool) -> dict[str, Json]:
+def settings(
+    target: Mapping[str, object], host: str, report: Path, *, metal_simdgroup: bool, shaders: Shaders | None = None
+) -> mlc_driver.Settings:
     """What `mlc_driver` is told.
 
     Args:
@@ -142,30 +148,31 @@ def settings(target: Mapping[str, Json], host: str, report: Path, *, metal_simdg
         host: its triple.
         report: the file that gets what it has to say.
         metal_simdgroup: what the toolchain's probe found.
+        shaders: for Metal kernels that `mlc_driver` is to compile: for what.
     """
-    return {
-        "target": target,
-        "host": host,
-        "shaders": None,
-        "metallib": metallib.__file__,
-        "shape_order": str(Path(mlc_driver.__file__).with_name("shape_order.py")),
-        "metal_simdgroup": metal_simdgroup,
-        "report": str(report),
-    }
+    return mlc_driver.Settings(
+        target=target,
+        host=host,
+        shaders=encode(shaders),
+        metallib=metallib.__file__,
+        shape_order=str(Path(mlc_driver.__file__).with_name("shape_order.py")),
+        metal_simdgroup=metal_simdgroup,
+        report=str(report),
+    )
 
 
 def command_line(config: Path, model: ModelRef, name: str, host: str, output: Path) -> list[str]:
     """The words behind `mlc_llm`, for a model and what mlc_llm calls a device."""
-    options = model.options
+    options = MlcOptions.of(model.options)
     words = ["compile", str(config), "--device", name, "--host", host]
-    words += ["--opt", str(options.get("opt", "O2")), "--system-lib-prefix", str(model.prefix)]
-    for option in ("quantization", "model_type"):
-        if option in options:
-            words += [f"--{option.replace('_', '-')}", str(options[option])]
-    overrides = mlc_names.overrides_text(options.get("overrides", {}))
-    if overrides:
+    words += ["--opt", options.opt, "--system-lib-prefix", model.prefix]
+    if options.quantization is not None:
+        words += ["--quantization", options.quantization]
+    if options.model_type is not None:
+        words += ["--model-type", options.model_type]
+    if overrides := mlc_names.overrides_text(options.overrides):
         words += ["--overrides", overrides]
-    if options.get("enable_subgroups"):
+    if options.enable_subgroups:
         words.append("--enable-subgroups")
     return [*words, "--output", str(output)]
 
@@ -198,12 +205,12 @@ def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str 
     }
 
 
-def _kernels(asked: Compile, reported: Mapping[str, Json]) -> dict[str, Json]:
+def _kernels(asked: Compile, reported: Reported) -> dict[str, object]:
     if asked.backend.device["kind"] != "metal":
         return {}
     if asked.shaders is None:
         return {"kernels": "source"}
-    return {"kernels": "metallib", **{key: reported.get(key) for key in ("shaders", "shaders_compiled")}}
+    return {"kernels": "metallib", "shaders": reported.shaders, "shaders_compiled": reported.shaders_compiled}
 
 
 def _schedule(asked: Compile) -> str:
@@ -212,18 +219,18 @@ def _schedule(asked: Compile) -> str:
     return "mlc_llm's own"
 
 
-def _program(kind: str, told: Mapping[str, Json]) -> list[str | Path]:
-    if kind == "package":
+def _program(asked: Compile, told: mlc_driver.Settings) -> list[str | Path]:
+    if asked.kind == "package":
         return [sys.executable, Path(mlc_driver.__file__), json.dumps(told)]
-    program = mlc_environment.find_program(kind)
+    program = mlc_environment.find_program(asked.kind)
     if program is None:
         raise mlc_refusals.missing(sys.executable)
-    if told["shaders"]:
+    if asked.shaders is not None:
         raise StepError(
             f"the program {program} cannot be told to compile Metal kernels here",
             hint="use a toolchain whose Python has mlc_llm as a package, or `kernels: source` for the backend",
         )
-    extra = sorted(set(told["target"]) - {"kind", "device"})
+    extra = sorted(asked.backend.device.keys() - {"kind", "device"})
     if extra:
         raise StepError(
             f"the program {program} cannot be told {', '.join(extra)} of the backend's device",
@@ -263,9 +270,7 @@ def check_objects(objects: Sequence[Member], backend: Backend, kind: str) -> Non
             )
 
 
-def library_names(
-    reported: Mapping[str, Json], options: Mapping[str, Json], named_for: str | None
-) -> dict[str, str] | None:
+def library_names(reported: Reported, options: MlcOptions, named_for: str | None) -> dict[str, str] | None:
     """What mlc_llm would call the library, by its own configuration class, or None where that is not known.
 
     Args:
@@ -273,17 +278,16 @@ def library_names(
         options: of the variant.
         named_for: a device besides those of mlc_llm's package configs.
     """
-    if "config" not in reported:
+    if reported.config is None:
         return None
-    overrides, opt = options.get("overrides", {}), str(options.get("opt", "O2"))
     return {
         name: mlc_names.model_lib(
-            reported["config"],
-            model_type=reported["model_type"],
-            quantization=reported["quantization"],
+            reported.config,
+            model_type=reported.model_type,
+            quantization=reported.quantization,
             device=name,
-            overrides=overrides,
-            opt=opt,
+            overrides=options.overrides,
+            opt=options.opt,
         )
         for name in dict.fromkeys(("iphone", "macabi", "android", named_for or "iphone"))
     }

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
-from pipeline.action import Json
 from pipeline.errors import StepError
 
-Fields = dict[str, Json]
+Fields = dict[str, Any]
+"""Numbers, texts and whatever else a class of mlc_llm's has."""
 
 _SMALL = 2048
 """Tokens of a prefill chunk that some classes cut to, where the others have 8192."""
@@ -37,12 +38,12 @@ class ConfigClass:
     """
 
     settle: Callable[[Fields], None]
-    later: Mapping[str, Json] = field(default_factory=dict)
+    later: Mapping[str, object] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
 
-def effective(model_type: str, model_config: Mapping[str, Json], changes: Mapping[str, Json]) -> Fields:
+def effective(model_type: str, model_config: Mapping[str, object], changes: Mapping[str, object]) -> Fields:
     """Every field of the class, as mlc_llm has it when it compiles.
 
     Args:
@@ -156,19 +157,19 @@ def _phi3(config: Fields) -> None:
     _chunk(config)
 
 
-_OF_LLAMA: Mapping[str, Json] = {
+_OF_LLAMA: Mapping[str, object] = {
     "tie_word_embeddings": False,
     "rope_scaling": None,
     "pipeline_parallel_stages": 1,
     "disaggregation": False,
 }
-_OF_PHI3: Mapping[str, Json] = {
+_OF_PHI3: Mapping[str, object] = {
     "rope_scaling": None,
     "original_max_position_embeddings": 0,
     "tie_word_embeddings": False,
     "partial_rotary_factor": 1.0,
 }
-_HEAD_DIM: Mapping[str, Json] = {"head_dim": 0}
+_HEAD_DIM: Mapping[str, object] = {"head_dim": 0}
 
 _PLAIN = ConfigClass(_chunk)
 _PLAIN_SMALL = ConfigClass(partial(_chunk, most=_SMALL))

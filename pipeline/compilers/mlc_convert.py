@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline import process
 from pipeline.action import Facts
@@ -20,7 +19,7 @@ from pipeline.documents.chat_config import NAME as CONFIG
 
 from . import mlc_convert_driver, mlc_environment, mlc_refusals
 
-Options = Mapping[str, Any]
+Options = Mapping[str, object]
 """Options of a variant, as targets.yaml has them; the matrix has checked them."""
 
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")
@@ -42,7 +41,8 @@ def gen_config(*, kind: str, checkpoint: Path, options: Options, out: Path, log:
         ToolMissing: there is no mlc_llm.
     """
     words = ["gen_config", str(checkpoint), *_common(options), "--conv-template", str(options["conv_template"])]
-    for name, value in options.get("gen_config", {}).items():
+    more = options.get("gen_config")
+    for name, value in more.items() if isinstance(more, Mapping) else ():
         words += [f"--{name.replace('_', '-')}", str(value)]
     _run(kind, [*words, "--output", str(out)], out, (CONFIG,), log)
     chat = json.loads((out / CONFIG).read_text(encoding="utf-8"))

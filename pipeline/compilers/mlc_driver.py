@@ -22,45 +22,69 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypedDict
+
+Foreign = Any
+"""A module, class, function or object of mlc_llm's or TVM's, neither of which has types."""
+
+
+class Settings(TypedDict):
+    """What `compilers.mlc` tells, as JSON.
+
+    Attributes:
+        target: the cell's device.
+        host: its triple.
+        shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
+        metallib: the file of that module.
+        shape_order: the file of that module.
+        metal_simdgroup: what the toolchain's probe found.
+        report: the file that gets what there is to say; see `lowered.Reported`.
+    """
+
+    target: Mapping[str, object]
+    host: str
+    shaders: Mapping[str, str] | None
+    metallib: str
+    shape_order: str
+    metal_simdgroup: bool
+    report: str
+
 
 ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 """What mlc_llm appends `:generic` to."""
 
 
 def main() -> None:
-    """`SETTINGS` is JSON: `target`, `host`, `metal_simdgroup`, `shaders`, `report` (a file), and files of ours.
-
-    The latter are `metallib` and `shape_order`. See `compilers.mlc`, which makes it.
-    """
+    """Run one command of mlc_llm's: the words are `Settings` as JSON, and mlc_llm's own."""
     settings, subcommand, *words = json.loads(sys.argv[1]), *sys.argv[2:]
     command = prepare(subcommand, words, settings)
     with _kernels(settings):
         command.main(words)
 
 
-def prepare(subcommand: str, words: list[str], settings: Mapping[str, Any]) -> Any:
+def prepare(subcommand: str, words: list[str], settings: Settings) -> Foreign:
     """Make this process fit to run one command of mlc_llm's once; return its module, whose `main` takes the words."""
     allow_missing_library()
     importlib.import_module("mlc_llm.support.logging").enable_logging()
-    command: Any = importlib.import_module(f"mlc_llm.cli.{subcommand}")
+    command: Foreign = importlib.import_module(f"mlc_llm.cli.{subcommand}")
     _prepare_compile(command, words, settings)
     sys.argv = ["mlc_llm", subcommand, *words]
     return command
 
 
 @contextmanager
-def _kernels(settings: Mapping[str, Any]) -> Iterator[None]:
+def _kernels(settings: Settings) -> Iterator[None]:
     """Have Metal kernels compiled here, where that is wanted; how many there were goes into the report."""
-    if not settings.get("shaders"):
+    if not (shaders := settings["shaders"]):
         yield
         return
     metallib = _loaded("slipway_metallib", settings["metallib"])
     try:
-        with metallib.compiling(metallib.Shaders(**settings["shaders"])) as count:
+        with metallib.compiling(metallib.Shaders(**shaders)) as count:
             yield
     except metallib.Missing as missing:
         sys.exit(f"slipway: no Metal compiler: {missing}")
@@ -72,7 +96,7 @@ def _kernels(settings: Mapping[str, Any]) -> Iterator[None]:
     report.write_text(json.dumps(told), encoding="utf-8")
 
 
-def _loaded(name: str, file: str) -> Any:
+def _loaded(name: str, file: str) -> ModuleType:
     """A module of ours, by its file: the package that it is in may not be importable here."""
     spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
@@ -87,11 +111,11 @@ def allow_missing_library() -> None:
     tvm_ffi refuses classes that stand for objects of a library that is not loaded, unless it is told not to.
     """
     if os.environ.get("SKIP_LOADING_MLCLLM_SO") == "1":
-        registry: Any = importlib.import_module("tvm_ffi.registry")
+        registry: Foreign = importlib.import_module("tvm_ffi.registry")
         registry._SKIP_UNKNOWN_OBJECTS = True  # noqa: SLF001 - what its own stubs generator sets
 
 
-def _prepare_compile(command: Any, words: list[str], settings: Mapping[str, Any]) -> None:
+def _prepare_compile(command: Foreign, words: list[str], settings: Settings) -> None:
     targets = importlib.import_module("mlc_llm.support.auto_target")
     key = preset_name(words[words.index("--device") + 1])
     made = preset(targets.PRESET, key, settings)
@@ -107,7 +131,7 @@ def preset_name(device: str) -> str:
     return f"{device}:generic" if device in ALIASES else device
 
 
-def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def preset(presets: Mapping[str, Foreign], key: str, settings: Settings) -> dict[str, Foreign]:
     """mlc_llm's preset of a device with the cell's device and host laid over it."""
     base = presets.get(key, {})
     target = {**base.get("target", {}), **settings["target"], "host": {"kind": "llvm", "mtriple": settings["host"]}}
@@ -118,14 +142,14 @@ def preset(presets: Mapping[str, Any], key: str, settings: Mapping[str, Any]) ->
     return {**base, "target": target, "build": presets["android:generic"]["build"]}
 
 
-def _in_order(build_function: Any, shape_order: str) -> Any:
+def _in_order(build_function: Foreign, shape_order: str) -> Callable[[], Foreign]:
     """mlc_llm's function that gives the one that builds, which then has the code of dynamic shapes in a fixed order."""
 
-    def chosen() -> Any:
+    def chosen() -> Foreign:
         build = build_function()
 
-        def sorted_build(module: Any, args: Any, pipeline: Any = None) -> Any:
-            sequential: Any = importlib.import_module("tvm").transform.Sequential
+        def sorted_build(module: Foreign, args: Foreign, pipeline: Foreign = None) -> Foreign:
+            sequential = importlib.import_module("tvm").transform.Sequential
             try:
                 passes = sequential([pipeline, _loaded("slipway_shape_order", shape_order).sort_shape_stores()])
             except ImportError:  # a TVM from before `tirx`, which has its own order
@@ -141,22 +165,22 @@ def _schedule_without_simdgroup() -> None:
     """Have dlight's matmul rule take Metal for another kind of GPU: by the name alone it chooses the broken branch."""
     target = importlib.import_module("tvm.target").Target
     try:
-        rule: Any = importlib.import_module("tvm.s_tir.dlight").gpu.Matmul
+        rule = importlib.import_module("tvm.s_tir.dlight").gpu.Matmul
     except ImportError:  # where it was until 0.24
         rule = importlib.import_module("tvm.dlight").gpu.Matmul
     usual, another = rule.apply, target({"kind": "webgpu"})
 
-    def apply(self: Any, function: Any, wanted: Any, *rest: Any) -> Any:
+    def apply(self: Foreign, function: Foreign, wanted: Foreign, *rest: Foreign) -> Foreign:
         return usual(self, function, another if wanted.kind.name == "metal" else wanted, *rest)
 
     rule.apply = apply
 
 
-def _report_config(command: Any, file: Path) -> None:
+def _report_config(command: Foreign, file: Path) -> None:
     """Have the configuration that is compiled written down: what mlc_llm calls the library follows from it."""
     compile_model = command.compile
 
-    def reporting(*args: Any, **kwargs: Any) -> Any:
+    def reporting(*args: Foreign, **kwargs: Foreign) -> Foreign:
         report = _described(kwargs)
         if report is not None:
             file.write_text(json.dumps(report), encoding="utf-8")
@@ -165,7 +189,7 @@ def _report_config(command: Any, file: Path) -> None:
     command.compile = reporting
 
 
-def _described(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+def _described(kwargs: Mapping[str, Foreign]) -> dict[str, object] | None:
     """The configuration as mlc_llm's own class has it, overrides applied; None where this release is not like that."""
     try:
         chat, model = dict(kwargs["config"]), kwargs["model_type"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import json
 import os
 import sys
 import tempfile
@@ -19,13 +18,12 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any
 
 import tvm
 from tvm import relax
 from tvm.target import Target
 
-from pipeline.action import Facts, Json
+from pipeline.action import Facts
 from pipeline.binary.ar import Member
 from pipeline.documents.chat_config import NAME
 from pipeline.errors import SlipwayError, StepError
@@ -33,7 +31,7 @@ from pipeline.matrix.cells import ModelRef
 
 from . import idle_patterns, lowering, mlc, mlc_driver, mlc_refusals, reasons
 from . import shape_order as _shape_order  # noqa: F401 - mlc_driver loads it by its file: so it is in the key
-from .lowered import MlcLowered, Parts, Singly
+from .lowered import MlcLowered, Parts, Reported, Singly
 from .mlc import Compile
 
 STAND_IN = "arm64-apple-ios14.0"
@@ -58,7 +56,7 @@ class _Executable:
 
 
 def lower(
-    *, config: Path, model: ModelRef, name: str, device: Mapping[str, Json], triple: str | None, metal_simdgroup: bool
+    *, config: Path, model: ModelRef, name: str, device: Mapping[str, object], triple: str | None, metal_simdgroup: bool
 ) -> MlcLowered | Singly:
     """Run `mlc_llm compile` to the point where only code generation for the host is left.
 
@@ -85,11 +83,11 @@ def lower(
         told = mlc.settings(device, host, report, metal_simdgroup=metal_simdgroup)
         words = mlc.command_line(folder / NAME, model, name, host, scratch / "model.tar")
         try:
-            preset, built = _run(words, told)
+            built = _run(words, told)
         except _NotSeparable as problem:
             return Singly(str(problem))
-        reported = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    return MlcLowered(*built, preset, reported, round(time.process_time() - started, 3))
+        reported = Reported.of(report)
+    return MlcLowered(*built, _preset(device, name), reported, round(time.process_time() - started, 3))
 
 
 @contextmanager
@@ -108,8 +106,8 @@ def _scratch() -> Iterator[Path]:
             os.chdir(before)
 
 
-def _run(words: list[str], told: Mapping[str, Json]) -> tuple[dict[str, Json], tuple[Target, Parts]]:
-    """Run the command; return the preset it used, and what there was to be built."""
+def _run(words: list[str], told: mlc_driver.Settings) -> tuple[Target, Parts]:
+    """Run the command; return what there was to be built."""
     said = io.StringIO()
     built: list[tuple[Target, Parts]] = []
     try:
@@ -126,7 +124,7 @@ def _run(words: list[str], told: Mapping[str, Json]) -> tuple[dict[str, Json], t
         sys.stderr.write(said.getvalue())
     if len(built) != 1:
         raise _NotSeparable(f"mlc_llm called tvm.relax.build {len(built)} times")
-    return _preset(told["target"], words[words.index("--device") + 1]), built[0]
+    return built[0]
 
 
 @contextmanager
@@ -151,7 +149,7 @@ def _built_by(built: list[tuple[Target, Parts]]) -> Iterator[None]:
         built.append((target, lowering.lower(mod, target)))
         return _Executable()
 
-    usual: Any = relax.build
+    usual = relax.build
     relax.build = build
     try:
         yield
@@ -159,9 +157,9 @@ def _built_by(built: list[tuple[Target, Parts]]) -> Iterator[None]:
         relax.build = usual
 
 
-def _preset(device: Mapping[str, Json], name: str) -> dict[str, Json]:
+def _preset(device: Mapping[str, object], name: str) -> dict[str, object]:
     """What mlc_llm's preset of a device makes of a cell's device, without a host."""
-    presets: Any = sys.modules["mlc_llm.support.auto_target"].PRESET
+    presets = sys.modules["mlc_llm.support.auto_target"].PRESET
     target = {**presets.get(mlc_driver.preset_name(name), {}).get("target", {}), **device}
     return {key: value for key, value in target.items() if key not in {"host", "libs", "mtriple"}}
 
@@ -198,7 +196,7 @@ def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path, log: Path)
     return {**made, **facts, "lower_cpu": state.cpu, "codegen_cpu": round(time.process_time() - started, 3)}
 
 
-def _generated(state: MlcLowered, asked: Compile, folder: Path) -> dict[str, Json]:
+def _generated(state: MlcLowered, asked: Compile, folder: Path) -> dict[str, object]:
     triple = asked.backend.triple
     try:
         return lowering.generate(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.action import Json
+from pipeline.documents.chat_config import model_config
 
 _CACHE_FIELDS = ("num_hidden_layers", "num_key_value_heads", "head_dim")
 _BITS = re.compile(r"\d+")
@@ -36,55 +37,61 @@ class Memory:
         return self.parameters + self.temporary + (self.cache or 0)
 
 
-def memory(metadata: Mapping[str, Json], chat: Mapping[str, Json]) -> Memory:
+def memory(metadata: Mapping[str, object], chat: Mapping[str, object]) -> Memory:
     """What a model needs.
 
     Args:
         metadata: as in the library; see `mlc_metadata`.
         chat: `mlc-chat-config.json`.
+
+    Raises:
+        TypeError, ValueError, KeyError: the metadata is of another form.
     """
-    config = {**chat, **chat.get("model_config", {})}
+    config = {**chat, **model_config(chat)}
+    listed, usage = metadata.get("params", ()), metadata.get("memory_usage", {})
+    if not isinstance(listed, Sequence) or not isinstance(usage, Mapping):
+        raise TypeError("`params` is no list, or `memory_usage` no object")
     return Memory(
-        parameters=sum(_parameter(parameter, config) for parameter in metadata.get("params", ())),
-        temporary=max(metadata.get("memory_usage", {}).values(), default=0),
+        parameters=sum(_parameter(parameter, config) for parameter in listed),
+        temporary=max(map(int, usage.values()), default=0),
         cache=_cache(metadata, config),
     )
 
 
-def own_window(chat: Mapping[str, Json]) -> int | None:
+def own_window(chat: Mapping[str, object]) -> int | None:
     """The longest context that a model was made or converted for, in tokens; None where its config does not say."""
-    config = {**chat, **chat.get("model_config", {})}
+    config = {**chat, **model_config(chat)}
     said = (chat.get("context_window_size"), config.get("context_window_size"), config.get("max_position_embeddings"))
     return max((size for size in said if isinstance(size, int) and size > 0), default=None)
 
 
-def cache_bytes_per_token(config: Mapping[str, Json], quantization: str) -> int | None:
+def cache_bytes_per_token(config: Mapping[str, object], quantization: str) -> int | None:
     """Bytes of keys and values for one token; None where the config lacks one of the sizes.
 
     Args:
         config: `model_config` of `mlc-chat-config.json`, or `kv_cache` of the library's metadata.
         quantization: it says in which floats the model computes, and keeps them.
     """
-    if any(not isinstance(config.get(name), int) for name in _CACHE_FIELDS):
-        return None
+    sizes = [size for name in _CACHE_FIELDS if isinstance(size := config.get(name), int)]
     width = 4 if "f32" in quantization else 2
-    return 2 * width * math.prod(int(config[name]) for name in _CACHE_FIELDS)
+    return 2 * width * math.prod(sizes) if len(sizes) == len(_CACHE_FIELDS) else None
 
 
-def _cache(metadata: Mapping[str, Json], config: Mapping[str, Json]) -> int | None:
+def _cache(metadata: Mapping[str, object], config: Mapping[str, object]) -> int | None:
     if metadata.get("kv_state_kind") in _WITHOUT_CACHE:
         return 0
-    sizes = {**config, **metadata.get("kv_cache", {})}  # the library says what it allocates; older ones do not
+    said = metadata.get("kv_cache")  # the library says what it allocates; older ones do not
+    sizes = {**config, **said} if isinstance(said, Mapping) else config
     one = cache_bytes_per_token(sizes, str(metadata.get("quantization")))
     sliding = metadata.get("sliding_window_size", -1)
-    tokens: Json = metadata.get("context_window_size")
+    tokens, sink = metadata.get("context_window_size"), metadata.get("attention_sink_size")
     layers_slide = str(metadata.get("model_type")) in _SLIDING_LAYERS
     if isinstance(sliding, int) and sliding > 0 and not layers_slide:
-        tokens = sliding + max(0, int(metadata.get("attention_sink_size", 0)))
+        tokens = sliding + max(0, sink if isinstance(sink, int) else 0)
     return one * tokens if one is not None and isinstance(tokens, int) and tokens > 0 else None
 
 
-def _parameter(parameter: Mapping[str, Json], config: Mapping[str, Json]) -> int:
+def _parameter(parameter: Mapping[str, Any], config: Mapping[str, Any]) -> int:
     """Bytes of one parameter; a dimension that is a name stands for that value of the config."""
     shape = [config.get(size, 0) if isinstance(size, str) else size for size in parameter["shape"]]
     bits = _BITS.search(parameter["dtype"])

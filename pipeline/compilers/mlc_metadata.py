@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.documents import functions as documents
 from pipeline.documents.functions import Function, Value
 
@@ -23,7 +22,7 @@ _LONG = ("params",)
 """Parts that are too long for a record: every parameter's shape."""
 
 
-def read(objects: Iterable[bytes]) -> dict[str, Json] | None:
+def read(objects: Iterable[bytes]) -> dict[str, object] | None:
     """The metadata of a model, from its objects; None where there is none."""
     for data in objects:
         if _MARK not in data:
@@ -35,7 +34,7 @@ def read(objects: Iterable[bytes]) -> dict[str, Json] | None:
     return None
 
 
-def _parsed(data: bytes, start: int) -> dict[str, Json] | None:
+def _parsed(data: bytes, start: int) -> dict[str, object] | None:
     end = data.find(b"\0", start)
     text = data[start : end if end >= 0 else len(data)].decode("utf-8", errors="replace")
     try:
@@ -45,23 +44,24 @@ def _parsed(data: bytes, start: int) -> dict[str, Json] | None:
     return value if isinstance(value, dict) and "memory_usage" in value and "model_type" in value else None
 
 
-def functions(metadata: Mapping[str, Json] | None) -> list[str]:
+def functions(metadata: Mapping[str, object] | None) -> list[str]:
     """Names of the model's functions, sorted."""
-    return sorted(metadata.get("memory_usage", {})) if metadata is not None else []
+    usage = (metadata or {}).get("memory_usage")
+    return sorted(usage) if isinstance(usage, Mapping) else []
 
 
-def summary(metadata: Mapping[str, Json] | None) -> dict[str, Json]:
+def summary(metadata: Mapping[str, object] | None) -> dict[str, object]:
     """The metadata without what is long or is a fact of its own."""
     return {k: v for k, v in (metadata or {}).items() if k not in (*_LONG, "memory_usage")}
 
 
-def write_functions(folder: Path, prefix: str, metadata: Mapping[str, Json] | None) -> None:
+def write_functions(folder: Path, prefix: str, metadata: Mapping[str, object] | None) -> None:
     """Write `functions.json`. What arguments a function takes is not in the metadata, and null says so."""
     described = tuple(Function(name, None, None) for name in functions(metadata))
     documents.write_functions(folder, documents.Functions(prefix, described, parameters=parameters(metadata)))
 
 
-def parameters(metadata: Mapping[str, Json] | None) -> tuple[Value, ...] | None:
+def parameters(metadata: Mapping[str, object] | None) -> tuple[Value, ...] | None:
     """Every parameter of the library, or None where it does not list them in the form that is known here."""
     listed = (metadata or {}).get("params")
     if not isinstance(listed, list):
@@ -70,7 +70,7 @@ def parameters(metadata: Mapping[str, Json] | None) -> tuple[Value, ...] | None:
     return None if None in found else tuple(one for one in found if one is not None)
 
 
-def _parameter(listed: Json) -> Value | None:
+def _parameter(listed: object) -> Value | None:
     if not isinstance(listed, dict):
         return None
     name, dtype, shape = (listed.get(key) for key in ("name", "dtype", "shape"))

@@ -12,10 +12,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from pipeline.action import Json
+from pipeline.documents.chat_config import model_config
 from pipeline.errors import StepError
 
 from . import mlc_configs
+from .mlc_options import MlcOptions
 
 OVERRIDES = (
     "context_window_size",
@@ -47,12 +48,12 @@ OPTIMISATION: Mapping[str, Mapping[str, str]] = {
 
 
 def model_lib(
-    config: Mapping[str, Json],
+    config: Mapping[str, object],
     *,
     model_type: str,
     quantization: str,
     device: str,
-    overrides: Mapping[str, Json] | None = None,
+    overrides: Mapping[str, object] | None = None,
     opt: str = "O2",
 ) -> str:
     """The name of a library.
@@ -87,7 +88,7 @@ def prefix(name: str) -> str:
     return name.replace("-", "_") + "_"
 
 
-def overrides_text(overrides: Mapping[str, Json]) -> str:
+def overrides_text(overrides: Mapping[str, object]) -> str:
     """Overrides as `mlc_llm compile --overrides` takes them, in the order of its fields."""
     given = [(name, overrides.get(name)) for name in OVERRIDES]
     return ";".join(
@@ -117,7 +118,7 @@ def opt_text(opt: str) -> str:
     return ";".join(f"{name}={flags[name]}" for name in _FLAGS)
 
 
-def effective_config(chat: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
+def effective_config(chat: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
     """The configuration that mlc_llm compiles with, from a `mlc-chat-config.json` and overrides.
 
     mlc_llm lays the file's top level over its `model_config`, the overrides over both, and drops what is no field of
@@ -128,10 +129,12 @@ def effective_config(chat: Mapping[str, Json], overrides: Mapping[str, Json]) ->
     """
     given = {name: overrides[name] for name in OVERRIDES if overrides.get(name) is not None}
     top = {name: value for name, value in chat.items() if name not in {"model_type", "quantization", "model_config"}}
-    return mlc_configs.effective(str(chat["model_type"]), chat["model_config"], {**top, **given})
+    if not isinstance(fields := chat["model_config"], Mapping):
+        raise TypeError("`model_config` is no object")
+    return mlc_configs.effective(str(chat["model_type"]), fields, {**top, **given})
 
 
-def decisive(chat: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
+def decisive(chat: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
     """What of a config the compiled library depends on: models that agree in it can share one.
 
     Raises:
@@ -141,13 +144,13 @@ def decisive(chat: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[st
     if kind in mlc_configs.CLASSES:
         config = effective_config(chat, overrides)
     else:  # without the rule of its class, what is written counts
-        config = {name: chat.get(name, value) for name, value in chat.get("model_config", {}).items()} | dict(overrides)
+        config = {name: chat.get(name, value) for name, value in model_config(chat).items()} | dict(overrides)
     if kind in mlc_configs.ANY_VOCABULARY:
         config.pop("vocab_size", None)
     return {**config, **{name: chat.get(name) for name in ("model_type", "quantization", "active_vocab_size")}}
 
 
-def check_shared(chats: Mapping[str, Mapping[str, Json]], options: Mapping[str, Json]) -> None:
+def check_shared(chats: Mapping[str, Mapping[str, object]], options: MlcOptions) -> None:
     """Models can have one library only where `mlc_llm` would compile the same one of each.
 
     Args:
@@ -157,8 +160,7 @@ def check_shared(chats: Mapping[str, Mapping[str, Json]], options: Mapping[str, 
     Raises:
         StepError: it would not, or mlc_llm would refuse one of them.
     """
-    said = {name: options[name] for name in ("quantization", "model_type") if options.get(name) is not None}
-    one, other = (decisive({**chat, **said}, options.get("overrides", {})) for chat in chats.values())
+    one, other = (decisive(options.over(chat), options.overrides) for chat in chats.values())
     if None in {one["active_vocab_size"], other["active_vocab_size"]}:  # a file from before there was such a field
         one["active_vocab_size"] = other["active_vocab_size"] = None
     names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
@@ -171,6 +173,6 @@ def check_shared(chats: Mapping[str, Mapping[str, Json]], options: Mapping[str, 
         )
 
 
-def _brief(config: Mapping[str, Json], name: str) -> str:
+def _brief(config: Mapping[str, object], name: str) -> str:
     text = json.dumps(config[name]) if name in config else "absent"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -52,7 +52,7 @@ def installed() -> list[str]:
     """What the environment consists of, as exact requirements: what we made it of, or else all that is in it."""
     made = marker.read(Path(sys.prefix))
     if made is not None:
-        return list(made["frozen"])
+        return list(made.frozen)
     found: dict[str, str] = {}
     for one in metadata.distributions():
         name = one.metadata["Name"]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
-from pipeline.action import Json
+from pipeline.documents.chat_config import model_config
 from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
 from pipeline.platforms import METAL_INSTALL
@@ -74,7 +74,7 @@ def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence
     )
 
 
-def other_type(told: object, config: Mapping[str, Json]) -> str | None:
+def other_type(told: object, config: Mapping[str, object]) -> str | None:
     """For the table, where a model is compiled as something else than its config says; None where it is not."""
     said = config.get("model_type")
     return None if told is None or said in {None, told} else f"compiled as {told}, and its config says {said}"
@@ -141,7 +141,7 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
 """What mlc_llm says -> what is meant by it."""
 
 
-def known_faults(model_type: str, config: Mapping[str, Json], overrides: Mapping[str, Json]) -> str | None:
+def known_faults(model_type: str, config: Mapping[str, object], overrides: Mapping[str, object]) -> str | None:
     """What a library will get wrong as far as is known from mlc_llm's and TVM's sources, for the table.
 
     Args:
@@ -149,9 +149,9 @@ def known_faults(model_type: str, config: Mapping[str, Json], overrides: Mapping
         config: `mlc-chat-config.json`.
         overrides: of the variant.
     """
-    fields: Mapping[str, Json] = config.get("model_config") or {}
-    text: Mapping[str, Json] = {**fields, **(fields.get("text_config") or {})}
-    window = text.get("sliding_window") or (text.get("kwargs") or {}).get("sliding_window")
+    fields = model_config(config)
+    text = {**fields, **_part(fields, "text_config")}
+    window = text.get("sliding_window") or _part(text, "kwargs").get("sliding_window")
     window = window or text.get("sliding_window_size")
     if not model_type.startswith("gemma3") or not isinstance(window, int) or window in {SLIDING_WINDOW, 0, -1}:
         return None
@@ -163,6 +163,11 @@ def known_faults(model_type: str, config: Mapping[str, Json], overrides: Mapping
         f"KNOWN WRONG beyond {right} tokens: the model's sliding window is {window}, TVM's is always {SLIDING_WINDOW} "
         f"(context_window_size: {right} is right)"
     )
+
+
+def _part(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = fields.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def mlc_of(probe: Probe, name: str) -> MlcProbe:

@@ -23,6 +23,10 @@ than one tensor is in memory at a time.
 """
 
 
+Shapes = Mapping[str, tuple[int | str, ...]]
+"""The option `shapes` of an ONNX model: input -> extents, in which a name stands for one known only at the call."""
+
+
 @dataclass(frozen=True, slots=True)
 class SameAs:
     """In place of a parameter: it has the numbers of another one, which has a name of its own (tied weights).

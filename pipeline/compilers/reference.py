@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.action import Json
+from pipeline.documents.codec import decode
 from pipeline.errors import ToolMissing
 
-from .recipe import Check, Comparison, Session
+from .recipe import Check, Comparison, Session, Shapes
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -46,7 +46,7 @@ class Example:
     outputs: Sequence[tuple[str, npt.NDArray[Any]]]
 
 
-def check_of(kind: str, path: Path, options: Mapping[str, Json]) -> Check:
+def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
     """The check of a model that `compilers.sources` has read from a file of this kind.
 
     Args:
@@ -87,11 +87,11 @@ def _is_float(array: npt.NDArray[Any]) -> bool:
     return array.dtype.kind == "f" or "float" in array.dtype.name
 
 
-def _onnx(path: Path, options: Mapping[str, Json]) -> Iterator[Example]:
+def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     onnx: Any = importlib.import_module("onnx")
     graph = onnx.load(path).graph
     held = {tensor.name for tensor in graph.initializer}
-    shapes = options.get("shapes", {})
+    shapes: Shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     wanted = [_described(onnx, one, shapes) for one in graph.input if one.name not in held]
     names = [output.name for output in graph.output]
     said_by, run = _onnx_runner(path)
@@ -111,7 +111,7 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Iterator[Example]:
     raise ToolMissing(what, where=path, hint=_HINT)
 
 
-def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, Any]], Sequence[Any]]]:
+def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, object]], Sequence[Any]]]:
     """The implementation that is asked, and the function that asks it."""
     try:
         runtime: Any = importlib.import_module("onnxruntime")
@@ -122,7 +122,7 @@ def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, Any
     return "onnxruntime", session.run
 
 
-def _described(onnx: Any, value: Any, shapes: Mapping[str, Sequence[int | str]]) -> tuple[str, Any, list[int | str]]:
+def _described(onnx: Any, value: Any, shapes: Shapes) -> tuple[str, Any, list[int | str]]:
     """Name, dtype and shape of an input; an extent without a name gets one of its own."""
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
@@ -145,7 +145,7 @@ def _feeds(
     return feeds
 
 
-def _exported(path: Path, _options: Mapping[str, Json]) -> Iterator[Example]:
+def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
     torch: Any = importlib.import_module("torch")
     tree: Any = importlib.import_module("torch.utils._pytree")
     program = torch.export.load(path)
@@ -182,7 +182,7 @@ def _array(torch: Any, tensor: Any) -> npt.NDArray[Any]:
     return np.asarray(plain.numpy())
 
 
-_EXAMPLES: Mapping[str, Callable[[Path, Mapping[str, Json]], Iterator[Example]]] = {
+_EXAMPLES: Mapping[str, Callable[[Path, Mapping[str, object]], Iterator[Example]]] = {
     "onnx": _onnx,
     "exported": _exported,
 }

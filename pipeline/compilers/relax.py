@@ -21,7 +21,7 @@ import tvm_ffi
 from tvm.ir.transform import Pass
 from tvm.target import Target
 
-from pipeline.action import Facts, Json
+from pipeline.action import Facts
 from pipeline.documents.functions import Functions, write_functions
 from pipeline.errors import SlipwayError, StepError
 from pipeline.matrix.cells import ModelRef
@@ -83,7 +83,7 @@ def lower(
     module = loaded.module.with_attr("system_lib_prefix", prefix)
     with _refusals(scope.source, target):
         schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
-    facts: dict[str, Json] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
+    facts: dict[str, object] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
     return Lowered(target, parts, facts, functions, prefix, memory)
 

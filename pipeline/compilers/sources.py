@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import tvm
 from tvm import relax, tirx
 
-from pipeline.action import Json
+from pipeline.documents.codec import decode
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.source import SourceRef
 
@@ -26,7 +26,7 @@ from . import python_source
 from .confinement import Confinement
 from .indices import from_the_beginning
 from .reasons import reason
-from .recipe import Array, BuildSpec, Parameters
+from .recipe import Array, BuildSpec, Parameters, Shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _factory(scope: Confinement, name: str, spec: BuildSpec, *, compiling: bool)
     raise StepError(wrong, where=place, hint="return a mapping of names to arrays, or a function that returns one")
 
 
-def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
+def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
     """Read an ONNX file; the option `shapes` gives inputs a shape (`{input: [int | symbol, ...]}`).
 
     A symbol is an extent that is known only when the model is called; the same name is the same extent everywhere.
@@ -106,10 +106,11 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
     except Exception as error:
         hint = "export the model again; tensors that it keeps in other files must lie beside it"
         raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from error
-    extents: dict[str, Any] = {}
+    extents: dict[str, object] = {}
+    asked: Shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     shapes = {
         name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
-        for name, shape in options.get("shapes", {}).items()
+        for name, shape in asked.items()
     }
     front_end = importlib.import_module("tvm.relax.frontend.onnx")
     try:
@@ -123,7 +124,7 @@ def _onnx(path: Path, options: Mapping[str, Json]) -> Loaded:
     return replace(_detached(module), inputs=inputs, outputs=tuple(one.name for one in graph.graph.output))
 
 
-def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:
+def _exported(path: Path, _options: Mapping[str, object]) -> Loaded:
     """Read what `torch.export.save` wrote."""
     torch = _optional("torch", path)
     try:
@@ -139,7 +140,7 @@ def _exported(path: Path, _options: Mapping[str, Json]) -> Loaded:
     return _detached(module, list(program.graph_signature.inputs_to_parameters.values()))
 
 
-_FRONT_ENDS: dict[str, Callable[[Path, Mapping[str, Json]], Loaded]] = {"onnx": _onnx, "exported": _exported}
+_FRONT_ENDS: dict[str, Callable[[Path, Mapping[str, object]], Loaded]] = {"onnx": _onnx, "exported": _exported}
 
 
 def _detached(module: Any, names: list[str] | None = None) -> Loaded:

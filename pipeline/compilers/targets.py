@@ -13,7 +13,6 @@ import tvm
 from tvm.target import Target
 from tvm.target import codegen as llvm
 
-from pipeline.action import Json
 from pipeline.errors import StepError
 
 from . import probe
@@ -55,10 +54,11 @@ def _check_processor(device: Mapping[str, object]) -> None:
         raise StepError(what, hint=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
 
 
-def _check_features(device: Mapping[str, Json]) -> None:
+def _check_features(device: Mapping[str, object]) -> None:
     """Refuse a feature that LLVM does not know, or that it would not notice: it would print a warning at most."""
     plain = {key: device[key] for key in ("kind", "mtriple") if key in device}
-    for feature in map(str, device.get("mattr", ())):
+    listed = device.get("mattr")
+    for feature in map(str, listed if isinstance(listed, list | tuple) else ()):
         name = feature[1:]
         if feature[:1] not in {"+", "-"}:
             what, hint = f"{feature!r} neither begins with + nor with -", f"write +{feature} to have it"

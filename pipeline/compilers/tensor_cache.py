@@ -12,14 +12,13 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.action import Json
 from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
@@ -96,7 +95,7 @@ class _Shard:
         self.path = path
         self.path.write_bytes(b"")
         self.size = 0
-        self.records: list[dict[str, Json]] = []
+        self.records: list[dict[str, object]] = []
         # MD5 is the format's own check against damage, not ours against malice: the manifest has SHA-256.
         self.digest = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
@@ -119,7 +118,7 @@ class _Shard:
         )
         self.size += array.nbytes
 
-    def record(self) -> dict[str, Json]:
+    def record(self) -> dict[str, object]:
         return {
             "dataPath": self.path.name,
             "format": "raw-shard",
@@ -154,7 +153,7 @@ def _from_tensor(name: str, tensor: Any) -> npt.NDArray[Any]:
     raise FormatError(f"parameter {name!r} is a {type(tensor).__name__}: {problem}", hint=hint)
 
 
-def _read_shard(directory: Path, shard: dict[str, Json]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _read_shard(directory: Path, shard: Mapping[str, Any]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     name = str(shard["dataPath"])
     if name != Path(name).name:
         raise ValueError(f"the shard {name!r} is not beside the index")

@@ -18,6 +18,12 @@ NOT_CONVERTED = (
 """The hint for weights without one."""
 
 
+def model_config(chat: Mapping[str, object]) -> Mapping[str, object]:
+    """The fields of the model's own class; none where there are none."""
+    fields = chat.get("model_config")
+    return fields if isinstance(fields, Mapping) else {}
+
+
 def read_chat_config(folder: Path, model: str) -> Mapping[str, object]:
     """The configuration in a directory of weights; what is in it is mlc_llm's business.
 

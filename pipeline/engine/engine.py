@@ -47,7 +47,7 @@ class Elsewhere(Protocol):
     """Has actions performed by other machines; see `pipeline.cluster.sender`."""
 
     def __call__(
-        self, action: AnyAction, fields: Mapping[str, Json], views: Mapping[str, View], expected: int
+        self, action: AnyAction, fields: Mapping[str, object], views: Mapping[str, View], expected: int
     ) -> ActionResult | None:
         """Have an action performed; None where it has to be done here.
 
@@ -129,7 +129,7 @@ class Engine:
         self._statuses.clear()
         self.inputs.forget_outputs()
 
-    def compare(self, action: AnyAction, fields: Mapping[str, Json]) -> Status:
+    def compare(self, action: AnyAction, fields: Mapping[str, object]) -> Status:
         """The status of an action whose key document is known: what the tree holds was made with it, or not."""
         key, entry = keys.digest(fields), self.workspace.get(action.name)
         if entry is None or entry.forgotten:
@@ -161,7 +161,7 @@ class Engine:
         """Whether a result is no good where everything must be proven."""
         return record is not None and verdict_in(record.facts).not_proven > 0
 
-    def _key_change(self, old_key: str, fields: Mapping[str, Json]) -> str:
+    def _key_change(self, old_key: str, fields: Mapping[str, object]) -> str:
         """The first difference between the recorded key's fields and today's."""
         record = self.store.record(old_key)
         changes = [path for path, _, _ in keys.differences(record.fields, fields)] if record is not None else []
@@ -218,7 +218,7 @@ class Engine:
         )
 
     def _build(
-        self, action: AnyAction, key: str, fields: Mapping[str, Json], entry: Entry | None
+        self, action: AnyAction, key: str, fields: Mapping[str, object], entry: Entry | None
     ) -> ActionResult | None:
         """Run the step, commit what it left, put it in place; None when an input changed meanwhile."""
         if self._options.store_only:
@@ -265,15 +265,15 @@ class Engine:
         """Whether the user wants it done anew: another machine would answer from the store."""
         return self._options.always or (entry is not None and entry.forgotten)
 
-    def _result(self, action: AnyAction, key: str, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
+    def _result(self, action: AnyAction, key: str, fields: Mapping[str, object], made: ExecutionResult) -> ActionResult:
         """All that is known of a result, under the key by which it will be looked for next time.
 
         An action that ran without a pin (`lock` is null) and found out what it is gets the key it would have had with
         the pin, which is written down for the next plan: so that plan finds this very result.
         """
-        lock = made.facts.get("lock")
-        if lock is not None and fields["params"].get("lock", lock) is None:
-            fields = {**fields, "params": {**fields["params"], "lock": lock}}
+        lock, params = made.facts.get("lock"), fields["params"]
+        if lock is not None and isinstance(params, dict) and params.get("lock", lock) is None:
+            fields = {**fields, "params": {**params, "lock": lock}}
             key = keys.digest(fields)
             self._pin(action, lock)
         return result_of(key, action, fields, made)
@@ -330,7 +330,7 @@ class Engine:
                     yield f"{self._base}/{entry.out}/{path}", made
 
 
-def result_of(key: str, action: AnyAction, fields: Mapping[str, Json], made: ExecutionResult) -> ActionResult:
+def result_of(key: str, action: AnyAction, fields: Mapping[str, object], made: ExecutionResult) -> ActionResult:
     """What is known of an action that was executed here, before its outputs are committed."""
     return ActionResult(
         key=key,

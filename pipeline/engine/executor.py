@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.action import LOGS, SCRATCH, AnyAction, Job, Json, Services, Tool, Worker
+from pipeline.action import LOGS, SCRATCH, AnyAction, Job, Services, Tool, Worker
 from pipeline.errors import StepError
 from pipeline.files import Digest, temporary_in
 from pipeline.store.stat_cache import walk
@@ -104,7 +104,7 @@ class ExecutionResult:
     out: Path
     files: Mapping[str, str]
     log: Path
-    facts: Mapping[str, Json]
+    facts: Mapping[str, object]
     started: float
     seconds: float
     usage: Usage

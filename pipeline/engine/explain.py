@@ -14,7 +14,7 @@ from typing import Literal
 from pipeline import roles
 from pipeline.action import AnyAction, Json
 from pipeline.errors import SlipwayError
-from pipeline.store.action_result import LINK, ActionResult, Output
+from pipeline.store.action_result import LINK, ActionResult, Output, upstream_in
 
 from . import keys
 from .engine import Engine
@@ -140,12 +140,12 @@ class Explainer:
 
     def _fields_so_far(
         self, action: AnyAction, record: ActionResult | None, stale: Iterable[Explanation]
-    ) -> Mapping[str, Json] | None:
+    ) -> Mapping[str, object] | None:
         """Today's document as far as it is known: what stale actions gave before is taken for what they will give."""
         if record is None:
             return None
         unknown = {other.name for other in stale}
-        before = record.fields.get("upstream", {})
+        before = upstream_in(record.fields)
         upstream = {
             role: dict(before.get(role, {})) if edge.action in unknown else self._read(action, role)
             for role, edge in action.upstream.items()
@@ -158,7 +158,7 @@ class Explainer:
         return keys.read_by(edge, _digests(entry.outputs)) if entry is not None else {}
 
     def _compared(
-        self, action: AnyAction, record: ActionResult | None, fields: Mapping[str, Json] | None
+        self, action: AnyAction, record: ActionResult | None, fields: Mapping[str, object] | None
     ) -> tuple[tuple[Change, ...], tuple[Explanation, ...]]:
         """The action's own changes, and the actions upstream that gave it other files than they did."""
         if record is None or fields is None:
@@ -167,7 +167,7 @@ class Explainer:
             Change(field, old, new)
             for field, old, new in keys.differences(_without_upstream(record.fields), _without_upstream(fields))
         )
-        before, now = record.fields.get("upstream", {}), fields["upstream"]
+        before, now = upstream_in(record.fields), upstream_in(fields)
         causes: list[Explanation] = []
         for role in sorted({*before, *now}):
             old, new = before.get(role), now.get(role)
@@ -246,7 +246,7 @@ def _upstream(action: AnyAction) -> Iterable[str]:
     return dict.fromkeys(edge.action for edge in action.upstream.values())
 
 
-def _without_upstream(fields: Mapping[str, Json]) -> dict[str, Json]:
+def _without_upstream(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if name != "upstream"}
 
 

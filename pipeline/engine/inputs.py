@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline import roles
 from pipeline.action import AnyAction, Upstream
@@ -64,7 +63,7 @@ class Inputs:
         """Read all digests from the workspace again: another process may have changed it."""
         self._made.clear()
 
-    def key_fields(self, action: AnyAction) -> dict[str, Any]:
+    def key_fields(self, action: AnyAction) -> dict[str, object]:
         """Today's key document of an action whose upstream is in place.
 
         Raises:
@@ -72,7 +71,7 @@ class Inputs:
         """
         return self.document(action, {role: self.upstream(edge) for role, edge in action.upstream.items()})
 
-    def document(self, action: AnyAction, upstream: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    def document(self, action: AnyAction, upstream: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
         """The key document of an action, given what it would read of its upstream: role -> {relative path: digest}.
 
         Raises:

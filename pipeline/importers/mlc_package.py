@@ -60,9 +60,9 @@ class Record:
     """
 
     device: str
-    weights: Mapping[str, Any]
+    weights: Mapping[str, object]
     model_id: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     prebuilt: str | None
 
 
@@ -71,7 +71,7 @@ class Variant:
     """A variant of a model, and the devices it is built for."""
 
     name: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     devices: list[str] = field(default_factory=list)
 
 
@@ -80,7 +80,7 @@ class Model:
     """A model: one source of weights, compiled here or prebuilt."""
 
     name: str
-    weights: Mapping[str, Any]
+    weights: Mapping[str, object]
     prebuilt: dict[str, str]
     variants: list[Variant] = field(default_factory=list)
 
@@ -123,7 +123,7 @@ def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
     return records
 
 
-def _leave_out(found: Mapping[str, Any], known: Collection[str], where: str, note: Note) -> dict[str, Any]:
+def _leave_out(found: Mapping[str, object], known: Collection[str], where: str, note: Note) -> dict[str, object]:
     """What is known of a mapping. A key that looks like a misspelt one is refused, any other is left out.
 
     Raises:
@@ -160,7 +160,7 @@ class _Reader:
             if entry.get(key) is not None and not isinstance(entry[key], kind):
                 raise MatrixError(f"`{key}` is not {wanted}", where=where, hint=_HINT)
         overrides = _leave_out(entry.get("overrides") or {}, _OVERRIDES, f"{where}: overrides", self.note)
-        options: dict[str, Any] = {"model_id": entry["model_id"]}
+        options: dict[str, object] = {"model_id": entry["model_id"]}
         options |= self._memory(entry["estimated_vram_bytes"], where)
         if entry.get("bundle_weight"):
             options["bundle_weight"] = True
@@ -188,7 +188,7 @@ class _Reader:
         self.note(f"{where}: `estimated_vram_bytes: {whole}` is left out: it is computed from the library")
         return {}
 
-    def _weights(self, model: str, where: str) -> dict[str, Any]:
+    def _weights(self, model: str, where: str) -> dict[str, object]:
         """Where the weights are; mlc_llm always takes the default branch."""
         if repository := _HUB.fullmatch(model):
             return {"hf": repository[1] or repository[2], "revision": "main"}

@@ -161,7 +161,7 @@ class Bound:
     tvm: str | None
     tvm_ffi: str | None
     functions: tuple[Callable, ...]
-    options: Mapping[str, Json]
+    options: Mapping[str, object]
 
 
 def bound_models(kit: Kit) -> tuple[Bound, ...]:

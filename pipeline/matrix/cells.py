@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.action import Json
 from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
@@ -41,7 +40,7 @@ class Backend:
     """
 
     name: str
-    device: Mapping[str, Json] = field(hash=False)
+    device: Mapping[str, object] = field(hash=False)
     triple: str
     arch: str
     platform: Platform
@@ -74,7 +73,7 @@ class ModelRef:
     model: str
     variant: str
     prefix: str
-    options: Mapping[str, Json] = field(hash=False)
+    options: Mapping[str, object] = field(hash=False)
 
     @property
     def subject(self) -> str:
@@ -123,7 +122,7 @@ class ModelVariant:
     prefix: str
     compiler: Literal["relax", "mlc", "prebuilt"]
     source: Source
-    options: Mapping[str, Json] = field(hash=False)
+    options: Mapping[str, object] = field(hash=False)
     weights: WeightsSource | None
     config: tuple[str, ...]
     bundle: tuple[str, ...]

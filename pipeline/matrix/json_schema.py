@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from pipeline.action import Json
+from pydantic.json_schema import JsonSchemaValue
 
 from .presets import presets
 from .schema import Targets
@@ -19,13 +20,13 @@ FILE = Path(__file__).with_name("targets.schema.json")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def json_schema() -> dict[str, Json]:
+def json_schema() -> JsonSchemaValue:
     """The schema as JSON.
 
     It is what pydantic makes of the classes, less what confuses editors: generated titles, and `null` beside every
     optional value. The names of the presets are in it, so that editors offer them.
     """
-    made: dict[str, Json] = _tidy(Targets.model_json_schema())
+    made: JsonSchemaValue = _tidy(Targets.model_json_schema())
     made["$defs"]["Backend"]["properties"]["preset"]["enum"] = list(presets())
     return {"$schema": DIALECT, "title": "targets.yaml", **made}
 
@@ -35,7 +36,7 @@ def text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _tidy(schema: Json) -> Json:
+def _tidy(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
     if not isinstance(schema, dict):

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import ErrorDetails
 
 from pipeline import __version__
-from pipeline.action import Json
 from pipeline.errors import MatrixError, Position
 
 from .diagnostics import Diagnostics, suggest
@@ -23,6 +24,8 @@ from .document import Document, Steps
 from .fields import MEANINGS
 from .schema import VERSION, Targets
 from .weights_schema import WEIGHT_KINDS, WEIGHT_TAGS
+
+M = TypeVar("M", bound=BaseModel)
 
 _EXPLAINED = 200
 """Errors of the schema that are put into words: far more than are shown."""
@@ -74,7 +77,7 @@ def read(path: Path) -> tuple[Targets, Document]:
     return targets, document
 
 
-def validate(model: type[Any], value: Json, problems: Diagnostics, at: Steps = ()) -> Any:
+def validate(model: type[M], value: object, problems: Diagnostics, at: Steps = ()) -> M | None:
     """Validate `value`, found at `at` in the document; None when something was wrong."""
     try:
         return model.model_validate(value)
@@ -84,7 +87,7 @@ def validate(model: type[Any], value: Json, problems: Diagnostics, at: Steps = (
         return None
 
 
-def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Steps) -> None:
+def _explain(model: type[BaseModel], error: ErrorDetails, problems: Diagnostics, at: Steps) -> None:
     """Diagnostics one error of pydantic in our words."""
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     inner = tuple(step for step in error["loc"] if step != "[key]")
@@ -125,7 +128,9 @@ def _explain(model: type[BaseModel], error: Any, problems: Diagnostics, at: Step
         problems.add(path, error["msg"], SEE_SCHEMA)
 
 
-def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics, ways: list[Json]) -> None:
+def _explain_type(
+    expected: str, path: Steps, value: object, problems: Diagnostics, ways: list[JsonSchemaValue]
+) -> None:
     """Say what was expected, and how this very value would be written. `ways` are the schemas that it could follow."""
     written = problems.document.written(path)
     if expected == "text" and written and not isinstance(value, str):
@@ -148,7 +153,7 @@ def _explain_type(expected: str, path: Steps, value: Json, problems: Diagnostics
     problems.add(path, f"expected {expected}, not {_named(value)}", hint)
 
 
-def _named(value: Json) -> str:
+def _named(value: object) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -164,7 +169,7 @@ def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
         yield from way.get("properties", {})
 
 
-def _ways(model: type[BaseModel], path: Steps) -> Iterator[Json]:
+def _ways(model: type[BaseModel], path: Steps) -> Iterator[JsonSchemaValue]:
     """The schemas that the value at `path` may follow, found by walking the JSON Schema of `model`."""
     schema = _json_schema(model)
     definitions = schema.get("$defs", {})
@@ -180,11 +185,11 @@ def _ways(model: type[BaseModel], path: Steps) -> Iterator[Json]:
 
 
 @cache
-def _json_schema(model: type[BaseModel]) -> Json:
+def _json_schema(model: type[BaseModel]) -> JsonSchemaValue:
     return model.model_json_schema()
 
 
-def _alternatives(schema: Json, definitions: Json) -> Iterator[Json]:
+def _alternatives(schema: JsonSchemaValue, definitions: JsonSchemaValue) -> Iterator[JsonSchemaValue]:
     if "$ref" in schema:
         yield from _alternatives(definitions[schema["$ref"].rpartition("/")[2]], definitions)
         return
@@ -193,7 +198,7 @@ def _alternatives(schema: Json, definitions: Json) -> Iterator[Json]:
         yield from _alternatives(part, definitions)
 
 
-def _children(schema: Json, step: str | int) -> Iterator[Json]:
+def _children(schema: JsonSchemaValue, step: str | int) -> Iterator[JsonSchemaValue]:
     if isinstance(step, int):
         if "items" in schema:
             yield schema["items"]

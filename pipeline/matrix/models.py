@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.action import Json
-
 from . import mlc_options, model_schema
 from .cells import ForApps, ModelVariant
 from .diagnostics import Diagnostics
@@ -53,7 +51,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
             known = mlc_options.APP if compiler == "prebuilt" else _SIZE
             _catch_misspellings(changes, known, own, problems)
             options, app = _others(options, known, own, problems)
-        prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options.get("model_lib"), compiler)
+        prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options, compiler)
         made.append(
             ModelVariant(
                 model=name,
@@ -77,24 +75,26 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
     return made
 
 
-def _mlc(options: Mapping[str, Json], own: tuple[str, ...], problems: Diagnostics) -> tuple[dict[str, Json], ForApps]:
+def _mlc(
+    options: Mapping[str, object], own: tuple[str, ...], problems: Diagnostics
+) -> tuple[dict[str, object], ForApps]:
     """The options of an `mlc` model, which are known, in two parts: for the compiler and for apps."""
     read = validate(mlc_options.Options, dict(options), problems, own)
     return ({}, ForApps()) if read is None else mlc_options.part(read)
 
 
 def _others(
-    options: Mapping[str, Json], keys: Sequence[str], own: tuple[str, ...], problems: Diagnostics
-) -> tuple[dict[str, Json], ForApps]:
+    options: Mapping[str, object], keys: Sequence[str], own: tuple[str, ...], problems: Diagnostics
+) -> tuple[dict[str, object], ForApps]:
     """The options of any other model, which are the user's own, less those keys that apps and devices want to know."""
     read = validate(mlc_options.App, {key: options[key] for key in keys if key in options}, problems, own)
     app = ForApps() if read is None else mlc_options.for_apps(read)
     return {key: value for key, value in options.items() if key not in keys}, app
 
 
-def _prefix_of(model_lib: str | None, compiler: str) -> str | None:
+def _prefix_of(options: Mapping[str, object], compiler: str) -> str | None:
     """mlc_llm's runtime looks for a library's name with an underscore behind it, and makes hyphens underscores."""
-    return model_lib.replace("-", "_") + "_" if model_lib is not None and compiler == "mlc" else None
+    return str(options["model_lib"]).replace("-", "_") + "_" if compiler == "mlc" and "model_lib" in options else None
 
 
 def default_prefix(model: str, variant: str) -> str:
@@ -165,8 +165,8 @@ def _function(written: model_schema.RecipeFunction) -> Function:
     return Function(normal(path), function, tuple(map(normal, written.reads)))
 
 
-def _options(spec: model_schema.Model, variant: model_schema.Variant) -> dict[str, Json]:
-    options: dict[str, Json] = {**spec.options, **(variant.model_extra or {})}
+def _options(spec: model_schema.Model, variant: model_schema.Variant) -> dict[str, object]:
+    options: dict[str, object] = {**spec.options, **(variant.model_extra or {})}
     base = spec.options.get("overrides", {})
     overrides = {**(base if isinstance(base, Mapping) else {}), **variant.overrides}
     return {**options, "overrides": overrides} if overrides else options

@@ -78,4 +78,4 @@ def presets() -> dict[str, Preset | MachinePreset]:
     problems = Diagnostics(document)
     read = validate(_Presets, document.value, problems)
     problems.raise_if_any()
-    return dict(read.root)
+    return dict(read.root) if read else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.action import Json
+from pydantic.json_schema import JsonSchemaValue
 
 from .fields import NAME_PATTERN
 from .json_schema import json_schema
@@ -131,7 +131,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _keys(part: Json) -> Iterator[str]:
+def _keys(part: JsonSchemaValue) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     required = part.get("required", ())
@@ -140,7 +140,7 @@ def _keys(part: Json) -> Iterator[str]:
         yield f"| `{key}` | {_type(value)} | {default} | {value['description'].replace('|', chr(92) + '|')} |"
 
 
-def _default(value: Json) -> str:
+def _default(value: JsonSchemaValue) -> str:
     default = value.get("default")
     if default in (None, [], {}, ""):
         return _NONE
@@ -154,7 +154,7 @@ def _default(value: Json) -> str:
 _KINDS = {"string": "text", "boolean": "true or false", "number": "number", "object": "mapping", "array": "list"}
 
 
-def _type(value: Json) -> str:
+def _type(value: JsonSchemaValue) -> str:
     """What a value is, in words, from its schema."""
     if "$ref" in value:
         return "mapping"
@@ -173,7 +173,7 @@ def _type(value: Json) -> str:
     return f"list of {_plural(value['items'])}" if kind == "list" else kind
 
 
-def _plural(item: Json) -> str:
+def _plural(item: JsonSchemaValue) -> str:
     return "mappings" if "$ref" in item else "names" if item.get("pattern") == NAME_PATTERN else "text"
 
 

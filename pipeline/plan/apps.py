@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
+from pipeline.compilers.mlc_options import MlcOptions
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm
@@ -115,8 +116,8 @@ def model_id(matrix: Matrix, model: ModelVariant) -> str:
 
 def library_file(matrix: Matrix, model: ModelVariant) -> str:
     """The name of a model's `.wasm`, as WebLLM names it."""
-    quantization, overrides = model.options.get("quantization"), model.options.get("overrides", {})
-    return webllm.library_file(model_id(matrix, model), quantization, overrides)
+    options = MlcOptions.of(model.options)
+    return webllm.library_file(model_id(matrix, model), options.quantization, options.overrides)
 
 
 def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
@@ -131,7 +132,7 @@ def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
 
 def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.AppModel:
     model = cells[0].model
-    repository = _repository(model)
+    options, repository = MlcOptions.of(model.options), _repository(model)
     own = model.app.model_url
     url = own or (f"{HUB}/{repository}" if repository else None)
     owner = matrix.library_of(cells[0]).model.subject
@@ -142,9 +143,9 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
         bundle_weight=_is_bundled(model),
         url=url,
         estimated_vram_bytes=model.app.estimated_vram_bytes,
-        quantization=model.options.get("quantization"),
-        model_type=model.options.get("model_type"),
-        overrides=model.options.get("overrides", {}),
+        quantization=options.quantization,
+        model_type=options.model_type,
+        overrides=options.overrides,
     )
     _check_addresses(product, common, model)
     if product.kind != "web":

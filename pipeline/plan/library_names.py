@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.compilers import mlc_names
+from pipeline.compilers.mlc_options import MlcOptions
 from pipeline.documents import untrusted
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
@@ -104,12 +104,12 @@ def _check_shared(matrix: Matrix, root: Path) -> None:
         found = {subject: chat for subject, chat in chats.items() if chat is not None}
         if len(found) == len(models):
             try:
-                mlc_names.check_shared(found, cell.model.options)
+                mlc_names.check_shared(found, MlcOptions.of(cell.model.options))
             except StepError as bad:
                 raise MatrixError(bad.what, where=cell.model.where, hint=bad.hint) from bad
 
 
-def _read_here(model: ModelVariant, root: Path) -> Mapping[str, Json] | None:
+def _read_here(model: ModelVariant, root: Path) -> Mapping[str, object] | None:
     """The config of converted weights that are the user's own files; None where there is none to be read."""
     weights = model.weights
     if weights is None or weights.path is None or model.is_raw:
@@ -182,15 +182,15 @@ def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping
 def _name(model: ModelVariant, text: bytes, device: str) -> str:
     try:
         chat = _parsed(text)
-        chat |= {name: model.options[name] for name in ("model_type", "quantization") if name in model.options}
-        overrides = model.options.get("overrides", {})
+        options = MlcOptions.of(model.options)
+        chat = options.over(_parsed(text))
         return mlc_names.model_lib(
-            mlc_names.effective_config(chat, overrides),
-            model_type=chat["model_type"],
-            quantization=chat["quantization"],
+            mlc_names.effective_config(chat, options.overrides),
+            model_type=str(chat["model_type"]),
+            quantization=str(chat["quantization"]),
             device=device,
-            overrides=overrides,
-            opt=str(model.options.get("opt", "O2")),
+            overrides=options.overrides,
+            opt=options.opt,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as bad:
         raise MatrixError(
@@ -202,7 +202,7 @@ def _name(model: ModelVariant, text: bytes, device: str) -> str:
         raise MatrixError(bad.what, where=model.where, hint=bad.hint) from bad
 
 
-def _parsed(text: bytes) -> dict[str, Json]:
+def _parsed(text: bytes) -> dict[str, object]:
     try:
         return dict(untrusted.parse(text, CONFIG))
     except FormatError as bad:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import plistlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypedDict
 from xml.parsers.expat import ExpatError
 
-from pipeline.action import Json
 from pipeline.binary import fat
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
@@ -28,6 +28,17 @@ _PLATFORMS = {(apple.supported, apple.variant): name for name, apple in APPLE.it
 
 _REQUIRED = ("LibraryIdentifier", "LibraryPath", "SupportedArchitectures", "SupportedPlatform")
 _AGAIN = "doit forget xcframework:{0} && doit xcframework:{0}"
+
+
+class _Entry(TypedDict, total=False):
+    """An entry of `AvailableLibraries` in Info.plist."""
+
+    LibraryIdentifier: str
+    LibraryPath: str
+    BinaryPath: str
+    SupportedArchitectures: list[str]
+    SupportedPlatform: str
+    SupportedPlatformVariant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ def read_slices(bundle: Path) -> tuple[list[FrameworkSlice], list[str]]:
     return slices, problems
 
 
-def _entry_problems(bundle: Path, entry: Mapping[str, Json], name: str) -> Iterator[str]:
+def _entry_problems(bundle: Path, entry: _Entry, name: str) -> Iterator[str]:
     if lacking := [key for key in _REQUIRED if not entry.get(key)]:
         yield f"{name} has no {listed(lacking)}"
         return
@@ -91,7 +102,7 @@ def _entry_problems(bundle: Path, entry: Mapping[str, Json], name: str) -> Itera
         yield f"{identifier} has a BinaryPath other than its LibraryPath, though it is a static library"
 
 
-def _slice(entry: Mapping[str, Json]) -> FrameworkSlice:
+def _slice(entry: _Entry) -> FrameworkSlice:
     return FrameworkSlice(
         identifier=entry["LibraryIdentifier"],
         platform=_PLATFORMS[entry["SupportedPlatform"], entry.get("SupportedPlatformVariant")],

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-from pipeline.action import Json
 from pipeline.apps.findings import Finding
 from pipeline.apps.verdicts import ModelVerdict, Report
 from pipeline.errors import SlipwayError, printable
@@ -21,7 +20,7 @@ from . import tables
 SCHEMA = 1
 
 
-def document(report: Report) -> dict[str, Json]:
+def document(report: Report) -> dict[str, object]:
     """The report as JSON."""
     contents = report.contents
     return {
@@ -42,17 +41,17 @@ _OF_MODEL = ("model", "prefix", "source", "arch", "platform", "state", "saw", "h
 _OF_IMAGE = ("path", "arch", "kind", "platform", "minimum_os", "constructors")
 
 
-def _picked(value: object, fields: Sequence[str]) -> dict[str, Json]:
+def _picked(value: object, fields: Sequence[str]) -> dict[str, object]:
     return {field: getattr(value, field) for field in fields}
 
 
-def error_document(error: SlipwayError) -> dict[str, Json]:
+def error_document(error: SlipwayError) -> dict[str, object]:
     """The JSON of a check that could not be made."""
     where = None if error.where is None else str(error.where)
     return {"schema": SCHEMA, "ok": False, "error": {"what": error.what, "where": where, "hint": error.hint}}
 
 
-def _finding(found: Finding | None) -> dict[str, Json]:
+def _finding(found: Finding | None) -> dict[str, object]:
     if found is None:
         return {
             "image": None, "generation": None, "symbol_table": False, "exports": False, "blob_constructor": False,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from doit.exceptions import InvalidCommand, UnmetDependency
+from doit.exceptions import BaseFail, InvalidCommand, UnmetDependency
+from doit.task import Task
 
 from pipeline.doit_plugin.session import Session, current
 from pipeline.doit_plugin.tasks import Failed
@@ -36,7 +37,7 @@ class Reporter:
 
     desc = "Slipway: a board on a terminal, plain lines elsewhere, a table at the end"
 
-    def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:  # noqa: ARG002 - doit's signature
+    def __init__(self, outstream: TextIO, options: dict[str, object]) -> None:  # noqa: ARG002 - doit's signature
         self._terminal = outstream if outstream.isatty() else None
         self._stream = BrokenPipeSafeStream(outstream)
         self._lock = threading.Lock()
@@ -51,7 +52,7 @@ class Reporter:
         self._selected: set[str] = set()
         self._expected: dict[str, float] = {}  # seconds that tasks took last time, without those that turn out fresh
 
-    def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
         """The run starts: wait for the tree, clear what a killed run left, put the board up.
 
         Raises:
@@ -75,7 +76,7 @@ class Reporter:
             raise InvalidCommand(shortened(str(error), self._failures.here)) from error
         self._watcher.begin(self._counts)
 
-    def get_status(self, task: Any) -> None:
+    def get_status(self, task: Task) -> None:
         """Doit is about to ask whether a task is fresh: the first that is heard of one that `create_after` made."""
         if task.actions and task.name not in self._selected:
             with self._lock:
@@ -83,14 +84,14 @@ class Reporter:
                 self._counts.total += 1
                 self._everything = False  # a stamp knows nothing of when that task is made
 
-    def execute_task(self, task: Any) -> None:
+    def execute_task(self, task: Task) -> None:
         """A task starts."""
         if task.actions:
             with self._lock:
                 self._watcher.started(task.name)
                 self._trace.started(task.name)
 
-    def add_success(self, task: Any) -> None:
+    def add_success(self, task: Task) -> None:
         """A task's outputs are in place."""
         if not task.actions:  # the name of a group
             return
@@ -108,7 +109,7 @@ class Reporter:
             self._watcher.finished(outcome)
             self._trace.ended(task.name, outcome.how, outcome.seconds, outcome.host)
 
-    def add_failure(self, task: Any, fail: Any) -> None:
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
         """A task failed, or could not start because one before it failed."""
         with self._lock:
             if self._over:
@@ -126,20 +127,20 @@ class Reporter:
                 failure = Failure(fail.get_msg().rstrip() + (_printed(task) if own else ""))
             self._watcher.failed(task.name, self._failures.add(task.name, failure))
 
-    def skip_uptodate(self, task: Any) -> None:
+    def skip_uptodate(self, task: Task) -> None:
         """A task is fresh."""
         if task.actions:
             with self._lock:
                 self._counts.fresh += 1
                 self._expected.pop(task.name, None)
 
-    def skip_ignore(self, task: Any) -> None:
+    def skip_ignore(self, task: Task) -> None:
         """A task is ignored at the user's wish (`doit ignore`)."""
         with self._lock:
             self._counts.ignored += bool(task.actions)
             self._watcher.note(f"{task.name}: ignored, as asked by `doit ignore` (`doit forget {task.name}` ends that)")
 
-    def cleanup_error(self, exception: Any) -> None:
+    def cleanup_error(self, exception: BaseFail) -> None:
         """A teardown failed; none of ours has one."""
         self._errors.append(exception.get_msg())
 
@@ -147,7 +148,7 @@ class Reporter:
         """An error of doit's own."""
         self._errors.append(msg)
 
-    def teardown_task(self, task: Any) -> None:
+    def teardown_task(self, task: Task) -> None:
         """A teardown starts; none of ours has one."""
 
     def complete_run(self) -> None:
@@ -196,14 +197,14 @@ class Reporter:
         self._stream.write(f"{text}\n")
 
 
-def _printed(task: Any) -> str:
+def _printed(task: Task) -> str:
     """The last lines that the actions of a user's task have printed; ours have logs."""
     texts = (text for action in task.actions for text in (action.out, action.err) if text)
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     return "".join(f"\n  | {line}" for line in lines[-LAST:])
 
 
-def _closure(tasks: dict[str, Any], selected: list[str]) -> set[str]:
+def _closure(tasks: dict[str, Task], selected: list[str]) -> set[str]:
     """The tasks with actions that a run will come by: the selected ones and all they depend on."""
     seen: set[str] = set()
     todo = list(selected)

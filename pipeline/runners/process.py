@@ -53,7 +53,7 @@ class Process:
             hint = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
             raise StepError(f"no model is registered under {prefix!r}: {error}", where=library, hint=hint) from error
         self._functions["vm_initialization"](*CPU)
-        self._parameters: dict[str, Any] = {}
+        self._parameters: dict[str, object] = {}
         self._held: list[Any] = []
 
     def use_parameters(self, folder: Path) -> None:

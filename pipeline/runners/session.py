@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.action import Json
 from pipeline.compilers import tensor_cache
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function
 from pipeline.documents.functions import Value as Described
@@ -41,7 +40,7 @@ class ModelSession:
 
     model: str
     variant: str
-    options: Mapping[str, Json]
+    options: Mapping[str, object]
     weights: Path | None
     functions: Mapping[str, Function]
     parameters: frozenset[str]

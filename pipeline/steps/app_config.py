@@ -11,16 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Json
+from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_metadata
-from pipeline.compilers.mlc_memory import memory, own_window
+from pipeline.compilers.mlc_memory import Memory, memory, own_window
 from pipeline.compilers.mlc_names import check_shared
+from pipeline.compilers.mlc_options import MlcOptions
 from pipeline.documents.app_records import LIST, READERS
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config
+from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
@@ -64,7 +65,7 @@ class AppModel:
     quantization: str | None = None
     model_type: str | None = None
     library_of: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
     low_resource_required: bool | None = None
 
 
@@ -102,18 +103,18 @@ def run(job: Job[Params]) -> Facts:
     # As `mlc_llm package` writes it: two spaces, a line feed at the end.
     job.write(WEB if web else NATIVE, json.dumps({LIST: records}, indent=2, ensure_ascii=False) + "\n")
     bundled = [model.subject for model in job.params.models if model.bundle_weight]
-    return {"models": len(records), "memory": needs, "bundled": bundled}
+    return {"models": len(records), "memory": encode(needs), "bundled": bundled}
 
 
 def _check_library(job: Job[Params], model: AppModel) -> None:
     """A model that uses the library of another must be one that the same library would be compiled from."""
     if model.library_of is None:
         return
-    options = {"quantization": model.quantization, "model_type": model.model_type, "overrides": model.overrides}
+    options = MlcOptions(model.quantization, model.model_type, overrides=model.overrides)
     check_shared({subject: _chat(job, subject) for subject in (model.library_of, model.subject)}, options)
 
 
-def _check_record(kind: str, subject: str, record: Mapping[str, Json]) -> None:
+def _check_record(kind: str, subject: str, record: Mapping[str, object]) -> None:
     """What is written must be what its reader wants."""
     reader = READERS[kind]
     if faults := list(reader.faults(record)):
@@ -123,7 +124,7 @@ def _check_record(kind: str, subject: str, record: Mapping[str, Json]) -> None:
         )
 
 
-def _measured(job: Job[Params], model: AppModel) -> dict[str, Json] | None:
+def _measured(job: Job[Params], model: AppModel) -> Memory | None:
     """Bytes that a model takes, by kind; None where its library says nothing of it."""
     subject = model.subject
     objects = (path.read_bytes() for _, path in job.files(roles.objects(subject)))
@@ -133,11 +134,10 @@ def _measured(job: Job[Params], model: AppModel) -> dict[str, Json] | None:
     chat = _chat(job, subject)
     if model.estimated_vram_bytes is None:
         _check_window(metadata, chat, subject)
-    found = memory(metadata, chat)
-    return {"parameters": found.parameters, "temporary": found.temporary, "cache": found.cache}
+    return memory(metadata, chat)
 
 
-def _check_window(metadata: Mapping[str, Json], chat: Mapping[str, Json], subject: str) -> None:
+def _check_window(metadata: Mapping[str, object], chat: Mapping[str, object], subject: str) -> None:
     """Nobody means a window beyond the model's own: its key-value cache would be most of what the record asks for."""
     window, own = metadata.get("context_window_size"), own_window(chat)
     if isinstance(window, int) and own is not None and window > own:
@@ -148,17 +148,17 @@ def _check_window(metadata: Mapping[str, Json], chat: Mapping[str, Json], subjec
         )
 
 
-def _total(subject: str, need: Mapping[str, Json] | None) -> int:
+def _total(subject: str, need: Memory | None) -> int:
     if need is None:
         raise StepError(
             f"the library of {subject} does not say how much memory it takes",
             hint="give the variant `estimated_vram_bytes`, which apps want to know",
         )
-    return sum(value or 0 for value in need.values())
+    return need.total
 
 
-def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
-    record: dict[str, Json] = {"model_id": model.model_id, "model_lib": model.model_lib}
+def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
+    record: dict[str, object] = {"model_id": model.model_id, "model_lib": model.model_lib}
     if model.bundle_weight:
         _ship(job, model.subject, job.out / "bundle" / model.model_id)
     # MLC's Android app ends at a record without a URL, also where somebody puts the weights on the phone; of weights
@@ -170,17 +170,19 @@ def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
     return {**record, "estimated_vram_bytes": total}
 
 
-def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, Json]:
+def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
     base, place = job.params.base_url or "", f"models/{model.model_id}/{RESOLVED}"
     if model.bundle_weight:
         _ship(job, model.subject, job.out / place)
     chat, config = _chat(job, model.subject), job.inputs[roles.of(roles.CONFIG, model.subject)]
-    names = [name for name in TOKENIZERS if name in chat.get("tokenizer_files", ()) and (config / name).is_file()]
+    listed = chat.get("tokenizer_files")
+    names = [name for name in TOKENIZERS if isinstance(listed, list) and name in listed and (config / name).is_file()]
+    said = model.quantization or chat.get("quantization")
     record = webllm.record(
         model=f"{base}{place}" if model.bundle_weight else str(model.url),
         model_id=model.model_id,
         model_lib=f"{base}{FOLDER}/{model.file}",
-        quantization=model.quantization or chat.get("quantization"),
+        quantization=None if said is None else str(said),
         overrides=webllm.with_one_window(model.overrides, chat),
         vram_bytes=total,
         low_resource=model.low_resource_required,
@@ -200,5 +202,5 @@ def _ship(job: Job[Params], subject: str, folder: Path) -> None:
         job.adopt((folder / name).relative_to(job.out).as_posix(), path, job.digest_of(role, name))
 
 
-def _chat(job: Job[Params], subject: str) -> Mapping[str, Json]:
+def _chat(job: Job[Params], subject: str) -> Mapping[str, object]:
     return read_chat_config(job.inputs[roles.of(roles.CONFIG, subject)], subject)

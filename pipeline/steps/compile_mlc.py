@@ -17,6 +17,7 @@ from pipeline.compilers import mlc
 from pipeline.compilers.devices import check_device
 from pipeline.compilers.lowered import MlcLowered, Singly
 from pipeline.compilers.mlc import Compile
+from pipeline.compilers.mlc_options import MlcOptions
 from pipeline.compilers.mlc_refusals import check_model_type, known_faults, mlc_of, other_type
 from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
@@ -65,10 +66,10 @@ def run(job: Job[Params]) -> Facts:
     else:
         made = worker.call(partial(mlc.compile_model, asked=asked, out=job.out, log=job.log), log=job.log)
         made = {**made, "singly": "mlc_llm is a program here, and no package of the toolchain's Python"}
-    chat, options = read_chat_config(job.inputs[roles.CONFIG], job.params.model.model), job.params.model.options
-    model_type = str(options.get("model_type", chat.get("model_type")))
-    faults = known_faults(model_type, chat, options.get("overrides", {}))
-    notes = [note for note in (faults, other_type(options.get("model_type"), chat)) if note is not None]
+    chat = read_chat_config(job.inputs[roles.CONFIG], job.params.model.model)
+    options = MlcOptions.of(job.params.model.options)
+    faults = known_faults(str(options.over(chat).get("model_type")), chat, options.overrides)
+    notes = [note for note in (faults, other_type(options.model_type, chat)) if note is not None]
     return {**made, "note": "; ".join(notes)} if notes else made
 
 
@@ -81,13 +82,12 @@ def compilation(job: Job[Params]) -> Compile:
     """
     model, backend, name = job.params.model, job.params.backend, job.params.toolchain
     folder = job.inputs[roles.CONFIG]
-    chat = read_chat_config(folder, model.model)
+    chat = MlcOptions.of(model.options).over(read_chat_config(folder, model.model))
     probe = read_probe(job.inputs[roles.TOOLCHAIN])
     found = mlc_of(probe, name)
     check_device(probe, name, backend)
-    model_type = str(model.options.get("model_type", chat.get("model_type")))
-    check_model_type(model_type, name, found)
-    quantization = model.options.get("quantization", chat.get("quantization"))
+    check_model_type(str(chat.get("model_type")), name, found)
+    quantization = chat.get("quantization")
     if found.quantizations is not None and quantization not in found.quantizations:
         raise StepError(
             f"toolchain {name} does not know the quantization {quantization!r} of {model.model}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipeline import roles
-from pipeline.action import Job, Json
+from pipeline.action import Job
 from pipeline.documents.codec import dumps, load
 from pipeline.documents.link_json import NAME as LINK_JSON
 from pipeline.documents.link_json import LinkJson
@@ -27,7 +27,7 @@ class Params:
     product: ManifestProduct | None
 
 
-def run(job: Job[Params]) -> dict[str, Json]:
+def run(job: Job[Params]) -> dict[str, object]:
     """Put the files of all parts into one directory, and `manifest.json` beside those of a product.
 
     `link.json` gets what was measured when the models in the product were run.

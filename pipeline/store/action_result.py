@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.documents import untrusted
 from pipeline.documents.report import verdict_in
@@ -68,9 +68,9 @@ class ActionResult:
 
     key: str
     name: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
     outputs: Mapping[str, Output] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
     started: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -86,7 +86,7 @@ class ActionResult:
         return {o.sha256: o.size for o in self.outputs.values() if o.sha256 not in small}
 
 
-def key_of(fields: Mapping[str, Any]) -> str:
+def key_of(fields: Mapping[str, object]) -> str:
     """The key that belongs to a key document: SHA-256 of its canonical JSON."""
     return sha256_bytes(canonical(fields))
 
@@ -139,6 +139,14 @@ def decode(data: bytes) -> ActionResult | None:
         return None
 
 
+def upstream_in(fields: Mapping[str, object]) -> Mapping[str, Mapping[str, str]]:
+    """Role -> relative path -> digest, of what a key document says was read of upstream actions."""
+    upstream = fields.get("upstream", {})
+    if not isinstance(upstream, Mapping):
+        raise TypeError("`upstream` of a key document is no object")
+    return upstream
+
+
 def _is_sound(record: ActionResult) -> bool:
     """Whether every field has its type, within bounds.
 
@@ -146,14 +154,16 @@ def _is_sound(record: ActionResult) -> bool:
         FormatError, TypeError, ValueError, AttributeError: it has not.
     """
     verdict_in(record.facts)
-    upstream = record.fields.get("upstream", {})
     texts = [record.name, record.host, *record.versions, *record.versions.values()]
     times = (record.started, record.seconds, record.cpu_seconds)
     return (
         _SHA256(record.key) is not None
         and isinstance(record.fields, dict)
         and isinstance(record.facts, dict)
-        and all(isinstance(files, dict) and all(map(_SHA256, files.values())) for files in upstream.values())
+        and all(
+            isinstance(files, dict) and all(map(_SHA256, files.values()))
+            for files in upstream_in(record.fields).values()
+        )
         and bool(record.name)
         and all(len(text) <= _LONGEST and text.isprintable() for text in texts)
         and all(type(one) in {int, float} and 0 <= one < _HUGE for one in times)

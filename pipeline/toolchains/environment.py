@@ -125,12 +125,12 @@ class Environment:
         if self.kind != "made":
             return self.python.is_file()
         made = marker.read(self.folder)
-        return made is not None and self.python.is_file() and made["installed"] == self._installed()
+        return made is not None and self.python.is_file() and made.installed == self._installed()
 
     def made_of(self) -> tuple[str, ...] | None:
         """What an environment of ours consists of, once it is made; None for others."""
         made = marker.read(self.folder) if self.kind == "made" else None
-        return None if made is None else tuple(made["frozen"])
+        return None if made is None else made.frozen
 
     def ensure(self, *, log: Path, note: Callable[[str], None]) -> Path:
         """Return the interpreter, after making the environment where that is ours to do.
@@ -162,9 +162,8 @@ class Environment:
             shutil.rmtree(self.folder, ignore_errors=True)
             log.parent.mkdir(parents=True, exist_ok=True)
             got = install(self.toolchain, self.folder, self.frozen, cwd=self.root, log=log)
-            made = {"spec": spec(self.toolchain), "frozen": list(got), "installed": self._installed()}
-            marker.write(self.folder, made)
+            marker.write(self.folder, marker.Marker(spec(self.toolchain), tuple(got), self._installed()))
 
-    def _installed(self) -> list[str]:
+    def _installed(self) -> tuple[str, ...]:
         """The distributions in it. Their versions are in their names, so what pip changes by hand shows."""
-        return sorted(item.name for item in self.folder.glob("lib/python*/site-packages/*.dist-info"))
+        return tuple(sorted(item.name for item in self.folder.glob("lib/python*/site-packages/*.dist-info")))

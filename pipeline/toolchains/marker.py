@@ -7,25 +7,40 @@ to be there: so nothing else may be imported here.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.documents import untrusted
+from pipeline.documents.codec import encode, load
 from pipeline.errors import FormatError
 from pipeline.files import write_atomic
 
 NAME = "slipway-toolchain.json"
 
 
-def read(folder: Path) -> dict[str, Any] | None:
-    """`{"spec", "frozen": exact requirements, "installed": its distributions then}`; None where there is none."""
+@dataclass(frozen=True)
+class Marker:
+    """What an environment was made of.
+
+    Attributes:
+        spec: see `spec.spec`.
+        frozen: exact requirements.
+        installed: the distributions that were in it then.
+    """
+
+    spec: Mapping[str, object]
+    frozen: tuple[str, ...]
+    installed: tuple[str, ...]
+
+
+def read(folder: Path) -> Marker | None:
+    """The marker of an environment; None where there is none."""
     try:
-        marker: dict[str, Any] = untrusted.load(folder / NAME)
-    except FormatError:
+        return load(Marker, folder / NAME)
+    except (FormatError, OSError):
         return None
-    return marker
 
 
-def write(folder: Path, marker: dict[str, Any]) -> None:
+def write(folder: Path, marker: Marker) -> None:
     """Declare an environment whole, atomically."""
-    write_atomic(folder / NAME, json.dumps(marker, indent=1, sort_keys=True) + "\n")
+    write_atomic(folder / NAME, json.dumps(encode(marker), indent=1, sort_keys=True) + "\n")

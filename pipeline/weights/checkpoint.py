@@ -7,9 +7,9 @@ lists; it finds out on the device what is missing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.documents import untrusted
 from pipeline.documents.parameters import Parameter, Parameters
@@ -77,12 +77,12 @@ def check(subject: str, files: Mapping[str, Path], *, shipped: bool, ours: froze
         _without_index(subject, files, shipped=shipped)
         return
     for shard in _shards(files[INDEX]):
-        path = files.get(shard["dataPath"])
+        path = files.get(shard.path)
         if path is not None:
-            _check_shard(shard, path, read=shard["dataPath"] not in ours)
+            _check_shard(shard, path, read=shard.path not in ours)
         elif shipped:
             raise StepError(
-                f"{INDEX} of {subject} lists {shard['dataPath']}, which the weights do not have",
+                f"{INDEX} of {subject} lists {shard.path}, which the weights do not have",
                 hint=f"{_AGAIN}; or name it in `files` of `weights`, where that is set",
             )
 
@@ -95,7 +95,7 @@ def parameters(index: Path) -> Parameters:
     """
     found = []
     for shard in _shards(index):
-        for one in shard.get("records") or ():
+        for one in shard.records:
             name, dtype, shape = (one.get(key) if isinstance(one, dict) else None for key in ("name", "dtype", "shape"))
             if not isinstance(name, str) or not isinstance(dtype, str) or not isinstance(shape, list):
                 raise StepError("the index has an entry that is not a tensor", where=index, hint=_AGAIN)
@@ -118,25 +118,40 @@ def _without_index(subject: str, files: Mapping[str, Path], *, shipped: bool) ->
         )
 
 
-def _shards(index: Path) -> list[dict[str, Any]]:
-    """The shards that an index lists, with the fields that are looked at in their right types."""
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard that an index lists: its name, its size, its MD5 where that is said, and the tensors in it."""
+
+    path: str
+    size: int
+    md5: str | None
+    records: Sequence[object]
+
+
+def _shards(index: Path) -> list[_Shard]:
+    """The shards that an index lists."""
     records = _object(index).get("records")
     if not isinstance(records, list) or not records:
         raise StepError("the index lists no shards", where=index, hint=_AGAIN)
-    for one in records:
-        path = one.get("dataPath") if isinstance(one, dict) else None
-        right = isinstance(path, str) and is_safe_relative(path) and type(one.get("nbytes")) is int
-        if not right or not isinstance(one.get("md5sum", ""), str):
-            raise StepError("the index has an entry that is not a shard", where=index, hint=_AGAIN)
-    return records
+    return [_shard(one, index) for one in records]
 
 
-def _check_shard(shard: Mapping[str, Any], path: Path, *, read: bool) -> None:
-    name, wanted, size = shard["dataPath"], shard["nbytes"], path.stat().st_size
-    if size != wanted:
-        raise StepError(f"{name} has {size} bytes, and {INDEX} says {wanted}", where=path, hint=_AGAIN)
-    if read and "md5sum" in shard and _md5(path) != shard["md5sum"].lower():
-        raise StepError(f"{name} is not the file that {INDEX} lists: its MD5 is another", where=path, hint=_AGAIN)
+def _shard(record: object, index: Path) -> _Shard:
+    fields = record if isinstance(record, dict) else {}
+    path, size, md5, inside = (fields.get(key) for key in ("dataPath", "nbytes", "md5sum", "records"))
+    if not isinstance(path, str) or not is_safe_relative(path) or type(size) is not int:
+        raise StepError("the index has an entry that is not a shard", where=index, hint=_AGAIN)
+    if not isinstance(md5, str) and "md5sum" in fields:
+        raise StepError("the index has an entry that is not a shard", where=index, hint=_AGAIN)
+    return _Shard(path, size, md5, inside if isinstance(inside, list) else [])
+
+
+def _check_shard(shard: _Shard, path: Path, *, read: bool) -> None:
+    size = path.stat().st_size
+    if size != shard.size:
+        raise StepError(f"{shard.path} has {size} bytes, and {INDEX} says {shard.size}", where=path, hint=_AGAIN)
+    if read and shard.md5 is not None and _md5(path) != shard.md5.lower():
+        raise StepError(f"{shard.path} is not the file that {INDEX} lists: its MD5 is another", where=path, hint=_AGAIN)
 
 
 def _md5(path: Path) -> str:
@@ -147,7 +162,7 @@ def _md5(path: Path) -> str:
     return state.hexdigest()
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> dict[str, object]:
     value = untrusted.parse(untrusted.read(path, error=StepError), str(path), StepError)
     if not isinstance(value, dict):
         raise StepError("is not a JSON object", where=path, hint=_AGAIN)

@@ -6,6 +6,8 @@ import pytest
 from mlc_projects import CHAT
 
 from pipeline.compilers import mlc, mlc_configs, mlc_names
+from pipeline.compilers.lowered import Reported
+from pipeline.compilers.mlc_options import MlcOptions
 from pipeline.errors import StepError
 
 WINDOW = {"context_window_size": 2048, "prefill_chunk_size": 4096}
@@ -165,19 +167,19 @@ def test_settling_twice_is_settling_once(model_type):
 
 def reported(**changes):
     config = mlc_names.effective_config(CHAT, {})
-    return {"config": {**config, **changes}, "model_type": "llama", "quantization": "q0f32"}
+    return Reported({**config, **changes}, "llama", "q0f32")
 
 
 @pytest.mark.parametrize("device", ["iphone", "macabi", "android", "webgpu"])
 def test_the_name_is_held_against_that_of_the_mlc_that_compiles(device):
     own = mlc_names.model_lib(mlc_names.effective_config(CHAT, {}), model_type="llama", quantization="q0f32",
                               device=device)  # fmt: skip
-    mlc.check_name(mlc_names.prefix(own), mlc.library_names(reported(), {}, device), device)
+    mlc.check_name(mlc_names.prefix(own), mlc.library_names(reported(), MlcOptions(), device), device)
     with pytest.raises(StepError, match="this mlc_llm calls the library llama_q0f32_") as caught:
-        mlc.check_name(mlc_names.prefix(own), mlc.library_names(reported(a_new_field=1), {}, device), device)
+        mlc.check_name(mlc_names.prefix(own), mlc.library_names(reported(a_new_field=1), MlcOptions(), device), device)
     assert "`model_lib: llama_q0f32_" in str(caught.value)
 
 
 def test_a_name_of_the_users_is_held_against_nothing():
-    mlc.check_name("mine_", mlc.library_names(reported(), {}, None), None)
-    mlc.check_name("mine_", mlc.library_names({}, {}, "iphone"), "iphone")
+    mlc.check_name("mine_", mlc.library_names(reported(), MlcOptions(), None), None)
+    mlc.check_name("mine_", mlc.library_names(Reported(), MlcOptions(), "iphone"), "iphone")
