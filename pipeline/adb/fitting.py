@@ -89,6 +89,7 @@ def check_fits(document: Manifest, shipment: Shipment, device: ManifestDevice, s
     fits: list[str] = []
     unknown: list[str] = []
     problems: list[str] = []
+    too_large = False
     for model, backends in sorted(_pushed(document, shipment).items()):
         usable = backends & {*device.backends}
         if backends and not usable:
@@ -99,6 +100,7 @@ def check_fits(document: Manifest, shipment: Shipment, device: ManifestDevice, s
         ways = [one for one in device.takes if one.model == model and (not usable or one.backend in usable)]
         small = [one for one in ways if one.bytes <= device.usable]
         if ways and not small:
+            too_large = True
             least = min(ways, key=lambda one: one.bytes)
             problems.append(f"{model} takes {'at least ' * least.at_least}{gigabytes(least.bytes)}")
         elif any(not one.at_least for one in small):
@@ -108,13 +110,18 @@ def check_fits(document: Manifest, shipment: Shipment, device: ManifestDevice, s
     if problems:
         where = f"{device.name}, where an app can use {gigabytes(device.usable)} of {gigabytes(device.ram)}"
         listed = "".join(f"\n    {one}" for one in problems)
-        raise DeviceError(f"{serial} is {where}, and it cannot have what is to be pushed:{listed}", hint=_hint(fits))
+        raise DeviceError(
+            f"{serial} is {where}, and it cannot have what is to be pushed:{listed}",
+            hint=_hint(fits, too_large=too_large),
+        )
     return Fit(device, tuple(fits), tuple(unknown))
 
 
-def _hint(fits: Sequence[str]) -> str:
+def _hint(fits: Sequence[str], *, too_large: bool) -> str:
     names = " ".join(f"{BUNDLE}{model}" for model in fits)
     less = f"name what fits (doit deploy {names})" if fits else "name other models, or folders of a product"
+    if not too_large:
+        return f"nothing was pushed: {less}"
     more = "if an app can use more there, say so (`usable` or `reserved` of the device in targets.yaml), and run doit"
     return f"nothing was pushed: {less}; or, {more}"
 

@@ -129,7 +129,7 @@ def _check_files(layout: Layout, described: Sequence[LaidOutFile], again: str) -
             wrong.append(f"not all that {task} has put out is there")
     if wrong:
         return failed("files", listed(wrong), again)
-    return proven("files", f"{counted(len(described), 'file')} of {counted(len(layout.files), 'other task')}")
+    return proven("files", f"{counted(len(described), 'file')} of {counted(len(layout.files), 'task')}")
 
 
 def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, str], str]) -> Iterator[str]:

@@ -233,13 +233,18 @@ def _check_outputs(job: Job[Params], folders: _Folders) -> None:
             hint="add it to `outputs`, or have the command write it below $TMPDIR",
             log=job.log,
         )
-    links = [name for name, path in made.items() if path.is_symlink() and path.readlink().is_absolute()]
+    links = [name for name, path in made.items() if path.is_symlink() and not _stays(path, job.out)]
     if links:
         hint = "what a step reads of other tasks is links: copy what they lead to (cp -L, tar -h)"
-        raise StepError(f"{_listed(sorted(links))} is a link that leads out of the outputs", hint=hint, log=job.log)
+        raise StepError(f"{_listed(sorted(links))} is a link that leads to no output", hint=hint, log=job.log)
     odd = [name for name, path in made.items() if not path.is_symlink() and not path.is_file()]
     if odd:
         raise StepError(f"{_listed(odd)} is no file: a pipe, a socket or a device", hint="write a file", log=job.log)
+
+
+def _stays(link: Path, out: Path) -> bool:
+    """Whether a link is one that leads from output to output, wherever they are put."""
+    return not link.readlink().is_absolute() and link.exists() and link.resolve().is_relative_to(out.resolve())
 
 
 def _tracer(job: Job[Params], folders: _Folders) -> list[str]:

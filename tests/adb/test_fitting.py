@@ -116,7 +116,9 @@ def test_a_folder_of_a_product_is_held_against_the_device_by_what_is_in_it(phone
     status, _, err = deploy(f"phone/mali/{SMALL}")
     assert (status, err) == (0, "")
     assert set(phone.files()) == {f"phone/mali/{SMALL}/lib.tar"}
-    assert f"{SMALL} is there for ios only, and the device takes mali, vulkan" in deploy(f"phone/ios/{SMALL}/")[2]
+    said = deploy(f"phone/ios/{SMALL}/")[2]
+    assert f"{SMALL} is there for ios only, and the device takes mali, vulkan\n  hint: nothing was pushed: name" in said
+    assert "usable" not in said
     assert "there is no product, bundle or folder 'phone/mal'" in deploy("phone/mal")[2]
     assert "gemma takes at least 3.00 GB" in deploy("phone/gguf")[2]
 

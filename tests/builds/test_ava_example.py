@@ -35,7 +35,7 @@ def test_the_matrix_of_the_manual_is_planned_without_network(tmp_path):
     said = ava.ok("devices", "--json").output
     devices = json.loads(said[said.index("{\n") :])["devices"]
     gets = {one["name"]: [(model["variant"], model["backend"]) for model in one["models"]] for one in devices}
-    assert len(gets) == 10
+    assert len(gets) == 11
     assert gets["realwear-hmt-1"] == [("AVA-LL32-1B16-q4f16_1", "adreno")]
     assert gets["rokid-x-craft"] == [("AVA-QW3-17B16-q4f16_1", "mali"), ("AVA-GE3N-2B", "LiteRT")]
     assert gets["galaxy-s23"] == [("AVA-QW3-4B16-q4f16_1", "adreno"), ("AVA-GE3N-4B", "LiteRT")]
@@ -56,8 +56,18 @@ def test_every_library_is_where_the_manual_has_it(ava):
             assert objects == "lib0.o"
             assert device_code.endswith("devc.o")
     assert all(ava.path(f"{TREE}/llm-macos/{model}/{model}.dylib").is_file() for model in MODELS)
-    assert {path.name for path in ava.path("dist/ava3").iterdir()} == {
-        *(f"{model}-standin" for model in MODELS), "AVA-GE3N-2B", "AVA-GE3N-4B",
+    for place, bundled in (
+        ("llm-gguf/AVA-GE3N-4B/AVA-GE3N-4B.amg", "gguf"),
+        ("llm-litert/AVA-GE3N-2B/AVA-GE3N-2B.amr", "task"),
+    ):
+        (original,) = ava.path("dist/bundle").glob(f"{Path(place).stem}/*.{bundled}")
+        assert ava.path(f"{TREE}/{place}").read_bytes() == original.read_bytes()
+    assert (
+        ava.path(f"{TREE}/llm-gguf/AVA-GE3N-4B/AVA-GE3N-4B.amg").stat().st_ino
+        == next(ava.path("dist/bundle/AVA-GE3N-4B").glob("*.gguf")).stat().st_ino
+    ), "/tmp has hard links"
+    assert {path.name for path in ava.path("dist/encoded").glob("*.ava3")} == {
+        *(f"{model}.amm.ava3" for model in MODELS), "AVA-GE3N-2B.amr.ava3", "AVA-GE3N-4B.amg.ava3",
     }  # fmt: skip
     listed = {one["name"]: one["runtime"] for one in ava.json("dist/manifest.json")["models"]}
     assert listed == {"AVA-GE3N-2B": "LiteRT", "AVA-GE3N-4B": "llama.cpp"}

@@ -80,7 +80,7 @@ def test_it_is_listed_and_proven(files: Project):
     listed = {one["path"] for one in files.json("dist/manifest.json")["files"]}
     assert {"tree/llama/gemma/gemma.amg", "tree/sealed/gemma.sealed", "bundle/gemma/model.json"} <= listed
     (proof,) = files.json("dist/manifest.json")["proofs"]
-    assert proof == {"subject": "tree", "proven": "5 files of 4 other tasks"}
+    assert proof == {"subject": "tree", "proven": "5 files of 4 tasks"}
     found = {one["file"]: one for one in files.json("dist/tree/link.json")["files"]}
     assert found["llama/gemma/gemma.amg"]["runtime"] == "llama.cpp"
     assert found["litert/gemma-task/gemma.task"]["runtime"] == "LiteRT"

@@ -388,7 +388,7 @@ def test_files_of_other_tasks_are_linked_listed_and_proven(files_only):
         "sealed/y": ("seal:gemma", None),
     }
     assert (out / "llama/gemma.amg").read_bytes() == b"the model"
-    assert prove()["proven"] == "3 files of 2 other tasks"
+    assert prove()["proven"] == "3 files of 2 tasks"
 
 
 @pytest.mark.parametrize("spoil", ["gone", "other", "swapped", "unlisted"])
