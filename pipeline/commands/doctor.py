@@ -17,6 +17,7 @@ from doit.version import VERSION as DOIT
 
 from pipeline import __version__
 from pipeline.action import Worker
+from pipeline.compilers.devices import unable
 from pipeline.documents.probe import Probe, read_probe
 from pipeline.doit_plugin import noop
 from pipeline.doit_plugin.options import options
@@ -171,18 +172,7 @@ def _needed(matrix: Matrix, toolchains: Mapping[str, Toolchain]) -> Iterator[str
     for name, found in toolchains.items():
         if isinstance(found, Broken):
             yield _broken(name, found)
-    lacking: dict[tuple[str, str], list[str]] = {}
-    for cell in matrix.cells:
-        known, kind = toolchains.get(cell.toolchain), str(cell.backend.device["kind"])
-        if cell.model.compiler != "prebuilt" and isinstance(known, Probe) and kind not in known.codegens:
-            backends = lacking.setdefault((cell.toolchain, kind), [])
-            if cell.backend.name not in backends:
-                backends.append(cell.backend.name)
-    for (toolchain, kind), backends in lacking.items():
-        yield (
-            f"toolchain {toolchain} has no code generator for {kind}, which {', '.join(backends)} needs\n"
-            "  hint: use a toolchain whose TVM was built with it"
-        )
+    yield from unable(matrix.cells, {name: one for name, one in toolchains.items() if isinstance(one, Probe)})
 
 
 def _broken(name: str, known: Broken) -> str:

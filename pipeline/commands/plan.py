@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.compilers.devices import unable
+from pipeline.documents.probe import read_probe
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
 
@@ -74,9 +76,16 @@ class Plan(ProjectCommand[PlanOptions]):
             said = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)}
             self.say_json(said | ({"fleets": [asdict(fleet) for fleet in found]} if found else {}))
         else:
-            for line in (*_lines(listed, cost, everything=options.all), *_table(found)):
+            for line in (*_lines(listed, cost, everything=options.all), *_table(found), *_unable(session)):
                 self.say(line)
         return 0
+
+
+def _unable(session: Session) -> Iterator[str]:
+    """What of the matrix its toolchains cannot compile, as far as their last probes still hold."""
+    known = [one for one in session.engine.actions.values() if one.step == "toolchain"]
+    fresh = [one for one in known if session.engine.status(one.name).fresh]
+    return unable(session.project.matrix.cells, {one.subject: read_probe(session.root / one.out) for one in fresh})
 
 
 def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:

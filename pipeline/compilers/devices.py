@@ -1,10 +1,12 @@
-"""Which devices a toolchain compiles for; the steps ask before they start a compiler."""
+"""Which devices a toolchain compiles for; the steps ask before they start a compiler, commands before a step starts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+
 from pipeline.documents.probe import Probe
 from pipeline.errors import StepError
-from pipeline.matrix.cells import Backend
+from pipeline.matrix.cells import Backend, Cell
 
 
 def check_device(probe: Probe, toolchain: str, backend: Backend) -> None:
@@ -18,4 +20,20 @@ def check_device(probe: Probe, toolchain: str, backend: Backend) -> None:
         raise StepError(
             f"toolchain {toolchain} has no code generator for {kind!r}, the device of backend {backend.name}",
             hint=f"choose a device of kind {', '.join(probe.codegens)}, or a toolchain whose TVM was built with {kind}",
+        )
+
+
+def unable(cells: Iterable[Cell], probes: Mapping[str, Probe]) -> Iterator[str]:
+    """What toolchains cannot compile of a matrix, with the cure, as far as they have been probed."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        known, kind = probes.get(cell.toolchain), str(cell.backend.device["kind"])
+        if cell.model.compiler != "prebuilt" and known is not None and kind not in known.codegens:
+            backends = lacking.setdefault((cell.toolchain, kind), [])
+            if cell.backend.name not in backends:
+                backends.append(cell.backend.name)
+    for (toolchain, kind), backends in lacking.items():
+        yield (
+            f"toolchain {toolchain} has no code generator for {kind}, which {', '.join(backends)} needs\n"
+            "  hint: use a toolchain whose TVM was built with it"
         )

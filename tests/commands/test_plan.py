@@ -42,6 +42,13 @@ def test_nothing_is_foreseen_behind_what_was_never_built(project):
     assert not project.path("dist").exists()
 
 
+def test_a_toolchain_that_cannot_compile_for_a_backend_is_named(built):
+    built.edit("targets.yaml", "{preset: host}", "{preset: host}\n  gpu: {preset: vulkan}")
+    built.edit("targets.yaml", "backend: [host, ios-arm64]", "backend: [host, ios-arm64, gpu]")
+    said = built.ok("plan").output
+    assert "toolchain current has no code generator for vulkan, which gpu needs\n  hint: use a toolchain" in said
+
+
 def test_a_clone_with_a_full_store_restores_everything(built, tmp_path):
     other = clone(built, tmp_path / "other")
     shutil.copytree(built.path("build/store"), other.path("build/store"))
