@@ -69,6 +69,7 @@ def test_every_library_is_where_the_manual_has_it(ava):
     assert {path.name for path in ava.path("dist/encoded").glob("*.ava3")} == {
         *(f"{model}.amm.ava3" for model in MODELS), "AVA-GE3N-2B.amr.ava3", "AVA-GE3N-4B.amg.ava3",
     }  # fmt: skip
+    assert len(list(ava.path("dist/encoded/verified").iterdir())) == len(MODELS) + 2
     listed = {one["name"]: one["runtime"] for one in ava.json("dist/manifest.json")["models"]}
     assert listed == {"AVA-GE3N-2B": "LiteRT", "AVA-GE3N-4B": "llama.cpp"}
 
