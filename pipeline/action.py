@@ -14,9 +14,6 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from .errors import Position, StepError
 from .files import Digest, digest_path
 
-Json = Any
-"""What `json` can carry: None, bool, int, float, str, list, dict with str keys."""
-
 
 class Upstream(NamedTuple):
     """An edge of the graph: the outputs of another action that this one reads. A graph has tens of thousands.

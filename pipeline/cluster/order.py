@@ -170,7 +170,7 @@ def _places(tree: Mapping[str, Output]) -> set[str]:
 # Parameters
 
 
-def whole(value: Any) -> Any:
+def whole(value: object) -> object:
     """JSON of parameters with all their fields: a key leaves out what says nothing about a result (`compare=False`)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: whole(getattr(value, one.name)) for one in dataclasses.fields(value)}
@@ -189,7 +189,7 @@ def parameters(kind: type[T], data: object) -> T:
     return value
 
 
-def _filled(value: Any, data: Any) -> Any:
+def _filled(value: Any, data: object) -> Any:
     """A value with the fields that `decode` passes over."""
     if isinstance(value, tuple) and isinstance(data, list):
         return (

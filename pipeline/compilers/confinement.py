@@ -106,7 +106,7 @@ class Confinement:
 
     # Events
 
-    def opened(self, path: Any, mode: str | None, flags: int) -> None:
+    def opened(self, path: object, mode: str | None, flags: int) -> None:
         """A file is about to be opened."""
         if isinstance(path, int) or (mode is None and _is_relative_to_descriptor()):
             return
@@ -121,7 +121,7 @@ class Confinement:
         else:
             raise self.refuse(f"it opens {name}, which is not in the key", f"name it in `reads`: {name}")
 
-    def listed(self, path: Any = None) -> None:
+    def listed(self, path: object = None) -> None:
         """A directory is about to be listed. Those of the import system are looked at when a module is imported."""
         if isinstance(path, int):
             return
@@ -129,42 +129,42 @@ class Confinement:
         if not self.may_read(name) and name not in map(_absolute, sys.path):
             raise self.refuse(f"it lists {name}, which is not in the key", f"name it in `reads`: {name}")
 
-    def loaded(self, name: Any) -> None:
+    def loaded(self, name: object) -> None:
         """A shared library is about to be loaded; one without a directory in its name is the system's."""
         if isinstance(name, str | bytes) and os.sep in os.fsdecode(name) and not self.may_read(_absolute(name)):
             raise self.refuse(f"it loads {os.fsdecode(name)}, which is not in the key", f"name it in `reads`: {name!r}")
 
-    def imported(self, _module: str, file: str | None, *_: Any) -> None:
+    def imported(self, _module: str, file: str | None, *_: object) -> None:
         """A module is about to be imported; of a compiled one there is a file."""
         self.loaded(file)
 
-    def made(self, path: Any, *_: Any) -> None:
+    def made(self, path: object, *_: object) -> None:
         """A directory is about to be made: what will be in it is the code's own."""
         name = _absolute(path)
         if not os.path.lexists(name):
             self._known.add(name)
 
-    def renamed(self, old: Any, new: Any, *_: Any) -> None:
+    def renamed(self, old: object, new: object, *_: object) -> None:
         """A file is about to get another name."""
         if self.may_read(_absolute(old)):
             self._known.add(_absolute(new))
 
-    def connected(self, _socket: Any, address: Any, *_: Any) -> None:
+    def connected(self, _socket: object, address: object, *_: object) -> None:
         """A connection is about to be made; one to another process of this machine has no host."""
         if isinstance(address, tuple):
             self.asked()
 
-    def asked(self, *_: Any) -> None:
+    def asked(self, *_: object) -> None:
         """The network is about to be used."""
         raise self.refuse("it uses the network, and what that answers is not in the key", "give the model `weights`")
 
-    def started(self, program: Any, *_: Any) -> None:
+    def started(self, program: object, *_: object) -> None:
         """A program is about to be started. What a library runs is the library's business."""
         if self._is_own(frozenset({"subprocess", "os"})):
             hint = "run it beforehand, and name what it writes in `reads`"
             raise self.refuse(f"it runs {program}, and what that reads is not in the key", hint)
 
-    def looked_at(self, path: Any) -> None:
+    def looked_at(self, path: object) -> None:
         """The recipe looks whether there is something: that, too, is an answer that must be in the key."""
         if isinstance(path, int) or not self._is_own(_PATH_MODULES):
             return
@@ -235,12 +235,12 @@ def confined(declared: Declared) -> Iterator[Confinement]:
         raise scope.refused
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if _active is not None and event in _EVENTS:
         _ask(_EVENTS[event], *arguments)
 
 
-def _ask(check: Callable[..., None], *arguments: Any) -> None:
+def _ask(check: Callable[..., None], *arguments: object) -> None:
     scope = _active
     with _unwatched():
         check(scope, *arguments)
@@ -264,7 +264,7 @@ def _looks_watched() -> Iterator[None]:
     places += [(one, "stat") for one in [getattr(pathlib, "_NormalAccessor", None)] if one is not None]  # Python 3.10
     originals = [(place, name, getattr(place, name)) for place, name in places]
 
-    def watched(original: Callable[..., Any], path: Any, *rest: Any, **options: Any) -> Any:
+    def watched(original: Callable[..., object], path: object, *rest: object, **options: object) -> object:
         if _active is not None and options.get("dir_fd") is None:
             _ask(Confinement.looked_at, path)
         return original(path, *rest, **options)

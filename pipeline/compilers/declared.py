@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import roles
 from pipeline.action import Job
@@ -29,7 +28,7 @@ class Declared:
     data: tuple[str, ...] = ()
 
 
-def declared(job: Job[Any], role: str, *given: Path | None) -> Declared:
+def declared(job: Job[object], role: str, *given: Path | None) -> Declared:
     """What the code in a role may read.
 
     Args:

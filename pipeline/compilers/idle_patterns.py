@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import tvm
 from tvm import relax
-from tvm.relax.dpl import CallPattern, ExprPattern, TuplePattern
+from tvm.ir.transform import Pass, PassContext
+from tvm.relax.dpl import CallPattern, DFPattern, ExprPattern, TuplePattern
 
 Feed = tuple[int, int, int]
 """A call of a kernel that takes the result of another: how many operands it has, which one it is, how many that has."""
@@ -25,14 +25,14 @@ _CALL = tvm.ir.Op.get("relax.call_tir")
 @contextmanager
 def left_out() -> Iterator[None]:
     """Have TVM's `FuseOpsByPattern` do nothing where nothing can match, for as long as the context lasts."""
-    usual: Any = relax.transform.FuseOpsByPattern
+    usual = relax.transform.FuseOpsByPattern
     known = _Known()
 
-    def fuse(patterns: Sequence[Any], *args: Any, **options: Any) -> Any:
+    def fuse(patterns: Sequence[object], *args: object, **options: object) -> Pass:
         fusing = usual(patterns, *args, **options)
         wanted = [_feeds_of_pattern(one[1]) if isinstance(one, tuple) else set() for one in patterns]
 
-        def search(module: Any, _context: Any) -> Any:
+        def search(module: tvm.IRModule, _context: PassContext) -> tvm.IRModule:
             there = known.feeds(module)
             return fusing(module) if there is None or any(feeds <= there for feeds in wanted) else module
 
@@ -45,7 +45,7 @@ def left_out() -> Iterator[None]:
         relax.transform.FuseOpsByPattern = usual
 
 
-def _feeds_of_pattern(pattern: Any) -> set[Feed]:
+def _feeds_of_pattern(pattern: DFPattern) -> set[Feed]:
     """What must be in a module that matches; nothing where that is not known of a pattern."""
     operands = _operands_of_pattern(pattern)
     found: set[Feed] = set()
@@ -56,7 +56,7 @@ def _feeds_of_pattern(pattern: Any) -> set[Feed]:
     return found
 
 
-def _operands_of_pattern(pattern: Any) -> list[Any] | None:
+def _operands_of_pattern(pattern: DFPattern) -> list[DFPattern] | None:
     """The operands, if it is the pattern of a kernel's call with a fixed number of them."""
     if not isinstance(pattern, CallPattern) or not isinstance(pattern.op, ExprPattern) or pattern.op.expr != _CALL:
         return None
@@ -68,10 +68,10 @@ class _Known:
     """The feeds of the module that was last asked for: many searches in a row go through the same."""
 
     def __init__(self) -> None:
-        self._functions: list[Any] = []
+        self._functions: list[relax.Function] = []
         self._feeds: set[Feed] | None = set()
 
-    def feeds(self, module: Any) -> set[Feed] | None:
+    def feeds(self, module: tvm.IRModule) -> set[Feed] | None:
         """Those in any function of a module; None where a function is not what is known here."""
         functions = [one for one in module.functions.values() if isinstance(one, relax.Function)]
         old = self._functions
@@ -82,8 +82,8 @@ class _Known:
         return self._feeds
 
 
-def _feeds_of_function(function: Any) -> set[Feed] | None:
-    called: dict[Any, int] = {}
+def _feeds_of_function(function: relax.Function) -> set[Feed] | None:
+    called: dict[relax.Var, int] = {}
     found: set[Feed] = set()
     for block in getattr(function.body, "blocks", ()):
         for binding in block.bindings:

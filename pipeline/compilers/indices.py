@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tvm
@@ -41,7 +40,7 @@ class _Indices(PyExprMutator):  # type: ignore[misc]
         self.changed = False
         self.wrong = ""  # raised when the visit is over: TVM would make another error of it on its way
 
-    def visit_call_(self, call: relax.Call) -> Any:
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Every call of an operator that gathers, with its constants put right."""
         name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
         if name in {"relax.take", "relax.gather_elements"}:
@@ -59,10 +58,10 @@ class _Indices(PyExprMutator):  # type: ignore[misc]
             self._index(name, call.args[1], None)
         return super().visit_call_(call)
 
-    def _with(self, call: relax.Call, arguments: Sequence[Any]) -> Any:
+    def _with(self, call: relax.Call, arguments: Sequence[relax.Expr]) -> relax.Expr:
         return super().visit_call_(relax.Call(call.op, arguments, call.attrs, call.ty_args, call.span))
 
-    def _index(self, operator: str, index: Any, extent: int | None) -> Any:
+    def _index(self, operator: str, index: relax.Expr, extent: int | None) -> relax.Expr:
         tensor = getattr(index, "value", None)
         if not isinstance(tensor, tvm.runtime.Tensor):
             return index
@@ -81,7 +80,7 @@ class _Indices(PyExprMutator):  # type: ignore[misc]
         return relax.const(np.where(numbers < 0, numbers + extent, numbers).astype(numbers.dtype))
 
 
-def _extents(data: Any) -> list[int | None]:
+def _extents(data: relax.Expr) -> list[int | None]:
     """Of each axis; None where only a call knows it."""
     shape = data.ty.shape
     if shape is None:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -114,17 +113,17 @@ class _Recorded(_About):
     """A session that remembers what it gave."""
 
     session: Session
-    answers: list[tuple[str, Any]] = field(default_factory=list)
+    answers: list[tuple[str, object]] = field(default_factory=list)
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: object) -> object:
         """See `recipe.Session`."""
         return self._remembered(function, self.session.call(function, *arguments))
 
-    def runtime(self, function: str, *arguments: Any) -> Any:
+    def runtime(self, function: str, *arguments: object) -> object:
         """See `recipe.Session`."""
         return self._remembered(function, self.session.runtime(function, *arguments))
 
-    def _remembered(self, function: str, answer: Any) -> Any:
+    def _remembered(self, function: str, answer: object) -> object:
         self.answers.append((function, _other(answer, None)))
         return answer
 
@@ -133,7 +132,7 @@ class _Recorded(_About):
 class _Disturbed(_About):
     """A session that runs nothing: it gives what another has given, with other numbers; others in each attempt."""
 
-    answers: Iterator[tuple[str, Any]]
+    answers: Iterator[tuple[str, object]]
     attempt: int
 
     @classmethod
@@ -143,22 +142,22 @@ class _Disturbed(_About):
             recorded.model, recorded.variant, recorded.options, recorded.weights, iter(recorded.answers), attempt
         )
 
-    def call(self, function: str, *_arguments: Any) -> Any:
+    def call(self, function: str, *_arguments: object) -> object:
         """See `recipe.Session`; every number in the answer is another."""
         return _other(self._next(function), self.attempt)
 
-    def runtime(self, function: str, *_arguments: Any) -> Any:
+    def runtime(self, function: str, *_arguments: object) -> object:
         """See `recipe.Session`."""
         return _other(self._next(function), None)
 
-    def _next(self, function: str) -> Any:
+    def _next(self, function: str) -> object:
         called, answer = next(self.answers, (None, None))
         if called != function:
             raise LookupError(f"with other numbers the check calls {function} where it called {called}")
         return answer
 
 
-def _other(answer: Any, attempt: int | None) -> Any:
+def _other(answer: object, attempt: int | None) -> object:
     """A copy of what a function gave, with noise over its numbers; what is no number (a cache) stays what it is.
 
     Equal numbers get equal noise, so that what is called twice and compared is still equal. None is for no noise.
@@ -166,7 +165,7 @@ def _other(answer: Any, attempt: int | None) -> Any:
     if isinstance(answer, list | tuple):
         return type(answer)([_other(item, attempt) for item in answer])
     if isinstance(answer, float):
-        return float(_other(np.asarray(answer), attempt))
+        return np.asarray(_other(np.asarray(answer), attempt)).item()
     if not isinstance(answer, np.ndarray):
         return answer
     if attempt is None:

@@ -17,14 +17,20 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from pipeline.files import sha256_bytes, write_atomic
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+    from tvm.target import Target
+    from tvm_ffi import Module
 
 CALLBACK = "tvm_callback_metal_compile"
 """The function TVM's code generator calls with the source of a kernel and its target; it returns a metallib."""
@@ -167,7 +173,7 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
     Raises:
         Refused, Missing: a kernel could not be compiled. (On their way through TVM they become something else.)
     """
-    ffi: Any = importlib.import_module("tvm_ffi")
+    ffi = importlib.import_module("tvm_ffi")
     generate = ffi.get_global_func(GENERATOR)
     compiler = Compiler(shaders, jobs or os.cpu_count() or 1)
     failures: list[Exception] = []
@@ -179,10 +185,10 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
             failures.append(failure)
             raise
 
-    def generate_twice(module: Any, target: Any) -> Any:
+    def generate_twice(module: IRModule, target: Target) -> Module:
         sources: list[str] = []
 
-        def learn(source: Any, _target: Any) -> Any:
+        def learn(source: object, _target: Target) -> object:
             sources.append(str(source))
             return source
 
@@ -190,14 +196,15 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
         generate(module, target)
         libraries = compile_all(sources)
 
-        def give(source: Any, _target: Any) -> bytes:
+        def give(source: object, _target: Target) -> bytes:
             text = str(source)
             if text not in libraries:  # TVM wrote it in another way this time
                 libraries.update(compile_all([text]))
             return libraries[text]
 
         _register(ffi, CALLBACK, give)
-        return generate(module, target)
+        made: Module = generate(module, target)
+        return made
 
     _register(ffi, GENERATOR, generate_twice)
     try:
@@ -211,7 +218,7 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
         _register(ffi, CALLBACK, lambda source, _target: (source, "metal"))
 
 
-def _register(ffi: Any, name: str, function: Any) -> None:
+def _register(ffi: ModuleType, name: str, function: Callable[..., object]) -> None:
     ffi.register_global_func(name, function, override=True)
 
 

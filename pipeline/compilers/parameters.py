@@ -9,10 +9,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tvm
 
 from pipeline.documents.codec import dumps
@@ -25,7 +23,7 @@ from pipeline.matrix.source import SourceRef
 from . import python_source, sources, tensor_cache
 from .confinement import confined
 from .declared import Declared
-from .recipe import BuildSpec, SameAs
+from .recipe import Array, BuildSpec, SameAs
 
 
 def write(*, model: ModelRef, source: SourceRef, reads: Declared, weights: Path | None, out: Path) -> WrittenCache:
@@ -68,7 +66,7 @@ class _Seen:
     constant: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
 
-    def look(self, name: str, array: npt.NDArray[Any]) -> None:
+    def look(self, name: str, array: np.ndarray) -> None:
         """Take note of one."""
         self.parameters.append(Parameter(name, array.shape, array.dtype.name))
         if not array.size or name in self.declared:
@@ -96,7 +94,7 @@ def _refuse_twins(groups: Sequence[Sequence[str]], path: Path) -> None:
         )
 
 
-def _named(loaded: sources.Loaded, path: Path, seen: _Seen) -> Iterator[tuple[str, Any]]:
+def _named(loaded: sources.Loaded, path: Path, seen: _Seen) -> Iterator[tuple[str, Array]]:
     """Yield the parameters one at a time, reading those that are given as functions when their turn comes."""
     parameters = loaded.parameters() if callable(loaded.parameters) else loaded.parameters
     if not isinstance(parameters, Mapping):

@@ -10,7 +10,7 @@ import difflib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.errors import SlipwayError, StepError
 
@@ -21,6 +21,9 @@ CONFIG_HINT = (
     "while compiling, a recipe sees only the weight files that match the model's `config` patterns (*config.json where "
     "it has none): add the file there, or return the parameters as functions, which compiling does not call"
 )
+
+
+R = TypeVar("R")
 
 
 def load_function(scope: Confinement, name: str) -> Callable[..., Any]:
@@ -45,8 +48,12 @@ def load_function(scope: Confinement, name: str) -> Callable[..., Any]:
 
 
 def run(
-    function: Callable[..., Any], path: Path, *arguments: Any, weights: Path | None = None, name: str | None = None
-) -> Any:
+    function: Callable[..., R],
+    path: Path,
+    *arguments: object,
+    weights: Path | None = None,
+    name: str | None = None,
+) -> R:
     """Call a recipe's function; an exception becomes a `StepError` at the recipe's line that let it happen.
 
     Args:

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,13 @@ import numpy.typing as npt
 from pipeline.documents.codec import decode
 from pipeline.errors import ToolMissing
 
-from .recipe import Check, Comparison, Session, Shapes
+from .recipe import Array, Check, Comparison, Session, Shapes
 
-Arrays = list[npt.NDArray[Any]]
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
+    from torch import Tensor
+
+Arrays = list[np.ndarray]
 
 SIZES = ((2, 3, 5, 7, 11), (1,), (8,), (32,), (224,))
 """Extents for the symbols of a model, in turn: first a different one for each, then the same for all."""
@@ -43,7 +48,7 @@ class Example:
 
     said_by: str
     inputs: Arrays
-    outputs: Sequence[tuple[str, npt.NDArray[Any]]]
+    outputs: Sequence[tuple[str, np.ndarray]]
 
 
 def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
@@ -71,7 +76,7 @@ def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
     return check
 
 
-def tolerance(want: npt.NDArray[Any], inputs: Sequence[npt.NDArray[Any]]) -> float:
+def tolerance(want: np.ndarray, inputs: Sequence[np.ndarray]) -> float:
     """Half of the digits that the coarsest float among inputs and output has, of the largest number; 0 for others."""
     if not _is_float(want):
         return 0.0
@@ -83,12 +88,12 @@ def _epsilon(dtype: npt.DTypeLike) -> float:
     return float(importlib.import_module("ml_dtypes").finfo(dtype).eps)
 
 
-def _is_float(array: npt.NDArray[Any]) -> bool:
+def _is_float(array: np.ndarray) -> bool:
     return array.dtype.kind == "f" or "float" in array.dtype.name
 
 
 def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
-    onnx: Any = importlib.import_module("onnx")
+    onnx = importlib.import_module("onnx")
     graph = onnx.load(path).graph
     held = {tensor.name for tensor in graph.initializer}
     shapes: Shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
@@ -111,18 +116,18 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     raise ToolMissing(what, where=path, hint=_HINT)
 
 
-def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, object]], Sequence[Any]]]:
+def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, np.ndarray]], Sequence[Array]]]:
     """The implementation that is asked, and the function that asks it."""
     try:
-        runtime: Any = importlib.import_module("onnxruntime")
+        runtime = importlib.import_module("onnxruntime")
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception:  # noqa: BLE001 - it is an extra, and knows fewer models than the reference
-        evaluator: Any = importlib.import_module("onnx.reference").ReferenceEvaluator(str(path))
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(str(path))
         return "onnx.reference", evaluator.run
     return "onnxruntime", session.run
 
 
-def _described(onnx: Any, value: Any, shapes: Shapes) -> tuple[str, Any, list[int | str]]:
+def _described(onnx: ModuleType, value: ValueInfoProto, shapes: Shapes) -> tuple[str, np.dtype, list[int | str]]:
     """Name, dtype and shape of an input; an extent without a name gets one of its own."""
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
@@ -132,8 +137,8 @@ def _described(onnx: Any, value: Any, shapes: Shapes) -> tuple[str, Any, list[in
 
 
 def _feeds(
-    wanted: Sequence[tuple[str, Any, list[int | str]]], sizes: Sequence[int], between: tuple[float, float]
-) -> dict[str, npt.NDArray[Any]]:
+    wanted: Sequence[tuple[str, np.dtype, list[int | str]]], sizes: Sequence[int], between: tuple[float, float]
+) -> dict[str, np.ndarray]:
     random = np.random.Generator(np.random.PCG64(1))
     symbols = sorted({extent for _, _, shape in wanted for extent in shape if isinstance(extent, str)})
     extents = dict(zip(symbols, itertools.cycle(sizes)))
@@ -146,8 +151,8 @@ def _feeds(
 
 
 def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
-    torch: Any = importlib.import_module("torch")
-    tree: Any = importlib.import_module("torch.utils._pytree")
+    torch = importlib.import_module("torch")
+    tree = importlib.import_module("torch.utils._pytree")
     program = torch.export.load(path)
     if program.example_inputs is None:
         raise ToolMissing("this program carries no example of its inputs", where=path, hint=_HINT)
@@ -155,7 +160,7 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
     leaves, structure = tree.tree_flatten(program.example_inputs)
     generator = torch.Generator().manual_seed(1)
 
-    def noise(leaf: Any) -> Any:
+    def noise(leaf: Tensor) -> Tensor:
         floats = isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
         return (torch.rand(leaf.shape, generator=generator) * 2 - 1).to(leaf.dtype) if floats else leaf
 
@@ -174,7 +179,7 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
             yield Example(f"torch {torch.__version__}", inputs, named)
 
 
-def _array(torch: Any, tensor: Any) -> npt.NDArray[Any]:
+def _array(torch: ModuleType, tensor: Tensor) -> np.ndarray:
     """A tensor as a numpy array, also where numpy needs `ml_dtypes` to know the dtype."""
     plain = tensor.detach().cpu()
     if plain.dtype is torch.bfloat16:

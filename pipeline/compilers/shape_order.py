@@ -8,22 +8,21 @@ another, so here they are sorted by their place.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tvm
 from tvm import tirx
+from tvm.ir.transform import Pass, PassContext
 from tvm_ffi import structural_walk
 
 _LOAD = getattr(tvm.ir, "TensorLoad", None) or tirx.BufferLoad
 """What TVM 0.27 made of a `BufferLoad`."""
 
 
-def sort_shape_stores() -> Any:
+def sort_shape_stores() -> Pass:
     """Return the pass that sorts the stores of every shape function of an `IRModule`."""
     return tvm.transform.module_pass(_transform, opt_level=0, name="SortShapeStores")
 
 
-def _transform(module: Any, _context: Any) -> Any:
+def _transform(module: tvm.IRModule, _context: PassContext) -> tvm.IRModule:
     changed = {}
     for variable, function in module.functions.items():
         if isinstance(function, tirx.PrimFunc) and function.attrs and "tirx.is_host_func" in function.attrs:
@@ -35,12 +34,12 @@ def _transform(module: Any, _context: Any) -> Any:
     return module
 
 
-def _sorted(body: Any) -> Any | None:
+def _sorted(body: tirx.Stmt) -> tirx.SeqStmt | None:
     """Return the statements in order; None where they are anything but independent stores to constant places."""
     if not isinstance(body, tirx.SeqStmt) or not all(isinstance(part, tirx.BufferStore) for part in body.seq):
         return None
     stores = {_place(part): part for part in body.seq}
-    loads: list[Any] = []
+    loads: list[tvm.ir.Expr] = []
     for part in body.seq:
         structural_walk(part.value, (_LOAD, loads.append))
     read = {_place(load) for load in loads}
@@ -49,7 +48,7 @@ def _sorted(body: Any) -> Any | None:
     return tirx.SeqStmt([stores[place] for place in sorted(place for place in stores if place is not None)])
 
 
-def _place(access: Any) -> tuple[int, ...] | None:
+def _place(access: tirx.BufferStore | tvm.ir.Expr) -> tuple[int, ...] | None:
     """Where is stored to or loaded from, or None where that is computed.
 
     A shape function has one buffer. Were there two, one would be taken for the other, and the order left alone.

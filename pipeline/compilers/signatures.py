@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import tvm
 from tvm import relax
@@ -130,7 +129,7 @@ def _plain(name: str) -> str:
     return re.sub(r"\W", "_", name).removeprefix("p_")
 
 
-def _value(kind: Any, name: str) -> Value:
+def _value(kind: tvm.ir.Type, name: str) -> Value:
     if isinstance(kind, relax.TensorType):
         shape = tuple(_extent(extent) for extent in kind.shape.values) if kind.shape is not None else None
         return Value(name, str(kind.dtype), shape)
@@ -143,6 +142,6 @@ def _value(kind: Any, name: str) -> Value:
     return Value(name, "int" if number.startswith(("int", "uint")) else "float" if "float" in number else OBJECT)
 
 
-def _extent(extent: Any) -> int | str:
+def _extent(extent: tvm.ir.Expr) -> int | str:
     value = getattr(extent, "value", None)
     return int(value) if value is not None else re.sub(r"T\.int64\((-?\d+)\)", r"\1", str(extent))

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import NoReturn
 
 import tvm
 from tvm import relax, tirx
@@ -143,7 +144,7 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Loaded:
 _FRONT_ENDS: dict[str, Callable[[Path, Mapping[str, object]], Loaded]] = {"onnx": _onnx, "exported": _exported}
 
 
-def _detached(module: Any, names: list[str] | None = None) -> Loaded:
+def _detached(module: tvm.IRModule, names: list[str] | None = None) -> Loaded:
     """Part a front end's module from the parameters it holds; `names` are better ones than its arguments have."""
     module, held = relax.frontend.detach_params(module)
     arrays: dict[str, Array] = {}
@@ -154,7 +155,7 @@ def _detached(module: Any, names: list[str] | None = None) -> Loaded:
     return Loaded(module, arrays)
 
 
-def _optional(package: str, path: Path) -> Any:
+def _optional(package: str, path: Path) -> ModuleType:
     """Import a package that is an extra of ours, and named like it."""
     try:
         return importlib.import_module(package)
@@ -169,12 +170,12 @@ def _refuse(format_name: str, path: Path, error: Exception) -> NoReturn:
     raise StepError(f"TVM's {format_name} front end refused it: {reason(error)}", where=path, hint=hint) from error
 
 
-def _definition(function: Any, path: Path) -> str:
+def _definition(function: object, path: Path) -> str:
     code = getattr(function, "__code__", None)
     return f"{path}:{code.co_firstlineno}" if code is not None else str(path)
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if value is None:
         return "None"
     name = type(value).__name__

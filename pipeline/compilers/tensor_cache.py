@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
+
+from .recipe import Array
 
 INDEX = "tensor-cache.json"
 SHARD_BYTES = 32 << 20
@@ -35,11 +36,11 @@ DTYPES = frozenset(
 
 
 def write(
-    tensors: Iterable[tuple[str, Any]],
+    tensors: Iterable[tuple[str, Array]],
     directory: Path,
     *,
     shard_bytes: int = SHARD_BYTES,
-    said: Callable[[str, npt.NDArray[Any]], None] | None = None,
+    said: Callable[[str, np.ndarray], None] | None = None,
 ) -> WrittenCache:
     """Write named tensors into `directory`, in the order they come.
 
@@ -73,7 +74,7 @@ def write(
     return WrittenCache(len(names), total, digests)
 
 
-def read(directory: Path) -> dict[str, npt.NDArray[Any]]:
+def read(directory: Path) -> dict[str, np.ndarray]:
     """Map a tensor cache into memory: name -> read-only array, in the order of the records.
 
     Raises:
@@ -100,7 +101,7 @@ class _Shard:
         self.digest = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
 
-    def append(self, name: str, array: npt.NDArray[Any]) -> None:
+    def append(self, name: str, array: np.ndarray) -> None:
         data = array.reshape(-1).view(np.uint8).data
         with self.path.open("ab") as file:
             file.write(data)
@@ -128,7 +129,7 @@ class _Shard:
         }
 
 
-def _as_array(name: str, tensor: Any) -> npt.NDArray[Any]:
+def _as_array(name: str, tensor: Array) -> np.ndarray:
     """Return the tensor as a C-contiguous little-endian numpy array."""
     array = tensor if isinstance(tensor, np.ndarray) else _from_tensor(name, tensor)
     if array.dtype.name not in DTYPES:
@@ -138,7 +139,7 @@ def _as_array(name: str, tensor: Any) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
-def _from_tensor(name: str, tensor: Any) -> npt.NDArray[Any]:
+def _from_tensor(name: str, tensor: Array) -> np.ndarray:
     """Ask for the tensor's memory by DLPack, and where numpy's DLPack does not know the dtype, by `numpy()`."""
     try:
         return np.from_dlpack(tensor)
@@ -153,7 +154,7 @@ def _from_tensor(name: str, tensor: Any) -> npt.NDArray[Any]:
     raise FormatError(f"parameter {name!r} is a {type(tensor).__name__}: {problem}", hint=hint)
 
 
-def _read_shard(directory: Path, shard: Mapping[str, Any]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _read_shard(directory: Path, shard: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
     name = str(shard["dataPath"])
     if name != Path(name).name:
         raise ValueError(f"the shard {name!r} is not beside the index")
@@ -171,7 +172,7 @@ def _read_shard(directory: Path, shard: Mapping[str, Any]) -> Iterator[tuple[str
         yield record["name"], data[start : start + length].view(dtype).reshape(shape)
 
 
-def as_dtype(name: str) -> np.dtype[Any]:
+def as_dtype(name: str) -> np.dtype:
     """Numpy's dtype of that name, from `ml_dtypes` where it is one of those."""
     extended = name.startswith(("bfloat", "float8"))
     # Only these need the package, and numpy finds them by no name of its own.

@@ -7,19 +7,18 @@ before the one that it is in, and for the place of `vstore8` into the middle of 
 
 from __future__ import annotations
 
-from typing import Any
-
 import tvm
 import tvm_ffi
 from tvm import tirx
+from tvm.ir.transform import Pass, PassContext
 
 
-def inline_places() -> Any:
+def inline_places() -> Pass:
     """Return the pass that does it to every function of an `IRModule`."""
     return tvm.transform.module_pass(_transform, opt_level=0, name="InlinePlaces")
 
 
-def _transform(module: Any, _context: Any) -> Any:
+def _transform(module: tvm.IRModule, _context: PassContext) -> tvm.IRModule:
     functions = {
         variable: function.with_body(tvm_ffi.structural_map(function.body, (tirx.BufferStore, _plain)))
         if isinstance(function, tirx.PrimFunc)
@@ -29,13 +28,13 @@ def _transform(module: Any, _context: Any) -> Any:
     return tvm.IRModule(functions, attrs=module.attrs)
 
 
-def _plain(store: Any) -> Any:
+def _plain(store: tirx.BufferStore) -> tirx.BufferStore:
     if not any(isinstance(index, tirx.Ramp) for index in store.indices):
         return store
     indices = [tvm_ffi.structural_map(index, (tirx.Let, _inlined)) for index in store.indices]
     return tirx.BufferStore(store.buffer, store.value, indices)
 
 
-def _inlined(let: Any) -> Any:
+def _inlined(let: tirx.Let) -> tvm.ir.Expr:
     """The body with the value wherever the variable is: it computes, and changes nothing."""
     return tvm_ffi.structural_map(let.body, (tirx.Var, lambda one: let.value if one.same_as(let.var) else one))

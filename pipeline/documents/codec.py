@@ -23,7 +23,7 @@ from . import untrusted
 T = TypeVar("T")
 
 
-def encode(value: Any) -> Any:
+def encode(value: object) -> Any:
     """JSON of a value: a dataclass becomes an object of its fields, a tuple an array, a path a text.
 
     Left out are fields with `compare=False` (a position in a file), which say nothing about what a value is, and
@@ -43,7 +43,7 @@ def encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
     """The text of a document as it lies on the disk: indented by one space, not escaped, with a final newline."""
     return json.dumps(encode(value), indent=1, ensure_ascii=False) + "\n"
 

@@ -11,7 +11,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from doit.dependency import JsonDB
+
+    from pipeline.engine.engine import Engine
 
 
 class WorkspaceDB:
@@ -19,12 +24,12 @@ class WorkspaceDB:
 
     desc = "Slipway's workspace (for projects whose dodo.py is Slipway's)"
 
-    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:  # noqa: ARG002 - doit's
+    def __init__(self, name: str, codec: object, *, module_name: str | None = None) -> None:  # noqa: ARG002 - doit's
         self.name = name
         self._codec = codec
         self._changed = False
 
-    def get(self, task_id: str, dependency: str) -> Any:
+    def get(self, task_id: str, dependency: str) -> object:
         """What doit remembers of a task: whether it is ignored, and for each file it reads the engine's verdict."""
         if not self._is_ours(task_id):
             return self._others.get(task_id, dependency)
@@ -35,7 +40,7 @@ class WorkspaceDB:
             return None
         return "fresh" if engine.status(task_id).fresh else "stale"
 
-    def set(self, task_id: str, dependency: str, value: Any) -> None:
+    def set(self, task_id: str, dependency: str, value: object) -> None:
         """Of our tasks only `doit ignore` has something to say that the workspace does not know yet."""
         if not self._is_ours(task_id):
             self._changed = True
@@ -90,7 +95,7 @@ class WorkspaceDB:
                 raise StoreError(f"cannot be written: {error.strerror}", where=self.name, hint=hint) from error
 
     @cached_property
-    def _others(self) -> Any:
+    def _others(self) -> JsonDB:
         """The tasks that are not ours. A damaged file is as good as none: its tasks run again."""
         from doit.dependency import DatabaseException, JsonDB  # noqa: PLC0415 - see the module's paragraph
 
@@ -105,7 +110,7 @@ class WorkspaceDB:
         return task_id in self._names or task_id in self._groups
 
     @cached_property
-    def _engine(self) -> Any:
+    def _engine(self) -> Engine:
         from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
 
         return current().engine

@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from doit.action import PythonAction
 from doit.dependency import MD5Checker
@@ -89,7 +88,7 @@ class Perform(PythonAction):  # type: ignore[misc]
         self._engine = engine
         self._action = action
 
-    def execute(self, out: Any = None, err: Any = None) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's
+    def execute(self, out: object = None, err: object = None) -> TaskFailed | TaskError | None:  # noqa: ARG002 - doit's
         """Bring the outputs up to date; return what went wrong, if anything did."""
         try:
             self._engine.perform(self._action.name)
@@ -141,13 +140,13 @@ class UpToDate:
 class ContentChecker(MD5Checker):  # type: ignore[misc]
     """The file checker: of our tasks the engine knows (see `WorkspaceDB`), of a project's own tasks doit does."""
 
-    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:
+    def check_modified(self, file_path: str, file_stat: object, state: object) -> bool:
         """`state` is the engine's verdict on the task that reads the file."""
         if isinstance(state, str):
             return state != "fresh"
         return bool(super().check_modified(file_path, file_stat, state))
 
-    def get_state(self, dep: str, current_state: Any) -> Any:
+    def get_state(self, dep: str, current_state: object) -> object:
         """Nothing to remember of ours: the workspace has it."""
         return None if isinstance(current_state, str) else super().get_state(dep, current_state)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline import __version__
-from pipeline.action import SCRATCH, AnyAction, Json
+from pipeline.action import SCRATCH, AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.files import write_atomic
@@ -37,7 +37,7 @@ from .views import View, Views
 ATTEMPTS = 3
 """How often an action is started over because an input changed while it ran."""
 
-Pin = Callable[[AnyAction, Json], None]
+Pin = Callable[[AnyAction, object], None]
 """Writes down what an action without a pin found out about itself; see `Engine._result`."""
 
 log = logging.getLogger(__name__)

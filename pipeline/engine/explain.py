@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline import roles
-from pipeline.action import AnyAction, Json
+from pipeline.action import AnyAction
 from pipeline.errors import SlipwayError
 from pipeline.store.action_result import LINK, ActionResult, Output, upstream_in
 
@@ -37,8 +37,8 @@ class Change:
     """
 
     field: str
-    old: Json
-    new: Json
+    old: object
+    new: object
     inside: tuple[Change, ...] = ()
     newer: tuple[str, ...] = ()
 

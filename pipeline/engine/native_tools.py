@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline.action import Json, Tool
+from pipeline.action import Tool
 from pipeline.native.source_tree import read_tree
 
-Remember = Callable[[list[Json], Callable[[], str]], str]
+Remember = Callable[[list[object], Callable[[], str]], str]
 """A stat_cache: question, and how to find the answer."""
 
 Ask = Callable[..., str]
@@ -42,7 +42,7 @@ def is_native(name: str) -> bool:
 
 
 def find(
-    name: str, *, remember: Remember, ask: Ask, state: list[Json], checkouts: Callable[[str], Path | None]
+    name: str, *, remember: Remember, ask: Ask, state: list[object], checkouts: Callable[[str], Path | None]
 ) -> Tool | None:
     """The tool of that name, or None where this machine has none.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import process
-from pipeline.action import Json, Tool
+from pipeline.action import Tool
 from pipeline.documents import untrusted
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import sha256_bytes, sha256_path, write_atomic
@@ -166,7 +166,7 @@ class Finder:
             if path:
                 yield Path(path)
 
-    def _remember(self, question: list[Json], answer: Callable[[], str]) -> str:
+    def _remember(self, question: list[object], answer: Callable[[], str]) -> str:
         """The memo's answer to a question, or else the real one, kept unless it is empty: a failure may be mended."""
         asked = json.dumps(question)
         with self._lock:
@@ -194,11 +194,11 @@ def _save(path: Path, said: dict[str, str]) -> None:
     write_atomic(path, json.dumps({"digest": _digest(said), "said": said}, indent=1))
 
 
-def _digest(said: Json) -> str:
+def _digest(said: object) -> str:
     return sha256_bytes(json.dumps(said, sort_keys=True).encode())
 
 
-def _xcode() -> list[Json]:
+def _xcode() -> list[object]:
     """The state of the Xcode in use: `/usr/bin/cc` and its like are stubs that stay the same when Xcode changes."""
     return [state_of(path) for path in _xcode_paths()]
 

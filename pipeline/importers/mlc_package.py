@@ -179,7 +179,7 @@ class _Reader:
             prebuilt=None if library is None else _inside(self.place, library),
         )
 
-    def _memory(self, said: Any, where: str) -> dict[str, int]:
+    def _memory(self, said: object, where: str) -> dict[str, int]:
         whole = int(said) if isinstance(said, float) and said.is_integer() else said
         if isinstance(whole, bool) or not isinstance(whole, int):
             raise MatrixError("`estimated_vram_bytes` is not a number of bytes", where=where, hint=_HINT)

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.action import Json
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
 from pipeline.platforms import COMPILER_MACROS, DLPACK_DEVICES, MSVC_MACROS
 
@@ -251,7 +250,7 @@ def java_package(product: str) -> str:
     return f"{name}_" if name in _RESERVED else name
 
 
-def places(kit: Kit) -> list[Json]:
+def places(kit: Kit) -> list[dict[str, object]]:
     """Where the models run: `[{condition, kind, device}]`, a condition of the C preprocessor, a number of DLPack's."""
     found = []
     for archive in kit.archives:
@@ -263,7 +262,7 @@ def places(kit: Kit) -> list[Json]:
     return found
 
 
-def _is_constant(value: Json) -> bool:
+def _is_constant(value: object) -> bool:
     """Whether every language can write the value as a constant."""
     if isinstance(value, str):
         return value.isprintable()

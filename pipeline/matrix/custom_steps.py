@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.files import is_safe_relative
 
 from . import schema
@@ -124,7 +123,7 @@ def _of_model(model: ModelVariant | ModelFile) -> dict[str, str]:
     return {**plain, "subject": model.subject, "model": model.model, "variant": model.variant}
 
 
-def _text(value: Json) -> str | None:
+def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int | float) else None

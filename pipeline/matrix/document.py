@@ -16,7 +16,6 @@ import yaml
 from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from pipeline.action import Json
 from pipeline.documents import untrusted
 from pipeline.errors import MatrixError, Position
 from pipeline.transport.http import redact
@@ -69,7 +68,7 @@ class Document:
         self._open: set[int] = set()
         self._read = 0
         self._root = _compose(text, file)
-        self.value: Json = None if self._root is None else self._plain(self._root)
+        self.value: object = None if self._root is None else self._plain(self._root)
 
     @classmethod
     def read(cls, path: Path) -> Document:
@@ -144,7 +143,7 @@ class Document:
                 "the aliases in this file stand for too much", where=self._position(node), hint="use fewer"
             )
 
-    def _plain(self, node: Node) -> Json:
+    def _plain(self, node: Node) -> object:
         if id(node) in self._open:
             self._wrong(node, "this value contains itself", "write out what is meant instead of the alias")
             return None
@@ -189,7 +188,7 @@ class Document:
         own.update({name: pair for name, pair in merged.items() if name not in own})
         return own
 
-    def _scalar(self, node: Node) -> Json:
+    def _scalar(self, node: Node) -> object:
         """A scalar as JSON. Anything YAML can say and JSON cannot is noted, and its text stands in for it."""
         text = self._text(node)
         try:

@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline.action import Json
 from pipeline.errors import StepError
 from pipeline.process import run
 
@@ -72,7 +72,7 @@ class Build:
     folder: Path
     log: Path
 
-    def configure(self, settings: Mapping[str, str], identity: Json) -> None:
+    def configure(self, settings: Mapping[str, str], identity: object) -> None:
         """Configure, from nothing unless the folder was made for the same.
 
         Args:
@@ -140,7 +140,7 @@ class Build:
         raise StepError(f"cmake could not {what} {self.source.name}:\n    {shown}", hint=hint, log=self.log)
 
 
-def _read(path: Path) -> Json:
+def _read(path: Path) -> Any:
     """A JSON file; None where there is none, or not a whole one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.action import Json
 from pipeline.errors import StepError
 from pipeline.process import run
 
@@ -153,7 +152,7 @@ class Emscripten:
 def _is_fresh(about: Path, words: Sequence[str], blobs: Mapping[Path, str]) -> bool:
     """Whether an object was made by the same words of files that have not changed."""
     try:
-        known: Json = json.loads(about.read_text(encoding="utf-8"))
+        known = json.loads(about.read_text(encoding="utf-8"))
         return bool(known["words"] == list(words)) and all(
             blobs.get(Path(path)) == blob for path, blob in known["files"].items()
         )

@@ -153,7 +153,7 @@ def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:
 
 def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[AnyAction]:
     """`gen_config` and `convert_weight` of a raw checkpoint, unless another variant converts it in the same way."""
-    steps: dict[str, tuple[Run[Any], tuple[str, ...]]] = {
+    steps: dict[str, tuple[Run[Conversion], tuple[str, ...]]] = {
         "gen_config": (gen_config.run, ("conv_template", "gen_config")),
         "convert_weight": (convert_weight.run, ("source_format",)),
     }

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class ModelSession:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     last: dict[str, list[Value]] = field(default_factory=dict)
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: Value) -> Value:
         """Call a model's function, with its parameters appended where it takes more than was given."""
         if function not in self.functions:
             known = ", ".join(sorted(self.functions))
@@ -84,7 +83,7 @@ class ModelSession:
         self.seconds.setdefault(function, []).append(seconds)
         return result
 
-    def runtime(self, function: str, *arguments: Any) -> Any:
+    def runtime(self, function: str, *arguments: Value) -> Value:
         """Call a function of the runtime."""
         return self.machine.runtime(function, [_plain(argument) for argument in arguments])
 
@@ -153,7 +152,7 @@ def _holds_state(value: Value) -> bool:
     return isinstance(value, Held) or (isinstance(value, list | tuple) and any(map(_holds_state, value)))
 
 
-def _plain(value: Any) -> Value:
+def _plain(value: Value) -> Value:
     """An argument as machines know it: numpy's own numbers are numbers."""
     return value.item() if isinstance(value, np.generic) else value
 

@@ -28,10 +28,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.compilers.tensor_cache import as_dtype
 from pipeline.errors import StepError
@@ -162,7 +161,7 @@ def _count(word: str) -> int:
     return count
 
 
-def _tensor(source: Source, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _tensor(source: Source, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     kind = as_dtype(dtype)
     if any(extent < 0 for extent in shape):
         raise ValueError(f"the shape {list(shape)}")

@@ -211,7 +211,7 @@ def redact_variable(name: str, value: str) -> str:
     return _HIDDEN if _SECRET_NAME.search(name) else redact(value)
 
 
-def without_secrets(value: Any) -> Any:
+def without_secrets(value: object) -> object:
     """JSON in which every URL is redacted: what identifies bytes stays, what opens the door goes."""
     if isinstance(value, dict):
         return {name: without_secrets(inner) for name, inner in value.items()}

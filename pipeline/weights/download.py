@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from netrc import NetrcParseError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.documents import untrusted
@@ -300,7 +300,7 @@ def _transport(where: str) -> Iterator[None]:
 def _client(url: str, patience: Patience) -> Iterator[httpx.Client]:
     import httpx  # noqa: PLC0415 (loaded only when something is downloaded)
 
-    auth: Any = None
+    auth: httpx.Auth | None = None
     if "@" not in urlsplit(url).netloc:
         try:
             auth = httpx.NetRCAuth()

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import NoReturn, get_type_hints
 
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
@@ -210,7 +210,7 @@ def _run_child(
         _exit_now(status)
 
 
-def answer(channel: socket.socket, *state: Any) -> None:
+def answer(channel: socket.socket, *state: object) -> None:
     """Read a request, run it, answer; go on as a zygote with that state when it was for a stage."""
     request = receive(channel, Request)
     if request is None:
@@ -235,15 +235,15 @@ def answer(channel: socket.socket, *state: Any) -> None:
         serve(channel, lambda inner: answer(inner, value))
 
 
-def _run(call: Call, *state: Any) -> Any:
+def _run(call: Call, *state: object) -> object:
     module, _, name = call.function.partition(":")
     function = getattr(importlib.import_module(module), name)
     types = get_type_hints(function)
-    arguments = {one: decode(types.get(one, Any), value, one) for one, value in call.arguments.items()}
+    arguments = {one: decode(types.get(one, object), value, one) for one, value in call.arguments.items()}
     return function(*state, **arguments)
 
 
-def _result(value: Any, function: str) -> bytes:
+def _result(value: object, function: str) -> bytes:
     try:
         return frame(Reply(encode(value)))
     except (TypeError, ValueError) as error:

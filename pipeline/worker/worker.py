@@ -155,7 +155,7 @@ def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]
 
 def _result(work: partial[R], reply: Reply, log: Path) -> R:
     if reply.failure is None:
-        value: R = decode(get_type_hints(work.func).get("return", Any), reply.value, work.func.__name__)
+        value: R = decode(get_type_hints(work.func).get("return", object), reply.value, work.func.__name__)
         return value
     error = rebuild(reply.failure, log)
     if isinstance(error, CompilerCrash) and shutil.disk_usage(log.parent).free < FULL_DISK_BYTES:
