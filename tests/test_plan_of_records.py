@@ -113,6 +113,54 @@ def test_a_model_id_that_breaks_the_app_for_ios(name, matrix):
         plan(matrix(one(options=f"model_lib: {LIB}, model_id: '{name}'"), APPLE), {})
 
 
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("https://example.org/m?token=abcdefgh12345678", "without `?`"),
+        ("https://example.org/m#x", "without `?`, `#`"),
+        ("https://huggingface.co/a/b/tree/main", "write https://huggingface.co/a/b"),
+        ("https://example.org/m/mlc-chat-config.json", "write that of its directory: https://example.org/m"),
+    ],
+)
+def test_an_address_that_is_no_directorys(url, hint, matrix):
+    with pytest.raises(MatrixError) as caught:
+        matrix(one(options=f"model_lib: {LIB}, model_url: '{url}'"), WEB)
+    assert hint in str(caught.value)
+    assert "abcdefgh12345678" not in str(caught.value)
+
+
+def test_apps_of_mlc_put_resolve_behind_an_address_themselves(matrix):
+    options = f"model_lib: {LIB}, model_url: 'https://example.org/m/resolve/main'"
+    for product in (APPLE, DROID):
+        with pytest.raises(MatrixError, match="has a /resolve/ already") as caught:
+            plan(matrix(one(options=options), product), {})
+        assert "write model_url: https://example.org/m;" in caught.value.hint
+    assert models(matrix(one(options=options), WEB), "web")[0].url == "https://example.org/m/resolve/main"
+
+
+@pytest.mark.parametrize("url", ["https://example.org/m?x=1/", "https://example.org/#/"])
+def test_a_base_behind_which_no_name_can_stand(url, matrix):
+    with pytest.raises(MatrixError, match="is not the address of a directory"):
+        matrix(one(), WEB.replace("]}", f"], base_url: '{url}'}}"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "estimated_vram_bytes: 9223372036854775808",
+        "overrides: {context_window_size: true}",
+        "overrides: {context_window_size: '4096'}",
+        "overrides: {context_window_size: 1000000000000}",
+        "overrides: {max_batch_size: 0}",
+        "overrides: {prefill_chunk_size: 512.0}",
+        "overrides: {disaggregation: 1}",
+    ],
+)
+def test_a_number_that_its_reader_cannot_hold(option, matrix):
+    with pytest.raises(MatrixError, match=r"is out of bounds|expected an integer|expected true or false"):
+        matrix(one(options=f"model_lib: {LIB}, {option}"), APPLE)
+
+
 def test_relative_addresses_are_remarked_on(matrix):
     (said,) = remarks(matrix(one(), WEB))
     assert "give the product `base_url`" in said

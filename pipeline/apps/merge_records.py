@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.documents import untrusted
-from pipeline.documents.app_records import IOS, KEY, LIST, WEBLLM, Reader
+from pipeline.documents.app_records import DIGESTS, IOS, KEY, LIST, WEBLLM, WINDOW, Reader
 from pipeline.errors import SlipwayError
 
 MOST_RECORDS = 10_000
@@ -20,7 +20,7 @@ MOST_RECORDS = 10_000
 Record = Mapping[str, object]
 Kind = Literal["native", "web"]
 
-_OLD = ("local_id", "model_lib_url", "model_libs")
+_OLD = ("local_id", "model_lib_url", "model_libs", "model_lib_map")
 """Fields of lists of 2023 and 2024, which today's apps do not read."""
 
 _PLACES = (*WEBLLM.places, *IOS.places)
@@ -31,6 +31,16 @@ _OF_THE_APP = (*_PLACES, "estimated_vram_bytes")
 
 _OURS = ("overrides", "required_features", "vram_required_MB", "low_resource_required", "integrity")
 """Fields of WebLLM's records that follow from the build: one that the build no longer gives is removed."""
+
+_PARTS = {"overrides": WINDOW, "integrity": DIGESTS}
+"""Those of them of which only some parts follow from the build: the others are the app's."""
+
+_WEB = frozenset(WEBLLM.optional) - {"overrides", "model_type"}
+_NATIVE = frozenset({*IOS.places, *IOS.required}) - {KEY, "model_lib"}
+"""Fields that only a record for WebLLM has, or only one for a native app."""
+
+_OF_WEB_LISTS = ("useIndexedDBCache", "cacheBackend")
+"""Fields of WebLLM's `AppConfig` beside its list."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ class AppList:
     @property
     def kinds(self) -> frozenset[Kind]:
         """What kind of app its records are for; empty where they do not tell."""
-        return frozenset(kind for record in self.records if (kind := kind_of(record)) is not None)
+        found = frozenset(kind for record in self.records if (kind := kind_of(record)) is not None)
+        return found or (frozenset({"web"}) if any(key in self.document for key in _OF_WEB_LISTS) else found)
 
     def text(self, records: Sequence[Record]) -> str:
         """The file with other records, formatted as it was."""
@@ -98,11 +109,14 @@ class Merged:
 def kind_of(record: Record) -> Kind | None:
     """Whether a record is for MLC's native apps or for WebLLM; None where it does not tell."""
     library = record.get("model_lib")
-    if "model" in record or (isinstance(library, str) and library.endswith(".wasm")):
+    named = (isinstance(library, str) and library) or ""
+    if "model" in record or "://" in named.removeprefix("system://") or re.search(r"\.wasm\b", named):
         return "web"
-    if any(key in record for key in (*IOS.places, "estimated_vram_bytes")):
+    if not _NATIVE.isdisjoint(record):
         return "native"
-    return None
+    if not _WEB.isdisjoint(record):
+        return "web"
+    return "native" if re.fullmatch(r"[A-Za-z_]\w*", named) else None
 
 
 def read_list(text: str, where: str) -> AppList:
@@ -207,11 +221,12 @@ def _updated(there: Record, ours: Record, needed: Sequence[str]) -> tuple[Record
     result = dict(there)
     fields: list[FieldChange] = []
     kept: list[str] = []
-    has_place = any(key in there for key in _PLACES)
+    has_place = any(there.get(key) is not None for key in _PLACES)
+    ours = {**ours, **{key: _with_theirs(key, there, ours) for key in _PARTS if _with_theirs(key, there, ours)}}
     for key, value in ours.items():
         if key in there and _same(there[key], value):
             continue
-        if key in _OF_THE_APP and (key in there or (key in _PLACES and has_place and key not in needed)):
+        if key in _OF_THE_APP and (there.get(key) is not None or (key in _PLACES and has_place and key not in needed)):
             kept += [own for own in (_PLACES if key in _PLACES else (key,)) if own in there and own not in kept]
             continue
         fields.append(FieldChange(key, there.get(key), value))
@@ -219,6 +234,13 @@ def _updated(there: Record, ours: Record, needed: Sequence[str]) -> tuple[Record
     gone = [key for key in _OURS if key in there and key not in ours] if kind_of(ours) == "web" else []
     fields += [FieldChange(key, result.pop(key), None) for key in gone]
     return result, Change(str(ours[KEY]), False, tuple(fields), tuple(kept))
+
+
+def _with_theirs(key: str, there: Record, ours: Record) -> dict[str, object]:
+    """A field of which some parts are ours: those of this build, behind the app's own."""
+    old, new = there.get(key), ours.get(key)
+    own = {name: value for name, value in old.items() if name not in _PARTS[key]} if isinstance(old, dict) else {}
+    return {**own, **(new if isinstance(new, dict) else {})} if kind_of(ours) == "web" else {}
 
 
 def _same(old: object, new: object) -> bool:

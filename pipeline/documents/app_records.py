@@ -14,6 +14,9 @@ KEY = "model_id"
 
 Kinds = Mapping[str, tuple[type, ...]]
 
+_LARGEST = (1 << 63) - 1
+"""Apps read whole numbers into 64 bits."""
+
 _TEXT = (str,)
 _WHOLE = (int,)
 _NUMBER = (int, float)
@@ -50,6 +53,8 @@ class Reader:
                 not isinstance(value, kinds[field]) or (isinstance(value, bool) and bool not in kinds[field])
             ):
                 yield f"has a {field} that is no {' or '.join(kind.__name__ for kind in kinds[field])}"
+            elif isinstance(value, int) and abs(value) > _LARGEST:
+                yield f"has a {field} that no 64 bits hold"
 
 
 IOS = Reader(
@@ -78,6 +83,12 @@ WEBLLM = Reader(
     },
     places=("model",),
 )
+
+WINDOW = ("context_window_size", "sliding_window_size", "attention_sink_size")
+"""The `overrides` of WebLLM that a library must agree with; all others are how an app likes to talk."""
+
+DIGESTS = ("config", "model_lib", "tokenizer")
+"""The parts of WebLLM's `integrity` that a build knows; `onFailure` is the app's."""
 
 READERS: Mapping[str, Reader] = {"xcframework": IOS, "native": IOS, "android": ANDROID, "web": WEBLLM}
 """Kind of product -> who reads its records; what is native and no phone's is read as iOS does."""

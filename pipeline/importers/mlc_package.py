@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
 from pipeline.errors import MatrixError, StepError
+from pipeline.transport.http import redact
 
 APPLE = ("iphone", "macabi")
 DEVICES = (*APPLE, "android")
@@ -38,10 +39,11 @@ MOST_STRANGE = 50
 _MISSPELT = 0.8
 """How alike an unknown key is to a known one that was probably meant."""
 
-_HUB = re.compile(r"HF://([^/]+/[^/]+?)/?|https://huggingface\.co/([^/]+/[^/]+?)/?")
+_HUB = re.compile(r"(?:HF://|https://huggingface\.co/)([^/?#]+/[^/?#]+?)(?:\.git)?/?")
 """The addresses of a repository that mlc_llm takes."""
 _PAGE = re.compile(r"(?i:hf:/*|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)([^/]+/[^/?#]+)(?:[/?#].*)?")
 """Other addresses of one, as browsers and other tools have them."""
+_NUMBER = re.compile(r"-?[0-9]{1,10}")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/].*|.*\\.*")
 
 Note = Callable[[str], None]
@@ -166,8 +168,11 @@ class _Reader:
             options["bundle_weight"] = True
         if (opt := overrides.pop("opt", None)) is not None:
             options["opt"] = _flags(opt, where)
-        if overrides:
-            options["overrides"] = overrides
+        if overrides:  # mlc_llm package hands them on as text, so that a number in quotes is one
+            options["overrides"] = {
+                key: int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+                for key, value in overrides.items()
+            }
         library = self.libraries.get(entry.get("model_lib") or "")
         if entry.get("model_lib") is not None:
             options["model_lib"] = _plain_model_lib(entry["model_lib"], where, prebuilt=library is not None)
@@ -191,13 +196,14 @@ class _Reader:
     def _weights(self, model: str, where: str) -> dict[str, object]:
         """Where the weights are; mlc_llm always takes the default branch."""
         if repository := _HUB.fullmatch(model):
-            return {"hf": repository[1] or repository[2], "revision": "main"}
+            return {"hf": repository[1], "revision": "main"}
+        shown = redact(model)
         if page := _PAGE.fullmatch(model):
-            what = f"`{model}` is an address that mlc_llm does not take"
+            what = f"`{shown}` is an address that mlc_llm does not take"
             raise MatrixError(what, where=where, hint=f"write HF://{page[1]}")
         if "://" in model:
             hint = "put the weights on the hub, or download them and name the directory"
-            raise MatrixError(f"`{model}` is neither a repository of the hub nor a directory", where=where, hint=hint)
+            raise MatrixError(f"`{shown}` is neither a repository of the hub nor a directory", where=where, hint=hint)
         if _WINDOWS.fullmatch(model):
             what = f"`{model}` is a path of Windows, which means nothing on other machines"
             raise MatrixError(what, where=where, hint="write a path relative to the config, with `/`")

@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.documents.app_records import WINDOW
+
 MIB = 1 << 20
 
 SHADER_F16 = "shader-f16"
@@ -21,7 +23,6 @@ LOW_RESOURCE_MIB = 3500
 has no rule; this bound agrees with four of five of its records."""
 
 _SIZES = (("context_window_size", "-ctx"), ("sliding_window_size", "-sw"))
-_CACHE = ("context_window_size", "sliding_window_size", "attention_sink_size")
 _KIB = 1024
 
 _EMBEDS = frozenset({"bert", "bert-bge", "qwen3-embedding"})
@@ -81,7 +82,7 @@ def record(
         integrity: see `integrity`.
     """
     entry: dict[str, object] = {"model": model, "model_id": model_id, "model_lib": model_lib}
-    if window := {key: overrides[key] for key in _CACHE if key in overrides}:
+    if window := {key: overrides[key] for key in WINDOW if key in overrides}:
         entry["overrides"] = window
     if vram_bytes is not None:
         entry["vram_required_MB"] = round(vram_bytes / MIB, 2)

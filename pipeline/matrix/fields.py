@@ -20,7 +20,8 @@ FUNCTION_PATTERN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 OS_VERSION_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 URL_PATTERN = r"^https?://[^/@\s]+/\S+$"
-BASE_URL_PATTERN = r"^[a-z][a-z0-9+.-]*://([^@\s]+/)?$"
+BASE_URL_PATTERN = r"^[a-z][a-z0-9+.-]*://([^@\s?#]+/)?$"
+FOLDER_URL_PATTERN = r"^https?://[^/@\s?#]+/[^\s?#]*$"
 PACKAGE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 RELEASE_PATTERN = r"^[0-9][A-Za-z0-9.!+_-]*$"
 PYTHON_PATTERN = r"^3\.[0-9]+$"
@@ -40,7 +41,14 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     OS_VERSION_PATTERN: ("is not an OS version", 'write major and minor in quotes, like "14.0"'),
     SHA256_PATTERN: ("is not a SHA-256", "write its 64 lower-case hexadecimal digits"),
     URL_PATTERN: ("is not an http(s) URL of a file", "write https://host/file, without user and password"),
-    BASE_URL_PATTERN: ("is not the address of a directory", "write https://host/path/, with `/` at the end"),
+    BASE_URL_PATTERN: (
+        "is not the address of a directory",
+        "write https://host/path/, with `/` at the end; without `?`, `#` and a password: names of files come behind it",
+    ),
+    FOLDER_URL_PATTERN: (
+        "is not the http(s) address of a directory",
+        "write https://host/path, without `?`, `#` and a password: apps put names of files behind it, and show it",
+    ),
     PACKAGE_PATTERN: ("is not the name of a package", "write the bare name; its version has a key of its own"),
     RELEASE_PATTERN: ("is not one release", "pin one version, like 0.1.0"),
     PYTHON_PATTERN: ("is not a version of Python", 'write major and minor in quotes, like "3.12"'),
@@ -107,6 +115,7 @@ OsVersion = Annotated[str, StringConstraints(pattern=OS_VERSION_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 BaseUrl = Annotated[str, StringConstraints(pattern=BASE_URL_PATTERN)]
 Url = Annotated[str, StringConstraints(pattern=URL_PATTERN)]
+FolderUrl = Annotated[str, StringConstraints(pattern=FOLDER_URL_PATTERN)]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
 Release = Annotated[str, StringConstraints(pattern=RELEASE_PATTERN)]
 TvmRelease = Annotated[str, StringConstraints(pattern=TVM_PATTERN)]

@@ -36,6 +36,7 @@ SEE_SCHEMA = "doit init --schema writes .slipway/targets.schema.json, which desc
 _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
+    "int_type": "an integer",
     "model_type": "a mapping",
     "dict_type": "a mapping",
     "tuple_type": "a list",

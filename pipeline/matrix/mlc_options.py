@@ -6,13 +6,14 @@ app that gets the model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
 from .cells import ForApps
-from .fields import FileName, Strict, Url, wrong
+from .fields import FileName, FolderUrl, Strict, wrong
 
 _SHORTEST_MODEL_LIB = 7
 """With the underscore that becomes the end of it, a prefix has the 8 bytes that TVM needs."""
@@ -20,6 +21,10 @@ _SHORTEST_MODEL_LIB = 7
 
 _LONGEST_MODEL_ID = 100
 """Bytes; no name of a file has more than 255, and the library's has more than the model's."""
+
+
+_PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/(?:tree|blob|raw)/.*")
+"""A page of a repository of the hub, as browsers show it."""
 
 
 def _check_model_id(name: str) -> str:
@@ -34,17 +39,22 @@ def _check_model_id(name: str) -> str:
     return name
 
 
+_Size = Annotated[int, Field(strict=True, ge=-1, lt=1 << 31)]
+"""Tokens; -1 stands for none. mlc_llm's runtime counts them in 32 bits."""
+_Count = Annotated[int, Field(strict=True, gt=0, lt=1 << 31)]
+
+
 class GenConfig(Strict):
     """Options of `mlc_llm gen_config`, which become defaults of the converted model."""
 
-    context_window_size: int | None = None
-    sliding_window_size: int | None = None
-    prefill_chunk_size: int | None = None
-    attention_sink_size: int | None = None
-    tensor_parallel_shards: int | None = None
-    pipeline_parallel_stages: int | None = None
-    disaggregation: bool | None = None
-    max_batch_size: int | None = None
+    context_window_size: _Size | None = None
+    sliding_window_size: _Size | None = None
+    prefill_chunk_size: _Size | None = None
+    attention_sink_size: _Size | None = None
+    tensor_parallel_shards: _Count | None = None
+    pipeline_parallel_stages: _Count | None = None
+    disaggregation: Annotated[bool, Field(strict=True)] | None = None
+    max_batch_size: _Count | None = None
 
 
 class Overrides(GenConfig):
@@ -61,6 +71,15 @@ def _check_model_lib(name: str) -> str:
     return name
 
 
+def _check_model_url(url: str) -> str:
+    """An address behind which apps find files; they put `resolve/main/` behind one of the hub themselves."""
+    if page := _PAGE.fullmatch(url):
+        raise wrong(f"`{url}` is a page of the hub, and no directory", f"write https://huggingface.co/{page[1]}")
+    if url.endswith(".json"):
+        raise wrong(f"`{url}` is the address of a file", f"write that of its directory: {url.rpartition('/')[0]}")
+    return url
+
+
 class App(Strict):
     """What only an app's configuration needs: it cannot change what is compiled."""
 
@@ -69,12 +88,12 @@ class App(Strict):
         description="Name of the model in mlc-app-config.json and WebLLM's model_list; where left out, that of its "
         "repository.",
     )
-    model_url: Url | None = Field(
+    model_url: Annotated[FolderUrl, AfterValidator(_check_model_url)] | None = Field(
         default=None,
         description="Where apps download the weights in MLC's form from, where that is not the hub: a directory on a "
         "server of yours. WebLLM puts `resolve/main/` behind an address that has no `/resolve/…/` in it.",
     )
-    estimated_vram_bytes: Annotated[int, Field(gt=0, strict=True)] | None = Field(
+    estimated_vram_bytes: Annotated[int, Field(gt=0, lt=1 << 63, strict=True)] | None = Field(
         default=None, description="What the model takes on the GPU; where left out, what its library and config say."
     )
     bundle_weight: Annotated[bool, Field(strict=True)] | None = Field(

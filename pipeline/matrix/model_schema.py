@@ -165,7 +165,7 @@ class Model(Strict):
     litert: SourceFile | None = Field(
         default=None, description="The same with a `.tflite` or `.task` file, for LiteRT (Google AI Edge)."
     )
-    estimated_vram_bytes: Annotated[int, Field(gt=0, strict=True)] | None = Field(
+    estimated_vram_bytes: Annotated[int, Field(gt=0, lt=1 << 63, strict=True)] | None = Field(
         default=None,
         description="Of a GGUF or LiteRT file: what it takes of a device's memory, with the cache of its context. Of "
         "other models each variant says it.",

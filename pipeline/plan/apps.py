@@ -168,6 +168,13 @@ def _check_addresses(product: Product, record: app_config.AppModel, model: Model
             hint="give the variant `model_url`, an address that has (or will have) its weights in MLC's form; or "
             "`bundle_weight: true`, where somebody puts them on the phone",
         )
+    if product.kind != "web" and model.app.model_url is not None and "/resolve/" in f"{model.app.model_url}/":
+        raise MatrixError(
+            f"MLC's apps put resolve/main/ behind a model_url, and that of {model.subject} has a /resolve/ already",
+            where=model.where,
+            hint=f"write model_url: {model.app.model_url.partition('/resolve')[0]}; for WebLLM too, make a variant of "
+            "its own where it is to be another",
+        )
     plain = record.model_id.isascii() and " " not in record.model_id
     if product.kind == "xcframework" and record.bundle_weight and not plain:
         raise MatrixError(

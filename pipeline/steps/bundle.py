@@ -76,6 +76,6 @@ def run(job: Job[Params]) -> Facts:
 
 
 def _listed(job: Job[Params]) -> tuple[str, ...]:
-    """The files of its tokenizer that an app loads, whatever the patterns say."""
+    """The config and the files of its tokenizer that an app loads, whatever the patterns say."""
     config = job.inputs.get(roles.WEIGHTS, job.out) / checkpoint.CHAT_CONFIG
-    return checkpoint.tokenizer_files(config) if config.is_file() else ()
+    return (checkpoint.CHAT_CONFIG, *checkpoint.tokenizer_files(config)) if config.is_file() else ()

@@ -73,12 +73,44 @@ WEB = {
         ({**WEB, "model_id": OURS["model_id"]}, OURS),
         ({**OURS, "model_id": "a"}, WEB),
         ({"model_id": "a", "model_url": "https://example.org/a"}, WEB),
+        ({"model_id": "a", "model_lib": "https://example.org/a.wasm?v=2"}, OURS),
+        ({"model_id": "a", "model_lib": "a.wasm#1"}, OURS),
+        ({"model_id": "a", "model_lib": "https://example.org/a"}, OURS),
+        ({"model_id": "a", "vram_required_MB": 1.5}, OURS),
+        ({"model_id": "a", "model_lib": "llama_q4f16_1"}, WEB),
+        ({"model_id": OURS["model_id"], "model_lib": "llama_q4f16_1"}, WEB),
     ],
 )
 def test_a_list_for_another_kind_of_app_is_refused(theirs, ours):
     with pytest.raises(SlipwayError, match="is a list for") as caught:
         merge(json.dumps({"model_list": [theirs]}), [ours], "app.json")
     assert "--product" in caught.value.hint
+
+
+def test_an_empty_list_of_webllm_is_known_by_what_is_beside_it():
+    text = json.dumps({"useIndexedDBCache": False, "model_list": []})
+    with pytest.raises(SlipwayError, match="is a list for WebLLM"):
+        merge(text, [OURS], "app.json")
+    assert json.loads(merge(text, [WEB], "app.json").text)["model_list"] == [WEB]
+
+
+def test_parts_of_a_field_that_no_build_knows_are_the_apps():
+    theirs = {
+        **WEB,
+        "overrides": {"temperature": 0.1, "context_window_size": 7},
+        "integrity": {"config": "sha256-old", "onFailure": "warn"},
+    }
+    for window in ({}, {"context_window_size": 9}):
+        ours = {**WEB, **({"overrides": window} if window else {}), "integrity": {"config": "sha256-new"}}
+        (record,) = json.loads(merge(json.dumps({"model_list": [theirs]}), [ours], "f").text)["model_list"]
+        assert record["overrides"] == {"temperature": 0.1, **window}
+        assert record["integrity"] == {"config": "sha256-new", "onFailure": "warn"}
+
+
+def test_what_is_null_is_no_decision_of_the_app():
+    theirs = {"model_id": OURS["model_id"], "model_lib": "x", "model_url": None, "estimated_vram_bytes": None}
+    (record,) = json.loads(merge(json.dumps({"model_list": [theirs]}), [OURS], "f").text)["model_list"]
+    assert {key: record[key] for key in OURS} == OURS
 
 
 def test_the_apps_own_host_and_memory_stay():
@@ -97,6 +129,7 @@ def test_the_apps_own_host_and_memory_stay():
     [
         {"model_list": [{"model_url": "https://x/a", "local_id": "a"}]},
         {"model_libs": ["a"], "model_list": []},
+        {"model_lib_map": {"a": "https://x/a.wasm"}, "model_list": []},
         {"model_list": [{"model_url": "https://x/a", "model_id": "a", "model_lib_url": "https://x/a.wasm"}]},
     ],
 )
@@ -237,7 +270,7 @@ def test_other_records_stay_and_ours_arrive(theirs, ours, shape, newline, ascii_
     assert [record["model_id"] for record in after["model_list"]] == [*ids, *added]
     for old, new in zip(theirs, after["model_list"], strict=False):
         mine = known.get(old["model_id"], {})
-        kept = {key for key in ("model_url", "estimated_vram_bytes") if key in old}
+        kept = {key for key in ("model_url", "estimated_vram_bytes") if old.get(key) is not None}
         assert new == {**old, **{key: value for key, value in mine.items() if key not in kept}}
         assert list(new)[: len(old)] == list(old)
     for record in after["model_list"][len(theirs) :]:

@@ -17,6 +17,7 @@ FAKE = Path(__file__).with_name("fake_mlc_llm.py")
 CHAT = {
     "version": "0.1.0", "model_type": "llama", "quantization": "q0f32", "vocab_size": 64, "context_window_size": 128,
     "prefill_chunk_size": 128, "tensor_parallel_shards": 1, "conv_template": {"name": "LM"},
+    "tokenizer_files": ["tokenizer.json"],
     "model_config": {
         "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 1,
         "rms_norm_eps": 1e-5, "vocab_size": 64, "tie_word_embeddings": False, "position_embedding_base": 10000,

@@ -388,6 +388,16 @@ def test_what_is_left_out_is_said(tmp_path, config, note, gone):
     assert load(tmp_path / "targets.yaml").cells
 
 
+def test_a_repository_as_git_writes_it_and_numbers_in_quotes(tmp_path):
+    address = "https://huggingface.co/mlc-ai/a-q4f16_1-MLC.git"
+    record = {**hub("a", overrides={"context_window_size": "4096"}), "model": address}
+    done = run_import(tmp_path, phone(record))
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "targets.yaml").read_text()
+    assert "hf: mlc-ai/a-q4f16_1-MLC," in text
+    assert "context_window_size: 4096" in text
+
+
 @pytest.mark.parametrize(
     ("config", "what", "hint"),
     [
@@ -414,6 +424,12 @@ def test_what_is_left_out_is_said(tmp_path, config, note, gone):
             "write HF://mlc-ai/a\n",
         ),
         (phone({**hub("a"), "model": "https://www.huggingface.co/mlc-ai/a"}), "does not take", "write HF://mlc-ai/a"),
+        (phone({**hub("a"), "model": "https://u:hunter22pw@huggingface.co/a/b"}), "neither a repository", "on the hub"),
+        (phone({**hub("a"), "model": "https://e.org/m?token=hunter22pw"}), "neither a repository", "on the hub"),
+        (phone({**hub("a"), "model": f"hf://a/b?x=hf_{'hunter22pw' * 4}"}), "does not take", "write HF://a/b"),
+        (phone(hub("a", overrides={"context_window_size": True})), "expected an integer", "nothing was written"),
+        (phone(hub("a", overrides={"max_batch_size": 0})), "`0` is out of bounds", "nothing was written"),
+        (phone(hub("a", 1 << 63)), "is out of bounds", "nothing was written"),
         (phone(hub("a", overrides=[1])), "`overrides` is not a mapping", "compare"),
         (phone(hub("a", overrides={"prefill_chunk_size": "many"})), "would be refused", "nothing was written"),
         (phone(hub("a", bundle_weight="yes")), "`bundle_weight` is not true or false", "compare"),
@@ -443,6 +459,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_written(tmp_pat
     assert done.returncode == 3
     assert what in done.stderr
     assert hint in done.stderr
+    assert "hunter22pw" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "targets.yaml").exists()
 

@@ -125,9 +125,9 @@ def test_an_edited_config_renames_the_library(mlc_built):
 
 
 def test_weights_that_change_compile_nothing(mlc_built):
-    shard(mlc_built.path("weights"), b"other")
+    shard(mlc_built.path("weights"), b"other" * 7)
     assert not compiled(mlc_built.ok())
-    assert mlc_built.path("dist/bundle/small-q0f32/params_shard_0.bin").read_text() == "other"
+    assert mlc_built.path("dist/bundle/small-q0f32/params_shard_0.bin").read_text() == "other" * 7
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_weights_that_change_compile_nothing(mlc_built):
     ],
 )
 def test_weights_of_another_model_fail_without_running_anything(mlc_built, change, problem):
-    shard(mlc_built.path("weights"), b"other", TENSOR | change)
+    shard(mlc_built.path("weights"), b"other" * 7, TENSOR | change)
     run = mlc_built.doit()
     assert run.status == 1
     assert problem in " ".join(run.output.split())

@@ -20,11 +20,13 @@ SHARD = b"\1" * 32
 
 @pytest.fixture
 def folder(tmp_path):
+    tensor = {"name": "w", "shape": [2, 4], "dtype": "float32", "format": "f32-to-bf16", "nbytes": 16, "byteOffset": 16}
     shard = {
         "dataPath": "params_shard_0.bin",
+        "format": "raw-shard",
         "nbytes": 32,
         "md5sum": hashlib.md5(SHARD, usedforsecurity=False).hexdigest(),
-        "records": [],
+        "records": [tensor],
     }
     (tmp_path / "mlc-chat-config.json").write_text(json.dumps({"tokenizer_files": ["tokenizer.json"]}))
     (tmp_path / "tensor-cache.json").write_text(json.dumps({"metadata": {"ParamBytes": 32.0}, "records": [shard]}))
@@ -106,12 +108,67 @@ def test_only_the_old_name_of_the_index(folder):
         {"nbytes": "32"},
         {"nbytes": True},
         {"md5sum": 1},
+        {"records": None},
     ],
     ids=str,
 )
 def test_an_index_that_makes_no_sense(folder, changes):
     index(folder, **changes)
     assert "an entry that is not a shard" in refusal(folder)
+
+
+def test_an_index_of_another_format(folder):
+    index(folder, format="npz")
+    assert "runtimes load nothing but a raw-shard" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"byteOffset": 17}, "w is bytes 17 to 33 of params_shard_0.bin, which has 32"),
+        ({"byteOffset": -1}, "w is bytes -1 to 15"),
+        ({"nbytes": -1}, "w is bytes 16 to 15"),
+        ({"byteOffset": "0"}, "does not say where w lies"),
+        ({"nbytes": None}, "does not say where w lies"),
+        ({"shape": 4}, "an entry that is not a tensor"),
+    ],
+    ids=str,
+)
+def test_a_tensor_that_is_not_in_its_shard(folder, changes, what):
+    tensor = json.loads((folder / "tensor-cache.json").read_text())["records"][0]["records"][0]
+    index(folder, records=[tensor | changes])
+    assert what in refusal(folder)
+
+
+def test_a_tensor_and_a_shard_that_are_there_twice(folder):
+    text = json.loads((folder / "tensor-cache.json").read_text())
+    (shard,) = text["records"]
+    index(folder, records=shard["records"] * 2)
+    assert "lists w twice" in refusal(folder)
+    text["records"] = [shard, shard]
+    (folder / "tensor-cache.json").write_text(json.dumps(text))
+    assert "lists params_shard_0.bin twice" in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["", '{"version": "1.0", "model": {', "<!DOCTYPE html>", "[]", "[" * 100_000])
+def test_a_tokenizer_that_is_none(folder, text):
+    (folder / "tokenizer.json").write_text(text)
+    assert "tokenizer.json of small is" in refusal(folder)
+    (folder / "mlc-chat-config.json").write_text('{"tokenizer_files": []}')  # runtimes look for it by its name
+    assert "tokenizer.json of small is" in refusal(folder)
+
+
+def test_no_tokenizer_and_no_list_of_one(folder):
+    (folder / "mlc-chat-config.json").write_text('{"tokenizer_files": []}')
+    check(folder)
+    (folder / "tokenizer.json").rename(folder / "vocab.json")
+    assert "no tokenizer that apps could load" in refusal(folder)
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "added_tokens.json").write_text("{}")
+    check(folder)
+    (folder / "mlc-chat-config.json").write_text("{}")
+    assert "has no tokenizer_files" in refusal(folder)
+    check(folder, shipped=False)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +197,9 @@ def test_an_index_without_digests_is_held_to_its_sizes(folder):
 def test_a_pointer_of_git_lfs_is_not_a_file(folder):
     (folder / "params_shard_0.bin").write_bytes(POINTER)
     with pytest.raises(StepError, match="a pointer of Git LFS to it"):
+        checkpoint.refuse_pointers({path.name: path for path in folder.iterdir()})
+    (folder / "params_shard_0.bin").write_bytes(b"/annex/objects/SHA256E-s32--0123.bin\n")
+    with pytest.raises(StepError, match="a pointer of git-annex"):
         checkpoint.refuse_pointers({path.name: path for path in folder.iterdir()})
     (folder / "params_shard_0.bin").write_bytes(SHARD)
     checkpoint.refuse_pointers({path.name: path for path in folder.iterdir()})
