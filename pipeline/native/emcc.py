@@ -63,6 +63,7 @@ class Emscripten:
         self,
         sources: Mapping[str, Path],
         *,
+        root: Path,
         includes: Sequence[Path],
         folder: Path,
         blobs: Mapping[Path, str],
@@ -72,8 +73,9 @@ class Emscripten:
         """Compile sources, side by side.
 
         Args:
-            sources: name -> C++ file.
-            includes: directories of headers.
+            sources: name -> C++ file, relative to `root`.
+            root: where to compile: objects know no path of this machine (quirk WASM-14).
+            includes: directories of headers, relative to `root`.
             folder: where objects are kept from one run to the next.
             blobs: file -> what tells its content from another's, of everything that may be included.
             flags: further words.
@@ -89,7 +91,7 @@ class Emscripten:
 
         def compile_one(name: str) -> Path:
             words = [*COMPILE, *flags, *(f"-I{path}" for path in includes), "-c", str(sources[name])]
-            return self._compile(words, folder / f"{name}.o", blobs)
+            return self._compile(words, folder / f"{name}.o", root, blobs)
 
         with ThreadPoolExecutor(jobs) as pool:
             return dict(zip(sources, pool.map(compile_one, sources), strict=True))
@@ -114,25 +116,25 @@ class Emscripten:
         found = Path(said.output.strip(), "bin", "wasm-opt") if said is not None and said.status == 0 else None
         return found if found is not None and found.is_file() else None
 
-    def _compile(self, words: Sequence[str], made: Path, blobs: Mapping[Path, str]) -> Path:
+    def _compile(self, words: Sequence[str], made: Path, root: Path, blobs: Mapping[Path, str]) -> Path:
         about = made.with_suffix(".json")
         if made.is_file() and _is_fresh(about, [self.version, *words], blobs):
             return made
         about.unlink(missing_ok=True)
         listed = made.with_suffix(".d")
-        self._run([*words, "-MMD", "-MF", str(listed), "-o", str(made)], "compile")
+        self._run([*words, "-MMD", "-MF", str(listed), "-o", str(made)], "compile", root)
         # A rule of make: `object: file file \`; shlex undoes its escapes.
         read = [
-            Path(os.path.normpath(name))
+            Path(os.path.normpath(root / name))
             for name in shlex.split(listed.read_text(encoding="utf-8").replace("\\\n", " "))[1:]
         ]
         known = {str(path): blobs[path] for path in read if path in blobs}
         about.write_text(json.dumps({"words": [self.version, *words], "files": known}), encoding="utf-8")
         return made
 
-    def _run(self, words: Sequence[str], what: str) -> None:
+    def _run(self, words: Sequence[str], what: str, root: Path | None = None) -> None:
         environment: dict[str, str | None] = {**dict.fromkeys(_STEERING), "LC_ALL": "C"}
-        done = run([self.emcc, *words], log=self.log, env=environment, check=False)
+        done = run([self.emcc, *words], log=self.log, cwd=root, env=environment, check=False)
         if done.status == 0:
             return
         lines = done.output.strip().splitlines()

@@ -67,13 +67,14 @@ def run(job: Job[Params]) -> Facts:
     home = job.cache_dir("emcc", "checkout" if job.params.wheel is None else job.params.wheel)
     shown = home / "source"
     tree = _sources(job, shown)
-    sources, includes = layout(tree, shown)
+    sources, includes = layout(tree)
     objects = emscripten.compile_all(
         sources,
-        includes=includes,
+        root=shown,
+        includes=[path for path in includes if (shown / path).is_dir()],
         folder=home / "objects",
         blobs={shown / path: blob for path, (_, blob) in tree.files.items()},
-        flags=[f"-ffile-prefix-map={shown}=source", *job.params.flags],
+        flags=job.params.flags,
         jobs=os.cpu_count() or 1,
     )
     for name, made in objects.items():
@@ -111,8 +112,8 @@ def find_emscripten(job: Job[object]) -> Emscripten:
     return Emscripten(tool.path, tool.version, job.log)
 
 
-def layout(tree: SourceTree, shown: Path) -> tuple[Mapping[str, Path], list[Path]]:
-    """The sources by name, and the directories of headers.
+def layout(tree: SourceTree) -> tuple[Mapping[str, Path], list[Path]]:
+    """The sources by name, and where headers may be; relative to the tree.
 
     Raises:
         StepError: this is no checkout of TVM, nor one of mlc_llm with TVM in it.
@@ -127,9 +128,9 @@ def layout(tree: SourceTree, shown: Path) -> tuple[Mapping[str, Path], list[Path
             hint="let `runtime.source` name a checkout of TVM, or one of mlc_llm with its submodules (git submodule "
             "update --init --recursive)",
         )
-    sources = {name: shown / f"{tvm}web/emcc/{name}.cc" for name in OF_TVM}
-    includes = [shown / f"{tvm}{path}" for path in _INCLUDES_OF_TVM]
+    sources = {name: Path(f"{tvm}web/emcc/{name}.cc") for name in OF_TVM}
+    includes = [Path(tvm, path) for path in _INCLUDES_OF_TVM]
     if mlc:
-        sources[OF_MLC] = shown / f"web/emcc/{OF_MLC}.cc"
-        includes += [shown / path for path in _INCLUDES_OF_MLC]
-    return sources, [path for path in includes if path.is_dir()]
+        sources[OF_MLC] = Path(f"web/emcc/{OF_MLC}.cc")
+        includes += map(Path, _INCLUDES_OF_MLC)
+    return sources, includes

@@ -31,6 +31,8 @@ __attribute__((export_name("call"))) int call(int index) {
 }
 __attribute__((export_name("where"))) const char *where(void) { return __FILE__; }
 }
+template <class F> const char *pretty(F) { return __PRETTY_FUNCTION__; } // has the place of the lambda in it
+extern "C" __attribute__((export_name("who"))) const char *who(void) { return pretty([] { return 1; }); }
 """
 TVMJS_SUPPORT = """
 #include "table.h"

@@ -89,7 +89,7 @@ def test_a_model_becomes_a_module_that_a_page_can_load(bench, checkout, tmp_path
         "__tvm_ffi__library_ctx": None,
     }
     assert seen["page"] == 64
-    assert seen["where"] == "source/web/emcc/wasm_runtime.cc"
+    assert seen["where"] == "web/emcc/wasm_runtime.cc"
     described = json.loads((module.parent / "wasm.json").read_text())
     assert described["modules"][0]["size"] == module.stat().st_size
 
