@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -15,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import FormatError
-from pipeline.files import is_safe_relative
+from pipeline.files import is_safe_relative, is_sha256
 from pipeline.store.action_result import FILE, PROGRAM, Output
 from pipeline.worker.wire import Failure
 
@@ -26,7 +25,6 @@ LARGEST_BYTES = 8 << 20
 LOG_BYTES = 1 << 16
 """Of the end of a log that comes back with a failure."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
 
 T = TypeVar("T")
 
@@ -159,7 +157,7 @@ def _read(kind: type[T], text: object) -> T:
 
 
 def _is_file(output: Output) -> bool:
-    return _SHA256(output.sha256) is not None and output.size >= 0 and output.mode in {FILE, PROGRAM}
+    return is_sha256(output.sha256) and output.size >= 0 and output.mode in {FILE, PROGRAM}
 
 
 def _places(tree: Mapping[str, Output]) -> set[str]:

@@ -32,7 +32,7 @@ from pipeline.errors import CompilerCrash, DownloadError, FormatError, Position,
 from pipeline.files import write_atomic
 from pipeline.files.own_folder import own_folder
 from pipeline.matrix.cells import Toolchain
-from pipeline.store.action_result import ActionResult
+from pipeline.store.action_result import ActionResult, digests_of
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -230,7 +230,7 @@ class Performer:
             outputs=order.outputs,
             memory=order.memory,
         )
-        digests = {role: {path: out.sha256 for path, out in files.items()} for role, files in order.upstream.items()}
+        digests = {role: digests_of(files) for role, files in order.upstream.items()}
         if roles.TOOLCHAIN in views:
             self._probed(order.toolchain, views[roles.TOOLCHAIN] / "probe.json")
         reader = self._reader(action, digests)
@@ -250,7 +250,7 @@ class Performer:
         return reader
 
     def _document(self, action: AnyAction, order: Order) -> dict[str, object]:
-        digests = {role: {path: out.sha256 for path, out in files.items()} for role, files in order.upstream.items()}
+        digests = {role: digests_of(files) for role, files in order.upstream.items()}
         return self._reader(action, digests).key_fields(action)
 
     def _probed(self, toolchain: str, probe: Path) -> None:

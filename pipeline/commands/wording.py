@@ -6,6 +6,7 @@ import json
 import re
 
 from pipeline.errors import SlipwayError
+from pipeline.files import is_sha256
 from pipeline.proofs.report import counted
 
 count = counted
@@ -22,7 +23,6 @@ SHOWN = 12
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?")
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def read_size(text: str) -> int:
@@ -65,7 +65,7 @@ def shown(value: object) -> str:
     """A value of a key document on one line; a digest by its beginning, what is long without its middle."""
     if value is None:
         return "nothing"
-    if isinstance(value, str) and _DIGEST.fullmatch(value):
+    if isinstance(value, str) and is_sha256(value):
         return short(value)
     text = json.dumps(value, ensure_ascii=False)
     half = LONGEST // 2 - 2

@@ -6,7 +6,6 @@ libraries, and may fail where a library is missing. Every answer goes into `prob
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from pipeline.documents.probe import MlcProbe
 from pipeline.errors import SlipwayError
+from pipeline.files import sha256_bytes
 from pipeline.process import run
 from pipeline.toolchains import marker
 
@@ -44,7 +44,7 @@ def describe(*, on_path: bool) -> MlcProbe | None:
     program = find_program(kind)
     if program is None:
         return None
-    digest = hashlib.sha256(program.read_bytes()).hexdigest()[:16]
+    digest = sha256_bytes(program.read_bytes())[:16]
     return MlcProbe(kind, digest, commit=None, architectures=None, quantizations=None, error=None)
 
 

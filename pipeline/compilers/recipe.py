@@ -102,8 +102,5 @@ class Session(Protocol):
         """Call a function of the runtime itself, such as "vm.builtin.kv_state_begin_forward"."""
 
 
-Factory = Callable[[BuildSpec], tuple[object, Parameters]]
-"""What targets.yaml names as `factory`: returns a TVM `IRModule` and the model's parameters."""
-
 Check = Callable[[Session], Iterable[Comparison]]
 """What targets.yaml names as `check`."""

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from pipeline.action import AnyAction
 from pipeline.errors import SlipwayError
-from pipeline.store.action_result import ActionResult, Output
+from pipeline.store.action_result import ActionResult, Output, digests_of
 
 from . import keys
 from .engine import Engine
@@ -79,4 +79,4 @@ class _Ahead:
             self._asked[answer] = action.name
 
     def _know(self, name: str, outputs: Mapping[str, Output]) -> None:
-        self._outputs[name] = {path: output.sha256 for path, output in outputs.items()}
+        self._outputs[name] = digests_of(outputs)

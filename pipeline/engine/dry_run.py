@@ -15,7 +15,7 @@ from typing import Literal
 
 from pipeline.action import AnyAction
 from pipeline.errors import MatrixError, SlipwayError
-from pipeline.store.action_result import ActionResult, Output
+from pipeline.store.action_result import ActionResult, Output, digests_of
 
 from . import keys
 from .engine import Engine
@@ -217,7 +217,7 @@ class _View:
 
     def _read(self, role: str, action: AnyAction) -> dict[str, str]:
         edge = action.upstream[role]
-        return keys.read_by(edge, {path: output.sha256 for path, output in self._outputs[edge.action].items()})
+        return keys.read_by(edge, digests_of(self._outputs[edge.action]))
 
     def _stored(self, key: str) -> tuple[State, ActionResult | None]:
         store = self._engine.store

@@ -20,7 +20,7 @@ from pipeline.action import SCRATCH, AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.files import write_atomic
-from pipeline.store.action_result import ActionResult, Output
+from pipeline.store.action_result import ActionResult, Output, digests_of
 from pipeline.store.os_errors import BlobMissing, store_error
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -181,7 +181,7 @@ class Engine:
             record, how = self._obtain(action)
         except OSError as error:
             raise store_error(error, f"build {name}", error.filename or self.root / SCRATCH) from error
-        self.inputs.note_outputs(name, {path: output.sha256 for path, output in record.outputs.items()})
+        self.inputs.note_outputs(name, digests_of(record.outputs))
         self._statuses[name] = UP_TO_DATE
         size = sum(output.size for output in record.outputs.values())
         host = self._hosts.pop(name, "")

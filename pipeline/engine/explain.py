@@ -14,7 +14,7 @@ from typing import Literal
 from pipeline import roles
 from pipeline.action import AnyAction
 from pipeline.errors import SlipwayError
-from pipeline.store.action_result import LINK, ActionResult, Output, upstream_in
+from pipeline.store.action_result import LINK, ActionResult, Output, digests_of, upstream_in
 
 from . import keys
 from .engine import Engine
@@ -155,7 +155,7 @@ class Explainer:
     def _read(self, action: AnyAction, role: str) -> dict[str, str]:
         edge = action.upstream[role]
         entry = self._engine.workspace.get(edge.action)
-        return keys.read_by(edge, _digests(entry.outputs)) if entry is not None else {}
+        return keys.read_by(edge, digests_of(entry.outputs)) if entry is not None else {}
 
     def _compared(
         self, action: AnyAction, record: ActionResult | None, fields: Mapping[str, object] | None
@@ -186,7 +186,7 @@ class Explainer:
         path = self._engine.root / action.files[role]
         if path.is_dir():
             now = {row.path: row.sha256 for row in self._engine.stat_cache.manifest(path)}
-            before = _digests(record.outputs)
+            before = digests_of(record.outputs)
             if now.keys() & before.keys():
                 return replace(change, inside=tuple(_file_changes(before, now)))
             files = [path / name for name in now]
@@ -206,7 +206,7 @@ class Explainer:
         files = tuple(_file_changes(old, new))
         current = self.explain(edge.action).record
         earlier = next(
-            (r for r in reversed(self._records(edge.action)) if keys.read_by(edge, _digests(r.outputs)) == dict(old)),
+            (r for r in reversed(self._records(edge.action)) if keys.read_by(edge, digests_of(r.outputs)) == dict(old)),
             None,
         )
         changes: tuple[Change, ...] = ()
@@ -248,10 +248,6 @@ def _upstream(action: AnyAction) -> Iterable[str]:
 
 def _without_upstream(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if name != "upstream"}
-
-
-def _digests(outputs: Mapping[str, Output]) -> dict[str, str]:
-    return {path: output.sha256 for path, output in outputs.items()}
 
 
 def _file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:

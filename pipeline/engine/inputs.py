@@ -10,6 +10,7 @@ from pipeline import roles
 from pipeline.action import AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import State, look
+from pipeline.store.action_result import digests_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.workspace import Workspace
 
@@ -105,7 +106,7 @@ class Inputs:
             entry = self._workspace.get(edge.action)
             if entry is None:
                 raise StepError(f"{edge.action} has not been built", hint=f"run: doit {edge.action}")
-            made = self._made[edge.action] = {path: output.sha256 for path, output in entry.outputs.items()}
+            made = self._made[edge.action] = digests_of(entry.outputs)
         return keys.read_by(edge, made)
 
     def states(self, action: AnyAction) -> list[State]:

@@ -17,7 +17,7 @@ from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import Digest, look, write_new
 from pipeline.files.sharing import share
-from pipeline.store.action_result import LINK, PROGRAM, Output
+from pipeline.store.action_result import LINK, PROGRAM, Output, digests_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Entry, Workspace
@@ -95,7 +95,7 @@ class Views:
         record = self._store.record(entry.key)
         small = record.small if record is not None else {}
         states: dict[str, Written] = {}
-        read = read_by(edge, {path: output.sha256 for path, output in entry.outputs.items()})
+        read = read_by(edge, digests_of(entry.outputs))
         outputs = {path: entry.outputs[path] for path in read}
         for path, output in outputs.items():
             place = folder / path

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 import time
@@ -123,11 +124,19 @@ def read_file(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
 # Digests
 
 
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
+
+
 class Digest(NamedTuple):
     """SHA-256 in lower-case hex, and size in bytes, of a content."""
 
     sha256: str
     size: int
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it is written as SHA-256 is here: 64 digits of lower-case hex."""
+    return _SHA256(text) is not None
 
 
 def sha256_bytes(data: bytes) -> str:

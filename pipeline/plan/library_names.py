@@ -11,7 +11,6 @@ that of `android`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from pipeline.documents import untrusted
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
 from pipeline.errors import DownloadError, FormatError, MatrixError, SlipwayError, StepError
-from pipeline.files import read_file
+from pipeline.files import read_file, sha256_bytes
 from pipeline.matrix.cells import Backend, Cell, ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.shared_libraries import share
@@ -174,7 +173,7 @@ def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping
             return pin.names
     text = _fetched_config(model, weights, pinned, place)
     names = {device: _name(model, text, device) for device in devices}
-    write_model_lib(place.lock_path, model.subject, NamePin(hashlib.sha256(text).hexdigest(), options, names))
+    write_model_lib(place.lock_path, model.subject, NamePin(sha256_bytes(text), options, names))
     place.note(f"{model.subject}: its model_lib is {', '.join(sorted(set(names.values())))}")
     return names
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import MatrixError, Position
-from pipeline.files import unsafe_path, write_atomic
+from pipeline.files import is_sha256, unsafe_path, write_atomic
 from pipeline.matrix.weights_source import WeightsSource
 from pipeline.weights.cache import DownloadCache, disk_errors
 from pipeline.weights.entry import Entry, identity
@@ -28,7 +28,6 @@ LARGEST_BYTES = 16 << 20
 _LONGEST = 80
 """Characters of a key or value that are quoted."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLON = re.compile(r"\s*:")
 _HINT = "restore it from version control, or delete the bad entry and run doit: it is locked again"
@@ -251,7 +250,7 @@ class _Checker:
                 raise self._wrong(here, f"the path {name!r} {problem}")
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise self._wrong((*here, "size"), f"the size of {name!r} is not a number of bytes")
-            if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            if not isinstance(sha256, str) or not is_sha256(sha256):
                 raise self._wrong((*here, "sha256"), f"the sha256 of {name!r} is not 64 lower-case hex digits")
 
     def _mapping(

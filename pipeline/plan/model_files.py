@@ -18,7 +18,8 @@ RUNTIMES = {"gguf": "llama.cpp", "litert": "LiteRT"}
 def model_file_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """Fetch each file, and bundle it with what it says of itself."""
     for model in matrix.files:
-        yield fetching(model.name, model.source, lock, what="file", where=model.where)
+        doc = f"fetch and check the file of {model.name}"
+        yield fetching("weights", model.name, model.source, lock, doc=doc, where=model.where)
         yield Action(
             step="bundle",
             run=model_file.run,

@@ -91,21 +91,24 @@ def weight_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     for model in {model.model: model for model in matrix.models}.values():
         if model.weights is None:
             continue
-        yield fetching(model.model, model.weights, lock, what="weights", where=model.weights_where)
+        doc = f"fetch and check the weights of {model.model}"
+        yield fetching("weights", model.model, model.weights, lock, doc=doc, where=model.weights_where)
 
 
-def fetching(model: str, source: WeightsSource, lock: Pins, *, what: str, where: Position | None) -> AnyAction:
+def fetching(
+    step: str, subject: str, source: WeightsSource, lock: Pins, *, doc: str, where: Position | None
+) -> AnyAction:
     """Fetch what belongs to a model, and check it."""
     local = source.kind == "path"  # a file of the user's is not pinned: its digest is in the key
     return Action(
-        step="weights",
+        step=step,
         run=weights_step.run,
         link_outputs=True,
-        subject=model,
-        out=f"build/weights/{model}",
-        params=weights_step.Params(model, source, None if local else lock.get(model)),
+        subject=subject,
+        out=f"build/{step}/{subject}",
+        params=weights_step.Params(subject, source, None if local else lock.get(subject)),
         files={roles.PATH: source.name} if local else {},
-        doc=f"fetch and check the {what} of {model}",
+        doc=doc,
         where=where,
     )
 
@@ -115,17 +118,9 @@ def prebuilt_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     wanted = {(cell.model.model, cell.backend.name): cell.model for cell in matrix.cells}
     for (name, backend), model in wanted.items():
         if backend in model.fetched:
-            subject = f"{name}/{backend}"
-            yield Action(
-                step="prebuilt",
-                run=weights_step.run,
-                link_outputs=True,
-                subject=subject,
-                out=f"build/prebuilt/{subject}",
-                params=weights_step.Params(subject, model.fetched[backend], lock.get(subject)),
-                doc=f"fetch and check the objects of {name} for {backend}",
-                where=model.where,
-            )
+            doc = f"fetch and check the objects of {name} for {backend}"
+            source = model.fetched[backend]
+            yield fetching("prebuilt", f"{name}/{backend}", source, lock, doc=doc, where=model.where)
 
 
 def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:

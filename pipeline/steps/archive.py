@@ -27,9 +27,6 @@ from pipeline.matrix.cells import Backend, ModelRef
 
 from .generations import check_generations
 
-ROLE = "objects:"
-"""Roles of the inputs are `objects:<subject of the model>`."""
-
 
 @dataclass(frozen=True)
 class Params:

@@ -6,7 +6,6 @@ the backend and have the model's prefix is asked by `archive`, of all objects al
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.binary.objects import is_object
 from pipeline.binary.tar_members import read_tar
 from pipeline.compilers import mlc_metadata
 from pipeline.errors import StepError
+from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.matrix.source import SourceRef
 from pipeline.weights.checkpoint import refuse_pointers
@@ -44,7 +44,7 @@ def run(job: Job[Params]) -> Facts:
     path, wanted = _given(job), job.params.source.sha256
     refuse_pointers({path.name: path})
     data = path.read_bytes()
-    got = hashlib.sha256(data).hexdigest()
+    got = sha256_bytes(data)
     if wanted is not None and got != wanted:
         raise StepError(
             f"this is not the file that targets.yaml pins: its sha256 is {got}, not {wanted}",

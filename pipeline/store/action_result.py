@@ -9,7 +9,6 @@ import binascii
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from pipeline.documents import untrusted
 from pipeline.documents.report import verdict_in
 from pipeline.errors import FormatError, StoreError
-from pipeline.files import PATH_BYTES, is_safe_relative, sha256_bytes
+from pipeline.files import PATH_BYTES, is_safe_relative, is_sha256, sha256_bytes
 
 from .stat_cache import canonical
 
@@ -35,7 +34,6 @@ _HUGE = 1 << 47
 """Beyond what any time in seconds or size in bytes of ours is (128 TiB)."""
 _LONGEST = 500
 """Characters of a name."""
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
 
 
 class Output(NamedTuple):
@@ -139,6 +137,11 @@ def decode(data: bytes) -> ActionResult | None:
         return None
 
 
+def digests_of(outputs: Mapping[str, Output]) -> dict[str, str]:
+    """Relative path -> digest."""
+    return {path: output.sha256 for path, output in outputs.items()}
+
+
 def upstream_in(fields: Mapping[str, object]) -> Mapping[str, Mapping[str, str]]:
     """Role -> relative path -> digest, of what a key document says was read of upstream actions."""
     upstream = fields.get("upstream", {})
@@ -157,11 +160,11 @@ def _is_sound(record: ActionResult) -> bool:
     texts = [record.name, record.host, *record.versions, *record.versions.values()]
     times = (record.started, record.seconds, record.cpu_seconds)
     return (
-        _SHA256(record.key) is not None
+        is_sha256(record.key)
         and isinstance(record.fields, dict)
         and isinstance(record.facts, dict)
         and all(
-            isinstance(files, dict) and all(map(_SHA256, files.values()))
+            isinstance(files, dict) and all(map(is_sha256, files.values()))
             for files in upstream_in(record.fields).values()
         )
         and bool(record.name)
@@ -169,7 +172,7 @@ def _is_sound(record: ActionResult) -> bool:
         and all(type(one) in {int, float} and 0 <= one < _HUGE for one in times)
         and type(record.peak_bytes) is int
         and 0 <= record.peak_bytes < _HUGE
-        and (record.log is None or _SHA256(record.log) is not None)
+        and (record.log is None or is_sha256(record.log))
         and all(is_safe_relative(path) and _is_output(output) for path, output in record.outputs.items())
         and not _nests(record.outputs)
         and all(sha256_bytes(data) == sha256 for sha256, data in record.small.items())
@@ -182,7 +185,7 @@ def _is_sound(record: ActionResult) -> bool:
 def _is_output(output: Output) -> bool:
     sha256, size, mode = output
     longest = PATH_BYTES if mode == LINK else _HUGE
-    return _SHA256(sha256) is not None and type(size) is int and 0 <= size <= longest and mode in {FILE, PROGRAM, LINK}
+    return is_sha256(sha256) and type(size) is int and 0 <= size <= longest and mode in {FILE, PROGRAM, LINK}
 
 
 def _nests(outputs: Mapping[str, Output]) -> bool:

@@ -8,7 +8,6 @@ the interpreter is not known here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import ToolMissing
+from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.matrix.cells import Toolchain
 
@@ -70,7 +70,7 @@ class Environment:
     @cached_property
     def folder(self) -> Path:
         """The directory of an environment of ours; another spec is another directory."""
-        digest = hashlib.sha256(json.dumps([spec(self.toolchain), self.platform], sort_keys=True).encode()).hexdigest()
+        digest = sha256_bytes(json.dumps([spec(self.toolchain), self.platform], sort_keys=True).encode())
         return self.root / FOLDER / f"{self.toolchain.name}-{digest[:12]}"
 
     @property

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import SlipwayError
+from pipeline.files import sha256_bytes
 from pipeline.process import run, state_of
 
 from .environment import Environment
@@ -62,7 +63,7 @@ def version(
         parts += program_digest(_program(environment))
     if environment.source is not None:
         files = list(_modules(environment))
-        states = hashlib.sha256(json.dumps([state_of(path) for path in files]).encode()).hexdigest()
+        states = sha256_bytes(json.dumps([state_of(path) for path in files]).encode())
         digest = remember(["mlc-llm", states], lambda: _digest(environment, files))
         parts.append(f"mlc-llm {digest}{'' if environment.has_library else ' without its library'}")
     return "; ".join(parts)
@@ -84,7 +85,7 @@ def program_digest(path: Path) -> list[str]:
     if not path.is_file():
         return []
     _, _, text = path.read_bytes().partition(b"\n")
-    return [f"program mlc_llm {hashlib.sha256(text).hexdigest()[:16]}"]
+    return [f"program mlc_llm {sha256_bytes(text)[:16]}"]
 
 
 def _program(environment: Environment) -> Path:

@@ -5,7 +5,6 @@ httpx is imported with the first request.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from pipeline.files import sha256_bytes
 
 T = TypeVar("T")
 
@@ -181,7 +182,7 @@ def _without_value(field: re.Match[str]) -> str:
     runs = (run for run in _RANDOM.findall(said) if re.search("[0-9]", run) and re.search("[A-Za-z]", run))
     if next(runs, None) is None:
         return field.group()
-    digest = f"sha256:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    digest = f"sha256:{sha256_bytes(said.encode())[:16]}"
     return f"{before}{name}={digest}" if equals else f"{before}{digest}"
 
 

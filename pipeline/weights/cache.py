@@ -12,7 +12,6 @@ disk once. Repositories of the Hugging Face hub stay in the hub's own cache, whe
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.files import Digest, sha256_path
+from pipeline.files import Digest, sha256_bytes, sha256_path
 from pipeline.files.locks import locked
 from pipeline.files.own_folder import own_folder
 
@@ -77,7 +76,7 @@ class DownloadCache:
 
     def partial(self, url: str) -> Path:
         """The directory for the half-done download of a URL (redacted: a new signature resumes the old download)."""
-        return self.root / "urls" / hashlib.sha256(url.encode()).hexdigest()[:32]
+        return self.root / "urls" / sha256_bytes(url.encode())[:32]
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
@@ -86,7 +85,7 @@ class DownloadCache:
         with ExitStack() as held:
             with disk_errors(directory):
                 directory.mkdir(parents=True, exist_ok=True)
-                name = f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.lock"
+                name = f"{sha256_bytes(what.encode())[:32]}.lock"
                 held.enter_context(locked(directory / name))
             yield
 
