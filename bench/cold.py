@@ -55,10 +55,10 @@ if job is not None:
 
 def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """(subject, arguments of the compiler) of every cell of a project whose weights are there."""
+    from pipeline.compilers.devices import HOST_BLIND
     from pipeline.documents.codec import encode
     from pipeline.files import sha256_path
     from pipeline.matrix.load import load
-    from pipeline.steps.compile_relax import HOST_BLIND
 
     for cell in load(built / "targets.yaml").cells:
         model, backend = cell.model, cell.backend
@@ -75,7 +75,7 @@ def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
                     "config": config,
                     "seen": [],
                     "device": dict(backend.device),
-                    "triple": None if backend.device["kind"] in HOST_BLIND else backend.triple,
+                    "triple": None if backend.device_kind in HOST_BLIND else backend.triple,
                     "metal_simdgroup": False,
                 },
                 "triple": backend.triple,

@@ -196,7 +196,7 @@ def _document(group: Group, foreseen: Mapping[str, Forecast]) -> dict[str, objec
                 "variant": cell.model.variant,
                 "backend": cell.backend.name,
                 "toolchain": cell.toolchain,
-                "device": cell.backend.device["kind"],
+                "device": cell.backend.device_kind,
                 "triple": cell.backend.triple,
                 "state": foreseen[task_of(cell)].state,
                 "seconds": foreseen[task_of(cell)].seconds,

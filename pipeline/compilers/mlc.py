@@ -183,15 +183,15 @@ def device(backend: Backend) -> str:
     Raises:
         StepError: mlc_llm compiles for nothing of the kind.
     """
-    target, platform = backend.device, backend.platform
-    if target["kind"] == "llvm":
+    kind, platform = backend.device_kind, backend.platform
+    if kind == "llvm":
         return "llvm"
-    if target["kind"] == "opencl" and platform == "android" and target.get("device") == "adreno":
+    if kind == "opencl" and platform == "android" and backend.device.get("device") == "adreno":
         return "android:adreno"
-    found = DEVICES.get((str(target["kind"]), platform))
+    found = DEVICES.get((kind, platform))
     if found is None:
-        known = ", ".join(sorted({f"{kind} on {where}" for kind, where in DEVICES} | {"llvm on any"}))
-        raise StepError(f"mlc_llm compiles for no {target['kind']} on {platform}", hint=f"choose one of {known}")
+        known = ", ".join(sorted({f"{one} on {where}" for one, where in DEVICES} | {"llvm on any"}))
+        raise StepError(f"mlc_llm compiles for no {kind} on {platform}", hint=f"choose one of {known}")
     return found
 
 
@@ -206,7 +206,7 @@ def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str 
 
 
 def _kernels(asked: Compile, reported: Reported) -> dict[str, object]:
-    if asked.backend.device["kind"] != "metal":
+    if asked.backend.device_kind != "metal":
         return {}
     if asked.shaders is None:
         return {"kernels": "source"}
@@ -214,7 +214,7 @@ def _kernels(asked: Compile, reported: Reported) -> dict[str, object]:
 
 
 def _schedule(asked: Compile) -> str:
-    if asked.backend.device["kind"] == "metal" and asked.kind == "package" and not asked.metal_simdgroup:
+    if asked.backend.device_kind == "metal" and asked.kind == "package" and not asked.metal_simdgroup:
         return GENERIC
     return "mlc_llm's own"
 

@@ -63,7 +63,7 @@ def lower(
         seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
             lowering, and a file that has changed must not.
         device: TVM target of the device, as JSON, without a host.
-        triple: the host, where lowering depends on it (see `pipeline.steps.compile_relax.HOST_BLIND`); otherwise None.
+        triple: the host, where lowering depends on it (see `devices.HOST_BLIND`); otherwise None.
         metal_simdgroup: what the toolchain's probe found.
 
     Raises:

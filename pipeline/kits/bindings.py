@@ -231,7 +231,7 @@ def _typed(value: Value, taken: set[str]) -> Typed:
 
 def modules_by_model(kit: Kit) -> dict[str, dict[str, str]]:
     """The modules of a web kit: subject -> kind of device (`webgpu`, or `wasm` for the CPU) -> path."""
-    kinds = {backend.name: "webgpu" if backend.device["kind"] == "webgpu" else "wasm" for backend in kit.backends}
+    kinds = {backend.name: "webgpu" if backend.device_kind == "webgpu" else "wasm" for backend in kit.backends}
     found: dict[str, dict[str, str]] = {model.subject: {} for model in kit.models}
     for module in kit.modules:
         found.setdefault(module.subject, {})[kinds[module.backend]] = module.path
@@ -257,7 +257,7 @@ def places(kit: Kit) -> list[dict[str, object]]:
         system = COMPILER_MACROS[archive.platform]
         macros = MSVC_MACROS if archive.platform == "windows" else COMPILER_MACROS
         processors = " || ".join(f"defined({macros[one]})" for one in archive.architectures)
-        kind = str(archive.backends[0].device["kind"])
+        kind = archive.backends[0].device_kind
         found.append({"condition": f"{system} && ({processors})", "kind": kind, "device": DLPACK_DEVICES.get(kind, 1)})
     return found
 

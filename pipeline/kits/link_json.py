@@ -78,7 +78,7 @@ def _prefix_base(kit: Kit) -> str:
 
 
 def _device(kit: Kit) -> str | None:
-    devices = {str(backend.device["kind"]) for backend in kit.backends}
+    devices = {backend.device_kind for backend in kit.backends}
     return devices.pop() if len(devices) == 1 else None
 
 

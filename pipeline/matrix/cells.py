@@ -54,6 +54,11 @@ class Backend:
     where: Position | None = field(default=None, compare=False)
 
     @property
+    def device_kind(self) -> str:
+        """TVM's name for what its kernels run on: `metal`, or `llvm` where that is the CPU."""
+        return str(self.device["kind"])
+
+    @property
     def is_host(self) -> bool:
         """Whether it is the one that runs on this machine."""
         return self.preset == "host"
@@ -307,10 +312,10 @@ class Twins:
 
     def lacks_checkout(self, backend: Backend) -> bool:
         """Whether a checkout is all that is missing for the kernels of a backend."""
-        return self.platform == "linux" and backend.device["kind"] == "opencl" and self.checkout is None
+        return self.platform == "linux" and backend.device_kind == "opencl" and self.checkout is None
 
     def run(self, backend: Backend) -> bool:
         """Whether kernels of the backend's kind can be run: OpenCL's on Linux, Metal's on a Mac."""
-        if backend.device["kind"] == "metal":
+        if backend.device_kind == "metal":
             return self.platform == "macos"
         return self.platform == "linux" and self.checkout is not None

@@ -59,10 +59,10 @@ def unfit(spec: device_schema.Device | Device, backend: Backend) -> str | None:
     platforms = _RUNS_ON.get(spec.os, frozenset({spec.os}))
     if backend.format != "wasm" and backend.platform not in platforms:
         return f"it is for {backend.platform}, and the device runs {spec.os}"
-    made_for = backend.device.get("device", "apple" if backend.device["kind"] == "metal" else None)
+    made_for = backend.device.get("device", "apple" if backend.device_kind == "metal" else None)
     if made_for in {"adreno", "mali", "apple"} and made_for != spec.gpu:
         return f"it is made for GPUs of the family {made_for}, and the device's is {spec.gpu}"
-    if backend.device["kind"] != "llvm" and spec.gpu == "none":
+    if backend.device_kind != "llvm" and spec.gpu == "none":
         return "it needs a GPU, and the device has none"
     return None
 

@@ -9,7 +9,7 @@ from .cells import Backend
 
 def possible(backend: Backend) -> tuple[str, ...]:
     """The runners that can run a backend's models on a machine that has what they need."""
-    kind = backend.device["kind"]
+    kind = backend.device_kind
     if backend.format == "wasm":
         return {"llvm": ("node", "browser"), "webgpu": ("webgpu", "browser")}.get(str(kind), ())
     if backend.is_host:

@@ -78,8 +78,7 @@ def _of_products(spec: schema.Runtime, products: Sequence[Product], used: Mappin
 def _is_packaged(backend: Backend) -> bool:
     """Whether TVM's package has a runtime for a backend."""
     return backend.format == "wasm" or (
-        (backend.platform, str(backend.device["kind"])) in _PACKAGED
-        and architecture(backend.arch) in {"arm64", "x86_64"}
+        (backend.platform, backend.device_kind) in _PACKAGED and architecture(backend.arch) in {"arm64", "x86_64"}
     )
 
 

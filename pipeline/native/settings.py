@@ -74,7 +74,7 @@ def settings(
     Raises:
         ToolMissing: this machine cannot build for the backend.
     """
-    device, platform = backend.device["kind"], backend.platform
+    device, platform = backend.device_kind, backend.platform
     values = {**COMMON, **{switch: "ON" if kind == device else "OFF" for kind, switch in DEVICES.items()}}
     if platform in SDKS:
         return values | _apple(backend, source, sdk_path)

@@ -98,7 +98,7 @@ def ships_weights(model: ModelVariant) -> bool:
 
 def _has_module(matrix: Matrix, cell: Cell) -> bool:
     """Whether a model is linked into a module that WebLLM can load."""
-    webgpu = cell.backend.device["kind"] == "webgpu"
+    webgpu = cell.backend.device_kind == "webgpu"
     return webgpu and matrix.runtime is not None and cell.backend.name in matrix.runtime.backends
 
 

@@ -156,7 +156,7 @@ def _device(backend: Backend, all_of_model: Iterable[Backend]) -> str:
         return "android"
     if apple := platforms & APPLE.keys():  # what is neither Apple's nor Android's takes the name there is
         return "macabi" if apple == {"maccatalyst"} else "iphone"
-    return "android" if "android" in platforms else str(backend.device["kind"])
+    return "android" if "android" in platforms else backend.device_kind
 
 
 def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping[str, str]:

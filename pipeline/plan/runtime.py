@@ -174,7 +174,7 @@ def _modules(matrix: Matrix) -> Iterator[AnyAction]:
 def module_file(matrix: Matrix, model: ModelVariant, backend: Backend) -> str:
     """The name of a model's module: WebLLM's, with another end where it is not for WebGPU."""
     name = library_file(matrix, model)
-    if backend.device["kind"] == "webgpu":
+    if backend.device_kind == "webgpu":
         return name
     return f"{name.removesuffix('-webgpu.wasm')}-cpu.wasm"
 

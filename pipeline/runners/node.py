@@ -48,7 +48,7 @@ class Node:
         node = _recent(job.tools.get("node"), self.oldest)
         environment, words = self.environment(job, scratch), self.words(job)
         packages = installed(job.tools.get("npm"), job.log)
-        device = "webgpu" if job.params.backend.device["kind"] == "webgpu" else "cpu"
+        device = "webgpu" if job.params.backend.device_kind == "webgpu" else "cpu"
         given = (str(node.path), str(_WEB / self.program), str(packages), str(module), device, *words)
         return Launch(command=given, env=environment)
 

@@ -48,7 +48,7 @@ class Twin:
         objects = job.inputs[roles.objects(params.model.subject)]
         shipped = device_code.of_archive(archive / read_archive_json(archive).library, params.model.prefix)
         device_code.check_equal(shipped, device_code.of_objects(objects, params.model.prefix))
-        kind = str(params.backend.device["kind"])
+        kind = params.backend.device_kind
         runtime = _runtime(job, kind)
         paths = [word for path in runtime for word in ("-Xlinker", "-rpath", "-Xlinker", path.parent)]
         needed = () if sys.platform == "darwin" else ("-Wl,--no-as-needed",)

@@ -66,7 +66,7 @@ def run(job: Job[Params]) -> Facts:
         "models": kit.models,
         "api": ANDROID_API,
         "pack": layout.pack(kit.product),
-        "opencl": any(backend.device["kind"] == "opencl" for backend in kit.backends),
+        "opencl": any(backend.device_kind == "opencl" for backend in kit.backends),
     }
     templates = Templates(job.inputs.get(roles.TEMPLATES))
     entries = _entries(job, kit, templates.render("aar_manifest.xml", values), templates.render("aar_models.h", values))

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
-from pipeline.compilers.devices import check_device
+from pipeline.compilers.devices import HOST_BLIND, check_device
 from pipeline.compilers.lowered import MlcLowered, Singly
 from pipeline.compilers.mlc import Compile
 from pipeline.compilers.mlc_options import MlcOptions
@@ -27,9 +27,6 @@ from pipeline.errors import StepError
 from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.matrix.source import SourceRef
-
-HOST_BLIND = frozenset({"metal"})
-"""Kinds of device whose lowering no host changes, as in `compile_relax`."""
 
 SHARED = {"metal": "iphone"}
 """Kinds of device whose names in mlc_llm share a lowering -> the name that stands for all."""
@@ -107,7 +104,7 @@ def compilation(job: Job[Params]) -> Compile:
 def lowering(asked: Compile) -> partial[MlcLowered | Singly]:
     """The shared part, which is equal for backends that differ in their host only."""
     backend = asked.backend
-    blind = backend.device["kind"] in HOST_BLIND
+    blind = backend.device_kind in HOST_BLIND
     # The directory is a view made for this job alone; the file it shows is the same for all.
     config = asked.config.resolve()
     return partial(
@@ -115,7 +112,7 @@ def lowering(asked: Compile) -> partial[MlcLowered | Singly]:
         config=config,
         seen=list(look(config)),
         model=asked.model,
-        name=SHARED.get(str(backend.device["kind"]), mlc.device(backend)),
+        name=SHARED.get(backend.device_kind, mlc.device(backend)),
         device=dict(backend.device),
         triple=None if blind else backend.triple,
         metal_simdgroup=blind and asked.metal_simdgroup,

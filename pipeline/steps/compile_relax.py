@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers.declared import Declared, declared
-from pipeline.compilers.devices import check_device
+from pipeline.compilers.devices import HOST_BLIND, check_device
 from pipeline.compilers.lowered import Lowered
 from pipeline.compilers.metallib import Shaders
 from pipeline.compilers.shaders import shaders
@@ -22,12 +22,6 @@ from pipeline.documents.probe import read_probe
 from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.matrix.source import SourceRef
-
-HOST_BLIND = frozenset({"metal"})
-"""Kinds of device whose lowering no host changes: Metal's hosts all have pointers of 64 bits.
-
-A CPU is its own host. dlight schedules OpenCL otherwise where the host is Android. WebGPU's only host has 32 bits.
-"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,6 @@ def run(job: Job[Params]) -> Facts:
 def lowering(job: Job[Params]) -> partial[Lowered]:
     """The shared part, which is equal for backends that differ in their host only."""
     backend, config = job.params.backend, job.inputs.get(roles.CONFIG)
-    device = dict(backend.device)
     probe = read_probe(job.inputs["toolchain"])
     check_device(probe, job.params.toolchain, backend)
     # The directory is a view made for this job alone; the files it shows are the same for all.
@@ -84,9 +77,9 @@ def lowering(job: Job[Params]) -> partial[Lowered]:
         reads=reads,
         config=files,
         seen=[[path, *look(path)] for path in _read(reads)],
-        device=device,
-        triple=None if device["kind"] in HOST_BLIND else backend.triple,
-        metal_simdgroup=device["kind"] == "metal" and probe.metal_simdgroup,
+        device=dict(backend.device),
+        triple=None if backend.device_kind in HOST_BLIND else backend.triple,
+        metal_simdgroup=backend.device_kind == "metal" and probe.metal_simdgroup,
     )
 
 

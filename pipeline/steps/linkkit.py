@@ -150,7 +150,7 @@ def context(kit: Kit) -> dict[str, object]:
         "deployment_targets": _deployment_targets(kit),
         "abis": [archive.directory.removeprefix("lib/") for archive in kit.archives] if kit.kind == "android" else [],
         "runtime": any(archive.runtime for archive in kit.archives),
-        "opencl": any(backend.device["kind"] == "opencl" for backend in kit.backends),
+        "opencl": any(backend.device_kind == "opencl" for backend in kit.backends),
     }
 
 

@@ -115,7 +115,7 @@ def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, object]]:
     }
     build.configure(values, {name: tool.version for name, tool in job.tools.items() if tool and name != roles.CHECKOUT})
     project, targets = build.describe()
-    device = str(backend.device["kind"])
+    device = backend.device_kind
     chosen = wanted(project, targets, device=device, asked=list(job.params.libraries), folder=build.folder)
     build.build(dict.fromkeys(target for library in chosen for target in library.targets))
     _check_untouched(tree)

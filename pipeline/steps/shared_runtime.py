@@ -75,7 +75,7 @@ def run(job: Job[Params]) -> Facts:
 
 
 def _named(backend: Backend) -> tuple[str, ...]:
-    return (*_OF_DEVICE.get(str(backend.device["kind"]), ()), *_LIBRARIES)
+    return (*_OF_DEVICE.get(backend.device_kind, ()), *_LIBRARIES)
 
 
 def _library(job: Job[Params], name: str, folders: list[Path]) -> LibraryFile:
