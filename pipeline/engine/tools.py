@@ -55,6 +55,8 @@ PROGRAMS = {
     "aarch64-cc": ("aarch64-linux-gnu-gcc", "aarch64-unknown-linux-gnu-gcc"),
     "aarch64-c++": ("aarch64-linux-gnu-g++", "aarch64-unknown-linux-gnu-g++"),
     "qemu-aarch64": ("qemu-aarch64", "qemu-aarch64-static"),
+    "wine": ("wine64", "wine", "/usr/lib/wine/wine64"),
+    "mingw-c++": ("x86_64-w64-mingw32-g++-posix", "x86_64-w64-mingw32-g++"),
     "node": ("node", "nodejs"),
     # Debian's own file first: what is on PATH is a script, see quirk WASM-12.
     "chromium": (

@@ -16,5 +16,6 @@ def possible(backend: Backend) -> tuple[str, ...]:
         return ("host",)
     if kind == "opencl" or (kind == "metal" and backend.kernels != "metallib"):
         return ("twin",)
-    arm = backend.platform == "linux" and architecture(backend.arch) == "arm64" and kind == "llvm"
-    return ("qemu",) if arm else ()
+    foreign = {("linux", "arm64"): "qemu", ("windows", "x86_64"): "wine"}
+    able = foreign.get((backend.platform, architecture(backend.arch))) if kind == "llvm" else None
+    return () if able is None else (able,)

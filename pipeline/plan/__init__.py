@@ -22,7 +22,7 @@ from pipeline.weights.checkpoint import INDEX
 
 from .aars import aar_actions, assets_of
 from .apps import app_config_actions, ships_weights
-from .checks import QEMU, cell_runs, check_actions, lacking_artifact, program_runs
+from .checks import FOREIGN, cell_runs, check_actions, lacking_artifact, program_runs
 from .custom import custom_actions, in_order, proven_layouts, shipped_steps
 from .devices import device_actions, device_edges
 from .layouts import layout_actions, proof_of
@@ -98,8 +98,9 @@ def plan(
 
 def _wheels(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """TVM's package for other machines: whose runtime is shipped, or whose models are run here."""
-    ran = [cell.backend for cell in matrix.cells if "qemu" in cell_runs(matrix, cell).values()]
-    return wheel_actions(matrix, lock, shipped=packaged(matrix), ran=ran, tools=QEMU)
+    runs = [(cell.backend, name) for cell in matrix.cells for name in cell_runs(matrix, cell).values()]
+    ran = [(backend, FOREIGN[name]) for backend, name in runs if name in FOREIGN]
+    return wheel_actions(matrix, lock, shipped=packaged(matrix), ran=ran)
 
 
 def _archives(matrix: Matrix) -> Iterator[AnyAction]:

@@ -14,7 +14,7 @@ from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.matrix.cells import Backend, Cell, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import files_of
-from pipeline.runners import browser, host, native, node, qemu, twin, webgpu
+from pipeline.runners import browser, host, native, node, qemu, twin, webgpu, wine
 from pipeline.runners.check import Params
 
 from .models import COMPILE_MEMORY, SHARDS, compile_actions, proving_toolchain
@@ -30,6 +30,8 @@ class _How(NamedTuple):
 
 
 QEMU = ("qemu-aarch64", "aarch64-c++")
+FOREIGN: Mapping[str, tuple[str, ...]] = {"qemu": QEMU, "wine": ("wine", "mingw-c++")}
+"""Runner for another machine, whose runtime comes out of TVM's package for that one -> the tools that it takes."""
 RUNNERS = {
     "browser": _How(browser.run, ("node", "npm", "chromium")),
     "host": _How(host.run, ("cc",)),
@@ -37,6 +39,7 @@ RUNNERS = {
     "qemu": _How(qemu.run, QEMU),
     "twin": _How(twin.run, ("c++", "opencl", roles.TVM_CHECKOUT)),
     "webgpu": _How(webgpu.run, ("node", "npm", "vulkan")),
+    "wine": _How(wine.run, FOREIGN["wine"]),
 }
 PROGRAMS = {
     "host": {"cpp": _How(native.run_cpp, ("cmake", "c++")), "rust": _How(native.run_rust, ("cargo", "c++"))},
@@ -140,7 +143,7 @@ def _check(matrix: Matrix, cell: Cell, subject: str, name: str) -> Action[Params
     module = module_file(matrix, model, backend) if backend.format == "wasm" else None
     if module is not None:
         upstream[roles.MODULES] = Upstream(f"wasm:{backend.name}", only=(module,))
-    if name == "qemu":
+    if name in FOREIGN:
         upstream |= wheels_of(backend)
     if name == "twin":
         upstream[roles.objects(model.subject)] = Upstream(f"twin:{cell.subject}")

@@ -28,7 +28,7 @@ def wheels_of(backend: Backend) -> dict[str, Upstream]:
 
 
 def wheel_actions(
-    matrix: Matrix, lock: Pins, shipped: Iterable[Backend], ran: Iterable[Backend], tools: tuple[str, ...]
+    matrix: Matrix, lock: Pins, shipped: Iterable[Backend], ran: Iterable[tuple[Backend, tuple[str, ...]]]
 ) -> Iterator[AnyAction]:
     """Each package once for each kind of machine.
 
@@ -36,10 +36,9 @@ def wheel_actions(
         matrix: the matrix.
         lock: what slipway.lock pins.
         shipped: backends whose products bring the runtime along.
-        ran: backends whose models are only run with it: nothing is fetched where a tool for that is missing.
-        tools: those.
+        ran: backends whose models are only run with it, and the tools for that: without one nothing is fetched.
     """
-    needed: dict[str, tuple[Backend, tuple[str, ...]]] = {wheel.platform_of(one): (one, tools) for one in ran}
+    needed: dict[str, tuple[Backend, tuple[str, ...]]] = {wheel.platform_of(one): (one, tools) for one, tools in ran}
     needed |= {wheel.platform_of(one): (one, ()) for one in shipped}
     for platform, (backend, asked) in needed.items():
         toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)

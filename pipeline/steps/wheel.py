@@ -1,8 +1,8 @@
 """Step `wheel`: the shared libraries of TVM's runtime for another machine, out of the package for that machine.
 
-The runner `qemu` links with them, and kits bring them along. The package is of the very version that the toolchain has,
-comes through the user's pip and is pinned in `slipway.lock`. What is only to be run is not fetched where nothing here
-could run it.
+The runners `qemu` and `wine` link with them, and kits bring them along. The package is of the very version that the
+toolchain has, comes through the user's pip and is pinned in `slipway.lock`. What is only to be run is not fetched where
+nothing here could run it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _LIBRARIES = {
     ("apache-tvm-ffi", "linux"): ("libtvm_ffi.so",),
     ("apache-tvm", "macos"): ("libtvm_runtime.dylib", "libtvm_runtime_metal.dylib"),
     ("apache-tvm-ffi", "macos"): ("libtvm_ffi.dylib",),
+    ("apache-tvm", "windows"): ("tvm_runtime.dll",),
+    ("apache-tvm-ffi", "windows"): ("tvm_ffi.dll",),
 }
 """Package and system -> what of it is wanted."""
 

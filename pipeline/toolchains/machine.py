@@ -80,6 +80,13 @@ HELPS = (
     ),
     Help("chromium", "Chromium", "web modules are not run in a browser", "apt-get install chromium"),
     Help("qemu-aarch64", "qemu-user", "archives for Linux on 64-bit ARM are not run", "apt-get install qemu-user"),
+    Help("wine", "Wine", "archives for Windows on x86-64 are not run", "apt-get install wine64"),
+    Help(
+        "mingw-c++",
+        "MinGW",
+        "archives for Windows on x86-64 are not run",
+        "apt-get install g++-mingw-w64-x86-64-posix",
+    ),
     Help(
         "ccache", "ccache", "a runtime that is built from nothing again takes its full time", "apt-get install ccache"
     ),

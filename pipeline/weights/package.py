@@ -29,6 +29,7 @@ _TAGS = {
         for ours, theirs in {"arm64": "aarch64", "x86_64": "x86_64"}.items()
     },
     **{f"macos-{arch}": tuple(f"macosx_{n}_0_{arch}" for n in range(15, 10, -1)) for arch in ("arm64", "x86_64")},
+    "windows-x86_64": ("win_amd64",),
 }
 """Machines for which a wheel may be asked for that this one cannot install: newest first, as pip tries them."""
 

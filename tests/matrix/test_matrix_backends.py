@@ -205,6 +205,7 @@ def test_tvm_takes_every_preset(preset, arch):
 RUNNERS = {
     "host": ("host",),
     "linux-arm64": ("qemu",),
+    "windows": ("wine",),
     "wasm": ("node", "browser"),
     "webgpu": ("webgpu", "browser"),
     "iphone": ("twin",),

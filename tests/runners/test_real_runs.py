@@ -14,8 +14,9 @@ from projects import Project, checkouts_store, tiny_project
 from test_web_programs import CHROMIUM
 
 WEB = ("node", "npm", "emcc", CHROMIUM or "chromium")
-NEEDS = {"linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"), "wasm": WEB, "webgpu": WEB}
-RUNNERS = {"linux-arm64": ["qemu"], "wasm": ["browser", "node"], "webgpu": ["browser", "webgpu"]}
+WINDOWS = ("x86_64-w64-mingw32-g++", "/usr/lib/wine/wine64")
+NEEDS = {"linux-arm64": ("qemu-aarch64", "aarch64-linux-gnu-g++"), "windows": WINDOWS, "wasm": WEB, "webgpu": WEB}
+RUNNERS = {"linux-arm64": ["qemu"], "windows": ["wine"], "wasm": ["browser", "node"], "webgpu": ["browser", "webgpu"]}
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
@@ -36,7 +37,7 @@ def there(request, tmp_path):
             f"  {backend}: {{preset: {backend}}}\n  ios-arm64: {{preset: iphone, deployment_target",
         )
         project.edit("targets.yaml", "backend: [host, ios-arm64]", f"backend: [{backend}]")
-        kind = "native" if backend == "linux-arm64" else "web"
+        kind = "native" if backend in {"linux-arm64", "windows"} else "web"
         project.edit(
             "targets.yaml",
             "kit: {kind: xcframework, backends: [ios-arm64]}",

@@ -1,6 +1,17 @@
 // A program with models in it: answers what `pipeline/runners/wire.py` describes. Linked with an archive of models and
 // TVM's runtime for the machine it is to run on; its arguments are the prefix of the model and, where that is not the
 // CPU, the device (opencl, metal), and the extensions of OpenCL that the kernels ask for.
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#include <malloc.h>
+#include <cstdlib>
+// What TVM's headers take any compiler but Microsoft's to have; MinGW's malloc aligns to 16.
+inline int posix_memalign(void** out, size_t alignment, size_t size) {
+  return alignment <= 16 && (*out = std::malloc(size)) != nullptr ? 0 : 1;
+}
+#endif
+
 #include <dlpack/dlpack.h>
 #include <tvm/ffi/any.h>
 #include <tvm/ffi/container/array.h>
@@ -30,12 +41,30 @@ constexpr size_t kAlignment = 64;
 
 struct CpuAllocator {
   void AllocData(DLTensor* tensor) {
-    size_t size = ffi::GetDataSize(*tensor);
-    tensor->data = std::aligned_alloc(kAlignment, (size + kAlignment) / kAlignment * kAlignment);
+    size_t size = (ffi::GetDataSize(*tensor) + kAlignment) / kAlignment * kAlignment;
+#ifdef _WIN32
+    tensor->data = _aligned_malloc(size, kAlignment);
+#else
+    tensor->data = std::aligned_alloc(kAlignment, size);
+#endif
     if (tensor->data == nullptr) throw std::bad_alloc();
   }
-  void FreeData(DLTensor* tensor) { std::free(tensor->data); }
+  void FreeData(DLTensor* tensor) {
+#ifdef _WIN32
+    _aligned_free(tensor->data);
+#else
+    std::free(tensor->data);
+#endif
+  }
 };
+
+// By the runtime's own function: virtual ones of a library that another compiler has made have other places.
+ffi::Function Found(const ffi::Module& module, const std::string& name) {
+  static const ffi::Function find = ffi::Function::GetGlobalRequired("ffi.ModuleGetFunction");
+  auto found = find(module, ffi::String(name), false).cast<ffi::Optional<ffi::Function>>();
+  if (!found.has_value()) throw std::runtime_error("there is no function " + name);
+  return found.value();
+}
 
 ffi::Tensor Empty(const std::vector<int64_t>& shape, DLDataType dtype) {
   return ffi::Tensor::FromNDAlloc(CpuAllocator(), ffi::Shape(shape.begin(), shape.end()), dtype, DLDevice{kDLCPU, 0});
@@ -185,7 +214,7 @@ ffi::Any Run(const ffi::Module& model, const std::string& verb, const std::strin
                                                                       static_cast<int>(device.device_type), 0);
     return nullptr;
   }
-  ffi::Function function = verb == "call" ? model->GetFunction(name).value() : ffi::Function::GetGlobalRequired(name);
+  ffi::Function function = verb == "call" ? Found(model, name) : ffi::Function::GetGlobalRequired(name);
   std::vector<ffi::AnyView> given(arguments.begin(), arguments.end());
   ffi::Any result;
   function.CallPacked(given.data(), static_cast<int>(given.size()), &result);
@@ -242,6 +271,10 @@ bool Fit(const std::string& name, const std::vector<std::string>& extensions) {
 
 int main(int count, char** words) {
   if (count < 2) return 2;
+#ifdef _WIN32
+  _setmode(_fileno(stdin), _O_BINARY);
+  _setmode(_fileno(stdout), _O_BINARY);
+#endif
   try {
     constexpr int kDeviceName = 5;
     ffi::Module library = ffi::Function::GetGlobalRequired("ffi.SystemLib")(ffi::String(words[1])).cast<ffi::Module>();
@@ -250,8 +283,8 @@ int main(int count, char** words) {
       if (!Fit(words[2], std::vector<std::string>(words + 3, words + count))) return 0;
       said = std::string(words[2]) + ", " + Attribute(kDeviceName).cast<std::string>();
     }
-    ffi::Module model = library->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
-    ffi::Function initialize = model->GetFunction("vm_initialization").value();
+    ffi::Module model = Found(library, "vm_load_executable")().cast<ffi::Module>();
+    ffi::Function initialize = Found(model, "vm_initialization");
     constexpr int kPooled = 2;
     if (device.device_type == kDLCPU) {
       initialize(static_cast<int>(kDLCPU), 0, kPooled);
