@@ -1,4 +1,4 @@
-"""What a `dodo.py` imports: doit's configuration and the one task creator. It knows nothing of building.
+"""What a `dodo.py` imports: doit's configuration and the one task creator.
 
 A plain `doit` that finds nothing changed since the last complete run does not come here (see `commands.run`).
 """

@@ -1,7 +1,7 @@
 """How much memory a model of mlc_llm's takes on a GPU, from what is written in its library and its config.
 
-`app_config` asks, for apps that look before they load. It is the sum that mlc_llm's own report makes: parameters, the
-temporaries of the hungriest function, and the key-value cache of one full window. What a driver adds is in none of it.
+`app_config` asks, for apps that check before they load. It is the sum in mlc_llm's own report: parameters, the largest
+temporaries of any function, and the key-value cache of one full window. What a driver adds is not in it.
 """
 
 from __future__ import annotations

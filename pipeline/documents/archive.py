@@ -29,7 +29,7 @@ class ArchivedModel:
         generation: of TVM's C interface that it was compiled for.
         registration: the function that its constructors call; None where no symbol tells.
         functions: name, arguments and results of each.
-        tvm: version of what compiled it; None where nobody knows.
+        tvm: version of what compiled it; None if unknown.
         tvm_ffi: likewise, of apache-tvm-ffi.
         parameters: see `functions.Functions`.
     """

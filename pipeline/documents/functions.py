@@ -53,7 +53,7 @@ class Functions:
     Attributes:
         prefix: of the model's symbols.
         functions: sorted by name.
-        tvm: version of what compiled it, which the runtime must fit; None where nobody knows.
+        tvm: version of what compiled it, which the runtime must fit; None if unknown.
         tvm_ffi: likewise, of apache-tvm-ffi.
         parameters: of the whole library, which are loaded by their names, where its compiler lists them so (mlc_llm).
         memory: function -> bytes that it allocates, where its compiler plans that (Relax); None where they are known

@@ -23,8 +23,8 @@ class Memory:
 
     Attributes:
         parameters: all of them, and of Relax's models the library, which holds constants.
-        temporary: what the hungriest function allocates.
-        cache: keys and values of one whole context; of a model that keeps none, what its hungriest function is passed.
+        temporary: what the function that allocates most allocates.
+        cache: keys and values of one whole context; of a model that keeps none, the largest sum of arguments.
         at_least: whether something more is needed whose size is only known when the model runs.
     """
 

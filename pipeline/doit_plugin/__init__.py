@@ -1,1 +1,1 @@
-"""doit's side of Slipway: tasks, database, runner, command-line options and the no-op stamp."""
+"""doit's side of Slipway: tasks, database, command-line options, the session of a process, and the no-op stamp."""

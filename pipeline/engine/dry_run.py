@@ -1,8 +1,8 @@
 """What a run would do, without doing it: the engine's own verdicts, carried on past the first stale action.
 
 Where an action is stale but the store has its result, that result says what the actions behind it would read: so their
-keys are known too, and in a fresh clone with a full store everything is foreseen. Only behind an action that must be
-built for real nobody can know. `commands` show it; nothing is built, fetched or written here.
+keys are known too, and in a fresh clone with a full store everything is foreseen. What comes after an action that must
+really be built cannot be known. `commands` show it; nothing is built, fetched or written here.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Forecast:
         state: `restore` from the store here, `fetch` from the remote one; `unknown` means that something upstream is
             to be built first, and only its result can tell; `blocked` that it could not even start.
         reason: why it is not fresh.
-        seconds: what it took when it was last built, here or by whoever filled the store; None where nobody knows.
-        key: today's key; None where nobody can know it yet.
+        seconds: what it took when it was last built, here or on the machine that filled the store; None if unknown.
+        key: today's key; None if it cannot be known yet.
     """
 
     name: str
@@ -147,7 +147,7 @@ class History:
         self._stored: Mapping[str, float] | None = None
 
     def seconds(self, name: str) -> float | None:
-        """What the action took when it was last built, whatever its key was; None where nobody knows."""
+        """What the action took when it was last built, whatever its key was; None if unknown."""
         entry = self._engine.workspace.get(name)
         if entry is not None:
             return entry.seconds

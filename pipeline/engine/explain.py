@@ -55,7 +55,7 @@ class Explanation:
         name: the action.
         state: `rebuilt` is said of an action upstream that is fresh, but gives other files than it gave before.
         reason: the engine's own words; of what stands in the way for a `blocked` one.
-        key: today's key; None where nobody can know it yet.
+        key: today's key; None if it cannot be known yet.
         record: what its outputs in the tree were made by; where there are none, the newest in the store of that name.
         here: whether the tree holds outputs of it.
         changes: fields of its own that differ between the record and today.

@@ -92,7 +92,7 @@ class Inputs:
         return tool.version if tool else None
 
     def files(self, action: AnyAction) -> dict[str, str]:
-        """Role -> digest of the files and directories that nobody builds."""
+        """Role -> digest of the files and directories that no action makes."""
         return {role: self._digest(role, self.at(path)) for role, path in action.files.items()}
 
     def upstream(self, edge: Upstream) -> dict[str, str]:
@@ -148,7 +148,7 @@ class Inputs:
             yield from map(str, Path(full).rglob("*"))
 
     def paths(self, action: AnyAction) -> dict[str, Path]:
-        """Role -> file or directory that nobody builds."""
+        """Role -> file or directory that no action makes."""
         return {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
 
     def digests(self, action: AnyAction) -> dict[str, dict[str, str]]:

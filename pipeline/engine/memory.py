@@ -21,7 +21,7 @@ class Admission:
 
     Args:
         total: bytes that all jobs together may be expected to need.
-        jobs: how many may run at one time; None leaves that to whoever calls.
+        jobs: how many may run at one time; None: no limit but memory.
     """
 
     def __init__(self, total: int, jobs: int | None = None) -> None:

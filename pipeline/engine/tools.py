@@ -1,8 +1,7 @@
 """Finds the programs and environments that actions name, and says what they are, for the key.
 
-The session makes a `Finder`, the engine asks it. What a program is for is not known here. A program is asked for its
-version once: as long as its file stays the same, what it answered is read from a memo, so that a build with nothing
-to do starts no program at all.
+The session makes a `Finder`, the engine asks it. A program is asked for its version once: as long as its file stays
+the same, the answer is remembered, so that a build with nothing to do starts no program at all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What steps see of upstream actions: directories of links to the blobs that their keys name.
 
-The engine lays one out for each upstream edge. Nobody reads the tree, where anybody may write: a file there that is
-overwritten and put back while a step runs would leave the wrong result under the right key.
+The engine lays one out for each upstream edge. Steps do not read the tree, where anyone may write: a file there that
+is overwritten and put back while a step runs would leave the wrong result under the right key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A lock between the processes of a machine: whoever makes something that many may use holds it meanwhile."""
+"""A lock between the processes of a machine, held while something that many may use is made."""
 
 from __future__ import annotations
 

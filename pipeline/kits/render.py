@@ -17,7 +17,7 @@ from pipeline.errors import StepError
 from .escaping import FILTERS
 
 PACKAGE_DATA = "templates"
-"""The directory of the package that is code of whoever renders; see `engine.code`."""
+"""The directory of the package whose files count as code of the steps that render; see `engine.code`."""
 
 OURS = Path(__file__).resolve().parent.parent / PACKAGE_DATA
 """The templates inside the package."""

@@ -74,7 +74,7 @@ def record(
             `/resolve/<something>/` in it; it puts `resolve/main/` behind any other.
         model_id: the app's name for the model.
         model_lib: URL of the library.
-        quantization: decides whether the GPU must know 16-bit floats; None where nobody says.
+        quantization: decides whether the GPU must support 16-bit floats; None if unknown.
         overrides: those the library was compiled with. WebLLM is told of the window alone: it takes the size of its
             key-value cache from there, and all else from the library.
         vram_bytes: what the model takes on the GPU, or None.

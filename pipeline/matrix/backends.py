@@ -153,7 +153,7 @@ def _device(
 def _kernels(
     name: str, spec: schema.Backend, base: Preset, device: Mapping[str, object], problems: Diagnostics
 ) -> Literal["source", "metallib"] | None:
-    """Where Metal's kernels are compiled; nobody else has that choice."""
+    """Where Metal's kernels are compiled; None for other devices."""
     if device["kind"] == "metal":
         kernels = spec.kernels or base.kernels or "source"
         if kernels == "metallib" and base.platform not in METALLIBS:

@@ -1,7 +1,6 @@
-"""From a matrix to the actions that build it: a pure function.
+"""From a matrix to the actions that build it: a pure function, which reads no file and runs no program.
 
-`session` calls `plan`; it reads no file, runs no program and knows neither doit nor the store. What each step is given
-here (`params`, the roles of its inputs) is the contract written down in docs/design.md.
+`Project.plan` calls it. Beside it are `lockfile`, which reads and writes `slipway.lock`, and `library_names`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Planning reads it (`read_lock`, `Lock.entry_for`), a run adds to it (`write_lock_entry`). It stands beside
 `targets.yaml`: JSON with one file a line, sorted. Reading is strict, because a lock that was half understood would pin
-half. It must not know how anything is downloaded, and imports nothing heavy: every command reads it.
+half. Every command reads it, so it imports nothing heavy.
 """
 
 from __future__ import annotations

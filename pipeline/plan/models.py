@@ -38,7 +38,7 @@ from .lockfile import Pins
 MIB = 1 << 20
 
 COMPILE_MEMORY = 1200 * MIB
-"""A first guess; a 0.6 B model's cell needs about this much. History replaces it (see `run.engine`)."""
+"""A first guess; a 0.6 B model's cell needs about this much. What it took last time replaces it."""
 
 WINDOW = 4
 """How many families of cells are worked on at once; see `_interleave`."""

@@ -56,7 +56,7 @@ class Twin:
         given = [*sorted(objects.glob("*.o")), *needed, *paths, *runtime]
         program = link(job, compiler, given, scratch / "program")
         command = (str(program), params.model.prefix, kind, *device_code.extensions(shipped))
-        # What PoCL compiles is nobody's to find again.
+        # PoCL's cache of compiled kernels goes with the scratch directory.
         return Launch(command=command, env={"POCL_CACHE_DIR": str(scratch / "kernels")})
 
 

@@ -1,1 +1,1 @@
-"""One module a kind of work, each with `run(job: Job) -> dict`. They never look at the graph, the store or doit."""
+"""The kinds of work: a module for each, with `Params` and `run(job: Job[Params]) -> Facts`, and what they share."""

@@ -1,8 +1,8 @@
-"""The truth of the build: what was made, from what, and the bytes themselves.
+"""The store: an action cache over content-addressed storage, and the state of this tree.
 
-`store` is the way in; `blobs` keeps bytes by their digest, `records` what finished actions left, `ledger` what this
-tree's `build/` and `dist/` hold, `digest` which files are known by heart, `lock` who may build here, `remote` the
-store of other machines, `gc` how all of it stays small. Nothing in here knows what a step means, or that doit exists.
+`store` is the facade. `cas` keeps blobs by their digest, `action_cache` the results of actions, `workspace` what this
+tree's `build/` and `dist/` hold, `stat_cache` the digests of unchanged files, `locks` who may build here; `remote` is
+the store of other machines, and `gc` deletes what was not used for long.
 
 Nothing is imported here, so that a no-op pays only for what it uses.
 """

@@ -75,7 +75,7 @@ def collect(
     """Remove what is old or too much: records first, the least recently used ones first, then blobs that none names.
 
     Args:
-        store: nobody else may be using it.
+        store: locked, so that no other process uses it.
         live: keys that are needed now; they and their blobs stay, whatever the limits.
         max_bytes: how large the blobs may be in sum.
         max_age: seconds since the last use after which a record goes.
@@ -149,7 +149,7 @@ def stats(store: Store) -> Stats:
 
 
 def verify(store: Store) -> Verified:
-    """Read everything there is, whatever is known of it by heart, and compare it with its digest.
+    """Read every blob, also those whose digests are cached, and compare it with its digest.
 
     Raises:
         StoreError: something cannot be read.

@@ -1,7 +1,7 @@
-"""One doit per tree: who builds holds the lock, who comes second waits for it or stops, and says for whom.
+"""One doit per tree: the one that builds holds the lock; a second one waits or stops, and says who holds it.
 
-The session takes it around a run. The lock is the kernel's (flock): it is gone the moment its owner
-is, however that died. What is written beside it says who the owner is, for the message only; nobody decides by it.
+The session takes it around a run. The lock is the kernel's (flock): it is gone the moment its owner is, however that
+died. The file beside it names the owner, for messages only.
 """
 
 from __future__ import annotations

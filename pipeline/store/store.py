@@ -6,8 +6,8 @@ serve the directory. It may be shared by any number of trees and processes at on
     v2/ac/ab/…      action results by key (`action_cache`)
     v2/cas/ab/…     the bytes they name, by SHA-256 (`cas`)
     v2/stat-cache   which blobs need not be hashed again; may be lost
-    v2/part/        files on their way; who finds nobody else here empties it
-    v2/lock         held shared by everybody who uses the store, exclusively by `gc`
+    v2/part/        partial files; emptied by a process that finds itself alone
+    v2/lock         held shared by every process that uses the store, exclusively by `gc`
     CACHEDIR.TAG    tells backups to leave it out
 
 A commit writes blobs, waits for the disk, then writes the result: what a result names was there. Whatever is damaged

@@ -1,5 +1,5 @@
-"""Toolchains: the Python environments that compile. Where they are, making those that are not there, what they are.
+"""Toolchains, the Python environments that compile: found or made, and identified.
 
-The session asks `environment` for an interpreter when a step wants a worker; `run.tools` asks `identity` for what of
-it belongs into keys. `doit doctor` reads `machine`. What is done inside an environment is not known here.
+The session asks `environment` for an interpreter when a step wants a worker; `engine.tools` asks `identity` for what of
+it belongs in keys. `doit doctor` reads `machine`.
 """

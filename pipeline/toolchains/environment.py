@@ -2,8 +2,7 @@
 
 The session calls `Environment.ensure` the first time a step wants a worker of that toolchain. An environment of ours
 lies in `build/toolchains/<name>-<digest of its spec>/`. It is made under a file lock, and counts as made when its
-marker is there, which is written last: a killed installation leaves none and is begun anew. What a compile does with
-the interpreter is not known here.
+marker is there, which is written last: a killed installation leaves none and is begun anew.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Help:
     """Something that a machine may have.
 
     Attributes:
-        name: as in keys; see `run.tools`.
+        name: as in keys; see `engine.tools`.
         title: for people.
         cost: what is lost without it.
         hint: how to get it.

@@ -69,7 +69,7 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
 
     Args:
         actions: of the whole plan.
-        find: see `run.tools.Finder`.
+        find: see `engine.tools.Finder`.
         rust: whether the runtime is built from a checkout with parts in Rust, which no action names.
     """
     found: dict[tuple[str, str], list[str]] = {}
