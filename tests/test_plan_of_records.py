@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.documents.chat_config import NAME as CONFIG
+from pipeline.documents.codec import encode
+from pipeline.doit_plugin.session import Session
+from pipeline.engine.options import Options
 from pipeline.errors import MatrixError
+from pipeline.files import Digest
 from pipeline.matrix.load import load
 from pipeline.plan import plan
 from pipeline.plan.apps import remarks
+from pipeline.weights.entry import Entry
 
 LIB = "qwen3_q4f16_1_37d26ba247cc02f647af18ad629c48d2"
 HEAD = "version: 1\nmodels:\n"
@@ -172,6 +178,27 @@ def test_a_revision_that_native_records_cannot_say(matrix):
     (said,) = remarks(matrix(one(weights=hub.replace("REVISION", "v2")), APPLE))
     assert "download a-q from `main` of its repository, not from v2" in said
     assert not list(remarks(matrix(one(weights=hub.replace("REVISION", "main")), APPLE)))
+
+
+def test_records_of_webllm_name_the_commit_that_is_pinned(matrix):
+    """They have digests of its files, and a branch moves on."""
+    found = matrix(one(weights="{hf: x/y, revision: main}"), WEB)
+    pins = {"a": Entry({}, "c" * 40, {}), "b": None}
+    (model,) = {action.name: action for action in plan(found, pins)}["app_config:web"].params.models
+    assert model.url == f"https://huggingface.co/x/y/resolve/{'c' * 40}/"
+    assert models(found, "web")[0].url == "https://huggingface.co/x/y/resolve/main/"
+
+
+def test_a_first_run_names_the_commit_as_soon_as_it_is_known(matrix, tmp_path):
+    (tmp_path / "dodo.py").write_text("")
+    matrix(one(weights="{hf: x/y, revision: main}"), WEB)
+    session = Session(tmp_path / "targets.yaml", Options())
+    weights = session.engine.actions["weights:a"]
+    source, digest = weights.params.source, Digest("d" * 64, 3)
+    session.engine._pin(weights, encode(Entry.of(source, "c" * 40, {CONFIG: digest})))
+    (model,) = session.engine.actions["app_config:web"].params.models
+    assert model.url == f"https://huggingface.co/x/y/resolve/{'c' * 40}/"
+    session.worker.close()
 
 
 @pytest.mark.parametrize("product", [APPLE, WEB])

@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -77,6 +78,7 @@ class Session:
         self._options = options
         self._planner = planner
         self._notes: list[str] = []
+        self._pinning = threading.Lock()
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
         self.finder = Finder(build / "tools.json", project.environment, project.checkout)
@@ -106,13 +108,22 @@ class Session:
             workspace=self._workspace,
             stat_cache=self._stat_cache,
             executor=Executor(project.root, self._tools, self.worker, admission, options),
-            pin=lambda action, lock: self.note(project.pin(action, lock)),
+            pin=self._pin,
             options=options,
         )
         if options.on:
             from pipeline.cluster.join import join  # noqa: PLC0415 - only who has a cluster pays for it
 
             self.engine.elsewhere = join(options.on, self.engine, project, self.note)
+
+    def _pin(self, action: AnyAction, lock: object) -> None:
+        """Write down what an action found out. Records of apps name the commit of weights: they are planned anew."""
+        with self._pinning:
+            self.note(self.project.pin(action, lock))
+            if action.step == "weights" and any(one.step == "app_config" for one in self.engine.actions.values()):
+                planned = self._plan()
+                if planned.keys() == self.engine.actions.keys():
+                    self.engine.inputs.replan(planned)
 
     def note(self, text: str) -> None:
         """Something worth a line: kept until a run or a command is there to show it."""

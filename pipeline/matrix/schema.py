@@ -212,7 +212,7 @@ class Product(Strict):
     base_url: BaseUrl | None = Field(
         default=None,
         description="Of kind `web`: where pages get `dist/<name>`, an address that ends in `/`. It comes before every "
-        "path in WebLLM's records, which are relative without it.",
+        "path in WebLLM's records, which are relative without it, and has them change with the bytes.",
     )
     programs: tuple[Literal["cpp", "rust"], ...] | None = Field(
         default=None,

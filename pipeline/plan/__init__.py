@@ -82,7 +82,7 @@ def plan(
         *bundles,
         *layout_actions(matrix, having),
         *aar_actions(matrix, having),
-        *app_config_actions(matrix),
+        *app_config_actions(matrix, lock),
         *check_actions(matrix),
         *_verify_backends(matrix),
         *_verify_products(matrix, having),

@@ -20,14 +20,19 @@ from pipeline.matrix.cells import Cell, ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import app_config
 
+from .lockfile import Pins
 from .models import conversion
 
 HUB = "https://huggingface.co"
 """Where apps, which know no `HF_ENDPOINT`, get what is on the hub."""
 
 
-def app_config_actions(matrix: Matrix) -> Iterator[AnyAction]:
+def app_config_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
     """One action for each product with a model that has a record.
+
+    Args:
+        matrix: what targets.yaml asks for.
+        lock: what slipway.lock pins of weights: the commit that WebLLM's records name.
 
     Raises:
         MatrixError: what an app would be told cannot work.
@@ -40,7 +45,7 @@ def app_config_actions(matrix: Matrix) -> Iterator[AnyAction]:
             listed = [found for cells in listed if (found := [cell for cell in cells if _has_module(matrix, cell)])]
         if not listed:
             continue
-        models = _by_id(product, ((cells, _model(matrix, product, cells)) for cells in listed))
+        models = _by_id(product, ((cells, _model(matrix, product, cells, lock)) for cells in listed))
         upstream: dict[str, Upstream] = {}
         for cells, model in models:
             upstream |= _upstream(matrix, cells[0], bundled=model.bundle_weight)
@@ -71,8 +76,9 @@ def remarks(matrix: Matrix) -> Iterator[str]:
             bundled, revision = _is_bundled(model), model.weights.revision or "main"
             if product.kind == "web" and bundled and product.base_url is None:
                 yield (
-                    f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones: give "
-                    "the product `base_url`, or complete them in the page"
+                    f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones, and "
+                    "keeps what it loaded from one for ever: give the product `base_url`, with which they say the "
+                    "bytes; or complete them in the page"
                 )
             elif product.kind == "android" and bundled and _repository(model) is None and model.app.model_url is None:
                 yield (
@@ -130,7 +136,7 @@ def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
             yield found
 
 
-def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.AppModel:
+def _model(matrix: Matrix, product: Product, cells: list[Cell], lock: Pins) -> app_config.AppModel:
     model = cells[0].model
     options, repository = MlcOptions.of(model.options), _repository(model)
     own = model.app.model_url
@@ -150,7 +156,10 @@ def _model(matrix: Matrix, product: Product, cells: list[Cell]) -> app_config.Ap
     _check_addresses(product, common, model)
     if product.kind != "web":
         return replace(common, model_lib=_library(product, cells))
-    revision = model.weights.revision if model.weights is not None else None
+    # The record has digests of the commit that is pinned, and a branch moves on.
+    pinned = lock.get(model.model)
+    said = model.weights.revision if model.weights is not None else None
+    revision = pinned.resolved if pinned is not None else said
     return replace(
         common,
         url=own or (f"{url}/resolve/{revision}/" if url else None),

@@ -23,6 +23,7 @@ from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.codec import encode
 from pipeline.errors import StepError
+from pipeline.files import sha256_bytes, sha256_path
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
 
@@ -32,8 +33,13 @@ WEB = "webllm-model-list.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 """Those of its files that WebLLM loads."""
 
-RESOLVED = "resolve/main/"
-"""WebLLM adds this to the address of a model that has nothing of the kind in it, so it is a directory of ours too."""
+RESOLVED = "main"
+"""The revision that WebLLM adds to the address of a model that says none (`resolve/main/`): the name of a directory of
+ours where addresses are the page's business. Where they are ours (`base_url`), they say which bytes are meant: WebLLM
+caches config, tokenizer, shards and modules by their addresses, and never asks again."""
+
+_DIGITS = 16
+"""Of a digest in an address."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,9 @@ def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
 
 
 def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
-    base, place = job.params.base_url or "", f"models/{model.model_id}/{RESOLVED}"
+    base, module = job.params.base_url or "", job.inputs[roles.module(model.subject)] / str(model.file)
+    revision = _digest(job, model.subject) if base and model.bundle_weight else RESOLVED
+    place = f"models/{model.model_id}/resolve/{revision}/"
     if model.bundle_weight:
         _ship(job, model.subject, job.out / place)
     chat, config = _chat(job, model.subject), job.inputs[roles.of(roles.CONFIG, model.subject)]
@@ -181,14 +189,14 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
     record = webllm.record(
         model=f"{base}{place}" if model.bundle_weight else str(model.url),
         model_id=model.model_id,
-        model_lib=f"{base}{FOLDER}/{model.file}",
+        model_lib=f"{base}{FOLDER}/{model.file}" + (f"?sha256={sha256_path(module)[:_DIGITS]}" if base else ""),
         quantization=None if said is None else str(said),
         overrides=webllm.with_one_window(model.overrides, chat),
         vram_bytes=total,
         low_resource=model.low_resource_required,
         integrity=webllm.integrity(
             config / CHAT_CONFIG,
-            job.inputs[roles.module(model.subject)] / str(model.file),
+            module,
             {name: config / name for name in names},
         ),
     )
@@ -200,6 +208,13 @@ def _ship(job: Job[Params], subject: str, folder: Path) -> None:
     role = roles.bundle(subject)
     for name, path in job.files(role):
         job.adopt((folder / name).relative_to(job.out).as_posix(), path, job.digest_of(role, name))
+
+
+def _digest(job: Job[Params], subject: str) -> str:
+    """What tells the files that are shipped with a model from all others."""
+    role = roles.bundle(subject)
+    rows = sorted([name, job.digest_of(role, name).sha256] for name, _ in job.files(role))
+    return sha256_bytes(json.dumps(rows).encode())[:_DIGITS]
 
 
 def _chat(job: Job[Params], subject: str) -> Mapping[str, object]:

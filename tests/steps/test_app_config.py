@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -198,10 +199,33 @@ def test_webllm_reads_the_record(run):
 
 def test_a_page_gets_shipped_weights_where_webllm_looks_for_them(run):
     (record,), out, _ = run("web", base_url="https://example.com/ai/", bundle_weight=True)
-    assert record["model"] == "https://example.com/ai/models/Qwen3/resolve/main/"
-    assert record["model_lib"] == f"https://example.com/ai/wasm/{FILE}"
-    one, other = run.folders["bundle"] / "params_shard_0.bin", out / "models/Qwen3/resolve/main/params_shard_0.bin"
+    assert re.fullmatch(r"https://example\.com/ai/models/Qwen3/resolve/[0-9a-f]{16}/", record["model"])
+    assert re.fullmatch(rf"https://example\.com/ai/wasm/{re.escape(FILE)}\?sha256=[0-9a-f]{{16}}", record["model_lib"])
+    place = out / record["model"].removeprefix("https://example.com/ai/")
+    one, other = run.folders["bundle"] / "params_shard_0.bin", place / "params_shard_0.bin"
     assert one.stat().st_ino == other.stat().st_ino
+
+
+def test_an_address_says_which_bytes(run):
+    """WebLLM caches by address, and never asks again."""
+
+    def addresses():
+        (record,), _, _ = run("web", base_url="https://example.com/ai/", bundle_weight=True)
+        return record["model"], record["model_lib"]
+
+    weights, module = addresses()
+    assert addresses() == (weights, module)
+    (run.folders["bundle"] / "params_shard_0.bin").write_bytes(b"\2" * 5000)
+    others = addresses()
+    assert (others[0] != weights, others[1]) == (True, module)
+    (run.folders["module"] / FILE).write_bytes(b"\0asm\1")
+    assert (addresses()[0], addresses()[1] != module) == (others[0], True)
+
+
+def test_without_an_address_of_ours_folders_have_the_name_that_webllm_asks_for(run):
+    (record,), out, _ = run("web", bundle_weight=True)
+    assert (record["model"], record["model_lib"]) == ("models/Qwen3/resolve/main/", f"wasm/{FILE}")
+    assert (out / record["model"] / "params_shard_0.bin").is_file()
 
 
 def test_nobody_says_how_much_memory_a_model_takes(run):
