@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.probe import read_probe
@@ -34,7 +35,7 @@ def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
         ToolMissing: the toolchain has no mlc_llm.
     """
     name = job.params.toolchain
-    found = mlc_of(read_probe(job.inputs["toolchain"]), name)
+    found = mlc_of(read_probe(job.inputs[roles.TOOLCHAIN]), name)
     if (model_type := job.params.options.get("model_type")) is not None:
         check_model_type(str(model_type), name, found)
     work = partial(
@@ -54,7 +55,7 @@ def _raw_checkpoint(job: Job[Conversion]) -> Path:
     Raises:
         StepError: it has no config, or is converted already.
     """
-    folder = job.inputs["weights"]
+    folder = job.inputs[roles.WEIGHTS]
     if (folder / CHAT_CONFIG).is_file():
         raise StepError(
             f"these weights are in MLC's form already: they have {CHAT_CONFIG}",

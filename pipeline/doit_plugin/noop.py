@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.files import State, look, read_sealed, write_sealed
+from pipeline.files import State, look
+from pipeline.files.sealed import read_sealed, write_sealed
 
 FORMAT = 7
 FOLDER = "build/stamp"

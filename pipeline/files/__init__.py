@@ -14,7 +14,6 @@ import re
 import secrets
 import stat
 import time
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -337,21 +336,3 @@ def finish(path: str, mode: int) -> None:
     """Give a file of ours its permissions and its stamp."""
     Path(path).chmod(mode)
     stamp(path)
-
-
-# Sealed files: our own state, with a checksum
-
-
-def write_sealed(path: str | Path, body: bytes) -> None:
-    """Write a state file with a checksum in front. Failing to is no error: it only costs time later."""
-    with contextlib.suppress(OSError):
-        write_atomic(path, zlib.crc32(body).to_bytes(4, "little") + body)
-
-
-def read_sealed(path: str | Path) -> bytes | None:
-    """The content of a state file; None where there is none, or it is damaged."""
-    try:
-        data = read_file(path)
-    except OSError:
-        return None
-    return data[4:] if len(data) > 4 and int.from_bytes(data[:4], "little") == zlib.crc32(data[4:]) else None  # noqa: PLR2004 - the checksum

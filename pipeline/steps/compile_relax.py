@@ -65,7 +65,7 @@ def run(job: Job[Params]) -> Facts:
 def lowering(job: Job[Params]) -> partial[Lowered]:
     """The shared part, which is equal for backends that differ in their host only."""
     backend, config = job.params.backend, job.inputs.get(roles.CONFIG)
-    probe = read_probe(job.inputs["toolchain"])
+    probe = read_probe(job.inputs[roles.TOOLCHAIN])
     check_device(probe, job.params.toolchain, backend)
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}

@@ -21,13 +21,12 @@ from pipeline.files import (
     State,
     is_settled,
     is_stamped,
-    read_sealed,
     sha256_bytes,
     sha256_file,
     state_of,
     stays_inside,
-    write_sealed,
 )
+from pipeline.files.sealed import read_sealed, write_sealed
 
 from .os_errors import StrPath, store_error
 
