@@ -85,10 +85,11 @@ class Performer:
         self._url = remote.url
         self._folders = Folders(root / "inputs", self._store.blobs)
         self._environments: dict[str, Environment] = {}
-        self._workers = ToolchainWorkers(root, self._environments.__getitem__, self._note)
+        admission = Admission(available())
+        self._workers = ToolchainWorkers(root, self._environments.__getitem__, self._note, admission.room)
         self._tools = Tools(Finder(root / "tools.json", self._environments.__getitem__).find)
         self._stat_cache = StatCache()
-        self._executor = Executor(root, self._tools, self._workers, Admission(available()))
+        self._executor = Executor(root, self._tools, self._workers, admission)
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._executor.gather()

@@ -87,13 +87,13 @@ class Session:
         self._lock = TreeLock(build / "lock", say=self.note)
         remote = Remote.from_environment(self.note)
         self._store = Store(store_folder(self.root), remote, scratch=project.root / SCRATCH, note=self.note)
-        self.worker = ToolchainWorkers(project.root, project.environment, self.note)
+        # With a cluster most threads wait for it: as many work here as would without one.
+        admission = Admission(available(), processors() if options.on else None)
+        self.worker = ToolchainWorkers(project.root, project.environment, self.note, admission.room)
         self._states = _states([str(targets), str(project.lock_path)])
         actions = self._plan()
         self._states |= _states(_code_files(planner, {_package(action) for action in actions.values()}))
         self._tools = Tools(self.finder.find)
-        # With a cluster most threads wait for it: as many work here as would without one.
-        admission = Admission(available(), processors() if options.on else None)
         self.engine = Engine(
             project.root,
             inputs=Inputs(

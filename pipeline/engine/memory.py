@@ -31,6 +31,10 @@ class Admission:
         self._running = 0
         self._changed = threading.Condition()
 
+    def room(self) -> int:
+        """Bytes that no running job is expected to need; none when more are running than fit."""
+        return max(0, self._total - self._taken)
+
     @contextmanager
     def __call__(self, expected: int) -> Iterator[None]:
         """Wait until `expected` bytes fit beside the running jobs; hold them during the `with` block."""

@@ -27,7 +27,7 @@ from pipeline.process import command_line, signal_name
 from . import server as zygote
 from .errors import describe
 from .usage import charge
-from .wire import Call, Exit, Failure, Reply, Request, frame, receive
+from .wire import Call, Exit, Failure, Reply, Request, frame, receive, receive_number
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +42,14 @@ def call(work: partial[Any]) -> Call:
 
 
 class ControlSocket:
-    """The client's end of the control socket of a server, or of a stage."""
+    """The client's end of the control socket of a server, or of a stage.
+
+    Attributes:
+        held: bytes that the process at the other end had at most when it was last asked for a child.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
+        self.held = 0
         self._channel = channel
         self._lock = threading.Lock()
 
@@ -70,16 +75,17 @@ class ControlSocket:
         try:
             with self._lock:
                 socket.send_fds(self._channel, [b"?"], [theirs.fileno(), report, log.fileno()])
-                taken = self._channel.recv(1)  # macOS loses descriptors whose sender closes them before they are taken
+                held = receive_number(self._channel)  # macOS loses descriptors closed before they are taken
         except OSError:
-            taken = b""
+            held = None
         finally:
             theirs.close()
             os.close(report)
-        if not taken:
+        if held is None:
             channel.close()
             os.close(exit_pipe)
             raise Disconnected
+        self.held = held
         with suppress(OSError):  # the child died already; its exit pipe says how
             channel.sendall(words)
         return channel, os.fdopen(exit_pipe, "rb")
@@ -184,10 +190,16 @@ class _Stage:
 
 
 class Stages:
-    """The stages of one server. Equal ones share a process; of the unused ones the last used `idle` are kept."""
+    """The stages of one server. Equal ones share a process; of the unused ones the last used `idle` are kept.
 
-    def __init__(self, idle: int) -> None:
+    Args:
+        idle: how many.
+        make_room: is called before a process is started.
+    """
+
+    def __init__(self, idle: int, make_room: Callable[[], None]) -> None:
         self._idle = idle
+        self._make_room = make_room
         self._known: dict[str, _Stage] = {}  # the last used comes last
         self._lock = threading.Lock()
 
@@ -205,6 +217,26 @@ class Stages:
                     self._forget(stage)
         what = f"the process that keeps the result of {first.call.function} ended twice"
         return Reply(failure=describe(CompilerCrash(what)))
+
+    def trim(self, allowed: int) -> int:
+        """End unused ones, the least recently used first, until the others hold at most so many bytes.
+
+        Returns:
+            int: how many they hold.
+        """
+        with self._lock:
+            idle = [(name, one, one.control.held) for name, one in self._known.items() if one.control and not one.users]
+            held = sum(size for _, _, size in idle)
+            ended = []
+            for name, stage, size in idle:
+                if held <= allowed:
+                    break
+                held -= size
+                ended.append(stage)
+                del self._known[name]
+        for stage in ended:
+            stage.close()
+        return held
 
     def clear(self) -> None:
         """End them all."""
@@ -226,6 +258,7 @@ class Stages:
             stage.users += 1
         try:
             if is_new:
+                self._make_room()
                 _make(stage, first, server)
             stage.ready.wait()
             yield stage

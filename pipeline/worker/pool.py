@@ -30,12 +30,20 @@ class ToolchainWorkers:
         root: the tree.
         environment: the Python environment of a toolchain by its name, which need not have been made yet.
         note: gets a line when one is made.
+        room: bytes that may be taken by processes that nobody uses, asked before another one is started.
     """
 
-    def __init__(self, root: Path, environment: Callable[[str], Environment], note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environment: Callable[[str], Environment],
+        note: Callable[[str], None],
+        room: Callable[[], int],
+    ) -> None:
         self._root = root
         self._environment = environment
         self._note = note
+        self._room = room
         self._made: dict[tuple[str, bool], ForkWorker] = {}
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -68,15 +76,21 @@ class ToolchainWorkers:
 
         if toolchain == CURRENT:
             if fresh:
-                return FreshWorker()
-            return ForkWorker(preload=["tvm", "pipeline.compilers.relax"])
+                return FreshWorker(make_room=self._make_room)
+            return ForkWorker(preload=["tvm", "pipeline.compilers.relax"], make_room=self._make_room)
         environment = self._environment(toolchain)
         log = self._root / LOGS / f"toolchain.{toolchain}.log"
         python = environment.ensure(log=log, note=self._note)
         path, variables = environment.path, environment.variables
         if fresh:
-            return FreshWorker(python, path=path, env=variables)
-        return ForkWorker(python, preload=["tvm"], path=path, env=variables)
+            return FreshWorker(python, path=path, env=variables, make_room=self._make_room)
+        return ForkWorker(python, preload=["tvm"], path=path, env=variables, make_room=self._make_room)
+
+    def _make_room(self) -> None:
+        """End processes that nobody uses, where memory is short: those in use are in what their jobs need."""
+        allowed = self._room()
+        for worker in list(self._made.values()):
+            allowed -= worker.trim(max(0, allowed))
 
     def _cannot_fork(self, toolchain: str) -> bool:
         """Whether the toolchain's probe found that children forked from it do not work."""

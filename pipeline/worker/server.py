@@ -3,8 +3,9 @@
 `worker.client` starts it, in the toolchain's own interpreter, and holds the other end of its three channels. They are
 made by the client, and have no name in a file system:
 
-* the **control socket**: one byte with three descriptors (request socket, exit pipe, log) asks for a child; one byte
-  back says that they were taken. End of file means that the client is gone: everything here ends at once.
+* the **control socket**: one byte with three descriptors (request socket, exit pipe, log) asks for a child; a number
+  back says that they were taken, and how many bytes the zygote holds. End of file means that the client is gone:
+  everything here ends at once.
 * the **request socket**: the child reads its request from it and writes its answer to it. When the request was for a
   stage, it then becomes the control socket of that stage, a zygote whose children find its state in their memory.
 * the **exit pipe**: whoever forked the child writes how it ended and what it cost, and closes it.
@@ -39,7 +40,7 @@ from pipeline.errors import StepError
 from pipeline.process import set_parent_death_signal
 
 from .errors import describe
-from .wire import Call, Cost, Exit, Reply, Request, frame, receive
+from .wire import Call, Cost, Exit, Reply, Request, frame, number, receive
 
 BOOT = """
 import importlib.util, sys
@@ -151,7 +152,7 @@ def _accept(control: socket.socket) -> tuple[_Child, int] | None:
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        control.send(b"!")
+        control.sendall(number(cost(resource.getrusage(resource.RUSAGE_SELF)).peak))
     except OSError:
         return None
     channel, exit_pipe, log = descriptors

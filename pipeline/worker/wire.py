@@ -96,14 +96,25 @@ def frame(message: Request | Reply) -> bytes:
         TypeError, ValueError: JSON cannot carry it.
     """
     body = json.dumps(encode(message)).encode()
-    return struct.pack(">Q", len(body)) + body
+    return number(len(body)) + body
 
 
 def receive(channel: socket.socket, kind: type[T]) -> T | None:
     """Read one message; None when the other end went away before it was whole."""
-    head = _read(channel, 8)
-    body = _read(channel, struct.unpack(">Q", head)[0]) if head else None
+    size = receive_number(channel)
+    body = None if size is None else _read(channel, size)
     return None if body is None else decode(kind, json.loads(body), kind.__name__)
+
+
+def number(value: int) -> bytes:
+    """A number as it goes over the wire."""
+    return struct.pack(">Q", value)
+
+
+def receive_number(channel: socket.socket) -> int | None:
+    """Read a number; None when the other end went away before it was whole."""
+    data = _read(channel, 8)
+    return None if data is None else int(struct.unpack(">Q", data)[0])
 
 
 def _read(channel: socket.socket, size: int) -> bytes | None:

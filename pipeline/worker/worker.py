@@ -10,7 +10,8 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -53,6 +54,7 @@ class ForkWorker:
         path: directories to find modules in, before the interpreter's own.
         env: environment variables besides `PASSED` and `FIXED`.
         idle_stages: how many stage processes to keep that nobody calls; the least recently used end first.
+        make_room: is called before a call starts anything but a child of a stage that is there.
     """
 
     _mode = "fork"
@@ -65,12 +67,15 @@ class ForkWorker:
         path: Sequence[Path] = (),
         env: Mapping[str, str] | None = None,
         idle_stages: int = IDLE_STAGES,
+        make_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._python = str(python)
         self._preload = tuple(preload)
         self._environment = environment(path, env or {})
-        self._stages = Stages(idle_stages)
+        self._make_room = make_room
+        self._stages = Stages(idle_stages, make_room)
         self._server: Server | None = None
+        self._users = 0
         self._closed = False
         self._lock = threading.Lock()
 
@@ -95,8 +100,9 @@ class ForkWorker:
             SlipwayError: what the function raised.
         """
         asked = Request(call(work), cpu_limit)
-        with log.open("ab") as file:
+        with log.open("ab") as file, self._in_use():
             if after is None:
+                self._make_room()
                 reply = self._running().ask(asked, file)
             else:
                 first = Request(call(after), cpu_limit, stage=True)
@@ -110,6 +116,34 @@ class ForkWorker:
         if server is not None:
             server.kill()
         self._stages.clear()
+
+    def trim(self, allowed: int) -> int:
+        """End processes that nobody uses, stages first, until those that are left hold at most so many bytes.
+
+        Returns:
+            int: how many they hold.
+        """
+        held = self._stages.trim(allowed)
+        with self._lock:
+            server = self._server
+            if server is None or self._users:
+                return held
+            if held + server.held <= allowed:
+                return held + server.held
+            self._server = None
+            self._stages.clear()
+        server.kill()
+        return 0
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
 
     def _running(self) -> Server:
         with self._lock:
@@ -132,16 +166,22 @@ class FreshWorker(ForkWorker):
     _mode = "fresh"
 
     def __init__(
-        self, python: str | Path = sys.executable, *, path: Sequence[Path] = (), env: Mapping[str, str] | None = None
+        self,
+        python: str | Path = sys.executable,
+        *,
+        path: Sequence[Path] = (),
+        env: Mapping[str, str] | None = None,
+        make_room: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(python, path=path, env=env)
+        super().__init__(python, path=path, env=env, make_room=make_room)
 
     def call(
         self, work: partial[R], *, log: Path, after: partial[Any] | None = None, cpu_limit: float | None = None
     ) -> R:
         """See `ForkWorker.call`; the limit holds for stage and function together."""
-        with log.open("ab") as file:
+        with log.open("ab") as file, self._in_use():
             asked = Request(call(work), cpu_limit, after=None if after is None else call(after))
+            self._make_room()
             reply = self._running().ask(asked, file)
         return _result(work, reply, log)
 

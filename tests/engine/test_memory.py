@@ -96,8 +96,11 @@ def jobs():
 
 def test_jobs_that_fit_run_together_and_others_wait(jobs):
     jobs.start("a", 60)
+    assert jobs.settles_as("a")
+    assert jobs.admission.room() == 40
     jobs.start("b", 40)
     assert jobs.settles_as("a", "b")
+    assert jobs.admission.room() == 0
     jobs.start("c", 1)
     jobs.start("d", 0)
     assert jobs.settles_as("a", "b", "d")
@@ -108,6 +111,7 @@ def test_jobs_that_fit_run_together_and_others_wait(jobs):
 def test_a_job_larger_than_the_machine_runs_alone(jobs):
     jobs.start("huge", 1000)
     assert jobs.settles_as("huge")
+    assert jobs.admission.room() == 0
     jobs.start("small", 10)
     assert jobs.settles_as("huge")
     jobs.ends["huge"].set()

@@ -25,7 +25,7 @@ def chatter(words):
 
 
 def pids():
-    return {"imported": IMPORTED_BY, "self": os.getpid()}
+    return {"imported": IMPORTED_BY, "self": os.getpid(), "parent": os.getppid()}
 
 
 def environment():

@@ -337,6 +337,29 @@ def test_the_least_recently_used_idle_stage_is_ended(fork_worker, log, tmp_path)
     assert parent(2) not in {one, two, three}
 
 
+def test_idle_processes_end_where_memory_is_short(log, tmp_path):
+    def make_room():
+        left.append(worker.trim(allowed))
+
+    def parent(n):
+        return call(worker, "codegen", log=log, after=stage(tmp_path, n=n))["parent"]
+
+    left, allowed = [], 1 << 40
+    with closing(ForkWorker(path=[HERE], preload=[TOOL], make_room=make_room)) as worker:
+        one, two = parent(1), parent(2)
+        assert left[0] == 0 < left[1]
+        allowed = left[1]  # as much as the first has
+        assert parent(1) == one, "what is there starts nothing"
+        three = parent(3)
+        assert eventually(lambda: gone(two))
+        assert not gone(one)
+        server = call(worker, "pids", log=log)["imported"]
+        assert not gone(server), "it was in use"
+        assert worker.trim(0) == 0
+        assert eventually(lambda: all(map(gone, (one, three, server))))
+        assert parent(1) != one
+
+
 def test_a_stage_that_was_killed_while_idle_is_made_again(fork_worker, log, tmp_path):
     first = call(fork_worker, "codegen", log=log, after=stage(tmp_path))["parent"]
     os.kill(first, signal.SIGKILL)
