@@ -13,6 +13,7 @@ from typing import Literal
 from pipeline.binary import abi
 from pipeline.binary.blobs import VM_KINDS
 from pipeline.binary.symbols import GENERATIONS, Generation
+from pipeline.platforms import ANDROID_ABIS, architecture
 
 from . import hints
 from .contents import Claim, Contents, claim_on
@@ -38,6 +39,7 @@ def check_app(contents: Contents, found: Sequence[Finding]) -> list[CheckVerdict
     return [
         *_lists(contents),
         *_platforms(contents),
+        *_folders(contents),
         *_registrations(contents, found),
         *_runtime(contents, found),
         *_runtimes(contents),
@@ -100,6 +102,19 @@ def _page_size(contents: Contents) -> Iterator[CheckVerdict]:
         if image.stored_at is not None and image.stored_at % PAGE:
             saw = f"lies uncompressed in the package, and not at a multiple of {PAGE} bytes"
             yield CheckVerdict("page-size", "wrong", image.path, saw, hints.zip_alignment())
+
+
+_FOLDER = re.compile(r"(?:^|/)lib/([^/]+)/[^/]+\.so$")
+
+
+def _folders(contents: Contents) -> Iterator[CheckVerdict]:
+    """Android loads a library from the folder of its processor alone."""
+    for image in contents.images:
+        folder = _FOLDER.search(image.path) if image.format == "elf" and image.kind == "dylib" else None
+        own = ANDROID_ABIS.get(architecture(image.arch))
+        if folder is not None and own is not None and folder[1] in ANDROID_ABIS.values() and folder[1] != own:
+            saw = f"is for {own}, and lies where devices of {folder[1]} look"
+            yield CheckVerdict("platform", "wrong", image.path, saw, hints.right_folder(own))
 
 
 def _platforms(contents: Contents) -> Iterator[CheckVerdict]:

@@ -122,6 +122,11 @@ def one_runtime() -> str:
     )
 
 
+def right_folder(own: str) -> str:
+    """A library in the folder of another processor."""
+    return f"put it into lib/{own}/ (jniLibs/{own}/ of the app's module), and that of the other processor here"
+
+
 def page_size() -> str:
     """A library for pages of 4 KiB."""
     return (

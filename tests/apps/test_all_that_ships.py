@@ -145,6 +145,14 @@ def test_libraries_for_pages_of_4_kib(library, tmp_path, verify):
     assert wrong(verify(write_zip(tmp_path / "chat.apk", files))) == {("page-size", "lib/arm64-v8a/libchat.so")}
 
 
+def test_a_library_in_the_folder_of_another_processor(library, tmp_path, verify):
+    """It is alive there, and no device ever loads it."""
+    files = {"lib/x86_64/libchat.so": library()}
+    report = verify(write_zip(tmp_path / "chat.apk", files, stored=False))
+    assert wrong(report) == {("platform", "lib/x86_64/libchat.so")}
+    assert "is for arm64-v8a, and lies where devices of x86_64 look" in report.checks[0].saw + report.checks[-1].saw
+
+
 def test_libraries_at_odd_places_of_an_apk(library, tmp_path, verify):
     files = {"a.txt": b"x", "lib/arm64-v8a/libchat.so": library()}
     assert wrong(verify(write_zip(tmp_path / "odd.apk", files, stored=True))) == {
