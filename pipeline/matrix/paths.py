@@ -20,8 +20,13 @@ def normal(written: str) -> str:
 def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *, folder: bool = False) -> bool:
     """Whether there is such a file (or, with `folder`, such a directory); a problem where there is none."""
     path = os.path.join(root, written)  # noqa: PTH118 - Path.exists raises for names that are too long
-    if os.path.isdir(path) if folder else os.path.exists(path):  # noqa: PTH110, PTH112
+    if os.path.isdir(path) or (not folder and os.path.isfile(path)):  # noqa: PTH112, PTH113
         return True
+    if os.path.lexists(path) and not folder:
+        dangling = not os.path.exists(path)  # noqa: PTH110
+        what = "is a link to a place where nothing is" if dangling else "is neither a file nor a directory"
+        problems.add(place, f"`{written}` {what}", "put the file itself there, or correct the path")
+        return False
     parent, name = os.path.split(os.path.normpath(path))
     beside = os.listdir(parent) if os.path.isdir(parent) and os.access(parent, os.R_OK) else []  # noqa: PTH112, PTH208
     near = difflib.get_close_matches(name[:100], beside, n=1)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pipeline.files import read_file
+
 _DYNAMIC = frozenset({"globals", "vars", "locals", "exec", "setattr", "__getattr__"})
 """Names whose use means that others may be defined without being written down."""
 
@@ -27,7 +29,7 @@ def defined_names(path: Path) -> frozenset[str] | None:
 @cache
 def _read(path: Path, _mtime: int, _size: int) -> frozenset[str] | None:
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(read_file(path))
     except (OSError, SyntaxError, ValueError):
         return None  # whoever runs it says what is wrong with it
     for node in ast.walk(tree):

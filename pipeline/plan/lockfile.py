@@ -8,6 +8,7 @@ half. Every command reads it, so it imports nothing heavy.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,7 +87,7 @@ def read_lock(path: Path) -> Lock:
     Raises:
         MatrixError: it is malformed, truncated, or of a newer version. The position is that of the fault.
     """
-    if not path.exists():
+    if not os.path.lexists(path):  # a link to nowhere is no missing lock: what it pinned would be forgotten
         return Lock()
     if path.is_dir():
         raise MatrixError("cannot be read: Is a directory", where=path, hint="make it a readable file")

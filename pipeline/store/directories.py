@@ -62,13 +62,18 @@ class Unsynced:
 
 def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file of a sharded directory (`ab/ab12…`) with its state; temporary files are left out."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for shard in sorted(os.listdir(folder)):  # noqa: PTH208 - names are enough
-            with contextlib.suppress(NotADirectoryError), os.scandir(f"{folder}/{shard}") as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):
-                        if entry.name[:2] == shard and "." not in entry.name:
-                            yield entry.name, entry.stat(follow_symlinks=False)
+    try:
+        shards = sorted(os.listdir(folder))  # noqa: PTH208 - names are enough
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:  # a link to itself, or closed to us
+        raise store_error(error, "read the store", folder) from error
+    for shard in shards:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{folder}/{shard}") as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.name[:2] == shard and "." not in entry.name:
+                        yield entry.name, entry.stat(follow_symlinks=False)
 
 
 def sweep(*folders: str | Path, age: float = 0.0) -> None:

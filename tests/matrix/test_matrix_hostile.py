@@ -179,3 +179,23 @@ def test_weights_beside_the_project_are_named_by_an_absolute_path(project: Path,
         "backends:\n  b: {preset: iphone}\nmatrix: {model: [m], backend: [b]}\n"
     )
     assert expand(text).models[0].weights.path == f"{project.parent}/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (os.mkfifo, "is neither a file nor a directory"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to a place where nothing is"),
+        (lambda path: path.symlink_to("/dev/zero"), "is neither a file nor a directory"),
+    ],
+    ids=["pipe", "dangling link", "device"],
+)
+def test_a_file_of_a_model_that_is_none_is_not_waited_for(tmp_path, make, what):
+    make(tmp_path / "recipe.py")
+    path = tmp_path / "targets.yaml"
+    path.write_text(
+        "version: 1\nmodels:\n  m: {factory: recipe.py:build}\nbackends: {host: {preset: host}}\n"
+        "matrix: {model: [m], backend: [host]}\n"
+    )
+    with pytest.raises(MatrixError, match=f"`recipe.py` {what}"):
+        load(path)

@@ -137,6 +137,14 @@ def test_a_directory_in_its_place(path: Path) -> None:
         read_lock(path)
 
 
+@pytest.mark.parametrize("target", ["nowhere", "slipway.lock"])
+def test_a_link_to_nowhere_is_no_missing_lock(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "slipway.lock"
+    path.symlink_to(target)
+    with pytest.raises(MatrixError, match="cannot be read"):
+        read_lock(path)
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises((StoreError, MatrixError)):
