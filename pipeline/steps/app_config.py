@@ -184,6 +184,13 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
         _ship(job, model.subject, job.out / place)
     chat, config = _chat(job, model.subject), job.inputs[roles.of(roles.CONFIG, model.subject)]
     listed = chat.get("tokenizer_files")
+    listed = chat.get("tokenizer_files")
+    if isinstance(listed, list) and not set(TOKENIZERS) & {str(name) for name in listed}:
+        raise StepError(
+            f"WebLLM cannot load {model.subject}: the tokenizer_files of its {CHAT_CONFIG} list none of "
+            f"{', '.join(TOKENIZERS)}",
+            hint="give the weights a tokenizer.json, and list it there",
+        )
     names = [name for name in TOKENIZERS if isinstance(listed, list) and name in listed and (config / name).is_file()]
     said = model.quantization or chat.get("quantization")
     record = webllm.record(

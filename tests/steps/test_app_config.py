@@ -222,6 +222,14 @@ def test_an_address_says_which_bytes(run):
     assert (addresses()[0], addresses()[1] != module) == (others[0], True)
 
 
+@pytest.mark.parametrize("listed", [[], ["vocab.json", "merges.txt"]], ids=str)
+def test_webllm_loads_no_other_tokenizer(run, listed):
+    chat_of(run, tokenizer_files=listed)
+    with pytest.raises(StepError, match=r"list none of tokenizer\.json, tokenizer\.model"):
+        run("web", bundle_weight=True)
+    assert run(bundle_weight=True)[0]  # a native app may have another
+
+
 def test_without_an_address_of_ours_folders_have_the_name_that_webllm_asks_for(run):
     (record,), out, _ = run("web", bundle_weight=True)
     assert (record["model"], record["model_lib"]) == ("models/Qwen3/resolve/main/", f"wasm/{FILE}")
