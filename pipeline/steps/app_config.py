@@ -184,7 +184,6 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
         _ship(job, model.subject, job.out / place)
     chat, config = _chat(job, model.subject), job.inputs[roles.of(roles.CONFIG, model.subject)]
     listed = chat.get("tokenizer_files")
-    listed = chat.get("tokenizer_files")
     if isinstance(listed, list) and not set(TOKENIZERS) & {str(name) for name in listed}:
         raise StepError(
             f"WebLLM cannot load {model.subject}: the tokenizer_files of its {CHAT_CONFIG} list none of "
