@@ -208,7 +208,11 @@ class Engine:
                         log.debug("%s: %s", action.name, gone)
                     else:
                         return found.record, found.how
-            built = self._build(action, key, fields, entry)
+            try:
+                built = self._build(action, key, fields, entry)
+            except BlobMissing as gone:  # spoilt while it was put away
+                log.debug("%s: %s", action.name, gone)
+                built = None
             if built is not None:
                 return built, "built"
             fields = None  # an input has changed meanwhile

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
-from pipeline.files import Digest, look, write_new
+from pipeline.files import Digest, Written, look, write_new, written
 from pipeline.files.sharing import share
 from pipeline.store.action_result import LINK, PROGRAM, Output, digests_of
 from pipeline.store.stat_cache import StatCache
@@ -27,9 +27,6 @@ from .keys import read_by
 VIEWS = f"{SCRATCH}/views"
 
 AGAIN = "run doit again: it builds what is missing"
-
-Written = tuple[int, ...]
-"""Size, mtime and inode of a file. A further link to a blob changes the ctime, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class View:
 
     def is_still(self) -> bool:
         """Whether everything in it is as it was when it was laid out."""
-        return all(look(path)[:3] == state for path, state in self.states.items())
+        return all(written(look(path)) == state for path, state in self.states.items())
 
 
 class Views:
@@ -100,30 +97,35 @@ class Views:
         for path, output in outputs.items():
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            found = small.get(output.sha256) or self._find(edge.action, f"{self._root}/{entry.out}/{path}", output)
-            if output.mode == LINK:
-                place.symlink_to(os.fsdecode(found))
-                continue
-            if isinstance(found, bytes):
-                write_new(str(place), found, output.mode)
-            elif output.mode == PROGRAM:  # a blob cannot be run
-                share(found, str(place), PROGRAM, link=False)
+            data = small.get(output.sha256)
+            if data is None:
+                states |= self._show(edge.action, f"{self._root}/{entry.out}/{path}", output, place)
+            elif output.mode == LINK:
+                place.symlink_to(os.fsdecode(data))
             else:
-                place.symlink_to(os.path.abspath(found))  # noqa: PTH100 - the store may be relative
-            states[str(place)] = look(place)[:3]
+                states[str(place)] = write_new(str(place), data, output.mode)
         return View(folder, states, outputs)
 
-    def _find(self, action: str, tree: str, output: Output) -> bytes | str:
-        """An output that its record does not carry: where its blob is, or what a symlink says.
+    def _show(self, action: str, tree: str, output: Output, place: Path) -> dict[str, Written]:
+        """Lay out an output that no record carries, and return how the files behind it were written.
 
         Where the store has lost it, it is taken from the tree, if it is unchanged there.
         """
-        if self._store.blobs.check(output.sha256, output.size):
-            return self._store.blobs.path(output.sha256)
-        if self._store.is_damaged(tree, output, self._stat_cache):
+        blobs = self._store.blobs
+        left = blobs.checked(output.sha256, output.size)
+        if left is None:
+            damaged = self._store.is_damaged(tree, output, self._stat_cache)
+            if not damaged and output.mode == LINK:
+                place.symlink_to(Path(tree).readlink())
+                return {}
+            if not damaged:
+                self._store.hold()
+                blobs.link(tree, Digest(output.sha256, output.size))
+                left = blobs.checked(output.sha256, output.size)
+        if left is None:
             raise StepError(f"an output of {action} was changed, and the store has lost it", where=tree, hint=AGAIN)
-        if output.mode == LINK:
-            return os.fsencode(os.readlink(tree))  # noqa: PTH115 - as bytes of any encoding
-        self._store.hold()
-        self._store.blobs.link(tree, Digest(output.sha256, output.size))
-        return self._store.blobs.path(output.sha256)
+        blob = os.path.abspath(blobs.path(output.sha256))  # noqa: PTH100 - the store may be relative
+        if output.mode == PROGRAM:  # a blob cannot be run
+            return {str(place): share(blob, str(place), PROGRAM, link=False), blob: left}
+        place.symlink_to(blob)
+        return {str(place): left}

@@ -36,6 +36,9 @@ State = tuple[int, int, int, int]
 MISSING: State = (-1, 0, 0, 0)
 """The state of a file that is not there."""
 
+Written = tuple[int, int, int]
+"""Size, mtime (ns) and inode of a file: what a write changes. A further link changes the ctime, and nothing else."""
+
 RACY_NS = 20_000_000
 """A file could be written again within this time and keep its times: the file system's clock ticks every 4 to 10 ms."""
 
@@ -54,6 +57,11 @@ def look(path: str | os.PathLike[str]) -> State:
 def state_of(found: os.stat_result) -> State:
     """The part of a stat result that tells whether a file was written."""
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
+
+
+def written(state: State) -> Written:
+    """The part of a state that only a write changes."""
+    return state[:3]
 
 
 def is_settled(state: State, when: int) -> bool:
@@ -242,8 +250,8 @@ def temporary_in(folder: str | Path) -> str:
 # Writing
 
 
-def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = False) -> None:
-    """Make a new, stamped file (the umask applies) and its directory; nothing is left on failure.
+def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = False) -> Written:
+    """Make a new, stamped file (the umask applies) and its directory, and return how it was left; nothing on failure.
 
     Args:
         path: it must not exist.
@@ -263,6 +271,7 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
             while done < len(data):
                 done += os.write(fd, memoryview(data)[done:])
             stamp(fd)
+            left = written(state_of(os.fstat(fd)))
             if durable:
                 os.fsync(fd)
         finally:
@@ -271,6 +280,7 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
         with contextlib.suppress(OSError):
             Path(path).unlink()
         raise
+    return left
 
 
 def write_atomic(
@@ -280,8 +290,8 @@ def write_atomic(
     *,
     through: str | Path | None = None,
     durable: bool = False,
-) -> None:
-    """Replace a file in one step, making its directory if need be.
+) -> Written:
+    """Replace a file in one step, making its directory if need be, and return how it was left.
 
     Args:
         path: the file.
@@ -294,15 +304,15 @@ def write_atomic(
     folder = Path(path).parent
     data = data.encode() if isinstance(data, str) else data
     try:
-        _write_and_rename(str(path), data, mode, temporary_in(through or folder), durable=durable)
+        return _write_and_rename(str(path), data, mode, temporary_in(through or folder), durable=durable)
     except OSError as error:
         if through is None or error.errno not in TRY_BESIDE:
             raise
-        _write_and_rename(str(path), data, mode, temporary_in(folder), durable=durable)
+        return _write_and_rename(str(path), data, mode, temporary_in(folder), durable=durable)
 
 
-def _write_and_rename(path: str, data: bytes, mode: int | None, temporary: str, *, durable: bool) -> None:
-    write_new(temporary, data, 0o644 if mode is None else mode, durable=durable)
+def _write_and_rename(path: str, data: bytes, mode: int | None, temporary: str, *, durable: bool) -> Written:
+    left = write_new(temporary, data, 0o644 if mode is None else mode, durable=durable)
     try:
         if mode is None and Path(path).exists():
             Path(temporary).chmod(Path(path).stat().st_mode & 0o7777)
@@ -312,6 +322,7 @@ def _write_and_rename(path: str, data: bytes, mode: int | None, temporary: str, 
         raise
     if durable:
         _sync_folder(Path(path).parent)
+    return left
 
 
 def _sync_folder(path: Path) -> None:
@@ -332,7 +343,8 @@ def rename(old: str, new: str) -> None:
         Path(old).replace(new)
 
 
-def finish(path: str, mode: int) -> None:
-    """Give a file of ours its permissions and its stamp."""
+def finish(path: str, mode: int) -> Written:
+    """Give a file of ours its permissions and its stamp, and return how it was left: a later write is noticed."""
     Path(path).chmod(mode)
     stamp(path)
+    return written(look(path))

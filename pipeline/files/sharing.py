@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import TRY_BESIDE, finish, rename, temporary_in
+from . import TRY_BESIDE, Written, finish, look, rename, temporary_in, written
 
 _FICLONE = 0x40049409
 """`_IOW(0x94, 9, int)` of linux/fs.h: one file shares the blocks of another until either is written."""
@@ -18,7 +18,7 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 """Another file system; none that has links, or a kernel that protects them; too many (65,000 on ext4)."""
 
 
-def share(source: str, target: str, mode: int, *, link: bool = True, through: str | None = None) -> None:
+def share(source: str, target: str, mode: int, *, link: bool = True, through: str | None = None) -> Written:
     """Put the content of a file at another path, atomically, in the cheapest form that the file systems allow.
 
     A reflink (btrfs, xfs, APFS) shares blocks until one side is written; else a hard link, which has the mode of the
@@ -30,28 +30,46 @@ def share(source: str, target: str, mode: int, *, link: bool = True, through: st
         mode: permissions of a reflink or copy. Executables are never hard links, as blobs have no executable bit.
         link: whether a hard link will do.
         through: directory on the source's file system for the temporary file.
+
+    Returns:
+        Written: how the target was left.
     """
     folder = str(Path(target).parent)
     try:
-        _share(source, target, mode, temporary_in(through or folder), link=link)
+        return _share(source, target, mode, temporary_in(through or folder), link=link)
     except OSError as error:
         if through is None or error.errno not in TRY_BESIDE:
             raise
-        _share(source, target, mode, temporary_in(folder), link=link)
+        return _share(source, target, mode, temporary_in(folder), link=link)
 
 
-def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -> None:
+def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -> Written:
     Path(temporary).parent.mkdir(parents=True, exist_ok=True)
     try:
         if reflink(source, temporary):
-            finish(temporary, mode)
-        elif not link or mode & 0o111 or not hard_link(source, temporary):
+            left = finish(temporary, mode)
+        elif link and not mode & 0o111 and hard_link(source, temporary):
+            left = written(look(temporary))
+        else:
             shutil.copyfile(source, temporary, follow_symlinks=False)
-            finish(temporary, mode)
+            left = finish(temporary, mode)
         rename(temporary, target)
+        return left
     finally:  # also after success: rename(2) of two links to one file does nothing at all
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
+
+
+def move(source: str, target: str, mode: int) -> bool:
+    """Move a file; copy it, and say no, where another file system, or another owner, is in the way."""
+    try:
+        rename(source, target)
+    except OSError:
+        share(source, target, mode, link=False)
+        with contextlib.suppress(OSError):
+            Path(source).unlink()
+        return False
+    return True
 
 
 def reflink(source: str, target: str) -> bool:

@@ -5,7 +5,8 @@ appears by rename, after it was hashed, and is on the disk (fsync) before the ac
 
 Up to `COPIED_BYTES` the tree gets a copy of its own, because root edits read-only files without noticing; beyond that
 `sharing.share` decides. A hard link can be edited through, so the state of a blob's file is remembered, and a blob
-whose state has changed is hashed again before it is believed. Blobs of up to `HASHED_BYTES` are hashed each time.
+whose state has changed is hashed again before it is believed. That state is one from before it was hashed: what is
+written after it would be believed for ever. Blobs of up to `HASHED_BYTES` are hashed each time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.files import (
     MISSING,
     Digest,
     State,
+    Written,
     copy_hashed,
     finish,
     is_settled,
@@ -34,8 +36,9 @@ from pipeline.files import (
     state_of,
     temporary_in,
     write_atomic,
+    written,
 )
-from pipeline.files.sharing import hard_link, reflink, share
+from pipeline.files.sharing import hard_link, move, reflink, share
 
 from .directories import Unsynced, files_of
 from .os_errors import ODD, BlobMissing, Note, StrPath, remove_any, store_error
@@ -91,15 +94,18 @@ class Cas:
                 )
             if known is not None and found.st_size != known.size:
                 raise StoreError("is not what its step said of it", where=name, hint="run doit again")
+            alone = found.st_nlink == 1  # else the download cache has it, too: one inode for both
+            left = finish(name, 0o444) if alone else None
             digest = known or Digest(self._hash(name), found.st_size)
             if digest.size > COPIED_BYTES and self.check(*digest):  # the links to it stay
                 return digest
             temporary = temporary_in(self.part)
-            if found.st_nlink > 1:  # the download cache has it, too: one inode for both
+            if not alone:
                 share(name, temporary, 0o444, link=known is not None)
-            else:
-                self._move(name, temporary)
-            return self._publish(temporary, digest)
+                left = finish(temporary, 0o444) if known is not None else None
+            elif not move(name, temporary, 0o444):
+                left = None
+            return self._publish(temporary, digest, left)
         except OSError as error:
             raise store_error(error, "store an output", error.filename or name) from error
 
@@ -125,7 +131,7 @@ class Cas:
                 with Path(name).open("rb") as old, Path(temporary).open("xb") as new:
                     if copy_hashed(old, new) != digest:
                         raise StoreError("changed while it was being stored", where=name, hint="run doit again")
-            self._publish(temporary, digest)
+            self._publish(temporary, digest, finish(temporary, 0o444))
         except OSError as error:
             raise store_error(error, "store an output", error.filename or name) from error
         finally:
@@ -158,7 +164,7 @@ class Cas:
             StoreError: the store cannot be written.
         """
         try:
-            self._publish(temporary, digest, synced=synced)
+            self._publish(temporary, digest, finish(temporary, 0o444), synced=synced)
         except OSError as error:
             raise store_error(error, "store a download", error.filename) from error
 
@@ -176,7 +182,11 @@ class Cas:
         return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
     def check(self, sha256: str, size: int | None = None) -> bool:
-        """Whether a blob is there (and has that size) and is what its name says. A damaged one is reported and removed.
+        """Whether a blob is there (and has that size) and is what its name says; see `checked`."""
+        return self.checked(sha256, size) is not None
+
+    def checked(self, sha256: str, size: int | None = None) -> Written | None:
+        """How a blob's file was written: its content is right while it stays so. A damaged one is reported and removed.
 
         Raises:
             StoreError: it is there and cannot be read.
@@ -184,19 +194,18 @@ class Cas:
         path = self.path(sha256)
         try:
             found = os.lstat(path)
-            if not stat.S_ISREG(found.st_mode):
-                return self._damaged(sha256)
-            if found.st_size > HASHED_BYTES and self._stat_cache.known(sha256, state_of(found)) == sha256:
-                return size is None or found.st_size == size
-            if self._hash(path) != sha256:
-                return self._damaged(sha256)
+            state = state_of(found)
+            is_known = found.st_size > HASHED_BYTES and self._stat_cache.known(sha256, state) == sha256
+            if not stat.S_ISREG(found.st_mode) or not (is_known or self._hash(path) == sha256):
+                self._damaged(sha256)
+                return None
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return None
         except OSError as error:
             raise store_error(error, "read a blob", path) from error
-        if is_settled(state_of(found), time.time_ns()):
-            self._remember(sha256, state_of(found))
-        return size is None or found.st_size == size
+        if not is_known and is_settled(state, time.time_ns()):
+            self._remember(sha256, state)
+        return written(state) if size is None or found.st_size == size else None
 
     def read(self, sha256: str) -> bytes:
         """The whole content of a (small) blob, verified.
@@ -219,8 +228,8 @@ class Cas:
             raise _missing(sha256)
         return data
 
-    def materialise(self, digest: Digest, target: str, mode: int = 0o644, *, link: bool = False) -> None:
-        """Put the content of a blob at a path, atomically; directories are made if need be.
+    def materialise(self, digest: Digest, target: str, mode: int = 0o644, *, link: bool = False) -> Written:
+        """Put the content of a blob at a path, atomically, and return how it was left; directories are made if need be.
 
         Args:
             digest: which blob.
@@ -233,26 +242,25 @@ class Cas:
             OSError: the target cannot be written; `outputs` knows what to make of that.
         """
         if digest.size <= COPIED_BYTES and not link:
-            self.write_beside(target, self.read(digest.sha256), mode)
-            return
-        if not self.check(*digest):
+            return self.write_beside(target, self.read(digest.sha256), mode)
+        before = self.checked(*digest)
+        if before is None:
             raise _missing(digest.sha256)
-        source = self.path(digest.sha256)
-        before = look(source)
+        source, left = self.path(digest.sha256), None
         try:
-            share(source, target, mode, through=self._scratch)
+            left = share(source, target, mode, through=self._scratch)
         except FileNotFoundError:
             if look(source) != MISSING:
                 raise
         after = look(source)
-        if after == MISSING or after[:3] != before[:3]:  # a new link changes the ctime, and nothing else
-            self.materialise(digest, target, mode, link=link)  # what was changed is checked again
-        else:
-            self._remember(digest.sha256, after)
+        if left is None or written(after) != before:
+            return self.materialise(digest, target, mode, link=link)  # what was changed is checked again
+        self._remember(digest.sha256, after)
+        return left
 
-    def write_beside(self, target: str, data: bytes, mode: int) -> None:
+    def write_beside(self, target: str, data: bytes, mode: int) -> Written:
         """Write a file of the tree atomically, by a temporary file where a killed process leaves it in nobody's way."""
-        write_atomic(target, data, mode, through=self._scratch)
+        return write_atomic(target, data, mode, through=self._scratch)
 
     def part_for(self, target: str) -> str:
         """The directory for a temporary file that becomes `target`."""
@@ -308,19 +316,9 @@ class Cas:
             )
         return sha256
 
-    def _move(self, name: str, temporary: str) -> None:
-        """Move a scratch file; copy it where another file system, or another owner, is in the way."""
+    def _publish(self, temporary: str, digest: Digest, left: Written | None, *, synced: bool = False) -> Digest:
+        """Give a finished file its name. `left` is how it was before it was hashed; None where this one was not."""
         try:
-            rename(name, temporary)
-        except OSError:
-            share(name, temporary, 0o444, link=False)
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-
-    def _publish(self, temporary: str, digest: Digest, *, synced: bool = False) -> Digest:
-        """Give a finished file its name."""
-        try:
-            finish(temporary, 0o444)
             target = self.path(digest.sha256)
             rename(temporary, target)
         except BaseException:
@@ -329,18 +327,19 @@ class Cas:
             raise
         if not synced:
             self._unsynced.add(target)
-        self._remember(digest.sha256, look(target))
+        state = look(target)
+        if written(state) == left:
+            self._remember(digest.sha256, state)
         return digest
 
     def _remember(self, sha256: str, state: State) -> None:
         if state[0] > HASHED_BYTES:
             self._stat_cache.remember(sha256, state, sha256)
 
-    def _damaged(self, sha256: str) -> bool:
+    def _damaged(self, sha256: str) -> None:
         self._note(f"the blob {sha256[:12]}… was damaged; what needs it will be built again")
         if not self._read_only:
             self.remove(sha256)
-        return False
 
 
 def _missing(sha256: str) -> BlobMissing:

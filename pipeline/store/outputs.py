@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pipeline.errors import StoreError
 from pipeline.files import (
     Digest,
+    Written,
     is_safe_relative,
     look,
     read_file,
@@ -25,6 +26,7 @@ from pipeline.files import (
     state_of,
     stays_inside,
     temporary_in,
+    written,
 )
 
 from .action_result import FILE, INLINED_BYTES, INLINED_TOTAL_BYTES, LINK, PROGRAM, ActionResult, Output
@@ -159,23 +161,24 @@ def place(
     """
     outputs = record.outputs
     gone = remove([path for path in before if path not in outputs], root, keep_root=True)
-    written = []
+    put = []
     for path, output in outputs.items():
         target = f"{root}/{path}"
         if is_intact(target, output, stat_cache, blobs):
             continue
         try:
             try:
-                _write(record, path, target, blobs, link=link)
+                left = _write(record, path, target, blobs, link=link)
             except IsADirectoryError:
                 Path(target).rmdir()  # an empty one that is left over
-                _write(record, path, target, blobs, link=link)
-            if output.mode != LINK:
-                stat_cache.remember(target, look(target), output.sha256)
+                left = _write(record, path, target, blobs, link=link)
+            state = look(target)
+            if written(state) == left:
+                stat_cache.remember(target, state, output.sha256)
         except OSError as error:
             raise store_error(error, "write an output", target) from error
-        written.append(path)
-    return Placed(tuple(written), tuple(gone))
+        put.append(path)
+    return Placed(tuple(put), tuple(gone))
 
 
 def damaged(outputs: Mapping[str, Output], root: str, stat_cache: StatCache, blobs: Cas) -> list[str]:
@@ -197,7 +200,9 @@ def is_intact(target: str, output: Output, stat_cache: StatCache, blobs: Cas) ->
         if known is None and _is_sound_link(target, found, output, blobs):
             # Each further link changes the ctime of all of them; the CAS keeps track of its own.
             known = output.sha256
-            stat_cache.remember(target, look(target), known)
+            now = look(target)
+            if written(now) == written(state_of(found)):
+                stat_cache.remember(target, now, known)
         return (known or stat_cache.file(target)) == output.sha256
     except (StoreError, OSError):
         return False
@@ -233,15 +238,16 @@ def remove(paths: Iterable[str], root: str, *, keep_root: bool = False) -> list[
     return removed
 
 
-def _write(record: ActionResult, path: str, target: str, blobs: Cas, *, link: bool) -> None:
+def _write(record: ActionResult, path: str, target: str, blobs: Cas, *, link: bool) -> Written | None:
+    """Write an output, and return how it was left; None of a symlink."""
     output = record.outputs[path]
     data = record.small.get(output.sha256)
     if output.mode == LINK:
         _write_symlink(path, target, data if data is not None else blobs.read(output.sha256), blobs.part_for(target))
-    elif data is None:
-        blobs.materialise(Digest(output.sha256, output.size), target, output.mode, link=link)
-    else:
-        blobs.write_beside(target, data, output.mode)
+        return None
+    if data is None:
+        return blobs.materialise(Digest(output.sha256, output.size), target, output.mode, link=link)
+    return blobs.write_beside(target, data, output.mode)
 
 
 def leads_outside(record: ActionResult, blobs: Cas) -> str | None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.files import look
+from pipeline.files import look, written
 from pipeline.files.sharing import hard_link
 
 from . import outputs
@@ -58,24 +58,30 @@ def publish(
         StoreError: the tree cannot be written.
     """
     owned = list(before)
+    kept = {path: written(look(f"{root}/{path}")) for path in record.outputs}  # before they are looked through
     spoilt = outputs.damaged(record.outputs, root, stat_cache, blobs)
     gone = [path for path in owned if path not in record.outputs and os.path.lexists(f"{root}/{path}")]
     if not spoilt and not gone:
         return outputs.Placed((), ())
     try:
         _keep(root, scratch, [path for path in record.outputs if path not in spoilt])
-        outputs.place(record, scratch, (), StatCache(), blobs, link=link)
+        placed = StatCache()
+        outputs.place(record, scratch, (), placed, blobs, link=link)
         _keep(root, scratch, sorted(set(_found(root)) - set(owned) - record.outputs.keys()))
-        proven = {path: look(f"{scratch}/{path}") for path, output in record.outputs.items() if output.mode != LINK}
+        proven = {}
+        for path, output in record.outputs.items():
+            state = look(f"{scratch}/{path}")
+            if output.mode != LINK and (written(state) == kept[path] or placed.known(f"{scratch}/{path}", state)):
+                proven[path] = written(state)
         if not _change_places(scratch, root):
             return outputs.place(record, root, owned, stat_cache, blobs, link=link)
     except OSError as error:
         raise store_error(error, "publish", error.filename or root) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for path, before_it in proven.items():
+    for path, left in proven.items():
         state = look(f"{root}/{path}")
-        if state[:3] == before_it[:3]:  # that links to it are gone changes the ctime, and nothing else
+        if written(state) == left:
             stat_cache.remember(f"{root}/{path}", state, record.outputs[path].sha256)
     return outputs.Placed(tuple(spoilt), tuple(gone))
 
