@@ -88,6 +88,23 @@ def test_a_write_while_a_step_reads_is_noticed(views, weights, name):
     assert view(views, weights).is_still()
 
 
+@pytest.mark.parametrize("name", ["model.bin", "tokens", "tool"])
+def test_a_blob_that_is_spoilt_between_its_check_and_the_step_is_noticed(views, weights, store, monkeypatch, name):
+    good = LARGE if name == "model.bin" else MIDDLE
+    checked = store.blobs.checked
+
+    def spoilt(sha256, size=None):
+        found = checked(sha256, size)
+        if found is not None and size == len(good):
+            Path(store.blobs.path(sha256)).chmod(0o644)
+            Path(store.blobs.path(sha256)).write_bytes(bytes(size))
+        return found
+
+    monkeypatch.setattr(store.blobs, "checked", spoilt)
+    seen = view(views, weights)
+    assert not seen.is_still() or (seen.folder / name).read_bytes() == good
+
+
 def test_what_the_store_has_lost_comes_from_the_tree(views, weights, store):
     for sha256, _ in list(store.blobs.all()):
         store.blobs.remove(sha256)
