@@ -45,7 +45,9 @@ got = vm["forward"](tvm.runtime.tensor(x), tvm.runtime.tensor(w)).numpy()
 np.testing.assert_allclose(got, np.maximum(x @ w.T, 0), atol=1e-5)
 print("right")
 """
-CLANG = next(filter(None, (shutil.which(f"clang{end}") for end in ("", *(f"-{n}" for n in range(22, 13, -1))))), None)
+ENDS = ("", *(f"-{n}" for n in range(22, 13, -1)))
+CLANGS = (shutil.which(f"clang{end}") for end in ENDS if shutil.which(f"ld.lld{end}"))
+CLANG = next(filter(None, CLANGS), None)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,9 @@ def test_the_emulators_code_runs_here_as_it_asks_for_the_runtime_alone(project: 
     assert done.stdout == "right\n", done.stderr
 
 
-@pytest.mark.skipif(CLANG is None or shutil.which("cmake") is None, reason="there is no clang, or no CMake")
+@pytest.mark.skipif(
+    CLANG is None or shutil.which("cmake") is None, reason="there is no clang with its lld, or no CMake"
+)
 @pytest.mark.parametrize("abi", TRIPLES)
 def test_an_app_of_each_abi_links_by_cmake_what_the_kit_and_the_aar_have(
     project: Project, unpacked: Path, tmp_path, abi
