@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -17,7 +16,7 @@ from pipeline.project import Project
 
 
 def plan(project: Project) -> Iterator[Action[step.Params]]:
-    """M weights, M x B compiles, which may travel, B archives, B flags, B / 2 packs."""
+    """M weights, M x B compiles, B archives, B flags, B / 2 packs."""
     size = json.loads(project.targets.read_text())
     models = [f"m{i}" for i in range(size["models"])]
     backends = [f"b{i}" for i in range(size["backends"])]
@@ -25,7 +24,7 @@ def plan(project: Project) -> Iterator[Action[step.Params]]:
         yield join(f"weights-{m}", files={"source": f"src/{m}.txt"})
     for b in backends:
         for m in models:
-            yield replace(join(f"compile-{m}-{b}", [f"weights-{m}"]), travels=size.get("travels", False))
+            yield join(f"compile-{m}-{b}", [f"weights-{m}"])
     for b in backends:
         yield join(f"archive-{b}", [f"compile-{m}-{b}" for m in models])
     for b in backends:
