@@ -20,8 +20,7 @@ _WIDE = b"\0\0\xff\xff"
 """Of import objects, and of objects with more sections than 16 bits can count."""
 
 _HEADER = struct.Struct("<2H4x2I2H")  # machine, sections, symbol table, symbols, optional header, characteristics
-_SECTION = struct.Struct("<8sI4x2I12xI")  # name, virtual size (left out: address), raw size, raw offset, flags
-_ADDRESS = struct.Struct("<12xI24x")  # the address that `_SECTION` leaves out
+_SECTION = struct.Struct("<8s4I12xI")  # name, virtual size, address, raw size, raw offset, flags
 _SYMBOL = struct.Struct("<8sIhHBB")  # name, value, section, type, storage class, auxiliary records
 _AUX_WEAK = struct.Struct("<2I10x")  # the symbol that stands in, how it is searched for
 _AUX_SECTION = struct.Struct("<14xB3x")  # which of several COMDATs is taken
@@ -193,13 +192,12 @@ def _open(window: Window, at: int) -> File:
         raise window.bad(f"has {symbols} symbols and no symbol table")
     sections_at = at + _HEADER.size + optional
     rows = window.table(_SECTION, sections_at, count, "the section table")
-    places = window.table(_ADDRESS, sections_at, count, "the section table")
-    sections = tuple(_section(window, strings, row, place) for row, (place,) in zip(rows, places, strict=True))
+    sections = tuple(_section(window, strings, row) for row in rows)
     return File(window, machine, flags, at + _HEADER.size, sections, strings_at, symbols)
 
 
-def _section(window: Window, strings: Window, row: tuple[int, ...], address: int) -> Section:
-    raw, virtual_size, size, offset, flags = row
+def _section(window: Window, strings: Window, row: tuple[int, ...]) -> Section:
+    raw, virtual_size, address, size, offset, flags = row
     assert isinstance(raw, bytes)  # noqa: S101 - as `_SECTION` says, which a type cannot
     if offset and offset + size > len(window):
         raise window.bad(f"a section ({size} bytes at {offset}) goes beyond the end ({len(window)} bytes)")

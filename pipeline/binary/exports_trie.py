@@ -10,14 +10,13 @@ from __future__ import annotations
 import struct
 
 from .macho import load_commands, read_header
-from .reader import LONGEST_NAME, Window, decode_name
+from .reader import LONGEST_NAME, Cursor, Window, decode_name
 
 _LC_DYLD_INFO = {0x22, 0x80000022}
 _LC_DYLD_EXPORTS_TRIE = 0x80000033
 _DYLD_INFO = struct.Struct("<40x2I")
 _LINKEDIT_DATA = struct.Struct("<8x2I")
-_LONGEST_NUMBER = 10
-"""Bytes of a ULEB128 number of 64 bits."""
+_NUMBER = "a number of the exports trie"
 
 
 def read_exports(data: bytes, name: str) -> frozenset[str]:
@@ -52,42 +51,29 @@ def read_trie(trie: bytes, name: str) -> frozenset[str]:
     Raises:
         FormatError: a number, a label or a node goes beyond the end, or a node is reached twice.
     """
-    window = Window(trie, name)
+    cursor = Cursor(trie, name)
+    window = cursor.window
     names: set[str] = set()
     seen: set[int] = set()
     total = 0
     waiting = [(0, b"")]
     while waiting:
-        at, prefix = waiting.pop()
-        if at in seen:
-            raise window.bad(f"the exports trie reaches its node at {at} twice")
-        seen.add(at)
-        terminal, at = _number(window, at)
+        cursor.at, prefix = waiting.pop()
+        if cursor.at in seen:
+            raise window.bad(f"the exports trie reaches its node at {cursor.at} twice")
+        seen.add(cursor.at)
+        terminal = cursor.number(_NUMBER, bits=64)
         if terminal:
             names.add(decode_name(prefix))
-        window.cut(at, terminal, "an exported symbol")
-        at += terminal
-        (children,) = window.cut(at, 1, "a node of the exports trie")
-        at += 1
-        for _ in range(children):
-            end = trie.find(b"\0", at, at + LONGEST_NAME)
+        cursor.take(terminal, "an exported symbol")
+        for _ in range(cursor.byte("a node of the exports trie")):
+            end = trie.find(b"\0", cursor.at, cursor.at + LONGEST_NAME)
             if end < 0:
                 raise window.bad("a label of the exports trie has no end")
-            label = prefix + trie[at:end]
+            label = prefix + trie[cursor.at : end]
             total += len(label)
             if len(label) > LONGEST_NAME or total > LONGEST_NAME + 64 * len(trie):
                 raise window.bad("the names in the exports trie are longer than any linker would write them")
-            child, at = _number(window, end + 1)
-            waiting.append((child, label))
+            cursor.at = end + 1
+            waiting.append((cursor.number(_NUMBER, bits=64), label))
     return frozenset(names)
-
-
-def _number(window: Window, at: int) -> tuple[int, int]:
-    """(the ULEB128 number at an offset, the offset behind it)."""
-    value = 0
-    for place in range(_LONGEST_NUMBER):
-        (byte,) = window.cut(at + place, 1, "a number of the exports trie")
-        value |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says another byte follows
-            return value, at + place + 1
-    raise window.bad(f"a number of the exports trie at {at} has no end")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import FormatError
@@ -61,27 +61,23 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True)
 class Gguf:
-    """What the header says.
+    """What the header says; a part of `model.json`.
 
     Attributes:
         version: of the format.
         architecture: `general.architecture`: `gemma3n`, `qwen3`.
-        name: `general.name`, where it has one.
         parameters: elements of all tensors.
         quantization: what the file is called (`Q4_K_M`), else the type of most elements.
+        name: `general.name`, where it has one.
         context_length: tokens that it was trained for, where it says so.
-        tensors: how many.
-        types: type -> elements.
     """
 
     version: int
     architecture: str
-    name: str | None
     parameters: int
     quantization: str
-    context_length: int | None
-    tensors: int
-    types: Mapping[str, int] = field(hash=False)
+    name: str | None = None
+    context_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,8 +130,6 @@ class _Reader:
             parameters=sum(tensor.elements for tensor in tensors),
             quantization=_quantization(values.get("general.file_type"), types),
             context_length=_whole(values.get(f"{architecture}.context_length")),
-            tensors=len(tensors),
-            types=types,
         )
 
     def _head(self) -> tuple[int, int, int]:
@@ -243,16 +237,15 @@ class _Reader:
     # Reading
 
     def _take(self, size: int, what: str) -> bytes:
-        if self._at + size > len(self._window):
-            raise self._bad(f"it is cut in its header: {what} goes beyond its {len(self._window)} bytes")
-        taken = self._window.cut(self._at, size, what)
-        self._at += size
-        return taken
+        return self._window.cut(self._skip(size, what), size, what)
 
-    def _skip(self, size: int, what: str) -> None:
-        if self._at + size > len(self._window):
+    def _skip(self, size: int, what: str) -> int:
+        """Go behind the next bytes, and say where they are."""
+        at = self._at
+        if at + size > len(self._window):
             raise self._bad(f"it is cut in its header: {what} goes beyond its {len(self._window)} bytes")
         self._at += size
+        return at
 
     def _u32(self, what: str) -> int:
         return int(_U32.unpack(self._take(4, what))[0])

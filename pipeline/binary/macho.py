@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from .object_info import Kind, LoadedSection, ObjectInfo, Symbol
 from .reader import Window, decode_name
@@ -23,7 +23,7 @@ OTHER_MAGICS = (b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf")
 _HEADER = struct.Struct("<4s7I")
 _COMMAND = struct.Struct("<2I")
 _SEGMENT = struct.Struct("<8x16s4Q4I")
-_SECTION = struct.Struct("<16s16sQQ8I")
+_SECTION = struct.Struct("<16s16s8xQI12xI12x")
 _SYMTAB = struct.Struct("<8x4I")
 _BUILD_VERSION = struct.Struct("<8x2I")
 _VERSION_MIN = struct.Struct("<8xI")
@@ -54,6 +54,18 @@ _WITHOUT_BYTES = {0x1, 0xC, 0x12}  # zero-filled ones, of which the file holds n
 _N_STAB, _N_TYPE, _N_EXT = 0xE0, 0x0E, 0x01
 _N_UNDF, _N_PBUD = 0x0, 0xC
 _N_WEAK_REF, _N_WEAK_DEF = 0x40, 0x80
+
+
+class _Section(NamedTuple):
+    name: bytes
+    segment: bytes
+    size: int
+    offset: int
+    flags: int
+
+    @property
+    def type(self) -> int:
+        return self.flags & _SECTION_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +183,10 @@ def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
     for command, offset, size in load_commands(window, read_header(data, name)):
         if command != _LC_SEGMENT_64:
             continue
-        for record in _sections(window, offset, size):
-            section, segment, length, at, kind = record[0], record[1], record[3], record[4], record[8] & _SECTION_TYPE
-            if kind not in _WITHOUT_BYTES and not segment.startswith((b"__DWARF", b"__LD\0")):
-                content = window.cut(at, length, "a section")
-                yield LoadedSection(decode_name(section.rstrip(b"\0")), content, kind == _CSTRING_LITERALS)
+        for section in _sections(window, offset, size):
+            if section.type not in _WITHOUT_BYTES and not section.segment.startswith((b"__DWARF", b"__LD\0")):
+                content = window.cut(section.offset, section.size, "a section")
+                yield LoadedSection(decode_name(section.name.rstrip(b"\0")), content, section.type == _CSTRING_LITERALS)
 
 
 def is_encrypted(data: bytes, name: str) -> bool:
@@ -192,24 +203,18 @@ def is_encrypted(data: bytes, name: str) -> bool:
     )
 
 
-def _sections(window: Window, offset: int, size: int) -> Iterator[tuple[Any, ...]]:
-    """The section records of a segment command, as `_SECTION` lays them out."""
+def _sections(window: Window, offset: int, size: int) -> Iterator[_Section]:
+    """The section records of a segment command."""
     *_, sections, _flags = window.unpack(_SEGMENT, offset, "a segment command")
     if _SEGMENT.size + sections * _SECTION.size > size:
         raise window.bad(f"a segment of {sections} sections does not fit its load command of {size} bytes")
-    yield from window.table(_SECTION, offset + _SEGMENT.size, sections, "the sections of a segment")
+    return map(_Section._make, window.table(_SECTION, offset + _SEGMENT.size, sections, "the sections of a segment"))
 
 
 def _constructors(window: Window, offset: int, size: int) -> int:
     """Entries in the start-up tables of a segment: pointers in objects and older images, 32-bit offsets in newer."""
-    count = 0
-    for record in _sections(window, offset, size):
-        length, flags = record[3], record[8]
-        if flags & _SECTION_TYPE == _MOD_INIT_FUNC_POINTERS:
-            count += length // 8
-        elif flags & _SECTION_TYPE == _INIT_FUNC_OFFSETS:
-            count += length // 4
-    return count
+    widths = {_MOD_INIT_FUNC_POINTERS: 8, _INIT_FUNC_OFFSETS: 4}
+    return sum(one.size // widths[one.type] for one in _sections(window, offset, size) if one.type in widths)
 
 
 def _symbols(window: Window, offset: int, defined: list[Symbol], undefined: list[Symbol]) -> None:

@@ -39,9 +39,17 @@ class Window:
 
     def cut(self, offset: int, size: int, what: str) -> bytes:
         """`size` bytes from `offset`; `what` names them in the error when they are not there."""
-        if offset < 0 or size < 0 or offset + size > len(self.data):
-            raise self.bad(f"{what} ({size} bytes at {offset}) goes beyond the end ({len(self.data)} bytes)")
+        self.check(offset, size, what)
         return self.data[offset : offset + size]
+
+    def check(self, offset: int, size: int, what: str) -> None:
+        """That there are `size` bytes at `offset`, without reading them."""
+        if offset < 0 or size < 0 or offset + size > len(self):
+            raise self.bad(f"{what} ({size} bytes at {offset}) goes beyond the end ({len(self)} bytes)")
+
+    def number(self, layout: struct.Struct, offset: int, what: str) -> int:
+        """The only integer of `layout` at `offset`."""
+        return self.unpack(layout, offset, what)[0]
 
     def unpack(self, layout: struct.Struct, offset: int, what: str) -> tuple[int, ...]:
         """The integers of `layout` at `offset`."""
@@ -69,6 +77,60 @@ def decode_name(raw: bytes) -> str:
 def encode_name(name: str) -> bytes:
     """Text of a name as the bytes that stand in the file."""
     return name.encode("utf-8", "surrogateescape")
+
+
+class Cursor:
+    """Reads forward over bytes; running past the end is a `FormatError`."""
+
+    __slots__ = ("at", "window")
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.window = Window(data, where)
+        self.at = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes not read yet."""
+        return len(self.window) - self.at
+
+    def take(self, size: int, what: str) -> bytes:
+        """The next `size` bytes."""
+        piece = self.window.cut(self.at, size, what)
+        self.at += size
+        return piece
+
+    def byte(self, what: str) -> int:
+        """The next byte."""
+        return self.take(1, what)[0]
+
+    def number(self, what: str, *, bits: int = 32) -> int:
+        """The next LEB128 number. A signed one is only ever skipped, so its sign is not told."""
+        value = 0
+        for shift in range(0, bits, 7):
+            byte = self.byte(what)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+                return value
+        raise self.window.bad(f"{what} at {self.at} is no LEB128 number of {bits} bits")
+
+    def sized(self, what: str) -> bytes:
+        """The next part, which starts with its size."""
+        return self.take(self.number(what), what)
+
+    def name(self, what: str) -> str:
+        """The next name: its length, then UTF-8."""
+        return decode_name(self.sized(what))
+
+    def part(self, what: str) -> Cursor:
+        """A cursor over the next part, which starts with its size."""
+        return Cursor(self.sized(what), self.window.where)
+
+    def count(self, what: str) -> range:
+        """The length of the list that follows. Every entry takes a byte or more, so there cannot be more than bytes."""
+        length = self.number(what)
+        if length > self.left:
+            raise self.window.bad(f"{what}: {length} entries in {self.left} bytes")
+        return range(length)
 
 
 _BLOCK_BYTES = 1 << 16
@@ -102,14 +164,12 @@ class FileWindow(Window):
 
     def part(self, start: int, size: int, what: str) -> FileWindow:
         """A part of this one, whose offsets begin at 0."""
-        if start < 0 or size < 0 or start + size > self._size:
-            raise self.bad(f"{what} ({size} bytes at {start}) goes beyond the end ({self._size} bytes)")
+        self.check(start, size, what)
         return FileWindow(self._descriptor, f"{self.where}({what})", self._start + start, size)
 
     def cut(self, offset: int, size: int, what: str) -> bytes:
         """See `Window`."""
-        if offset < 0 or size < 0 or offset + size > self._size:
-            raise self.bad(f"{what} ({size} bytes at {offset}) goes beyond the end ({self._size} bytes)")
+        self.check(offset, size, what)
         at = offset - self._block_at
         if not 0 <= at <= len(self._block) - size:
             wanted = max(size, min(_BLOCK_BYTES, self._size - offset))

@@ -10,7 +10,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.files import open_regular
@@ -32,16 +32,16 @@ _LARGEST_READ = 16 << 20
 _U16, _U32, _I32, _U64 = (struct.Struct(layout) for layout in ("<H", "<I", "<i", "<Q"))
 _LOCAL_HEADER = struct.Struct("<26xHH")
 
-_MODEL = {"version": 0, "subgraphs": 2, "description": 3, "buffers": 4, "metadata": 6, "signatures": 7}
-_BUFFER = {"data": 0, "offset": 1, "size": 2}
-_METADATA = {"name": 0, "buffer": 1}
-_SIGNATURE = {"key": 2}
-"""Tables of the schema: field -> its number."""
+_VERSION_OF, _SUBGRAPHS, _DESCRIPTION, _BUFFERS, _METADATA, _SIGNATURES = 0, 2, 3, 4, 6, 7
+_DATA, _OFFSET, _SIZE = 0, 1, 2
+_NAME, _BUFFER = 0, 1
+_KEY = 2
+"""Numbers of the fields of a model, a buffer, an entry of its metadata, and a signature."""
 
 
 @dataclass(frozen=True)
-class Tflite:
-    """What a model says.
+class Litert:
+    """What a model says; a part of `model.json`.
 
     Attributes:
         version: of the schema.
@@ -50,6 +50,8 @@ class Tflite:
         signatures: names of its entry points.
         metadata: names of what is attached to it.
         minimum_runtime: the oldest runtime for it, where it says so.
+        parts: the files of the bundle that it came in.
+        model: the one of them that is described.
     """
 
     version: int
@@ -57,24 +59,13 @@ class Tflite:
     subgraphs: int
     signatures: tuple[str, ...]
     metadata: tuple[str, ...]
-    minimum_runtime: str | None
+    minimum_runtime: str | None = None
+    parts: tuple[str, ...] | None = None
+    model: str | None = None
 
 
-@dataclass(frozen=True)
-class TaskBundle:
-    """What a bundle holds.
-
-    Attributes:
-        parts: the files in it.
-        models: those that are models, with what they say.
-    """
-
-    parts: tuple[str, ...]
-    models: tuple[tuple[str, Tflite], ...]
-
-
-def read_litert(path: Path) -> Tflite | TaskBundle:
-    """Read a model, or the models of a bundle.
+def read_litert(path: Path) -> Litert:
+    """Read a model, or the models of a bundle, of which the first is described.
 
     Raises:
         FormatError: it is neither, or it is cut or malformed.
@@ -91,31 +82,28 @@ def read_litert(path: Path) -> Tflite | TaskBundle:
         return read_tflite(window)
 
 
-def read_tflite(window: FileWindow) -> Tflite:
+def read_tflite(window: FileWindow) -> Litert:
     """Read a FlatBuffer of TFLite's schema.
 
     Raises:
         FormatError: it is malformed, or what its buffers tell of is not in the file.
     """
-    model = _Table(window, _u32(window, 0, "its root"), "the model")
-    version = model.number(_MODEL["version"], _U32)
+    model = _Table(window, window.number(_U32, 0, "its root"), "the model")
+    version = model.number(_VERSION_OF, _U32)
     if version != _VERSION:
         raise window.bad(f"its schema has version {version}, and {_VERSION} is known")
-    subgraphs = model.tables(_MODEL["subgraphs"], "subgraph", _MOST_ITEMS)
+    subgraphs = model.tables(_SUBGRAPHS, "subgraph", _MOST_ITEMS)
     if not subgraphs:
         raise window.bad("it has no subgraph")
-    buffers = model.tables(_MODEL["buffers"], "buffer", _MOST_BUFFERS)
+    buffers = model.tables(_BUFFERS, "buffer", _MOST_BUFFERS)
     contents = [_content(buffer) for buffer in buffers]
-    metadata = {
-        one.text(_METADATA["name"]): one.number(_METADATA["buffer"], _U32)
-        for one in model.tables(_MODEL["metadata"], "metadata", _MOST_ITEMS)
-    }
-    signatures = model.tables(_MODEL["signatures"], "signature", _MOST_ITEMS)
-    return Tflite(
+    metadata = {one.text(_NAME): one.number(_BUFFER, _U32) for one in model.tables(_METADATA, "metadata", _MOST_ITEMS)}
+    signatures = model.tables(_SIGNATURES, "signature", _MOST_ITEMS)
+    return Litert(
         version=version,
-        description=model.text(_MODEL["description"]),
+        description=model.text(_DESCRIPTION),
         subgraphs=len(subgraphs),
-        signatures=tuple(one.text(_SIGNATURE["key"]) for one in signatures),
+        signatures=tuple(one.text(_KEY) for one in signatures),
         metadata=tuple(metadata),
         minimum_runtime=_minimum_runtime(window, metadata.get("min_runtime_version"), contents),
     )
@@ -124,9 +112,9 @@ def read_tflite(window: FileWindow) -> Tflite:
 def _content(buffer: _Table) -> tuple[int, int]:
     """Where the bytes of a buffer are, and how many: behind the FlatBuffer in files of more than 2 GiB."""
     window = buffer.window
-    offset, size = buffer.number(_BUFFER["offset"], _U64), buffer.number(_BUFFER["size"], _U64)
+    offset, size = buffer.number(_OFFSET, _U64), buffer.number(_SIZE, _U64)
     if offset <= 1:
-        offset, size = buffer.vector(_BUFFER["data"], 1)
+        offset, size = buffer.vector(_DATA, 1)
     if offset + size > len(window):
         raise window.bad(f"it is cut: {buffer.what} ends at byte {offset + size}, and the file at {len(window)}")
     return offset, size
@@ -150,25 +138,24 @@ class _Table:
 
     def _field(self, number: int) -> int:
         """Where a field is; 0 where the table has none."""
-        fields = self.at - _I32.unpack(self.window.cut(self.at, 4, self.what))[0]
-        size = _U16.unpack(self.window.cut(fields, 2, f"the fields of {self.what}"))[0]
-        if size < 6 + 2 * number:
+        fields = self.at - self.window.number(_I32, self.at, self.what)
+        if self.window.number(_U16, fields, f"the fields of {self.what}") < 6 + 2 * number:
             return 0
-        offset: int = _U16.unpack(self.window.cut(fields + 4 + 2 * number, 2, f"the fields of {self.what}"))[0]
+        offset = self.window.number(_U16, fields + 4 + 2 * number, f"the fields of {self.what}")
         return self.at + offset if offset else 0
 
     def number(self, number: int, layout: struct.Struct) -> int:
         """A number; 0 is the default."""
         at = self._field(number)
-        return int(layout.unpack(self.window.cut(at, layout.size, self.what))[0]) if at else 0
+        return self.window.number(layout, at, self.what) if at else 0
 
     def vector(self, number: int, size: int) -> tuple[int, int]:
         """Where the items of a vector begin, and how many there are."""
         at = self._field(number)
         if not at:
             return 0, 0
-        start = at + _u32(self.window, at, self.what)
-        count = _u32(self.window, start, self.what)
+        start = at + self.window.number(_U32, at, self.what)
+        count = self.window.number(_U32, start, self.what)
         if start + 4 + count * size > len(self.window):
             raise self.window.bad(
                 f"it is cut: {self.what} ends at byte {start + 4 + count * size}, and the file at {len(self.window)}",
@@ -188,11 +175,8 @@ class _Table:
         if count > most:
             raise self.window.bad(f"it claims {count} of {what}, which no model has")
         places = (start + 4 * i for i in range(count))
-        return [_Table(self.window, at + _u32(self.window, at, what), f"{what} {i}") for i, at in enumerate(places)]
-
-
-def _u32(window: FileWindow, at: int, what: str) -> int:
-    return int(_U32.unpack(window.cut(at, 4, what))[0])
+        offsets = ((at, self.window.number(_U32, at, what)) for at in places)
+        return [_Table(self.window, at + offset, f"{what} {i}") for i, (at, offset) in enumerate(offsets)]
 
 
 # Bundles
@@ -221,7 +205,7 @@ class _Bounded(io.RawIOBase):
         return self._file.read(max(0, wanted)) or b""
 
 
-def _bundle(window: FileWindow, file: object) -> TaskBundle:
+def _bundle(window: FileWindow, file: object) -> Litert:
     assert isinstance(file, io.RawIOBase)  # noqa: S101 - opened unbuffered
     try:
         with zipfile.ZipFile(_Bounded(file, len(window))) as bundle:
@@ -233,14 +217,15 @@ def _bundle(window: FileWindow, file: object) -> TaskBundle:
     names = [info.filename for info in infos]
     if len(names) > _MOST_ITEMS or len(set(names)) < len(names):
         raise window.bad(f"it names {len(names)} files, {len(set(names))} of them different")
-    models = tuple(_models(window, infos))
+    models = list(_models(window, infos))
     if not models:
         hint = "a .task bundle holds its model uncompressed, as MediaPipe's bundler writes it"
         raise window.bad("no file in it is a LiteRT model", hint=hint)
-    return TaskBundle(tuple(names), models)
+    name, model = models[0]
+    return replace(model, parts=tuple(names), model=name)
 
 
-def _models(window: FileWindow, infos: list[zipfile.ZipInfo]) -> Iterator[tuple[str, Tflite]]:
+def _models(window: FileWindow, infos: list[zipfile.ZipInfo]) -> Iterator[tuple[str, Litert]]:
     for info in infos:
         if info.flag_bits & 1:
             raise window.bad(f"{info.filename} in it is encrypted", hint="get it unencrypted")

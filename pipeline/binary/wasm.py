@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .object_info import ObjectInfo, Symbol, WasmImport
-from .reader import Window, decode_name
+from .reader import Cursor
 
 MAGIC = b"\0asm"
 _VERSION_1 = b"\1\0\0\0"
@@ -31,60 +31,6 @@ _WEAK, _LOCAL, _UNDEFINED, _EXPLICIT_NAME = 0x1, 0x2, 0x10, 0x40
 _FUNCTION_NAMES = 1
 _START_UP = "__wasm_call_ctors"
 _CALL, _END = 0x10, 0x0B
-
-
-class _Cursor:
-    """Reads forward over a part of the file; running past the end is a `FormatError`."""
-
-    __slots__ = ("at", "window")
-
-    def __init__(self, data: bytes, where: str) -> None:
-        self.window = Window(data, where)
-        self.at = 0
-
-    @property
-    def left(self) -> int:
-        """Bytes not read yet."""
-        return len(self.window) - self.at
-
-    def take(self, size: int, what: str) -> bytes:
-        """The next `size` bytes."""
-        piece = self.window.cut(self.at, size, what)
-        self.at += size
-        return piece
-
-    def byte(self, what: str) -> int:
-        """The next byte."""
-        return self.take(1, what)[0]
-
-    def number(self, what: str, *, bits: int = 32) -> int:
-        """The next LEB128 number. A signed one is only ever skipped, so its sign is not told."""
-        value = 0
-        for shift in range(0, bits, 7):
-            byte = self.byte(what)
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:  # noqa: PLR2004 - the continuation bit
-                return value
-        raise self.window.bad(f"{what} at {self.at} is no LEB128 number of {bits} bits")
-
-    def sized(self, what: str) -> bytes:
-        """The next part, which starts with its size."""
-        return self.take(self.number(what), what)
-
-    def name(self, what: str) -> str:
-        """The next name: its length, then UTF-8."""
-        return decode_name(self.sized(what))
-
-    def part(self, what: str) -> _Cursor:
-        """A cursor over the next part, which starts with its size."""
-        return _Cursor(self.sized(what), self.window.where)
-
-    def count(self, what: str) -> range:
-        """The length of the list that follows. Every entry takes a byte or more, so there cannot be more than bytes."""
-        length = self.number(what)
-        if length > self.left:
-            raise self.window.bad(f"{what}: {length} entries in {self.left} bytes")
-        return range(length)
 
 
 @dataclass
@@ -120,7 +66,7 @@ def read_wasm(data: bytes, name: str) -> ObjectInfo:
         FormatError: it is malformed, of another version of the format (components are), or of another version of the
             `linking` section.
     """
-    cursor = _Cursor(data, name)
+    cursor = Cursor(data, name)
     if cursor.take(4, "the magic number") != MAGIC:
         raise cursor.window.bad("is not WebAssembly", hint="give an object or a module for wasm32")
     if cursor.take(4, "the version") != _VERSION_1:
@@ -167,7 +113,7 @@ def _linked(name: str, module: _Module) -> ObjectInfo:
     )
 
 
-def _read_imports(cursor: _Cursor, module: _Module) -> None:
+def _read_imports(cursor: Cursor, module: _Module) -> None:
     for _ in cursor.count("the imports"):
         source, name, kind = cursor.name("an import's module"), cursor.name("an import's name"), cursor.byte("its kind")
         if kind >= len(_IMPORT_KINDS):
@@ -189,12 +135,12 @@ def _read_imports(cursor: _Cursor, module: _Module) -> None:
                 cursor.number("a type's number")
 
 
-def _skip_value_type(cursor: _Cursor) -> None:
+def _skip_value_type(cursor: Cursor) -> None:
     if cursor.byte("a type") in _TYPED_REFERENCES:
         cursor.number("a heap type", bits=33)
 
 
-def _skip_limits(cursor: _Cursor) -> bool:
+def _skip_limits(cursor: Cursor) -> bool:
     """Skip the size of a memory or a table; True when it is addressed with 64 bits."""
     flags = cursor.byte("the limits")
     bits = 64 if flags & _MEMORY_64 else 32
@@ -206,22 +152,22 @@ def _skip_limits(cursor: _Cursor) -> bool:
     return bool(flags & _MEMORY_64)
 
 
-def _read_memories(cursor: _Cursor, module: _Module) -> None:
+def _read_memories(cursor: Cursor, module: _Module) -> None:
     for _ in cursor.count("the memories"):
         module.wide |= _skip_limits(cursor)
 
 
-def _read_exports(cursor: _Cursor, module: _Module) -> None:
+def _read_exports(cursor: Cursor, module: _Module) -> None:
     for _ in cursor.count("the exports"):
         name, kind, index = cursor.name("an export's name"), cursor.byte("its kind"), cursor.number("its index")
         module.exports[name] = index if kind == _FUNCTION else -1
 
 
-def _read_bodies(cursor: _Cursor, module: _Module) -> None:
+def _read_bodies(cursor: Cursor, module: _Module) -> None:
     module.bodies = [cursor.sized("a function's body") for _ in cursor.count("the functions")]
 
 
-_READERS: dict[int, Callable[[_Cursor, _Module], None]] = {
+_READERS: dict[int, Callable[[Cursor, _Module], None]] = {
     _IMPORTS: _read_imports,
     _MEMORIES: _read_memories,
     _EXPORTS: _read_exports,
@@ -229,7 +175,7 @@ _READERS: dict[int, Callable[[_Cursor, _Module], None]] = {
 }
 
 
-def _custom(cursor: _Cursor, module: _Module) -> None:
+def _custom(cursor: Cursor, module: _Module) -> None:
     match cursor.name("a custom section's name"):
         case "linking":
             _read_linking(cursor, module)
@@ -239,7 +185,7 @@ def _custom(cursor: _Cursor, module: _Module) -> None:
             _read_names(cursor, module)
 
 
-def _read_names(cursor: _Cursor, module: _Module) -> None:
+def _read_names(cursor: Cursor, module: _Module) -> None:
     """Find the start-up function among the debug names, in case it is not exported."""
     while cursor.left:
         kind, names = cursor.byte("a kind of names"), cursor.part("names")
@@ -251,7 +197,7 @@ def _read_names(cursor: _Cursor, module: _Module) -> None:
                 module.start_up = index
 
 
-def _read_linking(cursor: _Cursor, module: _Module) -> None:
+def _read_linking(cursor: Cursor, module: _Module) -> None:
     version = cursor.number("the version of the linking section")
     if version != _LINKING_VERSION:
         raise cursor.window.bad(
@@ -270,7 +216,7 @@ def _read_linking(cursor: _Cursor, module: _Module) -> None:
                 _read_symbol(part, module, names)
 
 
-def _read_symbol(cursor: _Cursor, module: _Module, imported: Mapping[str, Sequence[str]]) -> None:
+def _read_symbol(cursor: Cursor, module: _Module, imported: Mapping[str, Sequence[str]]) -> None:
     kind, flags = cursor.byte("a symbol's kind"), cursor.number("a symbol's flags")
     undefined = bool(flags & _UNDEFINED)
     if kind in _INDEXED_SYMBOLS:
@@ -302,7 +248,7 @@ def _calls(body: bytes, where: str) -> int | None:
 
     The linker writes the start-up function so; an optimiser may have inlined the callees.
     """
-    cursor = _Cursor(body, where)
+    cursor = Cursor(body, where)
     calls = 0
     if cursor.number("a function's locals"):
         return None

@@ -5,35 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.binary.gguf import Gguf
+from pipeline.binary.tflite import Litert
+
 NAME = "model.json"
 
 Runtime = Literal["llama.cpp", "LiteRT"]
-
-
-@dataclass(frozen=True)
-class Gguf:
-    """What the header of a GGUF file says; see `binary.gguf`."""
-
-    version: int
-    architecture: str
-    parameters: int
-    quantization: str
-    name: str | None = None
-    context_length: int | None = None
-
-
-@dataclass(frozen=True)
-class Litert:
-    """What a LiteRT model says; see `binary.tflite`. `parts` are the files of a bundle, `model` the one described."""
-
-    version: int
-    description: str
-    subgraphs: int
-    signatures: tuple[str, ...]
-    metadata: tuple[str, ...]
-    minimum_runtime: str | None = None
-    parts: tuple[str, ...] | None = None
-    model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Literal
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary.gguf import read_gguf
-from pipeline.binary.tflite import TaskBundle, read_litert
+from pipeline.binary.tflite import read_litert
 from pipeline.documents.codec import dumps
-from pipeline.documents.model_file import NAME, Gguf, Litert, ModelFile
+from pipeline.documents.model_file import NAME, ModelFile
 from pipeline.errors import FormatError, StepError
 from pipeline.files import Digest
 from pipeline.matrix.model_file import FileKind
@@ -71,25 +71,7 @@ def run(job: Job[Params]) -> Facts:
 
 def _described(params: Params, name: str, file: Path, digest: Digest) -> ModelFile:
     if params.kind == "gguf":
-        found = read_gguf(file)
-        gguf = Gguf(
-            found.version, found.architecture, found.parameters, found.quantization, found.name, found.context_length
-        )
-        return ModelFile(params.model, "llama.cpp", "gguf", name, digest.size, digest.sha256, gguf=gguf)
-    model = read_litert(file)
-    parts, inside = None, None
-    if isinstance(model, TaskBundle):
-        parts = model.parts
-        inside, model = model.models[0]
-    litert = Litert(
-        version=model.version,
-        description=model.description,
-        subgraphs=model.subgraphs,
-        signatures=model.signatures,
-        metadata=model.metadata,
-        minimum_runtime=model.minimum_runtime,
-        parts=parts,
-        model=inside,
-    )
-    form: Literal["tflite", "task"] = "tflite" if parts is None else "task"
+        return ModelFile(params.model, "llama.cpp", "gguf", name, digest.size, digest.sha256, gguf=read_gguf(file))
+    litert = read_litert(file)
+    form: Literal["tflite", "task"] = "tflite" if litert.parts is None else "task"
     return ModelFile(params.model, "LiteRT", form, name, digest.size, digest.sha256, litert=litert)

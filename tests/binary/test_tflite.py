@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import tflite
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import task_bytes, tflite_bytes
 
-from pipeline.binary.tflite import TaskBundle, read_litert
+from pipeline.binary.tflite import read_litert
 from pipeline.errors import FormatError
 
 
@@ -49,10 +50,9 @@ def test_what_a_model_says(read):
 
 def test_what_a_bundle_holds(read):
     found = read(task_bytes())
-    assert isinstance(found, TaskBundle)
     assert found.parts == ("TF_LITE_PREFILL_DECODE", "TOKENIZER_MODEL")
-    assert [name for name, _ in found.models] == ["TF_LITE_PREFILL_DECODE"]
-    assert found.models[0][1] == read(tflite_bytes())
+    assert found.model == "TF_LITE_PREFILL_DECODE"
+    assert replace(found, parts=None, model=None) == read(tflite_bytes())
 
 
 def test_cut_files_are_refused(refused):
