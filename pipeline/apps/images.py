@@ -6,7 +6,6 @@ image, as if all of its members were loaded. The bytes are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +15,7 @@ from pipeline.binary.exports_trie import read_exports
 from pipeline.binary.object_info import Format, ObjectInfo
 from pipeline.binary.objects import is_object, read_object
 from pipeline.binary.sections import loaded_sections
-from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.binary.symbols import REGISTRATIONS, c_name, defined, undefined
 from pipeline.errors import FormatError
 
 from .signatures import Signatures, find_signatures
@@ -104,7 +103,7 @@ def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> I
         raise FormatError("is for Windows", where=name, hint="doit verify:<backend> checks the archives for Windows")
     if info.kind == "object":
         return _of_objects([(info, data)], path, "object")
-    listed = frozenset(c_name(symbol.name, info.format) for symbol in info.defined)
+    listed = defined([info])
     exported = listed
     if info.format == "macho":
         exported = frozenset(c_name(symbol, "macho") for symbol in read_exports(data, name))
@@ -119,7 +118,7 @@ def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> I
         constructors=info.constructors,
         listed=listed,
         exported=exported,
-        registrations=_registrations([info]),
+        registrations=REGISTRATIONS & undefined([info]),
         needed=info.needed,
         encrypted=info.format == "macho" and macho.is_encrypted(data, name),
         signatures=find_signatures(loaded_sections(data, name)),
@@ -138,7 +137,7 @@ def _archive(data: bytes, path: str, name: str) -> Image:
 def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageKind) -> Image:
     """Objects as if all of them were linked. What an object without a constructor mentions is never registered."""
     infos = [info for info, _ in objects]
-    listed = frozenset(c_name(symbol.name, info.format) for info in infos for symbol in info.defined)
+    listed = defined(infos)
     platforms = frozenset(info.platform for info in infos if info.platform)
     minimum = {info.minimum_os for info in infos}
     loaded = (section for info, data in objects if info.constructors for section in loaded_sections(data, info.name))
@@ -153,16 +152,8 @@ def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageK
         constructors=sum(info.constructors or 0 for info in infos),
         listed=listed,
         exported=listed,
-        registrations=_registrations(infos),
+        registrations=REGISTRATIONS & undefined(infos),
         needed=(),
         encrypted=False,
         signatures=find_signatures(loaded),
     )
-
-
-def _registrations(infos: Iterable[ObjectInfo]) -> frozenset[str]:
-    """Registration functions that are used and not defined by any of the objects."""
-    infos = tuple(infos)
-    defined = {c_name(symbol.name, info.format) for info in infos for symbol in info.defined}
-    undefined = {c_name(symbol.name, info.format) for info in infos for symbol in info.undefined}
-    return frozenset(REGISTRATIONS & undefined - defined)

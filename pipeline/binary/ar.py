@@ -18,7 +18,7 @@ from typing import Literal
 
 from pipeline.errors import FormatError
 
-from .object_info import Format
+from .object_info import Format, ObjectInfo
 from .objects import is_bitcode, is_object, read_object
 from .reader import Window, decode_name, encode_name
 
@@ -99,6 +99,21 @@ def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool
                 hint="pack it again with COPYFILE_DISABLE=1 in the environment",
             )
     return tuple(members)
+
+
+def read_members(data: bytes, where: str = "archive", *, skip_others: bool = False) -> tuple[ObjectInfo, ...]:
+    """What the objects in an archive say about themselves.
+
+    Args:
+        data: the whole archive.
+        where: how errors name it.
+        skip_others: leave out members that are no objects, instead of refusing them.
+
+    Raises:
+        FormatError: it or a member is malformed.
+    """
+    members = (one for one in read_archive(data, where) if not skip_others or is_object(one.data))
+    return tuple(read_object(one.data, f"{where}({one.name})") for one in members)
 
 
 def _named(window: Window, name: bytes, body: bytes, long_names: Window | None) -> Member:

@@ -89,6 +89,18 @@ def c_name(symbol: str, format_: Format) -> str:
     return symbol.removeprefix(_MACHO_UNDERSCORE) if format_ == "macho" else symbol
 
 
+def defined(infos: Iterable[ObjectInfo]) -> frozenset[str]:
+    """C names that objects define."""
+    return frozenset(c_name(symbol.name, info.format) for info in infos for symbol in info.defined)
+
+
+def undefined(infos: Iterable[ObjectInfo], *, weak: bool = True) -> frozenset[str]:
+    """C names that objects refer to and do not define themselves; `weak`: also those that may be missing."""
+    infos = tuple(infos)
+    wanted = (c_name(one.name, info.format) for info in infos for one in info.undefined if weak or not one.weak)
+    return frozenset(wanted) - defined(infos)
+
+
 def symbol_name(name: str, format_: Format) -> str:
     """A C name as objects of a format spell it; the reverse of `c_name`."""
     return _MACHO_UNDERSCORE + name if format_ == "macho" else name
@@ -159,7 +171,7 @@ def _functions(info: ObjectInfo, generations: Mapping[str, Generation]) -> Itera
     A host object names its model in its context's symbol. Where that is missing, the longest prefix that fits decides:
     `bert_large_forward` is a function of `bert_large_`, not of `bert_`, when both are there.
     """
-    names = {c_name(symbol.name, info.format) for symbol in info.defined}
+    names = defined([info])
     contexts = {prefix + generation.context_suffix: prefix for prefix, generation in generations.items()}
     here = [contexts[name] for name in names & contexts.keys()]
     yield from ((prefix, None) for prefix in here)

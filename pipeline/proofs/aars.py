@@ -10,7 +10,7 @@ import json
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ from pipeline.kits import maven as layout
 from pipeline.matrix.cells import Maven
 
 from .layouts import shared_problems
-from .report import Check, counted, failed, listed, proven
+from .report import Check, counted, failed, listed, settled
 from .subject import Library
 
 _LOCAL = struct.Struct("<4s22x2H")
@@ -64,23 +64,19 @@ def check_aar(aar: Aar) -> Iterator[Check]:
         `maven`, `aar`, and `libraries of the AAR`.
     """
     again = f"doit forget aar:{aar.product} && doit aar:{aar.product}"
-    yield _settled("maven", list(_repository(aar)), "POM, metadata and checksums agree", again)
+    yield settled("maven", list(_repository(aar)), "POM, metadata and checksums agree", again)
     path = aar.folder / f"{layout.base(aar.maven)}.aar"
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as opened:
             entries = {one.filename: one for one in opened.infolist()}
             problems = [*_shape(opened, entries), *_metadata(aar, opened, entries), *_assets(aar, opened, entries)]
             saw = f"{counted(len(entries), 'entry')[:-1] + 'ies' if len(entries) != 1 else '1 entry'}, whole"
-            yield _settled("aar", problems, saw, again)
+            yield settled("aar", problems, saw, again)
             problems = [*_libraries(aar, opened, entries, file)]
             count = counted(len(aar.libraries), "shared object")
-            yield _settled("libraries of the AAR", problems, f"{count} of the proven objects, 16 KiB pages", again)
+            yield settled("libraries of the AAR", problems, f"{count} of the proven objects, 16 KiB pages", again)
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, EOFError) as error:
         yield failed("aar", f"{path.name} cannot be read: {type(error).__name__}: {error}", again)
-
-
-def _settled(name: str, problems: Sequence[str], saw: str, again: str) -> Check:
-    return failed(name, listed(problems), again) if problems else proven(name, saw)
 
 
 def _repository(aar: Aar) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.binary import abi
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import c_name
+from pipeline.binary.symbols import c_name, defined
 
 from .report import Check, failed, listed, not_proven, proven
 from .subject import Library
@@ -28,21 +28,17 @@ def runtime_symbols(libraries: Mapping[str, str]) -> frozenset[str]:
     Raises:
         FormatError: one of them is no shared library.
     """
-    names: set[str] = set()
-    for path in map(Path, libraries.values()):
-        info = read_object(path.read_bytes(), path.name)
-        names.update(c_name(symbol.name, info.format) for symbol in info.defined)
-    return frozenset(names)
+    return defined(read_object(path.read_bytes(), path.name) for path in map(Path, libraries.values()))
 
 
 def wanted_symbols(library: Library) -> dict[str, tuple[str, ...]]:
     """C name that the archive needs from elsewhere -> names of the members that refer to it."""
-    defined = {c_name(symbol.name, member.format) for member in library.members for symbol in member.defined}
+    known = defined(library.members) | LINKER_SYMBOLS
     wanted: dict[str, list[str]] = {}
     for member in library.members:
         for symbol in member.undefined:
             name = c_name(symbol.name, member.format)
-            if not symbol.weak and name not in defined and name not in LINKER_SYMBOLS:
+            if not symbol.weak and name not in known:
                 wanted.setdefault(name, []).append(member.name)
     return {name: tuple(members) for name, members in sorted(wanted.items())}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, FUNCTION_PREFIX, c_name
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, FUNCTION_PREFIX, defined
 from pipeline.errors import SlipwayError
 from pipeline.kits import link_flags
 
@@ -102,7 +102,7 @@ def survivors(library: Library, linked: Path) -> Survivors:
     """
     data = linked.read_bytes()
     info = read_object(data, linked.name)
-    visible = {c_name(symbol.name, info.format) for symbol in info.defined}
+    visible = defined([info])
     functions = _functions(library)
     lost: dict[str, str] = {}
     for model in library.models:
@@ -119,8 +119,7 @@ def _functions(library: Library) -> dict[str, list[str]]:
     """Model subject -> C names of its compiled functions."""
     found: dict[str, list[str]] = {}
     for member in library.members:
-        for symbol in member.defined:
-            name = c_name(symbol.name, member.format)
+        for name in sorted(defined([member])):
             if name.startswith(FUNCTION_PREFIX) and (model := library.model_of(name)):
                 found.setdefault(model.subject, []).append(name)
     return found
@@ -130,11 +129,7 @@ def _halves(library: Library) -> str:
     """Which models bring fewer constructors than two, read from the objects."""
     have = dict.fromkeys((model.subject for model in library.models), 0)
     for member in library.members:
-        owners = {
-            model.subject
-            for symbol in member.defined
-            if (model := library.model_of(c_name(symbol.name, member.format)))
-        }
+        owners = {model.subject for name in defined([member]) if (model := library.model_of(name))}
         for owner in owners:
             have[owner] += member.constructors or 0
     short = [f"the objects of {model} hold {count}" for model, count in have.items() if count < CONSTRUCTORS_PER_MODEL]

@@ -7,16 +7,13 @@ what was linked is strict: every symbol that the models ask for must come from t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.action import Tool
-from pipeline.binary import fat
-from pipeline.binary.ar import read_archive
 from pipeline.binary.object_info import ObjectInfo
-from pipeline.binary.objects import is_object, read_object
-from pipeline.binary.symbols import c_name
+from pipeline.binary.objects import read_object
+from pipeline.binary.symbols import defined, undefined
 from pipeline.documents.link_json import LinkedArchive, LinkedLibrary
 from pipeline.errors import SlipwayError
 from pipeline.files import sha256_path
@@ -24,46 +21,32 @@ from pipeline.files import sha256_path
 from .closure import wanted_symbols
 from .links import Flags, link, linker_for, missing_linker
 from .report import Check, counted, failed, listed, not_proven, proven
-from .subject import Library, same_architecture
+from .subject import Kit, Library, runtime_members
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 
-_AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}; a template of your own must keep the flags of ours"
 
-
-def check_runtime(
-    product: str,
-    folder: Path,
-    archive: LinkedArchive,
-    libraries: Sequence[Library],
-    *,
-    tools: Mapping[str, Tool | None],
-    scratch: Path,
-    log: Path,
-) -> Iterator[Check]:
+def check_runtime(kit: Kit, archive: LinkedArchive, libraries: Sequence[Library]) -> Iterator[Check]:
     """Check the runtime beside one archive of a kit, for each of its architectures.
 
     Args:
-        product: its name.
-        folder: the kit.
+        kit: it.
         archive: one of the kit's.
         libraries: the models' archives in it.
-        tools: linkers by name.
-        scratch: a directory for what is linked.
-        log: gets the command lines.
     """
-    listed_ = archive.runtime
-    if not listed_:
+    if not archive.runtime:
         return
-    problems = [problem for one in listed_ if (problem := _file_problem(folder, one))]
-    name = f"runtime of {archive.name}"
+    problems = [problem for one in archive.runtime if (problem := _file_problem(kit.folder, one))]
     if problems:
-        yield failed(name, listed(problems), _AGAIN.format(product))
+        yield failed(f"runtime of {archive.name}", listed(problems), kit.again)
         return
-    words = [*archive.linker_flags, *(flag for one in listed_ for flag in one.linker_flags)]
+    words = (*archive.linker_flags, *(flag for one in archive.runtime for flag in one.linker_flags))
     for library in libraries:
-        shipped = replace(library, path=folder / archive.archive)
-        members = [info for one in listed_ for info in _members(folder / one.archive, library, shared=one.shared)]
-        found = _linked(shipped, members, words, tools=tools, scratch=scratch, log=log, cwd=folder)
+        members = [
+            info
+            for one in archive.runtime
+            for info in runtime_members(kit.folder / one.archive, library.backend.arch, shared=one.shared)
+        ]
+        found = _linked(kit, replace(library, path=kit.folder / archive.archive), members, words)
         yield replace(found, name=f"runtime for {library.backend.name}")
 
 
@@ -91,59 +74,28 @@ def _file_problem(folder: Path, one: LinkedLibrary) -> str | None:
     return None
 
 
-def _members(path: Path, library: Library, *, shared: bool) -> list[ObjectInfo]:
-    """The objects of an archive that are for the library's architecture; a shared library itself."""
-    data = path.read_bytes()
-    if shared:
-        return [read_object(data, path.name)]
-    if fat.is_fat(data):
-        thins = fat.read_fat(data, path.name)
-        data = next(thin.data for thin in thins if same_architecture(thin.arch, library.backend.arch))
-    members = read_archive(data, path.name)
-    return [read_object(one.data, f"{path.name}({one.name})") for one in members if is_object(one.data)]
-
-
-def _linked(
-    library: Library,
-    members: Sequence[ObjectInfo],
-    words: Sequence[str],
-    *,
-    tools: Mapping[str, Tool | None],
-    scratch: Path,
-    log: Path,
-    cwd: Path,
-) -> Check:
+def _linked(kit: Kit, library: Library, members: Sequence[ObjectInfo], words: tuple[str, ...]) -> Check:
     """Link models and runtime together; nothing is offered but the system, and what the runtime itself needs of it."""
-    linker = linker_for(library.backend, tools)
+    linker = linker_for(library.backend, kit.tools)
     if linker is None:
         return not_proven("runtime", *missing_linker(library.backend))
-    defined, needed = _names(members, defined=True), _names(members, defined=False)
+    has = defined(members)
     wanted = wanted_symbols(library).keys() - system_symbols(library.backend.platform)
-    nowhere = sorted(wanted - defined)
+    nowhere = sorted(wanted - has)
     if nowhere:
         hint = "the check `runtime` of the backends has the hint: doit verify:" + library.backend.name
         return failed("runtime", f"the models ask for {listed(nowhere)}, which no library of the kit has", hint)
-    offered = (system_symbols(library.backend.platform) | needed) - defined
-    out = Path(tempfile.mkdtemp(prefix="runtime-", dir=scratch)) / "linked"
+    offered = (system_symbols(library.backend.platform) | undefined(members)) - has - LINKER_SYMBOLS
+    out = Path(tempfile.mkdtemp(prefix="runtime-", dir=kit.scratch)) / "linked"
     try:
-        link(linker, library.backend, Flags(tuple(words)), out, offered=offered, log=log, cwd=cwd)
+        link(linker, library.backend, Flags(words), out, offered=offered, log=kit.log, cwd=kit.folder)
     except SlipwayError as error:
         return failed("runtime", f"models and runtime do not link together: {error.what}", error.hint or "see the log")
     info = read_object(out.read_bytes(), out.name)
     loaded = [one for one in members if one.kind == "dylib"]
-    open_ = {c_name(symbol.name, info.format) for symbol in info.undefined} - _names(loaded, defined=True)
-    if left := sorted(wanted & open_):
+    if left := sorted(wanted & undefined([info]) - defined(loaded)):
         return failed("runtime", f"linked, and {listed(left)} is still undefined", "take the flags of link.json")
     loads = {Path(name).name for name in info.needed}
     if dropped := [one.name for one in loaded if one.name not in loads]:
         return failed("runtime", f"what was linked does not load {listed(dropped)}", "take the flags of link.json")
     return proven("runtime", f"linked with the models; {counted(len(wanted), 'symbol')} of TVM's found in it")
-
-
-def _names(members: Sequence[ObjectInfo], *, defined: bool) -> frozenset[str]:
-    return frozenset(
-        name
-        for info in members
-        for symbol in (info.defined if defined else info.undefined)
-        if (name := c_name(symbol.name, info.format)) not in LINKER_SYMBOLS
-    )

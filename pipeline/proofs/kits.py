@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.action import Tool
 from pipeline.documents.link_json import LinkedArchive, read_link_json
 from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
@@ -23,8 +22,8 @@ from .constructors import check_constructors
 from .kit_runtime import check_runtime, runtime_words
 from .links import Flags, linker_for, missing_linker
 from .members import check_pages
-from .report import Check, counted, failed, listed, not_proven, proven
-from .subject import Library, same_architecture
+from .report import Check, counted, failed, listed, not_proven, settled
+from .subject import Kit, Library, same_architecture
 from .system_symbols import system_symbols
 from .xcconfig import Settings, linker_flags
 from .xcframework import FrameworkSlice
@@ -35,29 +34,6 @@ _STRIP = {"STRIP_STYLE": "non-global", "STRIP_INSTALLED_PRODUCT": "NO"}
 _POD_FLAG = re.compile(r"'(-Wl,[^']+)'")
 """A flag for the linker in the Ruby of a podspec."""
 
-_AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}; a template of your own must keep the flags of ours"
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """A product's folder as a user gets it, and the archives that went into it.
-
-    Attributes:
-        product: its name.
-        folder: all of its files.
-        libraries: the proven archive of every backend.
-        tools: linkers by name.
-        scratch: a directory for what is linked.
-        log: gets the command lines.
-    """
-
-    product: str
-    folder: Path
-    libraries: tuple[Library, ...]
-    tools: Mapping[str, Tool | None]
-    scratch: Path
-    log: Path
-
 
 def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
     """`link.json` names an archive for every backend, and it is the proven one, to the byte where it is not fat.
@@ -65,11 +41,10 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
     Returns:
         The finding, and what `link.json` has of each.
     """
-    again = _AGAIN.format(kit.product)
     try:
         archives = read_link_json(kit.folder).archives
     except (OSError, FormatError) as error:
-        return failed("archives", f"link.json cannot be read: {error}", again), ()
+        return failed("archives", f"link.json cannot be read: {error}", kit.again), ()
     problems = []
     for archive in archives:
         data = path.read_bytes() if (path := kit.folder / archive.archive).is_file() else None
@@ -81,9 +56,8 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
             problems.append(f"{archive.archive} is not the archive of {archive.backends[0].name} that was proven")
     named = {backend.name for archive in archives for backend in archive.backends}
     problems += [f"{one.backend.name} is in no archive of it" for one in kit.libraries if one.backend.name not in named]
-    if problems:
-        return failed("archives", listed(problems), again), archives
-    return proven("archives", f"{counted(len(archives), 'archive')}, the very bytes that were proven"), archives
+    saw = f"{counted(len(archives), 'archive')}, the very bytes that were proven"
+    return settled("archives", problems, saw, kit.again), archives
 
 
 def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
@@ -97,15 +71,7 @@ def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Che
 def check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
     """The runtime that the kit brings along, for every archive and architecture."""
     for archive in archives:
-        yield from check_runtime(
-            kit.product,
-            kit.folder,
-            archive,
-            _of_archive(kit, archive),
-            tools=kit.tools,
-            scratch=kit.scratch,
-            log=kit.log,
-        )
+        yield from check_runtime(kit, archive, _of_archive(kit, archive))
 
 
 def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
@@ -115,22 +81,22 @@ def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check
         settings = Settings(file.read_text(encoding="utf-8"), file.name)
         targets = [_target(kit, settings, piece, library) for piece, library in _in_slices(kit, slices)]
     except (OSError, FormatError, ValueError) as error:
-        yield failed("xcconfig", f"{file.name} cannot be read: {error}", _AGAIN.format(kit.product))
+        yield failed("xcconfig", f"{file.name} cannot be read: {error}", kit.again)
         return
     for target in targets:
         name = f"xcconfig for {target.library.backend.name}"
         if target.runtime != (wanted := _runtime_of(kit, target.library)):
             saw = f"the flags link {listed(target.runtime) or 'nothing'} of the runtime, not {listed(wanted)}"
-            yield failed(f"runtime in {name}", saw, _AGAIN.format(kit.product))
+            yield failed(f"runtime in {name}", saw, kit.again)
         if str(target.library.path) in target.words:
             yield from _try(kit, name, target.library, target.words)
         else:
             base = f"{kit.folder}/"
             named = [word.removeprefix(base) for word in target.words if word.endswith(".a")]
             saw = f"the flags name {listed(named) or 'no archive'}, not {str(target.library.path).removeprefix(base)}"
-            yield failed(name, saw, _AGAIN.format(kit.product))
+            yield failed(name, saw, kit.again)
         if wrong := [f"{key} is {value!r}" for key, value in target.strip.items() if value != _STRIP[key]]:
-            yield failed(f"strip settings for {target.library.backend.name}", listed(wrong), _AGAIN.format(kit.product))
+            yield failed(f"strip settings for {target.library.backend.name}", listed(wrong), kit.again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +138,7 @@ def check_podspec(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]
     """The pod's flags keep every model alive, though they name no archive: CocoaPods copies slices where it likes."""
     file = kit.folder / f"{kit.product}.podspec"
     if not file.is_file():
-        yield failed("podspec", f"{file.name} is not there", _AGAIN.format(kit.product))
+        yield failed("podspec", f"{file.name} is not there", kit.again)
         return
     flags = linker_flags(_POD_FLAG.findall(file.read_text(encoding="utf-8")))
     for piece, library in _in_slices(kit, slices):
@@ -201,7 +167,7 @@ def _try(kit: Kit, name: str, library: Library, words: tuple[str, ...]) -> Itera
     check, linked = check_constructors(
         library, linker, Flags(words), offered=offered, scratch=scratch, log=kit.log, cwd=kit.folder
     )
-    hint = f"{_AGAIN.format(kit.product)}; or: {check.hint}" if check.hint else None
+    hint = f"{kit.again}; or: {check.hint}" if check.hint else None
     yield replace(check, name=name, hint=hint)
     if linked is not None and library.backend.platform == "android":
         yield replace(check_pages(linked), name=f"pages of {name}")

@@ -15,7 +15,7 @@ from pipeline.binary.blobs import find_blobs
 from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
 from pipeline.binary.sections import loaded_sections
-from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, c_name
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, undefined
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, read_link_json
 from pipeline.errors import FormatError
@@ -25,7 +25,7 @@ from pipeline.platforms import architecture
 
 from .closure import wanted_symbols
 from .constructors import survivors
-from .report import Check, counted, failed, listed, proven
+from .report import Check, counted, failed, listed, proven, settled
 from .subject import Library
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 
@@ -96,9 +96,7 @@ def _check_libraries(
     ]
     forms = Counter(one.form for one in described)
     held = ", ".join(counted(number, _FORMS[form]) for form, number in sorted(forms.items()))
-    if problems:
-        return failed("libraries", listed(problems), again)
-    return proven("libraries", f"{held}: of the proven objects")
+    return settled("libraries", problems, f"{held}: of the proven objects", again)
 
 
 def _check_bundles(layout: Layout, described: Sequence[LaidOutLibrary], again: str) -> Iterator[Check]:
@@ -127,9 +125,8 @@ def _check_files(layout: Layout, described: Sequence[LaidOutFile], again: str) -
         there = {Digest(one.sha256, one.size) for one in described if one.task == task}
         if not set(digests) <= there:
             wrong.append(f"not all that {task} has put out is there")
-    if wrong:
-        return failed("files", listed(wrong), again)
-    return proven("files", f"{counted(len(described), 'file')} of {counted(len(layout.files), 'task')}")
+    saw = f"{counted(len(described), 'file')} of {counted(len(layout.files), 'task')}"
+    return settled("files", wrong, saw, again)
 
 
 def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, str], str]) -> Iterator[str]:
@@ -199,8 +196,12 @@ def shared_problems(path: Path, ours: Library, objects: Iterable[bytes], runtime
         for blob in find_blobs(section.data):
             if section.data[slice(*blob.span)] not in data:
                 yield f"does not hold the blob of {blob.prefix}"
-    asked = {c_name(symbol.name, found.info.format) for symbol in found.info.undefined if not symbol.weak}
-    if strange := sorted(asked - wanted_symbols(ours).keys() - system_symbols(backend.platform) - LINKER_SYMBOLS):
+    if strange := sorted(
+        undefined([found.info], weak=False)
+        - wanted_symbols(ours).keys()
+        - system_symbols(backend.platform)
+        - LINKER_SYMBOLS
+    ):
         yield f"asks for {listed(strange)}, which its objects do not"
     having = {pattern.format(name) for name in runtime for pattern in ("lib{}.so", "@rpath/lib{}.dylib")}
     if unknown := sorted(set(found.info.needed) - having - _SYSTEM):

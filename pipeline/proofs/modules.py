@@ -15,7 +15,7 @@ from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
 from pipeline.native.wasm_imports import missing
 
-from .report import Check, counted, failed, listed, proven
+from .report import Check, counted, failed, listed, settled
 
 FOLDER = "wasm"
 """Where in a kit the modules are."""
@@ -44,11 +44,9 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
         return
     if not described and not present:
         return
-    if problems:
-        yield failed("modules", listed(problems), again)
-        return
-    yield proven("modules", f"{counted(len(described), 'module')}, size and SHA-256 as in link.json")
-    yield _check_imports(folder, described, product)
+    yield settled("modules", problems, f"{counted(len(described), 'module')}, size and SHA-256 as in link.json", again)
+    if not problems:
+        yield _check_imports(folder, described, product)
 
 
 def _differs(folder: Path, described: LinkedModule) -> str | None:
@@ -78,4 +76,4 @@ def _check_imports(folder: Path, described: Sequence[LinkedModule], product: str
         total += sum(wanted.kind == "function" for wanted in module.imports)
         if nowhere := [wanted.name for wanted in missing(module)]:
             problems.append(f"{one.file} asks for {listed(nowhere)}, which no page has")
-    return failed(name, listed(problems), hint) if problems else proven(name, f"{total} functions, all of the page")
+    return settled(name, problems, f"{total} functions, all of the page", hint)

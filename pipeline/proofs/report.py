@@ -29,6 +29,11 @@ def not_proven(name: str, saw: str, hint: str) -> Check:
     return Check(name, "not proven", saw, hint)
 
 
+def settled(name: str, problems: Sequence[str], saw: str, hint: str) -> Check:
+    """A question answered by the problems that were found: none is the good answer."""
+    return failed(name, listed(problems), hint) if problems else proven(name, saw)
+
+
 def open_summary(check: Check) -> str:
     """The line of the summary table for what could not be proven: what was missing, and the short form of the hint."""
     return f"not proven: {check.saw}" + (f", {check.hint.partition(' (')[0]}" if check.hint else "")

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.binary import abi
-from pipeline.binary.ar import read_archive
-from pipeline.binary.objects import is_object, read_object
-from pipeline.binary.symbols import c_name
+from pipeline.binary.symbols import defined
 from pipeline.documents.runtime import read_runtime_json
 
-from .closure import runtime_symbols, wanted_symbols
+from .closure import wanted_symbols
 from .report import Check, failed, listed, not_proven, proven
-from .subject import Library
+from .subject import Library, runtime_members
 from .system_symbols import system_symbols
 
 NAME = "runtime"
@@ -44,11 +42,10 @@ def read_shipped(folder: Path) -> Shipped:
     Raises:
         FormatError: one of them is malformed.
     """
-    listed_ = read_runtime_json(folder).libraries
-    names: set[str] = set()
-    for one in listed_:
-        names |= _exported(folder / one.file) if one.shared else _defined(folder / one.file, one.name)
-    return Shipped(tuple(one.name for one in listed_), frozenset(names))
+    document = read_runtime_json(folder)
+    listed_, backend = document.libraries, document.backend
+    infos = [info for one in listed_ for info in runtime_members(folder / one.file, backend.arch, shared=one.shared)]
+    return Shipped(tuple(one.name for one in listed_), defined(infos))
 
 
 def check_shipped(library: Library, shipped: Shipped) -> Check:
@@ -84,19 +81,6 @@ def _ages(wanted: Iterable[str], missing: Iterable[str], shipped: Shipped) -> st
         f"the models are of another generation of TVM than the runtime: they are of {abi.age_of_objects(wanted)}, and "
         f"{has}; it lacks {listed(list(abi.known(missing)))}"
     )
-
-
-def _exported(path: Path) -> frozenset[str]:
-    return runtime_symbols({path.name: str(path)})
-
-
-def _defined(path: Path, name: str) -> set[str]:
-    found: set[str] = set()
-    for member in read_archive(path.read_bytes(), path.name):
-        if is_object(member.data):
-            info = read_object(member.data, f"{name}({member.name})")
-            found.update(c_name(symbol.name, info.format) for symbol in info.defined)
-    return found
 
 
 _OTHER_AGE = (

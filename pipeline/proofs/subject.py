@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.binary.ar import read_archive
+from pipeline.action import Tool
+from pipeline.binary import fat
+from pipeline.binary.ar import read_members
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import FUNCTION_PREFIX
@@ -47,16 +49,55 @@ class Library:
         return max(owners, key=lambda model: len(model.prefix), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """A product's folder as a user gets it, and the archives that went into it.
+
+    Attributes:
+        product: its name.
+        folder: all of its files.
+        libraries: the proven archive of every backend.
+        tools: linkers by name.
+        scratch: a directory for what is linked.
+        log: gets the command lines.
+    """
+
+    product: str
+    folder: Path
+    libraries: tuple[Library, ...]
+    tools: Mapping[str, Tool | None]
+    scratch: Path
+    log: Path
+
+    @property
+    def again(self) -> str:
+        """The hint where its files are wrong."""
+        again = f"doit forget linkkit:{self.product} && doit linkkit:{self.product}"
+        return f"{again}; a template of your own must keep the flags of ours"
+
+
 def read_library(path: Path, backend: Backend, models: Sequence[Model]) -> Library:
     """Read an archive and every object in it.
 
     Raises:
         FormatError: the archive or a member is malformed, or is no object file.
     """
-    members = tuple(
-        read_object(member.data, f"{path.name}({member.name})") for member in read_archive(path.read_bytes(), path.name)
-    )
-    return Library(path, backend, tuple(models), members)
+    return Library(path, backend, tuple(models), read_members(path.read_bytes(), path.name))
+
+
+def runtime_members(path: Path, arch: str, *, shared: bool) -> tuple[ObjectInfo, ...]:
+    """A shared library of a runtime, or the objects of a static one; of a fat file those for an architecture.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    data = path.read_bytes()
+    if shared:
+        return (read_object(data, path.name),)
+    if fat.is_fat(data):
+        thins = fat.read_fat(data, path.name)
+        data = next(thin.data for thin in thins if same_architecture(thin.arch, arch))
+    return read_members(data, path.name, skip_others=True)
 
 
 def models_of(found: Iterable[ModelRef | ArchivedModel]) -> tuple[Model, ...]:

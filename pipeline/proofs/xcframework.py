@@ -15,12 +15,11 @@ from typing import TypedDict
 from xml.parsers.expat import ExpatError
 
 from pipeline.binary import fat
-from pipeline.binary.ar import read_archive
-from pipeline.binary.objects import read_object
+from pipeline.binary.ar import read_members
 from pipeline.files import sha256_bytes, sha256_path
 from pipeline.platforms import APPLE
 
-from .report import Check, counted, failed, listed, proven
+from .report import Check, counted, failed, listed, proven, settled
 from .subject import Library
 
 _PLATFORMS = {(apple.supported, apple.variant): name for name, apple in APPLE.items()}
@@ -124,11 +123,8 @@ def check_plist(bundle: Path, product: str) -> tuple[Check, list[FrameworkSlice]
     slices, problems = read_slices(bundle)
     there = {path.name for path in bundle.iterdir() if path.is_dir()} if bundle.is_dir() else set()
     problems += [f"folder {name} is in no entry" for name in sorted(there - {piece.identifier for piece in slices})]
-    if problems:
-        return failed("Info.plist", listed(problems), _AGAIN.format(product)), slices
-    return proven(
-        "Info.plist", f"{counted(len(slices), 'slice')}: {listed([piece.identifier for piece in slices], 8)}"
-    ), slices
+    saw = f"{counted(len(slices), 'slice')}: {listed([piece.identifier for piece in slices], 8)}"
+    return settled("Info.plist", problems, saw, _AGAIN.format(product)), slices
 
 
 def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Library], product: str) -> Check:
@@ -153,15 +149,13 @@ def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Lib
                 )
             problems += _platform_problems(piece, thin)
     problems += [f"{library.backend.name} is in no slice" for library in left.values()]
-    if problems:
-        return failed("slices", listed(problems), _AGAIN.format(product))
-    return proven("slices", f"{counted(len(libraries), 'archive')}, the very bytes that were proven, one platform each")
+    saw = f"{counted(len(libraries), 'archive')}, the very bytes that were proven, one platform each"
+    return settled("slices", problems, saw, _AGAIN.format(product))
 
 
 def _platform_problems(piece: FrameworkSlice, thin: bytes) -> Iterator[str]:
     """What xcodebuild says no to: members of several platforms, or of none."""
-    members = read_archive(thin, str(piece.path))
-    platforms = {read_object(member.data, member.name).platform for member in members}
+    platforms = {info.platform for info in read_members(thin, str(piece.path))}
     if platforms != {piece.platform}:
         found = listed(sorted(platform or "no platform" for platform in platforms))
         yield f"{piece.identifier} holds objects for {found}, not for {piece.platform} alone"

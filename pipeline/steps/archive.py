@@ -7,7 +7,7 @@ device, are refused here, where the model and the backend can still be named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
@@ -15,8 +15,8 @@ from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.conformance import hint, mismatch
 from pipeline.binary.merge import Merged, ModelObjects, merge_objects
-from pipeline.binary.objects import ObjectInfo, read_object
-from pipeline.binary.symbols import ModelSymbols, c_name, find_models
+from pipeline.binary.objects import read_object
+from pipeline.binary.symbols import ModelSymbols, find_models, undefined
 from pipeline.documents.archive import NAME, Archive, ArchivedModel
 from pipeline.documents.codec import dumps
 from pipeline.documents.functions import Functions, read_functions
@@ -76,7 +76,7 @@ def run(job: Job[Params]) -> Facts:
         sha256=sha256_bytes(data),
         size=len(data),
         models=tuple(describe(model, merged, found[model.prefix], compiled[model.subject]) for model in models),
-        undefined=undefined(merged.infos),
+        undefined=tuple(sorted(undefined(merged.infos))),  # what the runtime and the system must have
     )
     job.write(NAME, dumps(document))
     return {"bytes": len(data), "members": len(merged.members), "models": len(models)}
@@ -157,11 +157,3 @@ def describe(model: ModelRef, merged: Merged, found: ModelSymbols, compiled: Fun
         tvm=compiled.tvm,
         tvm_ffi=compiled.tvm_ffi,
     )
-
-
-def undefined(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:
-    """C names that the archive needs and does not have, sorted: the runtime and the system must."""
-    infos = tuple(infos)
-    defined = {c_name(symbol.name, info.format) for info in infos for symbol in info.defined}
-    wanted = {c_name(symbol.name, info.format) for info in infos for symbol in info.undefined}
-    return tuple(sorted(wanted - defined))

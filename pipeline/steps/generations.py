@@ -10,7 +10,7 @@ from itertools import combinations
 
 from pipeline.binary import abi
 from pipeline.binary.object_info import ObjectInfo
-from pipeline.binary.symbols import GENERATIONS, c_name
+from pipeline.binary.symbols import GENERATIONS, defined, undefined
 from pipeline.errors import StepError
 
 
@@ -56,8 +56,6 @@ def _cure(asked: frozenset[str]) -> str:
 
 def _asked(infos: Sequence[ObjectInfo]) -> frozenset[str]:
     """What tells the age of objects: C names that they need, and how the blob among them is spelt."""
-    names = {c_name(symbol.name, info.format) for info in infos for symbol in info.undefined}
-    for info in infos:
-        for symbol in info.defined:
-            names |= {one.blob_suffix for one in GENERATIONS if symbol.name.endswith(one.blob_suffix)}
-    return frozenset(abi.known(names))
+    suffixes = [one.blob_suffix for one in GENERATIONS]
+    blobs = {suffix for name in defined(infos) for suffix in suffixes if name.endswith(suffix)}
+    return frozenset(abi.known(undefined(infos) | blobs))

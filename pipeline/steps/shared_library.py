@@ -19,7 +19,7 @@ from pipeline.action import Tool
 from pipeline.binary.ar import Member
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import FUNCTION_PREFIX, c_name, symbol_name
+from pipeline.binary.symbols import FUNCTION_PREFIX, defined, symbol_name, undefined
 from pipeline.binary.tbd import write_tbd
 from pipeline.errors import StepError, ToolMissing
 from pipeline.kits import link_flags
@@ -99,7 +99,7 @@ def link_shared(models: Models, found: Mapping[str, Tool | None], scratch: Path,
     aliases, functions = _by_path(models.prefixes[0], infos) if models.by_path else ({}, set())
     blobs = {name for one in models.prefixes for name in link_flags.exported(one)}
     exported = sorted(blobs | aliases.keys() | functions)
-    providers = providers_of(undefined(infos), backend, models.runtime)
+    providers = providers_of(undefined(infos, weak=False) - LINKER_SYMBOLS - UNWINDERS, backend, models.runtime)
     linker = _linker(backend, found)
     # Without -S a library for Apple names the files that it was linked from, see quirk MACHO-17.
     words = [
@@ -111,13 +111,6 @@ def link_shared(models: Models, found: Mapping[str, Tool | None], scratch: Path,
     words += [*paths, *_libraries(models, providers, found, scratch, log), "-o", out]
     run(words, log=log)
     return out.read_bytes()
-
-
-def undefined(infos: Sequence[ObjectInfo]) -> frozenset[str]:
-    """C names that objects need from elsewhere."""
-    defined = {c_name(symbol.name, info.format) for info in infos for symbol in info.defined}
-    asked = {c_name(one.name, info.format) for info in infos for one in info.undefined if not one.weak}
-    return frozenset(asked - defined - LINKER_SYMBOLS - UNWINDERS)
 
 
 def providers_of(names: Iterable[str], backend: Backend, runtime: Sequence[str] | None) -> dict[str, list[str]]:
@@ -153,7 +146,7 @@ def _by_path(prefix: str, infos: Sequence[ObjectInfo]) -> tuple[dict[str, str], 
 
     Functions have the prefix also where the library is found by its path.
     """
-    names = {c_name(symbol.name, info.format) for info in infos for symbol in info.defined}
+    names = defined(infos)
     both = (link_flags.library_bin(prefix), link_flags.library_ctx(prefix))
     aliases = {name.removeprefix(prefix): name for name in both if name in names}
     return aliases, {name for name in names if name.startswith(FUNCTION_PREFIX + prefix)}

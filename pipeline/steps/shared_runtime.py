@@ -16,7 +16,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.binary.symbols import REGISTRATIONS, defined
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import HEADERS, RUNTIME_NAME, LibraryFile, RuntimeManifest
 from pipeline.errors import StepError
@@ -89,8 +89,7 @@ def _library(job: Job[Params], name: str, folders: list[Path]) -> LibraryFile:
     if problem := mismatch(info, backend, older=True, kind="dylib"):
         raise StepError(f"{file} of TVM's package {problem}", hint=f"correct the backend, or {_OTHERWISE}")
     job.write(file, data)
-    offered = {c_name(symbol.name, info.format) for symbol in info.defined}
-    registrations = tuple(sorted(offered & REGISTRATIONS))
+    registrations = tuple(sorted(defined([info]) & REGISTRATIONS))
     return LibraryFile(name, file, sha256_bytes(data), len(data), whole=False, registrations=registrations, shared=True)
 
 

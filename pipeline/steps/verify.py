@@ -28,14 +28,7 @@ from pipeline.matrix.cells import Backend, Maven, ModelRef
 from pipeline.proofs.aars import Aar, check_aar
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
 from pipeline.proofs.constructors import check_constructors
-from pipeline.proofs.kits import (
-    Kit,
-    check_archives,
-    check_link_json,
-    check_podspec,
-    check_runtimes,
-    check_settings,
-)
+from pipeline.proofs.kits import check_archives, check_link_json, check_podspec, check_runtimes, check_settings
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
@@ -43,7 +36,7 @@ from pipeline.proofs.parameters import check_library, check_parameters, equal_wo
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.shipped import check_declared, check_shipped, read_shipped
-from pipeline.proofs.subject import Library, models_of, read_library
+from pipeline.proofs.subject import Kit, Library, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
 from pipeline.runners.check import run_line, seen

@@ -16,9 +16,8 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary import fat
-from pipeline.binary.ar import read_archive
+from pipeline.binary.ar import read_members
 from pipeline.binary.conformance import mismatch
-from pipeline.binary.objects import read_object
 from pipeline.errors import StepError
 from pipeline.files import sha256_path
 from pipeline.kits.runtime import RuntimeLibrary, read_runtime, same_names
@@ -120,9 +119,7 @@ def arch_slice(backend: Backend, data: bytes) -> ArchSlice:
     """
     name = backend.name
     again = f"check the triple of {name}, then: doit forget archive:{name} && doit archive:{name}"
-    infos = [
-        read_object(member.data, f"{name}({member.name})") for member in read_archive(data, f"the archive of {name}")
-    ]
+    infos = read_members(data, name)
     if not any(info.platform for info in infos):
         raise StepError(f"the archive of {name} can not be a slice: no member names its platform", hint=again)
     for info in infos:
