@@ -63,8 +63,8 @@ def task_types() -> dict[str, Any]:
 def task_docs() -> dict[str, Any]:
     """write the JSON Schema and the reference of targets.yaml"""
     return {
-        "actions": [run("pipeline.matrix.json_schema"), run("pipeline.matrix.reference")],
-        "file_dep": files("pipeline/matrix", suffixes=(".py", "presets.yaml")),
+        "actions": [run("pipeline.matrix.reference")],
+        "file_dep": files("pipeline/matrix", suffixes=(".py", ".md.j2", "presets.yaml")),
         "targets": [SCHEMA, REFERENCE],
     }
 

@@ -7,11 +7,15 @@ file a value stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from pipeline.transport.http import redact_urls
 
@@ -138,3 +142,28 @@ class Strict(BaseModel):
     """Base of all classes here: an unknown key is an error, and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Short:
+    """In `Annotated`: a text may stand for the mapping.
+
+    Attributes:
+        key: the one key of the mapping whose value the text is, or what says which it is of a text.
+        pattern: what every text follows.
+    """
+
+    key: str | Callable[[str], str]
+    pattern: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(self._spelled_out, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        bound = {"minLength": 1} if self.pattern is None else {"pattern": self.pattern}
+        return {"anyOf": [{"type": "string", **bound}, handler(core)]}
+
+    def _spelled_out(self, written: object) -> object:
+        if not isinstance(written, str):
+            return written
+        return {self.key if isinstance(self.key, str) else self.key(written): written}

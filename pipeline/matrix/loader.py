@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
 from pipeline import __version__
@@ -23,6 +21,7 @@ from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
 from .fields import MEANINGS
 from .schema import VERSION, Targets
+from .schema_node import Node
 from .weights_schema import WEIGHT_KINDS, WEIGHT_TAGS
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,12 +42,12 @@ _EXPECTED = {
 }
 
 _BOUNDS = {
-    "greater_than": ("exclusiveMinimum", "more than"),
+    "greater_than": ("exclusive_minimum", "more than"),
     "greater_than_equal": ("minimum", "at least"),
-    "less_than": ("exclusiveMaximum", "less than"),
+    "less_than": ("exclusive_maximum", "less than"),
     "less_than_equal": ("maximum", "at most"),
 }
-"""Error of pydantic -> the word of JSON Schema for that bound, and ours."""
+"""Error of pydantic -> the field of `Node` for that bound, and our words."""
 
 
 def read(path: Path) -> tuple[Targets, Document]:
@@ -90,38 +89,35 @@ def validate(model: type[M], value: object, problems: Diagnostics, at: Steps = (
 
 def _explain(model: type[BaseModel], error: ErrorDetails, problems: Diagnostics, at: Steps) -> None:
     """Diagnostics one error of pydantic in our words."""
-    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
-    inner = tuple(step for step in error["loc"] if step != "[key]")
+    kind, context, value, place = error["type"], error.get("ctx", {}), error["input"], error["loc"]
+    inner = tuple(step for step in place if step != "[key]")
     path = (*at, *(step for step in inner if step not in WEIGHT_TAGS))
-    is_key = "[key]" in error["loc"]
     if kind != "missing":  # where a short form was written, what it is short for has keys that the file has not
         path = tuple(problems.document.reached(path))
     if kind == "extra_forbidden":
-        known = set(_known_keys(model, inner[:-1])) - {str(path[-1])}
+        known = {key for way in _schema(model).at(inner[:-1]) for key in way.properties} - {str(path[-1])}
         problems.add(path, "unknown key", suggest(str(path[-1]), known, "keys"), key=True)
     elif kind == "missing":
         parent = path[:-1]
-        only = next((way["const"] for way in _ways(model, inner) if "const" in way), "")
+        only = next((way.const for way in _schema(model).at(inner) if way.const is not None), "")
         problems.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}: {only}".rstrip() + "`", key=True)
     elif kind == "slipway":
         problems.add(path, context["what"], context["hint"], key=isinstance(value, dict))
-    elif kind == "weights_kind":
-        problems.add(path, "weights come from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
-    elif kind == "file_kind":
-        problems.add(path, "a file comes from exactly one place", f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
+    elif kind == "source_kind":
+        problems.add(path, error["msg"], f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
         what, hint = MEANINGS[context["pattern"]]
-        problems.add(path, f"`{value}` {what}", hint, key=is_key)
+        problems.add(path, f"`{value}` {what}", hint, key="[key]" in place)
     elif kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
         quoted = isinstance(value, str) and value in choices  # only a number can look right and be wrong
         hint = "write it without quotes" if quoted else suggest(str(value), choices, "values")
         problems.add(path, f"`{problems.document.written(path) or _named(value)}` is not possible here", hint)
     elif kind in _EXPECTED:
-        _explain_type(_EXPECTED[kind], path, value, problems, list(_ways(model, inner)))
+        _explain_type(_EXPECTED[kind], path, value, problems, list(_schema(model).at(inner)))
     elif kind in _BOUNDS:
-        ways = list(_ways(model, inner))
-        bounds = [f"{words} {way[key]}" for way in ways for key, words in _BOUNDS.values() if key in way]
+        asked = [(words, getattr(way, key)) for way in _schema(model).at(inner) for key, words in _BOUNDS.values()]
+        bounds = [f"{words} {bound}" for words, bound in asked if bound is not None]
         problems.add(path, f"`{value}` is out of bounds", f"write a number that is {' and '.join(bounds)}")
     elif kind in {"too_short", "string_too_short"}:
         problems.add(path, "this is empty", "name at least one, or remove the key", key=True)
@@ -129,13 +125,11 @@ def _explain(model: type[BaseModel], error: ErrorDetails, problems: Diagnostics,
         problems.add(path, error["msg"], SEE_SCHEMA)
 
 
-def _explain_type(
-    expected: str, path: Steps, value: object, problems: Diagnostics, ways: list[JsonSchemaValue]
-) -> None:
+def _explain_type(expected: str, path: Steps, value: object, problems: Diagnostics, ways: list[Node]) -> None:
     """Say what was expected, and how this very value would be written. `ways` are the schemas that it could follow."""
     written = problems.document.written(path)
     if expected == "text" and written and not isinstance(value, str):
-        missed = [way["pattern"] for way in ways if "pattern" in way and not re.search(way["pattern"], written)]
+        missed = [way.pattern for way in ways if way.pattern and not re.search(way.pattern, written)]
         if missed and missed[0] in MEANINGS:  # quotes would only lead to this
             what, hint = MEANINGS[missed[0]]
             problems.add(path, f"`{written}` {what}", hint)
@@ -149,7 +143,7 @@ def _explain_type(
     elif expected == "a mapping" and value is None:
         hint = "write below it, further to the right, what belongs to it, or remove the key"
     elif expected == "a mapping" and written:
-        keys = [key for way in ways for key in way.get("properties", ()) if way.get("additionalProperties") is False]
+        keys = [key for way in ways for key in way.properties if way.additional_properties is False]
         hint = f"write keys and values: {{{keys[0] if keys else 'dtype'}: {written}}}"
     problems.add(path, f"expected {expected}, not {_named(value)}", hint)
 
@@ -164,46 +158,6 @@ def _named(value: object) -> str:
     return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
 
 
-def _known_keys(model: type[BaseModel], path: Steps) -> Iterator[str]:
-    """The keys that the class at `path` has."""
-    for way in _ways(model, path):
-        yield from way.get("properties", {})
-
-
-def _ways(model: type[BaseModel], path: Steps) -> Iterator[JsonSchemaValue]:
-    """The schemas that the value at `path` may follow, found by walking the JSON Schema of `model`."""
-    schema = _json_schema(model)
-    definitions = schema.get("$defs", {})
-    here = [schema]
-    for step in path:
-        if step in WEIGHT_TAGS:
-            here = [definitions[str(step)[1:-1]]]
-            continue
-        ways = [way for one in here for way in _alternatives(one, definitions)]
-        here = [child for way in ways for child in _children(way, step)]
-    for one in here:
-        yield from _alternatives(one, definitions)
-
-
 @cache
-def _json_schema(model: type[BaseModel]) -> JsonSchemaValue:
-    return model.model_json_schema()
-
-
-def _alternatives(schema: JsonSchemaValue, definitions: JsonSchemaValue) -> Iterator[JsonSchemaValue]:
-    if "$ref" in schema:
-        yield from _alternatives(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-        return
-    yield schema
-    for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        yield from _alternatives(part, definitions)
-
-
-def _children(schema: JsonSchemaValue, step: str | int) -> Iterator[JsonSchemaValue]:
-    if isinstance(step, int):
-        if "items" in schema:
-            yield schema["items"]
-    elif step in schema.get("properties", {}):
-        yield schema["properties"][step]
-    else:
-        yield from schema.get("patternProperties", {}).values()
+def _schema(model: type[BaseModel]) -> Node:
+    return Node.model_validate(model.model_json_schema())

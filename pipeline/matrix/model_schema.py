@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from .fields import (
     FUNCTION_PATTERN,
-    SHA256_PATTERN,
     FileName,
     FunctionName,
     Name,
     Patterns,
     Prefix,
-    Sha256,
+    Short,
     Strict,
     wrong,
 )
-from .weights_schema import SourceFile, Weights
+from .weights_schema import PathFile, SourceFile, Weights
 
 FILES = ("gguf", "litert")
 """The keys of models that are files for other runtimes: they are bundled as they are."""
@@ -30,47 +29,12 @@ SOURCES = ("factory", "onnx", "exported", "prebuilt", *FILES)
 """The keys of which a model has one, unless its weights say what it is (compiler `mlc`)."""
 
 
-class PrebuiltFile(Strict):
-    """A file of objects that somebody else compiled. A plain path is short for `{path: …}`."""
-
-    path: FileName = Field(description="The file, relative to targets.yaml.")
-    sha256: Sha256 | None = Field(default=None, description="What it must hash to.")
-
-
 ANY_BACKEND = "*"
 """In `Model.prebuilt`, what a file that was given alone is for."""
 
-_ONE_PREBUILT: dict[str, JsonValue] = {
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {
-            "type": "object",
-            "properties": {"path": {"type": "string"}, "sha256": {"type": "string", "pattern": SHA256_PATTERN}},
-            "required": ["path"],
-            "additionalProperties": False,
-        },
-    ]
-}
-_TEXT: dict[str, JsonValue] = {"type": "string", "minLength": 1}
-_FETCHED: dict[str, JsonValue] = {
-    "type": "object",
-    "properties": dict.fromkeys(("hf", "revision", "url", "sha256", "package", "version", "file"), _TEXT),
-    "anyOf": [{"required": ["hf", "revision", "file"]}, {"required": ["url"]}, {"required": ["package", "file"]}],
-    "additionalProperties": False,
-}
-Prebuilt = Annotated[
-    dict[str, Annotated[SourceFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)]],
-    BeforeValidator(lambda files: {ANY_BACKEND: files} if isinstance(files, str) else files),
-    WithJsonSchema({"anyOf": [_TEXT, {"additionalProperties": {"anyOf": [_ONE_PREBUILT, _FETCHED]}}]}),
-]
+Prebuilt = Annotated[dict[str, Annotated[SourceFile, Short("path")]], Short(ANY_BACKEND)]
 
-Archives = Annotated[
-    tuple[
-        Annotated[PrebuiltFile, BeforeValidator(lambda file: {"path": file} if isinstance(file, str) else file)], ...
-    ],
-    Field(min_length=1),
-    WithJsonSchema({"type": "array", "minItems": 1, "items": _ONE_PREBUILT}),
-]
+Archives = Annotated[tuple[Annotated[PathFile, Short("path")], ...], Field(min_length=1)]
 
 
 class RecipeFunction(Strict):
@@ -84,26 +48,7 @@ class RecipeFunction(Strict):
     )
 
 
-Recipe = Annotated[
-    RecipeFunction,
-    BeforeValidator(lambda written: {"function": written} if isinstance(written, str) else written),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": FUNCTION_PATTERN},
-                {
-                    "type": "object",
-                    "properties": {
-                        "function": {"type": "string", "pattern": FUNCTION_PATTERN},
-                        "reads": {"type": "array", "items": {"type": "string", "minLength": 1}},
-                    },
-                    "required": ["function"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
+Recipe = Annotated[RecipeFunction, Short("function", FUNCTION_PATTERN)]
 
 
 class Variant(BaseModel):

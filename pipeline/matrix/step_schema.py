@@ -7,17 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    JsonValue,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from .fields import INPUT_PATTERN, VARIABLE_PATTERN, FileName, Patterns, Strict, wrong
+from .fields import INPUT_PATTERN, VARIABLE_PATTERN, FileName, Patterns, Short, Strict, wrong
 
 OURS = ("PATH", "HOME", "TMPDIR")
 """Variables that a step has without naming them, and cannot choose."""
@@ -44,7 +36,7 @@ class StepInput(Strict):
     task: FileName | None = Field(
         default=None,
         description="A task, by its whole name; its outputs are a directory to the step. With `*` behind the "
-        "colon several, `ava3:*`: a directory that has one for each, called as its subject.",
+        "colon several, `ava3:*`: a directory that has one for each, called as its subject (`.` for `/`).",
     )
     files: Patterns = Field(
         default=(), description="Of a task: patterns of the outputs that are read; all where there are none."
@@ -59,27 +51,7 @@ class StepInput(Strict):
         return self
 
 
-def _spelled_out(written: JsonValue) -> JsonValue:
-    if not isinstance(written, str):
-        return written
-    return {"task" if ":" in written else "path": written}
-
-
-_ONE_INPUT: dict[str, JsonValue] = {
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {
-            "type": "object",
-            "properties": {
-                "path": {"type": "string"},
-                "task": {"type": "string"},
-                "files": {"type": "array", "items": {"type": "string"}},
-            },
-            "additionalProperties": False,
-        },
-    ]
-}
-Input = Annotated[StepInput, BeforeValidator(_spelled_out), WithJsonSchema(_ONE_INPUT)]
+Input = Annotated[StepInput, Short(lambda written: "task" if ":" in written else "path")]
 
 
 class Step(Strict):

