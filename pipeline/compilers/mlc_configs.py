@@ -7,10 +7,11 @@ the prefill chunk to the window, Gemma 2 puts its sliding window in the place of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from pipeline.errors import StepError
@@ -30,14 +31,16 @@ class ConfigClass:
     """One configuration class.
 
     Attributes:
-        settle: what its `__post_init__` does to the fields of a converted model.
+        settle: what its `__post_init__` does to the fields of a converted model, in turn: functions that take fields by
+            name, and return those that change.
         later: fields that it got after the first checkpoints had been converted, with their defaults: an older file
             lacks them, and they are part of the name all the same.
-        required: such fields without a default: mlc_llm refuses a file that lacks them.
+        required: such fields without a default, besides those that `settle` asks for: mlc_llm refuses a file that lacks
+            them.
         gone: fields that it has no more.
     """
 
-    settle: Callable[[Fields], None]
+    settle: tuple[Callable[..., Fields], ...]
     later: Mapping[str, object] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
@@ -60,101 +63,115 @@ def effective(model_type: str, model_config: Mapping[str, object], changes: Mapp
         near = get_close_matches(model_type, CLASSES, n=1)
         raise StepError(what, hint=f"did you mean {near[0]!r}? Else {_NAME_IT}" if near else _NAME_IT)
     fields = {**known.later, **model_config}
-    missing = [name for name in known.required if name not in fields]
+    missing = [name for name in (*known.required, *_asked(known)) if name not in fields]
     if missing:
         what = f"mlc_llm asks for {', '.join(missing)} in the `model_config` of a {model_type}, and it is not there"
         raise StepError(what, hint=_SAY_IT)
-    config = {name: changes.get(name, value) for name, value in fields.items() if name not in {"kwargs", *known.gone}}
-    known.settle(config)
-    return config
+    config = {name: changes.get(name, value) for name, value in fields.items()}
+    for settle in known.settle:
+        config |= settle(**config)
+    return {name: value for name, value in config.items() if name not in {"kwargs", *known.gone}}
 
 
-def _nothing(config: Fields) -> None:
-    """A class that takes what it is given."""
+def _asked(known: ConfigClass) -> Iterator[str]:
+    """The fields that the functions of a class cannot do without."""
+    for settle in known.settle:
+        for name, one in signature(settle).parameters.items():
+            if one.kind is one.KEYWORD_ONLY and one.default is one.empty:
+                yield name
 
 
-def _chunk(config: Fields, most: int = 8192) -> None:
-    """The prefill chunk, cut where it would exceed the context window."""
-    window = config["context_window_size"]
+def _chunk(
+    *,
+    context_window_size: int,
+    prefill_chunk_size: int,
+    max_position_embeddings: int | None = None,
+    n_positions: int | None = None,
+    most: int | None = 8192,
+    **_: object,
+) -> Fields:
+    """The prefill chunk, cut where it would exceed the context window, to that or at most so many tokens."""
+    window = context_window_size
     if window == 0:
-        window = config.get("max_position_embeddings") or config.get("n_positions")
+        window = max_position_embeddings or n_positions or 0
         if not window:
             raise StepError("mlc_llm refuses a context window of 0", hint="remove `context_window_size: 0`")
-        config["context_window_size"] = window
-    chunk = config["prefill_chunk_size"]
-    if chunk == 0 or chunk > window:
-        config["prefill_chunk_size"] = min(window, most)
+    is_cut = prefill_chunk_size == 0 or prefill_chunk_size > window
+    chunk = min(window, window if most is None else most) if is_cut else prefill_chunk_size
+    return {"context_window_size": window, "prefill_chunk_size": chunk}
 
 
-def _whole_chunk(config: Fields) -> None:
-    _chunk(config, max(config["context_window_size"], 1))
+def _head_dim(*, head_dim: int, hidden_size: int, num_attention_heads: int, **_: object) -> Fields:
+    return {"head_dim": head_dim or hidden_size // num_attention_heads}
 
 
-def _head_dim(config: Fields, most: int = 8192) -> None:
-    if config["head_dim"] == 0:
-        config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
-    _chunk(config, most)
+def _llama(*, rope_scaling: Fields | None, **_: object) -> Fields:
+    return {"rope_scaling": rope_scaling if rope_scaling and "rope_type" in rope_scaling else None}
 
 
-def _llama(config: Fields) -> None:
-    if config["rope_scaling"] is not None and "rope_type" not in config["rope_scaling"]:
-        config["rope_scaling"] = None
-    _chunk(config)
+def _gemma(*, hidden_activation: str | None = None, hidden_act: str | None = None, **_: object) -> Fields:
+    return {"hidden_activation": hidden_act if hidden_activation is None else hidden_activation}
 
 
-def _gemma(config: Fields) -> None:
-    older = config.pop("hidden_act", None)
-    if config.get("hidden_activation") is None:
-        config["hidden_activation"] = older
-    _chunk(config)
+def _gemma2(*, sliding_window: int, **_: object) -> Fields:
+    return {"context_window_size": sliding_window}
 
 
-def _gemma2(config: Fields) -> None:
-    _gemma(config)
-    config["context_window_size"] = config["sliding_window"]
+def _gemma3(*, text_config: Fields, **_: object) -> Fields:
+    return {"text_config": _gemma3_text(**{"position_embedding_base": 1_000_000, "rope_scaling": 0, **text_config})}
 
 
-def _gemma3(config: Fields) -> None:
-    text = {"position_embedding_base": 1_000_000, "rope_scaling": 0, **config["text_config"]}
-    rest = dict(text.pop("kwargs", {}))
-    if "sliding_window" in text:  # it was a field once, and is among the rest since
-        rest["sliding_window"] = text.pop("sliding_window")
-    if text.get("sliding_window_size") is None:
-        text["sliding_window_size"] = rest.get("sliding_window")
-    _chunk(text)
-    text["context_window_size"] = max(text["sliding_window_size"], 8192)
-    config["text_config"] = {**text, "kwargs": rest}
-    _from_text(config)
+def _gemma3_text(*, kwargs: Fields | None = None, sliding_window_size: int | None = None, **text: Any) -> Fields:
+    chunk = _chunk(**text)
+    moved = {"sliding_window": text.pop("sliding_window")} if "sliding_window" in text else {}
+    rest = {**(kwargs or {}), **moved}  # it was a field once, and is among the rest since
+    size: int = rest["sliding_window"] if sliding_window_size is None else sliding_window_size
+    own = {"sliding_window_size": size, "context_window_size": max(size, 8192), "kwargs": rest}
+    return {**text, **chunk, **own}
 
 
-def _from_text(config: Fields) -> None:
+def _from_text(
+    *, text_config: Fields, context_window_size: int, prefill_chunk_size: int, sliding_window_size: int, **_: object
+) -> Fields:
     """What is unset is as in the language model inside."""
-    for name in ("context_window_size", "prefill_chunk_size", "sliding_window_size"):
-        if config[name] <= 0 and name in config["text_config"]:
-            config[name] = config["text_config"][name]
+    own = {
+        "context_window_size": context_window_size,
+        "prefill_chunk_size": prefill_chunk_size,
+        "sliding_window_size": sliding_window_size,
+    }
+    return {name: text_config.get(name, size) if size <= 0 else size for name, size in own.items()}
 
 
-def _mistral(config: Fields) -> None:
+def _mistral(
+    *, context_window_size: int, prefill_chunk_size: int, sliding_window_size: int | None, **_: object
+) -> Fields:
     """Neither chunk nor window is cut; a sliding window takes the place of an unset one."""
-    if config["sliding_window_size"] in {0, None}:
-        config["sliding_window_size"] = -1
-    sliding = config["sliding_window_size"]
-    if config["context_window_size"] == 0:
-        if sliding == -1:
-            raise StepError("mlc_llm refuses a context window of 0", hint="remove `context_window_size: 0`")
-        config["context_window_size"] = -1
-    if config["prefill_chunk_size"] == 0:
-        sizes = [size for size in (sliding, config["context_window_size"]) if size != -1]
-        config["prefill_chunk_size"] = min(*sizes, 8192)
+    sliding, context = sliding_window_size or -1, context_window_size or -1
+    if context_window_size == 0 and sliding == -1:
+        raise StepError("mlc_llm refuses a context window of 0", hint="remove `context_window_size: 0`")
+    sizes = [size for size in (sliding, context) if size != -1]
+    return {
+        "sliding_window_size": sliding,
+        "context_window_size": context,
+        "prefill_chunk_size": prefill_chunk_size or min(*sizes, 8192),
+    }
 
 
-def _phi3(config: Fields) -> None:
-    scaling = config["rope_scaling"]
-    if scaling is not None:
-        longrope = {"type": "longrope", "rope_type": "longrope"}
-        sizes = {name: config[name] for name in ("max_position_embeddings", "original_max_position_embeddings")}
-        config["rope_scaling"] = {**scaling, **longrope, **sizes} if "type" in scaling else None
-    _chunk(config)
+def _phi3(
+    *,
+    rope_scaling: Fields | None,
+    max_position_embeddings: int,
+    original_max_position_embeddings: int,
+    **_: object,
+) -> Fields:
+    if rope_scaling is None or "type" not in rope_scaling:
+        return {"rope_scaling": None}
+    longrope = {"type": "longrope", "rope_type": "longrope"}
+    sizes = {
+        "max_position_embeddings": max_position_embeddings,
+        "original_max_position_embeddings": original_max_position_embeddings,
+    }
+    return {"rope_scaling": {**rope_scaling, **longrope, **sizes}}
 
 
 _OF_LLAMA: Mapping[str, object] = {
@@ -171,20 +188,23 @@ _OF_PHI3: Mapping[str, object] = {
 }
 _HEAD_DIM: Mapping[str, object] = {"head_dim": 0}
 
-_PLAIN = ConfigClass(_chunk)
-_PLAIN_SMALL = ConfigClass(partial(_chunk, most=_SMALL))
-_WITH_HEAD_DIM = ConfigClass(_head_dim, _HEAD_DIM)
-_BERT = ConfigClass(_whole_chunk, {"type_vocab_size": 2, "pad_token_id": 0, "position_offset": 0})
-_LLAMA = ConfigClass(_llama, _OF_LLAMA)
-_GEMMA3 = ConfigClass(_gemma3, {"is_text_model": False})
-_RWKV = ConfigClass(_nothing, {"max_batch_size": 1})
+_small_chunk = partial(_chunk, most=_SMALL)
+_whole_chunk = partial(_chunk, most=None)
+
+_PLAIN = ConfigClass((_chunk,))
+_PLAIN_SMALL = ConfigClass((_small_chunk,))
+_WITH_HEAD_DIM = ConfigClass((_head_dim, _chunk), _HEAD_DIM)
+_BERT = ConfigClass((_whole_chunk,), {"type_vocab_size": 2, "pad_token_id": 0, "position_offset": 0})
+_LLAMA = ConfigClass((_llama, _chunk), _OF_LLAMA)
+_GEMMA3 = ConfigClass((_gemma3, _from_text), {"is_text_model": False})
+_RWKV = ConfigClass((), {"max_batch_size": 1})
 _DEEPSEEK_V2 = ConfigClass(
-    partial(_chunk, most=_SMALL),
+    (_small_chunk,),
     {"weight_block_size": None},
     required=("scoring_func", "topk_method", "n_group", "topk_group"),
 )
-_QWEN2 = ConfigClass(_head_dim, {**_HEAD_DIM, "max_batch_size": 1, "tie_word_embeddings": False})
-_QWEN3 = ConfigClass(partial(_chunk, most=_SMALL), {"dtype": "float32", "weight_block_size": None})
+_QWEN2 = ConfigClass((_head_dim, _chunk), {**_HEAD_DIM, "max_batch_size": 1, "tie_word_embeddings": False})
+_QWEN3 = ConfigClass((_small_chunk,), {"dtype": "float32", "weight_block_size": None})
 
 CLASSES: Mapping[str, ConfigClass] = {
     **dict.fromkeys(("gpt2", "gpt_bigcode", "gptj", "gpt_neox", "nemotron", "olmo", "olmo2", "orion", "phi"), _PLAIN),
@@ -197,27 +217,25 @@ CLASSES: Mapping[str, ConfigClass] = {
     **dict.fromkeys(("rwkv5", "rwkv6"), _RWKV),
     **dict.fromkeys(("gemma3", "gemma3_text"), _GEMMA3),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3"), _DEEPSEEK_V2),
-    "cohere": ConfigClass(_nothing),
-    "eagle": ConfigClass(_llama, {**_OF_LLAMA, "bias": True}),
-    "gemma": ConfigClass(_gemma),
-    "gemma2": ConfigClass(_gemma2),
-    "internlm2": ConfigClass(partial(_head_dim, most=_SMALL), _HEAD_DIM),
+    "cohere": ConfigClass(()),
+    "eagle": ConfigClass((_llama, _chunk), {**_OF_LLAMA, "bias": True}),
+    "gemma": ConfigClass((_gemma, _chunk), gone=("hidden_act",)),
+    "gemma2": ConfigClass((_gemma, _chunk, _gemma2), gone=("hidden_act",)),
+    "internlm2": ConfigClass((_head_dim, _small_chunk), _HEAD_DIM),
     "llama4": _PLAIN,
-    "llava": ConfigClass(_from_text, {"sliding_window_size": -1, "text_architecture": "LlamaForCausalLM"}),
-    "medusa": ConfigClass(_nothing),
+    "llava": ConfigClass((_from_text,), {"sliding_window_size": -1, "text_architecture": "LlamaForCausalLM"}),
+    "medusa": ConfigClass(()),
     "minicpm": ConfigClass(
-        _head_dim,
+        (_head_dim, _chunk),
         {**_HEAD_DIM, "tie_word_embeddings": False, "num_experts_per_tok": 0, "num_experts": 0},
         gone=("max_length",),
     ),
-    "ministral3": ConfigClass(_mistral, {"modules_to_not_convert": []}),
-    "mistral": ConfigClass(_mistral, {"max_batch_size": 1, "context_window_size": 0}),
-    "phi-msft": ConfigClass(_whole_chunk),
-    "phi3": ConfigClass(_phi3, _OF_PHI3, required=("max_position_embeddings",)),
+    "ministral3": ConfigClass((_mistral,), {"modules_to_not_convert": []}),
+    "mistral": ConfigClass((_mistral,), {"max_batch_size": 1, "context_window_size": 0}),
+    "phi-msft": ConfigClass((_whole_chunk,)),
+    "phi3": ConfigClass((_phi3, _chunk), _OF_PHI3),
     "phi3_v": ConfigClass(
-        _phi3,
-        {"rope_scaling": None, "original_max_position_embeddings": 0, "img_processor": None},
-        required=("max_position_embeddings",),
+        (_phi3, _chunk), {"rope_scaling": None, "original_max_position_embeddings": 0, "img_processor": None}
     ),
 }
 """Kind of model -> its class."""

@@ -1,7 +1,7 @@
-"""Turns a raw checkpoint into MLC's form, with `mlc_llm gen_config` and `convert_weight`. Runs inside the worker.
+"""Turns a raw checkpoint into MLC's form, with `mlc_llm gen_config` and `convert_weight`, once for all backends.
 
-`pipeline.steps.gen_config` and `convert_weight` have the worker call these, once for all backends. What a shard is and
-which files a tokenizer has is mlc_llm's business.
+The steps of these names call `convert`, which has the toolchain's worker call one of the other two. What a shard is
+and which files a tokenizer has is mlc_llm's business.
 """
 
 from __future__ import annotations
@@ -10,20 +10,84 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from pipeline import process
-from pipeline.action import Facts
+from pipeline import process, roles
+from pipeline.action import Facts, Job
 from pipeline.documents.chat_config import NAME as CONFIG
+from pipeline.documents.codec import decode
+from pipeline.documents.probe import read_probe
+from pipeline.errors import StepError
 
 from . import mlc_convert_driver, mlc_environment, mlc_refusals
 
-Options = Mapping[str, object]
-"""Options of a variant, as targets.yaml has them; the matrix has checked them."""
-
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")
 """What tells that all shards were written; the second is the name of older releases."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What both steps are given: the options of the variant that they take, and the toolchain that does it."""
+
+    options: Mapping[str, object]
+    toolchain: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """These options, which the matrix has checked; both steps take the first two."""
+
+    quantization: str
+    model_type: str | None = None
+    conv_template: str = ""
+    gen_config: Mapping[str, object] = field(default_factory=dict)
+    source_format: str | None = None
+
+
+def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
+    """Have the toolchain's worker call `gen_config` or `convert_weight`; return its facts.
+
+    Raises:
+        StepError: the weights are no raw checkpoint, of a kind that mlc_llm does not know, or it refused them.
+        ToolMissing: the toolchain has no mlc_llm.
+    """
+    name = job.params.toolchain
+    found = mlc_refusals.mlc_of(read_probe(job.inputs[roles.TOOLCHAIN]), name)
+    options: Options = decode(Options, job.params.options, "options")
+    if options.model_type is not None:
+        mlc_refusals.check_model_type(options.model_type, name, found)
+    work = partial(
+        function,
+        kind=found.kind,
+        checkpoint=_raw_checkpoint(job),
+        options=options,
+        out=job.out,
+        log=job.log,
+    )
+    return job.services.worker(name).call(work, log=job.log)
+
+
+def _raw_checkpoint(job: Job[Conversion]) -> Path:
+    """The directory of a raw checkpoint.
+
+    Raises:
+        StepError: it has no config, or is converted already.
+    """
+    folder = job.inputs[roles.WEIGHTS]
+    if (folder / CONFIG).is_file():
+        raise StepError(
+            f"these weights are in MLC's form already: they have {CONFIG}",
+            hint="remove `conv_template` (and `quantization`) from the variant",
+        )
+    if not (folder / "config.json").is_file():
+        raise StepError(
+            "these weights are no checkpoint: they have no config.json",
+            hint="let `weights` name a repository or directory as transformers writes it; `subdir` names a part of one",
+        )
+    return folder
 
 
 def gen_config(*, kind: str, checkpoint: Path, options: Options, out: Path, log: Path) -> Facts:
@@ -32,7 +96,7 @@ def gen_config(*, kind: str, checkpoint: Path, options: Options, out: Path, log:
     Args:
         kind: what mlc_llm is here; see `mlc_probe.describe`.
         checkpoint: directory with the checkpoint's small files.
-        options: `quantization`, `conv_template`, and maybe `model_type` and `gen_config`.
+        options: of the variant.
         out: an existing directory.
         log: file that gets what mlc_llm is told and says.
 
@@ -40,9 +104,8 @@ def gen_config(*, kind: str, checkpoint: Path, options: Options, out: Path, log:
         StepError: mlc_llm refused the checkpoint.
         ToolMissing: there is no mlc_llm.
     """
-    words = ["gen_config", str(checkpoint), *_common(options), "--conv-template", str(options["conv_template"])]
-    more = options.get("gen_config")
-    for name, value in more.items() if isinstance(more, Mapping) else ():
+    words = ["gen_config", str(checkpoint), *_common(options), "--conv-template", options.conv_template]
+    for name, value in options.gen_config.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     _run(kind, [*words, "--output", str(out)], out, (CONFIG,), log)
     chat = json.loads((out / CONFIG).read_text(encoding="utf-8"))
@@ -55,7 +118,7 @@ def convert_weight(*, kind: str, checkpoint: Path, options: Options, out: Path, 
     Args:
         kind: what mlc_llm is here; see `mlc_probe.describe`.
         checkpoint: directory with the checkpoint.
-        options: `quantization`, and maybe `model_type` and `source_format`.
+        options: of the variant.
         out: an existing directory.
         log: file that gets what mlc_llm is told and says.
 
@@ -64,15 +127,15 @@ def convert_weight(*, kind: str, checkpoint: Path, options: Options, out: Path, 
         ToolMissing: there is no mlc_llm.
     """
     words = ["convert_weight", str(checkpoint), *_common(options), "--device", "cpu"]
-    if "source_format" in options:
-        words += ["--source-format", str(options["source_format"])]
+    if options.source_format is not None:
+        words += ["--source-format", options.source_format]
     _run(kind, [*words, "--output", str(out)], out, INDEXES, log)
     return _sizes(out)
 
 
 def _common(options: Options) -> list[str]:
-    words = ["--quantization", str(options["quantization"])]
-    return [*words, "--model-type", str(options["model_type"])] if "model_type" in options else words
+    words = ["--quantization", options.quantization]
+    return words if options.model_type is None else [*words, "--model-type", options.model_type]
 
 
 def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log: Path) -> None:

@@ -12,19 +12,18 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.documents.tensor_cache import WrittenCache
+from pipeline.documents.codec import encode, load
+from pipeline.documents.tensor_cache import INDEX, ShardRecord, TensorCache, TensorRecord, WrittenCache
 from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
 
 from .recipe import Array
 
-INDEX = "tensor-cache.json"
 SHARD_BYTES = 32 << 20
 """A shard is closed before it would grow beyond this; a larger tensor has one to itself. Browsers cache per shard."""
 
@@ -67,8 +66,8 @@ def write(
         shards[-1].append(name, array)
     total = sum(shard.size for shard in shards)
     metadata = {"ParamSize": len(names), "ParamBytes": total}
-    document = {"metadata": metadata, "records": [shard.record() for shard in shards]}
-    index = (json.dumps(document, indent=1) + "\n").encode()
+    document = TensorCache(tuple(shard.record() for shard in shards), metadata)
+    index = (json.dumps(encode(document), indent=1) + "\n").encode()
     (directory / INDEX).write_bytes(index)
     digests = {shard.path.name: shard.sha256.hexdigest() for shard in shards} | {INDEX: sha256_bytes(index)}
     return WrittenCache(len(names), total, digests)
@@ -80,12 +79,13 @@ def read(directory: Path) -> dict[str, np.ndarray]:
     Raises:
         FormatError: the index or a shard is missing, malformed, or of another size than the index says.
     """
-    index = directory / INDEX
+    index, hint = directory / INDEX, "build the parameters again"
     try:
-        shards = json.loads(index.read_text(encoding="utf-8"))["records"]
+        shards = load(TensorCache, index).records
         return {name: array for shard in shards for name, array in _read_shard(directory, shard)}
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        hint = "build the parameters again"
+    except FormatError as error:
+        raise FormatError(f"not a tensor cache: {error.what}", where=error.where, hint=hint) from error
+    except (OSError, ValueError) as error:
         raise FormatError(f"not a tensor cache: {type(error).__name__}: {error}", where=index, hint=hint) from error
 
 
@@ -96,7 +96,7 @@ class _Shard:
         self.path = path
         self.path.write_bytes(b"")
         self.size = 0
-        self.records: list[dict[str, object]] = []
+        self.records: list[TensorRecord] = []
         # MD5 is the format's own check against damage, not ours against malice: the manifest has SHA-256.
         self.digest = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
@@ -108,25 +108,12 @@ class _Shard:
         self.digest.update(data)
         self.sha256.update(data)
         self.records.append(
-            {
-                "name": name,
-                "shape": list(array.shape),
-                "dtype": array.dtype.name,
-                "format": "raw",
-                "nbytes": array.nbytes,
-                "byteOffset": self.size,
-            }
+            TensorRecord(name, array.shape, array.dtype.name, format="raw", nbytes=array.nbytes, byteOffset=self.size)
         )
         self.size += array.nbytes
 
-    def record(self) -> dict[str, object]:
-        return {
-            "dataPath": self.path.name,
-            "format": "raw-shard",
-            "nbytes": self.size,
-            "records": self.records,
-            "md5sum": self.digest.hexdigest(),
-        }
+    def record(self) -> ShardRecord:
+        return ShardRecord(self.path.name, "raw-shard", self.size, tuple(self.records), self.digest.hexdigest())
 
 
 def _as_array(name: str, tensor: Array) -> np.ndarray:
@@ -154,22 +141,21 @@ def _from_tensor(name: str, tensor: Array) -> np.ndarray:
     raise FormatError(f"parameter {name!r} is a {type(tensor).__name__}: {problem}", hint=hint)
 
 
-def _read_shard(directory: Path, shard: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    name = str(shard["dataPath"])
+def _read_shard(directory: Path, shard: ShardRecord) -> Iterator[tuple[str, np.ndarray]]:
+    name = shard.dataPath
     if name != Path(name).name:
         raise ValueError(f"the shard {name!r} is not beside the index")
     size = (directory / name).stat().st_size
-    if size != shard["nbytes"]:
-        raise ValueError(f"{name} has {size} bytes, the index says {shard['nbytes']}")
+    if size != shard.nbytes:
+        raise ValueError(f"{name} has {size} bytes, the index says {shard.nbytes}")
     data = np.memmap(directory / name, np.uint8, "r") if size else np.empty(0, np.uint8)
-    for record in shard["records"]:
-        if record["format"] != "raw" or record["dtype"] not in DTYPES:
-            raise ValueError(f"{record['name']} is encoded as {record['format']} {record['dtype']}")
-        start, length, shape = record["byteOffset"], record["nbytes"], tuple(record["shape"])
-        dtype = as_dtype(record["dtype"])
-        if not 0 <= start <= start + length <= size or length != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{record['name']} does not fit into {name}")
-        yield record["name"], data[start : start + length].view(dtype).reshape(shape)
+    for one in shard.records:
+        if one.format != "raw" or one.dtype not in DTYPES:
+            raise ValueError(f"{one.name} is encoded as {one.format} {one.dtype}")
+        start, length, dtype = one.byteOffset, one.nbytes, as_dtype(one.dtype)
+        if not 0 <= start <= start + length <= size or length != math.prod(one.shape) * dtype.itemsize:
+            raise ValueError(f"{one.name} does not fit into {name}")
+        yield one.name, data[start : start + length].view(dtype).reshape(one.shape)
 
 
 def as_dtype(name: str) -> np.dtype:

@@ -7,11 +7,11 @@ a record is WebLLM's `ModelRecord`, the names are those of its published librari
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.documents.app_records import WINDOW
+from pipeline.files import sha256_path
 
 MIB = 1 << 20
 
@@ -81,17 +81,18 @@ def record(
         low_resource: whether it is for limited devices; None lets its size decide.
         integrity: see `integrity`.
     """
-    entry: dict[str, object] = {"model": model, "model_id": model_id, "model_lib": model_lib}
-    if window := {key: overrides[key] for key in WINDOW if key in overrides}:
-        entry["overrides"] = window
-    if vram_bytes is not None:
-        entry["vram_required_MB"] = round(vram_bytes / MIB, 2)
-        entry["low_resource_required"] = vram_bytes <= LOW_RESOURCE_MIB * MIB if low_resource is None else low_resource
-    elif low_resource is not None:
-        entry["low_resource_required"] = low_resource
-    if needs_f16(quantization):
-        entry["required_features"] = [SHADER_F16]
-    return {**entry, "integrity": dict(integrity)} if integrity else entry
+    fits = None if vram_bytes is None else vram_bytes <= LOW_RESOURCE_MIB * MIB
+    said = {
+        "model": model,
+        "model_id": model_id,
+        "model_lib": model_lib,
+        "overrides": {key: overrides[key] for key in WINDOW if key in overrides} or None,
+        "vram_required_MB": None if vram_bytes is None else round(vram_bytes / MIB, 2),
+        "low_resource_required": fits if low_resource is None else low_resource,
+        "required_features": [SHADER_F16] if needs_f16(quantization) else None,
+        "integrity": dict(integrity) or None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def with_one_window(overrides: Mapping[str, object], chat: Mapping[str, object]) -> Mapping[str, object]:
@@ -133,23 +134,17 @@ def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[st
         model_lib: the library.
         tokenizer: name -> file, of those that the config lists.
     """
-    found: dict[str, object] = {}
-    if config is not None:
-        found["config"] = sri(config)
-    if model_lib is not None:
-        found["model_lib"] = sri(model_lib)
-    if tokenizer:
-        found["tokenizer"] = {name: sri(path) for name, path in sorted(tokenizer.items())}
-    return found
+    found = {
+        "config": sri(config) if config is not None else None,
+        "model_lib": sri(model_lib) if model_lib is not None else None,
+        "tokenizer": {name: sri(path) for name, path in sorted(tokenizer.items())},
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def sri(path: Path) -> str:
     """The digest of a file as browsers write it (Subresource Integrity): `sha256-` and base64."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while piece := file.read(MIB):
-            digest.update(piece)
-    return "sha256-" + base64.b64encode(digest.digest()).decode()
+    return "sha256-" + base64.b64encode(bytes.fromhex(sha256_path(path))).decode()
 
 
 def _short(size: int) -> str:

@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pipeline.documents.codec import load
 from pipeline.errors import StepError
 from pipeline.process import run
 
@@ -82,8 +82,9 @@ class Build:
         Raises:
             StepError: the project does not configure.
         """
-        mark = {"source": str(self.source), "settings": dict(settings), "identity": identity}
-        if _read(self.folder / _MARK) != mark:
+        made_of = {"source": str(self.source), "settings": dict(settings), "identity": identity}
+        mark, text = self.folder / _MARK, json.dumps(made_of, indent=1, sort_keys=True).encode()
+        if not mark.is_file() or mark.read_bytes() != text:
             shutil.rmtree(self.folder, ignore_errors=True)
         query = self.folder / _QUERY
         query.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ class Build:
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
         words = [f"-D{name}={value}" for name, value in sorted(settings.items())]
         self._run([self.cmake, "-S", self.source, "-B", self.folder, *generator, *words], "configure")
-        (self.folder / _MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
+        mark.write_bytes(text)
 
     def describe(self) -> tuple[str, dict[str, Target]]:
         """The project's name, and its targets by name, as CMake's file API tells them.
@@ -100,23 +101,23 @@ class Build:
             StepError: CMake is too old to tell (before 3.14).
         """
         replies = self.folder / _REPLY
-        index = _read(max(replies.glob("index-*.json"), default=replies / "index.json"))
-        found = [one for one in (index or {}).get("objects", []) if one["kind"] == "codemodel"]
+        latest = max(replies.glob("index-*.json"), default=None)
+        found = [] if latest is None else [one for one in load(_Index, latest).objects if one.kind == "codemodel"]
         if not found:
             raise StepError("CMake does not say what it builds", where=self.folder, hint="install CMake 3.18 or later")
-        model = json.loads((replies / found[0]["jsonFile"]).read_text(encoding="utf-8"))["configurations"][0]
-        described = [json.loads((replies / one["jsonFile"]).read_text(encoding="utf-8")) for one in model["targets"]]
-        names = {one["id"]: one["name"] for one in described}
+        model = load(_Codemodel, replies / found[0].jsonFile).configurations[0]
+        described = [load(_Described, replies / one.jsonFile) for one in model.targets]
+        names = {one.id: one.name for one in described}
         targets = {
-            one["name"]: Target(
-                name=one["name"],
-                type=one["type"],
-                artifacts=tuple(self.folder / made["path"] for made in one.get("artifacts", [])),
-                dependencies=tuple(names[other["id"]] for other in one.get("dependencies", []) if other["id"] in names),
+            one.name: Target(
+                name=one.name,
+                type=one.type,
+                artifacts=tuple(self.folder / made.path for made in one.artifacts),
+                dependencies=tuple(names[other.id] for other in one.dependencies if other.id in names),
             )
             for one in described
         }
-        return str(model["projects"][0]["name"]), targets
+        return model.projects[0].name, targets
 
     def build(self, targets: Iterable[str], jobs: int | None = None) -> None:
         """Build targets, with as many compilers at once as there are processors.
@@ -140,9 +141,54 @@ class Build:
         raise StepError(f"cmake could not {what} {self.source.name}:\n    {shown}", hint=hint, log=self.log)
 
 
-def _read(path: Path) -> Any:
-    """A JSON file; None where there is none, or not a whole one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+# What CMake's file API replies, as far as it is read here
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """A file, and what it is about."""
+
+    jsonFile: str  # noqa: N815 - as CMake spells it
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class _Index:
+    objects: tuple[_Reply, ...]
+
+
+@dataclass(frozen=True)
+class _Project:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    projects: tuple[_Project, ...]
+    targets: tuple[_Reply, ...]
+
+
+@dataclass(frozen=True)
+class _Codemodel:
+    configurations: tuple[_Configuration, ...]
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    path: str
+
+
+@dataclass(frozen=True)
+class _Dependency:
+    id: str
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A target."""
+
+    id: str
+    name: str
+    type: str
+    artifacts: tuple[_Artifact, ...] = ()
+    dependencies: tuple[_Dependency, ...] = ()

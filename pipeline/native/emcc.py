@@ -6,7 +6,6 @@ emscripten's own cache of system libraries stays where emscripten keeps it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -15,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import StepError
+from pipeline.documents.codec import dumps, load
+from pipeline.errors import FormatError, StepError
 from pipeline.process import run
 
 EMSCRIPTEN = (
@@ -117,8 +117,8 @@ class Emscripten:
         return found if found is not None and found.is_file() else None
 
     def _compile(self, words: Sequence[str], made: Path, root: Path, blobs: Mapping[Path, str]) -> Path:
-        about = made.with_suffix(".json")
-        if made.is_file() and _is_fresh(about, [self.version, *words], blobs):
+        about, made_by = made.with_suffix(".json"), (self.version, *words)
+        if made.is_file() and _is_fresh(about, made_by, blobs):
             return made
         about.unlink(missing_ok=True)
         listed = made.with_suffix(".d")
@@ -129,7 +129,7 @@ class Emscripten:
             for name in shlex.split(listed.read_text(encoding="utf-8").replace("\\\n", " "))[1:]
         ]
         known = {str(path): blobs[path] for path in read if path in blobs}
-        about.write_text(json.dumps({"words": [self.version, *words], "files": known}), encoding="utf-8")
+        about.write_text(dumps(_About(made_by, known)), encoding="utf-8")
         return made
 
     def _run(self, words: Sequence[str], what: str, root: Path | None = None) -> None:
@@ -151,12 +151,18 @@ class Emscripten:
         raise StepError(f"emcc could not {what}:\n    " + "\n    ".join(errors[:6]), hint=hint, log=self.log)
 
 
-def _is_fresh(about: Path, words: Sequence[str], blobs: Mapping[Path, str]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What an object was made of: words, and file -> what its content was known by."""
+
+    words: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+def _is_fresh(about: Path, words: tuple[str, ...], blobs: Mapping[Path, str]) -> bool:
     """Whether an object was made by the same words of files that have not changed."""
     try:
-        known = json.loads(about.read_text(encoding="utf-8"))
-        return bool(known["words"] == list(words)) and all(
-            blobs.get(Path(path)) == blob for path, blob in known["files"].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = load(_About, about)
+    except (OSError, FormatError):
         return False
+    return known.words == words and all(blobs.get(Path(path)) == blob for path, blob in known.files.items())

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Run, Upstream
-from pipeline.compilers.raw_checkpoint import Conversion
+from pipeline.compilers.mlc_convert import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError, Position
 from pipeline.matrix.cells import Backend, Cell, ModelVariant

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_convert
-from pipeline.compilers.raw_checkpoint import Conversion, convert
+from pipeline.compilers.mlc_convert import Conversion, convert
 
 
 def run(job: Job[Conversion]) -> Facts:
