@@ -71,9 +71,11 @@ def project(folder: Path, model: str) -> Path:
 def singles(built: Path, scratch: Path) -> list[Single]:
     """The commands that make what a project consists of, cell by cell."""
     from pipeline.compilers import mlc, mlc_driver
+    from pipeline.documents.codec import encode
     from pipeline.documents.probe import read_probe
     from pipeline.doit_plugin.session import Session
     from pipeline.engine.options import Options
+    from pipeline.process import package_command
 
     scratch.mkdir()
     probe = read_probe(built / "build/toolchain/mlc")
@@ -86,13 +88,11 @@ def singles(built: Path, scratch: Path) -> list[Single]:
         output = scratch / f"{backend.name}.tar"
         config = built / "weights/mlc-chat-config.json"
         words = mlc.command_line(config, model, mlc.device(backend), backend.triple, output)
-        told = mlc.settings(
-            dict(backend.device), backend.triple, scratch / "report", metal_simdgroup=probe.metal_simdgroup
-        )
+        told = mlc_driver.Settings(backend.device, backend.triple, probe.metal_simdgroup, scratch / "report")
         variables = mlc.environment(scratch / f"home-{backend.name}", backend)
         variables |= {"PYTHONPATH": str(source / "python"), "SKIP_LOADING_MLCLLM_SO": "1"}
         python = f"{os.environ['MLC_TEST_ENVIRONMENT']}/bin/python"
-        command = [python, mlc_driver.__file__, json.dumps(told), *words]
+        command = [*package_command(python, mlc_driver.__name__, json.dumps(encode(told))), *words]
         made.append(Single(backend.name, ["env", *_assigned(variables), *map(str, command)], output))
     return made
 

@@ -95,6 +95,28 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+_BOOT = """
+import importlib.util, sys
+sys.path[:] = [entry for entry in sys.path if entry]
+home, module = sys.argv[1:3]
+spec = importlib.util.spec_from_file_location("pipeline", home + "/__init__.py", submodule_search_locations=[home])
+sys.modules["pipeline"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+importlib.import_module(module).main(*sys.argv[3:])
+"""
+"""Imports this package, and nothing that lies beside it, into an interpreter where it is not installed: `-m` would
+need our site-packages on the toolchain's path, where our numpy would hide theirs. The working directory leaves the
+path too."""
+
+
+def package_command(python: str | Path, module: str, *arguments: str) -> list[str]:
+    """The command line that runs `main` of one of our modules in any interpreter, which need not have this package.
+
+    Unbuffered, or a crash takes the end of the log along.
+    """
+    return [str(python), "-u", "-c", _BOOT, str(Path(__file__).parent), module, *arguments]
+
+
 def command_line(words: Sequence[str], env: Mapping[str, str | None]) -> str:
     """A command with its changes to the environment as one could type it in a shell, but for secrets."""
     changes = [

@@ -25,7 +25,7 @@ from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 
-from . import metallib, mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
+from . import mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
 from .lowered import Reported
 from .metallib import Shaders
 from .mlc_options import MlcOptions
@@ -89,8 +89,8 @@ def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
         output, report = scratch / "model.tar", scratch / "config.json"
         backend = asked.backend
         words = command_line(asked.config, asked.model, device(backend), backend.triple, output)
-        told = settings(
-            backend.device, backend.triple, report, metal_simdgroup=asked.metal_simdgroup, shaders=asked.shaders
+        told = mlc_driver.Settings(
+            backend.device, backend.triple, asked.metal_simdgroup, report=report, shaders=asked.shaders
         )
         command = [*_program(asked, told), *words]
         done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=log)
@@ -136,29 +136,6 @@ def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: P
         "memory": {} if metadata is None else metadata.get("memory_usage", {}),
         "schedule": _schedule(asked),
     }
-
-
-def settings(
-    target: Mapping[str, object], host: str, report: Path, *, metal_simdgroup: bool, shaders: Shaders | None = None
-) -> mlc_driver.Settings:
-    """What `mlc_driver` is told.
-
-    Args:
-        target: the cell's device.
-        host: its triple.
-        report: the file that gets what it has to say.
-        metal_simdgroup: what the toolchain's probe found.
-        shaders: for Metal kernels that `mlc_driver` is to compile: for what.
-    """
-    return mlc_driver.Settings(
-        target=target,
-        host=host,
-        shaders=encode(shaders),
-        metallib=metallib.__file__,
-        shape_order=str(Path(mlc_driver.__file__).with_name("shape_order.py")),
-        metal_simdgroup=metal_simdgroup,
-        report=str(report),
-    )
 
 
 def command_line(config: Path, model: ModelRef, name: str, host: str, output: Path) -> list[str]:
@@ -221,7 +198,7 @@ def _schedule(asked: Compile) -> str:
 
 def _program(asked: Compile, told: mlc_driver.Settings) -> list[str | Path]:
     if asked.kind == "package":
-        return [sys.executable, Path(mlc_driver.__file__), json.dumps(told)]
+        return [*process.package_command(sys.executable, mlc_driver.__name__, json.dumps(encode(told)))]
     program = mlc_environment.find_program(asked.kind)
     if program is None:
         raise mlc_refusals.missing(sys.executable)

@@ -1,7 +1,7 @@
-"""Runs `mlc_llm compile` with things put right that its command line cannot say. Run as a program, by path.
+"""Runs `mlc_llm compile` with things put right that its command line cannot say.
 
-`compilers.mlc` runs it in the toolchain's interpreter, as `python mlc_driver.py SETTINGS compile …`. Two rules of
-mlc_llm's are replaced, by names that its own command uses, and one of TVM's where it is broken; all else is theirs:
+`compilers.mlc` runs `main` as a program of its own in the toolchain's interpreter. Two rules of mlc_llm's are replaced,
+by names that its own command uses, and one of TVM's where it is broken; all else is theirs:
 
 * Its presets fix the host: `arm64-apple-darwin` for iPhone, which leaves objects without a platform, and iOS 18.0 for
   Catalyst; `--host` is not looked at. Here the preset gets the host, and the fields of the device, of the cell.
@@ -12,58 +12,65 @@ mlc_llm's are replaced, by names that its own command uses, and one of TVM's whe
 
 And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Where
 TVM leaves the order of stores to chance, they are sorted (`shape_order`). `mlc_lowering`, which runs the same command
-inside a worker, calls `prepare`. Only the standard library may be imported at the top, and nothing of this project.
+inside a worker, calls `prepare`. No TVM may be imported at the top: the probe imports this for any.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypedDict
+from typing import Any
+
+from pipeline.documents.codec import decode, dumps
+
+from . import metallib
+from .lowered import Reported
+from .metallib import Shaders
 
 Foreign = Any
 """A module, class, function or object of mlc_llm's or TVM's, neither of which has types."""
 
 
-class Settings(TypedDict):
-    """What `compilers.mlc` tells, as JSON.
+@dataclass(frozen=True)
+class Settings:
+    """What `compilers.mlc` tells.
 
     Attributes:
         target: the cell's device.
         host: its triple.
-        shaders: for Metal kernels that are to be compiled here: the fields of `metallib.Shaders`.
-        metallib: the file of that module.
-        shape_order: the file of that module.
         metal_simdgroup: what the toolchain's probe found.
         report: the file that gets what there is to say; see `lowered.Reported`.
+        shaders: for Metal kernels that are to be compiled here: for what.
     """
 
     target: Mapping[str, object]
     host: str
-    shaders: Mapping[str, str] | None
-    metallib: str
-    shape_order: str
     metal_simdgroup: bool
-    report: str
+    report: Path
+    shaders: Shaders | None = None
+
+    @property
+    def kind(self) -> str:
+        """Of the device."""
+        return str(self.target.get("kind"))
 
 
 ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 """What mlc_llm appends `:generic` to."""
 
 
-def main() -> None:
-    """Run one command of mlc_llm's: the words are `Settings` as JSON, and mlc_llm's own."""
-    settings, subcommand, *words = json.loads(sys.argv[1]), *sys.argv[2:]
-    command = prepare(subcommand, words, settings)
-    with _kernels(settings):
-        command.main(words)
+def main(told: str, subcommand: str, *words: str) -> None:
+    """Run one command of mlc_llm's: `Settings` as JSON, and mlc_llm's own words."""
+    settings: Settings = decode(Settings, json.loads(told), "settings")
+    command = prepare(subcommand, list(words), settings)
+    with kernels(settings):
+        command.main(list(words))
 
 
 def prepare(subcommand: str, words: list[str], settings: Settings) -> Foreign:
@@ -77,32 +84,20 @@ def prepare(subcommand: str, words: list[str], settings: Settings) -> Foreign:
 
 
 @contextmanager
-def _kernels(settings: Settings) -> Iterator[None]:
+def kernels(settings: Settings) -> Iterator[None]:
     """Have Metal kernels compiled here, where that is wanted; how many there were goes into the report."""
-    if not (shaders := settings["shaders"]):
+    if settings.shaders is None:
         yield
         return
-    metallib = _loaded("slipway_metallib", settings["metallib"])
     try:
-        with metallib.compiling(metallib.Shaders(**shaders)) as count:
+        with metallib.compiling(settings.shaders) as count:
             yield
     except metallib.Missing as missing:
         sys.exit(f"slipway: no Metal compiler: {missing}")
     except metallib.Refused as refused:
         sys.exit(f"slipway: a Metal kernel does not compile: {refused}")
-    report = Path(settings["report"])
-    told = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    told |= {"shaders": count.kernels, "shaders_compiled": count.compiled}
-    report.write_text(json.dumps(told), encoding="utf-8")
-
-
-def _loaded(name: str, file: str) -> ModuleType:
-    """A module of ours, by its file: the package that it is in may not be importable here."""
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    sys.modules[name] = module
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return module
+    report = replace(Reported.of(settings.report), shaders=count.kernels, shaders_compiled=count.compiled)
+    settings.report.write_text(dumps(report), encoding="utf-8")
 
 
 def allow_missing_library() -> None:
@@ -119,10 +114,10 @@ def _prepare_compile(command: Foreign, words: list[str], settings: Settings) -> 
     targets = importlib.import_module("mlc_llm.support.auto_target")
     key = preset_name(words[words.index("--device") + 1])
     made = preset(targets.PRESET, key, settings)
-    targets.PRESET[key] = {**made, "build": _in_order(made["build"], settings["shape_order"])}
+    targets.PRESET[key] = {**made, "build": _in_order(made["build"])}
     command.detect_system_lib_prefix = lambda _device, prefix, *_rest: prefix
-    _report_config(command, Path(settings["report"]))
-    if settings["target"]["kind"] == "metal" and not settings["metal_simdgroup"]:
+    _report_config(command, settings.report)
+    if settings.kind == "metal" and not settings.metal_simdgroup:
         _schedule_without_simdgroup()
 
 
@@ -134,27 +129,27 @@ def preset_name(device: str) -> str:
 def preset(presets: Mapping[str, Foreign], key: str, settings: Settings) -> dict[str, Foreign]:
     """mlc_llm's preset of a device with the cell's device and host laid over it."""
     base = presets.get(key, {})
-    target = {**base.get("target", {}), **settings["target"], "host": {"kind": "llvm", "mtriple": settings["host"]}}
-    if settings["target"]["kind"] == "llvm":
-        target = {**settings["target"], "mtriple": settings["host"]}
+    target = {**base.get("target", {}), **settings.target, "host": {"kind": "llvm", "mtriple": settings.host}}
+    if settings.kind == "llvm":
+        target = {**settings.target, "mtriple": settings.host}
     target.pop("libs", None)  # the SDK whose Metal compiler mlc_llm would call
     # Android's is the plain one: a tar, and no compiler of Metal's called in between.
     return {**base, "target": target, "build": presets["android:generic"]["build"]}
 
 
-def _in_order(build_function: Foreign, shape_order: str) -> Callable[[], Foreign]:
+def _in_order(build_function: Foreign) -> Callable[[], Foreign]:
     """mlc_llm's function that gives the one that builds, which then has the code of dynamic shapes in a fixed order."""
 
     def chosen() -> Foreign:
         build = build_function()
 
         def sorted_build(module: Foreign, args: Foreign, pipeline: Foreign = None) -> Foreign:
-            sequential = importlib.import_module("tvm").transform.Sequential
             try:
-                passes = sequential([pipeline, _loaded("slipway_shape_order", shape_order).sort_shape_stores()])
+                from .shape_order import sort_shape_stores  # noqa: PLC0415 - see above
             except ImportError:  # a TVM from before `tirx`, which has its own order
-                passes = pipeline
-            return build(module, args, passes)
+                return build(module, args, pipeline)
+            sequential = importlib.import_module("tvm").transform.Sequential
+            return build(module, args, sequential([pipeline, sort_shape_stores()]))
 
         return sorted_build
 
@@ -181,26 +176,19 @@ def _report_config(command: Foreign, file: Path) -> None:
     compile_model = command.compile
 
     def reporting(*args: Foreign, **kwargs: Foreign) -> Foreign:
-        report = _described(kwargs)
-        if report is not None:
-            file.write_text(json.dumps(report), encoding="utf-8")
+        with suppress(KeyError, AttributeError, TypeError):  # this release is not like that
+            file.write_text(dumps(_described(**kwargs)), encoding="utf-8")
         return compile_model(*args, **kwargs)
 
     command.compile = reporting
 
 
-def _described(kwargs: Mapping[str, Foreign]) -> dict[str, object] | None:
-    """The configuration as mlc_llm's own class has it, overrides applied; None where this release is not like that."""
-    try:
-        chat, model = dict(kwargs["config"]), kwargs["model_type"]
-        overrides = {k: v for k, v in vars(kwargs["overrides"]).items() if v is not None}
-        top = {k: v for k, v in chat.items() if k not in {"model_type", "quantization", "model_config"}}
-        fields = {**chat.get("model_config", {}), **top, **overrides}  # as its `jit` lays them over one another
-        config = model.config.from_dict(fields).asdict()
-        return {"config": config, "model_type": model.name, "quantization": kwargs["quantization"].name}
-    except (KeyError, AttributeError, TypeError):
-        return None
-
-
-if __name__ == "__main__":
-    main()
+def _described(
+    *, config: Foreign, model_type: Foreign, quantization: Foreign, overrides: Foreign, **_: Foreign
+) -> Reported:
+    """The configuration as mlc_llm's own class has it, overrides applied."""
+    chat = dict(config)
+    given = {k: v for k, v in vars(overrides).items() if v is not None}
+    top = {k: v for k, v in chat.items() if k not in {"model_type", "quantization", "model_config"}}
+    fields = {**chat.get("model_config", {}), **top, **given}  # as its `jit` lays them over one another
+    return Reported(model_type.config.from_dict(fields).asdict(), model_type.name, quantization.name)

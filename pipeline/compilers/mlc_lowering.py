@@ -30,7 +30,6 @@ from pipeline.errors import SlipwayError, StepError
 from pipeline.matrix.cells import ModelRef
 
 from . import idle_patterns, lowering, mlc, mlc_driver, mlc_refusals, reasons
-from . import shape_order as _shape_order  # noqa: F401 - mlc_driver loads it by its file: so it is in the key
 from .lowered import MlcLowered, Parts, Reported, Singly
 from .mlc import Compile
 
@@ -80,7 +79,7 @@ def lower(
         folder.mkdir()
         (folder / NAME).write_bytes(config.read_bytes())
         report, host = scratch / "config.json", triple or STAND_IN
-        told = mlc.settings(device, host, report, metal_simdgroup=metal_simdgroup)
+        told = mlc_driver.Settings(device, host, metal_simdgroup, report)
         words = mlc.command_line(folder / NAME, model, name, host, scratch / "model.tar")
         try:
             built = _run(words, told)

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
-from pipeline.process import command_line, signal_name
+from pipeline.process import command_line, package_command, signal_name
 
 from . import server as zygote
 from .errors import describe
@@ -107,7 +107,7 @@ class Server(ControlSocket):
         """
         channel, theirs = socket.socketpair()
         super().__init__(channel)
-        command = zygote.command(python, mode, str(theirs.fileno()), *preload)
+        command = package_command(python, zygote.__name__, mode, str(theirs.fileno()), *preload)
         _log.debug("worker (%s): %s", mode, command_line([python, *preload], env))
         self._python = python
         self._proven = self._killed = False

@@ -32,29 +32,14 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn, get_type_hints
 
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
-from pipeline.process import set_parent_death_signal
+from pipeline.process import package_command, set_parent_death_signal
 
 from .errors import describe
 from .wire import Call, Cost, Exit, Reply, Request, frame, number, receive
-
-BOOT = """
-import importlib.util, sys
-sys.path[:] = [entry for entry in sys.path if entry]
-home = sys.argv[1]
-spec = importlib.util.spec_from_file_location("pipeline", home + "/__init__.py", submodule_search_locations=[home])
-sys.modules["pipeline"] = package = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(package)
-from pipeline.worker.server import main
-main(*sys.argv[2:])
-"""
-"""Imports this package, and nothing that lies beside it, into an interpreter where it is not installed: `-m` would
-need our site-packages on the toolchain's path, where our numpy would hide theirs. The working directory leaves the
-path too."""
 
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 """`ru_maxrss` counts bytes on macOS and KiB on Linux."""
@@ -64,11 +49,6 @@ CANNOT_IMPORT = 3
 
 Work = Callable[[socket.socket], None]
 """What a child does with its request socket."""
-
-
-def command(python: str | Path, *arguments: str) -> list[str]:
-    """The command line that runs `main` in any interpreter. Unbuffered, or a crash takes the end of the log along."""
-    return [str(python), "-u", "-c", BOOT, str(Path(__file__).parents[1]), *arguments]
 
 
 def main(mode: str, descriptor: str, *preload: str) -> None:
@@ -262,7 +242,7 @@ def _limit_cpu(seconds: float | None) -> None:
 
 def _start_anew(channel: socket.socket) -> None:
     os.set_inheritable(channel.fileno(), True)
-    os.execv(sys.executable, command(sys.executable, "answer", str(channel.fileno())))  # noqa: S606 - no shell
+    os.execv(sys.executable, package_command(sys.executable, __name__, "answer", str(channel.fileno())))  # noqa: S606 - no shell
 
 
 def _exit_now(status: int) -> NoReturn:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.compilers import mlc_driver, mlc_refusals
+from pipeline.compilers.lowered import Reported
+from pipeline.compilers.metallib import Count, Missing, Shaders
+from pipeline.compilers.mlc_driver import Settings
+from pipeline.documents.codec import dumps, encode
 from pipeline.errors import ToolMissing
-from pipeline.process import Finished
+from pipeline.process import Finished, package_command
 
 PRESETS = {
     "iphone:generic": {
@@ -28,8 +34,8 @@ PRESETS = {
 
 
 def settings(**changes):
-    base = {"target": {"kind": "metal"}, "host": "arm64-apple-ios15.0"}
-    return base | changes
+    usual = Settings({"kind": "metal"}, "arm64-apple-ios15.0", metal_simdgroup=True, report=Path("report.json"))
+    return replace(usual, **changes)
 
 
 def test_a_preset_gets_the_host_of_the_cell_and_keeps_its_own_fields():
@@ -92,61 +98,24 @@ def main(words):
 }
 
 
-METALLIB = """
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import SimpleNamespace
-
-class Refused(Exception): pass
-class Missing(Exception): pass
-
-@dataclass(frozen=True)
-class Shaders:
-    sdk: str
-
-@contextmanager
-def compiling(shaders):
-    if shaders.sdk == "missing":
-        raise Missing("there is no xcrun")
-    yield SimpleNamespace(kernels=7, compiled=3)
-"""
-
-
 class Command:
     """The driver, run on the fake package; `report` is what it left."""
 
     def __init__(self, folder: Path, **changes):
-        for name, text in {**PACKAGE, "fake_metallib.py": METALLIB}.items():
+        for name, text in PACKAGE.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.words = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"]
-        report, metallib = folder / "report.json", str(folder / "fake_metallib.py")
-        told = (
-            settings(report=str(report), metallib=metallib, shape_order="", metal_simdgroup=True, shaders=None)
-            | changes
-        )
+        told = json.dumps(encode(settings(report=folder / "report.json", **changes)))
         self.done = subprocess.run(
-            [sys.executable, mlc_driver.__file__, json.dumps(told), *self.words],
-            env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False,
+            [*package_command(sys.executable, mlc_driver.__name__, told), *self.words],
+            env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False, cwd=folder,
         )  # fmt: skip
-        self.report = json.loads(report.read_text())
+        self.report = Reported.of(folder / "report.json")
 
 
-EFFECTIVE = {
-    "config": {"hidden_size": 8, "window": 3, "model_type": "own"},
-    "model_type": "llama",
-    "quantization": "q0f32",
-}
-
-
-def test_without_a_metal_compiler_the_error_says_so(tmp_path):
-    (tmp_path / "report.json").write_text("{}")
-    command = Command(tmp_path, shaders={"sdk": "missing"})
-    assert command.done.returncode == 1
-    error = mlc_refusals.explain(Finished(("mlc_llm",), 1, command.done.stderr), "compile")
-    assert isinstance(error, ToolMissing)
-    assert error.what == "there is no xcrun"
+EFFECTIVE = Reported({"hidden_size": 8, "window": 3, "model_type": "own"}, "llama", "q0f32")
 
 
 def test_the_command_runs_with_the_prefix_and_reports_its_config(tmp_path):
@@ -159,7 +128,32 @@ def test_the_command_runs_with_the_prefix_and_reports_its_config(tmp_path):
     assert command.report == EFFECTIVE
 
 
-def test_metal_kernels_are_compiled_by_us_where_that_is_asked_for(tmp_path):
-    command = Command(tmp_path, shaders={"sdk": "iphoneos"})
-    assert command.done.returncode == 0, command.done.stderr
-    assert command.report == {**EFFECTIVE, "shaders": 7, "shaders_compiled": 3}
+def shaders(folder: Path) -> Settings:
+    wanted = Shaders("iphoneos", "air64-apple-ios15.0", "ios-metal2.4", "1", str(folder))
+    return settings(report=folder / "report.json", shaders=wanted)
+
+
+def test_without_a_metal_compiler_the_error_says_so(tmp_path, monkeypatch):
+    @contextmanager
+    def compiling(_shaders):
+        raise Missing("there is no xcrun")
+        yield
+
+    monkeypatch.setattr("pipeline.compilers.metallib.compiling", compiling)
+    with pytest.raises(SystemExit) as ended, mlc_driver.kernels(shaders(tmp_path)):
+        pass
+    error = mlc_refusals.explain(Finished(("mlc_llm",), 1, str(ended.value)), "compile")
+    assert isinstance(error, ToolMissing)
+    assert error.what == "there is no xcrun"
+
+
+def test_metal_kernels_are_compiled_by_us_where_that_is_asked_for(tmp_path, monkeypatch):
+    @contextmanager
+    def compiling(_shaders):
+        yield Count(kernels=7, compiled=3)
+
+    monkeypatch.setattr("pipeline.compilers.metallib.compiling", compiling)
+    asked = shaders(tmp_path)
+    with mlc_driver.kernels(asked):
+        asked.report.write_text(dumps(EFFECTIVE))
+    assert Reported.of(asked.report) == replace(EFFECTIVE, shaders=7, shaders_compiled=3)
