@@ -56,7 +56,7 @@ class Lowered:
         facts: what is known of the result already.
         functions: what `functions.json` says.
         prefix: what sets the model's symbols apart from another model's.
-        memory: function -> bytes that it allocates; see `memory_plan`.
+        memory: function -> bytes that it allocates; see `relax.Memory`.
     """
 
     device: Target

@@ -1,11 +1,10 @@
 """Compiles Metal kernels on this machine, with Xcode's Metal compiler, instead of on the device when a model is loaded.
 
-`relax` uses it for a backend that says `kernels: metallib`, and whoever drives mlc_llm may: it imports nothing but the
-standard library, so that it runs in any toolchain's interpreter, by its path. TVM asks for one kernel after the other
-(`tvm_callback_metal_compile`), and its own helper starts two programs for each. Here TVM is asked twice: the first time
-only to learn the sources, which are then compiled side by side, one program each; the second time it gets what was
-compiled. Kernels repeat, between the context sizes of a model and between the architectures of Catalyst, so each is
-kept under the digest of all that it depends on.
+Steps ask `shaders` for what a backend's kernels are compiled; `lowering` and `mlc_driver` compile them, inside the
+worker. TVM asks for one kernel after the other (`tvm_callback_metal_compile`), and its own helper starts two programs
+for each. Here TVM is asked twice: the first time only to learn the sources, which are then compiled side by side, one
+program each; the second time it gets what was compiled. Kernels repeat, between the context sizes of a model and
+between the architectures of Catalyst, so each is kept under the digest of all that it depends on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pipeline.action import Job
+from pipeline.errors import ToolMissing
 from pipeline.files import sha256_bytes, write_atomic
+from pipeline.matrix.cells import Backend
+from pipeline.platforms import METAL_INSTALL, SDKS, metal_target, metal_tool
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -83,6 +86,26 @@ class Shaders:
         """What a kernel is kept under: SHA-256 of source, flags, SDK and compiler."""
         text = json.dumps([self.sdk, self.flags, self.version, source], ensure_ascii=False)
         return sha256_bytes(text.encode())
+
+
+def shaders(job: Job[object], backend: Backend) -> Shaders | None:
+    """For what kernels are compiled, for a backend that asks for compiled kernels, else None.
+
+    Raises:
+        ToolMissing: this machine has no Metal compiler for the backend.
+    """
+    if backend.kernels != "metallib":
+        return None
+    platform = backend.platform
+    tool = job.tools.get(metal_tool(platform))
+    if tool is None:
+        raise ToolMissing(
+            f"the kernels of backend {backend.name} are to be compiled here, and this machine has no Metal compiler "
+            f"for {SDKS[platform]}",
+            hint=METAL_INSTALL,
+        )
+    triple, language = metal_target(platform, str(backend.deployment_target))
+    return Shaders(SDKS[platform], triple, language, tool.version, str(job.cache_dir("metallib")))
 
 
 @dataclass

@@ -28,7 +28,7 @@ from pipeline.matrix.cells import Backend, ModelRef
 from . import mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
 from .lowered import Reported
 from .metallib import Shaders
-from .mlc_options import MlcOptions
+from .mlc_names import MlcOptions
 
 DEVICES = {
     ("metal", "ios"): "iphone",

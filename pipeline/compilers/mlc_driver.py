@@ -11,7 +11,7 @@ by names that its own command uses, and one of TVM's where it is broken; all els
   generic rule for GPUs takes its place.
 
 And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Where
-TVM leaves the order of stores to chance, they are sorted (`shape_order`). `mlc_lowering`, which runs the same command
+TVM leaves the order of stores to chance, they are sorted (`passes`). `mlc_lowering`, which runs the same command
 inside a worker, calls `prepare`. No TVM may be imported at the top: the probe imports this for any.
 """
 
@@ -145,7 +145,7 @@ def _in_order(build_function: Foreign) -> Callable[[], Foreign]:
 
         def sorted_build(module: Foreign, args: Foreign, pipeline: Foreign = None) -> Foreign:
             try:
-                from .shape_order import sort_shape_stores  # noqa: PLC0415 - see above
+                from .passes import sort_shape_stores  # noqa: PLC0415 - see above
             except ImportError:  # a TVM from before `tirx`, which has its own order
                 return build(module, args, pipeline)
             sequential = importlib.import_module("tvm").transform.Sequential

@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pipeline.documents.chat_config import model_config
+from pipeline.documents.codec import decode
 from pipeline.errors import StepError
 
 from . import mlc_configs
-from .mlc_options import MlcOptions
 
 OVERRIDES = (
     "context_window_size",
@@ -45,6 +46,36 @@ OPTIMISATION: Mapping[str, Mapping[str, str]] = {
     "O3": {**dict.fromkeys(_OFF, "1"), "ipc_allreduce_strategy": "AUTO"},
 }
 """What `--opt O2` and its like stand for. Flags written out begin with `flashinfer` on and all others off."""
+
+
+@dataclass(frozen=True)
+class MlcOptions:
+    """Options of `mlc_llm compile`; None is what the weights' config says.
+
+    Attributes:
+        quantization: e.g. `q4f16_1`.
+        model_type: e.g. `qwen3`.
+        opt: `O2`, or flags.
+        enable_subgroups: for WebGPU.
+        overrides: changes to the config.
+    """
+
+    quantization: str | None = None
+    model_type: str | None = None
+    opt: str = "O2"
+    enable_subgroups: bool = False
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+    @staticmethod
+    def of(options: Mapping[str, object]) -> MlcOptions:
+        """Those among the options of a variant, which the matrix has checked."""
+        read: MlcOptions = decode(MlcOptions, options, "options")
+        return read
+
+    def over(self, chat: Mapping[str, object]) -> dict[str, object]:
+        """A `mlc-chat-config.json` as this variant has it."""
+        said = {"quantization": self.quantization, "model_type": self.model_type}
+        return {**chat, **{name: value for name, value in said.items() if value is not None}}
 
 
 def model_lib(

@@ -7,6 +7,7 @@ store and no graph.
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import tvm
 import tvm_ffi
+from tvm import relax
 from tvm.ir.transform import Pass
 from tvm.target import Target
 
@@ -27,16 +29,16 @@ from pipeline.errors import SlipwayError, StepError
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef
 
-from . import lowering, memory_plan, reasons, schedules, signatures, sources, targets
+from . import lowering, reasons, schedules, signatures, sources, targets
 from .confinement import confined
 from .declared import Declared
 from .lowered import Lowered, Parts
 from .metallib import Shaders
+from .passes import inline_places
 from .recipe import BuildSpec
-from .vector_stores import inline_places
 
 Memory = Mapping[str, int | None]
-"""As of `memory_plan`."""
+"""Function -> bytes that it allocates, as TVM's memory planning left it; None where only a call knows a size."""
 
 MINIMUM_PREFIX = 8
 """TVM hands shorter strings around inline, and its module attributes cannot read those back."""
@@ -115,8 +117,29 @@ def _compile_kernel(module: tvm.IRModule, target: Target) -> None:
 def _lower_module(module: tvm.IRModule, target: Target, passes: Pass) -> tuple[Parts, Memory]:
     with target:
         module = passes(module)
-    memory = memory_plan.planned(module)
+    memory = _planned(module)
     return lowering.lower(module, target, _last(target)), memory
+
+
+def _planned(module: tvm.IRModule) -> Memory:
+    """Function -> bytes of all its storages, which live at once; None where a size is known only at the call."""
+    every = {str(name.name_hint): one for name, one in module.functions.items() if isinstance(one, relax.Function)}
+    return {name: _allocated(one) for name, one in every.items()}
+
+
+def _allocated(function: relax.Function) -> int | None:
+    sizes: list[int | None] = []
+
+    def visit(node: object) -> None:
+        if isinstance(node, relax.Call) and getattr(node.op, "name", None) == "relax.vm.alloc_storage":
+            shape = node.args[0]
+            extents = list(shape.values) if isinstance(shape, relax.ShapeExpr) else [None]
+            whole = [int(one) for one in extents if isinstance(one, tvm.tirx.IntImm)]
+            sizes.append(math.prod(whole) if len(whole) == len(extents) else None)
+
+    relax.analysis.post_order_visit(function, visit)
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _last(target: Target) -> Pass | None:

@@ -18,8 +18,8 @@ from tvm.ir.transform import Pass
 from tvm.s_tir import dlight
 from tvm.target import Target
 
+from .passes import sort_shape_stores
 from .reasons import reason
-from .shape_order import sort_shape_stores
 
 USUAL = "TVM's default"
 GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"

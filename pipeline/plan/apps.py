@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
-from pipeline.compilers.mlc_options import MlcOptions
+from pipeline.compilers.mlc_names import MlcOptions
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError
 from pipeline.kits import webllm

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.compilers import mlc_names
-from pipeline.compilers.mlc_options import MlcOptions
+from pipeline.compilers.mlc_names import MlcOptions
 from pipeline.documents import untrusted
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config

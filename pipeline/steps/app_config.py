@@ -16,8 +16,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_metadata
 from pipeline.compilers.mlc_memory import Memory, memory, own_window
-from pipeline.compilers.mlc_names import check_shared
-from pipeline.compilers.mlc_options import MlcOptions
+from pipeline.compilers.mlc_names import MlcOptions, check_shared
 from pipeline.documents.app_records import LIST, READERS
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config

@@ -16,10 +16,10 @@ from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
 from pipeline.compilers.devices import HOST_BLIND, check_device
 from pipeline.compilers.lowered import MlcLowered, Singly
+from pipeline.compilers.metallib import shaders
 from pipeline.compilers.mlc import Compile
-from pipeline.compilers.mlc_options import MlcOptions
+from pipeline.compilers.mlc_names import MlcOptions
 from pipeline.compilers.mlc_refusals import check_model_type, known_faults, mlc_of, other_type
-from pipeline.compilers.shaders import shaders
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.probe import read_probe

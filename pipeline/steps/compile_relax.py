@@ -16,8 +16,7 @@ from pipeline.action import Facts, Job
 from pipeline.compilers.declared import Declared, declared
 from pipeline.compilers.devices import HOST_BLIND, check_device
 from pipeline.compilers.lowered import Lowered
-from pipeline.compilers.metallib import Shaders
-from pipeline.compilers.shaders import shaders
+from pipeline.compilers.metallib import Shaders, shaders
 from pipeline.documents.probe import read_probe
 from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef

@@ -207,6 +207,7 @@ class TestWithTvm:
 
 def compile_after_compiling(*, memo, recipe):
     """In a child: source after metallib, in one process."""
+    import tvm  # noqa: F401 - it brings the generators
     import tvm_ffi
 
     from pipeline.compilers import metallib

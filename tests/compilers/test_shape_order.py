@@ -33,7 +33,7 @@ def module(*statements):
 
 
 def in_order(given):
-    from pipeline.compilers.shape_order import sort_shape_stores
+    from pipeline.compilers.passes import sort_shape_stores
 
     return sort_shape_stores()(given)
 

@@ -7,7 +7,7 @@ from mlc_projects import CHAT
 
 from pipeline.compilers import mlc, mlc_configs, mlc_names
 from pipeline.compilers.lowered import Reported
-from pipeline.compilers.mlc_options import MlcOptions
+from pipeline.compilers.mlc_names import MlcOptions
 from pipeline.errors import StepError
 
 WINDOW = {"context_window_size": 2048, "prefill_chunk_size": 4096}
