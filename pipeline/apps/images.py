@@ -11,10 +11,9 @@ from typing import Literal
 
 from pipeline.binary import ar, fat, macho
 from pipeline.binary.coff import is_coff
-from pipeline.binary.exports_trie import read_exports
+from pipeline.binary.macho import read_exports
 from pipeline.binary.object_info import Format, ObjectInfo
-from pipeline.binary.objects import is_object, read_object
-from pipeline.binary.sections import loaded_sections
+from pipeline.binary.objects import is_object, loaded_sections, read_object
 from pipeline.binary.symbols import REGISTRATIONS, c_name, defined, undefined
 from pipeline.errors import FormatError
 

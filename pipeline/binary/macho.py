@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .object_info import Kind, LoadedSection, ObjectInfo, Symbol
-from .reader import Window, decode_name
+from .reader import LONGEST_NAME, Cursor, Window, decode_name
 
 MAGIC = b"\xcf\xfa\xed\xfe"
 """MH_MAGIC_64 as a little-endian machine writes it."""
@@ -30,6 +30,8 @@ _VERSION_MIN = struct.Struct("<8xI")
 _DYLIB = struct.Struct("<8xI")
 _NLIST = struct.Struct("<IBBHQ")
 _ENCRYPTION = struct.Struct("<16xI")
+_DYLD_INFO = struct.Struct("<40x2I")
+_LINKEDIT_DATA = struct.Struct("<8x2I")
 
 _CPU_ARM64, _CPU_X86_64 = 0x0100000C, 0x01000007
 _ARCHES = {_CPU_ARM64: "arm64", _CPU_X86_64: "x86_64"}
@@ -40,6 +42,8 @@ _KINDS: dict[int, Kind] = {1: "object", 2: "executable", 6: "dylib", 8: "dylib"}
 
 _LC_SYMTAB, _LC_SEGMENT_64, _LC_ENCRYPTION_INFO_64, _LC_BUILD_VERSION = 0x2, 0x19, 0x2C, 0x32
 _LC_DYLIBS = {0xC, 0x20, 0x80000018, 0x8000001F, 0x80000023}  # load, lazy, weak, re-export, upward
+_LC_DYLD_INFO = {0x22, 0x80000022}
+_LC_DYLD_EXPORTS_TRIE = 0x80000033
 _LC_VERSION_MIN = {0x24: "macos", 0x25: "ios", 0x2F: "tvos", 0x30: "watchos"}
 _PLATFORMS = {
     1: "macos", 2: "ios", 3: "tvos", 4: "watchos", 5: "bridgeos", 6: "maccatalyst", 7: "ios-simulator",
@@ -201,6 +205,72 @@ def is_encrypted(data: bytes, name: str) -> bool:
         for command, offset, _size in load_commands(window, read_header(data, name))
         if command == _LC_ENCRYPTION_INFO_64
     )
+
+
+_NUMBER = "a number of the exports trie"
+
+
+def read_exports(data: bytes, name: str) -> frozenset[str]:
+    """Names that an image exports: what the loader and `dlsym` find, whatever `strip` did to its symbol table.
+
+    They are spelt as in the file, with the leading underscore, and are in a tree whose edges are labelled with pieces
+    of names (LC_DYLD_EXPORTS_TRIE, `export_off` of LC_DYLD_INFO); an object has none.
+
+    Args:
+        data: the whole file (one slice of it, when it came out of a fat file).
+        name: how errors name it.
+
+    Raises:
+        FormatError: it is no Mach-O file, or its trie is malformed.
+    """
+    window = Window(data, name)
+    for command, offset, _size in load_commands(window, read_header(data, name)):
+        if command in _LC_DYLD_INFO:
+            at, size = window.unpack(_DYLD_INFO, offset, "LC_DYLD_INFO")
+        elif command == _LC_DYLD_EXPORTS_TRIE:
+            at, size = window.unpack(_LINKEDIT_DATA, offset, "LC_DYLD_EXPORTS_TRIE")
+        else:
+            continue
+        if size:
+            return read_trie(window.cut(at, size, "the exports trie"), name)
+    return frozenset()
+
+
+def read_trie(trie: bytes, name: str) -> frozenset[str]:
+    """Names in an exports trie.
+
+    Every node may be reached once only, so a crafted trie can neither loop nor grow beyond its own bytes, but for the
+    names themselves, which are bounded.
+
+    Raises:
+        FormatError: a number, a label or a node goes beyond the end, or a node is reached twice.
+    """
+    cursor = Cursor(trie, name)
+    window = cursor.window
+    names: set[str] = set()
+    seen: set[int] = set()
+    total = 0
+    waiting = [(0, b"")]
+    while waiting:
+        cursor.at, prefix = waiting.pop()
+        if cursor.at in seen:
+            raise window.bad(f"the exports trie reaches its node at {cursor.at} twice")
+        seen.add(cursor.at)
+        terminal = cursor.number(_NUMBER, bits=64)
+        if terminal:
+            names.add(decode_name(prefix))
+        cursor.take(terminal, "an exported symbol")
+        for _ in range(cursor.byte("a node of the exports trie")):
+            end = trie.find(b"\0", cursor.at, cursor.at + LONGEST_NAME)
+            if end < 0:
+                raise window.bad("a label of the exports trie has no end")
+            label = prefix + trie[cursor.at : end]
+            total += len(label)
+            if len(label) > LONGEST_NAME or total > LONGEST_NAME + 64 * len(trie):
+                raise window.bad("the names in the exports trie are longer than any linker would write them")
+            cursor.at = end + 1
+            waiting.append((cursor.number(_NUMBER, bits=64), label))
+    return frozenset(names)
 
 
 def _sections(window: Window, offset: int, size: int) -> Iterator[_Section]:

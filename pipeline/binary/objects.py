@@ -5,14 +5,12 @@ Steps, proofs and `apps` call `read_object`. Archives and fat files are opened b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pipeline.errors import FormatError
 
 from . import coff, elf, macho, wasm
-from .object_info import Format, Kind, ObjectInfo, Symbol, WasmImport
-
-__all__ = ["Format", "Kind", "ObjectInfo", "Symbol", "WasmImport", "is_bitcode", "is_object", "read_object"]
+from .object_info import LoadedSection, ObjectInfo
 
 _READERS: dict[bytes, Callable[[bytes, str], ObjectInfo]] = {
     macho.MAGIC: macho.read_macho,
@@ -61,3 +59,28 @@ def read_object(data: bytes, name: str) -> ObjectInfo:
         what, hint = _NO_OBJECTS.get(data[:4], unknown)
         raise FormatError(what, where=name, hint=hint)
     return reader(data, name)
+
+
+def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
+    """What of a Mach-O or ELF file is in memory when it runs: for looking for strings that outlive a strip.
+
+    Symbol tables, debug entries and string tables are left out: a name in one of those proves nothing about the code.
+    Sections share bytes only so far as linkers have them do it: a file may name its bytes a thousand times.
+
+    Args:
+        data: the whole file (one slice of it, when it came out of a fat file).
+        name: how errors name it.
+
+    Raises:
+        FormatError: it is malformed, or of another format.
+    """
+    reader = macho if data.startswith(macho.MAGIC) else elf if data.startswith(elf.MAGIC) else None
+    hint = "give what a compiler or a linker wrote"
+    if reader is None:
+        raise FormatError("is neither Mach-O nor ELF", where=name, hint=hint)
+    left = 4 * len(data)
+    for section in reader.loaded_sections(data, name):
+        left -= len(section.data)
+        if left < 0:
+            raise FormatError("its sections overlap", where=name, hint=hint)
+        yield section

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
-from pipeline.matrix.cells import Backend, Product
+from pipeline.matrix.cells import Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.placement import Placement, filled, form_of
 from pipeline.steps import layout, shared_library, verify_layout
@@ -25,20 +25,17 @@ def layout_actions(matrix: Matrix, bundles: Iterable[str]) -> Iterator[AnyAction
     for product in matrix.products:
         if product.kind != "layout":
             continue
-        backends = _backends(matrix, product)
-        places = placements(product, matrix)
-        linked = {one.backend for one in places if one.form == "shared"}
+        params = _params(matrix, product)
+        linked = {one.backend for one in params.placements if one.form == "shared"}
         yield Action(
             step="layout",
             run=layout.run,
             link_outputs=True,
             subject=product.name,
             out=f"build/layout/{product.name}",
-            params=layout.Params(
-                product.name, matrix.name, backends, places, product.runtime_libraries, product.files or None
-            ),
+            params=params,
             upstream=inputs(matrix, product, having),
-            tools=shared_library.tools(one for one in backends if one.name in linked),
+            tools=shared_library.tools(one for one in params.backends if one.name in linked),
             doc=f"libraries and bundles of {product.name}, where targets.yaml wants them",
             where=product.where,
         )
@@ -74,14 +71,7 @@ def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAct
         run=verify_layout.run,
         subject=product.name,
         out=f"build/verify/{product.name}",
-        params=verify_layout.Params(
-            product.name,
-            matrix.name,
-            _backends(matrix, product),
-            placements(product, matrix),
-            product.runtime_libraries,
-            product.files or None,
-        ),
+        params=_params(matrix, product),
         upstream={**inputs(matrix, product, bundles), roles.KIT: Upstream(f"layout:{product.name}")},
         outputs=("report.json",),
         doc=f"prove that {product.name} holds what was proven",
@@ -89,5 +79,7 @@ def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAct
     )
 
 
-def _backends(matrix: Matrix, product: Product) -> tuple[Backend, ...]:
-    return tuple(one for name in product.backends for one in matrix.backends if one.name == name)
+def _params(matrix: Matrix, product: Product) -> layout.Params:
+    backends = tuple(one for name in product.backends for one in matrix.backends if one.name == name)
+    places = placements(product, matrix)
+    return layout.Params(product.name, matrix.name, backends, places, product.runtime_libraries, product.files or None)

@@ -13,8 +13,7 @@ from pathlib import Path
 from pipeline.binary.ar import read_archive
 from pipeline.binary.blobs import find_blobs
 from pipeline.binary.conformance import mismatch
-from pipeline.binary.objects import read_object
-from pipeline.binary.sections import loaded_sections
+from pipeline.binary.objects import loaded_sections, read_object
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, undefined
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, read_link_json

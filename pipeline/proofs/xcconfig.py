@@ -15,9 +15,9 @@ from fnmatch import fnmatchcase
 
 from pipeline.errors import FormatError
 
-_ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_]\w*)(?P<conditions>(?:\[[^\]]*\])*)\s*=(?P<value>.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)((?:\[[^\]]*\])*)\s*=(.*)", re.DOTALL)
 _CONDITION = re.compile(r"(\w+)=([^,\]]+)")
-_INNERMOST = re.compile(r"\$\((?P<name>\w+)(?::default=(?P<default>[^()$]*))?\)|\$\{(?P<braced>\w+)\}")
+_INNERMOST = re.compile(r"\$\((\w+)(?::default=([^()$]*))?\)|\$\{(\w+)\}")
 
 _MOST_EXPANSIONS = 10_000
 """A setting that refers to itself in a circle would otherwise never end."""
@@ -54,8 +54,8 @@ class Settings:
             match = _ASSIGNMENT.fullmatch(code)
             if not match:
                 raise FormatError(f"no setting: {code!r}", where=f"{name}:{number}", hint="write NAME = value")
-            conditions = tuple(_CONDITION.findall(match["conditions"]))
-            self._assignments.append(_Assignment(match["name"], conditions, match["value"].strip()))
+            setting, conditions, value = match.groups()
+            self._assignments.append(_Assignment(setting, tuple(_CONDITION.findall(conditions)), value.strip()))
 
     def value(self, setting: str, build: Mapping[str, str], given: Mapping[str, str]) -> str:
         """The text of a setting, fully expanded.
@@ -75,11 +75,12 @@ class Settings:
             match = _INNERMOST.search(text)
             if not match:
                 return text
-            name = match["name"] or match["braced"]
+            bare, default, braced = match.groups()
+            name = bare or braced
             value = self._assigned(name, build)
             if value is None:
                 value = given.get(name)
-            text = text[: match.start()] + (value or match["default"] or "") + text[match.end() :]
+            text = text[: match.start()] + (value or default or "") + text[match.end() :]
         raise FormatError(f"{setting} refers to itself in a circle", where=self._name, hint="correct the template")
 
     def words(self, setting: str, build: Mapping[str, str], given: Mapping[str, str]) -> list[str]:

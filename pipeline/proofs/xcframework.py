@@ -6,16 +6,15 @@ Called by `pipeline.steps.verify` for a product. Reads the finished folder back 
 
 from __future__ import annotations
 
-import plistlib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypedDict
-from xml.parsers.expat import ExpatError
 
 from pipeline.binary import fat
 from pipeline.binary.ar import read_members
+from pipeline.documents.info_plist import AvailableLibrary, read_info_plist
+from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes, sha256_path
 from pipeline.platforms import APPLE
 
@@ -27,17 +26,6 @@ _PLATFORMS = {(apple.supported, apple.variant): name for name, apple in APPLE.it
 
 _REQUIRED = ("LibraryIdentifier", "LibraryPath", "SupportedArchitectures", "SupportedPlatform")
 _AGAIN = "doit forget xcframework:{0} && doit xcframework:{0}"
-
-
-class _Entry(TypedDict, total=False):
-    """An entry of `AvailableLibraries` in Info.plist."""
-
-    LibraryIdentifier: str
-    LibraryPath: str
-    BinaryPath: str
-    SupportedArchitectures: list[str]
-    SupportedPlatform: str
-    SupportedPlatformVariant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,57 +45,45 @@ def read_slices(bundle: Path) -> tuple[list[FrameworkSlice], list[str]]:
         The slices, and every rule that is broken, in words.
     """
     try:
-        document = plistlib.loads((bundle / "Info.plist").read_bytes())
-    except (OSError, plistlib.InvalidFileException, ExpatError, ValueError) as error:
+        document = read_info_plist(bundle)
+    except (OSError, FormatError) as error:
         return [], [f"Info.plist cannot be read: {error}"]
     problems = []
-    if document.get("CFBundlePackageType") != "XFWK":
-        problems.append(f"CFBundlePackageType is {document.get('CFBundlePackageType')!r}, not XFWK")
-    if document.get("XCFrameworkFormatVersion") != "1.0":
-        problems.append(f"XCFrameworkFormatVersion is {document.get('XCFrameworkFormatVersion')!r}, not 1.0")
-    entries = document.get("AvailableLibraries") or []
-    if not entries:
+    if document.CFBundlePackageType != "XFWK":
+        problems.append(f"CFBundlePackageType is {document.CFBundlePackageType!r}, not XFWK")
+    if document.XCFrameworkFormatVersion != "1.0":
+        problems.append(f"XCFrameworkFormatVersion is {document.XCFrameworkFormatVersion!r}, not 1.0")
+    if not document.AvailableLibraries:
         problems.append("AvailableLibraries is empty")
     slices = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(document.AvailableLibraries):
         broken = list(_entry_problems(bundle, entry, f"library {number}"))
         problems += broken
         if not broken:
-            slices.append(_slice(entry))
+            path = PurePosixPath(entry.LibraryIdentifier, entry.LibraryPath)
+            platform = _PLATFORMS[entry.SupportedPlatform, entry.SupportedPlatformVariant]
+            slices.append(FrameworkSlice(entry.LibraryIdentifier, platform, entry.SupportedArchitectures, path))
     problems += _common_problems(slices)
     return slices, problems
 
 
-def _entry_problems(bundle: Path, entry: _Entry, name: str) -> Iterator[str]:
-    if lacking := [key for key in _REQUIRED if not entry.get(key)]:
+def _entry_problems(bundle: Path, entry: AvailableLibrary, name: str) -> Iterator[str]:
+    if lacking := [key for key in _REQUIRED if not getattr(entry, key)]:
         yield f"{name} has no {listed(lacking)}"
         return
-    variant = entry.get("SupportedPlatformVariant")
-    words = [
-        entry["SupportedPlatform"],
-        "_".join(sorted(entry["SupportedArchitectures"])),
-        *([variant] if variant else []),
-    ]
-    identifier = entry["LibraryIdentifier"]
-    if identifier != "-".join(words):
-        yield f"{name} is called {identifier}, by the rules it is {'-'.join(words)}"
-    if (entry["SupportedPlatform"], variant) not in _PLATFORMS:
-        yield f"{identifier} is for an unknown platform {entry['SupportedPlatform']} {variant or ''}".rstrip()
-    if (path := PurePosixPath(entry["LibraryPath"])).is_absolute() or ".." in path.parts:
+    platform, variant = entry.SupportedPlatform, entry.SupportedPlatformVariant
+    identifier = entry.LibraryIdentifier
+    named = "-".join([platform, "_".join(sorted(entry.SupportedArchitectures)), *([variant] if variant else [])])
+    if identifier != named:
+        yield f"{name} is called {identifier}, by the rules it is {named}"
+    if (platform, variant) not in _PLATFORMS:
+        yield f"{identifier} is for an unknown platform {platform} {variant or ''}".rstrip()
+    if (path := PurePosixPath(entry.LibraryPath)).is_absolute() or ".." in path.parts:
         yield f"{identifier} names a library outside its folder: {path}"
     elif not (bundle / identifier / path).is_file():
         yield f"{identifier}/{path} is not there"
-    if entry.get("BinaryPath", entry["LibraryPath"]) != entry["LibraryPath"]:
+    if entry.BinaryPath not in (None, entry.LibraryPath):
         yield f"{identifier} has a BinaryPath other than its LibraryPath, though it is a static library"
-
-
-def _slice(entry: _Entry) -> FrameworkSlice:
-    return FrameworkSlice(
-        identifier=entry["LibraryIdentifier"],
-        platform=_PLATFORMS[entry["SupportedPlatform"], entry.get("SupportedPlatformVariant")],
-        architectures=tuple(entry["SupportedArchitectures"]),
-        path=PurePosixPath(entry["LibraryIdentifier"], entry["LibraryPath"]),
-    )
 
 
 def _common_problems(slices: list[FrameworkSlice]) -> Iterator[str]:

@@ -10,10 +10,11 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.documents import untrusted
+from pipeline.documents import codec
 from pipeline.errors import FormatError
 from pipeline.files import write_atomic
 
@@ -40,15 +41,18 @@ class Span(NamedTuple):
         return max(0.0, self.end - self.start)
 
 
-class Timings(NamedTuple):
+@dataclass(frozen=True)
+class Timings:
     """One run.
 
     Attributes:
+        format: of the file.
         start: when it began, unix seconds.
         end: when it ended.
         spans: the tasks that were worked on, in the order they ended.
     """
 
+    format: int
     start: float
     end: float
     spans: tuple[Span, ...]
@@ -90,22 +94,18 @@ class Trace:
         """Write the timings below the root, when anything was worked on. Failing to is no error."""
         if not self._spans:
             return
-        document = {"format": FORMAT, "start": self._start, "end": time.time(), "spans": self._spans}
+        document = Timings(FORMAT, self._start, time.time(), tuple(self._spans))
         with suppress(OSError):
-            write_atomic(root / PLACE, json.dumps(document))
+            write_atomic(root / PLACE, json.dumps(codec.encode(document)))
 
 
 def load(root: Path) -> Timings | None:
     """The timings of the last run that did anything; None where there are none, or none that can be read."""
     try:
-        document = untrusted.load(root / PLACE)
-        if document["format"] != FORMAT:
-            return None
-        rows = document["spans"]
-        spans = tuple(Span(name, how, float(start), float(end), *host) for name, how, start, end, *host in rows)
-        return Timings(float(document["start"]), float(document["end"]), spans)
-    except (FormatError, ValueError, KeyError, TypeError, OverflowError):
+        found = codec.load(Timings, root / PLACE)
+    except (FormatError, OSError, OverflowError):
         return None
+    return found if found.format == FORMAT else None
 
 
 def lanes(spans: Iterable[Span]) -> list[list[Span]]:

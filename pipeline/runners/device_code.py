@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.blobs import VM_KINDS, find_blobs
-from pipeline.binary.sections import loaded_sections
+from pipeline.binary.objects import loaded_sections
 from pipeline.errors import StepError, VerifyError
 
 _KERNEL = re.compile(rb"\b(?:__)?kernel\s+void\s+(?:__attribute__\(\(.*?\)\)\s*)?(\w+)")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -56,35 +57,16 @@ class Params:
     timeout: float = field(default=3600.0, compare=False)
 
 
-@dataclass(frozen=True)
-class _Folders:
+class _Folders(NamedTuple):
     """Where a command runs: `tree` has the files that it declares, `given` links to outputs of tasks."""
 
     whole: Path
-
-    @property
-    def tree(self) -> Path:
-        return self.whole / "tree"
-
-    @property
-    def given(self) -> Path:
-        return self.whole / "in"
-
-    @property
-    def out(self) -> Path:
-        return self.whole / "out"
-
-    @property
-    def home(self) -> Path:
-        return self.whole / "home"
-
-    @property
-    def traces(self) -> Path:
-        return self.whole / "traces"
-
-    @property
-    def temporary(self) -> Path:
-        return self.whole / "tmp"
+    tree: Path
+    given: Path
+    out: Path
+    home: Path
+    temporary: Path
+    traces: Path
 
 
 def run(job: Job[Params]) -> Facts:
@@ -166,7 +148,8 @@ def _secrets(names: Sequence[str]) -> dict[str, str]:
 @contextmanager
 def _laid_out(job: Job[Params]) -> Iterator[_Folders]:
     """The folders of a command with its inputs in them; they are removed afterwards."""
-    folders = _Folders(Path(tempfile.mkdtemp(prefix="step-")))
+    whole = Path(tempfile.mkdtemp(prefix="step-"))
+    folders = _Folders(whole, *(whole / name for name in ("tree", "in", "out", "home", "tmp", "traces")))
     try:
         for folder in (folders.tree, folders.given, folders.home, folders.temporary):
             folder.mkdir()
@@ -181,7 +164,7 @@ def _laid_out(job: Job[Params]) -> Iterator[_Folders]:
                 _copy(source, folders.tree / path)
         yield folders
     finally:
-        shutil.rmtree(folders.whole, ignore_errors=True)
+        shutil.rmtree(whole, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> None:

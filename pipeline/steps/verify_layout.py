@@ -5,7 +5,6 @@ The engine runs it after `layout`. The questions are in `pipeline.proofs.layouts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,23 +15,11 @@ from pipeline.documents.model_file import NAME as MODEL
 from pipeline.documents.runtime import read_modules_json
 from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
-from pipeline.matrix.cells import Backend, FilePlacement
-from pipeline.matrix.placement import Placement
+from pipeline.matrix.cells import FilePlacement
 from pipeline.proofs.layouts import Layout, check_layout
 
+from .layout import Params
 from .verify import Findings, bundle_digests, product_library, prove
-
-
-@dataclass(frozen=True)
-class Params:
-    """What is to be proven of a layout; the fields are those of `layout.Params`."""
-
-    product: str
-    library: str
-    backends: tuple[Backend, ...]
-    placements: tuple[Placement, ...]
-    runtime_libraries: tuple[str, ...] | None = None
-    files: tuple[FilePlacement, ...] | None = None
 
 
 def run(job: Job[Params]) -> Facts:

@@ -6,6 +6,7 @@ Run by `pipeline.engine`; translates between a job and `pipeline.weights`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -45,10 +46,7 @@ def run(job: Job[Params]) -> Facts:
         ToolMissing: pip or huggingface_hub is not there.
     """
     source = job.params.source
-
-    def report(done: float, total: float | None) -> None:
-        job.services.progress(done, total, "bytes")
-
+    report = partial(job.services.progress, unit="bytes")
     fetched = fetch(
         job.params.model,
         source,

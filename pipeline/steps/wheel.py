@@ -80,10 +80,7 @@ def run(job: Job[Params]) -> Facts:
             f"{params.toolchain} has {version}",
             hint=f"delete the entry {name!r} from slipway.lock and run doit again",
         )
-
-    def report(done: float, total: float | None) -> None:
-        job.services.progress(done, total, "bytes")
-
+    report = partial(job.services.progress, unit="bytes")
     fetched = fetch(name, source, locked=params.lock, path=None, out=job.out, log=job.log, progress=report)
     for path, file in fetched.files.items():
         job.adopt(path.rpartition("/")[2], file, fetched.entry.files[path].digest)

@@ -8,7 +8,6 @@ property list, and its rules are those of Apple's own reader (`XCFramework.swift
 
 from __future__ import annotations
 
-import plistlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary import fat
 from pipeline.binary.ar import read_members
 from pipeline.binary.conformance import mismatch
+from pipeline.documents.info_plist import NAME, AvailableLibrary, InfoPlist, dumps
 from pipeline.errors import StepError
 from pipeline.files import sha256_path
 from pipeline.kits.runtime import RuntimeLibrary, read_runtime, same_names
@@ -25,9 +25,6 @@ from pipeline.kits.slices import ArchSlice, Slice, library_name, library_path, s
 from pipeline.kits.zip import write_zip
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import architecture
-
-FORMAT_VERSION = "1.0"
-"""`XCFrameworkFormatVersion`; 1.1 would say that a library has mergeable metadata, and archives have none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def _write(out: Path, name: str, found: tuple[Slice, ...], data: Mapping[str, by
         library = out / library_path(name, piece)
         library.parent.mkdir(parents=True)
         library.write_bytes(data[piece.identifier])
-    (bundle / "Info.plist").write_bytes(info_plist(found, library_name(name)))
+    (bundle / NAME).write_bytes(dumps(info_plist(found, library_name(name))))
     packed = out / f"{bundle.name}.zip"
     write_zip(packed, bundle)
     checksum = sha256_path(packed)
@@ -135,26 +132,10 @@ def join(piece: Slice, data: Mapping[str, bytes]) -> bytes:
     return fat.write_fat((fat.Slice(one.arch, data[one.backend]) for one in piece.archs), piece.identifier)
 
 
-def info_plist(found: tuple[Slice, ...], library: str) -> bytes:
-    """The property list at the root, with sorted keys.
-
-    `BinaryPath` is what current Xcode writes for libraries too; older ones ignore it.
-    """
-    entries = []
-    for piece in found:
-        entry: dict[str, object] = {
-            "BinaryPath": library,
-            "LibraryIdentifier": piece.identifier,
-            "LibraryPath": library,
-            "SupportedArchitectures": list(piece.architectures),
-            "SupportedPlatform": piece.supported,
-        }
-        if piece.variant is not None:
-            entry["SupportedPlatformVariant"] = piece.variant
-        entries.append(entry)
-    document = {
-        "AvailableLibraries": entries,
-        "CFBundlePackageType": "XFWK",
-        "XCFrameworkFormatVersion": FORMAT_VERSION,
-    }
-    return plistlib.dumps(document, sort_keys=True)
+def info_plist(found: tuple[Slice, ...], library: str) -> InfoPlist:
+    """The property list at the root."""
+    entries = (
+        AvailableLibrary(piece.identifier, library, piece.architectures, piece.supported, piece.variant, library)
+        for piece in found
+    )
+    return InfoPlist(tuple(entries), "XFWK", "1.0")

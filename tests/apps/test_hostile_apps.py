@@ -17,7 +17,7 @@ from pipeline.apps.containers import open_container
 from pipeline.apps.contents import read_contents
 from pipeline.apps.verdicts import judge
 from pipeline.binary.object_info import LoadedSection
-from pipeline.binary.sections import loaded_sections
+from pipeline.binary.objects import loaded_sections
 from pipeline.errors import FormatError
 from pipeline.reports import app_report
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.binary.ar import Member, write_archive
-from pipeline.binary.exports_trie import read_exports, read_trie
+from pipeline.binary.macho import read_exports, read_trie
 from pipeline.errors import FormatError
 
 NAMES = ("_model___tvm_ffi__library_bin", "_model_b", "_other")

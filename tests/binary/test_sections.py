@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.binary.macho import is_encrypted
-from pipeline.binary.sections import loaded_sections
+from pipeline.binary.objects import loaded_sections
 from pipeline.errors import FormatError
 
 MACHO = """
@@ -77,7 +77,7 @@ def test_of_a_linked_image_too(assemble, link_dylib):
 
 def test_what_is_no_object_is_refused():
     with pytest.raises(FormatError, match="neither Mach-O nor ELF"):
-        loaded_sections(b"\0asm\1\0\0\0", "x")
+        list(loaded_sections(b"\0asm\1\0\0\0", "x"))
 
 
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255), form=st.sampled_from(["macho", "elf"]))
