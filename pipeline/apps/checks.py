@@ -58,7 +58,7 @@ def check_runtime_version(contents: Contents, version: str) -> CheckVerdict:
     if age.span.since <= abi.released(version) < age.span.until:
         return CheckVerdict("runtime", "ok", contents.name, f"{abi.said(version)} is among {abi.releases(age.span)}")
     saw = f"the runtime is of {age}; it is declared to be of {abi.said(version)}"
-    return CheckVerdict("runtime", "wrong", contents.name, saw, hints.right_runtime())
+    return CheckVerdict("runtime", "wrong", contents.name, saw, hints.RIGHT_RUNTIME)
 
 
 def _lists(contents: Contents) -> Iterator[CheckVerdict]:
@@ -79,7 +79,7 @@ def _runtimes(contents: Contents) -> Iterator[CheckVerdict]:
     for (arch, _, _), paths in processes.items():
         if len(paths) > 1:
             saw = f"for {arch}, {' and '.join(paths)} hold a TVM runtime each"
-            yield CheckVerdict("runtime", "wrong", paths[-1], saw, hints.one_runtime())
+            yield CheckVerdict("runtime", "wrong", paths[-1], saw, hints.ONE_RUNTIME)
 
 
 _SEPARATE = re.compile(r".*(?:\.appex|standalones/[^/]+\.apk)/|.*/(?:Watch|PlugIns)/[^/]+\.app/")
@@ -98,10 +98,10 @@ def _page_size(contents: Contents) -> Iterator[CheckVerdict]:
             continue
         if image.load_alignment is not None and image.load_alignment < PAGE:
             saw = f"its segments are aligned to {image.load_alignment} bytes, Android's new pages have {PAGE}"
-            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.page_size())
+            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.PAGE_SIZE)
         if image.stored_at is not None and image.stored_at % PAGE:
             saw = f"lies uncompressed in the package, and not at a multiple of {PAGE} bytes"
-            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.zip_alignment())
+            yield CheckVerdict("page-size", "wrong", image.path, saw, hints.ZIP_ALIGNMENT)
 
 
 _FOLDER = re.compile(r"(?:^|/)lib/([^/]+)/[^/]+\.so$")
@@ -161,7 +161,7 @@ def _registrations(contents: Contents, found: Sequence[Finding]) -> Iterator[Che
                 hint = "give the whole app, or the library together with the runtime it loads"
                 yield CheckVerdict("registration", "unknown", image.path, f"{asks}, which is not in this file", hint)
                 continue
-            yield CheckVerdict("registration", "wrong", image.path, saw, hints.rebuild_together())
+            yield CheckVerdict("registration", "wrong", image.path, saw, hints.REBUILD_TOGETHER)
 
 
 def _since(registration: str) -> str:
@@ -203,7 +203,7 @@ def _no_loader(
     if families and not families & set(_families(finding.generation)):
         model = _age(_families(finding.generation))
         saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {finding.prefix} of {model}"
-        return CheckVerdict("runtime", "wrong", image.path, saw, hints.rebuild_together())
+        return CheckVerdict("runtime", "wrong", image.path, saw, hints.REBUILD_TOGETHER)
     if not contents.complete:
         hint = "give the whole app, or the library together with the runtime it loads"
         return CheckVerdict("runtime", "unknown", image.path, f"no loader {wanted} in this file", hint)

@@ -55,14 +55,15 @@ def keep_symbols(prefix: str, generation: Generation, *, macho: bool) -> str:
     )
 
 
-def rebuild_archive() -> str:
-    """An archive lacks a model, or half of it: no flag of a later link can help."""
-    return "build the archive again with both objects of the model (lib0.o and <prefix>devc.o): doit archive:<backend>"
+REBUILD_ARCHIVE = (
+    "build the archive again with both objects of the model (lib0.o and <prefix>devc.o): doit archive:<backend>"
+)
+"""An archive lacks a model, or half of it: no flag of a later link can help."""
 
-
-def start_up_table() -> str:
-    """Fewer constructors than the models need."""
-    return "link without options that drop or rewrite start-up code, from an archive that verify:<backend> has proven"
+START_UP_TABLE = (
+    "link without options that drop or rewrite start-up code, from an archive that verify:<backend> has proven"
+)
+"""Fewer constructors than the models need."""
 
 
 def rename(nearest: str, source: str) -> str:
@@ -74,22 +75,17 @@ def rename(nearest: str, source: str) -> str:
     )
 
 
-def same_build() -> str:
-    """Other models are linked than this build's."""
-    return "the app is linked with the library of another build: clean its build folder and link the present one"
+SAME_BUILD = "the app is linked with the library of another build: clean its build folder and link the present one"
+"""Other models are linked than this build's."""
 
+REBUILD_TOGETHER = (
+    "build the models and the runtime (libtvm_runtime, libtvm_ffi, libmlc_llm) from one version of TVM or mlc-llm, "
+    "replace all of them in the app, and clean its build folder"
+)
+"""Model and runtime are of two generations."""
 
-def rebuild_together() -> str:
-    """Model and runtime are of two generations."""
-    return (
-        "build the models and the runtime (libtvm_runtime, libtvm_ffi, libmlc_llm) from one version of TVM or mlc-llm, "
-        "replace all of them in the app, and clean its build folder"
-    )
-
-
-def right_runtime() -> str:
-    """The runtime in an app is of another release than was declared."""
-    return "ship the runtime of that release, or correct `runtime_version` and build the models for it"
+RIGHT_RUNTIME = "ship the runtime of that release, or correct `runtime_version` and build the models for it"
+"""The runtime in an app is of another release than was declared."""
 
 
 def load_runtime(kind: str, platform: str | None, *, macho: bool, families: bool) -> str:
@@ -114,12 +110,11 @@ def right_slice(platforms: Sequence[str]) -> str:
     )
 
 
-def one_runtime() -> str:
-    """Two runtimes in one process."""
-    return (
-        "ship one of them: leave the runtime out of the kit (empty its runtime variable), or the other library out of "
-        "the app; if they never meet, leave one out here with --exclude"
-    )
+ONE_RUNTIME = (
+    "ship one of them: leave the runtime out of the kit (empty its runtime variable), or the other library out of "
+    "the app; if they never meet, leave one out here with --exclude"
+)
+"""Two runtimes in one process."""
 
 
 def right_folder(own: str) -> str:
@@ -127,19 +122,14 @@ def right_folder(own: str) -> str:
     return f"put it into lib/{own}/ (jniLibs/{own}/ of the app's module), and that of the other processor here"
 
 
-def page_size() -> str:
-    """A library for pages of 4 KiB."""
-    return (
-        "link it with -Wl,-z,max-page-size=16384 (what NDK r28 does by itself), or update the library it comes from, "
-        "or leave out one that is not yours with --exclude"
-    )
+PAGE_SIZE = (
+    "link it with -Wl,-z,max-page-size=16384 (what NDK r28 does by itself), or update the library it comes from, "
+    "or leave out one that is not yours with --exclude"
+)
+"""A library for pages of 4 KiB."""
 
+ZIP_ALIGNMENT = "align the package: zipalign -P 16 (Android Gradle plugin 8.5.1 does it), or compress its libraries"
+"""A library at an odd place of an .apk."""
 
-def zip_alignment() -> str:
-    """A library at an odd place of an .apk."""
-    return "align the package: zipalign -P 16 (Android Gradle plugin 8.5.1 does it), or compress its libraries"
-
-
-def not_encrypted() -> str:
-    """The App Store has encrypted the binary."""
-    return "check the app that you export (fastlane, Xcode), not one that came back from the App Store"
+NOT_ENCRYPTED = "check the app that you export (fastlane, Xcode), not one that came back from the App Store"
+"""The App Store has encrypted the binary."""

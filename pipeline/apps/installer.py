@@ -80,7 +80,7 @@ def payload_files(path: Path) -> Iterator[PayloadFile]:
         if not payloads:
             raise FormatError("has no Payload", where=path, hint=_UNSUPPORTED)
         for entry in payloads:
-            raw: io.BufferedReader = io.BufferedReader(_Slice(file, entry.offset, entry.length))
+            raw: io.BufferedReader = io.BufferedReader(_Chunks(_part(file, entry.offset, entry.offset + entry.length)))
             limit = max(_ALWAYS_FINE, _RATIO * entry.length)
             yield from _cpio(_unpacked(raw, entry.encoding, path), limit, path)
 
@@ -113,7 +113,7 @@ def _parse(toc: bytes) -> list[Entry]:
     """Entries with data; offsets still count from the heap. One with a DTD, which xar never writes, is refused."""
     entries: list[Entry] = []
     steps: list[str] = []
-    files: list[dict[str, str]] = []
+    files: list[_Pending] = []
     text: list[str] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
@@ -122,19 +122,19 @@ def _parse(toc: bytes) -> list[Entry]:
             raise ValueError("it is nested too deeply")
         text.clear()
         if tag == "file":
-            files.append({})
+            files.append(_Pending())
         elif tag == "encoding" and files:
-            files[-1]["encoding"] = attributes.get("style", "")
+            files[-1].encoding = attributes.get("style", "")
 
     def end(tag: str) -> None:
         parent = steps[-2] if len(steps) > 1 else ""
         if files and (parent, tag) in _FIELDS:
-            files[-1][tag] = "".join(text)
+            setattr(files[-1], tag, "".join(text))
         elif tag == "file":
-            fields = files.pop()
-            if "offset" in fields and "length" in fields:
-                name = "/".join([*(outer.get("name", "") for outer in files), fields.get("name", "")])
-                entries.append(Entry(name, int(fields["offset"]), int(fields["length"]), fields.get("encoding", "")))
+            name = "/".join(one.name for one in files)
+            found = files.pop()
+            if found.offset is not None and found.length is not None:
+                entries.append(Entry(name, int(found.offset), int(found.length), found.encoding))
         steps.pop()
         text.clear()
 
@@ -149,25 +149,28 @@ def _parse(toc: bytes) -> list[Entry]:
     return entries
 
 
+@dataclass
+class _Pending:
+    """A file of the table of contents, as far as it is read."""
+
+    name: str = ""
+    offset: str | None = None
+    length: str | None = None
+    encoding: str = ""
+
+
 _FIELDS = {("file", "name"), ("data", "offset"), ("data", "length")}
 
 
-class _Slice(io.RawIOBase):
-    """A part of a file as a file."""
-
-    def __init__(self, file: IO[bytes], offset: int, length: int) -> None:
-        super().__init__()
-        self._file, self._at, self._end = file, offset, offset + length
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        self._file.seek(self._at)
-        data = self._file.read(min(len(buffer), self._end - self._at))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+def _part(file: IO[bytes], at: int, end: int) -> Iterator[bytes]:
+    """The bytes of a part of a file."""
+    while at < end:
+        file.seek(at)
+        piece = file.read(min(_PIECE, end - at))
+        if not piece:
+            return
+        at += len(piece)
+        yield piece
 
 
 def _unpacked(raw: io.BufferedReader, encoding: str, where: Path) -> IO[bytes]:

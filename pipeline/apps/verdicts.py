@@ -210,10 +210,10 @@ class _Comparison:
             saw = f"{model.source} asks for {model.asked}; the nearest that is there is {name}"
             return "wrong-name", saw, hints.rename(name, model.source)
         if others and model.asked is None:
-            return "not-linked", f"{nothing}; other models are: {listed}", hints.same_build()
+            return "not-linked", f"{nothing}; other models are: {listed}", hints.SAME_BUILD
         saw = f"{nothing}; models that are there and not expected: {listed}" if others else nothing
         if not image.linked:
-            return "not-linked", saw, hints.rebuild_archive()
+            return "not-linked", saw, hints.REBUILD_ARCHIVE
         archive = model.archives.get(image.platform or "")
         return "not-linked", saw, hints.force_load(image.platform, archive, macho=image.format == "macho")
 
@@ -242,10 +242,10 @@ def _about(
         if image.encrypted:
             return _unreadable(image)
         hint = hints.whole_model(finding.prefix, image.platform, archive, macho=macho)
-        return "half", _half(finding), hint if image.linked else hints.rebuild_archive()
+        return "half", _half(finding), hint if image.linked else hints.REBUILD_ARCHIVE
     if entries is not None and entries < needed:
         saw = f"the start-up table has {entries} entries, the models need {needed}"
-        return "half", saw, hints.start_up_table()
+        return "half", saw, hints.START_UP_TABLE
     count = f"both constructors, {finding.functions} functions"
     if finding.visible:
         if not finding.listed:
@@ -266,7 +266,7 @@ def _half(finding: Finding) -> str:
 
 
 def _unreadable(image: Image) -> tuple[ModelState, str, str]:
-    return "unreadable", f"{image.path} is encrypted: its constants cannot be read", hints.not_encrypted()
+    return "unreadable", f"{image.path} is encrypted: its constants cannot be read", hints.NOT_ENCRYPTED
 
 
 def _for_other_systems(

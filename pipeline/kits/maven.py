@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.matrix.cells import Maven
@@ -79,9 +80,15 @@ def module_json(product: str) -> dict[str, object]:
     return {"export_libraries": [], "library_name": library(product).removesuffix(".so")}
 
 
-def abi_json(name: str, api: int, ndk: int) -> dict[str, object]:
+@dataclass(frozen=True)
+class AbiJson:
     """Of one library. Models are C: no STL is in it, and any app may link it."""
-    return {"abi": name, "api": api, "ndk": ndk, "stl": "none", "static": False}
+
+    abi: str
+    api: int
+    ndk: int
+    stl: str = "none"
+    static: bool = False
 
 
 def places(product: str, abis: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from xml.etree import ElementTree as ET
 
 from pipeline.binary.ar import read_archive
+from pipeline.documents.codec import decode
 from pipeline.errors import FormatError
 from pipeline.files import Digest
 from pipeline.kits import maven as layout
@@ -75,7 +76,7 @@ def check_aar(aar: Aar) -> Iterator[Check]:
             problems = [*_libraries(aar, opened, entries, file)]
             count = counted(len(aar.libraries), "shared object")
             yield settled("libraries of the AAR", problems, f"{count} of the proven objects, 16 KiB pages", again)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, EOFError, FormatError) as error:
         yield failed("aar", f"{path.name} cannot be read: {type(error).__name__}: {error}", again)
 
 
@@ -140,9 +141,10 @@ def _metadata(aar: Aar, opened: zipfile.ZipFile, entries: Mapping[str, zipfile.Z
     if found != (abis := {f"android.{abi}" for abi in _abis(aar)}):
         yield f"prefab has libraries for {listed(sorted(found)) or 'nothing'}, not for {listed(sorted(abis))}"
     for abi in _abis(aar):
-        about = json.loads(_read(opened, f"{module}/libs/android.{abi}/abi.json"))
-        if (about["abi"], about["stl"], about["static"]) != (abi, "none", False):
-            yield f"abi.json of {abi} says {json.dumps(about)}"
+        text = _read(opened, f"{module}/libs/android.{abi}/abi.json")
+        about: layout.AbiJson = decode(layout.AbiJson, json.loads(text), f"abi.json of {abi}")
+        if about != layout.AbiJson(abi, about.api, about.ndk):
+            yield f"abi.json of {abi} says {json.dumps(json.loads(text))}"
 
 
 def _libraries(

@@ -7,7 +7,6 @@ app and for CMake (prefab), and a manifest; there is no Java in it. Its bytes de
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ def run(job: Job[Params]) -> Facts:
     if params.maven.assets == "yes":
         entries |= {f"assets/{place}": file for place, (_, _, file) in bundles.items()}
     elif params.maven.assets == "play-asset-pack":
-        folder = f"{layout.ASSET_PACK}/{values['pack']}"
+        folder = f"{layout.ASSET_PACK}/{layout.pack(kit.product)}"
         job.write(f"{folder}/build.gradle", templates.render("asset_pack.gradle", values))
         for place, (role, name, file) in bundles.items():
             job.adopt(f"{folder}/src/main/assets/{place}", file, job.digest_of(role, name))
@@ -114,7 +113,7 @@ def _entries(job: Job[Params], kit: Kit, manifest: str, header: str) -> dict[str
         abi = layout.abi(archive.architectures[0])
         shipped, linked = layout.places(kit.product, [abi])[abi]
         entries[shipped] = entries[linked] = _library(job, kit, archive)
-        about = layout.abi_json(abi, ANDROID_API, int(ndk.version.partition(".")[0]) if ndk is not None else _NDK)
+        about = layout.AbiJson(abi, ANDROID_API, int(ndk.version.partition(".")[0]) if ndk is not None else _NDK)
         entries[f"{linked.rpartition('/')[0]}/abi.json"] = dumps(about).encode()
     return entries
 
@@ -123,8 +122,7 @@ def _library(job: Job[Params], kit: Kit, archive: KitArchive) -> bytes:
     prefixes, objects = tuple(model.prefix for model in archive.models), read_archive(archive.data)
     name, runtime = layout.library(kit.product), job.params.runtime_libraries
     models = Models(name, archive.backends[0], prefixes, objects, runtime)
-    with tempfile.TemporaryDirectory(prefix="aar-", dir=job.out.parent) as scratch:
-        return link_shared(models, job.tools, Path(scratch), job.log)
+    return link_shared(models, job.tools, job.out.parent, job.log)
 
 
 def _empty_jar() -> bytes:

@@ -163,16 +163,15 @@ def _total(subject: str, need: Memory | None) -> int:
 
 
 def _native(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
-    record: dict[str, object] = {"model_id": model.model_id, "model_lib": model.model_lib}
     if model.bundle_weight:
         _ship(job, model.subject, job.out / "bundle" / model.model_id)
     # MLC's Android app ends at a record without a URL, also where somebody puts the weights on the phone; of weights
     # that are nowhere else, `mlc_llm package` writes their path there.
     if model.bundle_weight and job.params.kind != "android":
-        record["model_path"] = model.model_id
+        place: dict[str, str | None] = {"model_path": model.model_id}
     else:
-        record["model_url"] = model.url or (model.model_id if model.bundle_weight else None)
-    return {**record, "estimated_vram_bytes": total}
+        place = {"model_url": model.url or (model.model_id if model.bundle_weight else None)}
+    return {"model_id": model.model_id, "model_lib": model.model_lib, **place, "estimated_vram_bytes": total}
 
 
 def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:

@@ -6,10 +6,8 @@ of the very objects that are in the archives. Files of bundles are neither copie
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -107,19 +105,14 @@ def _library(job: Job[Params], backend: Backend, place: Placement, objects: list
         elif place.form == "archive":
             data = write_archive(objects, flavour_of(backend.format), place.library)
         else:
-            data = _shared(job, backend, place, objects)
+            name, runtime = place.library.rpartition("/")[2], job.params.runtime_libraries
+            models = Models(name, backend, (place.prefix,), tuple(objects), runtime, by_path=True)
+            data = link_shared(models, job.tools, job.out.parent, job.log)
             needed = read_object(data, place.library).needed
         job.write(place.library, data)
         digest = Digest(sha256_bytes(data), len(data))
     names = (place.subject, place.backend, place.prefix, place.library)
     return LaidOutLibrary(*names, place.form, digest.size, digest.sha256, needed, bundle)
-
-
-def _shared(job: Job[Params], backend: Backend, place: Placement, objects: list[Member]) -> bytes:
-    name = place.library.rpartition("/")[2]
-    models = Models(name, backend, (place.prefix,), tuple(objects), job.params.runtime_libraries, by_path=True)
-    with tempfile.TemporaryDirectory(prefix="layout-", dir=job.out.parent) as scratch:
-        return link_shared(models, job.tools, Path(scratch), job.log)
 
 
 def _module(job: Job[Params], place: Placement) -> Digest:

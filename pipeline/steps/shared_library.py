@@ -11,6 +11,7 @@ path (`load_module`): for that, blob and context are there under the names that 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -77,19 +78,24 @@ def tools(backends: Iterable[Backend]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def link_shared(models: Models, found: Mapping[str, Tool | None], scratch: Path, log: Path) -> bytes:
+def link_shared(models: Models, found: Mapping[str, Tool | None], folder: Path, log: Path) -> bytes:
     """Link a shared library and return it.
 
     Args:
         models: what it holds.
         found: tools by name, see `tools`.
-        scratch: an empty directory.
+        folder: where files may be while it is linked.
         log: gets the command lines.
 
     Raises:
         StepError: a symbol that nobody offers, or the linker refused.
         ToolMissing: there is no linker.
     """
+    with tempfile.TemporaryDirectory(prefix="shared-", dir=folder) as scratch:
+        return _linked(models, found, Path(scratch), log)
+
+
+def _linked(models: Models, found: Mapping[str, Tool | None], scratch: Path, log: Path) -> bytes:
     backend, out = models.backend, scratch / models.name
     infos = [read_object(member.data, member.name) for member in models.objects]
     paths = []
@@ -199,12 +205,12 @@ def _libraries(
         api = _in_ndk(ndk, f"sysroot/usr/lib/{_NDK_TRIPLES[backend.arch]}/{ANDROID_API}/libc.so").parent
         builtins = f"lib*/clang/*/lib/linux/libclang_rt.builtins-{_NDK_ARCHITECTURES[backend.arch]}-android.a"
         words = [api / "libc.so", api / "libm.so", _in_ndk(ndk, builtins)]
-    elif "compiler" in needed:
+    elif called := needed.get("compiler"):
         raise ToolMissing(
-            f"backend {backend.name}: the models call {', '.join(needed['compiler'])}, which the NDK's compiler brings",
+            f"backend {backend.name}: the models call {', '.join(called)}, which the NDK's compiler brings",
             hint="install the NDK and set ANDROID_NDK_HOME, or let the library's path end in .tar or .a",
         )
-    given = [*_SYSTEM["android"].values(), "compiler"] if ndk is not None else []
+    given = [*_SYSTEM[backend.platform].values(), "compiler"] if ndk is not None else []
     for number, (library, names) in enumerate(sorted(needed.items())):
         if library in given:
             continue

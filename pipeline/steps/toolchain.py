@@ -87,13 +87,6 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
     Raises:
         StepError, ToolMissing: see `run`.
     """
-    fork, worker = True, workers(False)
-    try:
-        found = worker.call(partial(versions), log=log)
-    except CompilerCrash:
-        fork, worker = False, workers(True)
-        found = worker.call(partial(versions), log=log)
-    _agree(name, found)
 
     def works(function: Callable[[], bool], cpu_limit: float) -> bool:
         try:
@@ -101,11 +94,18 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
         except CompilerCrash:
             return False
 
-    can_compile = works(compiles, COMPILE_CPU)
-    if fork and not can_compile:
-        # A fork is not safe everywhere: on macOS not once a device or an Objective-C class was touched before it.
-        fork, worker = False, workers(True)
-        can_compile = works(compiles, COMPILE_CPU)
+    # A fork is not safe everywhere: on macOS not once a device or an Objective-C class was touched before it.
+    for fork in (True, False):
+        worker = workers(not fork)
+        try:
+            found = worker.call(partial(versions), log=log)
+        except CompilerCrash:
+            if fork:
+                continue
+            raise
+        _agree(name, found)
+        if can_compile := works(compiles, COMPILE_CPU):
+            break
     if not can_compile:
         pair = "pip install 'slipway-tvm[tvm]' has one" if name == "current" else "as its packages name them"
         hint = f"install a TVM and a tvm-ffi that fit each other in toolchain {name}: {pair}"
