@@ -24,6 +24,7 @@ from typing import IO
 
 from pipeline.documents import untrusted
 from pipeline.errors import FormatError, SlipwayError
+from pipeline.kits.zip import content_at
 
 from . import installer
 
@@ -38,7 +39,6 @@ _ALWAYS_FINE, _RATIO = 256 << 20, 200
 _MOST_FILES = 500_000
 _DEEPEST = 3
 """Packages within packages: an `.apk` in the `.apks` in a zip."""
-_LOCAL_HEADER = struct.Struct("<26x2H")
 
 FOLDERS = {".app", ".appex", ".framework", ".xcarchive", ".xcframework"}
 ZIPS = {".ipa", ".apk", ".aab", ".apks", ".zip"}
@@ -208,9 +208,7 @@ def _stored_at(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int | None:
     """Where a library that is not compressed begins, for Android maps it from there."""
     if info.compress_type != zipfile.ZIP_STORED or not _LIBRARY.search(info.filename) or archive.fp is None:
         return None
-    archive.fp.seek(info.header_offset)
-    name, extra = _LOCAL_HEADER.unpack(archive.fp.read(_LOCAL_HEADER.size))
-    return int(info.header_offset + _LOCAL_HEADER.size + name + extra)
+    return content_at(archive.fp, info)
 
 
 def _package(path: Path) -> Iterator[File]:

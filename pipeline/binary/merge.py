@@ -1,8 +1,7 @@
 """Joins the objects of several models into the members of one archive, or says precisely why that cannot be.
 
-The archive step calls `merge_objects`. What it refuses would otherwise surface in someone's app: a duplicate symbol, a
-member that silently replaced another of its name (the host object is `lib0.o` in every model), an object for another
-platform.
+The archive step calls `merge_objects`. What it refuses would otherwise surface in someone's app: a duplicate symbol, or
+a member that silently replaced another of its name (the host object is `lib0.o` in every model).
 """
 
 from __future__ import annotations
@@ -53,78 +52,37 @@ class Merged:
 
 
 def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
-    """Name the members so that all are different, and check that one linker run can take them all.
+    """Name the members so that all are different, and check that none defines what another does.
 
     Weak definitions may be shared: every model brings the same half-precision helpers. COFF does not share them, so
     there each model gets its own.
 
     Args:
-        groups: the models, in the order they are to have in the archive.
+        groups: the models, in the order they are to have in the archive; all are for one backend.
 
     Raises:
-        FormatError: two models share a name, a prefix, or a strong global symbol; two members would have one name; the
-            objects are of different formats, processors or platforms; one is malformed or is already linked.
+        FormatError: two models share a strong global symbol, two members would have one name, or one is malformed.
     """
     members: list[Member] = []
     infos: list[ObjectInfo] = []
     owners: list[str] = []
-    for group in _distinct(groups):
+    for group in groups:
         for member in sorted((_renamed(member, group.prefix) for member in group.objects), key=lambda m: m.name):
             members.append(member)
             infos.append(read_object(member.data, member.name))
             owners.append(group.model)
     if not members:
         raise FormatError("there are no objects to put into the archive", hint="give at least one compiled model")
-    _check_alike(infos, owners)
     _check_symbols(infos, owners)
     _check_names(infos, owners)
     by_model = {model: tuple(i.name for i, o in zip(infos, owners, strict=True) if o == model) for model in owners}
     return Merged(tuple(members), tuple(infos), by_model, flavour_of(infos[0].format))
 
 
-def _distinct(groups: Iterable[ModelObjects]) -> tuple[ModelObjects, ...]:
-    groups = tuple(groups)
-    models: set[str] = set()
-    prefixes: dict[str, str] = {}
-    for group in groups:
-        if group.model in models:
-            raise FormatError(f"the model {group.model} is there twice", hint="name it once")
-        if group.prefix in prefixes:
-            raise FormatError(
-                f"the models {prefixes[group.prefix]} and {group.model} have the same prefix {group.prefix!r}",
-                hint="give each model a prefix of its own",
-            )
-        models.add(group.model)
-        prefixes[group.prefix] = group.model
-    return groups
-
-
 def _renamed(member: Member, prefix: str) -> Member:
     name = PurePosixPath(member.name).name
     name = name if name.startswith(prefix) else prefix + name
     return Member(name, own_weak_definitions(member.data, prefix, name) if is_coff_object(member.data) else member.data)
-
-
-def _check_alike(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
-    """All members must be objects of one format, one processor and one platform."""
-    first, first_owner = infos[0], owners[0]
-    for info, owner in zip(infos, owners, strict=True):
-        if info.kind != "object":
-            raise FormatError(
-                f"{info.name} of {owner} is already linked ({info.kind})", hint="give what the compiler wrote"
-            )
-        if (info.format, info.arch, info.platform) != (first.format, first.arch, first.platform):
-            raise FormatError(
-                f"{info.name} of {owner} is {_described(info)}, "
-                f"but {first.name} of {first_owner} is {_described(first)}",
-                hint="compile all models of an archive for one target, with the version in the triple "
-                "(e.g. arm64-apple-ios14.0: without it objects name no platform)",
-            )
-
-
-def _described(info: ObjectInfo) -> str:
-    platform = f" for {info.platform or 'no platform'}" if info.format == "macho" else ""
-    return f"{info.format} {info.arch}{platform}"
 
 
 def _check_symbols(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:

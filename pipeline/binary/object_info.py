@@ -71,7 +71,6 @@ class ObjectInfo:
         load_alignment: of a linked ELF image: the smallest alignment in bytes of its LOAD segments. Android's 16 KB
             pages need 16384 or more.
         imports: of wasm: the import section.
-        exports: of wasm: the names of the export section.
     """
 
     name: str
@@ -86,4 +85,3 @@ class ObjectInfo:
     needed: tuple[str, ...] = ()
     load_alignment: int | None = None
     imports: tuple[WasmImport, ...] = ()
-    exports: tuple[str, ...] = ()

@@ -106,11 +106,6 @@ def symbol_name(name: str, format_: Format) -> str:
     return _MACHO_UNDERSCORE + name if format_ == "macho" else name
 
 
-def library_bin(prefix: str, format_: Format, generation: Generation = GENERATIONS[0]) -> str:
-    """The blob's symbol of a model, as objects of a format spell it."""
-    return symbol_name(prefix + generation.blob_suffix, format_)
-
-
 def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
     """Find every model in objects (the members of an archive) or in linked images.
 
@@ -145,7 +140,7 @@ def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
         ModelSymbols(
             prefix=prefix,
             generation=generation,
-            library_bin=library_bin(prefix, blob.format, generation),
+            library_bin=symbol_name(prefix + generation.blob_suffix, blob.format),
             blob_object=blob.name,
             host_object=hosts[prefix].name if prefix in hosts else None,
             functions=tuple(sorted(functions[prefix])),

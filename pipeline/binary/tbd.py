@@ -9,36 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pipeline.errors import FormatError
-from pipeline.platforms import APPLE
+from .symbols import symbol_name
 
-_PLATFORMS = APPLE.keys()
+BINDER = "dyld_stub_binder"
+"""A name without an underscore even in Mach-O, which older linkers ask for in every library."""
+
 _PLAIN = re.compile(r"_[A-Za-z0-9_$.]*")  # anything else might be a word that YAML reads as no string
 
 
-def write_tbd(targets: Iterable[tuple[str, str]], symbols: Iterable[str], install_name: str) -> str:
+def write_tbd(arch: str, platform: str, names: Iterable[str], install_name: str) -> str:
     """The text of a stub.
 
     Args:
-        targets: (arch, platform) pairs, named as in `ObjectInfo`: `("arm64", "ios-simulator")`.
-        symbols: what the library exports, spelt as in Mach-O files (C names with their underscore).
+        arch: it is for, named as in `ObjectInfo`: `arm64`.
+        platform: it is for: `ios-simulator`.
+        names: what the library exports, spelt as in C; BINDER is spelt so in Mach-O files, too.
         install_name: the path that images linked against it will look for, e.g. `/usr/lib/libruntime.dylib`.
-
-    Raises:
-        FormatError: there is no target, or one on a platform that stubs have no name for.
     """
-    targets = tuple(targets)
-    unknown = sorted({platform for _, platform in targets} - _PLATFORMS)
-    if unknown or not targets:
-        raise FormatError(
-            f"a stub cannot be for {' and '.join(unknown) or 'no target'}",
-            hint=f"use at least one of {', '.join(sorted(_PLATFORMS))}",
-        )
-    names = f"[ {', '.join(sorted({f'{arch}-{platform}' for arch, platform in targets}))} ]"
-    exported = sorted(set(symbols))
-    lines = ["--- !tapi-tbd", "tbd-version: 4", f"targets: {names}", f"install-name: {_quoted(install_name)}"]
+    exported = sorted({name if name == BINDER else symbol_name(name, "macho") for name in names})
+    targets = f"targets: [ {arch}-{platform} ]"
+    lines = ["--- !tapi-tbd", "tbd-version: 4", targets, f"install-name: {_quoted(install_name)}"]
     if exported:
-        lines += ["exports:", f"  - targets: {names}", f"    symbols: [ {', '.join(map(_scalar, exported))} ]"]
+        lines += ["exports:", f"  - {targets}", f"    symbols: [ {', '.join(map(_scalar, exported))} ]"]
     return "\n".join([*lines, "...", ""])
 
 

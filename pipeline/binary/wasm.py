@@ -92,7 +92,6 @@ def _linkable(name: str, module: _Module) -> ObjectInfo:
         undefined=tuple(module.undefined),
         constructors=module.constructors,
         imports=tuple(module.imports),
-        exports=tuple(module.exports),
     )
 
 
@@ -109,7 +108,6 @@ def _linked(name: str, module: _Module) -> ObjectInfo:
         undefined=tuple(Symbol(found.name) for found in functions),
         constructors=_calls(module.bodies[body], name) if body is not None and 0 <= body < len(module.bodies) else None,
         imports=tuple(module.imports),
-        exports=tuple(module.exports),
     )
 
 

@@ -15,7 +15,7 @@ import secrets
 import stat
 import time
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 CHUNK_BYTES = 1 << 20
 
@@ -151,7 +151,7 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(file: BinaryIO) -> str:
+def sha256_file(file: IO[bytes]) -> str:
     """SHA-256 of what is left to read of a binary file."""
     digest = hashlib.sha256()
     while block := file.read(CHUNK_BYTES):

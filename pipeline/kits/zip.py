@@ -13,13 +13,15 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time a zip can carry."""
 
 _UNIX = 3
-_LOCAL_HEADER = 30
+_LOCAL_HEADER = struct.Struct("<4s22x2H")
+"""Of an entry's own header: its signature, and the lengths of its name and extra field, behind which its content is."""
+_SIGNATURE = b"PK\3\4"
 _ALIGNMENT, _ALIGNMENT_ID = struct.Struct("<3H"), 0xD935
 """An extra field: its number, its size, and what the entry is aligned to; zeros follow."""
 
@@ -60,9 +62,22 @@ def write_entries(
             info.external_attr = (stat.S_IFREG | mode) << 16
             info.file_size = status.st_size if status is not None else len(content) if isinstance(content, bytes) else 0
             step = next((step for end, step in (aligned or {}).items() if name.endswith(end)), 1)
-            info.extra = _padding(packed.start_dir + _LOCAL_HEADER + len(name.encode()), step)
+            info.extra = _padding(packed.start_dir + _LOCAL_HEADER.size + len(name.encode()), step)
             with _opened(content) as source, packed.open(info, "w") as entry:
                 shutil.copyfileobj(source, entry, 1 << 20)
+
+
+def content_at(archive: IO[bytes], entry: zipfile.ZipInfo) -> int:
+    """Where in a zip the content of an entry begins.
+
+    Raises:
+        BadZipFile: there is no header where it should be.
+    """
+    archive.seek(entry.header_offset)
+    signature, name, extra = _LOCAL_HEADER.unpack(archive.read(_LOCAL_HEADER.size))
+    if signature != _SIGNATURE:
+        raise zipfile.BadZipFile(f"{entry.filename} has no header")
+    return entry.header_offset + int(_LOCAL_HEADER.size + name + extra)
 
 
 def _opened(content: Path | bytes) -> BinaryIO:

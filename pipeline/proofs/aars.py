@@ -5,9 +5,7 @@ Called by `pipeline.steps.verify` for a product with coordinates of Maven. Reads
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,20 +17,16 @@ from xml.etree import ElementTree as ET
 from pipeline.binary.ar import read_archive
 from pipeline.documents.codec import decode
 from pipeline.errors import FormatError
-from pipeline.files import Digest
+from pipeline.files import Digest, sha256_file
 from pipeline.kits import maven as layout
+from pipeline.kits.zip import content_at
 from pipeline.matrix.cells import Maven
 
 from .layouts import shared_problems
 from .report import Check, counted, failed, listed, settled
 from .subject import Library
 
-_LOCAL = struct.Struct("<4s22x2H")
-"""Of an entry's own header: its signature, and the lengths of its name and extra field, behind which its content is."""
-
-_SIGNATURE = b"PK\3\4"
 _LARGEST = 1 << 24
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -170,17 +164,8 @@ def _libraries(
         for name in (shipped, linked):
             if entries[name].compress_type != zipfile.ZIP_STORED:
                 yield f"{name} is compressed, and devices map it from the zip"
-            elif (at := _begins(file, entries[name])) % layout.PAGE:
+            elif (at := content_at(file, entries[name])) % layout.PAGE:
                 yield f"{name} begins at byte {at}, which is no page of 16 KiB"
-
-
-def _begins(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
-    """Where in the zip the content of an entry is."""
-    file.seek(entry.header_offset)
-    signature, name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
-    if signature != _SIGNATURE:
-        raise zipfile.BadZipFile(f"{entry.filename} has no header")
-    return entry.header_offset + int(_LOCAL.size + name + extra)
 
 
 def _assets(aar: Aar, opened: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> Iterator[str]:
@@ -205,12 +190,8 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def _asset(opened: zipfile.ZipFile, name: str) -> Digest:
-    hashed, size = hashlib.sha256(), 0
     with opened.open(name) as entry:
-        while chunk := entry.read(_CHUNK):
-            hashed.update(chunk)
-            size += len(chunk)
-    return Digest(hashed.hexdigest(), size)
+        return Digest(sha256_file(entry), opened.getinfo(name).file_size)
 
 
 def _read(opened: zipfile.ZipFile, name: str) -> bytes:

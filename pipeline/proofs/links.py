@@ -18,8 +18,7 @@ from pathlib import Path
 
 from pipeline.action import Tool
 from pipeline.binary.coff_edit import stub_object
-from pipeline.binary.symbols import symbol_name
-from pipeline.binary.tbd import write_tbd
+from pipeline.binary.tbd import BINDER, write_tbd
 from pipeline.kits import link_flags
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import APPLE, COFF_MACHINES, ELF_EMULATIONS, architecture
@@ -157,7 +156,8 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
     """Everything on the command line that has nothing to do with keeping models alive."""
     if backend.format == "macho":
         stub = out.with_suffix(".tbd")
-        stub.write_text(stub_text(backend, offered), encoding="utf-8")
+        names, system = [*offered, BINDER], "/usr/lib/libSystem.B.dylib"
+        stub.write_text(write_tbd(backend.arch, backend.platform, names, system), encoding="utf-8")
         version = backend.deployment_target or "0"
         where = ["-arch", backend.arch, "-platform_version", APPLE[backend.platform].linker, version, version]
         if linker.driver:  # Apple's compiler, for the Mac it runs on
@@ -180,10 +180,3 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         emulation = ELF_EMULATIONS.get(architecture(backend.arch))
         start = ["-shared", *(["-m", emulation] if emulation else [])]
     return [*start, *linker.words(["--gc-sections"]), "-o", str(out)]
-
-
-def stub_text(backend: Backend, offered: Iterable[str]) -> str:
-    """A text stub of one library that exports exactly the given C names."""
-    # The one name without an underscore even in Mach-O; older linkers ask for it in every library.
-    names = ["dyld_stub_binder", *(symbol_name(name, "macho") for name in offered if name != "dyld_stub_binder")]
-    return write_tbd([(backend.arch, backend.platform)], names, "/usr/lib/libSystem.B.dylib")

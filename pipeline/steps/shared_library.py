@@ -21,7 +21,7 @@ from pipeline.binary.ar import Member
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import FUNCTION_PREFIX, defined, symbol_name, undefined
-from pipeline.binary.tbd import write_tbd
+from pipeline.binary.tbd import BINDER, write_tbd
 from pipeline.errors import StepError, ToolMissing
 from pipeline.kits import link_flags
 from pipeline.matrix.cells import Backend
@@ -217,9 +217,8 @@ def _libraries(
         stub = scratch / f"stub{number}{PurePath(library).suffix}"
         if backend.format == "macho":
             stub = stub.with_suffix(".tbd")
-            offered = [symbol_name(name, "macho") for name in names]
-            offered += ["dyld_stub_binder"] if library == _LIBSYSTEM else []  # the linker's own wish
-            stub.write_text(write_tbd([(backend.arch, backend.platform)], offered, library), encoding="utf-8")
+            offered = [*names, BINDER] if library == _LIBSYSTEM else names
+            stub.write_text(write_tbd(backend.arch, backend.platform, offered, library), encoding="utf-8")
             words.append(stub)
         else:
             emulation = ELF_EMULATIONS[architecture(backend.arch)]

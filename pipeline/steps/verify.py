@@ -148,9 +148,10 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     return replace(found, checks=checks, models={**found.models, **noted})
 
 
-def _ran(params: BackendProof, linked: _Links, runs: Mapping[str, Run]) -> Findings:
+def _ran(params: BackendProof, linked: Findings, runs: Mapping[str, Run]) -> Findings:
     """What runs, or their lack, add to what links have shown; without checks."""
-    idle = linked.summary + (f"; not run{_why_not(params)}" if linked.proven else "")
+    proven = all(one.state == "proven" for one in linked.checks)
+    idle = linked.summary + (f"; not run{_why_not(params)}" if proven else "")
     if not runs:
         return Findings([], idle)
     models = {one.subject: idle for one in params.models}
@@ -183,19 +184,12 @@ def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Ch
     return checks, notes
 
 
-@dataclass(frozen=True, slots=True)
-class _Links:
-    checks: list[Check]
-    summary: str
-    proven: bool
-
-
-def _prove_links(job: Job[BackendProof], library: Library, runtime: Mapping[str, str], scratch: Path) -> _Links:
+def _prove_links(job: Job[BackendProof], library: Library, runtime: Mapping[str, str], scratch: Path) -> Findings:
     backend, name = library.backend, "constructors"
     linker = linker_for(backend, job.tools)
     if linker is None:
         check = not_proven(name, *missing_linker(backend))
-        return _Links([check], open_summary(check), proven=False)
+        return Findings([check], open_summary(check))
     known = runtime_symbols(runtime)
     check, linked = check_constructors(
         library,
@@ -210,13 +204,9 @@ def _prove_links(job: Job[BackendProof], library: Library, runtime: Mapping[str,
         checks.append(check_pages(linked))
     if linked is not None and backend.format == "wasm" and known:
         checks.append(check_imports(linked, known | system_symbols(backend.platform)))
-    proven = all(one.state == "proven" for one in checks)
-    return _Links(checks, _linked(len(library.models)) if proven else "failed", proven)
-
-
-def _linked(models: int) -> str:
-    count = CONSTRUCTORS_PER_MODEL * models
-    return f"linked, {count}/{count} constructors; negative control passed"
+    count = CONSTRUCTORS_PER_MODEL * len(library.models)
+    saw = f"linked, {count}/{count} constructors; negative control passed"
+    return Findings(checks, saw if all(one.state == "proven" for one in checks) else "failed")
 
 
 def _numbers(subject: str, runs: Sequence[Run]) -> Iterator[Check]:

@@ -137,9 +137,9 @@ class Linker:
         out, stub = self._new("out"), self._new("tbd")
         names = [
             "dyld_stub_binder",
-            *(["_TVMFFIErrorSetRaisedFromCStrParts"] if kind == "dylib" and not runtime else []),
+            *(["TVMFFIErrorSetRaisedFromCStrParts"] if kind == "dylib" and not runtime else []),
         ]
-        stub.write_text(write_tbd([(self.arch, self.platform)], names, "/usr/lib/libSystem.B.dylib"))
+        stub.write_text(write_tbd(self.arch, self.platform, names, "/usr/lib/libSystem.B.dylib"))
         name = {"maccatalyst": "mac-catalyst"}.get(self.platform, self.platform)
         version = "18.0" if self.platform == "maccatalyst" else "14.0"
         start = ["-dylib"] if kind == "dylib" else [self.assemble(MAIN)]

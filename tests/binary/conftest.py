@@ -77,7 +77,7 @@ def link_dylib(tool, tmp_path) -> Callable[..., bytes]:
         archive: bytes, *options: str, arch: str = "arm64", platform: str = "ios", force_load: bool = True
     ) -> bytes:
         (tmp_path / "in.a").write_bytes(archive)
-        stub = write_tbd([(arch, platform)], RUNTIME_SYMBOLS, "/usr/lib/libruntime.dylib")
+        stub = write_tbd(arch, platform, RUNTIME_SYMBOLS, "/usr/lib/libruntime.dylib")
         (tmp_path / "runtime.tbd").write_text(stub)
         version = "18.0" if platform == "maccatalyst" else "14.0"
         tool(

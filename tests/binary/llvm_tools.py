@@ -19,7 +19,7 @@ ELF_TRIPLES = {"aarch64-linux-android24": "aarch64", "x86_64-linux-gnu": "x86_64
 COFF_TRIPLES = {"x86_64-pc-windows-msvc": "x86_64", "aarch64-pc-windows-msvc": "aarch64"}
 WASM_TRIPLE = "wasm32-unknown-unknown-wasm"
 
-RUNTIME_SYMBOLS = ("_TVMFFIEnvModRegisterSystemLibSymbol", "_TVMFFIErrorSetRaisedFromCStrParts", "dyld_stub_binder")
+RUNTIME_SYMBOLS = ("TVMFFIEnvModRegisterSystemLibSymbol", "TVMFFIErrorSetRaisedFromCStrParts", "dyld_stub_binder")
 LINKER_PLATFORMS = {"ios": "ios", "ios-simulator": "ios-simulator", "maccatalyst": "mac-catalyst", "macos": "macos"}
 
 

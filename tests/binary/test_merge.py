@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from binary_builders import BUILDERS, FLAVOURS, Sym, coff_object, elf_object, macho_object, tvm_model
+from binary_builders import BUILDERS, FLAVOURS, Sym, coff_object, elf_object, tvm_model
 
 from pipeline.binary.ar import Member, read_archive, write_archive
 from pipeline.binary.merge import ModelObjects, merge_objects
@@ -68,34 +68,9 @@ def test_the_other_symbols_of_an_object_for_windows_stay():
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        (group("clip", "elf", arch="aarch64"), "elf aarch64, but .* is macho arm64 for ios"),
-        (
-            group("clip", arch="x86_64"),
-            "clip_devc.o of clip is macho x86_64 for ios, but bert_devc.o of bert is macho arm64",
-        ),
-        (group("clip", platform="ios-simulator"), "for ios-simulator, but"),
-        (group("clip", platform=None), "for no platform, but"),
-    ],
-)
-def test_objects_for_different_targets_are_refused_naming_both(other, message):
-    with pytest.raises(FormatError, match=message):
-        merge_objects([group("bert"), other])
-
-
-def test_linked_images_are_refused():
-    image = Member("x.dylib", macho_object(filetype=6))
-    with pytest.raises(FormatError, match=r"bert_x\.dylib of bert is already linked"):
-        merge_objects([ModelObjects("bert", "bert_", (image,))])
-
-
-@pytest.mark.parametrize(
     ("groups", "message"),
     [
         ([], "no objects"),
-        ([group("bert"), group("bert")], "bert is there twice"),
-        ([group("bert"), ModelObjects("clip", "bert_", ())], "bert and clip have the same prefix 'bert_'"),
         (
             [
                 ModelObjects("a", "a_", (Member("a_b_x.o", elf_object()),)),

@@ -12,7 +12,6 @@ from pipeline.binary.symbols import (
     REGISTRATIONS,
     c_name,
     find_models,
-    library_bin,
     symbol_name,
 )
 from pipeline.errors import FormatError
@@ -113,8 +112,3 @@ def test_only_macho_puts_an_underscore_before_c_names():
     assert (c_name("_main", "macho"), c_name("_main", "elf"), c_name("_main", "wasm")) == ("main", "_main", "_main")
     assert (symbol_name("main", "macho"), symbol_name("main", "elf")) == ("_main", "main")
     assert c_name("___tvm", "macho") == "__tvm"
-
-
-def test_symbols_can_be_foretold_from_a_prefix():
-    assert library_bin("bert_", "macho") == "_bert___tvm_ffi__library_bin"
-    assert library_bin("bert_", "elf", GENERATIONS[-1]) == "bert___tvm_dev_mblob"

@@ -10,7 +10,7 @@ from proof_subjects import MACHINE, backend
 
 from pipeline.action import Tool
 from pipeline.kits import link_flags
-from pipeline.proofs.links import Linker, full_flags, is_native, link, linker_for, missing_linker, stub_text
+from pipeline.proofs.links import Linker, full_flags, is_native, link, linker_for, missing_linker
 
 TOOLS = {name: Tool(name, Path("/bin", name), "LLD 19") for name in ("ld64.lld", "ld.lld", "wasm-ld", "cc")}
 FOREIGN = "linux-arm64" if MACHINE != "aarch64" else "android-arm64"
@@ -86,10 +86,3 @@ def test_the_flags_are_those_of_the_kits():
 
 def test_a_version_script_can_export_more():
     assert "    Java_*;\n" in link_flags.version_script(["first_model_"], also=["Java_*"])
-
-
-def test_the_stub_offers_c_names_and_the_binder_as_they_are():
-    text = stub_text(backend("catalyst-x86_64"), ["expf", "dyld_stub_binder"])
-    assert "[ x86_64-maccatalyst ]" in text
-    assert "_expf" in text
-    assert "_dyld_stub_binder" not in text.replace(" dyld_stub_binder", "")
