@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .fields import MemorySize, Name, Patterns, Strict, wrong
+from .fields import MemorySize, Names, Patterns, Strict, wrong
 
 GpuFamily = Literal["adreno", "mali", "powervr", "xclipse", "apple", "nvidia", "amd", "intel", "none"]
 DeviceOs = Literal["android", "ios", "xros", "tvos", "watchos", "macos", "linux"]
@@ -29,12 +29,12 @@ class Device(Strict):
     reserved: MemorySize | None = Field(
         default=None, description="What system and app need themselves, instead of a share: `1.5GB`."
     )
-    backends: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    backends: Names | None = Field(
         default=None,
         description="Backends for it, the best first; left out, those of the matrix that can run on it, in the order "
         "of the file.",
     )
-    models: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    models: Names | None = Field(
         default=None,
         description="What it must be able to hold: single variants, or models, of which it gets the first variant that "
         "fits. No product is published that has one for it which does not. Left out, it gets what fits.",

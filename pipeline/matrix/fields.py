@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -131,6 +131,7 @@ Requirement = Annotated[str, StringConstraints(pattern=REQUIREMENT_PATTERN), Aft
 MavenGroup = Annotated[str, StringConstraints(pattern=GROUP_PATTERN)]
 MavenVersion = Annotated[str, StringConstraints(pattern=MAVEN_VERSION_PATTERN)]
 Patterns = tuple[FileName, ...]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Prefix = Annotated[
     str,
     AfterValidator(check_prefix),

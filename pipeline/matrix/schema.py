@@ -27,6 +27,7 @@ from .fields import (
     MavenGroup,
     MavenVersion,
     Name,
+    Names,
     OsVersion,
     Patterns,
     PythonVersion,
@@ -107,7 +108,7 @@ class Backend(Strict):
     frameworks: Patterns | None = Field(
         default=None, description="Apple frameworks an app must link, instead of the preset's."
     )
-    runners: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    runners: Names | None = Field(
         default=None,
         description="What runs the models' checks; left out, every runner that can: of a wasm backend `browser` and "
         "`webgpu` (its device is WebGPU) or `node` (its device is the CPU).",
@@ -134,11 +135,11 @@ class MatrixAxes(Strict):
     """Which model is compiled for which backend: the product of the axes, less `exclude`, plus `include`, exactly as in
     GitHub Actions."""  # noqa: D205, D209 - see Toolchain
 
-    model: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    model: Names | None = Field(
         default=None, description="Models (a name stands for all variants) or single variants (`minilm-f32`)."
     )
-    backend: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(default=None, description="Backends.")
-    toolchain: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    backend: Names | None = Field(default=None, description="Backends.")
+    toolchain: Names | None = Field(
         default=None, description="Toolchains. A combination without one is compiled by its model's `toolchain`."
     )
     include: tuple[Include, ...] = Field(default=(), description="Additions, made after the exclusions.")
@@ -201,7 +202,7 @@ class Product(Strict):
         description="`xcframework` for Apple platforms, `android`, `native` for Rust, C++ and CMake, `web` for wasm, "
         "`layout` for a tree of your own, whose paths `layout` says."
     )
-    backends: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+    backends: Names = Field(
         default=(),
         description="Backends whose libraries go into it, each one used in the matrix. Every kind needs them but a "
         "`layout` of `files` alone.",
@@ -231,7 +232,7 @@ class Product(Strict):
         default=None,
         description="Of kind `android`: an AAR with shared libraries for all of its ABIs, under this name.",
     )
-    runtime_libraries: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    runtime_libraries: Names | None = Field(
         default=None,
         description="Of kind `layout`, or with `maven`: the shared libraries that have the TVM runtime where a `.so` "
         "or `.dylib` is loaded, without `lib` and suffix, `[tvm_runtime]`. Left out, `tvm_ffi` and `tvm_runtime`.",
@@ -261,7 +262,7 @@ class Runtime(Strict):
         "from the sources in it, by emscripten; for Linux (CPU) and macOS (CPU, Metal) the shared libraries of that "
         "machine's package, with headers, in products of kind `native`. Other backends get none from there.",
     )
-    backends: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    backends: Names | None = Field(
         default=None,
         description="Which backends get a runtime; left out, all that are in a product, with `wheel` in one whose "
         "backends can all have one.",
