@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pipeline.documents.memory import Choice, Need, choose, gigabytes, of_built, read_memory
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import MatrixError
-from pipeline.matrix.device import Device
+from pipeline.matrix.matrix import Device
 from pipeline.plan.devices import Offer, Way, offers
 from pipeline.reports.tables import lines, terminal_width
 from pipeline.steps.device import SOURCES

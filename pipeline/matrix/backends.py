@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.platforms import FORMATS, METALLIBS, Platform
+from pipeline.platforms import FORMATS, METALLIBS, Platform, architecture
 
 from . import schema
 from .cells import Backend
 from .diagnostics import Diagnostics, suggest
 from .presets import Machine, MachinePreset, Preset, presets
-from .runners import possible
 
 _APPLE: Mapping[Platform, tuple[str, str]] = {
     "ios": ("ios", ""),
@@ -91,8 +90,22 @@ def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Mac
     return replace(backend, runners=_runners(backend, spec.runners, problems))
 
 
+def _possible(backend: Backend) -> tuple[str, ...]:
+    """The runners that can run a backend's models on a machine that has what they need."""
+    kind = backend.device_kind
+    if backend.format == "wasm":
+        return {"llvm": ("node", "browser"), "webgpu": ("webgpu", "browser")}.get(str(kind), ())
+    if backend.is_host:
+        return ("host",)
+    if kind == "opencl" or (kind == "metal" and backend.kernels != "metallib"):
+        return ("twin",)
+    foreign = {("linux", "arm64"): "qemu", ("windows", "x86_64"): "wine"}
+    able = foreign.get((backend.platform, architecture(backend.arch))) if kind == "llvm" else None
+    return () if able is None else (able,)
+
+
 def _runners(backend: Backend, asked: tuple[str, ...] | None, problems: Diagnostics) -> tuple[str, ...]:
-    able = possible(backend)
+    able = _possible(backend)
     for number, one in enumerate(asked or ()):
         if one not in able:
             hint = suggest(one, able, "runners") if able else "remove this key: nothing here can run its models"

@@ -36,7 +36,7 @@ class Backend:
         where: the place in targets.yaml.
         kernels: of a Metal device: `source` (compiled on the device at load) or `metallib` (compiled here, by Xcode);
             None for any other device.
-        runners: what runs its models, of what can; see `runners.possible`.
+        runners: what runs its models, of what can; see `backends`.
     """
 
     name: str

@@ -14,10 +14,9 @@ from pipeline.files import is_safe_relative
 
 from . import schema
 from .cells import Cell, ModelVariant
-from .custom import CustomStep, StepInput
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
-from .model_file import ModelFile
+from .matrix import CustomStep, ModelFile, StepInput
 from .paths import must_be_apart, must_exist, normal
 from .placeholders import filled, wrong_names
 from .step_schema import Step

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from . import device_schema, schema
 from .cells import Backend, Cell
-from .device import Device, Wanted
 from .diagnostics import Diagnostics, suggest
+from .matrix import Device, Wanted
 
 USABLE = 0.5
 """Share of its memory that an app can use on a device that says nothing else.

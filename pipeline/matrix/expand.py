@@ -13,16 +13,12 @@ from . import (
     backends,
     custom_steps,
     devices,
-    layout_files,
     layouts,
-    model_files,
-    model_types,
     models,
     products,
     runtime,
     schema,
     selection,
-    twins,
 )
 from .cells import Cell, Toolchain
 from .diagnostics import Diagnostics, suggest
@@ -31,7 +27,7 @@ from .matrix import Matrix
 from .model_schema import ANY_BACKEND
 from .paths import checkout
 from .presets import Machine
-from .shared_libraries import share
+from .sharing import share
 
 
 def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
@@ -59,9 +55,9 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     for model in dict.fromkeys(cell.model.model for cell in every):
         models.missing_files(model, targets.models[model], root, problems)
     variants = tuple({cell.model.subject: cell.model for cell in every}.values())
-    files = tuple(model_files.resolve(targets, root, problems))
+    files = tuple(models.files(targets, root, problems))
     steps = custom_steps.resolve(targets, cells, [*variants, *files], root, problems)
-    outputs = layout_files.outputs_of(every, variants, files, steps)
+    outputs = layouts.outputs_of(every, variants, files, steps)
     made = [
         products.resolve(name, spec, names.backends, every, outputs, root=root, problems=problems)
         for name, spec in targets.products.items()
@@ -81,11 +77,11 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         products=tuple(made),
         runtime=beside,
         sharing=sharing,
-        twins=twins.resolve(machine, beside, root),
+        twins=runtime.twins(machine, beside, root),
         devices=able,
         steps=steps,
         runtime_version=targets.runtime_version,
-        remarks=tuple(model_types.remarks(targets, chain(*names.models.values()), problems)),
+        remarks=tuple(models.remarks(targets, chain(*names.models.values()), problems)),
         files=files,
     )
 
@@ -102,7 +98,7 @@ def _check_complete(targets: schema.Targets, problems: Diagnostics) -> None:
     Raises:
         MatrixError: it lacks something.
     """
-    compiled = next((name for name, spec in targets.models.items() if not model_files.is_file(spec)), None)
+    compiled = next((name for name, spec in targets.models.items() if not models.is_file(spec)), None)
     for key in ("backends", "matrix"):
         if compiled is not None and key not in targets.model_fields_set:
             hint = f"add `{key}:`, which says where {compiled} is compiled for"
@@ -116,8 +112,8 @@ def _names(
     """What every name of the file means, after checking those that must be there and those that must differ."""
     known = [one.name for one in toolchains]
     _check_names_of_models(targets, known, problems)
-    compiled = {name: spec for name, spec in targets.models.items() if not model_files.is_file(spec)}
-    kinds = {name: model_types.type_of(name, targets.model_types) for name in compiled}
+    compiled = {name: spec for name, spec in targets.models.items() if not models.is_file(spec)}
+    kinds = {name: models.type_of(name, targets.model_types) for name in compiled}
     variants = {name: models.variants(name, spec, problems, kinds[name]) for name, spec in compiled.items()}
     resolved = {name: backends.resolve(name, spec, problems, machine) for name, spec in targets.backends.items()}
     files = targets.models.keys() - compiled.keys()

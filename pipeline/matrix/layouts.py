@@ -1,23 +1,63 @@
 """The tree of a product of kind `layout`: patterns of paths, and what they come to for the cells of the matrix.
 
-`products` has patterns checked here when targets.yaml is read, `plan` fills them in.
+Besides libraries it has bundles of any models, and outputs of custom steps. `products` has patterns checked here when
+targets.yaml is read, `plan` fills them in.
 """
 
 from __future__ import annotations
 
+import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
-from . import layout_files, schema
-from .cells import Backend, Cell, FilePlacement, LayoutRule, Product, Runtime
+from . import schema
+from .cells import Backend, Cell, FilePlacement, LayoutRule, ModelVariant, Product, Runtime
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
-from .layout_files import Outputs
-from .path_patterns import wrong_pattern
+from .matrix import CustomStep, ModelFile
 from .placement import FORMS, filled, form_of
 
 _RESERVED = frozenset({"link.json", "manifest.json"})
+
+PLACEHOLDERS = ("model", "variant", "subject", "backend")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a task puts out, as far as it is known before it has run.
+
+    Attributes:
+        values: what placeholders stand for in a path of it.
+        one_file: whether it may be a single file.
+    """
+
+    values: Mapping[str, str]
+    one_file: bool
+
+
+def outputs_of(
+    cells: Iterable[Cell], models: Iterable[ModelVariant], files: Iterable[ModelFile], steps: Iterable[CustomStep]
+) -> dict[str, Outputs]:
+    """Every task whose outputs a layout can have, by name."""
+    models = tuple(models)
+    values = {one.name: {"subject": one.name, "model": one.name} for one in files}
+    values |= {one.subject: _of_model(one) for one in models}
+    of_cells = {
+        one.subject: {**_of_model(one.model), "subject": one.subject, "backend": one.backend.name} for one in cells
+    }
+    found = {f"bundle:{name}": Outputs(one, one_file=True) for name, one in values.items()}
+    found |= {f"bundle:{one.subject}": Outputs(values[one.subject], one_file=False) for one in models if one.has_bundle}
+    for step in steps:
+        known = (values | of_cells).get(step.subject, {"subject": step.subject})
+        found[step.task] = Outputs(known, one_file=len(step.outputs) == 1)
+    return found
+
+
+def _of_model(model: ModelVariant) -> dict[str, str]:
+    return {"subject": model.subject, "model": model.model, "variant": model.variant}
 
 
 def resolve(
@@ -52,11 +92,51 @@ def resolve(
             problems.add(place, f"nothing says where `{backend.name}` goes", hint)
         elif _check_rule((*here, "layout", backend.name), rule, backend, problems):
             sound.append(LayoutRule(backend.name, rule.library, rule.bundle))
-    files = list(layout_files.resolve(here, spec, tasks, problems))
+    files = list(_files(here, spec, tasks, problems))
     taken: dict[str, _Taken] = {}
     for clash in (*_clashes(sound, cells, taken), *_clashing_files(files, taken)):
         problems.add((*here, *clash.place), clash.what, clash.hint)
     return tuple(sound), tuple(one for _, one in files)
+
+
+def _files(
+    here: Steps, spec: schema.Product, tasks: Mapping[str, Outputs], problems: Diagnostics
+) -> Iterator[tuple[Steps, FilePlacement]]:
+    """What goes where, each with its place in the file, after reporting what is wrong.
+
+    Args:
+        here: place of the product.
+        spec: what targets.yaml says of it.
+        tasks: those whose outputs can be laid out.
+        problems: gets the problems.
+    """
+    for name, one in (spec.files or {}).items():
+        place = (*here, "files", name)
+        chosen = _chosen(name, tasks)
+        if not chosen:
+            what = f"there is no bundle and no step `{name}`"
+            nearest = name if ":" in name else f"bundle:{name}"
+            problems.add(place, what, suggest(nearest, tasks, "bundles and steps"), key=True)
+            continue
+        key, pattern = ("file", one.file) if one.file is not None else ("directory", str(one.directory))
+        several = [task for task in chosen if not tasks[task].one_file]
+        known = [name for name in tasks[chosen[0]].values if all(name in tasks[task].values for task in chosen)]
+        if key == "file" and several:
+            what = f"{several[0]} puts out several files"
+            problems.add((*place, key), what, "name a `directory` for them, instead of `file`", key=True)
+        elif (wrong := wrong_pattern(pattern, known)) is not None:
+            problems.add((*place, key), *wrong)
+        else:
+            for task in chosen:
+                path = pattern.format(**tasks[task].values)
+                yield (*place, key), FilePlacement(task, path, alone=key == "file")
+
+
+def _chosen(name: str, tasks: Mapping[str, Outputs]) -> Sequence[str]:
+    """The tasks that a name stands for: one, or with `*` behind its colon several of a kind."""
+    if "*" in name.partition(":")[0]:
+        return ()
+    return [task for task in tasks if fnmatchcase(task, name)]
 
 
 def check_modules(products: Iterable[Product], runtime: Runtime | None, problems: Diagnostics) -> None:
@@ -154,3 +234,26 @@ def _claim(wanted: _Taken, taken: dict[str, _Taken]) -> tuple[str, str] | None:
 
 def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
+
+
+def wrong_pattern(pattern: str, known: Collection[str] = PLACEHOLDERS) -> tuple[str, str] | None:
+    """What is wrong with a pattern, and the hint.
+
+    Args:
+        pattern: as it is written.
+        known: the placeholders that stand for something.
+    """
+    names = ", ".join(f"{{{name}}}" for name in known)
+    try:
+        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(pattern)]
+    except ValueError as error:
+        return f"`{pattern}` is no pattern: {error}", f"write placeholders as one of {names}"
+    for name, spec, conversion in fields:
+        if name is not None and (name not in known or spec or conversion):
+            strange = name not in PLACEHOLDERS or name in known  # one of ours, with an end that ours have not
+            what = f"unknown placeholder `{{{name}}}`" if strange else f"`{{{name}}}` stands for nothing here"
+            return what, f"use {names}"
+    unsafe = "\\" in pattern or ":" in pattern or not pattern.isprintable()
+    if unsafe or not {"", ".", ".."}.isdisjoint(pattern.split("/")):
+        return f"`{pattern}` is not a path inside the product", "write names with `/` between, without `.` and `..`"
+    return None

@@ -2,13 +2,123 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.errors import Position
+
 from .cells import Backend, Cell, ModelVariant, Product, Runtime, Toolchain, Twins
-from .custom import CustomStep
-from .device import Device
-from .model_file import ModelFile
+from .weights_source import FileKind, WeightsSource
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that is not compiled, but bundled as it is.
+
+    Attributes:
+        name: of the model.
+        kind: what it must be.
+        source: where it comes from.
+        sha256: what a file of the user's must hash to, where that is pinned.
+        where: the place of its source in targets.yaml.
+        estimated_vram_bytes: what it takes of a device's memory, where targets.yaml says so.
+    """
+
+    name: str
+    kind: FileKind
+    source: WeightsSource
+    sha256: str | None
+    where: Position = field(compare=False)
+    estimated_vram_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model or variant that a device must be able to hold: its name, and the place in targets.yaml."""
+
+    name: str
+    where: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What models are for.
+
+    Attributes:
+        name: its name in targets.yaml.
+        gpu: family of its GPU.
+        os: its system, as a backend's platform.
+        ram: bytes of memory.
+        usable: bytes of it that an app can use for its model.
+        backends: names of the backends for it, the best first, each one in some cell of the matrix.
+        models: what it must be able to hold; None where that is not said.
+        where: the place in targets.yaml.
+        adb_model: patterns of what adb calls it.
+    """
+
+    name: str
+    gpu: str
+    os: str
+    ram: int
+    usable: int
+    backends: tuple[str, ...]
+    models: tuple[Wanted, ...] | None
+    where: Position = field(compare=False)
+    adb_model: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepInput:
+    """What a step reads: a file or directory of the tree, or outputs of a task; one of both is set.
+
+    Attributes:
+        path: relative to the root, or absolute.
+        task: `bundle:minilm-f32`.
+        only: patterns of the outputs that are taken; all where there are none.
+        where: the place in targets.yaml.
+    """
+
+    path: str | None
+    task: str | None
+    only: tuple[str, ...]
+    where: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class CustomStep:
+    """A command of the user's on one subject.
+
+    Attributes:
+        name: of the step.
+        subject: a model variant, a cell, a product, or `once`.
+        command: its words; `{in.NAME}` and `{out}` are filled in when it runs, `{{` is a brace.
+        program: the program to be found on PATH; None where it is one of the inputs.
+        inputs: name -> input.
+        outputs: names and patterns of what it must leave in `{out}`.
+        environment: variables.
+        secrets: names of variables that are passed on.
+        timeout: seconds.
+        ship: whether the outputs go to `dist/`.
+        where: the place in targets.yaml.
+    """
+
+    name: str
+    subject: str
+    command: tuple[str, ...]
+    program: str | None
+    inputs: Mapping[str, StepInput] = field(hash=False)
+    outputs: tuple[str, ...]
+    environment: Mapping[str, str] = field(hash=False)
+    secrets: tuple[str, ...]
+    timeout: float
+    ship: bool
+    where: Position = field(compare=False)
+
+    @property
+    def task(self) -> str:
+        """`ava3:minilm-f32`."""
+        return f"{self.name}:{self.subject}"
 
 
 @dataclass(frozen=True)
@@ -25,7 +135,7 @@ class Matrix:
         backends: the backends that some cell compiles for.
         products: all that are defined.
         runtime: what apps link beside the models, where targets.yaml says so.
-        sharing: cells that need no compile, as one of `cells` compiles the very library; see `shared_libraries`.
+        sharing: cells that need no compile, as one of `cells` compiles the very library; see `sharing`.
         twins: see `Twins`; None where this machine is of no kind that is known.
         devices: all that are defined.
         steps: commands of the user's, each for every subject it is for.

@@ -1,25 +1,28 @@
 """A model of targets.yaml as `ModelVariant`s: options merged, prefix chosen, source and weights told apart.
 
-`expand` calls `variants`, and `missing_files` for what the matrix uses.
+`expand` calls `variants`, and `missing_files` for what the matrix uses; `files` for models that are files for other
+runtimes, and `type_of` and `remarks` for the section `model_types`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from . import mlc_options, model_schema
+from . import mlc_options, model_schema, schema
 from .cells import ForApps, ModelVariant
 from .diagnostics import Diagnostics
 from .document import Steps
 from .loader import validate
+from .matrix import ModelFile
 from .paths import must_be_apart, must_exist, normal
 from .recipe_names import defined_names
 from .source import Function, Source
 from .weights_schema import PathFile, PathWeights, source_of
-from .weights_source import WeightsSource
+from .weights_source import FileKind, WeightsSource
 
 _RESERVED = ("system_lib_prefix", "overrides")
 _SIZE = ("estimated_vram_bytes",)
@@ -184,3 +187,51 @@ def _catch_misspellings(
         for meant in (near or begun)[:1] if key not in keys else ():
             hint = f"write `{meant}`; an option that is really called `{key}` goes into the model's `options`"
             problems.add((*own, key), f"this looks like `{meant}`", hint, key=True)
+
+
+def type_of(name: str, patterns: Mapping[str, str]) -> str | None:
+    """The `model_type` that the first fitting pattern of `model_types` gives a model; one of its own wins."""
+    return next((kind for pattern, kind in patterns.items() if fnmatchcase(name, pattern)), None)
+
+
+def remarks(targets: schema.Targets, variants: Iterable[ModelVariant], problems: Diagnostics) -> Iterator[str]:
+    """What is right in `model_types` and may surprise, one line each, with its place."""
+    own: dict[str, set[str]] = {}
+    for model in variants:
+        if model.compiler == "mlc":
+            own.setdefault(model.model, set()).add(str(model.options.get("model_type")))
+    seen: dict[str, str] = {}
+    for pattern, kind in targets.model_types.items():
+        place = problems.document.at(("model_types", pattern), key=True)
+        fitting = [name for name in own if fnmatchcase(name, pattern)]
+        if not fitting:
+            yield f"{place}: `{pattern}` fits the name of no model of mlc_llm's"
+        for name in fitting:
+            first = seen.setdefault(name, pattern)
+            if targets.model_types[first] != kind:
+                yield f"{place}: {name} fits `{first}`, too, and is {targets.model_types[first]} by that, not {kind}"
+            elif first == pattern and kind not in own[name]:
+                yield f"{place}: {name} says itself that it is {', '.join(sorted(own[name]))}, not {kind}"
+
+
+def is_file(spec: model_schema.Model) -> bool:
+    """Whether a model of targets.yaml is a file for another runtime."""
+    return spec.gguf is not None or spec.litert is not None
+
+
+def files(targets: schema.Targets, root: Path, problems: Diagnostics) -> Iterator[ModelFile]:
+    """Every such model, after reporting a file of the user's that is not there."""
+    for name, spec in targets.models.items():
+        kind: FileKind = "gguf" if spec.gguf is not None else "litert"
+        written = spec.gguf or spec.litert
+        if written is None:
+            continue
+        place = ("models", name, kind)
+        if isinstance(written, PathFile):
+            of_path, path = (*place, "path"), written.path
+            there = must_be_apart(of_path, path, root, problems) and must_exist(of_path, path, root, problems)
+            if there and not (root / path).is_file():
+                problems.add(of_path, f"`{path}` is a directory", "name the file in it")
+        where = problems.document.at(place, key=True)
+        sha256 = written.sha256 if isinstance(written, PathFile) else None
+        yield ModelFile(name, kind, source_of(written), sha256, where, spec.estimated_vram_bytes)

@@ -12,9 +12,8 @@ from . import layouts, schema
 from .cells import Backend, Cell, Maven, Product
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
-from .layout_files import Outputs
 from .paths import must_exist, normal
-from .slices import lacking, lacking_words
+from .sharing import lacking, lacking_words
 
 _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""
@@ -37,7 +36,7 @@ def resolve(
     spec: schema.Product,
     backends: Mapping[str, Backend | None],
     cells: Sequence[Cell],
-    outputs: Mapping[str, Outputs],
+    outputs: Mapping[str, layouts.Outputs],
     *,
     root: Path,
     problems: Diagnostics,

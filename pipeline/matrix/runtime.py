@@ -1,21 +1,24 @@
-"""The section `runtime` of targets.yaml, where the runtime of each backend comes from; `expand` calls `resolve`."""
+"""The section `runtime` of targets.yaml: where each backend gets its runtime; `expand` calls `resolve` and `twins`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.platforms import architecture
 
 from . import schema
-from .cells import Backend, Cell, Product, Runtime
+from .cells import Backend, Cell, Product, Runtime, Twins
 from .diagnostics import Diagnostics, suggest
 from .paths import checkout, must_exist, normal
+from .presets import Machine, MachinePreset, Preset, presets
 
 VARIABLES = ("MLC_LLM_SOURCE_DIR", "TVM_SOURCE_DIR")
 """Variables by which users of mlc_llm and TVM say where their checkouts are."""
 
 _HERE = ("runtime",)
+_INSIDE_MLC = "3rdparty/tvm"
 
 _PACKAGED = {("linux", "llvm"), ("macos", "llvm"), ("macos", "metal")}
 """Platform and kind of device for which TVM's package has a shared runtime that is complete."""
@@ -119,3 +122,27 @@ def _check_prebuilt(
             problems.add(here, "a runtime for wasm is not an archive", hint, key=True)
         for i, archive in enumerate(archives):
             must_exist((*here, i), archive.path, root, problems)
+
+
+def twins(machine: Machine, runtime: Runtime | None, root: Path) -> Twins | None:
+    """Return what of other machines' models this machine can run with host code of its own.
+
+    It is what the preset `host` says of this machine, and the checkout; None for a machine that it does not know.
+
+    Args:
+        machine: that runs the models.
+        runtime: it names a checkout, perhaps; else the variable TVM_SOURCE_DIR may.
+        root: directory that the checkout's path is relative to.
+    """
+    known = presets()
+    host = known["host"]
+    alias = host.machines.get(str(machine)) if isinstance(host, MachinePreset) else None
+    base = known[alias.preset] if alias is not None else None
+    if alias is None or not isinstance(base, Preset):
+        return None
+    triple = base.triples[alias.arch].format(deployment_target=base.deployment_target)
+    named = (runtime.source if runtime is not None else None) or os.environ.get(VARIABLES[1])
+    folder = None if not named else root / named
+    if folder is not None and (folder / _INSIDE_MLC).is_dir():
+        folder = folder / _INSIDE_MLC
+    return Twins(base.platform, triple, None if folder is None else str(folder))

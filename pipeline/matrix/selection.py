@@ -1,4 +1,4 @@
-"""The `matrix` block as cells: names looked up, model names replaced by their variants, combined by `combine`."""
+"""The `matrix` block as cells: names looked up, model names replaced by their variants, then combined."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Literal
 
 from . import schema
 from .cells import Backend, Cell, ModelVariant, cell_subject
-from .combine import Combination, Values, combine
 from .diagnostics import Diagnostics, suggest
+
+Values = Mapping[str, str]
 
 AXES = ("model", "backend", "toolchain")
 
@@ -21,6 +22,45 @@ MOST = 50_000
 
 _MOST_COMPARED = 5_000_000
 """Comparisons of a combination with an include or exclude; so many take a second."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One combination, and the index of the include that created it (None: it is from the product of the axes)."""
+
+    values: Values
+    include: int | None = None
+
+
+def combine(
+    axes: Mapping[str, Sequence[str]], include: Sequence[Values], exclude: Sequence[Values]
+) -> list[Combination]:
+    """Expand a matrix.
+
+    1. The product of the axes, the first varying slowest.
+    2. Less every combination that has all the values of some exclude.
+    3. Each include, in order: its values are added to every combination of 1-2 whose own values it would not change.
+       Values added by an earlier include may be replaced, those of the axes never.
+    4. An include that could be added to none becomes a combination of its own, to which no other include is added.
+
+    Args:
+        axes: axis -> values. No axes, no product.
+        include: additions, with keys that may be axes or not.
+        exclude: exclusions, whose keys must be axes.
+    """
+    names = tuple(axes)
+    originals = [dict(zip(names, values, strict=True)) for values in product(*axes.values())] if axes else []
+    kept = [one for one in originals if not any(part.items() <= one.items() for part in exclude)]
+    grown = [dict(one) for one in kept]
+    created = []
+    for index, addition in enumerate(include):
+        fixed = {axis: value for axis, value in addition.items() if axis in axes}
+        matching = [i for i, one in enumerate(kept) if fixed.items() <= one.items()]
+        for i in matching:
+            grown[i].update(addition)
+        if not matching:
+            created.append(Combination(addition, index))
+    return [*(Combination(values) for values in grown), *created]
 
 
 @dataclass(frozen=True)

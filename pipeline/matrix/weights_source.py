@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 SourceOfWeights = Literal["package", "hf", "url", "path"]
+FileKind = Literal["gguf", "litert"]
+"""A model that is a file for another runtime."""
 
 
 @dataclass(frozen=True)

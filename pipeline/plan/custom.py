@@ -13,8 +13,7 @@ from itertools import pairwise
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.errors import MatrixError
-from pipeline.matrix.custom import CustomStep, StepInput
-from pipeline.matrix.matrix import Matrix
+from pipeline.matrix.matrix import CustomStep, Matrix, StepInput
 from pipeline.steps import custom
 from pipeline.steps import product as product_step
 

@@ -20,9 +20,7 @@ from pipeline.documents.memory import Need, Option, choose
 from pipeline.documents.parameters import NAME as PARAMETERS
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Cell, Product
-from pipeline.matrix.device import Device, Wanted
-from pipeline.matrix.matrix import Matrix
-from pipeline.matrix.model_file import ModelFile
+from pipeline.matrix.matrix import Device, Matrix, ModelFile, Wanted
 from pipeline.steps import device as device_step
 from pipeline.steps import memory as memory_step
 from pipeline.weights.entry import Entry

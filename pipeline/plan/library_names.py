@@ -24,8 +24,7 @@ from pipeline.errors import DownloadError, FormatError, MatrixError, SlipwayErro
 from pipeline.files import read_file, sha256_bytes
 from pipeline.matrix.cells import Backend, Cell, ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
-from pipeline.matrix.shared_libraries import share
-from pipeline.matrix.slices import lacking, lacking_words
+from pipeline.matrix.sharing import lacking, lacking_words, share
 from pipeline.matrix.weights_source import WeightsSource
 from pipeline.platforms import APPLE
 from pipeline.weights.cache import DownloadCache

@@ -17,7 +17,7 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.model_file import NAME, ModelFile
 from pipeline.errors import FormatError, StepError
 from pipeline.files import Digest
-from pipeline.matrix.model_file import FileKind
+from pipeline.matrix.weights_source import FileKind
 
 
 @dataclass(frozen=True)

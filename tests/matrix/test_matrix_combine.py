@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.matrix.combine import combine
+from pipeline.matrix.selection import combine
 
 
 def values(axes, include=(), exclude=()):

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.layouts import _folded
-from pipeline.matrix.path_patterns import wrong_pattern
+from pipeline.matrix.layouts import _folded, wrong_pattern
 from pipeline.plan import plan
 from pipeline.plan.layouts import placements
 
