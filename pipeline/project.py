@@ -120,7 +120,7 @@ class Project:
         runtime, twins = self.matrix.runtime, self.matrix.twins
         if name == "twins" and twins is not None and twins.checkout is not None:
             return Path(twins.checkout)
-        if name != "runtime" or runtime is None or runtime.source is None:
+        if name != "runtime" or runtime.source is None:
             return None
         return self.root / runtime.source
 

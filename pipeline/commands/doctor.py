@@ -115,7 +115,7 @@ def examine(targets: Path) -> Diagnosis:
     used = sorted(one.subject for one in session.engine.actions.values() if one.step == "toolchain")
     found = {name: _toolchain(session, name) for name in used}
     findings = look(session.finder.find)
-    rust = matrix.runtime is not None and _has_rust(session.root, matrix.runtime.source)
+    rust = _has_rust(session.root, matrix.runtime.source)
     tools = needs.missing(session.engine.actions.values(), session.finder.find, rust=rust)
     return Diagnosis(found, findings, [*_needed(matrix, found), *map(_told, tools)], True)
 

@@ -265,7 +265,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The libraries of TVM that an app links with the models, and where they come from.
+    """The libraries of TVM that an app links with the models, and where they come from; by default no backend has any.
 
     Attributes:
         source: a checkout of TVM or mlc_llm, as `Source.path`; None where nothing is built from one.
@@ -277,12 +277,12 @@ class Runtime:
         wheel: whether it comes from the toolchain's own package, where it is not prebuilt.
     """
 
-    source: str | None
-    libraries: tuple[str, ...]
-    options: Mapping[str, str] = field(hash=False)
-    prebuilt: Mapping[str, tuple[tuple[str, str | None], ...]] = field(hash=False)
-    backends: tuple[str, ...]
-    where: Position = field(compare=False)
+    source: str | None = None
+    libraries: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    prebuilt: Mapping[str, tuple[tuple[str, str | None], ...]] = field(default_factory=dict, hash=False)
+    backends: tuple[str, ...] = ()
+    where: Position | None = field(default=None, compare=False)
     wheel: bool = False
 
     def is_shared(self, backend: Backend) -> bool:

@@ -139,12 +139,11 @@ def _chosen(name: str, tasks: Mapping[str, Outputs]) -> Sequence[str]:
     return [task for task in tasks if fnmatchcase(task, name)]
 
 
-def check_modules(products: Iterable[Product], runtime: Runtime | None, problems: Diagnostics) -> None:
+def check_modules(products: Iterable[Product], runtime: Runtime, problems: Diagnostics) -> None:
     """Report modules for pages that have no runtime to be linked with."""
-    having = runtime.backends if runtime is not None else ()
     for product in products:
         for rule in product.layout:
-            if form_of(rule.library) == FORMS[".wasm"] and rule.backend not in having:
+            if form_of(rule.library) == FORMS[".wasm"] and rule.backend not in runtime.backends:
                 place = ("products", product.name, "layout", rule.backend, "library")
                 what = f"a module is linked with the TVM runtime, and there is none for `{rule.backend}`"
                 problems.add(place, what, "add `runtime: {wheel: true}`, or let the path end in .tar or .a")

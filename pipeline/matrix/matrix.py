@@ -134,7 +134,7 @@ class Matrix:
         models: the model variants of `cells` and `sharing`.
         backends: the backends that some cell compiles for.
         products: all that are defined.
-        runtime: what apps link beside the models, where targets.yaml says so.
+        runtime: what apps link beside the models, for the backends that targets.yaml says.
         sharing: cells that need no compile, as one of `cells` compiles the very library; see `sharing`.
         twins: see `Twins`; None where this machine is of no kind that is known.
         devices: all that are defined.
@@ -152,7 +152,7 @@ class Matrix:
     models: tuple[ModelVariant, ...]
     backends: tuple[Backend, ...]
     products: tuple[Product, ...]
-    runtime: Runtime | None = None
+    runtime: Runtime = field(default_factory=Runtime)
     sharing: tuple[Cell, ...] = ()
     twins: Twins | None = None
     devices: tuple[Device, ...] = ()
@@ -160,6 +160,20 @@ class Matrix:
     remarks: tuple[str, ...] = ()
     files: tuple[ModelFile, ...] = ()
     runtime_version: str | None = None
+
+    @property
+    def every_cell(self) -> tuple[Cell, ...]:
+        """Those that are compiled, and those that use the library of one."""
+        return (*self.cells, *self.sharing)
+
+    def cells_for(self, backend: Backend) -> list[Cell]:
+        """What is compiled for a backend."""
+        return [cell for cell in self.cells if cell.backend.name == backend.name]
+
+    def backends_of(self, product: Product) -> tuple[Backend, ...]:
+        """The backends of a product, in its order."""
+        known = {one.name: one for one in self.backends}
+        return tuple(known[name] for name in product.backends if name in known)
 
     def library_of(self, cell: Cell) -> Cell:
         """The cell that compiles the library of this one: itself, unless it is one of `sharing`."""

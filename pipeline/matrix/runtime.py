@@ -26,8 +26,8 @@ _PACKAGED = {("linux", "llvm"), ("macos", "llvm"), ("macos", "metal")}
 
 def resolve(
     targets: schema.Targets, cells: Sequence[Cell], products: Sequence[Product], root: Path, problems: Diagnostics
-) -> Runtime | None:
-    """Return the runtime, after reporting what is wrong with it; None where there is no such section.
+) -> Runtime:
+    """Return the runtime, after reporting what is wrong with it.
 
     Args:
         targets: the file.
@@ -38,7 +38,7 @@ def resolve(
     """
     spec = targets.runtime
     if spec is None:
-        return None
+        return Runtime()
     used = {cell.backend.name: cell.backend for cell in cells}
     for i, name in enumerate(spec.backends or ()):
         if name not in used:
@@ -124,7 +124,7 @@ def _check_prebuilt(
             must_exist((*here, i), archive.path, root, problems)
 
 
-def twins(machine: Machine, runtime: Runtime | None, root: Path) -> Twins | None:
+def twins(machine: Machine, runtime: Runtime, root: Path) -> Twins | None:
     """Return what of other machines' models this machine can run with host code of its own.
 
     It is what the preset `host` says of this machine, and the checkout; None for a machine that it does not know.
@@ -141,7 +141,7 @@ def twins(machine: Machine, runtime: Runtime | None, root: Path) -> Twins | None
     if alias is None or not isinstance(base, Preset):
         return None
     triple = base.triples[alias.arch].format(deployment_target=base.deployment_target)
-    named = (runtime.source if runtime is not None else None) or os.environ.get(VARIABLES[1])
+    named = runtime.source or os.environ.get(VARIABLES[1])
     folder = None if not named else root / named
     if folder is not None and (folder / _INSIDE_MLC).is_dir():
         folder = folder / _INSIDE_MLC

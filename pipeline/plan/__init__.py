@@ -6,40 +6,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.manifest import NAME as MANIFEST
 from pipeline.documents.manifest import ManifestProduct
 from pipeline.documents.parameters import NAME as PARAMETERS
-from pipeline.errors import MatrixError
-from pipeline.matrix.cells import Backend, ModelVariant, Product
+from pipeline.matrix.cells import ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import archive, bundle, linkkit, verify, xcframework
 from pipeline.steps import product as product_step
 from pipeline.weights.checkpoint import INDEX
 
-from .aars import aar_actions, assets_of
 from .apps import app_config_actions, ships_weights
 from .checks import FOREIGN, cell_runs, check_actions, lacking_artifact, program_runs
 from .custom import custom_actions, in_order, proven_layouts, shipped_steps
 from .devices import device_actions, device_edges
-from .layouts import layout_actions, proof_of
 from .lockfile import Pins
-from .manifest import DIST, manifest_action
-from .model_files import model_file_actions
+from .manifest import manifest_action, shipped
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
-    by_backend,
     compile_actions,
     conversion,
+    model_file_actions,
     parameter_actions,
     prebuilt_actions,
     proving_toolchain,
     toolchain_actions,
     weight_actions,
 )
+from .products import aar_actions, assets_of, layout_actions, proof_of
 from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product
 from .wheels import wheel_actions
 
@@ -87,12 +85,12 @@ def plan(
         *_verify_backends(matrix),
         *_verify_products(matrix, having),
     ]
-    shipped = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
-    custom = custom_actions(matrix, [*actions, *shipped])
-    shipped = list(proven_layouts(matrix, [*actions, *shipped, *custom], shipped))
-    of_steps = list(shipped_steps(matrix, [*actions, *shipped, *custom]))
-    listed = manifest_action(matrix, lock, actions, [*shipped, *of_steps])
-    return in_order(matrix, [*actions, *shipped, *custom, *of_steps, listed])
+    published = [*_products(matrix, actions), *_shipped_bundles(matrix, actions)]
+    custom = custom_actions(matrix, [*actions, *published])
+    published = list(proven_layouts(matrix, [*actions, *published, *custom], published))
+    of_steps = list(shipped_steps(matrix, [*actions, *published, *custom]))
+    listed = manifest_action(matrix, lock, actions, [*published, *of_steps])
+    return in_order(matrix, [*actions, *published, *custom, *of_steps, listed])
 
 
 def _wheels(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
@@ -103,7 +101,8 @@ def _wheels(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
 
 
 def _archives(matrix: Matrix) -> Iterator[AnyAction]:
-    for backend, cells in by_backend(matrix):
+    for backend in matrix.backends:
+        cells = matrix.cells_for(backend)
         yield Action(
             step="archive",
             run=archive.run,
@@ -123,7 +122,7 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
     for product in matrix.products:
         if product.kind == "layout":
             continue
-        backends = tuple(_backend(matrix, name) for name in product.backends)
+        backends = matrix.backends_of(product)
         archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
         archives |= upstream_of_product(matrix, product)
         of_xcframework = product.kind == "xcframework"
@@ -190,12 +189,13 @@ def _bundled(matrix: Matrix, model: ModelVariant) -> tuple[tuple[str, ...], dict
 
 
 def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
-    for backend, cells in by_backend(matrix):
+    for backend in matrix.backends:
+        cells = matrix.cells_for(backend)
         toolchain = proving_toolchain(cells)
         upstream = {
             roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
             roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
-            **upstream_of(matrix, backend.name),
+            **upstream_of(matrix, backend),
         }
         for model in (cell.model for cell in cells):
             if (parameters := _parameter_names(matrix, model)) is not None:
@@ -235,14 +235,7 @@ def _parameter_names(matrix: Matrix, model: ModelVariant) -> Upstream | None:
 
 
 def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyAction]:
-    taken = {backend.name: backend for backend, _ in by_backend(matrix)}
     for product in matrix.products:
-        if product.name in taken:
-            raise MatrixError(
-                f"product {product.name!r} has the name of a backend, and both have a task verify:{product.name}",
-                where=product.where,
-                hint="give one of them another name",
-            )
         if product.kind == "layout":
             yield proof_of(matrix, product, bundles)
             continue
@@ -253,14 +246,14 @@ def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyActi
         if product.maven is not None:
             upstream |= {roles.AAR: Upstream(f"aar:{product.name}"), **assets_of(matrix, product, bundles)}
         upstream |= {roles.check(one): Upstream(name) for one, name in program_runs(matrix, product).items()}
-        backends = [_backend(matrix, name) for name in product.backends]
+        backends = matrix.backends_of(product)
         yield Action(
             step="verify",
             run=verify.run_product,
             subject=product.name,
             out=f"build/verify/{product.name}",
             params=verify.ProductProof(
-                product.name, product.kind, matrix.name, tuple(backends), product.maven, product.runtime_libraries
+                product.name, product.kind, matrix.name, backends, product.maven, product.runtime_libraries
             ),
             upstream=upstream,
             tools=tuple(sorted({tool for backend in backends for tool in LINKERS[backend.format]})),
@@ -274,41 +267,25 @@ def _products(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyActio
     """What is shipped of each product: its parts, once they and the archives in them are proven."""
     for one in matrix.products:
         made = [action for action in actions if action.step in PARTS and action.subject == one.name]
-        yield Action(
-            step="product",
-            run=product_step.run,
-            subject=one.name,
-            out=f"{DIST}{one.name}",
+        upstream = _shipping(made, (one.name, *one.backends)) | _runs(matrix, one) | device_edges(matrix, one)
+        yield replace(
+            shipped(one.name, upstream, f"{one.name} as it is shipped, once it is proven", one.where),
             params=product_step.Params(ManifestProduct(one.name, one.kind, one.backends)),
-            upstream=_shipping(made, (one.name, *one.backends)) | _runs(matrix, one) | device_edges(matrix, one),
             outputs=("link.json", MANIFEST),
             link_outputs=any(action.link_outputs for action in made),
-            in_one_rename=True,
             proven_by=f"verify:{one.name}",
-            doc=f"{one.name} as it is shipped, once it is proven",
-            where=one.where,
         )
 
 
 def _shipped_bundles(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyAction]:
     """Each model's bundle, once every archive is proven that holds its library."""
     holding: dict[str, list[str]] = {}
-    for cell in (*matrix.cells, *matrix.sharing):
+    for cell in matrix.every_cell:
         holding.setdefault(cell.model.subject, []).append(cell.backend.name)
     for made in actions:
         if made.step == "bundle":
-            yield Action(
-                step="product",
-                run=product_step.run,
-                link_outputs=True,
-                subject=f"bundle/{made.subject}",
-                out=f"{DIST}bundle/{made.subject}",
-                params=product_step.Params(None),
-                upstream=_shipping([made], holding.get(made.subject, ())),
-                in_one_rename=True,
-                doc=f"{made.doc}, once the model is proven",
-                where=made.where,
-            )
+            upstream = _shipping([made], holding.get(made.subject, ()))
+            yield shipped(f"bundle/{made.subject}", upstream, f"{made.doc}, once the model is proven", made.where)
 
 
 def _runs(matrix: Matrix, product: Product) -> dict[str, Upstream]:
@@ -321,7 +298,3 @@ def _runs(matrix: Matrix, product: Product) -> dict[str, Upstream]:
 def _shipping(made: Iterable[AnyAction], proven: Iterable[str]) -> dict[str, Upstream]:
     parts = {roles.part(action.name): Upstream(action.name) for action in made}
     return parts | {roles.proof(subject): Upstream(f"verify:{subject}") for subject in proven}
-
-
-def _backend(matrix: Matrix, name: str) -> Backend:
-    return next(backend for backend in matrix.backends if backend.name == name)

@@ -104,8 +104,7 @@ def ships_weights(model: ModelVariant) -> bool:
 
 def _has_module(matrix: Matrix, cell: Cell) -> bool:
     """Whether a model is linked into a module that WebLLM can load."""
-    webgpu = cell.backend.device_kind == "webgpu"
-    return webgpu and matrix.runtime is not None and cell.backend.name in matrix.runtime.backends
+    return cell.backend.device_kind == "webgpu" and cell.backend.name in matrix.runtime.backends
 
 
 def model_id(matrix: Matrix, model: ModelVariant) -> str:
@@ -128,9 +127,8 @@ def library_file(matrix: Matrix, model: ModelVariant) -> str:
 
 def _of_product(matrix: Matrix, product: Product) -> Iterator[list[Cell]]:
     """The cells of each model in a product, in the order of the product's backends."""
-    every = (*matrix.cells, *matrix.sharing)
     for model in matrix.models:
-        cells = {cell.backend.name: cell for cell in every if cell.model.subject == model.subject}
+        cells = {cell.backend.name: cell for cell in matrix.every_cell if cell.model.subject == model.subject}
         found = [cells[name] for name in product.backends if name in cells]
         if found:
             yield found

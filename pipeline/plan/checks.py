@@ -73,7 +73,7 @@ def lacking_artifact(matrix: Matrix, backend: Backend) -> str | None:
     """What there is nothing of to run, and what to say in targets.yaml, or by a variable, for there to be something."""
     if matrix.twins is not None and matrix.twins.lacks_checkout(backend):
         return f"no {backend.platform} {backend.arch} here; kernels alone: {twin.CHECKOUT}"
-    if backend.format != "wasm" or (matrix.runtime is not None and backend.name in matrix.runtime.backends):
+    if backend.format != "wasm" or backend.name in matrix.runtime.backends:
         return None
     return "no module: name a `runtime`"
 
@@ -96,9 +96,7 @@ def programs(matrix: Matrix, product: Product, cell: Cell) -> Mapping[str, _How]
     One for 64-bit ARM is linked with the runtime in the kit. Without one, the archive itself is what is run.
     """
     backend = cell.backend
-    if backend.name not in product.backends:
-        return {}
-    if not backend.is_host and (matrix.runtime is None or not matrix.runtime.is_in(product, backend)):
+    if backend.name not in product.backends or not (backend.is_host or matrix.runtime.is_in(product, backend)):
         return {}
     known = {key: how for name in cell_runs(matrix, cell).values() for key, how in PROGRAMS.get(name, {}).items()}
     return {language: how for language, how in known.items() if language in product.programs}
@@ -113,7 +111,7 @@ def device_runs(matrix: Matrix) -> Iterator[AnyAction]:
         for cell in matrix.cells:
             backend = cell.backend
             says = cell.model.check is not None or _reference(cell) is not None
-            brought = matrix.runtime is not None and matrix.runtime.is_in(product, backend)
+            brought = matrix.runtime.is_in(product, backend)
             if not says or backend.name not in product.backends or not (brought or backend.is_host):
                 continue
             if backend.platform == "android":
@@ -135,7 +133,7 @@ def _subject(product: Product, cell: Cell, language: str) -> str:
 
 def _check(matrix: Matrix, cell: Cell, subject: str, name: str) -> Action[Params]:
     model, backend, check = cell.model, cell.backend, cell.model.check
-    toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)
+    toolchain = proving_toolchain(matrix.cells_for(backend))
     upstream = {
         roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
         roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),

@@ -15,7 +15,8 @@ from pipeline.action import Action, AnyAction, Upstream
 from pipeline.errors import MatrixError
 from pipeline.matrix.matrix import CustomStep, Matrix, StepInput
 from pipeline.steps import custom
-from pipeline.steps import product as product_step
+
+from .manifest import shipped
 
 _PATTERN = frozenset("*?[")
 
@@ -153,32 +154,23 @@ def shipped_steps(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyA
     for step in matrix.steps:
         if not step.ship:
             continue
-        yield Action(
-            step="product",
-            run=product_step.run,
-            link_outputs=True,
-            subject=f"{step.name}/{step.subject}",
-            out=f"dist/{step.name}/{step.subject}",
-            params=product_step.Params(None),
-            upstream={roles.part(step.task): Upstream(step.task), **_proofs_behind([step.task], by_name, proofs)},
-            in_one_rename=True,
-            doc=f"the outputs of {step.task}, once they are made of what is proven",
-            where=step.where,
-        )
+        upstream = {roles.part(step.task): Upstream(step.task), **_proofs_behind([step.task], by_name, proofs)}
+        doc = f"the outputs of {step.task}, once they are made of what is proven"
+        yield shipped(f"{step.name}/{step.subject}", upstream, doc, step.where)
 
 
-def proven_layouts(matrix: Matrix, actions: Iterable[AnyAction], shipped: Iterable[AnyAction]) -> Iterator[AnyAction]:
+def proven_layouts(matrix: Matrix, actions: Iterable[AnyAction], published: Iterable[AnyAction]) -> Iterator[AnyAction]:
     """What is shipped, where layouts wait for the proofs of all that their further files are made of.
 
     Args:
         matrix: what targets.yaml asks for.
         actions: all that may be upstream of a layout.
-        shipped: the actions that publish products.
+        published: the actions that publish products.
     """
     by_name = {action.name: action for action in actions}
     further = {f"product:{one.name}": [file.task for file in one.files] for one in matrix.products if one.files}
     proofs = _proofs(matrix) if further else {}
-    for action in shipped:
+    for action in published:
         tasks = further.get(action.name)
         more = _proofs_behind(tasks, by_name, proofs) if tasks else {}
         yield replace(action, upstream={**action.upstream, **more}) if more else action
@@ -196,7 +188,7 @@ def _proofs_behind(
 def _proofs(matrix: Matrix) -> dict[str, set[str]]:
     """Subject of an action -> the backends and products whose proofs say something of it."""
     found: dict[str, set[str]] = {one.name: {one.name, *one.backends} for one in matrix.products}
-    for cell in (*matrix.cells, *matrix.sharing):
+    for cell in matrix.every_cell:
         for subject in (cell.subject, cell.model.subject, cell.backend.name):
             found.setdefault(subject, set()).add(cell.backend.name)
     return found

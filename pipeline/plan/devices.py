@@ -26,8 +26,7 @@ from pipeline.steps import memory as memory_step
 from pipeline.weights.entry import Entry
 
 from .lockfile import Pins
-from .model_files import RUNTIMES
-from .models import SHARDS, conversion
+from .models import RUNTIMES, SHARDS, conversion
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def offers(matrix: Matrix, lock: Pins) -> Iterator[tuple[Device, list[Offer]]]:
         lock: model name -> entry of slipway.lock.
     """
     cells: dict[str, dict[str, Way]] = {model.subject: {} for model in matrix.models}
-    for cell in (*matrix.cells, *matrix.sharing):
+    for cell in matrix.every_cell:
         cells[cell.model.subject][cell.backend.name] = _of_cell(cell, lock)
     files = {one.name: (_of_file(one, lock),) for one in matrix.files}
     variants: dict[str, list[str]] = {subject: [subject] for subject in cells}

@@ -66,7 +66,7 @@ def named(matrix: Matrix, place: Place) -> Matrix:
         _check_shared(matrix, place.root)
         return matrix
     names = {subject: _names(model, _devices(matrix, subject), place) for subject, model in waiting.items()}
-    every = tuple(_renamed(cell, names, matrix) for cell in (*matrix.cells, *matrix.sharing))
+    every = tuple(_renamed(cell, names, matrix) for cell in matrix.every_cell)
     cells, sharing = share(every)
     _check(cells)
     _check_slices(matrix.products, every)
@@ -140,7 +140,7 @@ def _check(cells: Iterable[Cell]) -> None:
 
 
 def _backends(matrix: Matrix, subject: str) -> list[Backend]:
-    return [cell.backend for cell in (*matrix.cells, *matrix.sharing) if cell.model.subject == subject]
+    return [cell.backend for cell in matrix.every_cell if cell.model.subject == subject]
 
 
 def _devices(matrix: Matrix, subject: str) -> list[str]:

@@ -1,21 +1,38 @@
-"""The part of the plan that is about the list of everything in `dist/`, which is made last. `plan` calls it."""
+"""The part of the plan that is about `dist/`: what is put there once it is proven, and the list of it, made last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.manifest import NAME as MANIFEST
 from pipeline.documents.manifest import ManifestProduct
+from pipeline.errors import Position
 from pipeline.matrix.matrix import Matrix
-from pipeline.steps import manifest
+from pipeline.steps import manifest, product
 
 from .devices import shipped_devices
 from .lockfile import Pins
 
 DIST = "dist/"
 """What is shipped; nothing but `product` and `manifest` writes there."""
+
+
+def shipped(subject: str, upstream: Mapping[str, Upstream], doc: str, where: Position | None) -> Action[product.Params]:
+    """The action that puts its parts into `dist/<subject>`, once what it waits for is proven."""
+    return Action(
+        step="product",
+        run=product.run,
+        link_outputs=True,
+        subject=subject,
+        out=f"{DIST}{subject}",
+        params=product.Params(None),
+        upstream=upstream,
+        in_one_rename=True,
+        doc=doc,
+        where=where,
+    )
 
 
 def manifest_action(

@@ -16,7 +16,7 @@ from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.compilers.mlc_convert import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError, Position
-from pipeline.matrix.cells import Backend, Cell, ModelVariant
+from pipeline.matrix.cells import Cell, ModelVariant
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import SourceRef, files_of
 from pipeline.matrix.weights_source import WeightsSource
@@ -27,6 +27,7 @@ from pipeline.steps import (
     compile_relax,
     convert_weight,
     gen_config,
+    model_file,
 )
 from pipeline.steps import params as params_step
 from pipeline.steps import toolchain as toolchain_step
@@ -39,6 +40,9 @@ MIB = 1 << 20
 
 COMPILE_MEMORY = 1200 * MIB
 """A first guess; a 0.6 B model's cell needs about this much. What it took last time replaces it."""
+
+RUNTIMES = {"gguf": "llama.cpp", "litert": "LiteRT"}
+"""What models run in that are not compiled."""
 
 WINDOW = 4
 """How many families of cells are worked on at once; see `_interleave`."""
@@ -61,7 +65,7 @@ def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]
     known = {toolchain.name: toolchain for toolchain in matrix.toolchains}
     used = {cell.toolchain for cell in matrix.cells if cell.model.compiler != "prebuilt"}
     mlc = {cell.toolchain for cell in matrix.cells if cell.model.compiler == "mlc"}
-    for name in sorted(used | {proving_toolchain(cells) for _, cells in by_backend(matrix)}):
+    for name in sorted(used | {proving_toolchain(matrix.cells_for(one)) for one in matrix.backends}):
         toolchain = known[name]
         tools: tuple[str, ...] = (f"python:{name}",)
         if name in mlc and name == "current":
@@ -111,6 +115,24 @@ def fetching(
         doc=doc,
         where=where,
     )
+
+
+def model_file_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
+    """Of each model that is not compiled: fetch the file, and bundle it with what it says of itself."""
+    for model in matrix.files:
+        doc = f"fetch and check the file of {model.name}"
+        yield fetching("weights", model.name, model.source, lock, doc=doc, where=model.where)
+        yield Action(
+            step="bundle",
+            run=model_file.run,
+            link_outputs=True,
+            subject=model.name,
+            out=f"build/bundle/{model.name}",
+            params=model_file.Params(model.name, model.kind, model.sha256),
+            upstream={roles.WEIGHTS: Upstream(f"weights:{model.name}")},
+            doc=f"{model.name} for {RUNTIMES[model.kind]}, checked",
+            where=model.where,
+        )
 
 
 def prebuilt_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
@@ -263,7 +285,7 @@ def _homes(matrix: Matrix) -> dict[str, str]:
     It is `current` where that compiles one of them, else that of the first.
     """
     homes: dict[str, str] = {}
-    for cell in (*matrix.cells, *matrix.sharing):
+    for cell in matrix.every_cell:
         if cell.toolchain == "current" or cell.model.subject not in homes:
             homes[cell.model.subject] = cell.toolchain
     return homes
@@ -273,12 +295,6 @@ def proving_toolchain(cells: Iterable[Cell]) -> str:
     """The toolchain whose runtime a backend's archive is held against."""
     used = sorted({cell.toolchain for cell in cells if cell.model.compiler != "prebuilt"})
     return "current" if "current" in used or not used else used[0]
-
-
-def by_backend(matrix: Matrix) -> Iterator[tuple[Backend, list[Cell]]]:
-    """Each backend with its cells."""
-    for backend in matrix.backends:
-        yield backend, [cell for cell in matrix.cells if cell.backend.name == backend.name]
 
 
 def _family(cell: Cell) -> str:

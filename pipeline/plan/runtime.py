@@ -26,17 +26,19 @@ BUILD_MEMORY = 1500 << 20
 
 def runtime_actions(matrix: Matrix) -> Iterator[AnyAction]:
     """The runtime of each backend that gets one, and the modules for pages."""
-    if matrix.runtime is None:
-        return
-    for backend in matrix.backends:
-        if backend.name not in matrix.runtime.backends:
-            continue
+    backends = _having(matrix)
+    for backend in backends:
         if backend.format != "wasm":
             shared = matrix.runtime.is_shared(backend)
             yield _shared_runtime(matrix, backend) if shared else _runtime(backend, matrix.runtime)
         elif backend == _built_for(matrix, backend):
             yield _wasm_runtime(matrix, backend)
-    yield from _modules(matrix)
+    yield from (_modules(matrix, backend) for backend in backends if backend.format == "wasm")
+
+
+def _having(matrix: Matrix) -> list[Backend]:
+    """The backends that get a runtime."""
+    return [one for one in matrix.backends if one.name in matrix.runtime.backends]
 
 
 def runtime_version(matrix: Matrix, backend: Backend) -> str | None:
@@ -46,31 +48,23 @@ def runtime_version(matrix: Matrix, backend: Backend) -> str | None:
 
 def packaged(matrix: Matrix) -> list[Backend]:
     """The backends of other machines that get the shared runtime in TVM's package."""
-    runtime = matrix.runtime
-    if runtime is None:
-        return []
-    wanted = (one for one in matrix.backends if one.name in runtime.backends and runtime.is_shared(one))
-    return [one for one in wanted if not one.is_host]
+    return [one for one in _having(matrix) if matrix.runtime.is_shared(one) and not one.is_host]
 
 
-def upstream_of(matrix: Matrix, backend: str) -> dict[str, Upstream]:
+def upstream_of(matrix: Matrix, backend: Backend) -> dict[str, Upstream]:
     """The edge to the libraries of a backend's runtime, for whoever links them; empty where there are none."""
-    runtime = matrix.runtime
-    if runtime is None or backend not in runtime.backends or _format(matrix, backend) == "wasm":
+    if backend not in _having(matrix) or backend.format == "wasm":
         return {}
-    return {roles.RUNTIME: Upstream(f"runtime:{backend}")}
+    return {roles.RUNTIME: Upstream(f"runtime:{backend.name}")}
 
 
 def upstream_of_product(matrix: Matrix, product: Product) -> dict[str, Upstream]:
     """The edges to what a product brings along besides models: role `runtime:<backend>` or `wasm:<backend>`."""
     edges: dict[str, Upstream] = {}
-    for name in product.backends:
-        backend = next(one for one in matrix.backends if one.name == name)
-        if matrix.runtime is not None and matrix.runtime.is_in(product, backend):
-            if backend.format == "wasm":
-                edges[roles.modules(name)] = Upstream(f"wasm:{name}")
-            else:
-                edges[roles.runtime(name)] = Upstream(f"runtime:{name}")
+    for backend in matrix.backends_of(product):
+        if matrix.runtime.is_in(product, backend):
+            kind, role = ("wasm", roles.modules) if backend.format == "wasm" else ("runtime", roles.runtime)
+            edges[role(backend.name)] = Upstream(f"{kind}:{backend.name}")
     return edges
 
 
@@ -99,7 +93,7 @@ def _runtime(backend: Backend, runtime: Runtime) -> AnyAction:
 
 def _shared_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
     """The toolchain's own, or out of its package for another machine."""
-    toolchain = proving_toolchain(cell for cell in matrix.cells if cell.backend.name == backend.name)
+    toolchain = proving_toolchain(matrix.cells_for(backend))
     upstream = {roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")}
     if not backend.is_host:
         upstream |= wheels_of(backend)
@@ -111,23 +105,20 @@ def _shared_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
         params=shared_runtime.Params(replace(backend, kernels=None), toolchain, own=backend.is_host),
         upstream=upstream,
         doc=f"the TVM runtime for {backend.name} as shared libraries, and its headers",
-        where=matrix.runtime.where if matrix.runtime is not None else None,
+        where=matrix.runtime.where,
         link_outputs=True,
     )
 
 
 def _wheel(matrix: Matrix, backend: Backend) -> str | None:
     """The toolchain whose package has the runtime of a wasm backend; None for a checkout."""
-    if matrix.runtime is None or not matrix.runtime.wheel:
-        return None
-    return proving_toolchain(cell for cell in matrix.cells if cell.backend.name == backend.name)
+    return proving_toolchain(matrix.cells_for(backend)) if matrix.runtime.wheel else None
 
 
 def _built_for(matrix: Matrix, backend: Backend) -> Backend:
     """The first wasm backend that has the same runtime: it is compiled once, and takes a minute."""
-    names = () if matrix.runtime is None else matrix.runtime.backends
-    all_ = (one for one in matrix.backends if one.format == "wasm" and one.name in names)
-    return next(one for one in all_ if _wheel(matrix, one) == _wheel(matrix, backend))
+    every = (one for one in _having(matrix) if one.format == "wasm")
+    return next(one for one in every if _wheel(matrix, one) == _wheel(matrix, backend))
 
 
 def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
@@ -146,29 +137,25 @@ def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
     )
 
 
-def _modules(matrix: Matrix) -> Iterator[AnyAction]:
-    runtime = matrix.runtime
-    for backend in matrix.backends:
-        if runtime is None or backend.format != "wasm" or backend.name not in runtime.backends:
-            continue
-        models = [cell.model for cell in matrix.cells if cell.backend.name == backend.name]
-        files = {model.subject: module_file(matrix, model, backend) for model in models}
-        yield Action(
-            step="wasm",
-            run=wasm.run,
-            subject=backend.name,
-            out=f"build/wasm/{backend.name}",
-            params=wasm.Params(backend, files),
-            upstream={
-                roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
-                roles.RUNTIME: Upstream(f"wasm_runtime:{_built_for(matrix, backend).name}"),
-            },
-            tools=("emcc",),
-            # From a package there are none where emscripten is missing.
-            outputs=("wasm.json",) if runtime.wheel else (*files.values(), "wasm.json"),
-            doc=f"each model of {backend.name} as a module for pages",
-            where=backend.where,
-        )
+def _modules(matrix: Matrix, backend: Backend) -> AnyAction:
+    models = [cell.model for cell in matrix.cells_for(backend)]
+    files = {model.subject: module_file(matrix, model, backend) for model in models}
+    return Action(
+        step="wasm",
+        run=wasm.run,
+        subject=backend.name,
+        out=f"build/wasm/{backend.name}",
+        params=wasm.Params(backend, files),
+        upstream={
+            roles.ARCHIVE: Upstream(f"archive:{backend.name}"),
+            roles.RUNTIME: Upstream(f"wasm_runtime:{_built_for(matrix, backend).name}"),
+        },
+        tools=("emcc",),
+        # From a package there are none where emscripten is missing.
+        outputs=("wasm.json",) if matrix.runtime.wheel else (*files.values(), "wasm.json"),
+        doc=f"each model of {backend.name} as a module for pages",
+        where=backend.where,
+    )
 
 
 def module_file(matrix: Matrix, model: ModelVariant, backend: Backend) -> str:
@@ -177,7 +164,3 @@ def module_file(matrix: Matrix, model: ModelVariant, backend: Backend) -> str:
     if backend.device_kind == "webgpu":
         return name
     return f"{name.removesuffix('-webgpu.wasm')}-cpu.wasm"
-
-
-def _format(matrix: Matrix, backend: str) -> str:
-    return next(one.format for one in matrix.backends if one.name == backend)

@@ -41,7 +41,7 @@ def wheel_actions(
     needed: dict[str, tuple[Backend, tuple[str, ...]]] = {wheel.platform_of(one): (one, tools) for one, tools in ran}
     needed |= {wheel.platform_of(one): (one, ()) for one in shipped}
     for platform, (backend, asked) in needed.items():
-        toolchain = proving_toolchain(one for one in matrix.cells if one.backend.name == backend.name)
+        toolchain = proving_toolchain(matrix.cells_for(backend))
         for package in wheel.PACKAGES:
             name = wheel_name(package, backend)
             yield Action(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.errors import MatrixError
 from pipeline.matrix.layouts import _folded, wrong_pattern
 from pipeline.plan import plan
-from pipeline.plan.layouts import placements
+from pipeline.plan.products import placements
 
 IOS = "ios: {{library: {}, bundle: {}}}"
 ANDROID = 'android-arm64: {library: "mali/{model}/{subject}.tar", bundle: "mali/{subject}"}'

@@ -1,4 +1,4 @@
-"""The part of the plan that is about layouts: trees of libraries and bundles by pattern. `plan` calls it."""
+"""The part of the plan that is about products with steps of their own: layouts and Android libraries (AAR)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.placement import Placement, filled, form_of
-from pipeline.steps import layout, shared_library, verify_layout
+from pipeline.steps import aar, layout, shared_library, verify_layout
 
 from .runtime import upstream_of_product
 
@@ -46,7 +46,7 @@ def placements(product: Product, matrix: Matrix) -> tuple[Placement, ...]:
     made = []
     for rule in product.layout:
         form = form_of(rule.library)
-        for cell in (*matrix.cells, *matrix.sharing):
+        for cell in matrix.every_cell:
             if form is not None and cell.backend.name == rule.backend:
                 owner = matrix.library_of(cell).model.subject
                 library, bundle = filled(rule.library, cell), rule.bundle and filled(rule.bundle, cell)
@@ -80,6 +80,42 @@ def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAct
 
 
 def _params(matrix: Matrix, product: Product) -> layout.Params:
-    backends = tuple(one for name in product.backends for one in matrix.backends if one.name == name)
+    backends = matrix.backends_of(product)
     places = placements(product, matrix)
     return layout.Params(product.name, matrix.name, backends, places, product.runtime_libraries, product.files or None)
+
+
+def aar_actions(matrix: Matrix, bundles: Iterable[str]) -> Iterator[AnyAction]:
+    """One action for each product that has coordinates of Maven.
+
+    Args:
+        matrix: what is built.
+        bundles: subjects of the models that have a bundle.
+    """
+    having = frozenset(bundles)
+    for product in matrix.products:
+        if product.maven is None:
+            continue
+        backends = matrix.backends_of(product)
+        archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
+        yield Action(
+            step="aar",
+            run=aar.run,
+            link_outputs=True,
+            subject=product.name,
+            out=f"build/aar/{product.name}",
+            params=aar.Params(product.name, matrix.name, backends, product.maven, product.runtime_libraries),
+            files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
+            upstream=archives | assets_of(matrix, product, having),
+            tools=shared_library.tools(backends),
+            doc=f"{product.name} as an Android library, in the layout of Maven",
+            where=product.where,
+        )
+
+
+def assets_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> dict[str, Upstream]:
+    """The bundles that go with an Android library."""
+    if product.maven is None or product.maven.assets == "no":
+        return {}
+    subjects = {cell.model.subject for cell in matrix.every_cell if cell.backend.name in product.backends}
+    return {roles.bundle(name): Upstream(f"bundle:{name}") for name in sorted(subjects & frozenset(bundles))}
