@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -21,10 +23,15 @@ _PARSING = threading.Lock()
 """Threads take turns: see quirk OS-12."""
 
 _CALLED = (b"import_module", b"__import__")
-"""What imports by a call: `imported` looks for these in expressions, too."""
+"""What imports by a call: only the whole file shows these."""
 
-_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
-"""Where the statements of a statement are, in Python's own order."""
+_BEGINNING = re.compile(r"(?:^|[;:])[ \t\f]*(?:from|import)\b", re.MULTILINE)
+"""Wherever an import statement can begin."""
+
+_STATEMENT = re.compile(
+    r"^[ \t\f]*((?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+(?:\([^()\\;]*\)|[\w., \t]+))(?:#.*)?$", re.MULTILINE
+)
+"""An import statement as almost everybody writes it, on lines of its own."""
 
 
 def reached(start: Iterable[str], find: Find) -> dict[str, tuple[Path, ...]]:
@@ -48,24 +55,32 @@ def _imports(source: Path, module: str, _state: State) -> tuple[str, ...]:
     if source.suffix != ".py":
         return ()
     try:
-        text = source.read_bytes()
+        data = source.read_bytes()
         with _PARSING:
-            tree = ast.parse(text)
+            tree = _parsed(data)
     except (OSError, SyntaxError, ValueError):
         return ()  # whoever digests or runs the file says what is wrong with it
-    calls = any(name in text for name in _CALLED)
-    return imported(tree if calls else _statements(tree), module, package=source.name == "__init__.py")
+    return imported(tree, module, package=source.name == "__init__.py")
 
 
-def _statements(tree: ast.Module) -> ast.Module:
-    """A module of the import statements of another, in the order in which `ast.walk` finds them.
+def _parsed(data: bytes) -> ast.Module:
+    """A module with all imports of a file: its import statements alone, a fifth of the work, or all of it.
 
-    They are one node in fifty, and to walk all the expressions takes longer than to parse them.
+    A line of a string may look like an import, too: then more is reached than need be.
     """
-    found: list[ast.stmt] = []
-    level: list[ast.AST] = [tree]
-    while level:
-        inner = [node for parent in level for blocks in _BLOCKS for node in getattr(parent, blocks, ())]
-        found += (node for node in inner if isinstance(node, ast.Import | ast.ImportFrom))
-        level = inner
-    return ast.Module(found, [])
+    if (statements := _statements(data)) is not None:
+        with contextlib.suppress(SyntaxError):
+            return ast.parse(statements)
+    return ast.parse(data)
+
+
+def _statements(data: bytes) -> str | None:
+    """The import statements of a file; None where only a parser can tell."""
+    if b"\r" in data or any(name in data for name in _CALLED):
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None  # its first lines may name another encoding
+    found = _STATEMENT.findall(text)
+    return "\n".join(found) if len(found) == len(_BEGINNING.findall(text)) else None

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.compilers.python_imports import imported
 from pipeline.engine.code import code_digest, code_files
-from pipeline.engine.imports import _statements
+from pipeline.engine.imports import _imports
 from pipeline.engine.sources import behind
+from pipeline.files import look
 
 
 def names(step: str) -> set[str]:
@@ -111,30 +113,45 @@ def test_a_worker_function_that_moves_to_a_helper_takes_its_code_along(tmp_path,
     assert code_digest("own_steps.moved") != before
 
 
-def test_import_statements_are_found_without_a_look_at_expressions():
-    """In the order in which `ast.walk` would find them, however deep they are."""
-    text = """
-import a
-match x:
-    case 1: import b
-try: import c
-except E:
-    with y: from d import e
-else:
-    def f():
-        async def g(): import h
-finally: import i
-class K:
-    import l
-    for m in n:
-        while o: import p
-        else: import q
-z = lambda: [r for r in s]
-"""
-    for tree in (ast.parse(text), *(ast.parse(path.read_bytes()) for path in Path(ast.__file__).parent.glob("*.py"))):
-        walked = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert _statements(tree).body == walked
-    assert len(_statements(ast.parse(text)).body) == 9
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import a\nfrom .b import (\n    c,  # why\n    d as e,\n)\ndef f():\n\timport g  # noqa\n",
+        "if a: import b\n",
+        "a = 1; import b; from c import d\n",
+        "try: import a\nexcept E: from b import c\nelse: import d\n",
+        "if a: \\\n  import b\n",
+        "from a \\\n  import b\n",
+        "import \\\n  a\n",
+        "from a import (b,  # one (of two)\n  c)\n",
+        "from a import (b,  # :)\n  c)\nfrom d import e\n",
+        "from a import (b, c); import d\n",
+        "import a\rimport b\r",
+        "import a\r\nfrom b import (c,\r\n d)\r\n",
+        "if a:\n \f import b\n",
+        "from a import *\nfrom.b import c\nfrom ...import d\n",
+        "lambda: 1\nmatch a:\n case 1: import b\n",
+        'a = """\nfrom here on, import nothing\n"""\nimport b\n',
+        "# coding: latin-1\nimport a  # \xe9\n",
+        "import \N{MICRO SIGN}a\n",
+        "importlib = from_ = 1\nimported = 2\n",
+        "import a",
+    ],
+)
+def test_import_statements_are_found_however_they_are_written(tmp_path, text):
+    """None is missed; a parser says which there are."""
+    file = tmp_path / "package" / "one.py"
+    file.parent.mkdir()
+    file.write_bytes(text.encode("latin-1" if "latin" in text else "utf-8"))
+    assert set(_imports(file, "package.one", look(file))) == set(
+        imported(ast.parse(file.read_bytes()), "package.one", package=False)
+    )
+
+
+def test_of_python_own_library_no_import_is_missed():
+    for file in Path(ast.__file__).parent.glob("*.py"):
+        wanted = imported(ast.parse(file.read_bytes()), "package.one", package=False)
+        assert set(_imports(file, "package.one", look(file))) >= set(wanted), file
 
 
 def test_an_import_by_a_call_is_found(tmp_path):
