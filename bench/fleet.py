@@ -27,7 +27,7 @@ import table
 from measure import Failed
 from project import ROOT
 
-from pipeline.engine.fleet import SENDING, Fleet, Work, schedule
+from pipeline.cluster.fleet import SENDING, Fleet, Work, schedule
 
 PAGE = ROOT / "docs" / "explanation" / "scale.md"
 MACHINES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -16,7 +16,7 @@ from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
 
 if TYPE_CHECKING:
-    from pipeline.engine.fleet import Fleet
+    from pipeline.cluster.fleet import Fleet
 
 MARKS: Mapping[State, str] = {"fresh": " ", "restore": "↺", "fetch": "↓", "build": "▸", "unknown": "?", "blocked": "✗"}
 
@@ -91,7 +91,7 @@ def _unable(session: Session) -> Iterator[str]:
 def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:
     if not options.workers:
         return []
-    from pipeline.engine import fleet  # noqa: PLC0415 - few ask
+    from pipeline.cluster import fleet  # noqa: PLC0415 - few ask
 
     return list(fleet.fleets(fleet.works_of(session.engine, listed), options.workers, options.num_process))
 
@@ -99,7 +99,7 @@ def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) 
 def _table(found: Sequence[Fleet]) -> Iterator[str]:
     if not found:
         return
-    from pipeline.engine.fleet import enough  # noqa: PLC0415 - few ask
+    from pipeline.cluster.fleet import enough  # noqa: PLC0415 - few ask
 
     yield "machines  by the clock  machine-hours  busy  limit"
     for fleet in found:

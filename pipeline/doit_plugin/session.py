@@ -33,6 +33,7 @@ from pipeline.store.action_result import LINK
 from pipeline.store.directories import sweep
 from pipeline.store.locks import TreeLock
 from pipeline.store.os_errors import store_error
+from pipeline.store.outputs import is_intact
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -121,9 +122,7 @@ class Session:
         with self._pinning:
             self.note(self.project.pin(action, lock))
             if action.step == "weights" and any(one.step == "app_config" for one in self.engine.actions.values()):
-                planned = self._plan()
-                if planned.keys() == self.engine.actions.keys():
-                    self.engine.inputs.replan(planned)
+                self._replan()
 
     def note(self, text: str) -> None:
         """Something worth a line: kept until a run or a command is there to show it."""
@@ -210,6 +209,9 @@ class Session:
             return
         self._states |= _states([lock])
         self.project.forget()
+        self._replan()
+
+    def _replan(self) -> None:
         planned = self._plan()
         if planned.keys() == self.engine.actions.keys():
             self.engine.inputs.replan(planned)
@@ -233,7 +235,7 @@ class Session:
             state = look(path)
             if output.mode != LINK and self._stat_cache.known(path, state) != output.sha256:
                 # A further hard link to a blob changes the ctime of all of them: compare once more.
-                entry_ok = not self.engine.store.is_damaged(path, output, self._stat_cache)
+                entry_ok = is_intact(path, output, self._stat_cache, self._store.blobs)
                 state = look(path)
                 if not entry_ok or self._stat_cache.known(path, state) != output.sha256:
                     log.debug("no stamp: %s changed just now", path)

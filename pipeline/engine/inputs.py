@@ -53,12 +53,9 @@ class Inputs:
         """Take over a new plan of the same actions."""
         self.actions = actions
 
-    def note_outputs(self, name: str, digests: Mapping[str, str] | None) -> None:
-        """Remember the digests of an action's outputs; None reads them from the workspace again."""
-        if digests is None:
-            self._made.pop(name, None)
-        else:
-            self._made[name] = digests
+    def note_outputs(self, name: str, digests: Mapping[str, str]) -> None:
+        """Remember the digests of an action's outputs."""
+        self._made[name] = digests
 
     def forget_outputs(self) -> None:
         """Read all digests from the workspace again: another process may have changed it."""

@@ -18,6 +18,7 @@ from pipeline.errors import StepError
 from pipeline.files import Digest, Written, look, write_new, written
 from pipeline.files.sharing import share
 from pipeline.store.action_result import LINK, PROGRAM, Output, digests_of
+from pipeline.store.outputs import is_intact
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Entry, Workspace
@@ -114,7 +115,7 @@ class Views:
         blobs = self._store.blobs
         left = blobs.checked(output.sha256, output.size)
         if left is None:
-            damaged = self._store.is_damaged(tree, output, self._stat_cache)
+            damaged = not is_intact(tree, output, self._stat_cache, blobs)
             if not damaged and output.mode == LINK:
                 place.symlink_to(Path(tree).readlink())
                 return {}

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from pipeline.errors import StoreError
 from pipeline.files import read_file, write_atomic
@@ -31,7 +30,7 @@ PATIENCE = 3600 * 24.0
 
 
 class TreeLock:
-    """The right to build in a tree; a context manager.
+    """The right to build in a tree.
 
     Args:
         path: the lock file, e.g. `build/lock`; `build/lock.owner` is written beside it.
@@ -84,15 +83,6 @@ class TreeLock:
                 self._owner.unlink()
             os.close(self._held)
             self._held = None
-
-    def __enter__(self) -> TreeLock:  # noqa: PYI034 - Self is of Python 3.11
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
     def _try(self) -> int | None:
         """Take the lock if it is free; gives the descriptor that holds it."""

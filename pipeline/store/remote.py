@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.files import write_new
-from pipeline.transport.http import Meter, Patience
+from pipeline.transport.http import Meter
 
 from .action_cache import LARGEST_BYTES
 from .action_result import ActionResult, decode, key_of
 from .cas import EMPTY
 from .message import pack, unpack
 from .os_errors import Note, store_error
-from .remote_client import PATIENCE, Client, Trouble, blocks, is_there
+from .remote_client import Client, Trouble, blocks, is_there
 
 if TYPE_CHECKING:
     import httpx
@@ -51,32 +51,15 @@ class Remote:
     """A remote store. Methods may be called from any thread, raise nothing, and do nothing once the remote is given up.
 
     Args:
-        url: base of the two directories, e.g. `https://cache.example.org/slipway`; may carry `user:password@`.
+        client: its server.
         note: gets one sentence when the remote is given up, or refuses to be written.
         write: whether `publish` sends anything.
-        token: for `Authorization: Bearer`.
-        user: for basic authentication, with `password`; else from the URL, else from ~/.netrc.
-        password: see `user`.
-        patience: how long to try.
-
-    Raises:
-        StoreError: the URL is not one of http or https, or the token cannot be sent.
     """
 
-    def __init__(
-        self,
-        url: str,
-        note: Note,
-        *,
-        write: bool = False,
-        token: str | None = None,
-        user: str | None = None,
-        password: str | None = None,
-        patience: Patience = PATIENCE,
-    ) -> None:
+    def __init__(self, client: Client, note: Note, *, write: bool = False) -> None:
         self.write = write
-        self._client = Client(url, token=token, login=(user, password or "") if user else None, patience=patience)
-        self.url = self._client.url
+        self._client = client
+        self.url = client.url
         self._note = note
         self._given_up = False
         self._lock = threading.Lock()
@@ -89,19 +72,18 @@ class Remote:
         authenticate.
 
         Raises:
-            StoreError: it is not a URL.
+            StoreError: it is not a URL, or the token cannot be sent.
         """
         url = environ.get("SLIPWAY_REMOTE")
         if not url:
             return None
-        return cls(
+        client = Client(
             url,
-            note,
-            write=environ.get("SLIPWAY_REMOTE_WRITE") == "1",
             token=environ.get("SLIPWAY_REMOTE_TOKEN") or None,
             user=environ.get("SLIPWAY_REMOTE_USER") or None,
             password=environ.get("SLIPWAY_REMOTE_PASSWORD"),
         )
+        return cls(client, note, write=environ.get("SLIPWAY_REMOTE_WRITE") == "1")
 
     def has(self, key: str) -> bool:
         """Whether the remote has a record of this key; its blobs are not looked for."""

@@ -44,16 +44,25 @@ class Client:
     """The server of a remote store. Methods may be called from any thread.
 
     Args:
-        url: see `Remote`; may carry `user:password@`.
+        url: base of the two directories, e.g. `https://cache.example.org/slipway`; may carry `user:password@`.
         token: for `Authorization: Bearer`.
-        login: for basic authentication; else from the URL, else from ~/.netrc.
+        user: for basic authentication, with `password`; else from the URL, else from ~/.netrc.
+        password: see `user`.
         patience: how long to try.
 
     Raises:
         StoreError: the URL is not one of http or https, or the token cannot be sent.
     """
 
-    def __init__(self, url: str, *, token: str | None, login: tuple[str, str] | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
         try:
             parts, written = split_login(url)
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -71,7 +80,7 @@ class Client:
         self.url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
         self._host = parts.hostname or ""
         self._token = token
-        self._login = login or written
+        self._login = (user, password or "") if user else written
         self._patience = patience
         self._client: httpx.Client | None = None
         self._closed = threading.Event()

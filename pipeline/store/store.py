@@ -113,7 +113,7 @@ class Store:
         Raises:
             StoreError: the store cannot be read, or what was fetched cannot be written.
         """
-        self._share()
+        self.hold(create=False)
         record, how = self.records.get(key), "restored"
         if record is None:
             how = "fetched"
@@ -134,7 +134,7 @@ class Store:
         if how == "restored":
             self.records.touch(key)
             return Found(record, "restored")
-        self._share(create=True)  # who does that first sweeps away leftovers: a file of ours must not be among them
+        self.hold()  # who does that first sweeps away leftovers: a file of ours must not be among them
         self.records.put(record)
         return Found(record, "fetched")
 
@@ -144,7 +144,7 @@ class Store:
         Raises:
             StoreError: the store cannot be written.
         """
-        self._share(create=True)
+        self.hold()
         return None if (incoming := self._downloads()) is None else incoming.ask(key)
 
     def fetch(self, record: ActionResult) -> bool:
@@ -156,7 +156,7 @@ class Store:
         if (incoming := self._downloads()) is None:
             return False
         wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
-        self._share(create=True)
+        self.hold()
         if sum(wanted.values()) > shutil.disk_usage(self.root).free:
             self._drop(record, "is more than the disk has room for")
             return False
@@ -222,7 +222,7 @@ class Store:
             raise StoreError(
                 "the store is read-only", where=self.root, hint="build without --from-store-only, or with another store"
             )
-        self._share(create=True)
+        self.hold()
         if not isinstance(files, Mapping):
             folder = os.fspath(files)
             files = {path: f"{folder}/{path}" for path in sorted(walk(folder))}
@@ -263,10 +263,6 @@ class Store:
             return publish(record, root, previous, known, self.blobs, link=link, scratch=os.fspath(scratch))
         return outputs.place(record, root, previous, known, self.blobs, link=link)
 
-    def is_damaged(self, path: str, output: Output, stat_cache: StatCache) -> bool:
-        """Whether an output in the tree is missing, or not what it should be."""
-        return not outputs.is_intact(path, output, stat_cache, self.blobs)
-
     def damaged(self, owned: Mapping[str, Output], target_root: StrPath, stat_cache: StatCache) -> list[str]:
         """Which outputs in the tree are missing, or not what they should be."""
         return outputs.damaged(owned, os.fspath(target_root), stat_cache, self.blobs)
@@ -279,21 +275,13 @@ class Store:
         """
         return outputs.remove(owned, os.fspath(target_root))
 
-    def hold(self, *, create: bool = True) -> None:
-        """Be a user of the store, until `close`: it is made if need be, and `gc` has to wait.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
-        self._share(create=create)
-
     def exclusive(self) -> None:
         """Become the only user of the store, until `close`: for `gc`.
 
         Raises:
             StoreError: another process uses it.
         """
-        self._share(create=True)
+        self.hold()
         if self._shared is None:
             raise StoreError("the store is read-only", where=self.root, hint="make it writable for you")
         if not is_alone(self._shared):
@@ -325,8 +313,15 @@ class Store:
                 self._incoming = self._incoming or Incoming(self.remote, self.blobs)
         return self._incoming
 
-    def _share(self, *, create: bool = False) -> None:
-        """Hold the store's lock with all others who use it, so that `gc` takes nothing away from under us."""
+    def hold(self, *, create: bool = True) -> None:
+        """Hold the store's lock with all others who use it, until `close`: `gc` takes nothing away from under us.
+
+        Args:
+            create: make the store if there is none; without one nothing can be taken away.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         if self._shared is not None:
             return
         with self._lock:

@@ -33,7 +33,7 @@ from pipeline.store.action_result import LINK, PROGRAM, ActionResult, Output, en
 from pipeline.store.gc import collect, stats, verify
 from pipeline.store.message import pack
 from pipeline.store.remote import Remote
-from pipeline.store.remote_client import PATIENCE
+from pipeline.store.remote_client import PATIENCE, Client
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.transfer import open_source, transfer
@@ -192,7 +192,7 @@ def use(store: Store, key: str, root: Path) -> None:
     if found is not None:
         store.materialise(found.record, root / "tree")
         for path, output in found.record.outputs.items():
-            assert not store.is_damaged(f"{root}/tree/{path}", output, StatCache())
+            assert not store.damaged({path: output}, f"{root}/tree", StatCache())
     store.state(key)
     stats(store)
     list(store.records.all())
@@ -286,7 +286,7 @@ def test_remote(tmp_path, chance, monkeypatch):
             server.replies[victim] = of_bytes(server.replies[victim], chance)
         notes: list[str] = []
         store = Store(root / "store", sync=False, note=notes.append)
-        store.remote = Remote(server.url, notes.append, token=SECRET, patience=patience)
+        store.remote = Remote(Client(server.url, token=SECRET, patience=patience), notes.append)
 
         def work(root=root, store=store, key=key) -> None:
             nonlocal fetched

@@ -9,6 +9,7 @@ from fake_bazel_remote import FakeBazelRemote
 from store_actions import BIG, SOME, contents, finish, key_for
 
 from pipeline.store.remote import Remote
+from pipeline.store.remote_client import Client
 from pipeline.store.store import Store
 
 FILES = {"lib/m.o": SOME, "t.txt": b"small", "big.bin": BIG, "empty": b""}
@@ -28,7 +29,7 @@ def machine(tmp_path, server, monkeypatch):
 
     def make(*, write=False):
         store = Store(tmp_path / f"machine{len(opened)}")
-        store.remote = Remote(server.url, store.note, write=write)
+        store.remote = Remote(Client(server.url), store.note, write=write)
         opened.append(store)
         return store
 

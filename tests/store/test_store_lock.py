@@ -41,9 +41,10 @@ def holder(path):
 
 
 def test_alone(path):
-    with TreeLock(path) as lock:
-        assert not lock.waited
-        assert path.with_name("lock.owner").exists()
+    lock = TreeLock(path)
+    assert not lock.acquire()
+    assert path.with_name("lock.owner").exists()
+    lock.release()
     assert not path.with_name("lock.owner").exists()
     lock.release()
 

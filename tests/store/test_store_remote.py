@@ -19,7 +19,8 @@ from pipeline.errors import StoreError
 from pipeline.store.action_result import ActionResult, decode, encode
 from pipeline.store.cas import EMPTY
 from pipeline.store.message import pack, unpack
-from pipeline.store.remote import PATIENCE, Remote
+from pipeline.store.remote import Remote
+from pipeline.store.remote_client import PATIENCE, Client
 from pipeline.store.store import Store
 
 FILES = {"lib/m.o": SOME, "t.txt": b"small", "big.bin": BIG, "empty": b""}
@@ -44,9 +45,9 @@ def machine(tmp_path):
     """A store of its own on a machine of its own, with a remote; `machine(url, write=True)`."""
     opened = []
 
-    def make(url, *, patience=QUICK, **options):
+    def make(url, *, write=False, patience=QUICK, **login):
         store = Store(tmp_path / f"machine{len(opened)}")
-        store.remote = Remote(url, store.note, patience=patience, **options)
+        store.remote = Remote(Client(url, patience=patience, **login), store.note, write=write)
         opened.append(store)
         return store
 
@@ -373,7 +374,7 @@ def test_certificates_that_are_missing_are_trouble_not_a_crash(machine, monkeypa
 @pytest.mark.parametrize("url", ["", "cache.example.org", "ftp://x/y", "http://", "file:///x"])
 def test_what_is_no_url_is_refused_at_once(url):
     with pytest.raises(StoreError, match="SLIPWAY_REMOTE"):
-        Remote(url, pytest.fail)
+        Client(url)
 
 
 def test_from_the_environment():
@@ -443,9 +444,9 @@ def fields(data):
 
 
 def test_an_at_sign_in_a_path_belongs_to_no_password():
-    assert Remote("http://host/team@work", [].append).url == "http://host/team@work"
+    assert Client("http://host/team@work").url == "http://host/team@work"
     with pytest.raises(StoreError, match="is not a URL") as caught:
-        Remote("http://host:80/SECRET@work", [].append)
+        Client("http://host:80/SECRET@work")
     assert "SECRET" not in str(caught.value)
     assert "%2F" in str(caught.value)
 
@@ -476,7 +477,7 @@ def test_a_reply_without_end_is_not_read_on_after_the_remote_was_given_up(machin
 def test_no_password_is_ever_told(url, monkeypatch):
     notes = []
     try:
-        remote = Remote(url, notes.append, patience=replace(QUICK, attempts=1, connect=0.1))
+        remote = Remote(Client(url, patience=replace(QUICK, attempts=1, connect=0.1)), notes.append)
         remote.record("0" * 64)
         notes.append(remote.url)
     except StoreError as error:
@@ -487,7 +488,7 @@ def test_no_password_is_ever_told(url, monkeypatch):
 
 def test_a_token_that_no_header_can_carry_is_refused_without_being_told():
     with pytest.raises(StoreError, match="SLIPWAY_REMOTE_TOKEN") as caught:
-        Remote("http://host/c", [].append, token="SECRET\nmore")  # noqa: S106
+        Client("http://host/c", token="SECRET\nmore")  # noqa: S106
     assert "SECRET" not in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.fleet import Work, enough, fleets, schedule
+from pipeline.cluster.fleet import Work, enough, fleets, schedule
 
 
 def cells(number: int, seconds: float = 10.0, family: str = "") -> list[Work]:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 
-from .dry_run import Forecast
-from .engine import Engine
+from pipeline.engine.dry_run import Forecast
+from pipeline.engine.engine import Engine
 
 SENDING = 0.05
 """Seconds that the near side takes for an order: key, lookup, receipt, outputs into the tree. It takes them in turn."""
