@@ -87,7 +87,7 @@ class Performer:
         self._environments: dict[str, Environment] = {}
         admission = Admission(available())
         self._workers = ToolchainWorkers(root, self._environments.__getitem__, self._note, admission.room)
-        self._tools = Tools(Finder(root / "tools.json", self._environments.__getitem__).find)
+        self._tools = Tools(Finder(root / "tools", self._environments.__getitem__).find)
         self._stat_cache = StatCache()
         self._executor = Executor(root, self._tools, self._workers, admission)
         self._guards: dict[str, threading.Lock] = {}

@@ -137,7 +137,7 @@ def _without_matrix(folder: Path) -> Diagnosis:
 
     with closing(ForkWorker(preload=["tvm"])) as forks, closing(FreshWorker()) as fresh:
         found = _probed(lambda wanted: fresh if wanted else forks, "current", folder / "log", mlc=False)
-    return Diagnosis({"current": found}, look(Finder(folder / "tools.json").find))
+    return Diagnosis({"current": found}, look(Finder(folder / "tools").find))
 
 
 def _toolchain(session: Session, name: str) -> Toolchain:

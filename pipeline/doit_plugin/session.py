@@ -82,7 +82,7 @@ class Session:
         self._pinning = threading.Lock()
         self._show: Callable[[str], None] | None = None
         build = self.root / "build"
-        self.finder = Finder(build / "tools.json", project.environment, project.checkout)
+        self.finder = Finder(build / "tools", project.environment, project.checkout)
         self._stat_cache = StatCache(build / "stat-cache")
         self._workspace = Workspace(build / f"workspace-{targets.name}", self.note)
         self._lock = TreeLock(build / "lock", say=self.note)

@@ -12,16 +12,15 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import process
 from pipeline.action import Tool
-from pipeline.documents import untrusted
-from pipeline.errors import FormatError, SlipwayError
-from pipeline.files import sha256_bytes, sha256_path, write_atomic
+from pipeline.errors import SlipwayError
+from pipeline.files import sha256_path
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.process import state_of
 
 from . import native_tools
@@ -86,7 +85,7 @@ class Finder:
     """Looks programs up on PATH, with a memo of what they said.
 
     Args:
-        memo: a JSON file of ours; it may be missing, and is made anew when it is damaged.
+        memo: a file of ours; it may be missing, and is made anew when it is damaged.
         environments: the environment of a toolchain that is not `current`, by its name.
         checkouts: the directory of a checkout that is built, by its name.
     """
@@ -176,27 +175,16 @@ class Finder:
             return memo[asked]
         said = answer()
         if said:
-            with self._lock, suppress(OSError):  # a build without a memo is slower, and right
-                _save(self._memo, _load(self._memo) | {asked: said})
+            with self._lock:  # a build without a memo is slower, and right
+                write_sealed(self._memo, json.dumps(_load(self._memo) | {asked: said}).encode())
         return said
 
 
 def _load(path: Path) -> dict[str, str]:
     """The memo, if all of it is as it was written: a version in it that lost a bit would make wrong keys."""
-    try:
-        memo = untrusted.load(path)
-        said: dict[str, str] = memo["said"]
-        return said if memo["digest"] == _digest(said) else {}
-    except (FormatError, LookupError, TypeError):
-        return {}
-
-
-def _save(path: Path, said: dict[str, str]) -> None:
-    write_atomic(path, json.dumps({"digest": _digest(said), "said": said}, indent=1))
-
-
-def _digest(said: object) -> str:
-    return sha256_bytes(json.dumps(said, sort_keys=True).encode())
+    body = read_sealed(path)
+    said: dict[str, str] = {} if body is None else json.loads(body)
+    return said
 
 
 def _xcode() -> list[object]:

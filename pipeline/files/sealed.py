@@ -1,4 +1,4 @@
-"""State files of ours, with a checksum in front: the no-op stamp and the stat cache."""
+"""State files of ours, with a checksum in front: the no-op stamp, the stat cache, what programs said of themselves."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def xcode(tmp_path, monkeypatch):
 
 @pytest.fixture
 def finder(tmp_path):
-    return Finder(tmp_path / "build" / "tools.json", checkouts={"runtime": tmp_path / "tvm"}.get)
+    return Finder(tmp_path / "build" / "tools", checkouts={"runtime": tmp_path / "tvm"}.get)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from pipeline.action import Tool
 from pipeline.engine import tools
 from pipeline.engine.tools import Finder
+from pipeline.files.sealed import read_sealed
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def finder(tmp_path):
-    return Finder(tmp_path / "build" / "tools.json")
+    return Finder(tmp_path / "build" / "tools")
 
 
 def fake(path, *, says="version 1", flag="--version", status=0):
@@ -70,7 +71,7 @@ def test_a_candidate_that_fails_is_passed_over_and_asked_again_next_time(folder,
 
 def test_no_program_is_started_while_its_file_stays_the_same(folder, tmp_path, finder):
     path = fake(folder / "cmake")
-    for memory in (finder, finder, Finder(tmp_path / "build" / "tools.json")):
+    for memory in (finder, finder, Finder(tmp_path / "build" / "tools")):
         assert memory.find("cmake").version == "version 1"
     assert starts(path) == 1
 
@@ -99,25 +100,25 @@ def test_a_link_is_followed_to_the_program(folder, finder):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"x": 3}', "\ud800"])
 def test_a_damaged_memo_is_made_anew(folder, tmp_path, finder, text):
     fake(folder / "cmake")
-    memo = tmp_path / "build" / "tools.json"
+    memo = tmp_path / "build" / "tools"
     memo.parent.mkdir()
     memo.write_bytes(text.encode(errors="surrogatepass"))
     assert finder.find("cmake").version == "version 1"
-    assert "version 1" in json.loads(memo.read_text())["said"].values()
+    assert "version 1" in json.loads(read_sealed(memo)).values()
 
 
 def test_a_memo_that_lost_a_bit_is_made_anew(folder, tmp_path, finder):
     fake(folder / "cmake")
     assert finder.find("cmake").version == "version 1"
-    memo = tmp_path / "build" / "tools.json"
-    memo.write_text(memo.read_text().replace("version 1", "version 9"))
+    memo = tmp_path / "build" / "tools"
+    memo.write_bytes(memo.read_bytes().replace(b"version 1", b"version 9"))
     assert finder.find("cmake").version == "version 1"
 
 
 def test_a_memo_that_cannot_be_written_stops_nothing(folder, tmp_path):
     fake(folder / "cmake")
     (tmp_path / "file").touch()
-    assert Finder(tmp_path / "file" / "tools.json").find("cmake").version == "version 1"
+    assert Finder(tmp_path / "file" / "tools").find("cmake").version == "version 1"
 
 
 def test_some_programs_have_flags_of_their_own(folder, finder):

@@ -12,7 +12,7 @@ from projects import Project, Run
 pytestmark = pytest.mark.tvm
 
 STATE = (
-    "build/workspace-targets.yaml", "build/stat-cache", "build/tools.json", "build/last-run.json",
+    "build/workspace-targets.yaml", "build/stat-cache", "build/tools", "build/last-run.json",
     "build/stamp/targets.yaml", "build/lock", "build/store/v2/stat-cache", "build/store/v2/lock",
     "build/toolchain/current/probe.json", "build/manifest/weights.tiny.txt",
 )  # fmt: skip

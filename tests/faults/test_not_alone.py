@@ -143,7 +143,7 @@ STATE = [
     "lock",
     "lock.owner",
     "last-run.json",
-    "tools.json",
+    "tools",
 ]
 
 

@@ -215,7 +215,7 @@ def test_an_index_that_only_pip_knows_is_not_passed_by(desk, monkeypatch):
 
 
 def found(desk, environment: Environment):
-    return Finder(desk / "tools.json", lambda name: environment if name == "mine" else None).find("python:mine")
+    return Finder(desk / "tools", lambda name: environment if name == "mine" else None).find("python:mine")
 
 
 def test_an_environment_of_ours_says_the_same_before_and_after_it_is_made(desk):
@@ -249,7 +249,7 @@ def test_a_checkout_says_what_is_in_it(desk):
     assert environment.variables["MLC_LLM_SOURCE_DIR"] == str(desk / "checkout")
     module.write_text("A = 2\n")
     assert found(desk, environment).version != before.version
-    watched = Finder(desk / "tools.json", lambda _: environment).watch_paths("python:mine")
+    watched = Finder(desk / "tools", lambda _: environment).watch_paths("python:mine")
     assert module in watched
     assert module.parent in watched
 
