@@ -1,16 +1,20 @@
 """Turns a raw checkpoint into MLC's form, with `mlc_llm gen_config` and `convert_weight`, once for all backends.
 
-The steps of these names call `convert`, which has the toolchain's worker call one of the other two. What a shard is
-and which files a tokenizer has is mlc_llm's business.
+The steps of these names call `convert`, which has the toolchain's worker call `gen_config` or `convert_weight`; these
+run `main` as a program of its own, where mlc_llm is a package. What a shard is and which files a tokenizer has is
+mlc_llm's business. One thing is put right, because it decides how much memory a conversion takes: see
+`_quantize_in_one_pass`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +26,8 @@ from pipeline.documents.codec import decode
 from pipeline.documents.probe import read_probe
 from pipeline.errors import StepError
 
-from . import mlc_convert_driver, mlc_environment, mlc_refusals
+from . import mlc_environment, mlc_refusals
+from .mlc_environment import Foreign
 
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")
 """What tells that all shards were written; the second is the name of older releases."""
@@ -141,7 +146,7 @@ def _common(options: Options) -> list[str]:
 def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log: Path) -> None:
     """Run mlc_llm; success is status 0 and one of the expected files."""
     if kind == "package":
-        program: list[str | Path] = [sys.executable, Path(mlc_convert_driver.__file__)]
+        program: list[str | Path] = [*process.package_command(sys.executable, __name__)]
     else:
         found = mlc_environment.find_program(kind)
         if found is None:
@@ -160,3 +165,49 @@ def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log:
 def _sizes(folder: Path) -> Facts:
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return {"files": len(sizes), "bytes": sum(sizes)}
+
+
+def main(subcommand: str, *words: str) -> None:
+    """Run a command of mlc_llm's where its C++ library may be missing: the words are those behind `mlc_llm`."""
+    mlc_environment.allow_missing_library()
+    importlib.import_module("mlc_llm.support.logging").enable_logging()
+    if subcommand == "convert_weight":
+        # It asks a process of its own whether there is a CPU, and that needs the library, which may be missing.
+        importlib.import_module("mlc_llm.support.auto_device")._RESULT_CACHE["cpu:0"] = True  # noqa: SLF001
+        _quantize_in_one_pass()
+    sys.argv = ["mlc_llm", subcommand, *words]
+    importlib.import_module(f"mlc_llm.cli.{subcommand}").main(list(words))
+
+
+def _quantize_in_one_pass() -> None:
+    """Have a tensor quantized without its numbers standing by in 32 bits each, which take twice what the tensor does.
+
+    mlc_llm gives kernels for CPUs no schedule. Where this release is not as known, they stay as they are.
+    """
+    try:
+        quantization: Foreign = importlib.import_module("mlc_llm.quantization.group_quantization")
+        compiled = quantization.compile_quantize_func
+        importlib.import_module("tvm.s_tir").Schedule  # noqa: B018 - whether there is one
+    except (ImportError, AttributeError):
+        return
+    quantization.compile_quantize_func = lambda module, *rest, **more: compiled(inlined(module), *rest, **more)
+
+
+def inlined(module: Foreign) -> Foreign:
+    """The module, each of whose kernels computes where it is read what can be computed there."""
+    tvm: Foreign = importlib.import_module("tvm")
+    made = {}
+    try:
+        for variable, function in module.functions_items():
+            if isinstance(function, tvm.tirx.PrimFunc):
+                schedule = tvm.s_tir.Schedule(function)
+                for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+                    with suppress(tvm.s_tir.ScheduleError):  # a reduction, or the result
+                        schedule.compute_inline(block)
+                made[variable] = schedule.mod["main"].with_attrs(function.attrs or {})
+    except Exception as error:  # noqa: BLE001 - whatever another TVM says: it only takes more memory then
+        print(f"quantized in several passes: {error}")  # noqa: T201 - the log
+        return module
+    for variable, function in made.items():
+        module.update_func(variable, function)
+    return module

@@ -12,29 +12,25 @@ by names that its own command uses, and one of TVM's where it is broken; all els
 
 And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Where
 TVM leaves the order of stores to chance, they are sorted (`passes`). `mlc_lowering`, which runs the same command
-inside a worker, calls `prepare`. No TVM may be imported at the top: the probe imports this for any.
+inside a worker, calls `prepare`. No TVM may be imported at the top: it need not fit this package.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.documents.codec import decode, dumps
 
-from . import metallib
+from . import metallib, mlc_environment
 from .lowered import Reported
 from .metallib import Shaders
-
-Foreign = Any
-"""A module, class, function or object of mlc_llm's or TVM's, neither of which has types."""
+from .mlc_environment import Foreign
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def main(told: str, subcommand: str, *words: str) -> None:
 
 def prepare(subcommand: str, words: list[str], settings: Settings) -> Foreign:
     """Make this process fit to run one command of mlc_llm's once; return its module, whose `main` takes the words."""
-    allow_missing_library()
+    mlc_environment.allow_missing_library()
     importlib.import_module("mlc_llm.support.logging").enable_logging()
     command: Foreign = importlib.import_module(f"mlc_llm.cli.{subcommand}")
     _prepare_compile(command, words, settings)
@@ -98,16 +94,6 @@ def kernels(settings: Settings) -> Iterator[None]:
         sys.exit(f"slipway: a Metal kernel does not compile: {refused}")
     report = replace(Reported.of(settings.report), shaders=count.kernels, shaders_compiled=count.compiled)
     settings.report.write_text(dumps(report), encoding="utf-8")
-
-
-def allow_missing_library() -> None:
-    """Let mlc_llm be imported without its C++ library, where a checkout has none: only running a model needs it.
-
-    tvm_ffi refuses classes that stand for objects of a library that is not loaded, unless it is told not to.
-    """
-    if os.environ.get("SKIP_LOADING_MLCLLM_SO") == "1":
-        registry: Foreign = importlib.import_module("tvm_ffi.registry")
-        registry._SKIP_UNKNOWN_OBJECTS = True  # noqa: SLF001 - what its own stubs generator sets
 
 
 def _prepare_compile(command: Foreign, words: list[str], settings: Settings) -> None:

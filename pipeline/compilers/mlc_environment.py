@@ -1,15 +1,22 @@
 """What a run of mlc_llm needs, whatever it is to do: its program, and the variables that keep it to its job.
 
-`mlc`, `mlc_convert` and `mlc_probe` ask. It knows neither of compiling nor of converting, so neither is in the other's
-key.
+`mlc`, `mlc_driver`, `mlc_convert` and `mlc_probe` ask. It knows neither of compiling nor of converting, so neither is
+in the other's key.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+from pipeline.toolchains.spec import WITHOUT_LIBRARY
+
+Foreign = Any
+"""A module, class, function or object of mlc_llm's or TVM's, neither of which has types."""
 
 
 def variables(scratch: Path) -> dict[str, str | None]:
@@ -35,3 +42,13 @@ def find_program(kind: str) -> Path | None:
         return beside() if os.access(beside(), os.X_OK) else None
     found = shutil.which("mlc_llm")
     return None if found is None else Path(found)
+
+
+def allow_missing_library() -> None:
+    """Let mlc_llm be imported without its C++ library, where a checkout has none: only running a model needs it.
+
+    tvm_ffi refuses classes that stand for objects of a library that is not loaded, unless it is told not to.
+    """
+    if os.environ.get(WITHOUT_LIBRARY) == "1":
+        registry: Foreign = importlib.import_module("tvm_ffi.registry")
+        registry._SKIP_UNKNOWN_OBJECTS = True  # noqa: SLF001 - what its own stubs generator sets

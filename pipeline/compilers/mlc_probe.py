@@ -21,8 +21,7 @@ from pipeline.files import sha256_bytes
 from pipeline.process import run
 from pipeline.toolchains import marker
 
-from . import mlc_driver
-from .mlc_environment import find_program
+from .mlc_environment import allow_missing_library, find_program
 from .reasons import reason
 
 FAMILY = "mlc-llm"
@@ -65,7 +64,7 @@ def _package(folder: Path) -> MlcProbe:
     version = _version()
     answer = MlcProbe("package", version, _commit(folder), architectures=None, quantizations=None, error=None)
     try:
-        mlc_driver.allow_missing_library()
+        allow_missing_library()
         models = importlib.import_module("mlc_llm.model").MODELS
         quantizations = importlib.import_module("mlc_llm.quantization").QUANTIZATION
     except Exception as error:  # noqa: BLE001 - a TVM that does not fit, say: whatever it is, it is the answer

@@ -244,7 +244,10 @@ def _of_xcframework(
         placed = tuple(replace(one, data=(frameworks / one.path).read_bytes()) for one in beside)
         archives.append(replace(archive, runtime=placed))
     _refuse_different_models(product, archives)
-    kit_runtime.check_alike(product, {archive.name: archive.runtime for archive in archives})
+    kit_runtime.check_alike(
+        f"product {product}: its slices do not have the same libraries of the runtime",
+        {archive.name: [one.name for one in archive.runtime] for archive in archives},
+    )
     return Kit(product, "xcframework", library, tuple(archives), found)
 
 

@@ -80,37 +80,21 @@ def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeL
     }
 
 
-def same_names(slice_name: str, runtimes: Mapping[str, Mapping[str, RuntimeLibrary]]) -> tuple[str, ...]:
-    """The names of the libraries that all backends of a slice have, in link order.
+def check_alike(what: str, runtimes: Mapping[str, Iterable[str]]) -> None:
+    """All backends of a slice have the same libraries, and all slices too: an app has one list of them.
+
+    Args:
+        what: the message, where they do not.
+        runtimes: backend or slice -> names of libraries.
 
     Raises:
         StepError: they do not have the same.
     """
-    every = {backend: tuple(sorted(libraries)) for backend, libraries in runtimes.items()}
+    every = {name: tuple(libraries) for name, libraries in runtimes.items()}
     if len(set(every.values())) > 1:
-        said = "; ".join(f"{backend}: {', '.join(names) or 'none'}" for backend, names in sorted(every.items()))
+        said = "; ".join(f"{name}: {', '.join(names) or 'none'}" for name, names in sorted(every.items()))
         raise StepError(
-            f"the runtimes of one slice ({slice_name}) do not have the same libraries: {said}",
-            hint="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
-        )
-    return tuple(next(iter(runtimes.values()), ()))
-
-
-def check_alike(product: str, runtimes: Mapping[str, Sequence[RuntimeLibrary]]) -> None:
-    """An app has one list of libraries for device, simulator and Mac.
-
-    Args:
-        product: its name.
-        runtimes: slice -> libraries.
-
-    Raises:
-        StepError: two slices do not have the same.
-    """
-    names = {piece: tuple(one.name for one in libraries) for piece, libraries in runtimes.items()}
-    if len(set(names.values())) > 1:
-        said = "; ".join(f"{piece}: {', '.join(libraries) or 'none'}" for piece, libraries in sorted(names.items()))
-        raise StepError(
-            f"product {product}: its slices do not have the same libraries of the runtime: {said}",
+            f"{what}: {said}",
             hint="give `prebuilt:` archives of the same names for all of these backends, or build all of them",
         )
 

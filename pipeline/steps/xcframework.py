@@ -20,7 +20,7 @@ from pipeline.binary.conformance import mismatch
 from pipeline.documents.info_plist import NAME, AvailableLibrary, InfoPlist, dumps
 from pipeline.errors import StepError
 from pipeline.files import sha256_path
-from pipeline.kits.runtime import RuntimeLibrary, read_runtime, same_names
+from pipeline.kits.runtime import RuntimeLibrary, check_alike, read_runtime
 from pipeline.kits.slices import ArchSlice, Slice, library_name, library_path, slices
 from pipeline.kits.zip import write_zip
 from pipeline.matrix.cells import Backend
@@ -94,14 +94,17 @@ def runtime_of(product: str, piece: Slice, inputs: Mapping[str, Path]) -> tuple[
     """
     runtimes = {one.backend: read_runtime(inputs, one.backend) for one in piece.archs}
     found = []
-    for name in same_names(piece.identifier, runtimes):
+    check_alike(
+        f"the runtimes of one slice ({piece.identifier}) do not have the same libraries",
+        {backend: sorted(libraries) for backend, libraries in runtimes.items()},
+    )
+    for name, first in runtimes[piece.archs[0].backend].items():
         if name == product:
             raise StepError(
                 f"product {product} has the name of a library of the runtime, and Xcode would mix up lib{name}.a",
                 hint="give the product another name",
             )
         data = join(piece, {backend: libraries[name].data for backend, libraries in runtimes.items()})
-        first = runtimes[piece.archs[0].backend][name]
         found.append(replace(first, path=library_path(name, piece), data=data))
     return tuple(found)
 

@@ -24,12 +24,9 @@ from pipeline.matrix.cells import Toolchain
 
 from . import marker
 from .install import install
-from .spec import is_made, spec
+from .spec import WITHOUT_LIBRARY, is_made, spec
 
 FOLDER = "build/toolchains"
-
-WITHOUT_LIBRARY = "SKIP_LOADING_MLCLLM_SO"
-"""What tells mlc_llm not to load its C++ library."""
 
 _LIBRARIES = ("build", "build/lib", "python/mlc_llm")
 """Where a checkout of mlc-llm has that library once it is built."""

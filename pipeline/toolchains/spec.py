@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pipeline.matrix.cells import Toolchain
 
+WITHOUT_LIBRARY = "SKIP_LOADING_MLCLLM_SO"
+"""What tells mlc_llm not to load its C++ library."""
+
 
 def is_made(toolchain: Toolchain) -> bool:
     """Whether its environment is ours to make; otherwise it is the user's, or the Python that runs us."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.action import LOGS, Worker
-from pipeline.documents import untrusted
+from pipeline.documents.probe import read_probe
 from pipeline.errors import FormatError
 
 if TYPE_CHECKING:
@@ -74,17 +74,16 @@ class ToolchainWorkers:
     def _make(self, toolchain: str, *, fresh: bool) -> ForkWorker:
         from .worker import ForkWorker, FreshWorker  # noqa: PLC0415 - only where something is compiled or proven
 
+        kind, preload = (FreshWorker, []) if fresh else (ForkWorker, ["tvm"])
         if toolchain == CURRENT:
-            if fresh:
-                return FreshWorker(make_room=self._make_room)
-            return ForkWorker(preload=["tvm", "pipeline.compilers.relax"], make_room=self._make_room)
+            preload += [] if fresh else ["pipeline.compilers.relax"]
+            return kind(preload=preload, make_room=self._make_room)
         environment = self._environment(toolchain)
         log = self._root / LOGS / f"toolchain.{toolchain}.log"
         python = environment.ensure(log=log, note=self._note)
-        path, variables = environment.path, environment.variables
-        if fresh:
-            return FreshWorker(python, path=path, env=variables, make_room=self._make_room)
-        return ForkWorker(python, preload=["tvm"], path=path, env=variables, make_room=self._make_room)
+        return kind(
+            python, preload=preload, path=environment.path, env=environment.variables, make_room=self._make_room
+        )
 
     def _make_room(self) -> None:
         """End processes that nobody uses, where memory is short: those in use are in what their jobs need."""
@@ -95,7 +94,6 @@ class ToolchainWorkers:
     def _cannot_fork(self, toolchain: str) -> bool:
         """Whether the toolchain's probe found that children forked from it do not work."""
         try:
-            probe = untrusted.load(self._root / "build/toolchain" / toolchain / "probe.json")
-        except FormatError:
+            return not read_probe(self._root / "build/toolchain" / toolchain).fork
+        except (FormatError, OSError):
             return False  # nobody has asked yet
-        return isinstance(probe, dict) and probe.get("fork") is False

@@ -160,20 +160,10 @@ class ForkWorker:
 class FreshWorker(ForkWorker):
     """A worker whose every call gets an interpreter of its own, stage included: slower, and safe where forking is not.
 
-    The server preloads nothing, and its children start a new interpreter before they import anything.
+    Its children start a new interpreter before they import anything: to have the server preload something is no use.
     """
 
     _mode = "fresh"
-
-    def __init__(
-        self,
-        python: str | Path = sys.executable,
-        *,
-        path: Sequence[Path] = (),
-        env: Mapping[str, str] | None = None,
-        make_room: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(python, path=path, env=env, make_room=make_room)
 
     def call(
         self, work: partial[R], *, log: Path, after: partial[Any] | None = None, cpu_limit: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.compilers.mlc_convert_driver import _inlined
+from pipeline.compilers.mlc_convert import inlined
 
 pytestmark = pytest.mark.tvm
 
@@ -32,7 +32,7 @@ def test_what_can_be_computed_where_it_is_read_is_not_kept():
 
     given = np.random.default_rng(1).random((4, 16), np.float32)
     usual, expected = built(lambda module: module)
-    changed, result = built(_inlined)
+    changed, result = built(inlined)
     np.testing.assert_array_equal(result, expected)
     assert "alloc_buffer" in usual
     assert "alloc_buffer" not in changed
