@@ -93,7 +93,7 @@ class Session:
         self.worker = ToolchainWorkers(project.root, project.environment, self.note, admission.room)
         self._states = _states([str(targets), str(project.lock_path)])
         actions = self._plan()
-        self._states |= _states(_code_files(planner, {_package(action) for action in actions.values()}))
+        self._states |= _states(_code_files(planner, {one.module.rpartition(".")[0] for one in actions.values()}))
         self._tools = Tools(self.finder.find)
         self.engine = Engine(
             project.root,
@@ -284,10 +284,6 @@ def store_folder(root: Path) -> Path:
                 hint="name a directory outside of the tree, or leave SLIPWAY_STORE out: build/store is the default",
             )
     return folder
-
-
-def _package(action: AnyAction) -> str:
-    return action.module.rpartition(".")[0]
 
 
 def _code_files(planner: Planner, packages: Iterable[str]) -> Iterator[str]:

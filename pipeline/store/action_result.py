@@ -83,6 +83,10 @@ class ActionResult:
         small = self.small
         return {o.sha256: o.size for o in self.outputs.values() if o.sha256 not in small}
 
+    def all_blobs(self) -> set[str]:
+        """The digests of all blobs that belong to it: those of outputs, and what was printed."""
+        return {*self.blobs(), *({self.log} if self.log and self.log not in self.small else ())}
+
 
 def key_of(fields: Mapping[str, object]) -> str:
     """The key that belongs to a key document: SHA-256 of its canonical JSON."""

@@ -12,7 +12,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from .action_result import ActionResult
 from .store import Store
 
 
@@ -90,7 +89,7 @@ def collect(
     now = time.time() if now is None else now
     sizes = {sha256: state.st_size for sha256, state in store.blobs.all()}
     records = {record.key: record for record in store.records.all()}
-    blobs_of = {key: [sha256 for sha256 in _named(record) if sha256 in sizes] for key, record in records.items()}
+    blobs_of = {key: [sha256 for sha256 in record.all_blobs() if sha256 in sizes] for key, record in records.items()}
     last_use = {key: store.records.used(key) for key, record in records.items()}
     users = Counter(sha256 for blobs in blobs_of.values() for sha256 in blobs)
     total = sum(sizes[sha256] for sha256 in users)
@@ -163,9 +162,3 @@ def verify(store: Store) -> Verified:
     sound = set(names).difference(damaged)
     incomplete = [record.key for record in store.records.all() if not sound.issuperset(record.blobs())]
     return Verified(len(names), tuple(damaged), tuple(incomplete))
-
-
-def _named(record: ActionResult) -> set[str]:
-    """The blobs that a record needs, its log included."""
-    log = {record.log} if record.log is not None else set()
-    return {*record.blobs(), *log}

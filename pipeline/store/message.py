@@ -25,7 +25,12 @@ def pack(record: ActionResult) -> bytes:
     """
     blobs = record.blobs()
     files = b"".join(
-        _bytes(2, _bytes(1, _utf8(path)) + _bytes(2, _digest(sha256, size)) + (_int(4, 1) if mode == PROGRAM else b""))
+        _bytes(
+            2,
+            _bytes(1, path.encode("utf-8", "replace"))
+            + _bytes(2, _bytes(1, sha256.encode()) + _int(2, size))
+            + (_int(4, 1) if mode == PROGRAM else b""),
+        )
         for path, (sha256, size, mode) in sorted(record.outputs.items())
         if sha256 in blobs
     )
@@ -43,14 +48,6 @@ def unpack(message: bytes) -> bytes | None:
     except ValueError:
         return None
     return found
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
-
-
-def _digest(sha256: str, size: int) -> bytes:
-    return _bytes(1, sha256.encode()) + _int(2, size)
 
 
 def _bytes(field: int, value: bytes) -> bytes:

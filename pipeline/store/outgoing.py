@@ -34,11 +34,10 @@ class Outgoing:
 
     def send(self, record: ActionResult) -> Future[bool]:
         """Send a record after all its blobs, once; the answer is whether all is there."""
-        wanted = {*record.blobs(), *([record.log] if record.log and record.log not in record.small else ())}
         with self._lock:
             sent = self._records.get(record.key)
             if sent is None:
-                blobs = self._begin(wanted)
+                blobs = self._begin(record.all_blobs())
                 # The pool takes things in turn: when it comes to this, the blobs have been begun, and none waits.
                 sent = self._records[record.key] = self._pool.submit(self._publish, record, blobs)
         return sent

@@ -93,8 +93,8 @@ class Workspace:
         """
         with self._lock:
             self._entries = {}
-            if os.path.lexists(self.path) and not _is_plain(self.path):
-                self._start_over()
+            if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
+                self._start_over()  # SQLite would wait for a pipe, and write where a link leads
             if not Path(self.path).exists():
                 self._close()
                 return
@@ -254,11 +254,6 @@ def workspaces(build: Path, note: Note) -> Iterator[Workspace]:
     """The workspaces of all matrix files of a tree."""
     tables = (path for path in sorted(build.glob("workspace-*")) if not path.name.endswith(("-wal", "-shm")))
     return (Workspace(path, note) for path in tables)
-
-
-def _is_plain(path: str) -> bool:
-    """Whether a file is one: SQLite would wait for a pipe, and write where a link leads."""
-    return stat.S_ISREG(os.lstat(path).st_mode)
 
 
 def _encode(name: str, entry: Entry) -> bytes:

@@ -91,9 +91,9 @@ def test_opencl_is_a_driver_with_the_loader_and_headers_to_compile_with(finder, 
     drivers, headers, loader = tmp_path / "vendors", tmp_path / "CL", tmp_path / "lib" / "x86_64-linux-gnu"
     for folder in (drivers, headers, loader):
         folder.mkdir(parents=True)
-    monkeypatch.setattr("pipeline.engine.native_tools._OPENCL_DRIVERS", drivers)
-    monkeypatch.setattr("pipeline.engine.native_tools._OPENCL_HEADERS", (str(headers),))
-    monkeypatch.setattr("pipeline.engine.native_tools._OPENCL_LOADERS", (str(loader.parent),))
+    monkeypatch.setattr("pipeline.runners.drivers._OPENCL_DRIVERS", drivers)
+    monkeypatch.setattr("pipeline.runners.drivers._OPENCL_HEADERS", (str(headers),))
+    monkeypatch.setattr("pipeline.runners.drivers._OPENCL_LOADERS", (str(loader.parent),))
     for path in (drivers / "pocl.icd", headers / "opencl.h", loader / "libOpenCL.so"):
         assert finder.find("opencl") is None
         path.write_text("libpocl.so.2.10.0\n")
