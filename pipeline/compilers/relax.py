@@ -8,6 +8,7 @@ store and no graph.
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 import time
 import traceback
@@ -40,6 +41,10 @@ Memory = Mapping[str, int | None]
 """Function -> bytes that it allocates, as TVM's memory planning left it; None where only a call knows a size."""
 
 
+MINIMUM_PREFIX = 8
+"""TVM hands shorter strings around inline, and its module attributes cannot read those back."""
+
+
 def lower(
     *,
     model: ModelRef,
@@ -68,6 +73,7 @@ def lower(
         StepError: the model or the device is wrong, or TVM refused the model.
     """
     started = time.process_time()
+    prefix = _checked_prefix(model.prefix)
     target = targets.target_of(device, triple)
     with confined(reads) as scope, _folder_of(config) as weights, target:
         spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
@@ -77,12 +83,12 @@ def lower(
     if not functions:
         hint = "give its module at least one public Relax function"
         raise StepError("this model has no function to call", where=scope.source, hint=hint)
-    module = loaded.module.with_attr("system_lib_prefix", model.prefix)
+    module = loaded.module.with_attr("system_lib_prefix", prefix)
     with _refusals(scope.source, target):
         schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
     facts: dict[str, object] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
-    return Lowered(target, parts, facts, functions, model.prefix, memory)
+    return Lowered(target, parts, facts, functions, prefix, memory)
 
 
 def _scheduled(
@@ -184,6 +190,13 @@ def _folder_of(files: Mapping[str, Path] | None) -> Iterator[Path | None]:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file)
         yield Path(folder)
+
+
+def _checked_prefix(prefix: str) -> str:
+    if len(prefix) >= MINIMUM_PREFIX and re.fullmatch(r"[A-Za-z0-9_]+", prefix):
+        return prefix
+    hint = f"choose a prefix of at least {MINIMUM_PREFIX} letters, digits and underscores"
+    raise StepError(f"{prefix!r} cannot be the prefix of a system library", hint=hint)
 
 
 @contextmanager
