@@ -5,8 +5,8 @@
     python bench/weights.py --write               # puts the table into docs/explanation/speed.md
 
 Makes a checkpoint of random numbers (so nothing is sparse, equal or compressible) in safetensors of 2 GiB, serves it as
-the hub does (a listing; large files behind a redirect), as plain files, or gives its path. Then `doit weights`, `doit
-params` and `doit product` run, one after the other. Memory is sampled from /proc every 50 ms and summed over all
+the hub does (by Git LFS or by Xet), as plain files, or gives its path. Then `doit weights`, `doit params` and `doit
+product` run, one after the other. Memory is sampled from /proc every 50 ms and summed over all
 processes: `own` is anonymous memory, `all` counts pages of files that are mapped, too, which the kernel may drop. Bytes
 read and written are those of system calls, as Linux counts them for a process and the children that it has waited for:
 what comes from a socket or is mapped is not among them.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -28,24 +27,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import table
+from hub_server import MIB, File, Hub, files_of, serving
 from measure import UNUSUAL, Failed
 from project import DOIT, PAGE, frozen
 
-MIB = 1 << 20
 TENSOR = 64 * MIB
 FILE = 2048 * MIB
-COMMIT = "b" * 40
 FETCHING = 400
 """MiB of own memory that fetching may take."""
 WRITING = TENSOR // MIB + 1024
 """MiB that writing parameters may take: a shard, which is a tensor here, and 1 GiB."""
+LIMITS = {"weights:big": FETCHING, "params:big-f16": WRITING, "product:bundle/big-f16": WRITING}
 
 TARGETS = """
 version: 1
@@ -100,14 +97,6 @@ sys.exit(status)
 """Runs a command, waits for it and for the orphans that it leaves, and writes down what they read and wrote."""
 
 
-class File(NamedTuple):
-    """A file of the checkpoint."""
-
-    path: Path
-    size: int
-    sha256: str
-
-
 class Used(NamedTuple):
     """What a command took: MiB at most, bytes, seconds."""
 
@@ -118,13 +107,13 @@ class Used(NamedTuple):
     wall: float
 
 
-def checkpoint(folder: Path, size: int) -> dict[str, File]:
+def checkpoint(folder: Path, size: int, file_size: int = FILE) -> dict[str, File]:
     """Write random tensors of float16 into safetensors files."""
     random = np.random.default_rng(1)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     tensors = max(1, size // TENSOR)
-    per_file = FILE // TENSOR
+    per_file = max(1, file_size // TENSOR)
     for number, first in enumerate(range(0, tensors, per_file)):
         names = [f"layer.{i}.weight" for i in range(first, min(first + per_file, tensors))]
         header = json.dumps(
@@ -137,68 +126,7 @@ def checkpoint(folder: Path, size: int) -> dict[str, File]:
             file.write(struct.pack("<Q", len(header)) + header)
             for _ in names:  # numbers from 0 to 1, so that none is a NaN
                 file.write(random.random(TENSOR // 2, np.float32).astype(np.float16).tobytes())
-    return {path.name: _file(path) for path in sorted(folder.iterdir())}
-
-
-def _file(path: Path) -> File:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(MIB):
-            digest.update(block)
-    return File(path, path.stat().st_size, digest.hexdigest())
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as its library asks for."""
-
-    files: dict[str, File]
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        """Silence."""
-
-    def do_HEAD(self) -> None:
-        """Headers only."""
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        """A listing, a redirect to large storage, or a file."""
-        name = self.path.rpartition("/")[2]
-        if self.path.startswith("/api/models/"):
-            siblings = [
-                {"rfilename": n, "size": f.size, "blobId": f.sha256[:40]}
-                | ({"lfs": {"size": f.size, "sha256": f.sha256, "pointerSize": 130}} if f.size > MIB else {})
-                for n, f in self.files.items()
-            ]
-            body = json.dumps({"id": "org/big", "sha": COMMIT, "siblings": siblings, "tags": []}).encode()
-            self._reply(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
-            self.wfile.write(body if self.command == "GET" else b"")
-        elif name not in self.files:
-            self._reply(404, {"X-Error-Code": "EntryNotFound", "Content-Length": "0"})
-        elif "/resolve/" in self.path and self.files[name].size > MIB:
-            linked = {"X-Linked-Etag": f'"{self.files[name].sha256}"', "X-Linked-Size": str(self.files[name].size)}
-            there = {"Location": f"/files/{name}", "X-Repo-Commit": COMMIT, "Content-Length": "0"}
-            self._reply(302, linked | there)
-        else:
-            self._send(self.files[name])
-
-    def _send(self, file: File) -> None:
-        wanted = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-        start = int(wanted[0] or 0)
-        end = min(int(wanted[2]) + 1 if wanted[2] else file.size, file.size)
-        headers = {"ETag": f'"{file.sha256}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-        if "Range" in self.headers:
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-        self._reply(206 if "Range" in self.headers else 200, headers | {"Content-Length": str(end - start)})
-        if self.command == "GET":
-            with file.path.open("rb") as body, contextlib.suppress(ConnectionError):
-                self.connection.sendfile(body, start, end - start)
-
-    def _reply(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+    return files_of(folder)
 
 
 def source_of(kind: str, url: str, files: dict[str, File]) -> str:
@@ -250,8 +178,8 @@ def _below(top: int) -> Iterator[int]:
         todo += parents.get(pid, ())
 
 
-def measured(task: str, folder: Path, env: dict[str, str]) -> Used:
-    """Run a task.
+def measured(command: list[str | Path], folder: Path, env: dict[str, str]) -> Used:
+    """Run a command.
 
     Raises:
         Failed: it did.
@@ -262,7 +190,7 @@ def measured(task: str, folder: Path, env: dict[str, str]) -> Used:
     clean = {name: value for name, value in os.environ.items() if name not in UNUSUAL}
     counts = folder / "counts"
     done = subprocess.run(
-        [sys.executable, "-c", WAITED, counts, DOIT, task],
+        [sys.executable, "-c", WAITED, counts, *command],
         cwd=folder, env={**clean, **env}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     wall = time.monotonic() - began
@@ -280,6 +208,21 @@ def on_disk(folder: Path) -> int:
     return sum({(state.st_dev, state.st_ino): state.st_blocks * 512 for state in states}.values())
 
 
+def prepare(machine: Path, kind: str, url: str, files: dict[str, File]) -> dict[str, str]:
+    """Write a project below a folder that is all the machine; the change to the environment in which to run it."""
+    (machine / "project").mkdir(parents=True)
+    (machine / "project" / "targets.yaml").write_text(TARGETS.format(source=source_of(kind, url, files)))
+    (machine / "project" / "recipe.py").write_text(RECIPE)
+    (machine / "project" / "dodo.py").write_text("from pipeline.dodo import DOIT_CONFIG, task_slipway\n")
+    return {
+        **frozen(machine.parent / "code"),
+        "HOME": str(machine),
+        "HF_HOME": str(machine / "hf"),
+        "HF_ENDPOINT": url,
+        "SLIPWAY_CACHE": str(machine / "cache"),
+    }
+
+
 def rows(work: Path, size: int, kind: str) -> Iterator[list[str]]:
     """The rows of the table.
 
@@ -288,32 +231,19 @@ def rows(work: Path, size: int, kind: str) -> Iterator[list[str]]:
     """
     files = checkpoint(work / "server", size)
     total = sum(file.size for file in files.values())
-    hub = ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Hub,), {"files": files}))
-    threading.Thread(target=partial(hub.serve_forever, 0.05), daemon=True).start()
-    url = f"http://127.0.0.1:{hub.server_address[1]}"
     machine = work / "machine"
-    (machine / "project").mkdir(parents=True)
-    (machine / "project" / "targets.yaml").write_text(TARGETS.format(source=source_of(kind, url, files)))
-    (machine / "project" / "recipe.py").write_text(RECIPE)
-    (machine / "project" / "dodo.py").write_text("from pipeline.dodo import DOIT_CONFIG, task_slipway\n")
-    env = {
-        **frozen(work / "code"),
-        "HOME": str(machine),
-        "HF_HOME": str(machine / "hf"),
-        "HF_ENDPOINT": url,
-        "SLIPWAY_CACHE": str(machine / "cache"),
-    }
     late = []
-    for task, limit in (("weights:big", FETCHING), ("params:big-f16", WRITING), ("product:bundle/big-f16", WRITING)):
-        used = measured(task, machine / "project", env)
-        copies = on_disk(machine) / total
-        yield [
-            f"`doit {task}`", f"{used.wall:.0f}", f"{used.own:.0f}", f"{used.whole:.0f}",
-            f"{used.read / total:.2f}", f"{used.written / total:.2f}", f"{copies:.2f}",
-        ]  # fmt: skip
-        if used.own > limit:
-            late.append(f"{task}: {used.own:.0f} MiB of memory, not {limit}")
-    hub.shutdown()
+    with serving(Hub(files, xet=kind == "xet")) as hub:
+        env = prepare(machine, kind, hub.url, files)
+        for task, limit in LIMITS.items():
+            used = measured([DOIT, task], machine / "project", env)
+            copies = on_disk(machine) / total
+            yield [
+                f"`doit {task}`", f"{used.wall:.0f}", f"{used.own:.0f}", f"{used.whole:.0f}",
+                f"{used.read / total:.2f}", f"{used.written / total:.2f}", f"{copies:.2f}",
+            ]  # fmt: skip
+            if used.own > limit:
+                late.append(f"{task}: {used.own:.0f} MiB of memory, not {limit}")
     shipped = sum(path.stat().st_size for path in (machine / "project" / "dist").rglob("params_shard_*.bin"))
     if shipped < total - MIB:
         late.append(f"dist/ has {shipped} of {total} bytes")
@@ -325,7 +255,7 @@ def main() -> None:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gib", type=float, default=12.0, help="default: %(default)g")
-    parser.add_argument("--source", choices=("hub", "url", "path"), default="hub", help="default: %(default)s")
+    parser.add_argument("--source", choices=("hub", "xet", "url", "path"), default="hub", help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="where to work; by default where temporary files are")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     asked = parser.parse_args()

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from fake_xet import FakeXet
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -74,6 +76,7 @@ class FakeServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: FakeServer
     protocol_version = "HTTP/1.1"
+    cut: int | None = None
 
     def log_message(self, *_: object) -> None:
         """Silence."""
@@ -89,18 +92,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(Seen(self.command, path, {k.lower(): v for k, v in self.headers.items()}))
         faults = self.server.faults[path] if self.command == "GET" else []
         fault = faults.pop(0) if faults else Fault()
+        self.cut = fault.cut
         if fault.status is not None:
             self.reply(fault.status, b"no", fault.headers)
         elif path in self.server.redirects:
             self.reply(302, b"", {"Location": self.server.redirects[path]})
         elif not self.server.route(self):
             if path in self.server.files:
-                self.serve(self.server.files[path], cut=fault.cut)
+                self.serve(self.server.files[path])
             else:
                 self.reply(404, b"not here", {})
 
-    def serve(self, body: bytes, *, cut: int | None = None, extra: dict[str, str] | None = None) -> None:
-        """Send a file, or the range of it that was asked for; only `cut` bytes of it where that is given."""
+    def serve(self, body: bytes, *, extra: dict[str, str] | None = None) -> None:
+        """Send a file, or the range of it that was asked for; only so many bytes of it as the fault says."""
         etag = f'"{hashlib.sha256(body).hexdigest()}"'
         headers = {"Accept-Ranges": "bytes", **({"ETag": etag} if self.server.validators else {}), **(extra or {})}
         start, wanted = 0, self.headers.get("Range")
@@ -110,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.reply(416, b"", {"Content-Range": f"bytes */{len(body)}"})
                 return
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self.reply(206 if "Content-Range" in headers else 200, body[start:], headers, cut=cut)
+        self.reply(206 if "Content-Range" in headers else 200, body[start:], headers, cut=self.cut)
 
     def reply(self, status: int, body: bytes, headers: dict[str, str], *, cut: int | None = None) -> None:
         """Send an answer. The connection is closed after it, so a cut body is a cut connection."""
@@ -141,6 +145,8 @@ class FakeHub:
     """Status and `X-Error-Code` of every answer."""
     digests: dict[str, str] = field(default_factory=dict)
     """What the hub says of a large file's SHA-256, where that is not the truth."""
+    xet: FakeXet | None = None
+    """Where large files are stored, if not as Git LFS has them."""
 
     @property
     def elsewhere(self) -> str:
@@ -150,9 +156,21 @@ class FakeHub:
     def __post_init__(self) -> None:
         self.server.route = self._route
 
+    def store_in_xet(self) -> FakeXet:
+        """Have the large files in Xet storage."""
+
+        def read(name: str, offset: int, size: int) -> bytes:
+            return self.files[name][offset : offset + size]
+
+        self.xet = FakeXet(self.server.url, self.elsewhere, read, {name: len(self.files[name]) for name in self.large})
+        return self.xet
+
     def _route(self, handler: _Handler) -> bool:
         path = unquote(urlsplit(handler.path).path)
-        if self.error:
+        stored = self.xet.answer(path, self.server.requests[-1].headers) if self.xet else None
+        if stored:
+            handler.reply(stored[0], stored[2], stored[1])
+        elif self.error:
             handler.reply(self.error[0], b"{}", {"X-Error-Code": self.error[1]})
         elif path.startswith("/api/models/"):
             self._info(handler, path.removeprefix("/api/models/"))
@@ -190,6 +208,8 @@ class FakeHub:
             handler.reply(404, b"", {"X-Error-Code": "EntryNotFound", **commit})
         elif name in self.large:
             linked = {"X-Linked-Etag": f'"{self._sha256(name)}"', "X-Linked-Size": str(len(self.files[name]))}
-            handler.reply(302, b"", {"Location": f"{self.elsewhere}/storage/{name}", **linked, **commit})
+            stored = self.xet.linked(name, self.repo, self.commit) if self.xet else {}
+            there = {"Location": f"{self.elsewhere}/storage/{name}?X-Amz-Signature=storagesecret"}
+            handler.reply(302, b"", there | linked | stored | commit)
         else:
             handler.serve(self.files[name], extra=commit)

@@ -1,7 +1,8 @@
 """One file over HTTP, with patience: resumes where it stopped, tries again with growing pauses, and proves the size.
 
-Called by the `url` source. What has arrived is kept beside the validator the server gave for it, so that a later run
-resumes only if the file behind the URL is still the same (`If-Range`). What arrives is hashed on its way.
+Called by the `url` source, and for large files of the hub. What has arrived is kept, and a later run goes on from there
+if the file behind the URL is still the same: that is asked with the validator that the server gave for it (`If-Range`),
+unless the URL names its content. What arrives is hashed on its way.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,30 +47,31 @@ def download(
     url: str,
     target: Path,
     *,
-    state: Path,
+    part: Part,
     sha256: str | None,
     progress: Progress,
     patience: Patience,
+    headers: Mapping[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Digest:
     """Get a URL into a file; gives the digest of what came.
 
     Args:
         url: http or https; user information in it is used and never shown.
-        target: where the whole file goes; on the same file system as `state`.
-        state: directory for the half-done file, kept when this fails.
+        target: where the whole file goes; on the same file system as `part`.
+        part: the half-done file, kept when this fails.
         sha256: what the content must be, if that is known.
         progress: told the bytes.
         patience: see `Patience`.
+        headers: for this host and no other, in place of a login from ~/.netrc.
         sleep: for tests.
 
     Raises:
         DownloadError: refused, not there, cut off again and again, or not the promised content.
         StoreError: the disk is full or closed.
     """
-    part = _Part(state, redact_url(url))
-    with disk_errors(state), _client(url, patience) as client:
-        state.mkdir(parents=True, exist_ok=True)
+    with disk_errors(part.data.parent), _client(url, headers, patience) as client:
+        part.data.parent.mkdir(parents=True, exist_ok=True)
         transfer = _Transfer(client, url, part, progress, patience)
         in_pieces = _complete(transfer, patience, sleep)
         if sha256 is not None and in_pieces and transfer.digest().sha256 != sha256:
@@ -81,12 +83,12 @@ def download(
             part.drop()
             raise DownloadError(
                 f"is not what was promised: expected sha256 {sha256}, got {got.sha256} ({got.size} bytes)",
-                where=part.where,
+                where=transfer.where,
                 hint="nothing was replaced. If the new content is wanted, correct `sha256` in targets.yaml, "
                 "or delete the model's entry from slipway.lock, and run doit again",
             )
         part.data.replace(target)
-        shutil.rmtree(state, ignore_errors=True)
+        part.drop()
         return got
 
 
@@ -104,7 +106,7 @@ def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], 
             if failures >= patience.attempts:
                 raise DownloadError(
                     f"could not be downloaded in {failures} attempts: {problem}",
-                    where=part.where,
+                    where=transfer.where,
                     hint="check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit again",
                 ) from problem
             sleep(patience.pause(failures, problem.wait))
@@ -113,44 +115,62 @@ def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], 
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A half-done file and the validator it came with."""
+class Part:
+    """A half-done file.
 
-    state: Path
-    where: str
+    Attributes:
+        data: what has come.
+        validator: a file for the validator it came with; None where the URL names content that never changes.
+    """
 
-    @property
-    def data(self) -> Path:
-        return self.state / "part"
+    data: Path
+    validator: Path | None
+
+    @staticmethod
+    def of_url(folder: Path) -> Part:
+        """What comes from a URL behind which there may be another file tomorrow."""
+        return Part(folder / "part", folder / "validator.json")
 
     @property
     def size(self) -> int:
+        """Bytes that have come."""
         return self.data.stat().st_size if self.data.is_file() else 0
 
-    def validator(self) -> str | None:
+    def request(self) -> dict[str, str]:
+        """The headers that ask for the rest; none where nothing has come, or nobody knows of which file."""
+        if not self.size:
+            return {}
+        wanted = {"Range": f"bytes={self.size}-"}
+        if self.validator is None:
+            return wanted
         try:
-            value = untrusted.load(self.state / "validator.json")
+            value = untrusted.load(self.validator)
         except FormatError:
-            return None
-        return value if isinstance(value, str) else None
+            return {}
+        return {**wanted, "If-Range": value} if isinstance(value, str) else {}
 
     def start(self, offset: int, validator: str | None) -> None:
         """Get ready to append at `offset`; the validator is written first, so that it is never newer than the data."""
         if offset == 0:
             self.drop()
-            (self.state / "validator.json").write_text(json.dumps(validator), encoding="utf-8")
+            if self.validator is not None:
+                self.validator.parent.mkdir(exist_ok=True)
+                self.validator.write_text(json.dumps(validator), encoding="utf-8")
 
     def drop(self) -> None:
-        (self.state / "validator.json").unlink(missing_ok=True)
+        """Forget what has come."""
         self.data.unlink(missing_ok=True)
+        if self.validator is not None:
+            shutil.rmtree(self.validator.parent, ignore_errors=True)
 
 
 class _Transfer:
     """What stays the same from attempt to attempt, and the digest of what has come so far."""
 
-    def __init__(self, client: httpx.Client, url: str, part: _Part, progress: Progress, patience: Patience) -> None:
+    def __init__(self, client: httpx.Client, url: str, part: Part, progress: Progress, patience: Patience) -> None:
         self.client = client
         self.url = url
+        self.where = redact_url(url)
         self.part = part
         self.progress = progress
         self.patience = patience
@@ -176,18 +196,16 @@ class _Transfer:
             raise _AgainError(f"the server is too slow: {error}") from error
 
     def _ask(self, meter: Meter) -> None:
-        validator = self.part.validator()
-        offset = self.part.size if validator else 0
-        headers = {"Accept-Encoding": "identity"}
-        if offset and validator:
-            headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
-        with _transport(self.part.where), self.client.stream("GET", self.url, headers=headers) as response:
+        rest = self.part.request()
+        offset = self.part.size if rest else 0
+        headers = {"Accept-Encoding": "identity", **rest}
+        with _transport(self.where), self.client.stream("GET", self.url, headers=headers) as response:
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 if offset and response.headers.get("content-range") == f"bytes */{offset}":
                     return  # it was whole already
                 self.part.drop()
                 raise _AgainError("the server could not resume")
-            _refuse(response, self.part.where)
+            _refuse(response, self.where)
             if response.status_code != HTTPStatus.PARTIAL_CONTENT:
                 offset = 0  # all of it: no part was asked for, or the file has changed since
             elif not response.headers.get("content-range", "").startswith(f"bytes {offset}-"):
@@ -201,7 +219,7 @@ class _Transfer:
         total = offset + int(length) if length.isdecimal() else None
         self.part.start(offset, _validator_of(response))
         if total is not None:
-            _require_space(self.part.state, total - offset)
+            _require_space(self.part.data.parent, total - offset)
         self._resume_hash(offset)
         self.progress(offset, total)
         with self.part.data.open("ab") as file:
@@ -221,7 +239,7 @@ class _Transfer:
         if encoding not in {"identity", *(("gzip", "x-gzip") if packed else ())}:
             raise DownloadError(
                 f"the server sends it encoded ({encoding[:40]}), though it was asked not to",
-                where=self.part.where,
+                where=self.where,
                 hint="download it by hand, and name the file as `path`",
             )
 
@@ -297,15 +315,15 @@ def _transport(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def _client(url: str, patience: Patience) -> Iterator[httpx.Client]:
+def _client(url: str, headers: Mapping[str, str] | None, patience: Patience) -> Iterator[httpx.Client]:
     import httpx  # noqa: PLC0415 (loaded only when something is downloaded)
 
     auth: httpx.Auth | None = None
-    if "@" not in urlsplit(url).netloc:
+    if headers is None and "@" not in urlsplit(url).netloc:
         try:
             auth = httpx.NetRCAuth()
         except (OSError, ValueError, NetrcParseError):  # none, or not readable: then none
             auth = None
     timeout = httpx.Timeout(patience.read, connect=patience.connect)
-    with httpx.Client(follow_redirects=True, timeout=timeout, auth=auth) as client:
+    with httpx.Client(follow_redirects=True, timeout=timeout, auth=auth, headers=headers) as client:
         yield client

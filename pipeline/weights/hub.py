@@ -1,8 +1,8 @@
 """Weights in a repository of the Hugging Face hub: `weights: {hf: org/name, revision: …}`.
 
-The library does the work, in a child process (`hub_child`), into its own cache, where other programs find the files
-too. A branch or tag is resolved to its commit once, for the lock; from then on only that commit is asked for, and files
-that are in the hub's cache need no network at all.
+The library does the work, in a child process (`hub_child`), but for the bytes of large files. They go into its own
+cache, where other programs find them too. A branch or tag is resolved to its commit once, for the lock; from then on
+only that commit is asked for, and files that are in the hub's cache need no network at all.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.documents.codec import decode
-from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
+from pipeline.documents import codec
+from pipeline.errors import DownloadError, FormatError, SlipwayError, StoreError, ToolMissing
+from pipeline.files import unsafe_path
 from pipeline.process import run
 from pipeline.transport.http import redact
 
 from . import hub_child
 from .choose import choose
 from .entry import Entry
+from .hub_child import Failure, Got, Here, Listing, Revision, Wanted
 from .request import Arrived, Progress, Promise, Request
 
 _LOOK_EVERY = 0.3
@@ -35,36 +37,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """What the hub says of a file; None where it does not know."""
-
-    size: int | None
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """The child's answer about a revision: its commit, and the files by name."""
-
-    commit: str
-    files: Mapping[str, _Listed]
-
-
-@dataclass(frozen=True, slots=True)
-class _Got:
-    """The child's answer about a download: name -> where the file is."""
-
-    files: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Wanted:
     """What to ask the hub for.
 
     Attributes:
         commit: of the repository.
         names: name in the repository -> path in the result.
-        promised: by path in the result; what the lock promises is not repeated here but for the size.
+        promised: by path in the result.
     """
 
     commit: str
@@ -83,17 +62,25 @@ def fetch(request: Request) -> Arrived:
     repo, revision = request.source.name, request.source.revision or "main"
     where = f"hf {repo}@{revision}"
     wanted = _pinned(request, request.locked) if request.locked else _listed(request, repo, revision, where)
-    files = _get(request, repo, wanted, sorted(wanted.names), force=False, where=where)
+    for name in wanted.names:
+        if problem := unsafe_path(name):  # it becomes a path in the hub's cache
+            raise DownloadError(f"the file name {name!r} {problem}", where=where, hint="do not use this source")
+    files = _get(request, repo, wanted, sorted(wanted.names), again=False, where=where)
     # The cache is the library's, and other programs write to it: a file of the wrong size is fetched once more.
     wrong = [
         name
         for name, path in wanted.names.items()
-        if path in wanted.promised and files[name].stat().st_size != wanted.promised[path].size
+        if path in wanted.promised and files[name].path.stat().st_size != wanted.promised[path].size
     ]
     if wrong:
-        files |= _get(request, repo, wanted, wrong, force=True, where=where)
-    arrived = {path: files[name] for name, path in wanted.names.items()}
-    return Arrived(resolved=wanted.commit, files=arrived, keep="link", promised=wanted.promised)
+        files |= _get(request, repo, wanted, wrong, again=True, where=where)
+    return Arrived(
+        resolved=wanted.commit,
+        files={path: files[name].path for name, path in wanted.names.items()},
+        keep="link",
+        digests={path: digest for name, path in wanted.names.items() if (digest := files[name].digest)},
+        promised=wanted.promised,
+    )
 
 
 def _pinned(request: Request, locked: Entry) -> _Wanted:
@@ -101,12 +88,12 @@ def _pinned(request: Request, locked: Entry) -> _Wanted:
     return _Wanted(
         commit=locked.resolved,
         names={f"{subdir}/{path}" if subdir else path: path for path in locked.files},
-        promised={path: Promise(digest.size) for path, digest in locked.files.items()},
+        promised={path: Promise(file.size, file.sha256) for path, file in locked.files.items()},
     )
 
 
 def _listed(request: Request, repo: str, revision: str, where: str) -> _Wanted:
-    found = _ask(_Listing, request, "list", {"repo": repo, "revision": revision}, where)
+    found = _ask(Listing, request, "list", Revision(repo, revision), where)
     names = choose(found.files, subdir=request.source.subdir, patterns=request.source.files or (), where=where)
     listed = {path: found.files[name] for name, path in names.items()}
     promised = {path: Promise(one.size, one.sha256) for path, one in listed.items() if one.size is not None}
@@ -114,25 +101,25 @@ def _listed(request: Request, repo: str, revision: str, where: str) -> _Wanted:
 
 
 def _get(
-    request: Request, repo: str, wanted: _Wanted, names: Sequence[str], *, force: bool, where: str
-) -> dict[str, Path]:
-    watch = request.scratch / "watch"
-    total = sum(promise.size for promise in wanted.promised.values())
-    arguments = {"repo": repo, "commit": wanted.commit, "files": names, "force": force, "watch": str(watch)}
-    with _growth(watch, total, request.progress):
-        got = _ask(_Got, request, "get", arguments, where)
-    return {name: Path(path).resolve() for name, path in got.files.items()}
+    request: Request, repo: str, wanted: _Wanted, names: Sequence[str], *, again: bool, where: str
+) -> dict[str, Here]:
+    told = request.scratch / "progress"
+    promised = {name: wanted.promised.get(wanted.names[name]) for name in names}
+    files = {name: promise.sha256 if promise else None for name, promise in promised.items()}
+    with _reported(told, sum(promise.size for promise in wanted.promised.values()), request.progress):
+        got = _ask(Got, request, "get", Wanted(repo, wanted.commit, files, again, told), where)
+    return dict(got.files)
 
 
-def _ask(kind: type[T], request: Request, what: str, arguments: Mapping[str, object], where: str) -> T:
+def _ask(kind: type[T], request: Request, what: str, asked: object, where: str) -> T:
     """Have the child do one thing; its answer, or its failure in our words."""
-    asked, answer = request.scratch / "request.json", request.scratch / "answer.json"
+    question, answer = request.scratch / "request.json", request.scratch / "answer.json"
     answer.unlink(missing_ok=True)
-    asked.write_text(json.dumps({"do": what, "with": arguments}), encoding="utf-8")
+    question.write_text(json.dumps(codec.encode(asked)), encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = run(
-        [sys.executable, "-m", hub_child.__name__, asked, answer],
+        [sys.executable, "-m", hub_child.__name__, what, question, answer],
         cwd=request.scratch,
         env={"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         check=False,
@@ -140,15 +127,14 @@ def _ask(kind: type[T], request: Request, what: str, arguments: Mapping[str, obj
     with request.log.open("a", encoding="utf-8") as log:
         log.write(f"$ huggingface_hub: {what} {where}\n{redact(done.output)}")
     try:
-        result = json.loads(answer.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if done.status:
+            failure = codec.load(Failure, answer)
+            raise _failure(failure.kind, redact(failure.text), where, request.log)
+        return codec.load(kind, answer)
+    except (OSError, FormatError) as error:
         raise DownloadError(
             f"the download process ended with status {done.status} and no answer", where=where, log=request.log
         ) from error
-    if "error" in result:
-        raise _failure(result["error"], redact(result["text"]), where, request.log)
-    value: T = decode(kind, result, where)
-    return value
 
 
 def _failure(kind: str, text: str, where: str, log: Path) -> SlipwayError:
@@ -178,6 +164,10 @@ def _failure(kind: str, text: str, where: str, log: Path) -> SlipwayError:
             "HF_HUB_OFFLINE is set, and not all of it is in the hub's cache",
             "run doit once with HF_HUB_OFFLINE=0 (a first run always needs the hub, to fill slipway.lock)",
         ),
+        "storage": (
+            f"a file of the hub's did not arrive: {text}",
+            "check the network, HTTPS_PROXY and HF_ENDPOINT, and run doit again: what is not wrong of it is kept",
+        ),
         "busy": (
             f"the hub answers with an error of its own: {text}",
             "wait a little and run doit again; what has arrived is kept",
@@ -191,17 +181,14 @@ def _failure(kind: str, text: str, where: str, log: Path) -> SlipwayError:
 
 
 @contextmanager
-def _growth(watch: Path, total: int, progress: Progress) -> Iterator[None]:
-    """Report the growth of the directory that the child names in the file `watch`, until the block ends."""
+def _reported(told: Path, total: int, progress: Progress) -> Iterator[None]:
+    """Pass on what the child writes into the file `told`, until the block ends."""
     over = threading.Event()
 
     def look() -> None:
-        start: int | None = None
         while not over.wait(_LOOK_EVERY):
-            size = _size(watch)
-            if size is not None:
-                start = size if start is None else start
-                progress(min(max(size - start, 0), total), total)
+            with suppress(OSError, ValueError):  # not there yet, or half written
+                progress(min(int(told.read_text(encoding="ascii")), total), total)
 
     thread = threading.Thread(target=look, name="hub-progress", daemon=True)
     thread.start()
@@ -210,11 +197,3 @@ def _growth(watch: Path, total: int, progress: Progress) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _size(watch: Path) -> int | None:
-    try:
-        folder = watch.read_text(encoding="utf-8")
-        return sum(entry.stat().st_size for entry in os.scandir(folder))
-    except OSError:  # not there yet, or a file that was just renamed
-        return None

@@ -1,8 +1,11 @@
 """The part of the `hub` source that runs in a process of its own, beside `huggingface_hub`.
 
 The library reads its settings (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HOME`, …) once, when it is imported: a
-fresh process is how all of them hold, whatever was imported before. Run as `python -m … REQUEST ANSWER`, two JSON
-files; it must import nothing of the project, so that its answers are all there is between the two.
+fresh process is how all of them hold, whatever was imported before. Run as `python -m … list|get REQUEST ANSWER`, two
+JSON files.
+
+What the hub keeps in large storage is downloaded here, by plain HTTP, and put where the library looks for it: neither
+the library's own download nor `hf_xet` goes on where it was killed (see quirks NET-6 and NET-7).
 """
 
 from __future__ import annotations
@@ -11,16 +14,32 @@ import errno
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.documents import codec
+from pipeline.errors import SlipwayError
+from pipeline.files import Digest
+from pipeline.files.locks import locked
+from pipeline.transport.http import Patience
+
+from .download import Part, download
+
 WORKERS = 4
+_TRIES = 3
+_TELL_EVERY = 0.2
+"""Seconds between two words of progress."""
 
 _NETWORK = frozenset({"ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError", "TransportError", "Timeout",
                       "TimeoutException", "NetworkError", "RemoteProtocolError"})  # fmt: skip
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 _KINDS = {
+    "StoreError": "disk",
+    "DownloadError": "storage",
     "OfflineModeIsEnabled": "offline",
     "GatedRepoError": "gated",
     "RepositoryNotFoundError": "repository",
@@ -30,40 +49,172 @@ _KINDS = {
 }
 
 
-def listing(repo: str, revision: str) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A request: what is this branch, tag or commit?"""
+
+    repo: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the hub says of a file; None where it does not know."""
+
+    size: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The answer about a revision: its commit, and the files by name."""
+
+    commit: str
+    files: Mapping[str, Listed]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request for files of a commit.
+
+    Attributes:
+        repo: the repository.
+        commit: the commit.
+        files: name -> the SHA-256 that it should have, where that is known.
+        again: download them even if they are in the hub's cache.
+        progress: a file that is told how many bytes there are.
+    """
+
+    repo: str
+    commit: str
+    files: Mapping[str, str | None]
+    again: bool
+    progress: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a file is; and its digest, if it was hashed while it arrived."""
+
+    path: Path
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """The answer about files."""
+
+    files: Mapping[str, Here]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The answer when it went wrong (the status is 1 then): a kind that the parent has words for, and what was said."""
+
+    kind: str
+    text: str
+
+
+class _Progress:
+    """How many bytes of which file are there; written down for the parent now and then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._done: dict[str, float] = {}
+        self._told = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str, done: float) -> None:
+        with self._lock:
+            self._done[name] = done
+            now = time.monotonic()
+            if now - self._told > _TELL_EVERY:
+                self._told = now
+                self._file.write_text(f"{sum(self._done.values()):.0f}", encoding="ascii")
+
+
+def listing(asked: Revision) -> Listing:
     """Ask the hub what a branch, tag or commit is: the commit, and every file with its size and digest."""
     from huggingface_hub import HfApi  # noqa: PLC0415 (a library that is not there must become an answer)
 
-    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    files = {
-        sibling.rfilename: {"size": sibling.size, "sha256": sibling.lfs.sha256 if sibling.lfs else None}
-        for sibling in info.siblings or ()
-    }
-    return {"commit": info.sha, "files": files}
+    info = HfApi().model_info(asked.repo, revision=asked.revision, files_metadata=True)
+    return Listing(
+        info.sha or "",
+        {one.rfilename: Listed(one.size, one.lfs.sha256 if one.lfs else None) for one in info.siblings or ()},
+    )
 
 
-def get(repo: str, commit: str, files: list[str], force: bool, watch: str) -> dict[str, object]:
-    """Bring files of a commit into the hub's cache; return where each is."""
-    from huggingface_hub import constants, hf_hub_download  # noqa: PLC0415
-
-    folder = Path(constants.HF_HUB_CACHE) / ("models--" + repo.replace("/", "--"))
-    Path(watch).write_text(str(folder / "blobs"), encoding="utf-8")
-
-    def one(name: str) -> str:
-        return str(hf_hub_download(repo, name, revision=commit, force_download=force))
-
+def get(wanted: Wanted) -> Got:
+    """Bring files of a commit into the hub's cache."""
+    progress = _Progress(wanted.progress)
     with ThreadPoolExecutor(WORKERS) as pool:
-        return {"files": dict(zip(files, pool.map(one, files), strict=True))}
+        found = pool.map(lambda name: _here(wanted, name, progress), wanted.files)
+        return Got(dict(zip(wanted.files, found, strict=True)))
 
 
-def explain(problem: BaseException) -> dict[str, str]:
+def _here(wanted: Wanted, name: str, progress: _Progress) -> Here:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache  # noqa: PLC0415
+
+    cached = try_to_load_from_cache(wanted.repo, name, revision=wanted.commit)
+    digest = None
+    if wanted.again or not isinstance(cached, str):
+        digest = _large(wanted, name, progress)
+    if digest is not None and isinstance(cached, str):
+        Path(cached).unlink()  # where there are no symbolic links it is a copy of the bad one
+    path = Path(hf_hub_download(wanted.repo, name, revision=wanted.commit, force_download=wanted.again and not digest))
+    progress(name, path.stat().st_size)
+    return Here(path.resolve(), digest)
+
+
+def _large(wanted: Wanted, name: str, progress: _Progress) -> Digest | None:
+    """Download a file of large storage into the hub's cache; None where it is none of those, or is there already."""
+    from huggingface_hub import constants, hf_hub_url  # noqa: PLC0415
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # noqa: PLC0415 (documented)
+
+    url = hf_hub_url(wanted.repo, name, revision=wanted.commit)
+    sha256 = _etag(url)
+    if sha256 is None or sha256 != wanted.files[name]:  # git's own digest, of a small file
+        return None
+    cache, folder = Path(constants.HF_HUB_CACHE), "models--" + wanted.repo.replace("/", "--")
+    blob, lock = cache / folder / "blobs" / sha256, cache / ".locks" / folder / f"{sha256}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with locked(lock):  # the lock that the library takes, too
+        if blob.exists() and not wanted.again:
+            return None
+        return download(
+            url,
+            blob,
+            part=Part(blob.with_name(f"{sha256}.incomplete"), None),
+            sha256=sha256,
+            progress=lambda done, _: progress(name, done),
+            patience=Patience(),
+            headers=build_hf_headers(),
+        )
+
+
+def _etag(url: str) -> str | None:
+    """What the hub calls the content of a file: the SHA-256 of what is in large storage."""
+    from huggingface_hub import get_hf_file_metadata  # noqa: PLC0415
+
+    for number in range(1, _TRIES):
+        try:
+            return get_hf_file_metadata(url).etag
+        except Exception as problem:
+            if explain(problem).kind not in {"busy", "network"}:
+                raise
+            time.sleep(Patience().pause(number))
+    return get_hf_file_metadata(url).etag
+
+
+def explain(problem: BaseException) -> Failure:
     """What went wrong, as a kind the parent has words for."""
     chain: list[BaseException] = []
     link: BaseException | None = problem
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or link.__context__
-    return {"error": _kind(chain), "text": f"{type(problem).__name__}: {problem}"}
+    text = problem.what if isinstance(problem, SlipwayError) else f"{type(problem).__name__}: {problem}"
+    return Failure(_kind(chain), text)
 
 
 def _kind(chain: list[BaseException]) -> str:
@@ -85,18 +236,24 @@ def _kind(chain: list[BaseException]) -> str:
     return next((kind for sign, kind in signs if sign), "other")
 
 
-def main(request: str, answer: str) -> None:
-    """Do what the request file says and write the answer file."""
-    asked = json.loads(Path(request).read_text(encoding="utf-8"))
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    # Otherwise the library asks the hub for things that are not part of the model, even when every file is cached.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+def main(what: str, request: Path, answer: Path) -> int:
+    """Do what the request file says and write the answer file; the status of the process."""
+    settings = {
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        # Small files of Xet's come by plain HTTP, too, whatever is installed and set.
+        "HF_HUB_DISABLE_XET": "1",
+        # Otherwise the library asks the hub for things that are not part of the model, even when every file is cached.
+        "HF_HUB_DISABLE_TELEMETRY": os.environ.get("HF_HUB_DISABLE_TELEMETRY", "1"),
+    }
+    os.environ.update(settings)
+    result: Listing | Got | Failure
     try:
-        result: Mapping[str, object] = (listing if asked["do"] == "list" else get)(**asked["with"])
+        result = listing(codec.load(Revision, request)) if what == "list" else get(codec.load(Wanted, request))
     except Exception as problem:  # noqa: BLE001 (every failure is an answer)
         result = explain(problem)
-    Path(answer).write_text(json.dumps(result), encoding="utf-8")
+    answer.write_text(json.dumps(codec.encode(result)), encoding="utf-8")
+    return int(isinstance(result, Failure))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

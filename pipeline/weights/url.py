@@ -16,7 +16,7 @@ from pipeline.files import Digest, unsafe_path
 from pipeline.transport.http import Patience, redact_url
 
 from .choose import choose
-from .download import download
+from .download import Part, download
 from .request import Arrived, Request
 from .safe_extract import extract, is_archive
 
@@ -109,7 +109,6 @@ def _one(request: Request, url: str, file: Path, sha256: str | None, patience: P
         return blob, Digest(sha256, blob.stat().st_size)
     shown = redact_url(url)
     with request.cache.alone(f"url {shown}"):
-        digest = download(
-            url, file, state=request.cache.partial(shown), sha256=sha256, progress=request.progress, patience=patience
-        )
+        part = Part.of_url(request.cache.partial(shown))
+        digest = download(url, file, part=part, sha256=sha256, progress=request.progress, patience=patience)
     return file, digest

@@ -149,22 +149,18 @@ def test_a_child_that_dies_without_an_answer(hub: FakeHub, get: Fetcher, monkeyp
         get(SOURCE)
 
 
-def test_growth_of_the_cache_is_reported_as_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_child_tells_is_reported_as_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_source, "_LOOK_EVERY", 0.001)
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / "old").write_bytes(bytes(1000))
-    seen: list[float] = []
+    seen: list[tuple[float, float | None]] = []
     arrived = threading.Event()
 
     def progress(done: float, total: float | None) -> None:
-        assert total == 300
-        seen.append(done)
-        if done == 0 and not (tmp_path / "blobs" / "new").exists():
-            (tmp_path / "blobs" / "new").write_bytes(bytes(200))
+        seen.append((done, total))
         if done == 200:
             arrived.set()
 
-    with hub_source._growth(tmp_path / "watch", 300, progress):
-        (tmp_path / "watch").write_text(str(tmp_path / "blobs"))
+    with hub_source._reported(tmp_path / "told", 300, progress):
+        for said in ("100", "", "20", "200"):
+            (tmp_path / "told").write_text(said)
         assert arrived.wait(10)
-    assert seen == sorted(seen)
+    assert seen[-1] == (200, 300)

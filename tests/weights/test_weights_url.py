@@ -17,7 +17,7 @@ from pipeline.errors import DownloadError, StoreError
 from pipeline.transport.http import Patience
 from pipeline.weights import download as downloading
 from pipeline.weights.cache import DownloadCache
-from pipeline.weights.download import download
+from pipeline.weights.download import Part, download
 
 BODY = os.urandom(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -29,7 +29,7 @@ def try_download(
 ) -> bytes:
     target = tmp_path / "target"
     download(
-        f"{server.url}/m.bin", target, state=tmp_path / "state", sha256=sha256, progress=lambda *_: None,
+        f"{server.url}/m.bin", target, part=Part.of_url(tmp_path / "state"), sha256=sha256, progress=lambda *_: None,
         patience=QUICK, sleep=(waits if waits is not None else []).append,
     )  # fmt: skip
     return target.read_bytes()
@@ -116,8 +116,8 @@ def test_pauses_grow_and_vary(server: FakeServer, tmp_path: Path) -> None:
     patience = Patience(attempts=5, first_wait=1.0, longest_wait=6.0)
     with pytest.raises(DownloadError, match="HTTP status 500"):
         download(
-            f"{server.url}/m.bin", tmp_path / "t", state=tmp_path / "s", sha256=None, progress=lambda *_: None,
-            patience=patience, sleep=waits.append,
+            f"{server.url}/m.bin", tmp_path / "t", part=Part.of_url(tmp_path / "s"), sha256=None,
+            progress=lambda *_: None, patience=patience, sleep=waits.append,
         )  # fmt: skip
     assert [low <= wait <= 3 * low for wait, low in zip(waits, (0.5, 1, 2, 4), strict=True)] == [True] * 4
     assert max(waits) <= 6.0
@@ -137,8 +137,8 @@ def test_no_network(tmp_path: Path, get: Fetcher) -> None:
         url = f"{gone.url}/m.bin"
     with pytest.raises(DownloadError, match="in 3 attempts") as caught:
         download(
-            url, tmp_path / "t", state=tmp_path / "s", sha256=None, progress=lambda *_: None, patience=QUICK,
-            sleep=lambda _: None,
+            url, tmp_path / "t", part=Part.of_url(tmp_path / "s"), sha256=None, progress=lambda *_: None,
+            patience=QUICK, sleep=lambda _: None,
         )  # fmt: skip
     assert "HTTPS_PROXY" in str(caught.value)
 
