@@ -66,6 +66,12 @@ class Hub(ThreadingHTTPServer):
         self.xet = FakeXet(self.url, self.elsewhere, self._read, sizes) if xet else None
         self.sent = 0
         """Bytes of large files."""
+        self._lock = threading.Lock()
+
+    def count(self, sent: int) -> None:
+        """Bytes of a large file were sent."""
+        with self._lock:
+            self.sent += sent
 
     def _read(self, name: str, offset: int, size: int) -> bytes:
         with self.files[name].path.open("rb") as file:
@@ -106,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         name, files, xet = path.rpartition("/")[2], self.server.files, self.server.xet
         answer = xet.answer(path, {key.lower(): value for key, value in self.headers.items()}) if xet else None
         if answer:
-            self.server.sent += len(answer[2]) if path.startswith("/xorbs/") else 0
+            self.server.count(len(answer[2]) if path.startswith("/xorbs/") else 0)
             self._reply(answer[0], {**answer[1], "Content-Length": str(len(answer[2]))}, answer[2])
         elif path.startswith("/api/models/"):
             siblings = [
@@ -143,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             while start < end:
                 sent = self.connection.sendfile(body, start + spoil, min(MIB, end - start) - spoil)
                 start, spoil = start + sent + spoil, False
-                self.server.sent += sent
+                self.server.count(sent)
 
     def _reply(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)

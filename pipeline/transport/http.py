@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from pipeline.files import sha256_bytes
@@ -108,13 +108,15 @@ def supervised(work: Callable[[Meter], T], patience: Patience, closed: threading
     Raises:
         TooSlow: after `grace` seconds it brought less than `floor` bytes a second, or it lasts longer than `whole`.
     """
-    meter, done, outcome = Meter(), threading.Event(), _Outcome()
+    meter, done = Meter(), threading.Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            outcome.value = work(meter)
+            results.append(work(meter))
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            outcome.error = error
+            errors.append(error)
         finally:
             done.set()
 
@@ -128,14 +130,9 @@ def supervised(work: Callable[[Meter], T], patience: Patience, closed: threading
         if taken > min(patience.grace + meter.bytes / patience.floor, patience.whole):
             meter.stopped = True
             raise TooSlow(f"{meter.bytes} bytes in {taken:.0f} s")
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.value  # type: ignore[no-any-return] # what `work` returned
-
-
-class _Outcome:
-    value: Any = None
-    error: BaseException | None = None
+    for error in errors:
+        raise error
+    return results[0]
 
 
 # Secrets

@@ -7,43 +7,43 @@ because a model without its weights must not look like a model.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from pipeline.errors import DownloadError
+from pipeline.matrix.weights_source import WeightsSource
 
 _EMPTY = "put the files there, or name the place where they are in targets.yaml"
 
 
-def choose(names: Iterable[str], *, subdir: str | None, patterns: Sequence[str], where: str) -> dict[str, str]:
+def choose(names: Iterable[str], source: WeightsSource, where: str) -> dict[str, str]:
     """Select names; return name -> path in the result (the name with `subdir` stripped).
 
     Args:
         names: files, with `/` between the parts.
-        subdir: only what is below this directory; its name is taken off the result.
-        patterns: fnmatch patterns on what remains, in which `*` also matches `/`; none: everything.
+        source: its `subdir`, whose name is taken off the result, and its `files`: fnmatch patterns on what remains, in
+            which `*` also matches `/`; none: everything.
         where: what the names are in, for messages.
 
     Raises:
         DownloadError: the directory or a pattern fits nothing.
     """
     everything = sorted(names)
-    prefix = f"{subdir.strip('/')}/" if subdir and subdir.strip("/") else ""
+    subdir, patterns = (source.subdir or "").strip("/"), source.files or ("*",)
+    prefix = f"{subdir}/" if subdir else ""
     below = {name: name[len(prefix) :] for name in everything if name.startswith(prefix) and name != prefix}
     if not below:
         folders = {str(parent) for name in everything for parent in PurePosixPath(name).parents} - {"."}
         raise DownloadError(
-            f"no directory {prefix[:-1]!r} in it" if prefix else "no files in it",
+            f"no directory {subdir!r} in it" if prefix else "no files in it",
             where=where,
-            hint=f"correct `subdir` in targets.yaml{_nearest(prefix[:-1], folders)}" if prefix else _EMPTY,
+            hint=f"correct `subdir` in targets.yaml{_nearest(subdir, folders)}" if prefix else _EMPTY,
         )
-    if not patterns:
-        return below
     for pattern in patterns:
         if not any(fnmatchcase(path, pattern) for path in below.values()):
             raise DownloadError(
-                f"no file matches {pattern!r}" + (f" under {prefix[:-1]!r}" if prefix else ""),
+                f"no file matches {pattern!r}" + (f" under {subdir!r}" if prefix else ""),
                 where=where,
                 hint=f"correct `files` in targets.yaml{_nearest(pattern, below.values())}",
             )

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from netrc import NetrcParseError
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.documents import untrusted
+from pipeline.documents.codec import decode
 from pipeline.errors import DownloadError, FormatError, StoreError
-from pipeline.files import CHUNK_BYTES, Digest, digest_path
+from pipeline.files import CHUNK_BYTES, Digest
 from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
 
 from .cache import disk_errors
@@ -138,16 +139,12 @@ class Part:
 
     def request(self) -> dict[str, str]:
         """The headers that ask for the rest; none where nothing has come, or nobody knows of which file."""
-        if not self.size:
-            return {}
-        wanted = {"Range": f"bytes={self.size}-"}
-        if self.validator is None:
+        wanted = {"Range": f"bytes={self.size}-"} if self.size else {}
+        if self.validator is None or not wanted:
             return wanted
-        try:
-            value = untrusted.load(self.validator)
-        except FormatError:
-            return {}
-        return {**wanted, "If-Range": value} if isinstance(value, str) else {}
+        with suppress(FormatError):
+            return wanted | {"If-Range": decode(str, untrusted.load(self.validator), "the validator")}
+        return {}
 
     def start(self, offset: int, validator: str | None) -> None:
         """Get ready to append at `offset`; the validator is written first, so that it is never newer than the data."""
@@ -179,9 +176,8 @@ class _Transfer:
 
     def digest(self) -> Digest:
         """Of what has come; it is read again only where it came before this process did."""
-        if self._hashed == self.part.size:
-            return Digest(self._hash.hexdigest(), self._hashed)
-        return digest_path(self.part.data)
+        self._resume_hash(self.part.size)
+        return Digest(self._hash.hexdigest(), self._hashed)
 
     def attempt(self) -> None:
         """Ask once and append what comes.
@@ -314,16 +310,12 @@ def _transport(where: str) -> Iterator[None]:
         raise DownloadError(redact(str(problem)), where=where, hint="check `url` in targets.yaml") from problem
 
 
-@contextmanager
-def _client(url: str, headers: Mapping[str, str] | None, patience: Patience) -> Iterator[httpx.Client]:
+def _client(url: str, headers: Mapping[str, str] | None, patience: Patience) -> httpx.Client:
     import httpx  # noqa: PLC0415 (loaded only when something is downloaded)
 
     auth: httpx.Auth | None = None
     if headers is None and "@" not in urlsplit(url).netloc:
-        try:
+        with suppress(OSError, ValueError, NetrcParseError):  # none, or not readable: then none
             auth = httpx.NetRCAuth()
-        except (OSError, ValueError, NetrcParseError):  # none, or not readable: then none
-            auth = None
     timeout = httpx.Timeout(patience.read, connect=patience.connect)
-    with httpx.Client(follow_redirects=True, timeout=timeout, auth=auth, headers=headers) as client:
-        yield client
+    return httpx.Client(follow_redirects=True, timeout=timeout, auth=auth, headers=headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.documents.codec import encode
 from pipeline.files import Digest
@@ -56,10 +56,9 @@ def identity(source: WeightsSource) -> dict[str, object]:
     When a person edits the source in targets.yaml the identity changes, the old entry no longer applies and the new
     source is locked afresh. A new password or signature in a URL changes nothing.
     """
-    settings = {name: value for name, value in encode(source).items() if name != "kind" and value not in ("", [])}
-    if source.url is not None:
-        settings["url"] = redact_url(source.url)
-    return dict(sorted(settings.items()))
+    shown = replace(source, url=source.url and redact_url(source.url))
+    settings = encode(shown).items()
+    return {name: value for name, value in sorted(settings) if name != "kind" and value not in ("", [])}
 
 
 def differences(expected: Mapping[str, Digest], got: Mapping[str, Digest]) -> list[str]:

@@ -53,7 +53,6 @@ def fetch(
     out: Path,
     log: Path,
     progress: Progress,
-    cache: DownloadCache | None = None,
 ) -> Fetched:
     """Have the weights of a model on this machine.
 
@@ -65,7 +64,6 @@ def fetch(
         out: an empty directory, for files that have to be copied.
         log: file for what tools print.
         progress: told the bytes.
-        cache: the download cache, if not the user's.
 
     Raises:
         DownloadError: it cannot be had, or is not what the lock promises.
@@ -73,7 +71,7 @@ def fetch(
         ToolMissing: pip or huggingface_hub is not there.
     """
     pin = locked if source.kind != "path" else None
-    cache = cache or DownloadCache.default()
+    cache = DownloadCache.default()
     with disk_errors(cache.root):
         if pin is not None and (held := cache.held(pin.digests)) is not None:
             return Fetched(pin, held)
@@ -103,7 +101,6 @@ def _keep(arrived: Arrived, request: Request, out: Path, where: str) -> tuple[di
         elif path not in digests:
             digests[path] = digest_path(file)
     _compare(request, arrived, digests, where)
-    _compare_promised(arrived, digests, where)
     if arrived.keep == "move":
         files = {path: request.cache.adopt(file, digests[path]) for path, file in files.items()}
     return digests, files
@@ -118,32 +115,23 @@ def _copied(source: Path, target: Path) -> Digest:
 
 
 def _compare(request: Request, arrived: Arrived, got: Mapping[str, Digest], where: str) -> None:
-    if request.locked is None:
-        return
-    locked = request.locked.digests
-    found = differences(locked, got)
-    if found:
+    locked = request.locked.digests if request.locked else got
+    if found := differences(locked, got):
         here = [str(arrived.files[p]) for p, d in locked.items() if p in got and got[p] != d]
-        copies = (
-            f". If only the copy on this machine is wrong, delete {' '.join(here)}"
-            if here and arrived.keep != "move"
-            else ""
-        )
+        stays = here and arrived.keep != "move"
+        copies = f". If only the copy on this machine is wrong, delete {' '.join(here)}" if stays else ""
         more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        shown = "\n    ".join([*found[:_SHOWN], *more])
         raise DownloadError(
-            f"the weights of {request.model} are not what slipway.lock promises:\n    "
-            + "\n    ".join([*found[:_SHOWN], *more]),
+            f"the weights of {request.model} are not what slipway.lock promises:\n    {shown}",
             where=where,
             hint="nothing was replaced. If the new content is wanted, delete the entry "
             f"{request.model!r} from slipway.lock and run doit again{copies}",
             log=request.log,
         )
-
-
-def _compare_promised(arrived: Arrived, got: Mapping[str, Digest], where: str) -> None:
     for path, promise in arrived.promised.items():
         have = got[path]
-        if have.size != promise.size or (promise.sha256 or have.sha256) != have.sha256:
+        if promise.size not in {None, have.size} or promise.sha256 not in {None, have.sha256}:
             raise DownloadError(
                 f"{path} arrived damaged: the server says sha256 {promise.sha256 or 'unknown'} ({promise.size} bytes), "
                 f"this is {have.sha256} ({have.size} bytes)",

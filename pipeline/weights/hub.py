@@ -11,9 +11,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,8 +24,7 @@ from pipeline.transport.http import redact
 
 from . import hub_child
 from .choose import choose
-from .entry import Entry
-from .hub_child import Failure, Got, Here, Listing, Revision, Wanted
+from .hub_child import Failure, Got, Listing, Wanted
 from .request import Arrived, Progress, Promise, Request
 
 _LOOK_EVERY = 0.3
@@ -34,21 +32,6 @@ _LOOK_EVERY = 0.3
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What to ask the hub for.
-
-    Attributes:
-        commit: of the repository.
-        names: name in the repository -> path in the result.
-        promised: by path in the result.
-    """
-
-    commit: str
-    names: Mapping[str, str]
-    promised: Mapping[str, Promise]
 
 
 def fetch(request: Request) -> Arrived:
@@ -60,72 +43,45 @@ def fetch(request: Request) -> Arrived:
         ToolMissing: huggingface_hub is not installed.
     """
     repo, revision = request.source.name, request.source.revision or "main"
-    where = f"hf {repo}@{revision}"
-    wanted = _pinned(request, request.locked) if request.locked else _listed(request, repo, revision, where)
-    for name in wanted.names:
+    where, told = f"hf {repo}@{revision}", request.scratch / "progress"
+    if request.locked:
+        commit, subdir = request.locked.resolved, (request.source.subdir or "").strip("/")
+        names = {f"{subdir}/{path}" if subdir else path: path for path in request.locked.files}
+        promised = {path: Promise(file.size, file.sha256) for path, file in request.locked.files.items()}
+    else:
+        found = _ask(Listing, request, Wanted(repo, revision, {}, told), where)
+        names = choose(found.files, request.source, where)
+        commit, promised = found.commit, {path: found.files[name] for name, path in names.items()}
+    for name in names:
         if problem := unsafe_path(name):  # it becomes a path in the hub's cache
             raise DownloadError(f"the file name {name!r} {problem}", where=where, hint="do not use this source")
-    files = _get(request, repo, wanted, sorted(wanted.names), again=False, where=where)
-    # The cache is the library's, and other programs write to it: a file of the wrong size is fetched once more.
-    wrong = [
-        name
-        for name, path in wanted.names.items()
-        if path in wanted.promised and files[name].path.stat().st_size != wanted.promised[path].size
-    ]
-    if wrong:
-        files |= _get(request, repo, wanted, wrong, again=True, where=where)
+    with _reported(told, sum(promise.size or 0 for promise in promised.values()), request.progress):
+        wanted = Wanted(repo, commit, {name: promised[path] for name, path in names.items()}, told)
+        files = _ask(Got, request, wanted, where).files
     return Arrived(
-        resolved=wanted.commit,
-        files={path: files[name].path for name, path in wanted.names.items()},
+        resolved=commit,
+        files={path: files[name].path for name, path in names.items()},
         keep="link",
-        digests={path: digest for name, path in wanted.names.items() if (digest := files[name].digest)},
-        promised=wanted.promised,
+        digests={path: digest for name, path in names.items() if (digest := files[name].digest)},
+        promised=promised,
     )
 
 
-def _pinned(request: Request, locked: Entry) -> _Wanted:
-    subdir = (request.source.subdir or "").strip("/")
-    return _Wanted(
-        commit=locked.resolved,
-        names={f"{subdir}/{path}" if subdir else path: path for path in locked.files},
-        promised={path: Promise(file.size, file.sha256) for path, file in locked.files.items()},
-    )
-
-
-def _listed(request: Request, repo: str, revision: str, where: str) -> _Wanted:
-    found = _ask(Listing, request, "list", Revision(repo, revision), where)
-    names = choose(found.files, subdir=request.source.subdir, patterns=request.source.files or (), where=where)
-    listed = {path: found.files[name] for name, path in names.items()}
-    promised = {path: Promise(one.size, one.sha256) for path, one in listed.items() if one.size is not None}
-    return _Wanted(commit=found.commit, names=names, promised=promised)
-
-
-def _get(
-    request: Request, repo: str, wanted: _Wanted, names: Sequence[str], *, again: bool, where: str
-) -> dict[str, Here]:
-    told = request.scratch / "progress"
-    promised = {name: wanted.promised.get(wanted.names[name]) for name in names}
-    files = {name: promise.sha256 if promise else None for name, promise in promised.items()}
-    with _reported(told, sum(promise.size for promise in wanted.promised.values()), request.progress):
-        got = _ask(Got, request, "get", Wanted(repo, wanted.commit, files, again, told), where)
-    return dict(got.files)
-
-
-def _ask(kind: type[T], request: Request, what: str, asked: object, where: str) -> T:
+def _ask(kind: type[T], request: Request, wanted: Wanted, where: str) -> T:
     """Have the child do one thing; its answer, or its failure in our words."""
     question, answer = request.scratch / "request.json", request.scratch / "answer.json"
     answer.unlink(missing_ok=True)
-    question.write_text(json.dumps(codec.encode(asked)), encoding="utf-8")
+    question.write_text(json.dumps(codec.encode(wanted)), encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = run(
-        [sys.executable, "-m", hub_child.__name__, what, question, answer],
+        [sys.executable, "-m", hub_child.__name__, question, answer],
         cwd=request.scratch,
         env={"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         check=False,
     )
     with request.log.open("a", encoding="utf-8") as log:
-        log.write(f"$ huggingface_hub: {what} {where}\n{redact(done.output)}")
+        log.write(f"$ huggingface_hub: {'get' if wanted.files else 'list'} {where}\n{redact(done.output)}")
     try:
         if done.status:
             failure = codec.load(Failure, answer)

