@@ -14,9 +14,9 @@ BENCH = Path(__file__).resolve().parents[2] / "bench" / "weights.py"
 
 @pytest.mark.tvm
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "read"), [("hub", 1), ("url", 0), ("path", 2)])
+@pytest.mark.parametrize(("source", "read"), [("hub", 0), ("xet", 0), ("url", 0), ("path", 2)])
 def test_weights_stream_and_are_written_once(source: str, read: int, tmp_path: Path) -> None:
-    """Read once after the hub's library has written them, not at all from a URL, and twice where they are copied."""
+    """Hashed as they arrive, and read twice where they are copied."""
     command = [sys.executable, str(BENCH), "--gib", "0.2", "--source", source, "--folder", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
