@@ -11,12 +11,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
+from pipeline.documents.codec import decode
 from pipeline.errors import MatrixError, StepError
 from pipeline.transport.http import redact
 
@@ -28,7 +28,6 @@ _QUANTIZATION = re.compile(r"-((?:q\d(?:b?f\d+)(?:_\d|_ft|_autoawq)?)|(?:e\dm\d_
 
 _LIBRARIES = "model_lib_path_for_prepare_libs"
 _TOP = ("device", "model_list", _LIBRARIES)
-_KEYS = ("model", "model_id", "estimated_vram_bytes", "bundle_weight", "overrides", "model_lib")
 _OVERRIDES = (*OVERRIDES, "opt")
 _HINT = "compare with https://llm.mlc.ai/docs/compilation/package_libraries_and_weights.html"
 LARGEST_BYTES = 4 << 20
@@ -57,7 +56,8 @@ class Record:
         device: of its file.
         weights: `{"hf", "revision"}` or `{"path"}`.
         model_id: the app's name for it.
-        options: what a variant of ours says: overrides, opt, model_lib, and what is for apps.
+        options: what a variant of ours says: overrides, opt, and what is for apps.
+        model_lib: the name of its library, where that is said.
         prebuilt: the library that stands for a compile, or None.
     """
 
@@ -65,6 +65,7 @@ class Record:
     weights: Mapping[str, object]
     model_id: str
     options: Mapping[str, object]
+    model_lib: str | None
     prebuilt: str | None
 
 
@@ -74,6 +75,7 @@ class Variant:
 
     name: str
     options: Mapping[str, object]
+    model_lib: str | None
     devices: list[str] = field(default_factory=list)
 
 
@@ -116,7 +118,7 @@ def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
     place = os.path.relpath(path.absolute().parent, base.absolute())
     reader = _Reader(device, libraries, place, path.parent, note)
     records = [reader.record(entry, f"{path}: model_list[{i}]") for i, entry in enumerate(entries)]
-    named = {record.options.get("model_lib") for record in records}
+    named = {record.model_lib for record in records}
     unnamed = sorted(libraries.keys() - named)
     if len(unnamed) > MOST_STRANGE:
         raise MatrixError(f"has {len(unnamed)} libraries that no entry names", where=path, hint="remove them")
@@ -144,6 +146,18 @@ def _leave_out(found: Mapping[str, object], known: Collection[str], where: str, 
 
 
 @dataclass(frozen=True)
+class _Entry:
+    """What mlc_llm knows of an entry of `model_list`."""
+
+    model: str
+    model_id: str
+    estimated_vram_bytes: object
+    bundle_weight: bool | None = None
+    overrides: Mapping[str, object] | None = None
+    model_lib: str | None = None
+
+
+@dataclass(frozen=True)
 class _Reader:
     """What the entries of one config share."""
 
@@ -153,34 +167,33 @@ class _Reader:
     folder: Path
     note: Note
 
-    def record(self, entry: Any, where: str) -> Record:
+    def record(self, entry: object, where: str) -> Record:
         """Read one entry of `model_list`."""
         if not isinstance(entry, dict) or not {"model", "model_id", "estimated_vram_bytes"} <= set(entry):
             raise MatrixError("needs `model`, `model_id` and `estimated_vram_bytes`", where=where, hint=_HINT)
-        entry = _leave_out(entry, _KEYS, where, self.note)
+        known = _leave_out(entry, [one.name for one in fields(_Entry)], where, self.note)
         for key, kind, wanted in _TYPES:
-            if entry.get(key) is not None and not isinstance(entry[key], kind):
+            if known.get(key) is not None and not isinstance(known[key], kind):
                 raise MatrixError(f"`{key}` is not {wanted}", where=where, hint=_HINT)
-        overrides = _leave_out(entry.get("overrides") or {}, _OVERRIDES, f"{where}: overrides", self.note)
-        options: dict[str, object] = {"model_id": entry["model_id"]}
-        options |= self._memory(entry["estimated_vram_bytes"], where)
-        if entry.get("bundle_weight"):
-            options["bundle_weight"] = True
+        said: _Entry = decode(_Entry, known, where)
+        overrides = _leave_out(said.overrides or {}, _OVERRIDES, f"{where}: overrides", self.note)
+        options: dict[str, object] = {"model_id": said.model_id, **self._memory(said.estimated_vram_bytes, where)}
+        options |= {"bundle_weight": True} if said.bundle_weight else {}
         if (opt := overrides.pop("opt", None)) is not None:
-            options["opt"] = _flags(opt, where)
-        if overrides:  # mlc_llm package hands them on as text, so that a number in quotes is one
-            options["overrides"] = {
-                key: int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-                for key, value in overrides.items()
-            }
-        library = self.libraries.get(entry.get("model_lib") or "")
-        if entry.get("model_lib") is not None:
-            options["model_lib"] = _plain_model_lib(entry["model_lib"], where, prebuilt=library is not None)
+            options |= {"opt": _flags(opt, where)}
+        numbers = {  # mlc_llm package hands them on as text, so that a number in quotes is one
+            key: int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+            for key, value in overrides.items()
+        }
+        options |= {"overrides": numbers} if numbers else {}
+        library = self.libraries.get(said.model_lib or "")
+        named = said.model_lib is not None
         return Record(
             device=self.device,
-            weights=self._weights(entry["model"], where),
-            model_id=entry["model_id"],
+            weights=self._weights(said.model, where),
+            model_id=said.model_id,
             options=options,
+            model_lib=_plain_model_lib(said.model_lib or "", where, prebuilt=library is not None) if named else None,
             prebuilt=None if library is None else _inside(self.place, library),
         )
 
@@ -259,7 +272,7 @@ def merge(records: Iterable[Record]) -> list[Model]:
     for record in _one_name_for_apple(list(records)):
         name, quantization = _named(record.model_id)
         model = _model(models, name, record)
-        same = next((one for one in model.variants if one.options == record.options), None)
+        same = next((one for one in model.variants if _same(one, record)), None)
         if same is None:
             taken = {one.name for one in model.variants}
             for candidate in (quantization, f"{quantization}-{record.device}"):
@@ -270,7 +283,7 @@ def merge(records: Iterable[Record]) -> list[Model]:
                     f"`{record.model_id}` is there twice for {record.device}, with different options",
                     hint="give one of them another model_id",
                 )
-            same = Variant(candidate, record.options)
+            same = Variant(candidate, record.options, record.model_lib)
             model.variants.append(same)
         if record.device not in same.devices:
             same.devices.append(record.device)
@@ -281,26 +294,16 @@ def merge(records: Iterable[Record]) -> list[Model]:
 
 def _one_name_for_apple(records: list[Record]) -> list[Record]:
     """One name in one app, which iPhone and Catalyst are: a `model_lib` that the list of one says is both's."""
-    said = {_without_name(one): one.options["model_lib"] for one in records if _nameable(one) and _names(one)}
+    compiled = [one for one in records if one.device in APPLE and one.prebuilt is None]
+    said = {_but_for_name(one): one.model_lib for one in compiled if one.model_lib is not None}
     return [
-        replace(one, options={**one.options, "model_lib": said[_without_name(one)]})
-        if _nameable(one) and not _names(one) and _without_name(one) in said
-        else one
+        replace(one, model_lib=said.get(_but_for_name(one))) if one.model_lib is None and one in compiled else one
         for one in records
     ]
 
 
-def _nameable(record: Record) -> bool:
-    return record.device in APPLE and record.prebuilt is None
-
-
-def _names(record: Record) -> bool:
-    return "model_lib" in record.options
-
-
-def _without_name(record: Record) -> str:
-    options = {key: value for key, value in record.options.items() if key != "model_lib"}
-    return json.dumps([record.weights, options], sort_keys=True)
+def _but_for_name(record: Record) -> str:
+    return json.dumps([record.weights, record.options], sort_keys=True)
 
 
 def _model(models: dict[str, Model], name: str, record: Record) -> Model:
@@ -308,13 +311,17 @@ def _model(models: dict[str, Model], name: str, record: Record) -> Model:
     for candidate in (name, f"{name}-{record.device}", f"{name}-{record.device}-prebuilt"):
         model = models.setdefault(candidate, Model(candidate, record.weights, {}))
         fits = not model.variants or bool(model.prebuilt) == (record.prebuilt is not None)
-        alone = record.prebuilt is None or not model.variants or model.variants[0].options == record.options
+        alone = record.prebuilt is None or not model.variants or _same(model.variants[0], record)
         if model.weights == record.weights and fits and alone:
             return model
     raise MatrixError(
         f"`{record.model_id}` is there with different weights or libraries for {record.device}",
         hint="give one of them another model_id",
     )
+
+
+def _same(variant: Variant, record: Record) -> bool:
+    return (variant.options, variant.model_lib) == (record.options, record.model_lib)
 
 
 def _named(model_id: str) -> tuple[str, str]:

@@ -94,7 +94,7 @@ def _model(model: Model, systems: Systems) -> Iterator[str]:
     if model.prebuilt:
         files = {name: path for device, path in model.prebuilt.items() for name in backends_of(device, systems)}
         yield f"    prebuilt: {flow(files)}"
-        prefix = str(model.variants[0].options["model_lib"]).replace("-", "_") + "_"
+        prefix = str(model.variants[0].model_lib).replace("-", "_") + "_"
         yield f"    system_lib_prefix: {scalar(prefix)}"
     else:
         yield "    compiler: mlc"
@@ -102,11 +102,11 @@ def _model(model: Model, systems: Systems) -> Iterator[str]:
     yield f"    weights: {flow(model.weights)}"
     yield "    variants:"
     for one in model.variants:
-        if {"iphone", "macabi"} <= set(one.devices) and "model_lib" not in one.options:
+        if {"iphone", "macabi"} <= set(one.devices) and one.model_lib is None:
             yield "      # iPhone and Catalyst are one app: both get the model_lib that iphone has in mlc_llm."
-        kept = {key: value for key, value in one.options.items() if not (model.prebuilt and key == "model_lib")}
+        named = {"model_lib": one.model_lib} if one.model_lib is not None and not model.prebuilt else {}
         yield f"      {scalar(one.name)}:"
-        yield from (f"        {scalar(key)}: {flow(item)}" for key, item in kept.items())
+        yield from (f"        {scalar(key)}: {flow(item)}" for key, item in {**one.options, **named}.items())
 
 
 def _matrix(models: Sequence[Model], devices: Sequence[str], systems: Systems) -> Iterator[str]:

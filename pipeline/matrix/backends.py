@@ -68,9 +68,9 @@ def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Mac
         base, arch = (
             _from_nothing(name, spec, problems) if spec.preset is None else _base(name, spec, problems, machine)
         )
-        device = _device(name, base.device, spec.device, problems)
+        device, kind = _device(name, base.device, spec.device, problems)
         triple, target = _triple(name, spec, base, arch, problems)
-        kernels = _kernels(name, spec, base, device, problems)
+        kernels = _kernels(name, spec, base, kind, problems)
     except _Wrong:
         return None
     backend = Backend(
@@ -152,29 +152,31 @@ def _from_nothing(name: str, spec: schema.Backend, problems: Diagnostics) -> tup
 
 def _device(
     name: str, base: Mapping[str, object], changes: Mapping[str, object] | None, problems: Diagnostics
-) -> dict[str, object]:
+) -> tuple[dict[str, object], str]:
+    """The device and its kind."""
     changes = changes or {}
     other_kind = changes.get("kind", base.get("kind")) != base.get("kind")
     device = dict(changes) if other_kind else {**base, **changes}
     if "host" in device:
         raise _wrong(problems, name, "device", "the device has a host", "remove `host`: it is made from the triple")
-    if not isinstance(device.get("kind"), str):
+    kind = device.get("kind")
+    if not isinstance(kind, str):
         raise _wrong(problems, name, "device", "the device has no kind", "write it like {kind: metal}")
-    return device
+    return device, kind
 
 
 def _kernels(
-    name: str, spec: schema.Backend, base: Preset, device: Mapping[str, object], problems: Diagnostics
+    name: str, spec: schema.Backend, base: Preset, kind: str, problems: Diagnostics
 ) -> Literal["source", "metallib"] | None:
     """Where Metal's kernels are compiled; None for other devices."""
-    if device["kind"] == "metal":
+    if kind == "metal":
         kernels = spec.kernels or base.kernels or "source"
         if kernels == "metallib" and base.platform not in METALLIBS:
             what = f"kernels are not compiled here for platform {base.platform}"
             raise _wrong(problems, name, "kernels", what, "set it to source: the device compiles them")
         return kernels
     if spec.kernels is not None:
-        what = f"only Metal has a choice of kernels, and the device is {device['kind']}"
+        what = f"only Metal has a choice of kernels, and the device is {kind}"
         raise _wrong(problems, name, "kernels", what, "remove this key")
     return None
 

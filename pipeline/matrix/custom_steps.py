@@ -39,10 +39,12 @@ _FILTERS = {"models": ("model", "cell"), "backends": ("cell",)}
 
 @dataclass(frozen=True)
 class _Subject:
-    """What a step is run for, and the placeholders that stand for its parts."""
+    """What a step is run for: the placeholders that stand for its parts, and the names by which filters choose it."""
 
     name: str
     values: Mapping[str, str]
+    models: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
 
 
 @dataclass
@@ -87,8 +89,8 @@ def resolve(
         problems: gets the problems.
     """
     subjects = {
-        "model": [_Subject(_name(one), _of_model(one)) for one in models],
-        "cell": [_Subject(one.subject, _of_cell(one)) for one in cells],
+        "model": [_of_model(one) for one in models],
+        "cell": [_of_cell(one) for one in cells],
         "product": [_Subject(name, {"subject": name, "product": name}) for name in targets.products],
         "once": [_Subject("once", {"subject": "once"})],
     }
@@ -110,16 +112,13 @@ def _check_name(here: Steps, name: str, *, ship: bool, products: Collection[str]
         problems.add(here, f"`{name}` is a product too, and both would be in dist/{name}", "rename one", key=True)
 
 
-def _name(model: ModelVariant | ModelFile) -> str:
-    return model.name if isinstance(model, ModelFile) else model.subject
-
-
-def _of_model(model: ModelVariant | ModelFile) -> dict[str, str]:
+def _of_model(model: ModelVariant | ModelFile) -> _Subject:
     if isinstance(model, ModelFile):
-        return {"subject": model.name, "model": model.name}
+        return _Subject(model.name, {"subject": model.name, "model": model.name}, models=(model.name,))
     options = {f"option.{key}": _text(value) for key, value in model.options.items()}
     plain = {key: value for key, value in options.items() if value is not None}
-    return {**plain, "subject": model.subject, "model": model.model, "variant": model.variant}
+    values = {**plain, "subject": model.subject, "model": model.model, "variant": model.variant}
+    return _Subject(model.subject, values, models=(model.model, model.subject))
 
 
 def _text(value: object) -> str | None:
@@ -128,10 +127,10 @@ def _text(value: object) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-def _of_cell(cell: Cell) -> dict[str, str]:
-    backend = cell.backend
-    return {
-        **_of_model(cell.model),
+def _of_cell(cell: Cell) -> _Subject:
+    model, backend = _of_model(cell.model), cell.backend
+    values = {
+        **model.values,
         "subject": cell.subject,
         "backend": backend.name,
         "toolchain": cell.toolchain,
@@ -139,6 +138,7 @@ def _of_cell(cell: Cell) -> dict[str, str]:
         "platform": backend.platform,
         "triple": backend.triple,
     }
+    return _Subject(cell.subject, values, model.models, (backend.name,))
 
 
 def _chosen(here: Steps, spec: Step, subjects: Iterable[_Subject], problems: Diagnostics) -> list[_Subject]:
@@ -154,22 +154,15 @@ def _chosen(here: Steps, spec: Step, subjects: Iterable[_Subject], problems: Dia
             continue
         for number, pattern in enumerate(patterns):
             if not any(_matches(one, key, pattern) for one in chosen):
-                known = {name for one in chosen for name in _names(one, key)}
+                known = {name for one in chosen for name in getattr(one, key)}
                 problems.add((*here, key, number), f"no {key[:-1]} matches `{pattern}`", suggest(pattern, known, key))
         if patterns:
             chosen = [one for one in chosen if any(_matches(one, key, pattern) for pattern in patterns)]
     return chosen
 
 
-def _names(subject: _Subject, key: str) -> tuple[str, ...]:
-    values = subject.values
-    return (
-        (values["backend"],) if key == "backends" else (values["model"], f"{values['model']}-{values.get('variant')}")
-    )
-
-
 def _matches(subject: _Subject, key: str, pattern: str) -> bool:
-    return any(fnmatchcase(name, pattern) for name in _names(subject, key))
+    return any(fnmatchcase(name, pattern) for name in getattr(subject, key))
 
 
 def _made(here: Steps, spec: Step, subject: str, root: Path, fill: _Filler) -> CustomStep:

@@ -50,6 +50,15 @@ _BOUNDS = {
 """Error of pydantic -> the field of `Node` for that bound, and our words."""
 
 
+class _Context(BaseModel):
+    """What pydantic says of an error besides its kind, as far as it is told."""
+
+    what: str = ""
+    hint: str = ""
+    pattern: str = ""
+    expected: str = ""
+
+
 def read(path: Path) -> tuple[Targets, Document]:
     """Read a matrix file and check everything that can be seen in one place.
 
@@ -89,7 +98,8 @@ def validate(model: type[M], value: object, problems: Diagnostics, at: Steps = (
 
 def _explain(model: type[BaseModel], error: ErrorDetails, problems: Diagnostics, at: Steps) -> None:
     """Diagnostics one error of pydantic in our words."""
-    kind, context, value, place = error["type"], error.get("ctx", {}), error["input"], error["loc"]
+    kind, value, place = error["type"], error["input"], error["loc"]
+    context = _Context.model_validate(error.get("ctx", {}))
     inner = tuple(step for step in place if step != "[key]")
     path = (*at, *(step for step in inner if step not in WEIGHT_TAGS))
     if kind != "missing":  # where a short form was written, what it is short for has keys that the file has not
@@ -102,14 +112,14 @@ def _explain(model: type[BaseModel], error: ErrorDetails, problems: Diagnostics,
         only = next((way.const for way in _schema(model).at(inner) if way.const is not None), "")
         problems.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}: {only}".rstrip() + "`", key=True)
     elif kind == "slipway":
-        problems.add(path, context["what"], context["hint"], key=isinstance(value, dict))
+        problems.add(path, context.what, context.hint, key=isinstance(value, dict))
     elif kind == "source_kind":
         problems.add(path, error["msg"], f"give one of {', '.join(WEIGHT_KINDS)}", key=True)
     elif kind == "string_pattern_mismatch":
-        what, hint = MEANINGS[context["pattern"]]
+        what, hint = MEANINGS[context.pattern]
         problems.add(path, f"`{value}` {what}", hint, key="[key]" in place)
     elif kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]
+        choices = re.findall(r"'([^']*)'", context.expected) or [context.expected]
         quoted = isinstance(value, str) and value in choices  # only a number can look right and be wrong
         hint = "write it without quotes" if quoted else suggest(str(value), choices, "values")
         problems.add(path, f"`{problems.document.written(path) or _named(value)}` is not possible here", hint)

@@ -64,17 +64,14 @@ def _tidy(schema: Any) -> Any:
         return schema
     # A title is a string; a property that happens to be called `title` would be a mapping.
     kept = {key: _tidy(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)}
-    ways = kept.get("anyOf", [])
-    if {"type": "null"} in ways:
-        rest = [way for way in ways if way != {"type": "null"}]
-        del kept["anyOf"]
+    if {"type": "null"} in kept.get("anyOf", ()):
+        rest = [way for way in kept.pop("anyOf") if way != {"type": "null"}]
         kept = {**rest[0], **kept} if len(rest) == 1 else {**kept, "anyOf": rest}
-        if kept.get("default", "") is None:
-            del kept["default"]
+        kept = {key: value for key, value in kept.items() if key != "default" or value is not None}
     if "patternProperties" in kept:
-        kept["additionalProperties"] = False
-    if isinstance(kept.get("description"), str):
-        kept["description"] = " ".join(kept["description"].split())
+        kept |= {"additionalProperties": False}
+    if isinstance(said := kept.get("description"), str):
+        kept |= {"description": " ".join(said.split())}
     return kept
 
 

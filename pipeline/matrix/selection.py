@@ -15,7 +15,8 @@ from .diagnostics import Diagnostics, suggest
 
 Values = Mapping[str, str]
 
-AXES = ("model", "backend", "toolchain")
+NEEDED = ("model", "backend")
+AXES = (*NEEDED, "toolchain")
 
 MOST = 50_000
 """Combinations that are expanded: ten times what anybody has built."""
@@ -191,7 +192,7 @@ def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, p
     seen = set()
     for one in found:
         place = ("matrix",) if one.include is None else ("matrix", "include", written[one.include])
-        missing = [axis for axis in ("model", "backend") if axis not in one.values]
+        missing = [axis for axis in NEEDED if axis not in one.values]
         if missing:
             said = ", ".join(f"{axis}: {value}" for axis, value in one.values.items())
             hint = f"add `{missing[0]}:` here, or let this include match what the axes have"
@@ -199,9 +200,10 @@ def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, p
             if one.include is None:
                 return
             continue
-        model, backend = models[one.values["model"]], names.backends[one.values["backend"]]
+        subject, name = (one.values[axis] for axis in NEEDED)
+        model, backend = models[subject], names.backends[name]
         toolchain = one.values.get("toolchain", model.toolchain)
-        subject = cell_subject(model.subject, one.values["backend"], toolchain)
+        subject = cell_subject(model.subject, name, toolchain)
         if subject in seen:
             problems.add(place, f"{subject} is in the matrix already", "remove this include")
         elif backend is not None:

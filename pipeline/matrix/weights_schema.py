@@ -146,11 +146,11 @@ SourceFile = Annotated[
 
 def source_of(written: Strict) -> WeightsSource:
     """A source as a value. One file of a package or repository is all that is taken; one at a URL is not unpacked."""
-    fields = written.model_dump(exclude_defaults=True)
-    if "file" in fields:
-        fields["files"] = (fields.pop("file"),)
+    said = written.model_dump(exclude_defaults=True, exclude={"file"})
+    if isinstance(written, OneFile):
+        said |= {"files": (written.file,)}
     if isinstance(written, UrlFile):
-        fields["extract"] = False
-    if "path" in fields:
-        fields = {**fields, "path": normal(fields["path"]), "sha256": None}
-    return WeightsSource(next(kind for kind in WEIGHT_KINDS if kind in fields), **fields)
+        said |= {"extract": False}
+    if isinstance(written, PathWeights | PathFile):
+        said |= {"path": normal(written.path), "sha256": None}
+    return WeightsSource(next(kind for kind in WEIGHT_KINDS if kind in said), **said)

@@ -179,7 +179,6 @@ def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping
 
 def _name(model: ModelVariant, text: bytes, device: str) -> str:
     try:
-        chat = _parsed(text)
         options = MlcOptions.of(model.options)
         chat = options.over(_parsed(text))
         return mlc_names.model_lib(

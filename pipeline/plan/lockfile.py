@@ -219,33 +219,31 @@ class _Checker:
         return lock
 
     def _toolchain(self, at: tuple[str, ...], entry: object) -> None:
-        found = self._mapping(at, entry, {"spec", "frozen"})
-        self._mapping((*at, "spec"), found["spec"])
-        for platform, frozen in self._mapping((*at, "frozen"), found["frozen"]).items():
-            if not isinstance(frozen, list) or not all(isinstance(item, str) for item in frozen):
+        spec, frozen = self._fields(at, entry, "spec", "frozen")
+        self._mapping((*at, "spec"), spec)
+        for platform, listed in self._mapping((*at, "frozen"), frozen).items():
+            if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
                 raise self._wrong((*at, "frozen", platform), f"{platform!r} is not a list of requirements")
 
     def _model_lib(self, at: tuple[str, ...], entry: object) -> None:
-        found = self._mapping(at, entry, {"config", "options", "names"})
-        if not isinstance(found["config"], str):
+        config, options, names = self._fields(at, entry, "config", "options", "names")
+        if not isinstance(config, str):
             raise self._wrong((*at, "config"), "`config` is not a string")
-        self._mapping((*at, "options"), found["options"])
-        for device, name in self._mapping((*at, "names"), found["names"]).items():
+        self._mapping((*at, "options"), options)
+        for device, name in self._mapping((*at, "names"), names).items():
             if not isinstance(name, str) or not _MODEL_LIB.fullmatch(name):
                 raise self._wrong((*at, "names", device), f"{name!r} is not a model_lib")
 
     def _entry(self, at: tuple[str, ...], entry: object) -> None:
-        found = self._mapping(at, entry, {"source", "resolved", "files"})
-        self._mapping((*at, "source"), found["source"])
-        if not isinstance(found["resolved"], str):
+        source, resolved, files = self._fields(at, entry, "source", "resolved", "files")
+        self._mapping((*at, "source"), source)
+        if not isinstance(resolved, str):
             raise self._wrong((*at, "resolved"), "`resolved` is not a string")
-        files = self._mapping((*at, "files"), found["files"])
-        if not files:
+        if not self._mapping((*at, "files"), files):
             raise self._wrong((*at, "files"), "`files` is empty")
-        for name, file in files.items():
+        for name, file in self._mapping((*at, "files"), files).items():
             here = (*at, "files", name)
-            said = self._mapping(here, file, {"size", "sha256"})
-            size, sha256 = said["size"], said["sha256"]
+            size, sha256 = self._fields(here, file, "size", "sha256")
             problem = unsafe_path(name)
             if problem:
                 raise self._wrong(here, f"the path {name!r} {problem}")
@@ -253,6 +251,11 @@ class _Checker:
                 raise self._wrong((*here, "size"), f"the size of {name!r} is not a number of bytes")
             if not isinstance(sha256, str) or not is_sha256(sha256):
                 raise self._wrong((*here, "sha256"), f"the sha256 of {name!r} is not 64 lower-case hex digits")
+
+    def _fields(self, at: tuple[str, ...], value: object, *keys: str) -> list[object]:
+        """The values of a mapping that has just these keys, in their order."""
+        found = self._mapping(at, value, set(keys))
+        return [found[key] for key in keys]
 
     def _mapping(
         self, at: tuple[str, ...], value: object, keys: set[str] | None = None, *, optional: Collection[str] = ()
