@@ -13,6 +13,7 @@ from typing import Literal
 from pipeline.binary import abi
 from pipeline.binary.blobs import VM_KINDS
 from pipeline.binary.symbols import GENERATIONS, Generation
+from pipeline.kits.link_flags import ANDROID_PAGE_SIZE as PAGE
 from pipeline.platforms import ANDROID_ABIS, architecture
 
 from . import hints
@@ -84,9 +85,6 @@ def _runtimes(contents: Contents) -> Iterator[CheckVerdict]:
 
 _SEPARATE = re.compile(r".*(?:\.appex|standalones/[^/]+\.apk)/|.*/(?:Watch|PlugIns)/[^/]+\.app/")
 """Part of an app that is a process of its own, or installed in place of another."""
-
-PAGE = 16384
-"""Bytes of a memory page on newer Android devices."""
 
 _WIDE = re.compile(r"(?:^|/)lib/(?:arm64-v8a|x86_64)/[^/]+\.so$")
 

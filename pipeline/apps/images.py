@@ -6,13 +6,14 @@ image, as if all of its members were loaded. The bytes are not kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.binary import ar, fat, macho
 from pipeline.binary.coff import is_coff
 from pipeline.binary.macho import read_exports
-from pipeline.binary.object_info import Format, ObjectInfo
+from pipeline.binary.object_info import Format, LoadedSection, ObjectInfo
 from pipeline.binary.objects import is_object, loaded_sections, read_object
 from pipeline.binary.symbols import REGISTRATIONS, c_name, defined, undefined
 from pipeline.errors import FormatError
@@ -102,25 +103,12 @@ def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> I
         raise FormatError("is for Windows", where=name, hint="doit verify:<backend> checks the archives for Windows")
     if info.kind == "object":
         return _of_objects([(info, data)], path, "object")
-    listed = defined([info])
-    exported = listed
-    if info.format == "macho":
-        exported = frozenset(c_name(symbol, "macho") for symbol in read_exports(data, name))
-    return Image(
-        path=path,
-        arch=info.arch,
-        format=info.format,
-        kind="dylib" if info.kind == "dylib" else "executable",
-        platform=info.platform,
-        platforms=frozenset([info.platform] if info.platform else []),
-        minimum_os=info.minimum_os,
-        constructors=info.constructors,
-        listed=listed,
-        exported=exported,
-        registrations=REGISTRATIONS & undefined([info]),
+    is_macho = info.format == "macho"
+    return replace(
+        _made([info], path, info.kind, loaded_sections(data, name)),
+        exported=frozenset(c_name(one, "macho") for one in read_exports(data, name)) if is_macho else defined([info]),
         needed=info.needed,
-        encrypted=info.format == "macho" and macho.is_encrypted(data, name),
-        signatures=find_signatures(loaded_sections(data, name)),
+        encrypted=is_macho and macho.is_encrypted(data, name),
         load_alignment=info.load_alignment,
         stored_at=stored_at,
     )
@@ -135,11 +123,14 @@ def _archive(data: bytes, path: str, name: str) -> Image:
 
 def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageKind) -> Image:
     """Objects as if all of them were linked. What an object without a constructor mentions is never registered."""
-    infos = [info for info, _ in objects]
+    loaded = (section for info, data in objects if info.constructors for section in loaded_sections(data, info.name))
+    return _made([info for info, _ in objects], path, kind, loaded)
+
+
+def _made(infos: list[ObjectInfo], path: str, kind: ImageKind, loaded: Iterable[LoadedSection]) -> Image:
     listed = defined(infos)
     platforms = frozenset(info.platform for info in infos if info.platform)
     minimum = {info.minimum_os for info in infos}
-    loaded = (section for info, data in objects if info.constructors for section in loaded_sections(data, info.name))
     return Image(
         path=path,
         arch=infos[0].arch,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .object_info import ObjectInfo, Symbol, WasmImport
+from .object_info import Kind, ObjectInfo, Symbol, WasmImport
 from .reader import Cursor
 
 MAGIC = b"\0asm"
@@ -79,34 +79,28 @@ def read_wasm(data: bytes, name: str) -> ObjectInfo:
             _custom(body, module)
         elif section in _READERS:
             _READERS[section](body, module)
-    return _linkable(name, module) if module.linking else _linked(name, module)
+    return _info(name, module)
 
 
-def _linkable(name: str, module: _Module) -> ObjectInfo:
+def _info(name: str, module: _Module) -> ObjectInfo:
+    kind: Kind = "object"
+    defined, undefined = module.defined, module.undefined
+    constructors: int | None = module.constructors
+    if not module.linking:
+        kind = "dylib" if module.dynamic else "executable"
+        defined = [Symbol(export) for export in module.exports]
+        undefined = [Symbol(found.name) for found in module.imports if found.kind == "function"]
+        start_up = module.exports.get(_START_UP, module.start_up)
+        body = -1 if start_up is None else start_up - len(undefined)
+        constructors = _calls(module.bodies[body], name) if 0 <= body < len(module.bodies) else None
     return ObjectInfo(
         name=name,
         format="wasm",
         arch=module.arch,
-        kind="object",
-        defined=tuple(module.defined),
-        undefined=tuple(module.undefined),
-        constructors=module.constructors,
-        imports=tuple(module.imports),
-    )
-
-
-def _linked(name: str, module: _Module) -> ObjectInfo:
-    functions = [found for found in module.imports if found.kind == "function"]
-    start_up = module.exports.get(_START_UP, module.start_up)
-    body = start_up - len(functions) if start_up is not None else None
-    return ObjectInfo(
-        name=name,
-        format="wasm",
-        arch=module.arch,
-        kind="dylib" if module.dynamic else "executable",
-        defined=tuple(Symbol(export) for export in module.exports),
-        undefined=tuple(Symbol(found.name) for found in functions),
-        constructors=_calls(module.bodies[body], name) if body is not None and 0 <= body < len(module.bodies) else None,
+        kind=kind,
+        defined=tuple(defined),
+        undefined=tuple(undefined),
+        constructors=constructors,
         imports=tuple(module.imports),
     )
 

@@ -1,4 +1,4 @@
-"""Does a link kit hold the archives that were proven, and do the flags in its own files keep the models alive?
+"""Does a link kit hold the archives that were proven, and do its own flags keep the models alive, with its runtime?
 
 Called by `pipeline.steps.verify` for a product. The flags are taken from the finished files, `link.json` and the Xcode
 settings, never from the code that wrote them: a slip in a template, ours or a user's, shows here and not in an app.
@@ -12,19 +12,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.documents.link_json import LinkedArchive, read_link_json
-from pipeline.errors import FormatError
-from pipeline.files import sha256_bytes
+from pipeline.binary.object_info import ObjectInfo
+from pipeline.binary.objects import read_object
+from pipeline.binary.symbols import defined, undefined
+from pipeline.documents.link_json import LinkedArchive, LinkedLibrary, read_link_json
+from pipeline.errors import FormatError, SlipwayError
+from pipeline.files import sha256_bytes, sha256_path
 from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
 from .constructors import check_constructors
-from .kit_runtime import check_runtime, runtime_words
-from .links import Flags, linker_for, missing_linker
+from .links import Flags, link, linker_for, missing_linker
 from .members import check_pages
-from .report import Check, counted, failed, listed, not_proven, settled
-from .subject import Kit, Library, same_architecture
-from .system_symbols import system_symbols
+from .report import Check, counted, failed, listed, not_proven, proven, settled
+from .subject import Kit, Library, runtime_members, same_architecture
+from .system_symbols import LINKER_SYMBOLS, system_symbols
 from .xcconfig import Settings, linker_flags
 from .xcframework import FrameworkSlice
 
@@ -69,9 +71,66 @@ def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Che
 
 
 def check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
-    """The runtime that the kit brings along, for every archive and architecture."""
+    """The runtime that the kit brings along is what `link.json` says, for every archive and architecture.
+
+    It links with the models, and what was linked is strict: every symbol that the models ask for must come from those
+    very files or from the system.
+    """
     for archive in archives:
-        yield from check_runtime(kit, archive, _of_archive(kit, archive))
+        if archive.runtime:
+            yield from _check_runtime(kit, archive)
+
+
+def _check_runtime(kit: Kit, archive: LinkedArchive) -> Iterator[Check]:
+    problems = [problem for one in archive.runtime if (problem := _file_problem(kit.folder, one))]
+    if problems:
+        yield failed(f"runtime of {archive.name}", listed(problems), kit.again)
+        return
+    words = (*archive.linker_flags, *(flag for one in archive.runtime for flag in one.linker_flags))
+    for library in _of_archive(kit, archive):
+        members = [
+            info
+            for one in archive.runtime
+            for info in runtime_members(kit.folder / one.archive, library.backend.arch, shared=one.shared)
+        ]
+        found = _linked(kit, replace(library, path=kit.folder / archive.archive), members, words)
+        yield replace(found, name=f"runtime for {library.backend.name}")
+
+
+def _file_problem(folder: Path, one: LinkedLibrary) -> str | None:
+    path = folder / one.archive
+    if not path.is_file():
+        return f"{one.archive} is not there"
+    if sha256_path(path) != one.sha256:
+        return f"{one.archive} is not what link.json says of it (sha256)"
+    return None
+
+
+def _linked(kit: Kit, library: Library, members: Sequence[ObjectInfo], words: tuple[str, ...]) -> Check:
+    """Link models and runtime together; nothing is offered but the system, and what the runtime itself needs of it."""
+    linker = linker_for(library.backend, kit.tools)
+    if linker is None:
+        return not_proven("runtime", *missing_linker(library.backend))
+    has = defined(members)
+    wanted = wanted_symbols(library).keys() - system_symbols(library.backend.platform)
+    nowhere = sorted(wanted - has)
+    if nowhere:
+        hint = "the check `runtime` of the backends has the hint: doit verify:" + library.backend.name
+        return failed("runtime", f"the models ask for {listed(nowhere)}, which no library of the kit has", hint)
+    offered = (system_symbols(library.backend.platform) | undefined(members)) - has - LINKER_SYMBOLS
+    out = Path(tempfile.mkdtemp(prefix="runtime-", dir=kit.scratch)) / "linked"
+    try:
+        link(linker, library.backend, Flags(words), out, offered=offered, log=kit.log, cwd=kit.folder)
+    except SlipwayError as error:
+        return failed("runtime", f"models and runtime do not link together: {error.what}", error.hint or "see the log")
+    info = read_object(out.read_bytes(), out.name)
+    loaded = [one for one in members if one.kind == "dylib"]
+    if left := sorted(wanted & undefined([info]) - defined(loaded)):
+        return failed("runtime", f"linked, and {listed(left)} is still undefined", "take the flags of link.json")
+    loads = {Path(name).name for name in info.needed}
+    if dropped := [one.name for one in loaded if one.name not in loads]:
+        return failed("runtime", f"what was linked does not load {listed(dropped)}", "take the flags of link.json")
+    return proven("runtime", f"linked with the models; {counted(len(wanted), 'symbol')} of TVM's found in it")
 
 
 def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
@@ -118,13 +177,28 @@ def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Librar
     given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if platform == "maccatalyst" else "NO"}
     shipped = replace(library, path=kit.folder / f"{kit.product}.xcframework" / piece.path)
     beside = [path for path in kit.folder.glob("*.xcframework/*/*.a") if path.parts[-3] != f"{kit.product}.xcframework"]
-    words, runtime = runtime_words(linker_flags(settings.words("OTHER_LDFLAGS", build, given)), beside)
+    words, runtime = _runtime_words(linker_flags(settings.words("OTHER_LDFLAGS", build, given)), beside)
     return _Target(
         library=shipped,
         words=tuple(words),
         runtime=[word.removeprefix(f"{kit.folder}/") for word in runtime],
         strip={key: settings.value(key, build, given) for key in _STRIP},
     )
+
+
+def _runtime_words(words: Sequence[str], archives: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """Split linker flags into those of the models and those of the runtime's archives (with their `-force_load`)."""
+    named = {str(path) for path in archives}
+    models: list[str] = []
+    runtime: list[str] = []
+    for word in words:
+        if word in named:
+            if models and models[-1] == "-force_load":
+                runtime.append(models.pop())
+            runtime.append(word)
+        else:
+            models.append(word)
+    return models, runtime
 
 
 def _runtime_of(kit: Kit, shipped: Library) -> list[str]:

@@ -26,7 +26,14 @@ from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend, Maven, ModelRef
 from pipeline.proofs.aars import Aar, check_aar
-from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols
+from pipeline.proofs.closure import (
+    check_closure,
+    check_declared,
+    check_shipped,
+    offered_symbols,
+    read_shipped,
+    runtime_symbols,
+)
 from pipeline.proofs.constructors import check_constructors
 from pipeline.proofs.kits import check_archives, check_link_json, check_podspec, check_runtimes, check_settings
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
@@ -35,7 +42,6 @@ from pipeline.proofs.modules import check_modules
 from pipeline.proofs.parameters import check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
-from pipeline.proofs.shipped import check_declared, check_shipped, read_shipped
 from pipeline.proofs.subject import Kit, Library, models_of, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip

@@ -11,7 +11,7 @@ from fakes import REGISTER, Fake, program
 from proof_subjects import backend, backend_params
 
 from pipeline.binary.ar import Member, write_archive
-from pipeline.proofs.shipped import check_declared, check_shipped, read_shipped
+from pipeline.proofs.closure import check_declared, check_shipped, read_shipped
 
 HOST = backend("host")
 OLD = "TVMBackendRegisterSystemLibSymbol"
