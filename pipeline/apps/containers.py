@@ -84,18 +84,19 @@ class Container:
             FormatError: it is damaged, encrypted, or declares sizes that no app has.
         """
         budget = _Budget(self.path)
-        if self.path.is_dir():
-            found = _folder(self.path)
-        elif self.kind == "pkg":
-            found = _package(self.path)
-        elif self.kind == "binary":
-            found = iter([_on_disk(self.path, self.path.name)])
-        else:
-            found = _zip(self.path, budget)
-        for number, file in enumerate(found):
-            if number >= _MOST_FILES:
-                raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, hint=_AGAIN)
-            yield replace(file, load=partial(budget.load, file))
+        with _complaints(self.path):
+            if self.path.is_dir():
+                found = _folder(self.path)
+            elif self.kind == "pkg":
+                found = _package(self.path)
+            elif self.kind == "binary":
+                found = iter([_on_disk(self.path, self.path.name)])
+            else:
+                found = _zip(self.path, budget)
+            for number, file in enumerate(found):
+                if number >= _MOST_FILES:
+                    raise FormatError(f"holds more than {_MOST_FILES} files", where=self.path, hint=_AGAIN)
+                yield replace(file, load=partial(budget.load, file))
 
 
 @dataclass
@@ -113,7 +114,8 @@ class _Budget:
 
     def load(self, file: File) -> bytes:
         self.take(file.size)
-        return file.load()
+        with _complaints(self.path):
+            return file.load()
 
 
 def open_container(path: Path) -> Container:
@@ -163,14 +165,14 @@ def _folder(root: Path) -> Iterator[File]:
 
 
 def _on_disk(path: Path, name: str) -> File:
-    with _complaints(path), path.open("rb") as file:
+    with path.open("rb") as file:
         head = file.read(HEAD)
-    return File(name, path.stat().st_size, head, _complaining(path, path.read_bytes))
+    return File(name, path.stat().st_size, head, path.read_bytes)
 
 
 def _zip(source: Path | IO[bytes], budget: _Budget, prefix: str = "", depth: int = 1) -> Iterator[File]:
     path = budget.path
-    with _complaints(path), zipfile.ZipFile(source) as archive:
+    with zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if info.is_dir() or kind not in {0, stat.S_IFREG} or is_ignored(info.filename):
@@ -187,8 +189,7 @@ def _zip(source: Path | IO[bytes], budget: _Budget, prefix: str = "", depth: int
                 budget.take(info.file_size)
                 yield from _nested(archive, info, budget, prefix, depth)
             else:
-                load = _complaining(path, partial(archive.read, info))
-                yield File(name, info.file_size, head, load, _stored_at(archive, info))
+                yield File(name, info.file_size, head, partial(archive.read, info), _stored_at(archive, info))
 
 
 def _nested(
@@ -212,25 +213,14 @@ def _stored_at(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int | None:
 
 
 def _package(path: Path) -> Iterator[File]:
-    with _complaints(path):
-        for entry in installer.payload_files(path):
-            head = entry.read(HEAD)
-            if not is_ignored(entry.path):
-                yield File(entry.path, entry.size, head, _complaining(path, partial(_with_rest, head, entry)))
+    for entry in installer.payload_files(path):
+        head = entry.read(HEAD)
+        if not is_ignored(entry.path):
+            yield File(entry.path, entry.size, head, partial(_with_rest, head, entry))
 
 
 def _with_rest(head: bytes, entry: installer.PayloadFile) -> bytes:
     return head + entry.read(entry.size - len(head))
-
-
-def _complaining(path: Path, load: Callable[[], bytes]) -> Callable[[], bytes]:
-    """A reader that fails as everything here does: it is called when no frame of this module is left to catch it."""
-
-    def read() -> bytes:
-        with _complaints(path):
-            return load()
-
-    return read
 
 
 @contextmanager

@@ -29,7 +29,6 @@ _CPU_ARM64 = 0x0100000C
 _ARCHIVE_ALIGNMENT = 3
 _IMAGE_ALIGNMENTS = {_CPU_ARM64: 14}
 _DEFAULT_IMAGE_ALIGNMENT = 12
-_CAPABILITIES = 0xFF000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +55,13 @@ def write_fat(slices: Iterable[Slice], where: str = "fat file") -> bytes:
     The order of the slices does not matter: they are sorted as `lipo` does (arm64 last).
 
     Args:
-        slices: one a processor. What each calls its processor is checked against its objects.
+        slices: one a processor, as `kits.slices` has them. What each calls its processor is held to its objects.
         where: how errors name the fat file.
 
     Raises:
-        FormatError: two slices are for one processor, a slice is not for the one it claims or is no Mach-O, or the
-            file would be larger than 4 GiB.
+        FormatError: a slice is not for the processor it claims or is no Mach-O, or the file would be larger than 4 GiB.
     """
     placed = [_place(piece, where) for piece in slices]
-    if not placed:
-        raise FormatError("has no slices", where=where, hint="give one archive or image for each processor")
-    processors: dict[tuple[int, int], str] = {}
-    for piece in placed:
-        key = (piece.cpu, piece.subtype & ~_CAPABILITIES)
-        if key in processors:
-            raise FormatError(
-                f"two slices are for {piece.slice.arch}",
-                where=where,
-                hint="a fat file holds a processor once: put slices of different platforms into an xcframework",
-            )
-        processors[key] = piece.slice.arch
     placed.sort(key=lambda piece: (piece.cpu == _CPU_ARM64, piece.alignment, piece.cpu, piece.subtype))
     header = _HEADER.pack(MAGIC, len(placed))
     end = len(header) + _SLICE.size * len(placed)

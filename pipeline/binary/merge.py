@@ -58,7 +58,7 @@ def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
     there each model gets its own.
 
     Args:
-        groups: the models, in the order they are to have in the archive; all are for one backend.
+        groups: the models with an object or more each, all for one backend, in the order they are to have.
 
     Raises:
         FormatError: two models share a strong global symbol, two members would have one name, or one is malformed.
@@ -71,8 +71,6 @@ def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
             members.append(member)
             infos.append(read_object(member.data, member.name))
             owners.append(group.model)
-    if not members:
-        raise FormatError("there are no objects to put into the archive", hint="give at least one compiled model")
     _check_symbols(infos, owners)
     _check_names(infos, owners)
     by_model = {model: tuple(i.name for i, o in zip(infos, owners, strict=True) if o == model) for model in owners}

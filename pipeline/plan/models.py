@@ -25,8 +25,7 @@ from pipeline.steps import (
     compile_mlc,
     compile_prebuilt,
     compile_relax,
-    convert_weight,
-    gen_config,
+    convert,
     model_file,
 )
 from pipeline.steps import params as params_step
@@ -171,8 +170,8 @@ def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:
 def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[AnyAction]:
     """`gen_config` and `convert_weight` of a raw checkpoint, unless another variant converts it in the same way."""
     steps: dict[str, tuple[Run[Conversion], tuple[str, ...]]] = {
-        "gen_config": (gen_config.run, ("conv_template", "gen_config")),
-        "convert_weight": (convert_weight.run, ("source_format",)),
+        "gen_config": (convert.gen_config, ("conv_template", "gen_config")),
+        "convert_weight": (convert.convert_weight, ("source_format",)),
     }
     for step, (run, options) in steps.items():
         if conversion(matrix, model, step) != f"{step}:{model.subject}":

@@ -15,9 +15,9 @@ from pathlib import Path
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import defined, undefined
-from pipeline.documents.link_json import LinkedArchive, LinkedLibrary, read_link_json
+from pipeline.documents.link_json import LinkedArchive, read_link_json
 from pipeline.errors import FormatError, SlipwayError
-from pipeline.files import sha256_bytes, sha256_path
+from pipeline.files import sha256_path
 from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
@@ -25,7 +25,7 @@ from .constructors import check_constructors
 from .links import Flags, link, linker_for, missing_linker
 from .members import check_pages
 from .report import Check, counted, failed, listed, not_proven, proven, settled
-from .subject import Kit, Library, runtime_members, same_architecture
+from .subject import Kit, Library, runtime_members, same_architecture, unlike
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 from .xcconfig import Settings, linker_flags
 from .xcframework import FrameworkSlice
@@ -49,12 +49,10 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
         return failed("archives", f"link.json cannot be read: {error}", kit.again), ()
     problems = []
     for archive in archives:
-        data = path.read_bytes() if (path := kit.folder / archive.archive).is_file() else None
-        if data is None:
-            problems.append(f"{archive.archive} is not there")
-        elif sha256_bytes(data) != archive.sha256 or len(data) != archive.size:
-            problems.append(f"{archive.archive} is not what link.json says of it (size, sha256)")
-        elif len(archive.backends) == 1 and data not in [one.path.read_bytes() for one in _of_archive(kit, archive)]:
+        proven_ones = [sha256_path(one.path) for one in _of_archive(kit, archive)]
+        if what := unlike(kit.folder / archive.archive, archive.size, archive.sha256):
+            problems.append(f"{archive.archive} {what}")
+        elif len(archive.backends) == 1 and archive.sha256 not in proven_ones:
             problems.append(f"{archive.archive} is not the archive of {archive.backends[0].name} that was proven")
     named = {backend.name for archive in archives for backend in archive.backends}
     problems += [f"{one.backend.name} is in no archive of it" for one in kit.libraries if one.backend.name not in named]
@@ -82,7 +80,8 @@ def check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Chec
 
 
 def _check_runtime(kit: Kit, archive: LinkedArchive) -> Iterator[Check]:
-    problems = [problem for one in archive.runtime if (problem := _file_problem(kit.folder, one))]
+    beside = {one.archive: unlike(kit.folder / one.archive, one.size, one.sha256) for one in archive.runtime}
+    problems = [f"{name} {what}" for name, what in beside.items() if what]
     if problems:
         yield failed(f"runtime of {archive.name}", listed(problems), kit.again)
         return
@@ -95,15 +94,6 @@ def _check_runtime(kit: Kit, archive: LinkedArchive) -> Iterator[Check]:
         ]
         found = _linked(kit, replace(library, path=kit.folder / archive.archive), members, words)
         yield replace(found, name=f"runtime for {library.backend.name}")
-
-
-def _file_problem(folder: Path, one: LinkedLibrary) -> str | None:
-    path = folder / one.archive
-    if not path.is_file():
-        return f"{one.archive} is not there"
-    if sha256_path(path) != one.sha256:
-        return f"{one.archive} is not what link.json says of it (sha256)"
-    return None
 
 
 def _linked(kit: Kit, library: Library, members: Sequence[ObjectInfo], words: tuple[str, ...]) -> Check:

@@ -18,14 +18,14 @@ from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, undefined
 from pipeline.binary.tar_members import read_tar
 from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, read_link_json
 from pipeline.errors import FormatError
-from pipeline.files import Digest, sha256_bytes
+from pipeline.files import Digest
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE, PAGED
 from pipeline.platforms import architecture
 
 from .closure import wanted_symbols
 from .constructors import survivors
 from .report import Check, counted, failed, listed, proven, settled
-from .subject import Library
+from .subject import Library, unlike
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 
 _SYSTEM = frozenset({"libc.so", "libm.so", "libc.so.6", "libm.so.6", "libgcc_s.so.1", "/usr/lib/libSystem.B.dylib"})
@@ -133,10 +133,8 @@ def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, st
     key, path = (one.model, one.backend), layout.folder / one.file
     if key not in wanted:
         yield f"is of {one.model} for {one.backend}, which nobody asked for"
-    elif not path.is_file():
-        yield "is not there"
-    elif Digest(sha256_bytes(data := path.read_bytes()), len(data)) != Digest(one.sha256, one.size):
-        yield "is not what link.json says of it (size, sha256)"
+    elif what := unlike(path, one.size, one.sha256):
+        yield what
     elif one.form == "module":
         if Digest(one.sha256, one.size) != layout.modules[wanted[key], one.backend]:
             yield f"is not the module of {wanted[key]} that was linked"
@@ -147,10 +145,10 @@ def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, st
             if one.form == "shared":
                 ours = _restricted(library, one.prefix, objects)
                 yield from shared_problems(path, ours, objects.values(), layout.runtime)
-                if (needed := read_object(data, one.file).needed) != one.needed:
+                if (needed := read_object(path.read_bytes(), one.file).needed) != one.needed:
                     yield f"needs {listed(needed) or 'nothing'}, and link.json says {listed(one.needed) or 'nothing'}"
             else:
-                yield from _not_the_objects(one, data, objects)
+                yield from _not_the_objects(one, path.read_bytes(), objects)
         except FormatError as error:
             yield f"cannot be read: {error.what}"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from pipeline.binary.objects import read_object
 from pipeline.documents.link_json import LinkedModule, read_link_json
 from pipeline.errors import FormatError
-from pipeline.files import sha256_bytes
 from pipeline.native.wasm_imports import missing
 
 from .report import Check, counted, failed, listed, settled
+from .subject import unlike
 
 FOLDER = "wasm"
 """Where in a kit the modules are."""
@@ -37,7 +37,8 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
     present = {f"{FOLDER}/{path.name}" for path in folder.glob(f"{FOLDER}/*.wasm")}
     try:
         described = read_link_json(folder).modules
-        problems = [what for one in described if (what := _differs(folder, one))]
+        wrong = {one.file: unlike(folder / one.file, one.size, one.sha256) for one in described}
+        problems = [f"{name} {what}" for name, what in wrong.items() if what]
         problems += [f"{name} is not in link.json" for name in sorted(present - {one.file for one in described})]
     except (OSError, FormatError) as error:
         yield failed("modules", f"link.json cannot be read: {error}", again)
@@ -47,19 +48,6 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
     yield settled("modules", problems, f"{counted(len(described), 'module')}, size and SHA-256 as in link.json", again)
     if not problems:
         yield _check_imports(folder, described, product)
-
-
-def _differs(folder: Path, described: LinkedModule) -> str | None:
-    """How a module differs from what link.json says of it."""
-    path, name = folder / described.file, described.file
-    if not path.is_file():
-        return f"{name} is not there"
-    data = path.read_bytes()
-    if len(data) != described.size:
-        return f"{name} has {len(data)} bytes, and {described.size} in link.json"
-    if sha256_bytes(data) != described.sha256:
-        return f"{name} is not what link.json says of it (sha256)"
-    return None
 
 
 def _check_imports(folder: Path, described: Sequence[LinkedModule], product: str) -> Check:

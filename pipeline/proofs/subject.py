@@ -16,6 +16,7 @@ from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import FUNCTION_PREFIX
 from pipeline.documents.archive import ArchivedModel
+from pipeline.files import digest_path
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.platforms import architecture
 
@@ -74,6 +75,15 @@ class Kit:
         """The hint where its files are wrong."""
         again = f"doit forget linkkit:{self.product} && doit linkkit:{self.product}"
         return f"{again}; a template of your own must keep the flags of ours"
+
+
+def unlike(path: Path, size: int, sha256: str) -> str | None:
+    """How a file differs from what `link.json` says of it, as the end of a sentence."""
+    if not path.is_file():
+        return "is not there"
+    if (found := digest_path(path)).size != size:
+        return f"has {found.size} bytes, and {size} in link.json"
+    return None if found.sha256 == sha256 else "is not what link.json says of it (sha256)"
 
 
 def read_library(path: Path, backend: Backend, models: Sequence[Model]) -> Library:

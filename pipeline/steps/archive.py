@@ -87,16 +87,10 @@ def read_compiled(job: Job[Params], model: ModelRef) -> ModelObjects:
     """Read the objects that the compile of a model left.
 
     Raises:
-        StepError: no object at all, or AppleDouble files (`._*`), which macOS's tar makes of extended attributes.
+        StepError: no object at all.
     """
     files = job.files(roles.objects(model.subject))
     objects = tuple(Member(name, path.read_bytes()) for name, path in files if name.endswith(".o"))
-    for member in objects:
-        if member.name.rpartition("/")[2].startswith("._"):
-            raise StepError(
-                f"{member.name} of {model.subject} is an AppleDouble file: macOS made it of extended attributes",
-                hint="pack the objects again with COPYFILE_DISABLE=1 in the environment, then rebuild the model",
-            )
     if not objects:
         raise StepError(
             f"the compile of {model.subject} left no object",

@@ -59,15 +59,9 @@ def test_round_trip():
     assert write_fat(reversed(slices)) == joined
 
 
-def test_two_slices_of_one_processor_are_refused_with_the_way_out():
-    with pytest.raises(FormatError, match=r"two slices are for arm64[\s\S]*xcframework"):
-        write_fat([archive("arm64"), archive("arm64", platform="ios")])
-
-
 @pytest.mark.parametrize(
     ("slices", "message"),
     [
-        ([], "no slices"),
         ([Slice("arm64", archive("x86_64").data)], "said to be for arm64 is for x86_64"),
         ([Slice("arm64", write_archive([], "darwin"))], "empty archive"),
         ([Slice("arm64", b"text")], "not a Mach-O file"),

@@ -70,7 +70,6 @@ def test_the_other_symbols_of_an_object_for_windows_stay():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ([], "no objects"),
         (
             [
                 ModelObjects("a", "a_", (Member("a_b_x.o", elf_object()),)),

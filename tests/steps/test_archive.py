@@ -127,15 +127,6 @@ def test_an_object_that_names_no_platform_is_refused(job, tmp_path):
         archive.run(job({"library": "models", "backend": IOS, "models": [BERT]}, {"objects:bert-f32": folder}))
 
 
-def test_apple_double_files_are_refused(job, tmp_path):
-    folder = compile_model(BERT, IOS, tmp_path / "objects")
-    (folder / "._bert_f32_lib0.o").write_bytes(b"\0\5\26\7")
-    with pytest.raises(
-        StepError, match=r"._bert_f32_lib0.o of bert-f32 is an AppleDouble file.*\n.*COPYFILE_DISABLE=1"
-    ):
-        archive.run(job({"library": "models", "backend": IOS, "models": [BERT]}, {"objects:bert-f32": folder}))
-
-
 def test_a_model_without_its_blob_is_refused(job, tmp_path):
     folder = compile_model(BERT, IOS, tmp_path / "objects")
     renamed = model("bert", prefix="bert_f16_")
