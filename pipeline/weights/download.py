@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from netrc import NetrcParseError
 from pathlib import Path
@@ -51,7 +51,7 @@ def download(
     part: Part,
     sha256: str | None,
     progress: Progress,
-    patience: Patience,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
     headers: Mapping[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Digest:
@@ -73,7 +73,7 @@ def download(
     """
     with disk_errors(part.data.parent), _client(url, headers, patience) as client:
         part.data.parent.mkdir(parents=True, exist_ok=True)
-        transfer = _Transfer(client, url, part, progress, patience)
+        transfer = _Transfer(client, url, part, progress)
         in_pieces = _complete(transfer, patience, sleep)
         if sha256 is not None and in_pieces and transfer.digest().sha256 != sha256:
             # An old piece may be at fault (a server that lies about its validator): once more, from the start.
@@ -101,16 +101,17 @@ def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], 
         before = part.size
         pieces += 1
         try:
-            transfer.attempt()
-        except _AgainError as problem:
+            supervised(transfer.attempt, patience)
+        except (_AgainError, TooSlow) as problem:
             failures = 1 if part.size - before >= _HEADWAY else failures + 1
             if failures >= patience.attempts:
+                reason = f"the server is too slow: {problem}" if isinstance(problem, TooSlow) else problem
                 raise DownloadError(
-                    f"could not be downloaded in {failures} attempts: {problem}",
+                    f"could not be downloaded in {failures} attempts: {reason}",
                     where=transfer.where,
                     hint="check the network, proxy (HTTPS_PROXY) and address; what has arrived is kept, run doit again",
                 ) from problem
-            sleep(patience.pause(failures, problem.wait))
+            sleep(patience.pause(failures, problem.wait if isinstance(problem, _AgainError) else None))
         else:
             return pieces > 1
 
@@ -161,37 +162,34 @@ class Part:
             shutil.rmtree(self.validator.parent, ignore_errors=True)
 
 
+@dataclass
 class _Transfer:
     """What stays the same from attempt to attempt, and the digest of what has come so far."""
 
-    def __init__(self, client: httpx.Client, url: str, part: Part, progress: Progress, patience: Patience) -> None:
-        self.client = client
-        self.url = url
-        self.where = redact_url(url)
-        self.part = part
-        self.progress = progress
-        self.patience = patience
-        self._hash = hashlib.sha256()
-        self._hashed = 0
+    client: httpx.Client
+    url: str
+    part: Part
+    progress: Progress
+    _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _hashed: int = 0
+
+    @property
+    def where(self) -> str:
+        """The URL, for messages."""
+        return redact_url(self.url)
 
     def digest(self) -> Digest:
         """Of what has come; it is read again only where it came before this process did."""
         self._resume_hash(self.part.size)
         return Digest(self._hash.hexdigest(), self._hashed)
 
-    def attempt(self) -> None:
+    def attempt(self, meter: Meter) -> None:
         """Ask once and append what comes.
 
         Raises:
             _AgainError: it is worth another try.
             DownloadError: it is not.
         """
-        try:
-            supervised(self._ask, self.patience)
-        except TooSlow as error:
-            raise _AgainError(f"the server is too slow: {error}") from error
-
-    def _ask(self, meter: Meter) -> None:
         rest = self.part.request()
         offset = self.part.size if rest else 0
         headers = {"Accept-Encoding": "identity", **rest}

@@ -176,7 +176,6 @@ def _large(wanted: Wanted, name: str, progress: _Progress) -> Digest | None:
             part=Part(blob.with_name(f"{sha256}.incomplete"), None),
             sha256=sha256,
             progress=lambda done, _: progress(name, done),
-            patience=Patience(),
             headers=build_hf_headers(),
         )
 

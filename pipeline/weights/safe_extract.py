@@ -30,6 +30,9 @@ _ALWAYS_FINE = 1 << 30
 _RATIO = 200
 """An archive may unpack to 1 GiB, or to 200 times its size: weights shrink by a few percent, bombs a thousandfold."""
 
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
+"""What the readers raise for an archive that is none, or is damaged."""
+
 Choose = Callable[[list[str]], Mapping[str, str]]
 """Given the names of all files in an archive: the wanted ones -> path below the directory to extract to."""
 
@@ -145,15 +148,7 @@ def _opened(archive: Path, where: str) -> Iterator[Iterable[_Member]]:
         else:
             with tarfile.open(archive) as opened_tar:
                 yield _in_tar(opened_tar)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        NotImplementedError,
-        OSError,
-    ) as problem:
+    except _DAMAGE as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise  # the disk's complaint; those of gzip and bz2 have no number
         raise DownloadError(

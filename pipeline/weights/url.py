@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, unsafe_path
-from pipeline.transport.http import Patience, redact_url
+from pipeline.transport.http import redact_url
 
 from .choose import choose
 from .download import Part, download
@@ -20,7 +20,7 @@ from .request import Arrived, Request
 from .safe_extract import extract, is_archive
 
 
-def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa: B008 (frozen)
+def fetch(request: Request) -> Arrived:
     """Download, and extract where that is asked for.
 
     Raises:
@@ -31,7 +31,7 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
     where = redact_url(url)
     parts = _parts(url, where)
     if parts.endswith("/"):
-        return _each(request, url, where, patience)
+        return _each(request, url, where)
     name = PurePosixPath(unquote(parts)).name
     unpack = is_archive(name) and source.extract is not False
     if not unpack and (source.files or source.subdir):
@@ -42,7 +42,7 @@ def fetch(request: Request, patience: Patience = Patience()) -> Arrived:  # noqa
         )
     locked = request.locked.files if request.locked and not unpack else {}
     promised = source.sha256 or (locked[name].sha256 if name in locked else None)
-    file, digest = _one(request, url, request.scratch / "file", promised, patience)
+    file, digest = _one(request, url, request.scratch / "file", promised)
     if not unpack:
         return Arrived("", {name: file}, keep="move", digests={name: digest})
 
@@ -67,7 +67,7 @@ def _parts(url: str, where: str) -> str:
     return parts.path
 
 
-def _each(request: Request, base: str, where: str, patience: Patience) -> Arrived:
+def _each(request: Request, base: str, where: str) -> Arrived:
     names = request.source.files or ()
     if not names or request.source.sha256:
         raise DownloadError(
@@ -78,27 +78,24 @@ def _each(request: Request, base: str, where: str, patience: Patience) -> Arrive
     got: dict[str, Path] = {}
     digests: dict[str, Digest] = {}
     address, question, query = base.partition("?")
-    sizes = {path: digest.size for path, digest in request.locked.files.items()} if request.locked else {}
-    done = 0
+    locked = request.locked.digests if request.locked else {}
+    total, done = sum(digest.size for digest in locked.values()) or None, 0
     for number, name in enumerate(dict.fromkeys(names)):
         problem = unsafe_path(name) or ("is a pattern, not a name" if set(name) & set("*?[") else None)
         if problem:
             raise DownloadError(f"the name {name!r} {problem}", where=where, hint="correct `files` in targets.yaml")
-        file = request.scratch / str(number)
-        locked = request.locked.files.get(name) if request.locked else None
-        sha256 = locked.sha256 if locked else None
 
         def report(now: float, _: float | None, before: int = done) -> None:
-            request.progress(before + now, sum(sizes.values()) or None)
+            request.progress(before + now, total)
 
-        here = replace(request, progress=report)
-        below = f"{address}{quote(name)}{question}{query}"
-        got[name], digests[name] = _one(here, below, file, sha256, patience)
+        here, file = replace(request, progress=report), request.scratch / str(number)
+        sha256 = locked[name].sha256 if name in locked else None
+        got[name], digests[name] = _one(here, f"{address}{quote(name)}{question}{query}", file, sha256)
         done += digests[name].size
     return Arrived("", got, keep="move", digests=digests)
 
 
-def _one(request: Request, url: str, file: Path, sha256: str | None, patience: Patience) -> tuple[Path, Digest]:
+def _one(request: Request, url: str, file: Path, sha256: str | None) -> tuple[Path, Digest]:
     """Download one URL, alone among processes; not at all when the cache has the promised content."""
     if sha256 and request.cache.intact(sha256):
         blob = request.cache.blob(sha256)
@@ -106,5 +103,5 @@ def _one(request: Request, url: str, file: Path, sha256: str | None, patience: P
     shown = redact_url(url)
     with request.cache.alone(f"url {shown}"):
         part = Part.of_url(request.cache.partial(shown))
-        digest = download(url, file, part=part, sha256=sha256, progress=request.progress, patience=patience)
+        digest = download(url, file, part=part, sha256=sha256, progress=request.progress)
     return file, digest
