@@ -71,8 +71,8 @@ class ModelRef:
     Attributes:
         model: name of the model.
         variant: name of the variant.
-        prefix: see `ModelVariant`.
-        options: see `ModelVariant`.
+        prefix: `system_lib_prefix`, by which an app finds the model; at least 8 bytes, a C identifier.
+        options: JSON that the recipe gets: the model's options with the variant's laid over them.
     """
 
     model: str
@@ -84,6 +84,11 @@ class ModelRef:
     def subject(self) -> str:
         """`minilm-f32`: the name in tasks, file names and `matrix.model`."""
         return f"{self.model}-{self.variant}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What placeholders in targets.yaml stand for."""
+        return {"subject": self.subject, "model": self.model, "variant": self.variant}
 
 
 @dataclass(frozen=True)
@@ -98,16 +103,12 @@ class ForApps:
 
 
 @dataclass(frozen=True)
-class ModelVariant:
+class ModelVariant(ModelRef):
     """One variant of a model: what a cell compiles. It is the same for every backend and toolchain.
 
     Attributes:
-        model: name of the model.
-        variant: name of the variant.
-        prefix: `system_lib_prefix`, by which an app finds the model; at least 8 bytes, a C identifier.
         compiler: `relax`, `mlc` or `prebuilt`.
         source: see `Source`.
-        options: JSON that the recipe gets: the model's options with the variant's laid over them.
         weights: where they come from, or None.
         config: patterns of the weights' files that a recipe may read while compiling.
         bundle: patterns of the weights' files that go beside the library.
@@ -122,12 +123,8 @@ class ModelVariant:
         fetched: backend -> where its prebuilt file comes from, for those that are not on the disk.
     """
 
-    model: str
-    variant: str
-    prefix: str
     compiler: Literal["relax", "mlc", "prebuilt"]
     source: Source
-    options: Mapping[str, object] = field(hash=False)
     weights: WeightsSource | None
     config: tuple[str, ...]
     bundle: tuple[str, ...]
@@ -149,11 +146,6 @@ class ModelVariant:
     def has_bundle(self) -> bool:
         """Whether there is something to ship beside its library: not for objects of others without weights."""
         return self.compiler == "relax" or self.weights is not None
-
-    @property
-    def subject(self) -> str:
-        """`minilm-f32`: the name in tasks, file names and `matrix.model`."""
-        return f"{self.model}-{self.variant}"
 
     def ref(self) -> ModelRef:
         """What travels to the steps."""
@@ -186,6 +178,11 @@ class Cell:
     def subject(self) -> str:
         """`minilm-f32@ios-arm64`, with `+toolchain` at the end where it is not `current`."""
         return cell_subject(self.model.subject, self.backend.name, self.toolchain)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What placeholders in targets.yaml stand for."""
+        return {**self.model.names, "subject": self.subject, "backend": self.backend.name}
 
     @property
     def library(self) -> tuple[str, str]:

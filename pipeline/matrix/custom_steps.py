@@ -114,11 +114,10 @@ def _check_name(here: Steps, name: str, *, ship: bool, products: Collection[str]
 
 def _of_model(model: ModelVariant | ModelFile) -> _Subject:
     if isinstance(model, ModelFile):
-        return _Subject(model.name, {"subject": model.name, "model": model.name}, models=(model.name,))
+        return _Subject(model.name, model.names, models=(model.name,))
     options = {f"option.{key}": _text(value) for key, value in model.options.items()}
     plain = {key: value for key, value in options.items() if value is not None}
-    values = {**plain, "subject": model.subject, "model": model.model, "variant": model.variant}
-    return _Subject(model.subject, values, models=(model.model, model.subject))
+    return _Subject(model.subject, {**plain, **model.names}, models=(model.model, model.subject))
 
 
 def _text(value: object) -> str | None:
@@ -131,8 +130,7 @@ def _of_cell(cell: Cell) -> _Subject:
     model, backend = _of_model(cell.model), cell.backend
     values = {
         **model.values,
-        "subject": cell.subject,
-        "backend": backend.name,
+        **cell.names,
         "toolchain": cell.toolchain,
         "arch": backend.arch,
         "platform": backend.platform,

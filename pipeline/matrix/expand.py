@@ -120,10 +120,8 @@ def _names(
     every = [one for of_model in variants.values() for one in of_model]
     subjects = [(("models", one.model, "variants", one.variant), one.subject) for one in every]
     _must_differ([*subjects, *((("models", name), name) for name in files)], problems)
-    _must_differ([(("backends", name), name) for name in targets.backends], problems)
-    _must_differ([(("products", name), name) for name in targets.products], problems)
-    _must_differ([(("devices", name), name) for name in targets.devices], problems)
-    _must_differ([(("steps", name), name) for name in targets.steps], problems)
+    for section in ("backends", "products", "devices", "steps"):
+        _must_differ([((section, name), name) for name in getattr(targets, section)], problems)
     return selection.Names(variants, resolved, known, files)
 
 

@@ -39,25 +39,17 @@ class Outputs:
 
 
 def outputs_of(
-    cells: Iterable[Cell], models: Iterable[ModelVariant], files: Iterable[ModelFile], steps: Iterable[CustomStep]
+    cells: Iterable[Cell], models: Sequence[ModelVariant], files: Sequence[ModelFile], steps: Iterable[CustomStep]
 ) -> dict[str, Outputs]:
     """Every task whose outputs a layout can have, by name."""
-    models = tuple(models)
-    values = {one.name: {"subject": one.name, "model": one.name} for one in files}
-    values |= {one.subject: _of_model(one) for one in models}
-    of_cells = {
-        one.subject: {**_of_model(one.model), "subject": one.subject, "backend": one.backend.name} for one in cells
-    }
-    found = {f"bundle:{name}": Outputs(one, one_file=True) for name, one in values.items()}
-    found |= {f"bundle:{one.subject}": Outputs(values[one.subject], one_file=False) for one in models if one.has_bundle}
+    named: list[ModelFile | ModelVariant | Cell] = [*files, *models, *cells]
+    known = {one.subject: one.names for one in named}
+    found = {f"bundle:{one.subject}": Outputs(one.names, one_file=True) for one in files}
+    found |= {f"bundle:{one.subject}": Outputs(one.names, one_file=False) for one in models if one.has_bundle}
     for step in steps:
-        known = (values | of_cells).get(step.subject, {"subject": step.subject})
-        found[step.task] = Outputs(known, one_file=len(step.outputs) == 1)
+        names = known.get(step.subject, {"subject": step.subject})
+        found[step.task] = Outputs(names, one_file=len(step.outputs) == 1)
     return found
-
-
-def _of_model(model: ModelVariant) -> dict[str, str]:
-    return {"subject": model.subject, "model": model.model, "variant": model.variant}
 
 
 def resolve(

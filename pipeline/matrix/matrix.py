@@ -32,6 +32,16 @@ class ModelFile:
     where: Position = field(compare=False)
     estimated_vram_bytes: int | None = None
 
+    @property
+    def subject(self) -> str:
+        """The name in tasks."""
+        return self.name
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What placeholders in targets.yaml stand for."""
+        return {"subject": self.name, "model": self.name}
+
 
 @dataclass(frozen=True)
 class Wanted:

@@ -52,5 +52,4 @@ def form_of(path: str) -> tuple[Form, frozenset[str]] | None:
 
 def filled(pattern: str, cell: Cell) -> str:
     """The path that a pattern stands for."""
-    model = cell.model
-    return pattern.format(model=model.model, variant=model.variant, subject=model.subject, backend=cell.backend.name)
+    return pattern.format(**cell.model.names, backend=cell.backend.name)

@@ -123,12 +123,8 @@ class Include(Strict):
     toolchain: Name | None = Field(default=None, description="A toolchain.")
 
 
-class Exclude(Strict):
+class Exclude(Include):
     """Combinations to leave out: all that have every value given here. A key must be an axis of the matrix."""
-
-    model: Name | None = Field(default=None, description="A model (all its variants) or one variant, `minilm-f32`.")
-    backend: Name | None = Field(default=None, description="A backend.")
-    toolchain: Name | None = Field(default=None, description="A toolchain.")
 
 
 class MatrixAxes(Strict):

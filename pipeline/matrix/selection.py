@@ -159,7 +159,7 @@ def _entries(
     kind: Literal["include", "exclude"], block: schema.MatrixAxes, names: Names, problems: Diagnostics
 ) -> Iterator[tuple[int, Values]]:
     """The entries of include or exclude with the index they are written at: one for each variant a model stands for."""
-    entries: Sequence[schema.Include | schema.Exclude] = getattr(block, kind)
+    entries: Sequence[schema.Include] = getattr(block, kind)
     for i, entry in enumerate(entries):
         here = ("matrix", kind, i)
         given = {axis: name for axis in AXES if (name := getattr(entry, axis)) is not None}

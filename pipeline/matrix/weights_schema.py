@@ -5,7 +5,7 @@ Which one is meant is seen from the key that it must have. What the kinds do is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, get_args
 
 from pydantic import Discriminator, Field, Tag
@@ -100,29 +100,24 @@ class PathFile(Strict):
     sha256: Sha256 | None = Field(default=None, description="What it must hash to.")
 
 
-_WEIGHTS: Mapping[str, type[Strict]] = {
-    "package": PackageWeights,
-    "hf": HubWeights,
-    "url": UrlWeights,
-    "path": PathWeights,
-}
-_FILES: Mapping[str, type[Strict]] = {"package": PackageFile, "hf": HubFile, "url": UrlFile, "path": PathFile}
+_WEIGHTS = (PackageWeights, HubWeights, UrlWeights, PathWeights)
+_FILES = (PackageFile, HubFile, UrlFile, PathFile)
 
 WEIGHT_KINDS: tuple[SourceOfWeights, ...] = get_args(SourceOfWeights)
 """The keys that say where weights, and single files, come from."""
 
-WEIGHT_TAGS = tuple(f"<{one.__name__}>" for one in (*_WEIGHTS.values(), *_FILES.values()))
+WEIGHT_TAGS = tuple(f"<{one.__name__}>" for one in (*_WEIGHTS, *_FILES))
 """What pydantic puts into the path of an error to tell the classes of sources apart; no key of a file."""
 
 
-def _one_of(classes: Mapping[str, type[Strict]], message: str) -> Discriminator:
+def _one_of(classes: Sequence[type[Strict]], message: str) -> Discriminator:
     """Chooses the class of a source by the one key that must be there."""
 
     def tag(value: object) -> str | None:
         if isinstance(value, Strict):
             return f"<{type(value).__name__}>"
-        found = [kind for kind in WEIGHT_KINDS if isinstance(value, Mapping) and kind in value]
-        return f"<{classes[found[0]].__name__}>" if len(found) == 1 else None
+        given = [kind for kind in WEIGHT_KINDS if isinstance(value, Mapping) and kind in value]
+        return next(f"<{one.__name__}>" for one in classes if given[0] in one.model_fields) if len(given) == 1 else None
 
     return Discriminator(tag, custom_error_type="source_kind", custom_error_message=message)
 

@@ -25,14 +25,14 @@ _LISTED = 5
 
 
 def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyAction]:
-    """The actions of all custom steps, upstream first.
+    """The actions of all custom steps.
 
     Args:
         matrix: what targets.yaml asks for.
         others: every action that they may read.
 
     Raises:
-        MatrixError: a step has the name of one of ours, reads a task that there is not, or waits for itself.
+        MatrixError: a step has the name of one of ours, or reads a task that there is not.
     """
     steps = {step.task: step for step in matrix.steps}
     taken = {action.step: action.name for action in others}
@@ -41,13 +41,7 @@ def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyActio
             what = f"the name of the step {step.name} is taken: there is a task {taken[step.name.lower()]}"
             raise MatrixError(what, where=step.where, hint="give the step another name")
     known = {*steps, *(action.name for action in others)}
-    edges = {step.task: _edges(step, known) for step in steps.values()}
-    waits = {task: [edge.action for edge in read.values()] for task, read in edges.items()}
-    try:
-        order = list(TopologicalSorter(waits).static_order())
-    except CycleError as error:
-        raise _cycle(error.args[1], steps) from error
-    return [_action(steps[name], edges[name]) for name in order if name in steps]
+    return [_action(step, _edges(step, known)) for step in steps.values()]
 
 
 def _edges(step: CustomStep, known: Collection[str]) -> dict[str, Upstream]:
@@ -84,17 +78,17 @@ def _no_task(step: CustomStep, one: StepInput, known: Collection[str]) -> Matrix
 
 
 def in_order(matrix: Matrix, actions: Sequence[AnyAction]) -> tuple[AnyAction, ...]:
-    """The actions, upstream before downstream: a layout may have the outputs of steps, which may read anything.
+    """The actions, upstream before downstream: steps may read anything, and a layout may have their outputs.
 
     Args:
         matrix: what targets.yaml asks for.
-        actions: in this order already, but for what waits for such a layout. The rest keeps its order.
+        actions: in this order already, but for steps and what waits for them. The rest keeps its order.
 
     Raises:
         MatrixError: a step waits for itself.
     """
     steps = {step.task: step for step in matrix.steps}
-    if not any(one.task in steps for product in matrix.products for one in product.files):
+    if not steps:
         return tuple(actions)
     places = {action.name: place for place, action in enumerate(actions)}
     sorter = TopologicalSorter({one.name: [edge.action for edge in one.upstream.values()] for one in actions})
