@@ -45,9 +45,9 @@ class Action(Generic[P_co]):
     Attributes:
         step: kind of work, as tasks are named: `compile`.
         subject: what it is done to, e.g. `minilm-f32@ios-arm64`.
-        out: directory for the outputs, relative to the project's root (`build/...` or `dist/...`).
         run: the function that does it. The digest of the code of its module is in the key.
         params: what `run` reads. Encoded by `documents.codec`, all of it is in the key.
+        out: directory for the outputs, relative to the project's root; left out, `build/<step>/<subject>`.
         files: role -> path, relative to the root or absolute: files and directories a human owns. Their digests are
             in the key.
         upstream: role -> edge. The digests of those outputs are in the key.
@@ -67,9 +67,9 @@ class Action(Generic[P_co]):
 
     step: str
     subject: str
-    out: str
     run: Run[P_co] = field(repr=False)
     params: P_co
+    out: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
@@ -83,6 +83,10 @@ class Action(Generic[P_co]):
     proven_by: str = ""
     travels: bool = False
     shares: str = ""
+
+    def __post_init__(self) -> None:
+        """Complete the directory for the outputs."""
+        object.__setattr__(self, "out", self.out or f"build/{self.step}/{self.subject}")
 
     @property
     def module(self) -> str:

@@ -107,7 +107,6 @@ def _archives(matrix: Matrix) -> Iterator[AnyAction]:
             step="archive",
             run=archive.run,
             subject=backend.name,
-            out=f"build/archive/{backend.name}",
             params=archive.Params(
                 matrix.name, backend, tuple(cell.model.ref() for cell in cells), runtime_version(matrix, backend)
             ),
@@ -132,7 +131,6 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
                 step="xcframework",
                 run=xcframework.run,
                 subject=product.name,
-                out=f"build/xcframework/{product.name}",
                 params=xcframework.Params(product.name, matrix.name, backends),
                 upstream=archives,
                 doc=f"{product.name}.xcframework and its zip",
@@ -142,7 +140,6 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
             step="linkkit",
             run=linkkit.run,
             subject=product.name,
-            out=f"build/linkkit/{product.name}",
             params=linkkit.Params(product.name, matrix.name, product.kind, backends, product.templates is not None),
             files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
             upstream={**archives, **framework},
@@ -162,7 +159,6 @@ def _bundles(matrix: Matrix) -> Iterator[AnyAction]:
             run=bundle.run,
             link_outputs=True,
             subject=model.subject,
-            out=f"build/bundle/{model.subject}",
             params=bundle.Params(model.ref(), tuple(files), shipped=ships_weights(model)),
             upstream=upstream,
             doc=f"parameters, tokenizer and configuration of {model.subject}",
@@ -206,7 +202,6 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
             step="verify",
             run=verify.run_backend,
             subject=backend.name,
-            out=f"build/verify/{backend.name}",
             params=verify.BackendProof(
                 backend,
                 tuple(cell.model.ref() for cell in cells),
@@ -251,7 +246,6 @@ def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyActi
             step="verify",
             run=verify.run_product,
             subject=product.name,
-            out=f"build/verify/{product.name}",
             params=verify.ProductProof(
                 product.name, product.kind, matrix.name, backends, product.maven, product.runtime_libraries
             ),

@@ -57,7 +57,6 @@ def app_config_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
             run=app_config.run,
             link_outputs=True,
             subject=product.name,
-            out=f"build/app_config/{product.name}",
             params=app_config.Params(product.kind, product.base_url, tuple(model for _, model in models)),
             upstream=upstream,
             outputs=("webllm-model-list.json" if web else "bundle/mlc-app-config.json",),

@@ -153,7 +153,6 @@ def _check(matrix: Matrix, cell: Cell, subject: str, name: str) -> Action[Params
         step="check",
         run=RUNNERS[name].run,
         subject=subject,
-        out=f"build/check/{subject}",
         params=Params(
             model.ref(),
             backend,

@@ -121,7 +121,6 @@ def _action(step: CustomStep, edges: Mapping[str, Upstream]) -> AnyAction:
         step=step.name,
         run=custom.run,
         subject=step.subject,
-        out=f"build/{step.name}/{step.subject}",
         params=custom.Params(
             command=step.command,
             program=step.program,

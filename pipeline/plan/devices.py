@@ -188,7 +188,6 @@ def _memory(matrix: Matrix, cell: Cell, owner: Cell) -> AnyAction:
         step="memory",
         run=memory_step.run,
         subject=cell.subject,
-        out=f"build/memory/{cell.subject}",
         params=memory_step.Params(model.subject, model.model, relax),
         upstream=upstream,
         outputs=(MEMORY,),
@@ -203,7 +202,6 @@ def _device(device: Device, found: list[Offer]) -> AnyAction:
         step="device",
         run=device_step.run,
         subject=device.name,
-        out=f"build/device/{device.name}",
         params=device_step.Params(
             device.name,
             device.ram,

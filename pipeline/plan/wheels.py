@@ -48,7 +48,6 @@ def wheel_actions(
                 step="wheel",
                 run=wheel.run,
                 subject=name,
-                out=f"build/wheel/{name}",
                 params=wheel.Params(package, platform, toolchain, lock.get(name)),
                 upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")},
                 tools=asked,

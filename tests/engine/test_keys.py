@@ -20,9 +20,7 @@ DOCUMENTS = st.dictionaries(st.text(), JSON, max_size=4)
 
 def document(**changes):
     parts = {"code": "c", "files": {"source": "1"}, "upstream": {"w": {"a": "2"}}, "tools": {"cc": "gcc 12"}} | changes
-    action = Action(
-        "compile", "m@b", "build/x", print, params=parts.pop("params", {"p": 1}), memory=parts.pop("memory", 0)
-    )
+    action = Action("compile", "m@b", print, params=parts.pop("params", {"p": 1}), memory=parts.pop("memory", 0))
     return keys.document(action, **parts)
 
 

@@ -42,7 +42,7 @@ def weights(tmp_path: Path, store: Store) -> Action[None]:
 
 def reader(*only: str) -> Action[None]:
     edges = {"weights": Upstream("weights:m", only)}
-    return Action("params", "m", "build/params/m", run=print, params=None, upstream=edges)  # type: ignore[arg-type]
+    return Action("params", "m", run=print, params=None, upstream=edges)  # type: ignore[arg-type]
 
 
 @pytest.fixture
