@@ -38,16 +38,13 @@ import json, sys, time
 from pathlib import Path
 import tvm
 from pipeline.compilers import relax
-from pipeline.compilers.declared import Declared
+from pipeline.compilers.lowered import Asked
 from pipeline.documents.codec import decode
-from pipeline.matrix.cells import ModelRef
-from pipeline.matrix.source import SourceRef
 imported = time.process_time()
 job = json.loads(sys.argv[1])
 if job is not None:
     out = Path(job["out"]); out.mkdir(parents=True)
-    kinds = {"model": ModelRef, "source": SourceRef, "reads": Declared}
-    state = relax.lower(**{name: decode(kinds.get(name, object), value, name) for name, value in job["lower"].items()})
+    state = relax.lower(decode(Asked, job["lower"], "lower"))
     relax.codegen(state, triple=job["triple"], out=out)
 """
 """One cell in a Python of its own; without a cell, just what starting and importing cost."""

@@ -6,7 +6,7 @@ It imports no TVM, so that steps can name it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING
 from pipeline.action import Facts
 from pipeline.documents.codec import decode
 from pipeline.documents.functions import Function
+from pipeline.matrix.cells import ModelRef
+from pipeline.matrix.source import SourceRef
+
+from .declared import Declared
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -21,6 +25,52 @@ if TYPE_CHECKING:
     from tvm.relax import ExecBuilder
     from tvm.target import Target
     from tvm_ffi import Module, Tensor
+
+
+GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
+"""What a schedule is called where that rule is not used."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a lowering follows from: whoever asks for the same shares one.
+
+    Attributes:
+        model: what is compiled.
+        device: TVM target of the device, as JSON, without a host.
+        triple: the host, where lowering depends on it (see `devices.HOST_BLIND`); otherwise None.
+        metal_simdgroup: what the toolchain's probe found.
+        seen: what tells today's files from yesterday's at the same place: nothing reads it.
+    """
+
+    model: ModelRef
+    device: Mapping[str, object]
+    triple: str | None
+    metal_simdgroup: bool
+    seen: Sequence[object]
+
+
+@dataclass(frozen=True)
+class Asked(_Asked):
+    """What `relax.lower` is asked for.
+
+    Attributes:
+        source: what kind of file the model is in.
+        reads: the source's file, and what it may read.
+        config: the model's config files, path in the model's weights -> file, or None where it has no weights.
+    """
+
+    source: SourceRef
+    reads: Declared
+    config: Mapping[str, Path] | None
+
+
+@dataclass(frozen=True)
+class AskedOfMlc(_Asked):
+    """What `mlc_lowering.lower` is asked for: `mlc-chat-config.json`, and what mlc_llm calls the device."""
+
+    config: Path
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 
 from . import mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
-from .lowered import Reported
+from .lowered import GENERIC, Reported
 from .metallib import Shaders
 from .mlc_names import MlcOptions
 
@@ -42,8 +42,6 @@ DEVICES = {
     ("webgpu", "wasm"): "webgpu",
 }
 """Kind of device and platform -> what mlc_llm calls it."""
-
-GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,11 @@ from pipeline.action import Facts
 from pipeline.binary.ar import Member
 from pipeline.documents.chat_config import NAME
 from pipeline.errors import SlipwayError, StepError
-from pipeline.matrix.cells import ModelRef
 
 from . import idle_patterns, lowering, mlc, mlc_driver, mlc_refusals, reasons
-from .lowered import MlcLowered, Parts, Reported, Singly
+from .lowered import AskedOfMlc, MlcLowered, Parts, Reported, Singly
 from .mlc import Compile
-
-STAND_IN = "arm64-apple-ios14.0"
-"""Host of the shared part where the caller names none. Only its pointer width (64 bits) reaches the result."""
+from .targets import STAND_IN_TRIPLE
 
 _BUILD = ("mod", "target", "params", "relax_pipeline", "tir_pipeline", "exec_mode", "system_lib")
 """Parameters of the `tvm.relax.build` that is known here."""
@@ -54,18 +51,8 @@ class _Executable:
         raise _NotSeparable(f"mlc_llm asks for {name} of what tvm.relax.build returns")
 
 
-def lower(
-    *, config: Path, model: ModelRef, name: str, device: Mapping[str, object], triple: str | None, metal_simdgroup: bool
-) -> MlcLowered | Singly:
+def lower(asked: AskedOfMlc) -> MlcLowered | Singly:
     """Run `mlc_llm compile` to the point where only code generation for the host is left.
-
-    Args:
-        config: the content of `mlc-chat-config.json`.
-        model: what is compiled.
-        name: what mlc_llm calls the device.
-        device: the cell's device.
-        triple: the host, where lowering depends on it; otherwise None.
-        metal_simdgroup: what the toolchain's probe found.
 
     Raises:
         StepError: mlc_llm refused the model.
@@ -77,16 +64,16 @@ def lower(
     with _scratch() as scratch:
         folder = scratch / "model"  # a compile sees this one file of the weights
         folder.mkdir()
-        (folder / NAME).write_bytes(config.read_bytes())
-        report, host = scratch / "config.json", triple or STAND_IN
-        told = mlc_driver.Settings(device, host, metal_simdgroup, report)
-        words = mlc.command_line(folder / NAME, model, name, host, scratch / "model.tar")
+        (folder / NAME).write_bytes(asked.config.read_bytes())
+        report, host = scratch / "config.json", asked.triple or STAND_IN_TRIPLE
+        told = mlc_driver.Settings(asked.device, host, asked.metal_simdgroup, report)
+        words = mlc.command_line(folder / NAME, asked.model, asked.name, host, scratch / "model.tar")
         try:
             built = _run(words, told)
         except _NotSeparable as problem:
             return Singly(str(problem))
         reported = Reported.of(report)
-    return MlcLowered(*built, _preset(device, name), reported, round(time.process_time() - started, 3))
+    return MlcLowered(*built, _preset(asked.device, asked.name), reported, round(time.process_time() - started, 3))
 
 
 @contextmanager

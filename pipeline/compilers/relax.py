@@ -12,7 +12,7 @@ import re
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,10 @@ from tvm.target import Target
 from pipeline.action import Facts
 from pipeline.documents.functions import Functions, write_functions
 from pipeline.errors import SlipwayError, StepError
-from pipeline.matrix.cells import ModelRef
-from pipeline.matrix.source import SourceRef
 
 from . import lowering, reasons, schedules, signatures, sources, targets
 from .confinement import confined
-from .declared import Declared
-from .lowered import Lowered, Parts
+from .lowered import Asked, Lowered, Parts
 from .metallib import Shaders
 from .passes import inline_places
 from .recipe import BuildSpec
@@ -45,39 +42,18 @@ MINIMUM_PREFIX = 8
 """TVM hands shorter strings around inline, and its module attributes cannot read those back."""
 
 
-def lower(
-    *,
-    model: ModelRef,
-    source: SourceRef,
-    reads: Declared,
-    config: Mapping[str, Path] | None,
-    seen: Sequence[object],  # noqa: ARG001 - makes stages of changed files differ, see below
-    device: Mapping[str, object],
-    triple: str | None,
-    metal_simdgroup: bool,
-) -> Lowered:
+def lower(asked: Asked) -> Lowered:
     """Load a model and lower it to the point where only code generation for the host is left.
-
-    Args:
-        model: what is compiled.
-        source: what kind of file it is in.
-        reads: the source's file, and what it may read.
-        config: the model's config files, path in the model's weights -> file, or None where it has no weights.
-        seen: what tells today's files from yesterday's at the same place. Not read here: equal arguments share a
-            lowering, and a file that has changed must not.
-        device: TVM target of the device, as JSON, without a host.
-        triple: the host, where lowering depends on it (see `devices.HOST_BLIND`); otherwise None.
-        metal_simdgroup: what the toolchain's probe found.
 
     Raises:
         StepError: the model or the device is wrong, or TVM refused the model.
     """
     started = time.process_time()
-    prefix = _checked_prefix(model.prefix)
-    target = targets.target_of(device, triple)
-    with confined(reads) as scope, _folder_of(config) as weights, target:
+    model, prefix = asked.model, _checked_prefix(asked.model.prefix)
+    target = targets.target_of(asked.device, asked.triple)
+    with confined(asked.reads) as scope, _folder_of(asked.config) as weights, target:
         spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
-        loaded = sources.load(source, scope, spec, compiling=True)
+        loaded = sources.load(asked.source, scope, spec, compiling=True)
         functions = signatures.describe(loaded.module, loaded.names(), scope.source)
     functions = signatures.renamed(functions, loaded.inputs, loaded.outputs)
     if not functions:
@@ -85,7 +61,7 @@ def lower(
         raise StepError("this model has no function to call", where=scope.source, hint=hint)
     module = loaded.module.with_attr("system_lib_prefix", prefix)
     with _refusals(scope.source, target):
-        schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=metal_simdgroup)
+        schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=asked.metal_simdgroup)
     facts: dict[str, object] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
     return Lowered(target, parts, facts, functions, prefix, memory)

@@ -18,11 +18,11 @@ from tvm.ir.transform import Pass
 from tvm.s_tir import dlight
 from tvm.target import Target
 
+from .lowered import GENERIC
 from .passes import sort_shape_stores
 from .reasons import reason
 
 USUAL = "TVM's default"
-GENERIC = "generic: in this toolchain dlight's simdgroup rule for Metal fails or takes too long"
 
 Compile = Callable[[tvm.IRModule], object]
 """Compiles a module of one scheduled kernel; raises whatever TVM raises where that cannot be done."""

@@ -35,24 +35,20 @@ def c_string(text: object) -> str:
     return '"' + "".join(out) + '"'
 
 
-def swift(text: object) -> str:
-    """A Swift string literal: an unescaped backslash would begin an interpolation."""
-    return '"' + _plain(text, "Swift").replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(language: str, quote: str) -> Callable[[object], str]:
+    """A string literal between quotes where only the quote and the backslash mean anything."""
+
+    def literal(text: object) -> str:
+        inside = _plain(text, language).replace("\\", "\\\\").replace(quote, f"\\{quote}")
+        return f"{quote}{inside}{quote}"
+
+    return literal
 
 
-def ruby(text: object) -> str:
-    """A Ruby string literal in single quotes, where only the quote and the backslash mean anything."""
-    return "'" + _plain(text, "Ruby").replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def rust(text: object) -> str:
-    """A Rust string literal."""
-    return '"' + _plain(text, "Rust").replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def groovy(text: object) -> str:
-    """A Groovy string literal in single quotes: no interpolation."""
-    return "'" + _plain(text, "Groovy").replace("\\", "\\\\").replace("'", "\\'") + "'"
+swift = _quoted("Swift", '"')  # an unescaped backslash would begin an interpolation
+rust = _quoted("Rust", '"')
+ruby = _quoted("Ruby", "'")
+groovy = _quoted("Groovy", "'")  # in double quotes a dollar would begin an interpolation
 
 
 def toml(text: object) -> str:

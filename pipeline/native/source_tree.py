@@ -93,7 +93,7 @@ def mirror(tree: SourceTree, folder: Path) -> None:
     they are; what a build has added is removed.
     """
     wanted = {folder.joinpath(path): (path, mode) for path, (mode, _) in tree.files.items()}
-    for present in _below(folder):
+    for present in list(_below(folder)):
         if present not in wanted:
             present.unlink()
     for link, (path, mode) in wanted.items():
@@ -138,12 +138,8 @@ def _of_git(root: Path, prefix: str) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _of_folder(root: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name != ".git")
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        for name in (*names, *links):
-            path = Path(folder, name)
-            yield path.relative_to(root).as_posix(), _on_disk(path, sha1=True)
+    for path in _below(root, besides=".git"):
+        yield path.relative_to(root).as_posix(), _on_disk(path, sha1=True)
 
 
 def _on_disk(path: Path, *, sha1: bool) -> tuple[str, str]:
@@ -163,13 +159,12 @@ def _git(root: Path, *words: str) -> list[str]:
     return [part for part in run(["git", "-C", root, *words], env=_LOOK_ONLY).output.split("\0") if part]
 
 
-def _below(folder: Path) -> list[Path]:
-    """Everything below a directory that is no directory."""
-    found = []
+def _below(folder: Path, besides: str = "") -> Iterator[Path]:
+    """Everything below a directory that is no directory itself, less what is in directories of one name."""
     for base, folders, names in os.walk(folder):
-        found += [Path(base, name) for name in names]
-        found += [Path(base, name) for name in folders if Path(base, name).is_symlink()]
-    return found
+        folders[:] = sorted(name for name in folders if name != besides)
+        links = [name for name in folders if Path(base, name).is_symlink()]
+        yield from (Path(base, name) for name in (*names, *links))
 
 
 def _up_to(folder: Path, root: Path) -> Iterator[Path]:

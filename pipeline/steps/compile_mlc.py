@@ -6,7 +6,6 @@ by `pipeline.compilers.mlc` in one. A question that probe.json answers is answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc
 from pipeline.compilers.devices import HOST_BLIND, check_device
-from pipeline.compilers.lowered import MlcLowered, Singly
+from pipeline.compilers.lowered import AskedOfMlc, MlcLowered, Singly
 from pipeline.compilers.metallib import shaders
 from pipeline.compilers.mlc import Compile
 from pipeline.compilers.mlc_names import MlcOptions
@@ -107,36 +106,25 @@ def lowering(asked: Compile) -> partial[MlcLowered | Singly]:
     blind = backend.device_kind in HOST_BLIND
     # The directory is a view made for this job alone; the file it shows is the same for all.
     config = asked.config.resolve()
-    return partial(
-        lower,
+    wanted = AskedOfMlc(
         config=config,
         seen=list(look(config)),
         model=asked.model,
         name=SHARED.get(backend.device_kind, mlc.device(backend)),
-        device=dict(backend.device),
+        device=backend.device,
         triple=None if blind else backend.triple,
         metal_simdgroup=blind and asked.metal_simdgroup,
     )
+    return partial(lower, asked=wanted)
 
 
-def lower(
-    *,
-    config: Path,
-    seen: Sequence[object],  # noqa: ARG001 - equal arguments share a lowering, and a file that has changed must not
-    model: ModelRef,
-    name: str,
-    device: Mapping[str, object],
-    triple: str | None,
-    metal_simdgroup: bool,
-) -> MlcLowered | Singly:
+def lower(*, asked: AskedOfMlc) -> MlcLowered | Singly:
     """What the worker runs once for all backends that share it: see `compilers.mlc_lowering.lower`."""
     try:
         from pipeline.compilers import mlc_lowering  # noqa: PLC0415 - TVM is in the worker only
     except ImportError as error:
         return Singly(f"this TVM cannot be taken apart: {error}")
-    return mlc_lowering.lower(
-        config=config, model=model, name=name, device=device, triple=triple, metal_simdgroup=metal_simdgroup
-    )
+    return mlc_lowering.lower(asked)
 
 
 def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path, log: Path) -> Facts:

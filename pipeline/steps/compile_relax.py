@@ -6,7 +6,6 @@ host only (a phone, its simulator, two kinds of Catalyst) ask for the same first
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers.declared import Declared, declared
 from pipeline.compilers.devices import HOST_BLIND, check_device
-from pipeline.compilers.lowered import Lowered
+from pipeline.compilers.lowered import Asked, Lowered
 from pipeline.compilers.metallib import Shaders, shaders
 from pipeline.documents.probe import read_probe
 from pipeline.files import look
@@ -69,17 +68,17 @@ def lowering(job: Job[Params]) -> partial[Lowered]:
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}
     reads = declared(job, roles.SOURCE, *(files or {}).values())
-    return partial(
-        lower,
+    asked = Asked(
         model=job.params.model,
         source=job.params.source,
         reads=reads,
         config=files,
         seen=[[path, *look(path)] for path in _read(reads)],
-        device=dict(backend.device),
+        device=backend.device,
         triple=None if backend.device_kind in HOST_BLIND else backend.triple,
         metal_simdgroup=backend.device_kind == "metal" and probe.metal_simdgroup,
     )
+    return partial(lower, asked=asked)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -92,30 +91,11 @@ def _read(reads: Declared) -> list[str]:
     return sorted({*reads.files, *reads.data, *inside})
 
 
-def lower(
-    *,
-    model: ModelRef,
-    source: SourceRef,
-    reads: Declared,
-    config: Mapping[str, Path] | None,
-    seen: Sequence[object],
-    device: Mapping[str, object],
-    triple: str | None,
-    metal_simdgroup: bool,
-) -> Lowered:
+def lower(*, asked: Asked) -> Lowered:
     """What the worker runs once for all backends that share it: see `compilers.relax.lower`."""
     from pipeline.compilers import relax  # noqa: PLC0415 - TVM is in the worker only
 
-    return relax.lower(
-        model=model,
-        source=source,
-        reads=reads,
-        config=config,
-        seen=seen,
-        device=device,
-        triple=triple,
-        metal_simdgroup=metal_simdgroup,
-    )
+    return relax.lower(asked)
 
 
 def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None) -> Facts:

@@ -72,7 +72,7 @@ def test_four_apple_slices_share_their_lowering(tmp_path, inputs):
         assert worker.calls[-1][1] == {"triple": triple, "out": str(job.out), "shaders": None}
     first, *others = stages(worker)
     assert others == [first] * 3
-    assert first[1]["triple"] is None
+    assert first[1]["asked"]["triple"] is None
 
 
 @pytest.mark.parametrize("kind", ["opencl", "webgpu", "llvm"])
@@ -81,7 +81,7 @@ def test_where_the_host_matters_it_is_part_of_the_lowering(tmp_path, inputs, kin
     for name, triple in (("a", "aarch64-linux-android"), ("b", "x86_64-linux-gnu")):
         compile_step.run(compile_job(tmp_path, inputs, worker, name, triple, device={"kind": kind}))
     first, second = stages(worker)
-    assert first[1]["triple"] == "aarch64-linux-android"
+    assert first[1]["asked"]["triple"] == "aarch64-linux-android"
     assert first != second
 
 
@@ -117,14 +117,14 @@ def test_the_probe_decides_on_the_simdgroup_rule(tmp_path, inputs, probed, kind,
     (inputs["toolchain"] / "probe.json").write_text(json.dumps({**PROBE, "metal_simdgroup": probed}))
     worker = RecordingWorker({"codegen": {}})
     compile_step.run(compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0", device={"kind": kind}))
-    assert stages(worker)[0][1]["metal_simdgroup"] is told
+    assert stages(worker)[0][1]["asked"]["metal_simdgroup"] is told
 
 
 def test_a_model_without_weights_has_no_config(tmp_path, inputs):
     worker = RecordingWorker({"codegen": {}})
     job = compile_job(tmp_path, inputs, worker, "a", "arm64-apple-ios14.0")
     compile_step.run(make_job(tmp_path, job.params, inputs, worker, "b"))
-    assert stages(worker)[0][1]["config"] is None
+    assert stages(worker)[0][1]["asked"]["config"] is None
 
 
 def test_params_passes_on_the_weights(tmp_path, inputs):
