@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,9 @@ class Failed(TaskFailed):  # type: ignore[misc]
 
 class UpToDate:
     """The answer to doit's `uptodate`. `doit info` prints its repr as the reason, so that says why."""
+
+    __signature__ = inspect.Signature()
+    """doit asks for it before each call, and to find it out takes longer than the answer."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine

@@ -121,7 +121,8 @@ class Engine:
         known = self._statuses.get(name)
         if known is None:
             known = self._statuses[name] = self._decide(self.actions[name])
-            log.debug("%s: %s (key %s)", name, known.reason or "up to date", known.key)
+            if log.isEnabledFor(logging.DEBUG):  # a reason takes reading of the store
+                log.debug("%s: %s (key %s)", name, known.reason or "up to date", known.key)
         return known
 
     def reconsider(self) -> None:
@@ -312,8 +313,7 @@ class Engine:
         Raises:
             SlipwayError: what it reads is stale, or it failed.
         """
-        behind = [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]
-        if behind:
+        if behind := [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]:
             raise StepError(f"{behind[0]} is stale{and_more(behind)}", hint=f"build it first: doit {' '.join(behind)}")
         paths = {role: view.folder for role, view in self.views.of(action).items()}
         resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))

@@ -6,6 +6,7 @@ is overwritten and put back while a step runs would leave the wrong result under
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
-from pipeline.files import Digest, Written, look, write_new, written
+from pipeline.files import Digest, Written, look, read_file, sha256_bytes, write_new, written
 from pipeline.files.sharing import share
-from pipeline.store.action_result import LINK, PROGRAM, Output, digests_of
+from pipeline.store.action_result import INLINED_BYTES, LINK, PROGRAM, Output, digests_of
 from pipeline.store.outputs import is_intact
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -88,27 +89,34 @@ class Views:
             return view
 
     def _lay_out(self, edge: Upstream, entry: Entry) -> View:
-        folder = self._root / VIEWS / edge.action.replace(":", ".").replace("/", ".") / str(next(self._numbers))
+        folder = self._root / VIEWS / f"{next(self._numbers)}.{edge.action.replace(':', '.').replace('/', '.')}"
         folder.mkdir(parents=True)
-        record = self._store.record(entry.key)
-        small = record.small if record is not None else {}
         states: dict[str, Written] = {}
-        read = read_by(edge, digests_of(entry.outputs))
-        outputs = {path: entry.outputs[path] for path in read}
+        outputs = {path: entry.outputs[path] for path in read_by(edge, digests_of(entry.outputs))}
         for path, output in outputs.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            data = small.get(output.sha256)
+            tree, place = f"{self._root}/{entry.out}/{path}", folder / path
+            if "/" in path:
+                place.parent.mkdir(parents=True, exist_ok=True)
+            data = self._small(tree, output, entry.key) if output.size <= INLINED_BYTES else None
             if data is None:
-                states |= self._show(edge.action, f"{self._root}/{entry.out}/{path}", output, place)
+                states |= self._show(edge.action, tree, output, place)
             elif output.mode == LINK:
                 place.symlink_to(os.fsdecode(data))
             else:
                 states[str(place)] = write_new(str(place), data, output.mode)
         return View(folder, states, outputs)
 
+    def _small(self, tree: str, output: Output, key: str) -> bytes | None:
+        """The content of an output that its result may carry: from the tree if it is right there, which is cheaper."""
+        with contextlib.suppress(OSError):
+            data = os.fsencode(Path(tree).readlink()) if output.mode == LINK else read_file(tree, INLINED_BYTES)
+            if sha256_bytes(data) == output.sha256:
+                return data
+        record = self._store.record(key)
+        return None if record is None else record.small.get(output.sha256)
+
     def _show(self, action: str, tree: str, output: Output, place: Path) -> dict[str, Written]:
-        """Lay out an output that no record carries, and return how the files behind it were written.
+        """Lay out an output that no result carries, and return how the files behind it were written.
 
         Where the store has lost it, it is taken from the tree, if it is unchanged there.
         """
