@@ -28,7 +28,7 @@ from project import PAGE, ROOT
 
 from pipeline.action import Tool
 from pipeline.binary.ar import read_archive
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.native import wheel
 from pipeline.native.emcc import COMPILE, LINK, Emscripten
 from pipeline.runners.machine import Launch, Parameter
@@ -61,7 +61,7 @@ def runtime(emscripten: Emscripten, folder: Path, flags: Sequence[str]) -> list[
 
 def link(emscripten: Emscripten, objects: Sequence[Path], archive: Path, out: Path, _: int = 0) -> Cost:
     """Link the model; what it cost."""
-    described = read_archive_json(archive)
+    described = Archive.read(archive)
     model = described.model(MODEL)
     members = {one.name: one for one in read_archive((archive / described.library).read_bytes())}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     asked = parser.parse_args()
     archive = asked.built / "build/archive" / asked.backend
-    functions = {one.name: one for one in read_archive_json(archive).model(MODEL).functions}
+    functions = {one.name: one for one in Archive.read(archive).model(MODEL).functions}
     names = [one.name for one in (functions["embed"].arguments or ())[2].items or ()]
     emcc, npm = (Path(shutil.which(name) or name) for name in ("emcc", "npm"))
     about = table.machine()

@@ -72,13 +72,13 @@ def singles(built: Path, scratch: Path) -> list[Single]:
     """The commands that make what a project consists of, cell by cell."""
     from pipeline.compilers import mlc, mlc_driver
     from pipeline.documents.codec import encode
-    from pipeline.documents.probe import read_probe
+    from pipeline.documents.probe import Probe
     from pipeline.doit_plugin.session import Session
     from pipeline.engine.options import Options
     from pipeline.process import package_command
 
     scratch.mkdir()
-    probe = read_probe(built / "build/toolchain/mlc")
+    probe = Probe.read(built / "build/toolchain/mlc")
     source = Path(os.environ["MLC_LLM_SOURCE_DIR"])
     made = []
     for name, action in Session(built / "targets.yaml", Options()).engine.actions.items():

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from pipeline.documents.link_json import NAME as LINK_JSON
-from pipeline.documents.link_json import LinkJson, read_link_json
+from pipeline.documents.link_json import LinkJson
 from pipeline.documents.manifest import Manifest, ManifestDevice
 from pipeline.documents.memory import gigabytes
 from pipeline.errors import DeviceError
@@ -137,8 +136,8 @@ def _pushed(document: Manifest, shipment: Shipment) -> dict[str, set[str]]:
         paths = {
             path.removeprefix(f"{product.name}/") for path in shipment.files if path.startswith(f"{product.name}/")
         }
-        if paths and (shipment.dist / product.name / LINK_JSON).is_file():
-            for model, backend in _of_product(read_link_json(shipment.dist / product.name), paths):
+        if paths and (shipment.dist / product.name / LinkJson.NAME).is_file():
+            for model, backend in _of_product(LinkJson.read(shipment.dist / product.name), paths):
                 found.setdefault(model, set()).update(backend)
     return found
 

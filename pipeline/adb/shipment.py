@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.documents.codec import load
-from pipeline.documents.link_json import NAME as LINK_JSON
-from pipeline.documents.link_json import read_link_json
-from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct
+from pipeline.documents.link_json import LinkJson
+from pipeline.documents.manifest import SCHEMA, Manifest, ManifestFile, ManifestProduct
 from pipeline.errors import DeviceError, FormatError, StoreError
 from pipeline.files import Digest, digest_path, unsafe_path
 
@@ -48,7 +47,7 @@ class Shipment:
         except OSError as error:
             raise StoreError(f"cannot be read: {error.strerror}", where=local, hint=_BUILD) from error
         if found != Digest(wanted.sha256, wanted.size):
-            raise StoreError(f"is not the file that {self.dist / NAME} lists", where=local, hint=_BUILD)
+            raise StoreError(f"is not the file that {self.dist / Manifest.NAME} lists", where=local, hint=_BUILD)
         return local.absolute()
 
 
@@ -81,7 +80,7 @@ def read_manifest(dist: Path) -> Manifest:
     Raises:
         SlipwayError: nothing is built, or the list is damaged.
     """
-    path = dist / NAME
+    path = dist / Manifest.NAME
     try:
         document = load(Manifest, path)
     except FileNotFoundError as error:
@@ -128,7 +127,7 @@ def _choices(products: Iterable[str], bundles: Iterable[str]) -> str:
 
 def _models(product: Path) -> Iterable[str]:
     """The models in a product; one without a kit holds what belongs to its models itself."""
-    return read_link_json(product).models if (product / LINK_JSON).is_file() else ()
+    return LinkJson.read(product).models if (product / LinkJson.NAME).is_file() else ()
 
 
 def _check_names(paths: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pipeline.action import AnyAction
 from pipeline.adb.device import Device, choose, find_adb
 from pipeline.documents.codec import dumps, encode
-from pipeline.documents.run import Run, read_run, summary
+from pipeline.documents.run import Run, summary
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import DeviceError, SlipwayError, VerifyError
 from pipeline.files import write_atomic
@@ -134,7 +134,7 @@ def _done(session: Session, device: Device, action: AnyAction) -> Run | _Wrong:
     """
     try:
         with session.engine.apart(replace(action, run=partial(adb.run, device=device))) as made:
-            run = read_run(made.out)
+            run = Run.read(made.out)
     except VerifyError as error:
         choose(device.adb, device.serial)  # a program that ended with its device says nothing of the model
         return _Wrong(action.params.model.subject, action.params.backend.name, error)

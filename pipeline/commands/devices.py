@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from pipeline.documents.memory import Choice, Need, choose, gigabytes, of_built, read_memory
+from pipeline.documents.memory import Choice, Memory, Need, choose, gigabytes, of_built
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import MatrixError
 from pipeline.matrix.matrix import Device
@@ -74,7 +74,7 @@ def _need(session: Session, way: Way) -> Need:
     name = f"memory:{way.option.cell}"
     if way.cell is None or way.option.declared is not None or not session.engine.status(name).fresh:
         return way.early
-    return of_built(read_memory(session.project.root / session.engine.actions[name].out))
+    return of_built(Memory.read(session.project.root / session.engine.actions[name].out))
 
 
 def _gets_one(rows: Sequence[Row]) -> bool:

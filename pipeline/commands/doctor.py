@@ -18,7 +18,7 @@ from doit.version import VERSION as DOIT
 from pipeline import __version__
 from pipeline.action import Worker
 from pipeline.compilers.devices import unable
-from pipeline.documents.probe import Probe, read_probe
+from pipeline.documents.probe import Probe
 from pipeline.doit_plugin import noop
 from pipeline.doit_plugin.options import options
 from pipeline.doit_plugin.session import Session
@@ -144,7 +144,7 @@ def _toolchain(session: Session, name: str) -> Toolchain:
     """What is known of a toolchain, from its last probe where that still holds."""
     action = session.engine.actions[f"toolchain:{name}"]
     if session.engine.status(action.name).fresh:
-        return read_probe(session.root / action.out)
+        return Probe.read(session.root / action.out)
     environment = session.project.environment(name)
     if environment.kind == "made" and not environment.usable:
         return Unmade(f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.compilers.devices import unable
-from pipeline.documents.probe import read_probe
+from pipeline.documents.probe import Probe
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
 
@@ -85,7 +85,7 @@ def _unable(session: Session) -> Iterator[str]:
     """What of the matrix its toolchains cannot compile, as far as their last probes still hold."""
     known = [one for one in session.engine.actions.values() if one.step == "toolchain"]
     fresh = [one for one in known if session.engine.status(one.name).fresh]
-    return unable(session.project.matrix.cells, {one.subject: read_probe(session.root / one.out) for one in fresh})
+    return unable(session.project.matrix.cells, {one.subject: Probe.read(session.root / one.out) for one in fresh})
 
 
 def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:

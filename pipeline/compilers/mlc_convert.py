@@ -23,7 +23,7 @@ from pipeline import process, roles
 from pipeline.action import Facts, Job
 from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.codec import decode
-from pipeline.documents.probe import read_probe
+from pipeline.documents.probe import Probe
 from pipeline.errors import StepError
 
 from . import mlc_environment, mlc_refusals
@@ -60,7 +60,7 @@ def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
         ToolMissing: the toolchain has no mlc_llm.
     """
     name = job.params.toolchain
-    found = mlc_refusals.mlc_of(read_probe(job.inputs[roles.TOOLCHAIN]), name)
+    found = mlc_refusals.mlc_of(Probe.read(job.inputs[roles.TOOLCHAIN]), name)
     options: Options = decode(Options, job.params.options, "options")
     if options.model_type is not None:
         mlc_refusals.check_model_type(options.model_type, name, found)

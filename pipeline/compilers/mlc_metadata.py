@@ -58,7 +58,7 @@ def summary(metadata: Mapping[str, object] | None) -> dict[str, object]:
 def write_functions(folder: Path, prefix: str, metadata: Mapping[str, object] | None) -> None:
     """Write `functions.json`. What arguments a function takes is not in the metadata, and null says so."""
     described = tuple(Function(name, None, None) for name in functions(metadata))
-    documents.write_functions(folder, documents.Functions(prefix, described, parameters=parameters(metadata)))
+    documents.Functions(prefix, described, parameters=parameters(metadata)).write(folder)
 
 
 def parameters(metadata: Mapping[str, object] | None) -> tuple[Value, ...] | None:

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from pipeline.documents.codec import dumps
-from pipeline.documents.parameters import NAME, Parameter, Parameters
+from pipeline.documents.parameters import Parameter, Parameters
 from pipeline.documents.tensor_cache import WrittenCache
 from pipeline.errors import FormatError, StepError
 from pipeline.matrix.cells import ModelRef
@@ -53,7 +52,7 @@ def write(*, model: ModelRef, source: SourceRef, reads: Declared, weights: Path 
     equal = seen.equal()
     if source.kind == "factory":  # a file that has a tensor twice says so itself
         _refuse_twins([group for group in equal if group[0] not in seen.constant], path)
-    (out / NAME).write_text(dumps(Parameters(tuple(seen.parameters), tuple(equal))), encoding="utf-8")
+    Parameters(tuple(seen.parameters), tuple(equal)).write(out)
     return written
 
 

@@ -24,7 +24,7 @@ from tvm.ir.transform import Pass
 from tvm.target import Target
 
 from pipeline.action import Facts
-from pipeline.documents.functions import Functions, write_functions
+from pipeline.documents.functions import Functions
 from pipeline.errors import SlipwayError, StepError
 
 from . import lowering, reasons, schedules, signatures, sources, targets
@@ -149,7 +149,7 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
         )
     versions = (tvm.__version__, tvm_ffi.__version__)
     public = {one.name: state.memory.get(one.name) for one in state.functions}
-    write_functions(out, Functions(state.prefix, state.functions, *versions, memory=public))
+    Functions(state.prefix, state.functions, *versions, memory=public).write(out)
     spent = round(time.process_time() - started, 3)
     return {**state.facts, **made, "codegen_cpu": spent}
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.matrix.cells import Backend
 
-from .codec import load
+from .codec import Document
 from .functions import Function, Value
-
-NAME = "archive.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class ArchivedModel:
 
 
 @dataclass(frozen=True)
-class Archive:
+class Archive(Document):
     """A static archive.
 
     Attributes:
@@ -62,6 +59,8 @@ class Archive:
         undefined: C names that it needs from the runtime and the system, sorted.
     """
 
+    NAME = "archive.json"
+
     library: str
     backend: Backend
     sha256: str
@@ -72,12 +71,3 @@ class Archive:
     def model(self, subject: str) -> ArchivedModel:
         """The model of that subject, which must be in it."""
         return next(one for one in self.models if one.subject == subject)
-
-
-def read_archive_json(folder: Path) -> Archive:
-    """The description in the output directory of an `archive` action.
-
-    Raises:
-        FormatError: it is none.
-    """
-    return load(Archive, folder / NAME)

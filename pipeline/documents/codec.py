@@ -13,7 +13,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+from typing_extensions import Self
 
 from pipeline.errors import FormatError
 from pipeline.files import NotRegularError, read_file
@@ -60,6 +62,28 @@ def load(kind: type[T], path: Path) -> T:
     except NotRegularError as error:
         raise FormatError("is not a regular file", where=path) from error
     return value
+
+
+D = TypeVar("D", bound="Document")
+
+
+class Document:
+    """A value with a file of its own, which has the same name in every directory that has one. A dataclass.
+
+    Attributes:
+        NAME: of the file.
+    """
+
+    NAME: ClassVar[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The document in a directory. Raises what `load` does."""
+        return load(cls, folder / cls.NAME)
+
+    def write(self, folder: Path) -> None:
+        """Write it into a directory."""
+        (folder / self.NAME).write_text(dumps(self), encoding="utf-8")
 
 
 def decode(kind: Any, data: Any, place: str) -> Any:  # noqa: PLR0911 - one return a kind of type

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from .codec import dumps, load
-
-NAME = "functions.json"
+from .codec import Document
 
 SHAPE, TUPLE, OBJECT = "shape", "tuple", "object"
 """What `Value.dtype` says of anything that is not a tensor."""
@@ -47,7 +44,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Functions:
+class Functions(Document):
     """The whole document.
 
     Attributes:
@@ -60,23 +57,11 @@ class Functions:
             only at the call.
     """
 
+    NAME = "functions.json"
+
     prefix: str
     functions: tuple[Function, ...]
     tvm: str | None = None
     tvm_ffi: str | None = None
     parameters: tuple[Value, ...] | None = None
     memory: Mapping[str, int | None] | None = None
-
-
-def read_functions(folder: Path) -> Functions:
-    """The document in the output directory of a compile.
-
-    Raises:
-        FormatError: it is none.
-    """
-    return load(Functions, folder / NAME)
-
-
-def write_functions(folder: Path, document: Functions) -> None:
-    """Write it into the output directory of a compile."""
-    (folder / NAME).write_text(dumps(document), encoding="utf-8")

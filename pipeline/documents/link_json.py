@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from .codec import load
+from .codec import Document
 from .functions import Function
 from .run import RunSummary
 
-NAME = "link.json"
 SCHEMA = 2
 
 
@@ -174,12 +172,14 @@ class LaidOutFile:
 
 
 @dataclass(frozen=True)
-class LinkJson:
+class LinkJson(Document):
     """The whole document. `target` is the kind of device, and null when the archives differ in it.
 
     `runs` are in what is shipped alone: every run of a model in it, by each runner. `libraries` and `files` are those
     of a layout, which has no `archives` and no `modules`.
     """
+
+    NAME = "link.json"
 
     schema: int
     product: str
@@ -196,13 +196,3 @@ class LinkJson:
     runs: tuple[RunSummary, ...] = ()
     libraries: tuple[LaidOutLibrary, ...] = ()
     files: tuple[LaidOutFile, ...] | None = None
-
-
-def read_link_json(kit: Path) -> LinkJson:
-    """The document in a kit's directory.
-
-    Raises:
-        FormatError: it is none.
-        OSError: it cannot be read.
-    """
-    return load(LinkJson, kit / NAME)

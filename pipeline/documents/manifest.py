@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .codec import Document
 from .model_file import ModelFile
 
-NAME = "manifest.json"
 SCHEMA = 1
 
 
@@ -60,8 +60,10 @@ class ManifestDevice:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Document):
     """The whole document; files are sorted by path, `models` are those that are files for other runtimes."""
+
+    NAME = "manifest.json"
 
     schema: int
     products: tuple[ManifestProduct, ...]

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from .codec import load
-
-NAME = "memory.json"
+from .codec import Document
 
 _SMALL = 10_000_000
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Document):
     """Bytes that a cell takes.
 
     Attributes:
@@ -27,6 +24,8 @@ class Memory:
         cache: keys and values of one whole context; of a model that keeps none, the largest sum of arguments.
         at_least: whether something more is needed whose size is only known when the model runs.
     """
+
+    NAME = "memory.json"
 
     parameters: int
     temporary: int
@@ -105,12 +104,3 @@ def of_built(built: Memory) -> Need:
 def gigabytes(size: int) -> str:
     """Bytes for people: `1.37 GB`, decimal as the sizes of devices; what is very small in MB."""
     return f"{size / 1e6:.2f} MB" if 0 < abs(size) < _SMALL else f"{size / 1e9:.2f} GB"
-
-
-def read_memory(folder: Path) -> Memory:
-    """The document in the output directory of a `memory` action.
-
-    Raises:
-        FormatError: it is none.
-    """
-    return load(Memory, folder / NAME)

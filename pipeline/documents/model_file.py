@@ -8,13 +8,13 @@ from typing import Literal
 from pipeline.binary.gguf import Gguf
 from pipeline.binary.tflite import Litert
 
-NAME = "model.json"
+from .codec import Document
 
 Runtime = Literal["llama.cpp", "LiteRT"]
 
 
 @dataclass(frozen=True)
-class ModelFile:
+class ModelFile(Document):
     """The whole document.
 
     Attributes:
@@ -26,6 +26,8 @@ class ModelFile:
         sha256: of it.
         gguf, litert: what it says of itself.
     """
+
+    NAME = "model.json"
 
     name: str
     runtime: Runtime

@@ -7,11 +7,8 @@ shipped: `tensor-cache.json` is what runtimes read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from .codec import load
-
-NAME = "parameters.json"
+from .codec import Document
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Document):
     """The whole document.
 
     Attributes:
@@ -32,14 +29,7 @@ class Parameters:
         equal: names of those that have the same bytes, group by group, where the recipe does not say that they should.
     """
 
+    NAME = "parameters.json"
+
     parameters: tuple[Parameter, ...]
     equal: tuple[tuple[str, ...], ...] = ()
-
-
-def read_parameters(folder: Path) -> Parameters:
-    """The document in the output directory of a `params` action.
-
-    Raises:
-        FormatError: it is none.
-    """
-    return load(Parameters, folder / NAME)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from .codec import load
-
-NAME = "probe.json"
+from .codec import Document
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Versions:
 
 
 @dataclass(frozen=True)
-class Probe(Versions):
+class Probe(Versions, Document):
     """What a toolchain is and can do.
 
     Attributes:
@@ -62,15 +59,8 @@ class Probe(Versions):
         mlc: see `MlcProbe`.
     """
 
+    NAME = "probe.json"
+
     fork: bool
     metal_simdgroup: bool
     mlc: MlcProbe | None = None
-
-
-def read_probe(toolchain: Path) -> Probe:
-    """The probe in the output directory of a `toolchain` action.
-
-    Raises:
-        FormatError: it is none.
-    """
-    return load(Probe, toolchain / NAME)

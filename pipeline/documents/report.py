@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from .codec import decode, load
-
-NAME = "report.json"
-
+from .codec import Document, decode
 
 State = Literal["proven", "failed", "not proven"]
 
@@ -33,7 +29,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Document):
     """What a `verify` came to.
 
     Attributes:
@@ -41,6 +37,8 @@ class Report:
         checks: each, with what was seen.
         proven: the line of the summary table.
     """
+
+    NAME = "report.json"
 
     subject: str
     checks: tuple[Check, ...]
@@ -74,8 +72,3 @@ def verdict_in(facts: Mapping[str, object]) -> Verdict:
     """
     found: Verdict = decode(Verdict, facts, "facts") if "proven" in facts else Verdict()
     return found
-
-
-def read_report(folder: Path) -> Report:
-    """The report in the output directory of a `verify` action."""
-    return load(Report, folder / NAME)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from .codec import load
+from .codec import Document
 from .verdict import Verdict
-
-NAME = "run.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Document):
     """What came of it.
 
     Attributes:
@@ -68,6 +65,8 @@ class Run:
         compared: every comparison.
         measured: what it cost.
     """
+
+    NAME = "run.json"
 
     model: str
     backend: str
@@ -124,8 +123,3 @@ def percentile(seconds: Sequence[float], percent: float) -> float:
     """The smallest of the calls after the first (or of one alone) that so many percent are not above."""
     later = sorted(seconds[1:] or seconds)
     return later[max(0, math.ceil(len(later) * percent / 100) - 1)]
-
-
-def read_run(folder: Path) -> Run:
-    """The document in the output directory of a `check` action."""
-    return load(Run, folder / NAME)

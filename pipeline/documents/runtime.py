@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.matrix.cells import Backend
 
-from .codec import load
+from .codec import Document
 
-RUNTIME_NAME = "runtime.json"
-MODULES_NAME = "wasm.json"
 HEADERS = "include"
 """The folder with the headers of a packaged runtime, beside its libraries, and in kits."""
 
@@ -39,7 +36,7 @@ class LibraryFile:
 
 
 @dataclass(frozen=True)
-class RuntimeManifest:
+class RuntimeManifest(Document):
     """The libraries of a runtime, in link order.
 
     Attributes:
@@ -48,6 +45,8 @@ class RuntimeManifest:
         libraries: each.
         tvm: version of a packaged runtime, whose headers are in the folder `include` beside it.
     """
+
+    NAME = "runtime.json"
 
     backend: Backend
     project: str | None = None
@@ -65,8 +64,10 @@ class ObjectFile:
 
 
 @dataclass(frozen=True)
-class WebRuntimeManifest:
+class WebRuntimeManifest(Document):
     """The objects of a web runtime; none where it would come from a package and `lacks` says what is missing here."""
+
+    NAME = "runtime.json"
 
     objects: tuple[ObjectFile, ...]
     lacks: str | None = None
@@ -83,24 +84,11 @@ class ModuleFile:
 
 
 @dataclass(frozen=True)
-class Modules:
+class Modules(Document):
     """The modules of a wasm backend; none where `lacks` says what is missing here to link them."""
+
+    NAME = "wasm.json"
 
     backend: Backend
     modules: tuple[ModuleFile, ...]
     lacks: str | None = None
-
-
-def read_runtime_json(folder: Path) -> RuntimeManifest:
-    """The description in the output directory of a `runtime` action."""
-    return load(RuntimeManifest, folder / RUNTIME_NAME)
-
-
-def read_web_runtime(folder: Path) -> WebRuntimeManifest:
-    """The description in the output directory of a `wasm_runtime` action."""
-    return load(WebRuntimeManifest, folder / RUNTIME_NAME)
-
-
-def read_modules_json(folder: Path) -> Modules:
-    """The description in the output directory of a `wasm` action."""
-    return load(Modules, folder / MODULES_NAME)

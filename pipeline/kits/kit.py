@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.binary.object_info import Format
-from pipeline.documents.archive import Archive, ArchivedModel, read_archive_json
+from pipeline.documents.archive import Archive, ArchivedModel
 from pipeline.documents.functions import Function
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend
@@ -206,7 +206,7 @@ def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend],
                 hint=f"leave {backend.name} out, or choose a kind that holds it: "
                 + ", ".join(other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms),
             )
-    described = {backend.name: read_archive_json(inputs[roles.archive(backend.name)]) for backend in backends}
+    described = {backend.name: Archive.read(inputs[roles.archive(backend.name)]) for backend in backends}
     kit_runtime.check_versions(inputs, {name: one.models for name, one in described.items()})
     if kind == "xcframework":
         return _of_xcframework(product, library, backends, inputs, described)

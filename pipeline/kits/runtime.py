@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import ArchivedModel
-from pipeline.documents.runtime import HEADERS, read_modules_json, read_runtime_json
+from pipeline.documents.runtime import HEADERS, Modules, RuntimeManifest
 from pipeline.errors import StepError
 
 FOLDER = "wasm"
@@ -76,7 +76,7 @@ def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeL
         return {}
     return {
         one.name: RuntimeLibrary(one.name, one.file, one.whole, (folder / one.file).read_bytes(), one.shared)
-        for one in read_runtime_json(folder).libraries
+        for one in RuntimeManifest.read(folder).libraries
     }
 
 
@@ -133,7 +133,7 @@ def check_versions(inputs: Mapping[str, Path], models: Mapping[str, Iterable[Arc
         StepError: it is of another.
     """
     for backend, folder in roles.all_of(roles.RUNTIME, inputs):
-        version = read_runtime_json(folder).tvm
+        version = RuntimeManifest.read(folder).tvm
         for model in models.get(backend, ()):
             if version is not None and model.tvm not in {None, version}:
                 what = (
@@ -151,6 +151,6 @@ def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:
     found = [
         Module(one.subject, backend, f"{FOLDER}/{one.file}", folder / one.file, one.size, one.sha256)
         for backend, folder in roles.all_of("wasm", inputs)
-        for one in read_modules_json(folder).modules
+        for one in Modules.read(folder).modules
     ]
     return tuple(sorted(found, key=lambda one: one.path))

@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
-from pipeline.documents.manifest import NAME as MANIFEST
-from pipeline.documents.manifest import ManifestProduct
-from pipeline.documents.parameters import NAME as PARAMETERS
+from pipeline.documents.manifest import Manifest, ManifestProduct
+from pipeline.documents.parameters import Parameters
 from pipeline.matrix.cells import ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import archive, bundle, linkkit, verify, xcframework
@@ -223,7 +222,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
 def _parameter_names(matrix: Matrix, model: ModelVariant) -> Upstream | None:
     """Where names, shapes and dtypes of a model's parameters are found, without their values."""
     if model.compiler == "relax":
-        return Upstream(f"params:{model.subject}", only=(PARAMETERS,))
+        return Upstream(f"params:{model.subject}", only=(Parameters.NAME,))
     if model.is_raw:
         return Upstream(conversion(matrix, model, "convert_weight"), only=(INDEX,))
     return None if model.weights is None else Upstream(f"weights:{model.model}", only=(INDEX,))
@@ -265,7 +264,7 @@ def _products(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyActio
         yield replace(
             shipped(one.name, upstream, f"{one.name} as it is shipped, once it is proven", one.where),
             params=product_step.Params(ManifestProduct(one.name, one.kind, one.backends)),
-            outputs=("link.json", MANIFEST),
+            outputs=("link.json", Manifest.NAME),
             link_outputs=any(action.link_outputs for action in made),
             proven_by=f"verify:{one.name}",
         )

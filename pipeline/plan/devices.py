@@ -13,11 +13,10 @@ from fnmatch import fnmatch
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
-from pipeline.documents.functions import NAME as FUNCTIONS
+from pipeline.documents.functions import Functions
 from pipeline.documents.manifest import ManifestDevice, Takes
-from pipeline.documents.memory import NAME as MEMORY
-from pipeline.documents.memory import Need, Option, choose
-from pipeline.documents.parameters import NAME as PARAMETERS
+from pipeline.documents.memory import Memory, Need, Option, choose
+from pipeline.documents.parameters import Parameters
 from pipeline.errors import MatrixError
 from pipeline.matrix.cells import Cell, Product
 from pipeline.matrix.matrix import Device, Matrix, ModelFile, Wanted
@@ -178,9 +177,11 @@ def _memory(matrix: Matrix, cell: Cell, owner: Cell) -> AnyAction:
     model = cell.model
     relax = model.compiler == "relax"
     objects = ("*.o",) if model.compiler == "prebuilt" else (f"{owner.model.prefix}devc.o",)
-    upstream = {roles.OBJECTS: Upstream(f"compile:{owner.subject}", only=(*objects, *((FUNCTIONS,) if relax else ())))}
+    upstream = {
+        roles.OBJECTS: Upstream(f"compile:{owner.subject}", only=(*objects, *((Functions.NAME,) if relax else ())))
+    }
     if relax:
-        upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=(PARAMETERS,))
+        upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=(Parameters.NAME,))
     elif model.weights is not None:
         config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
         upstream[roles.CONFIG] = Upstream(config, only=(CHAT_CONFIG,))
@@ -190,7 +191,7 @@ def _memory(matrix: Matrix, cell: Cell, owner: Cell) -> AnyAction:
         subject=cell.subject,
         params=memory_step.Params(model.subject, model.model, relax),
         upstream=upstream,
-        outputs=(MEMORY,),
+        outputs=(Memory.NAME,),
         doc=f"what {model.subject} takes of a device's memory on {cell.backend.name}",
         where=model.where,
     )

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
-from pipeline.documents.manifest import NAME as MANIFEST
-from pipeline.documents.manifest import ManifestProduct
+from pipeline.documents.manifest import Manifest, ManifestProduct
 from pipeline.errors import Position
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import manifest, product
@@ -60,6 +59,6 @@ def manifest_action(
             **proofs,
             **{roles.of(roles.MEMORY, cell): Upstream(f"memory:{cell}") for cell in sorted(cells)},
         },
-        outputs=(MANIFEST,),
+        outputs=(Manifest.NAME,),
         doc="size and sha256 of everything in dist/, and how it is proven",
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.binary import abi
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import c_name, defined
-from pipeline.documents.runtime import read_runtime_json
+from pipeline.documents.runtime import RuntimeManifest
 
 from .report import Check, failed, listed, not_proven, proven
 from .subject import Library, runtime_members
@@ -123,7 +123,7 @@ def read_shipped(folder: Path) -> Shipped:
     Raises:
         FormatError: one of them is malformed.
     """
-    document = read_runtime_json(folder)
+    document = RuntimeManifest.read(folder)
     listed_, backend = document.libraries, document.backend
     infos = [info for one in listed_ for info in runtime_members(folder / one.file, backend.arch, shared=one.shared)]
     return Shipped(tuple(one.name for one in listed_), defined(infos))

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import defined, undefined
-from pipeline.documents.link_json import LinkedArchive, read_link_json
+from pipeline.documents.link_json import LinkedArchive, LinkJson
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import sha256_path
 from pipeline.platforms import SDKS
@@ -44,7 +44,7 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
         The finding, and what `link.json` has of each.
     """
     try:
-        archives = read_link_json(kit.folder).archives
+        archives = LinkJson.read(kit.folder).archives
     except (OSError, FormatError) as error:
         return failed("archives", f"link.json cannot be read: {error}", kit.again), ()
     problems = []
@@ -193,7 +193,7 @@ def _runtime_words(words: Sequence[str], archives: Sequence[Path]) -> tuple[list
 
 def _runtime_of(kit: Kit, shipped: Library) -> list[str]:
     """The linker flags of the runtime that goes with a slice's archive, by `link.json`."""
-    archives = read_link_json(kit.folder).archives
+    archives = LinkJson.read(kit.folder).archives
     of_slice = next((one for one in archives if kit.folder / one.archive == shipped.path), None)
     return [flag for one in (of_slice.runtime if of_slice is not None else ()) for flag in one.linker_flags]
 

@@ -16,7 +16,7 @@ from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import loaded_sections, read_object
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, undefined
 from pipeline.binary.tar_members import read_tar
-from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, read_link_json
+from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, LinkJson
 from pipeline.errors import FormatError
 from pipeline.files import Digest
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE, PAGED
@@ -73,7 +73,7 @@ def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Itera
     """
     again = f"doit forget layout:{layout.product} && doit layout:{layout.product}"
     try:
-        document = read_link_json(layout.folder)
+        document = LinkJson.read(layout.folder)
     except (OSError, FormatError) as error:
         yield failed("libraries", f"link.json cannot be read: {error}", again)
         return

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.binary.objects import read_object
-from pipeline.documents.link_json import LinkedModule, read_link_json
+from pipeline.documents.link_json import LinkedModule, LinkJson
 from pipeline.errors import FormatError
 from pipeline.native.wasm_imports import missing
 
@@ -36,7 +36,7 @@ def check_modules(folder: Path, product: str) -> Iterator[Check]:
     again = _AGAIN.format(product)
     present = {f"{FOLDER}/{path.name}" for path in folder.glob(f"{FOLDER}/*.wasm")}
     try:
-        described = read_link_json(folder).modules
+        described = LinkJson.read(folder).modules
         wrong = {one.file: unlike(folder / one.file, one.size, one.sha256) for one in described}
         problems = [f"{name} {what}" for name, what in wrong.items() if what]
         problems += [f"{name} is not in link.json" for name in sorted(present - {one.file for one in described})]

@@ -18,9 +18,9 @@ from typing import Protocol
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers.declared import declared
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps, encode
-from pipeline.documents.run import NAME, Run, summary
+from pipeline.documents.run import Run, summary
 from pipeline.documents.verdict import Verdict
 from pipeline.errors import CompilerCrash, StepError, ToolMissing, Unsuited, VerifyError
 from pipeline.files.own_folder import SHORT, own_folder
@@ -109,7 +109,7 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
             outcome = _tried(job, runner.launch(job, folder.resolve()))
         except ToolMissing as error:
             job.write(
-                NAME,
+                Run.NAME,
                 dumps(replace(about, lacks=error.what, hint=error.hint, unsuited=isinstance(error, Unsuited))),
             )
             return {"ran": False, "lacks": error.what}
@@ -121,7 +121,7 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
         compared=outcome.compared,
         measured=outcome.measured,
     )
-    job.write(NAME, dumps(run))
+    job.write(Run.NAME, dumps(run))
     return {"ran": True, **encode(summary(run))}
 
 
@@ -130,7 +130,7 @@ def trial(job: Job[Params]) -> Trial:
     params, inputs = job.params, job.inputs
     return Trial(
         model=params.model,
-        functions=read_archive_json(inputs[roles.ARCHIVE]).model(params.model.subject).functions,
+        functions=Archive.read(inputs[roles.ARCHIVE]).model(params.model.subject).functions,
         parameters=inputs.get(roles.PARAMS),
         weights=inputs.get(roles.WEIGHTS),
         reads=declared(job, roles.CHECK, inputs.get(roles.PARAMS), inputs.get(roles.WEIGHTS)),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.errors import StepError, ToolMissing
 from pipeline.process import run as run_program
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags
@@ -43,7 +43,7 @@ class Host:
 
 def _link(job: Job[Params], compiler: Linker, runtime: Mapping[str, str], out: Path) -> Path:
     folder = job.inputs[roles.ARCHIVE]
-    described = read_archive_json(folder)
+    described = Archive.read(folder)
     prefixes = [model.prefix for model in described.models]
     flags = full_flags(job.params.backend, folder / described.library, prefixes)
     exports = out.with_suffix(".exports")

@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job, Tool
 from pipeline.documents.codec import dumps
-from pipeline.documents.link_json import LinkedArchive, LinkJson, read_link_json
+from pipeline.documents.link_json import LinkedArchive, LinkJson
 from pipeline.errors import ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
@@ -90,7 +90,7 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
     """
     cmake = _recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
     before, settings = _compiler(job)
-    kit = read_link_json(job.inputs[roles.KIT])
+    kit = LinkJson.read(job.inputs[roles.KIT])
     runtime = _runtime(job, kit)
     settings |= {
         "PRODUCT": kit.product,
@@ -130,7 +130,7 @@ class Rust:
         """See `Runner`. Cargo downloads nothing: the crate depends on no other."""
         cargo = _recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
         compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
-        kit = read_link_json(job.inputs[roles.KIT])
+        kit = LinkJson.read(job.inputs[roles.KIT])
         name = identifier(kit.product)
         settings = {"CXX": str(compiler.path)}
         if runtime := _runtime(job, kit):

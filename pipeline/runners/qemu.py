@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job, Tool
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.kits import link_flags
 from pipeline.process import run as run_program
 
@@ -36,7 +36,7 @@ class Qemu:
         runtime = [path / name for _, path in roles.all_of(roles.WHEEL, job.inputs) for name in LIBRARIES]
         runtime = [path for path in runtime if path.is_file()]
         folder = job.inputs[roles.ARCHIVE]
-        described = read_archive_json(folder)
+        described = Archive.read(folder)
         keep = link_flags.keep([model.prefix for model in described.models], "elf")
         models = [*keep, *link_flags.force_load(str(folder / described.library), "elf"), "--gc-sections"]
         flags = [word for flag in (*models, "--no-as-needed") for word in ("-Xlinker", flag)]

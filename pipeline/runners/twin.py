@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.native import opencl, wheel
 from pipeline.proofs.runtime import find as find_runtime
 
@@ -46,7 +46,7 @@ class Twin:
         """
         params, archive = job.params, job.inputs[roles.ARCHIVE]
         objects = job.inputs[roles.objects(params.model.subject)]
-        shipped = device_code.of_archive(archive / read_archive_json(archive).library, params.model.prefix)
+        shipped = device_code.of_archive(archive / Archive.read(archive).library, params.model.prefix)
         device_code.check_equal(shipped, device_code.of_objects(objects, params.model.prefix))
         kind = params.backend.device_kind
         runtime = _runtime(job, kind)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.kits import link_flags
 
 from .check import Params, perform
@@ -44,7 +44,7 @@ class Wine:
         wine = present(job.tools.get("wine"), "there is no Wine", _WINE)
         compiler = present(job.tools.get("mingw-c++"), "there is no compiler of MinGW", _COMPILER)
         folder = job.inputs[roles.ARCHIVE]
-        described = read_archive_json(folder)
+        described = Archive.read(folder)
         keep = link_flags.keep([model.prefix for model in described.models], "elf")  # MinGW's linker is GNU's
         models = [*keep, *link_flags.force_load(str(folder / described.library), "elf")]
         # Of tvm_runtime.dll the models need no symbol, and a library of which nothing is needed is not loaded.

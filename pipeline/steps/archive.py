@@ -20,9 +20,9 @@ from pipeline.binary.merge import Merged, ModelObjects, merge_objects
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import GENERATIONS, ModelSymbols, defined, find_models, undefined
-from pipeline.documents.archive import NAME, Archive, ArchivedModel
+from pipeline.documents.archive import Archive, ArchivedModel
 from pipeline.documents.codec import dumps
-from pipeline.documents.functions import Functions, read_functions
+from pipeline.documents.functions import Functions
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
 from pipeline.kits import link_flags
@@ -70,7 +70,7 @@ def run(job: Job[Params]) -> Facts:
     library = f"lib{job.params.library}.a"
     data = write_archive(merged.members, merged.flavour, library)
     (job.out / library).write_bytes(data)
-    compiled = {model.subject: read_functions(job.inputs[roles.objects(model.subject)]) for model in models}
+    compiled = {model.subject: Functions.read(job.inputs[roles.objects(model.subject)]) for model in models}
     document = Archive(
         library=library,
         backend=backend,
@@ -79,7 +79,7 @@ def run(job: Job[Params]) -> Facts:
         models=tuple(describe(model, merged, found[model.prefix], compiled[model.subject]) for model in models),
         undefined=tuple(sorted(undefined(merged.infos))),  # what the runtime and the system must have
     )
-    job.write(NAME, dumps(document))
+    job.write(Archive.NAME, dumps(document))
     return {"bytes": len(data), "members": len(merged.members), "models": len(models)}
 
 

@@ -21,7 +21,7 @@ from pipeline.compilers.mlc_names import MlcOptions
 from pipeline.compilers.mlc_refusals import check_model_type, known_faults, mlc_of, other_type
 from pipeline.documents import chat_config
 from pipeline.documents.chat_config import read_chat_config
-from pipeline.documents.probe import read_probe
+from pipeline.documents.probe import Probe
 from pipeline.errors import StepError
 from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef
@@ -79,7 +79,7 @@ def compilation(job: Job[Params]) -> Compile:
     model, backend, name = job.params.model, job.params.backend, job.params.toolchain
     folder = job.inputs[roles.CONFIG]
     chat = MlcOptions.of(model.options).over(read_chat_config(folder, model.model))
-    probe = read_probe(job.inputs[roles.TOOLCHAIN])
+    probe = Probe.read(job.inputs[roles.TOOLCHAIN])
     found = mlc_of(probe, name)
     check_device(probe, name, backend)
     check_model_type(str(chat.get("model_type")), name, found)

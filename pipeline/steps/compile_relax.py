@@ -16,7 +16,7 @@ from pipeline.compilers.declared import Declared, declared
 from pipeline.compilers.devices import HOST_BLIND, check_device
 from pipeline.compilers.lowered import Asked, Lowered
 from pipeline.compilers.metallib import Shaders, shaders
-from pipeline.documents.probe import read_probe
+from pipeline.documents.probe import Probe
 from pipeline.files import look
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.matrix.source import SourceRef
@@ -63,7 +63,7 @@ def run(job: Job[Params]) -> Facts:
 def lowering(job: Job[Params]) -> partial[Lowered]:
     """The shared part, which is equal for backends that differ in their host only."""
     backend, config = job.params.backend, job.inputs.get(roles.CONFIG)
-    probe = read_probe(job.inputs[roles.TOOLCHAIN])
+    probe = Probe.read(job.inputs[roles.TOOLCHAIN])
     check_device(probe, job.params.toolchain, backend)
     # The directory is a view made for this job alone; the files it shows are the same for all.
     files = None if config is None else {str(path.relative_to(config)): path.resolve() for path in _files(config)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
-from pipeline.documents.memory import Choice, Need, Option, choose, gigabytes, of_built, read_memory
+from pipeline.documents.memory import Choice, Memory, Need, Option, choose, gigabytes, of_built
 from pipeline.errors import VerifyError
 
 NAME = "device.json"
@@ -72,7 +72,7 @@ def _chosen(job: Job[Params], pair: Pair) -> Choice:
 def _need(job: Job[Params], option: Option) -> Need:
     if option.declared is not None:
         return Need(option.declared, "declared", at_least=False)
-    return of_built(read_memory(job.inputs[roles.of(roles.MEMORY, option.cell)]))
+    return of_built(Memory.read(job.inputs[roles.of(roles.MEMORY, option.cell)]))
 
 
 def not_known(device: str, model: str, why: str) -> VerifyError:

@@ -14,11 +14,10 @@ from pipeline.action import Facts, Job
 from pipeline.binary.ar import Member, flavour_of, read_archive, write_archive
 from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import write_tar
-from pipeline.documents.codec import dumps, load
-from pipeline.documents.link_json import NAME, LaidOutFile, LaidOutLibrary
-from pipeline.documents.model_file import NAME as MODEL
+from pipeline.documents.codec import dumps
+from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, LinkJson
 from pipeline.documents.model_file import ModelFile
-from pipeline.documents.runtime import read_modules_json
+from pipeline.documents.runtime import Modules
 from pipeline.errors import StepError
 from pipeline.files import Digest, sha256_bytes
 from pipeline.kits.kit import KitArchive, read_kit
@@ -80,7 +79,7 @@ def run(job: Job[Params]) -> Facts:
         libraries=tuple(libraries),
         files=tuple(files) if params.files else None,
     )
-    job.write(NAME, dumps(document))
+    job.write(LinkJson.NAME, dumps(document))
     return {"libraries": len(libraries), "files": len(job.adopted), "bytes": sum(one.size for one in libraries)}
 
 
@@ -117,7 +116,7 @@ def _library(job: Job[Params], backend: Backend, place: Placement, objects: list
 
 def _module(job: Job[Params], place: Placement) -> Digest:
     role = roles.modules(place.backend)
-    found = read_modules_json(job.inputs[role])
+    found = Modules.read(job.inputs[role])
     module = next((one for one in found.modules if one.subject == place.owner), None)
     if module is None:
         hint = "install emscripten, or let the library's path end in .tar or .a"
@@ -155,8 +154,8 @@ def _laid_out(tree: _Tree, place: FilePlacement) -> Iterator[LaidOutFile]:
     """Link to the outputs of a task."""
     job, role = tree.job, roles.of(roles.LAID_OUT, place.task)
     folder, names = job.inputs[role], [name for name, _ in job.files(role)]
-    uncompiled = place.task.startswith("bundle:") and (folder / MODEL).is_file()
-    model = load(ModelFile, folder / MODEL) if uncompiled else None
+    uncompiled = place.task.startswith("bundle:") and (folder / ModelFile.NAME).is_file()
+    model = ModelFile.read(folder) if uncompiled else None
     if place.alone:
         names = [model.file] if model is not None else names
         if len(names) != 1:

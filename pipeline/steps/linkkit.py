@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
-from pipeline.documents.link_json import NAME
+from pipeline.documents.link_json import LinkJson
 from pipeline.kits.bindings import bound_models, java_package, modules_by_model, namespace, places
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
@@ -113,7 +113,7 @@ def run(job: Job[Params]) -> Facts:
     for pattern, template in files:
         place = pattern.format(product=kit.product, package=java_package(kit.product))
         job.write(place, templates.render(template, values))
-    job.write(NAME, dumps(link_json(kit)))
+    job.write(LinkJson.NAME, dumps(link_json(kit)))
     if kit.kind == "native":
         job.write(METADATA, dumps(system_lib_metadata(kit)))
     return {"files": len(files) + 1 + (kit.kind == "native"), "models": len(kit.models), "archives": len(kit.archives)}

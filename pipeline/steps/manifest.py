@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.codec import dumps, load
+from pipeline.documents.codec import dumps
 from pipeline.documents.manifest import (
-    NAME,
     SCHEMA,
     Manifest,
     ManifestDevice,
@@ -22,10 +21,9 @@ from pipeline.documents.manifest import (
     Proof,
     Takes,
 )
-from pipeline.documents.memory import Option, of_built, read_memory
-from pipeline.documents.model_file import NAME as MODEL
+from pipeline.documents.memory import Memory, Option, of_built
 from pipeline.documents.model_file import ModelFile
-from pipeline.documents.report import read_report
+from pipeline.documents.report import Report
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,16 @@ def run(job: Job[Params]) -> Facts:
             digest = job.digest_of(role, name)
             files.append(ManifestFile(start + name, digest.size, digest.sha256))
         job.services.progress(done + 1, len(job.params.places), "products")
-    reports = [read_report(folder) for _, folder in sorted(roles.all_of("verify", job.inputs))]
+    reports = [Report.read(folder) for _, folder in sorted(roles.all_of("verify", job.inputs))]
     document = Manifest(
         schema=SCHEMA,
         products=job.params.products,
         proofs=tuple(Proof(report.subject, report.proven) for report in reports),
         files=tuple(sorted(files, key=lambda file: file.path)),
-        models=tuple(load(ModelFile, job.inputs[role] / MODEL) for role in job.params.models or ()) or None,
+        models=tuple(ModelFile.read(job.inputs[role]) for role in job.params.models or ()) or None,
         devices=tuple(_known(job, one) for one in job.params.devices or ()) or None,
     )
-    job.write(NAME, dumps(document))
+    job.write(Manifest.NAME, dumps(document))
     return {"files": len(files), "bytes": sum(file.size for file in files)}
 
 
@@ -76,6 +74,6 @@ def _known(job: Job[Params], device: ManifestDevice) -> ManifestDevice:
     """The device, with what was computed of the models for it."""
     takes = list(device.takes)
     for option in (job.params.measured or {}).get(device.name, ()):
-        need = of_built(read_memory(job.inputs[roles.of(roles.MEMORY, option.cell)]))
+        need = of_built(Memory.read(job.inputs[roles.of(roles.MEMORY, option.cell)]))
         takes.append(Takes(option.model, option.backend, need.bytes, need.at_least))
     return replace(device, takes=tuple(takes))

@@ -15,8 +15,8 @@ from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_memory, mlc_metadata
 from pipeline.documents import chat_config, parameters
 from pipeline.documents.codec import dumps, encode
-from pipeline.documents.functions import Function, Value, read_functions
-from pipeline.documents.memory import NAME, Memory
+from pipeline.documents.functions import Function, Functions, Value
+from pipeline.documents.memory import Memory
 from pipeline.errors import StepError
 
 _BITS = re.compile(r"\d+")
@@ -42,7 +42,7 @@ def run(job: Job[Params]) -> Facts:
         StepError: the library says things about its memory that cannot be read.
     """
     found = _of_relax(job) if job.params.relax else _of_library(job)
-    job.write(NAME, dumps(found))
+    job.write(Memory.NAME, dumps(found))
     facts: Facts = encode(found)
     return facts
 
@@ -65,7 +65,7 @@ def _of_library(job: Job[Params]) -> Memory:
 
 def _of_relax(job: Job[Params]) -> Memory:
     """What the compiler planned for each function, and what is passed to it."""
-    functions = read_functions(job.inputs[roles.OBJECTS])
+    functions = Functions.read(job.inputs[roles.OBJECTS])
     library = sum(path.stat().st_size for _, path in job.files(roles.OBJECTS) if path.suffix == ".o")  # constants
     held = library + _held(job.inputs[roles.PARAMS])
     plans = functions.memory or {}
@@ -76,7 +76,7 @@ def _of_relax(job: Job[Params]) -> Memory:
 
 
 def _held(folder: Path) -> int:
-    listed = parameters.read_parameters(folder).parameters
+    listed = parameters.Parameters.read(folder).parameters
     return sum(_bytes(one.dtype, one.shape) for one in listed)
 
 

@@ -14,7 +14,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary.gguf import read_gguf
 from pipeline.binary.tflite import read_litert
 from pipeline.documents.codec import dumps
-from pipeline.documents.model_file import NAME, ModelFile
+from pipeline.documents.model_file import ModelFile
 from pipeline.errors import FormatError, StepError
 from pipeline.files import Digest
 from pipeline.matrix.weights_source import FileKind
@@ -62,10 +62,12 @@ def run(job: Job[Params]) -> Facts:
         described = _described(params, name, file, digest)
     except FormatError as error:  # the link to it says nothing to anyone
         raise FormatError(f"{name}: {error.what}", hint=error.hint) from error
-    if name == NAME:
-        raise StepError(f"the file of {params.model} is called {NAME}, which says what a model is", hint="rename it")
+    if name == ModelFile.NAME:
+        raise StepError(
+            f"the file of {params.model} is called {ModelFile.NAME}, which says what a model is", hint="rename it"
+        )
     job.adopt(name, file, digest)
-    job.write(NAME, dumps(described))
+    job.write(ModelFile.NAME, dumps(described))
     return {"file": name, "bytes": digest.size, "runtime": described.runtime, "format": described.format}
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pipeline import roles
 from pipeline.action import Job
 from pipeline.documents.codec import dumps, load
-from pipeline.documents.link_json import NAME as LINK_JSON
 from pipeline.documents.link_json import LinkJson
-from pipeline.documents.manifest import NAME, SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
-from pipeline.documents.report import read_report
-from pipeline.documents.run import read_run, summary
+from pipeline.documents.manifest import SCHEMA, Manifest, ManifestFile, ManifestProduct, Proof
+from pipeline.documents.report import Report
+from pipeline.documents.run import Run, summary
 from pipeline.errors import StepError
 from pipeline.files import digest_path
 
@@ -35,14 +34,14 @@ def run(job: Job[Params]) -> dict[str, object]:
     Raises:
         StepError: two parts have different files of the same path.
     """
-    ran = [read_run(folder) for _, folder in sorted(roles.all_of(roles.CHECK, job.inputs))]
+    ran = [Run.read(folder) for _, folder in sorted(roles.all_of(roles.CHECK, job.inputs))]
     runs = tuple(one for one in map(summary, ran) if one is not None)
     entries: dict[str, ManifestFile] = {}
     owners: dict[str, str] = {}
     for part, _ in sorted(roles.all_of(roles.PART, job.inputs)):
         for name, made in job.files(roles.part(part)):
             path, digest = made, job.digest_of(roles.part(part), name)
-            if name == LINK_JSON and runs:
+            if name == LinkJson.NAME and runs:
                 path = job.out / name
                 job.write(name, dumps(replace(load(LinkJson, made), runs=runs)))
                 digest = digest_path(path)
@@ -56,12 +55,12 @@ def run(job: Job[Params]) -> dict[str, object]:
                     hint="give one of them another name in targets.yaml",
                 )
     if job.params.product is not None:
-        reports = [read_report(folder) for _, folder in sorted(roles.all_of("verify", job.inputs))]
+        reports = [Report.read(folder) for _, folder in sorted(roles.all_of("verify", job.inputs))]
         document = Manifest(
             schema=SCHEMA,
             products=(job.params.product,),
             proofs=tuple(Proof(report.subject, report.proven) for report in reports),
             files=tuple(entries[name] for name in sorted(entries)),
         )
-        job.write(NAME, dumps(document))
+        job.write(Manifest.NAME, dumps(document))
     return {"files": len(entries), "bytes": sum(entry.size for entry in entries.values())}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
-from pipeline.documents.runtime import RUNTIME_NAME, RuntimeManifest
+from pipeline.documents.runtime import RuntimeManifest
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_path
 from pipeline.matrix.cells import Backend
@@ -63,7 +63,7 @@ def run(job: Job[Params]) -> Facts:
     for library in libraries:
         (job.out / library.file).write_bytes(library.data)
     document = RuntimeManifest(job.params.backend, project, tuple(library.entry() for library in libraries))
-    job.write(RUNTIME_NAME, dumps(document))
+    job.write(RuntimeManifest.NAME, dumps(document))
     return {
         **facts,
         "libraries": [library.name for library in libraries],

@@ -18,7 +18,7 @@ from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import REGISTRATIONS, defined
 from pipeline.documents.codec import dumps
-from pipeline.documents.runtime import HEADERS, RUNTIME_NAME, LibraryFile, RuntimeManifest
+from pipeline.documents.runtime import HEADERS, LibraryFile, RuntimeManifest
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend
@@ -70,7 +70,7 @@ def run(job: Job[Params]) -> Facts:
         (job.out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, job.out / name)
     tvm = found.get("version")
-    job.write(RUNTIME_NAME, dumps(RuntimeManifest(backend, None, libraries, tvm)))
+    job.write(RuntimeManifest.NAME, dumps(RuntimeManifest(backend, None, libraries, tvm)))
     return {"libraries": [one.name for one in libraries], "bytes": sum(one.size for one in libraries), "tvm": tvm}
 
 

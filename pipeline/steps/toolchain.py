@@ -17,7 +17,7 @@ from pipeline.action import Facts, Job, Worker
 from pipeline.compilers import mlc_probe
 from pipeline.compilers.mlc_refusals import missing
 from pipeline.documents.codec import dumps, encode
-from pipeline.documents.probe import NAME, MlcProbe, Probe, Versions
+from pipeline.documents.probe import MlcProbe, Probe, Versions
 from pipeline.errors import CompilerCrash, StepError, ToolMissing
 
 SIMDGROUP_CPU = 4.0
@@ -60,7 +60,7 @@ def run(job: Job[Params]) -> Facts:
     name = job.params.toolchain
     found = probe(partial(_worker, job, name), name, job.log, mlc=job.params.mlc)
     worker = job.services.worker(name, fresh=not found.fork)
-    job.write(NAME, dumps(found))
+    job.write(Probe.NAME, dumps(found))
     facts: dict[str, object] = encode(found)
     if name == "current":
         return facts

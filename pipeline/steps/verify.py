@@ -16,12 +16,11 @@ from typing import TypeVar
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps
-from pipeline.documents.parameters import NAME as PARAMETERS
-from pipeline.documents.parameters import read_parameters
-from pipeline.documents.report import NAME, Check, Report
-from pipeline.documents.run import Run, read_run
+from pipeline.documents.parameters import Parameters
+from pipeline.documents.report import Check, Report
+from pipeline.documents.run import Run
 from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend, Maven, ModelRef
@@ -127,7 +126,7 @@ def prove(job: Job[P], subject: str, ask: Callable[[Job[P], Path], Findings]) ->
     with tempfile.TemporaryDirectory(prefix="verify-", dir=job.out.parent) as folder:
         found = ask(job, Path(folder).resolve())
     settle(subject, found.checks, strict=job.services.strict, log=job.log)
-    job.write(NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
+    job.write(Report.NAME, dumps(Report(subject, tuple(found.checks), found.summary)))
     return facts(found.checks, found.timed or found.summary, found.models)
 
 
@@ -168,21 +167,21 @@ def _ran(params: BackendProof, linked: Findings, runs: Mapping[str, Run]) -> Fin
 
 
 def _runs(job: Job[P]) -> dict[str, Run]:
-    return {subject: read_run(path) for subject, path in roles.all_of(roles.CHECK, job.inputs)}
+    return {subject: Run.read(path) for subject, path in roles.all_of(roles.CHECK, job.inputs)}
 
 
 def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Check], dict[str, str]]:
     """Compare each model's parameters with its functions; and what the table should say of a model's parameters."""
     checks, notes = [], {}
-    described = read_archive_json(job.inputs[roles.ARCHIVE])
+    described = Archive.read(job.inputs[roles.ARCHIVE])
     for model in library.models:
         folder, taken = job.inputs.get(roles.of(roles.PARAMS, model.subject)), described.model(model.subject).parameters
         if folder is not None and taken is not None and (folder / checkpoint.INDEX).is_file():
             held = checkpoint.parameters(folder / checkpoint.INDEX)
             checks.append(check_library(model.subject, taken, held))
-        if folder is None or not (folder / PARAMETERS).is_file():
+        if folder is None or not (folder / Parameters.NAME).is_file():
             continue  # weights that an app brings itself, or of a kind that only the app knows
-        held = read_parameters(folder)
+        held = Parameters.read(folder)
         check = check_parameters(model.subject, described.model(model.subject).functions, held)
         checks += [check] if check is not None else []
         if (note := equal_words(held)) is not None:
@@ -289,7 +288,7 @@ def bundle_digests(job: Job[P]) -> dict[str, dict[str, Digest]]:
 def product_library(job: Job[P], backend: Backend) -> Library:
     """The proven archive of a backend of a product."""
     folder = job.inputs[roles.archive(backend.name)]
-    described = read_archive_json(folder)
+    described = Archive.read(folder)
     return read_library(folder / described.library, backend, models_of(described.models))
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.archive import read_archive_json
-from pipeline.documents.model_file import NAME as MODEL
-from pipeline.documents.runtime import read_modules_json
+from pipeline.documents.archive import Archive
+from pipeline.documents.model_file import ModelFile
+from pipeline.documents.runtime import Modules
 from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import FilePlacement
@@ -30,11 +30,11 @@ def run(job: Job[Params]) -> Facts:
 def _ask(job: Job[Params], scratch: Path) -> Findings:  # noqa: ARG001 - nothing is linked again
     """Ask whether the tree has what was proven, and nothing else."""
     params, backends = job.params, {one.name: one for one in job.params.backends}
-    described = {name: read_archive_json(job.inputs[roles.archive(name)]) for name in backends}
+    described = {name: Archive.read(job.inputs[roles.archive(name)]) for name in backends}
     modules = {
         (one.subject, name): Digest(one.sha256, one.size)
         for name, folder in roles.all_of("wasm", job.inputs)
-        for one in read_modules_json(folder).modules
+        for one in Modules.read(folder).modules
     }
     layout = Layout(
         folder=job.inputs[roles.KIT],
@@ -55,5 +55,5 @@ def _ask(job: Job[Params], scratch: Path) -> Findings:  # noqa: ARG001 - nothing
 def _digests(job: Job[Params], place: FilePlacement) -> tuple[Digest, ...]:
     """What the outputs of a task hash to, as the key has it: all of those that are laid out."""
     role = roles.of(roles.LAID_OUT, place.task)
-    names = [name for name, _ in job.files(role) if not place.alone or name != MODEL]
+    names = [name for name, _ in job.files(role) if not place.alone or name != ModelFile.NAME]
     return tuple(job.digest_of(role, name) for name in names)

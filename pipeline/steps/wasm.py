@@ -17,9 +17,9 @@ from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import FUNCTION_PREFIX, GENERATIONS, ModelSymbols, find_models
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps
-from pipeline.documents.runtime import MODULES_NAME, ModuleFile, Modules, read_web_runtime
+from pipeline.documents.runtime import ModuleFile, Modules, WebRuntimeManifest
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend
@@ -47,13 +47,13 @@ def run(job: Job[Params]) -> Facts:
         StepError: a model does not link, or asks for a function that nobody has.
         ToolMissing: there is no emscripten.
     """
-    manifest = read_web_runtime(job.inputs[roles.RUNTIME])
+    manifest = WebRuntimeManifest.read(job.inputs[roles.RUNTIME])
     if manifest.lacks is not None:
-        job.write(MODULES_NAME, dumps(Modules(job.params.backend, (), manifest.lacks)))
+        job.write(Modules.NAME, dumps(Modules(job.params.backend, (), manifest.lacks)))
         return {"modules": 0, "bytes": 0, "lacks": manifest.lacks}
     emscripten = find_emscripten(job)
     folder = job.inputs[roles.ARCHIVE]
-    described = read_archive_json(folder)
+    described = Archive.read(folder)
     members = {member.name: member for member in read_archive((folder / described.library).read_bytes())}
     runtime = [job.inputs[roles.RUNTIME] / one.file for one in manifest.objects]
     modules = []
@@ -72,7 +72,7 @@ def run(job: Job[Params]) -> Facts:
             data = out.read_bytes()
             modules.append(ModuleFile(subject, file, len(data), sha256_bytes(data)))
             job.services.progress(len(modules), len(job.params.models), "modules")
-    job.write(MODULES_NAME, dumps(Modules(job.params.backend, tuple(modules))))
+    job.write(Modules.NAME, dumps(Modules(job.params.backend, tuple(modules))))
     return {"modules": len(modules), "bytes": sum(one.size for one in modules)}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
-from pipeline.documents.runtime import RUNTIME_NAME, ObjectFile, WebRuntimeManifest
+from pipeline.documents.runtime import ObjectFile, WebRuntimeManifest
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_path
 from pipeline.native import wheel
@@ -61,7 +61,7 @@ def run(job: Job[Params]) -> Facts:
     """
     if job.params.wheel is not None and job.tools.get("emcc") is None:
         # Nobody asked for more than what this machine can do: whatever needs the modules says what it lacks.
-        job.write(RUNTIME_NAME, dumps(WebRuntimeManifest((), EMSCRIPTEN)))
+        job.write(WebRuntimeManifest.NAME, dumps(WebRuntimeManifest((), EMSCRIPTEN)))
         return {"objects": [], "bytes": 0, "lacks": EMSCRIPTEN}
     emscripten = find_emscripten(job)
     home = job.cache_dir("emcc", "checkout" if job.params.wheel is None else job.params.wheel)
@@ -83,7 +83,7 @@ def run(job: Job[Params]) -> Facts:
         ObjectFile(f"{name}.o", sha256_path(job.out / f"{name}.o"), (job.out / f"{name}.o").stat().st_size)
         for name in objects
     )
-    job.write(RUNTIME_NAME, dumps(WebRuntimeManifest(listed)))
+    job.write(WebRuntimeManifest.NAME, dumps(WebRuntimeManifest(listed)))
     return {"objects": list(objects), "bytes": sum(one.size for one in listed), "emcc": emscripten.version}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.action import LOGS, Worker
-from pipeline.documents.probe import read_probe
+from pipeline.documents.probe import Probe
 from pipeline.errors import FormatError
 
 if TYPE_CHECKING:
@@ -94,6 +94,6 @@ class ToolchainWorkers:
     def _cannot_fork(self, toolchain: str) -> bool:
         """Whether the toolchain's probe found that children forked from it do not work."""
         try:
-            return not read_probe(self._root / "build/toolchain" / toolchain).fork
+            return not Probe.read(self._root / "build/toolchain" / toolchain).fork
         except (FormatError, OSError):
             return False  # nobody has asked yet

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_cpp_calls import SAID
 
-from pipeline.documents.archive import read_archive_json
+from pipeline.documents.archive import Archive
 from pipeline.kits.kit import read_kit
 from pipeline.kits.render import Templates
 from pipeline.steps.linkkit import context
@@ -60,7 +60,7 @@ def program(called, runtime, tmp_path_factory) -> list[str | Path]:
         pytest.skip("there is no JDK")
     folder = tmp_path_factory.mktemp("java")
     archive = called.path("build/archive/host")
-    backend = read_archive_json(archive).backend
+    backend = Archive.read(archive).backend
     values = context(read_kit("calls", "models", "native", [backend], {"archive:host": archive}))
     for template, place in (("Models.java", "slipway/calls/Models.java"), ("jni.cpp", "calls_jni.cpp")):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)

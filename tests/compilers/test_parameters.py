@@ -8,7 +8,7 @@ import pytest
 from compiled_models import TINY, Compiled, model
 
 from pipeline.compilers import tensor_cache
-from pipeline.documents.parameters import read_parameters
+from pipeline.documents.parameters import Parameters
 from pipeline.errors import FormatError, StepError
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
@@ -141,7 +141,7 @@ def test_two_parameters_with_equal_numbers_are_refused(tmp_path, how):
 @pytest.mark.parametrize("how", ["right", "declared", "zeros"])
 def test_parameters_that_may_be_equal(tmp_path, how):
     out = given(tmp_path, how).parameters()
-    written = read_parameters(out)
+    written = Parameters.read(out)
     assert [one.name for one in written.parameters] == ["one.weight", "one.bias", "two.weight", "two.bias"]
     assert written.equal == ((("one.bias", "two.bias"),) if how == "zeros" else ())
     held = tensor_cache.read(out)

@@ -20,7 +20,7 @@ from pipeline.action import Job, Tool
 from pipeline.binary.ar import read_archive
 from pipeline.binary.objects import read_object
 from pipeline.documents.codec import decode
-from pipeline.documents.runtime import read_runtime_json
+from pipeline.documents.runtime import RuntimeManifest
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend
 from pipeline.native import settings
@@ -106,7 +106,7 @@ def run_program(tmp_path, out, *libraries):
     program = tmp_path / "program.c"
     program.write_text("int main(void) { return 0; }\n")
     words = []
-    for one in read_runtime_json(out).libraries:
+    for one in RuntimeManifest.read(out).libraries:
         if not libraries or one.name in libraries:
             whole = ["-Wl,--whole-archive", str(out / one.file), "-Wl,--no-whole-archive"]
             words += whole if one.whole else [str(out / one.file)]
@@ -136,7 +136,7 @@ class TestBuilt:
         assert facts["libraries"] == [
             "tvm_runtime", "tvm_ffi_static", "mlc_llm", "tokenizers_cpp", "sentencepiece", "tokenizers_c",
         ]  # fmt: skip
-        whole = {one.name for one in read_runtime_json(out).libraries if one.whole}
+        whole = {one.name for one in RuntimeManifest.read(out).libraries if one.whole}
         assert whole == {"tvm_runtime", "tvm_ffi_static", "mlc_llm"}
 
     def test_two_sources_of_one_name_are_two_members(self, bench, tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.documents.codec import dumps
-from pipeline.documents.report import NAME, Report, read_report
+from pipeline.documents.report import Report
 from pipeline.errors import VerifyError
 from pipeline.proofs.report import (
     counted,
@@ -28,8 +28,8 @@ OPEN = not_proven("constructors", "no ld64.lld found", "install lld")
 
 def test_a_report_can_be_read_back(tmp_path):
     written = Report("ios", (GOOD, OPEN), "not proven: no ld64.lld found")
-    (tmp_path / NAME).write_text(dumps(written))
-    assert read_report(tmp_path) == written
+    (tmp_path / Report.NAME).write_text(dumps(written))
+    assert Report.read(tmp_path) == written
     report = json.loads((tmp_path / "report.json").read_text())
     assert report == {
         "subject": "ios",

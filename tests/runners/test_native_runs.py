@@ -16,7 +16,7 @@ from projects import Project, tiny_project
 
 from pipeline.action import Tool
 from pipeline.binary.objects import read_object
-from pipeline.documents.link_json import read_link_json
+from pipeline.documents.link_json import LinkJson
 from pipeline.errors import StepError, ToolMissing
 from pipeline.runners.machine import Launch
 from pipeline.runners.native import _recent
@@ -75,7 +75,7 @@ def test_a_program_with_nothing_but_the_kit_gives_the_right_numbers(made, langua
 
 
 def test_what_was_measured_is_shipped_with_the_product(made):
-    runs = {run.runner: run for run in read_link_json(made.path("dist/kit")).runs}
+    runs = {run.runner: run for run in LinkJson.read(made.path("dist/kit")).runs}
     assert set(runs) == {"host", "native-cpp", "native-rust"}
     for run in runs.values():
         times = run.milliseconds["forward"]
@@ -189,11 +189,11 @@ def test_a_model_that_is_not_in_the_program_is_named(made, language):
 
 def test_the_kits_runtime_is_of_the_tvm_that_compiled_the_models(copied):
     """One backend, two toolchains, and the runtime of one of them: refused before anything is linked."""
-    from pipeline.documents.archive import read_archive_json
+    from pipeline.documents.archive import Archive
     from pipeline.kits.runtime import check_versions
 
     folder = copied.path("build/runtime/host")
-    models = {"host": read_archive_json(copied.path("build/archive/host")).models}
+    models = {"host": Archive.read(copied.path("build/archive/host")).models}
     check_versions({"runtime:host": folder}, models)
     about = json.loads((folder / "runtime.json").read_text())
     shutil.copytree(folder, copied.path("other"))

@@ -12,7 +12,7 @@ import pytest
 from fake_kits import FAKE_RUNTIME, HOST, MODELS, REGISTERED
 from fake_models import run_tool
 
-from pipeline.documents.link_json import read_link_json
+from pipeline.documents.link_json import LinkJson
 from pipeline.errors import StepError
 from pipeline.steps import linkkit
 
@@ -65,7 +65,7 @@ def runtime(tmp_path):
 
 
 def test_the_kit_has_the_libraries_their_flags_and_the_headers(kit):
-    (archive,) = read_link_json(kit).archives
+    (archive,) = LinkJson.read(kit).archives
     assert [(one.archive, one.shared) for one in archive.runtime] == [
         ("host/libtvm_runtime.so", True),
         ("host/libtvm_ffi.so", True),

@@ -17,8 +17,8 @@ from pipeline.action import Tool
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.objects import read_object
 from pipeline.documents.codec import decode, dumps
-from pipeline.documents.link_json import read_link_json
-from pipeline.documents.model_file import NAME, ModelFile
+from pipeline.documents.link_json import LinkJson
+from pipeline.documents.model_file import ModelFile
 from pipeline.documents.runtime import ModuleFile, Modules
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.files import digest_path
@@ -343,7 +343,7 @@ def test_a_module_is_the_one_that_was_linked_and_any_other_fails(tree, build_arc
 
 def test_link_json_says_what_is_where(tree):
     made = tree([HOST, ANDROID], {"host": "so", "android-arm64": "tar"})
-    document = read_link_json(made.folder)
+    document = LinkJson.read(made.folder)
     assert document.archives == ()
     assert set(document.models) == {one["subject"] for one in MODELS}
     (entry,) = (one for one in document.libraries if one.file == "host/tiny_bert-f32.so")
@@ -359,7 +359,10 @@ def test_link_json_says_what_is_where(tree):
 def files_only(tmp_path):
     """A layout of a GGUF model's file and a step's outputs, and its proof."""
     gemma = ModelFile("gemma", "llama.cpp", "gguf", "hub.gguf", 9, "0" * 64)
-    given = {"gemma": {"hub.gguf": b"the model", NAME: dumps(gemma).encode()}, "seal": {"a/x": b"x", "y": b"y"}}
+    given = {
+        "gemma": {"hub.gguf": b"the model", ModelFile.NAME: dumps(gemma).encode()},
+        "seal": {"a/x": b"x", "y": b"y"},
+    }
     for name, contents in given.items():
         for path, content in contents.items():
             (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
@@ -381,7 +384,7 @@ def files_only(tmp_path):
 
 def test_files_of_other_tasks_are_linked_listed_and_proven(files_only):
     out, prove = files_only
-    listed = {one.file: (one.task, one.runtime) for one in read_link_json(out).files}
+    listed = {one.file: (one.task, one.runtime) for one in LinkJson.read(out).files}
     assert listed == {
         "llama/gemma.amg": ("bundle:gemma", "llama.cpp"),
         "sealed/a/x": ("seal:gemma", None),

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.action import Job
 from pipeline.documents.codec import dumps
-from pipeline.documents.functions import Function, Functions, Value, write_functions
-from pipeline.documents.memory import Memory, Need, Option, choose, read_memory
+from pipeline.documents.functions import Function, Functions, Value
+from pipeline.documents.memory import Memory, Need, Option, choose
 from pipeline.documents.parameters import Parameter, Parameters
 from pipeline.errors import StepError, VerifyError
 from pipeline.steps import device, memory
@@ -31,7 +31,7 @@ def measured(tmp_path):
         out.mkdir()
         job = Job(memory.Params("m-q4", "m", relax), inputs, {}, out, tmp_path / "log", None)
         facts = memory.run(job)
-        found = read_memory(out)
+        found = Memory.read(out)
         assert facts == {name: getattr(found, name) for name in ("parameters", "temporary", "cache", "at_least")}
         return found
 
@@ -76,7 +76,7 @@ def relax(tmp_path):
         params.mkdir()
         (objects / "m_devc.o").write_bytes(b"\0" * 100)
         listed = tuple(Function(name, tuple(arguments), ()) for name, arguments in functions.items())
-        write_functions(objects, Functions("m_", listed, memory=plans))
+        Functions("m_", listed, memory=plans).write(objects)
         held = Parameters((Parameter("w", (3, 4), "float16"), Parameter("b", (), "bool")))
         (params / "parameters.json").write_text(dumps(held))
         return {"objects": objects, "params": params}

@@ -11,7 +11,7 @@ from placed_job import PlacedJob
 
 from pipeline.binary.objects import read_object
 from pipeline.documents.codec import decode
-from pipeline.documents.runtime import read_runtime_json
+from pipeline.documents.runtime import RuntimeManifest
 from pipeline.errors import StepError
 from pipeline.steps import shared_runtime
 from pipeline.steps.wheel import platform_of
@@ -67,7 +67,7 @@ def made(tmp_path):
 def test_libraries_and_headers_are_those_of_the_package(made, package):
     job, facts = made(package, HOST, own=True)
     assert facts["libraries"] == ["tvm_runtime", "tvm_ffi"]
-    found = read_runtime_json(job.out)
+    found = RuntimeManifest.read(job.out)
     assert found.tvm == "0.27.0"
     assert [(one.file, one.shared) for one in found.libraries] == [("libtvm_runtime.so", True), ("libtvm_ffi.so", True)]
     assert found.libraries[1].registrations == ("TVMFFIEnvModRegisterSystemLibSymbol",)
