@@ -270,7 +270,7 @@ def _look(device: Device, folder: str, tops: Iterable[str]) -> tuple[bool, int |
 
 def _recorded(text: str) -> dict[str, Seen]:
     try:
-        record: Record = decode(Record, untrusted.parse(text.encode(), RECORD), RECORD)
+        record = decode(Record, untrusted.parse(text.encode(), RECORD), RECORD)
     except FormatError:
         return {}
     return {path: seen for path, seen in record.files.items() if record.schema == _SCHEMA and not unsafe_path(path)}

@@ -116,7 +116,7 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
         SlipwayError: it is no such file.
     """
     try:
-        kit: _Kit = decode(_Kit, untrusted.parse(data, where), where)
+        kit = decode(_Kit, untrusted.parse(data, where), where)
     except FormatError as error:
         what = f"is not written by this version of Slipway: {error.what}"
         raise SlipwayError(what, where=error.where, hint="give dist/<product>/link.json") from error

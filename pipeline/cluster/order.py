@@ -5,11 +5,10 @@ Either may come from a stranger, so reading checks all of it: size, depth, types
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar
 
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
@@ -47,7 +46,7 @@ class Order:
         outputs: see there.
         memory: see there.
         run: the step's function, `module:name`.
-        params: its parameters with all their fields; see `whole`.
+        params: its parameters with all their fields; in whole.
         fields: the key document.
         files: role -> path in `tree`.
         tree: relative path -> file, of everything behind `files`.
@@ -152,8 +151,7 @@ def _read(kind: type[T], text: object) -> T:
         data = text.encode()
     except UnicodeEncodeError as error:
         raise FormatError("is not Unicode", where=where) from error
-    found: T = decode(kind, untrusted.parse(data, where), where)
-    return found
+    return decode(kind, untrusted.parse(data, where), where)
 
 
 def _is_file(output: Output) -> bool:
@@ -163,43 +161,3 @@ def _is_file(output: Output) -> bool:
 def _places(tree: Mapping[str, Output]) -> set[str]:
     """The files of a tree and the directories they are in."""
     return {path[:end] for path in tree for end in (*(i for i, c in enumerate(path) if c == "/"), len(path))}
-
-
-# Parameters
-
-
-def whole(value: object) -> object:
-    """JSON of parameters with all their fields: a key leaves out what says nothing about a result (`compare=False`)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: whole(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return [whole(inner) for inner in value]
-    return encode(value)
-
-
-def parameters(kind: type[T], data: object) -> T:
-    """Parameters from what `whole` made of them.
-
-    Raises:
-        FormatError: it is something else.
-    """
-    value: T = _filled(decode(kind, data, "params"), data)
-    return value
-
-
-def _filled(value: Any, data: object) -> Any:
-    """A value with the fields that `decode` passes over."""
-    if isinstance(value, tuple) and isinstance(data, list):
-        return (
-            type(value)(*map(_filled, value, data)) if hasattr(value, "_fields") else tuple(map(_filled, value, data))
-        )
-    if not dataclasses.is_dataclass(value) or isinstance(value, type) or not isinstance(data, dict):
-        return value
-    annotations = get_type_hints(type(value))
-    found = {}
-    for one in dataclasses.fields(value):
-        if one.init and one.name in data:
-            inner = data[one.name]
-            given = getattr(value, one.name) if one.compare else decode(annotations[one.name], inner, one.name)
-            found[one.name] = _filled(given, inner)
-    return dataclasses.replace(value, **found)

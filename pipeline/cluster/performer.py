@@ -45,7 +45,7 @@ from pipeline.worker.pool import CURRENT, ToolchainWorkers
 from pipeline.worker.wire import Failure
 
 from .folders import Folders
-from .order import LOG_BYTES, Order, Receipt, parameters, read_order, write
+from .order import LOG_BYTES, Order, Receipt, read_order, write
 
 ELSEWHERE = (CompilerCrash, DownloadError, StoreError, ToolMissing)
 """Errors that say more of the machine than of the action."""
@@ -205,7 +205,7 @@ class Performer:
         with contextlib.suppress(OSError):
             said = (self._root / LOGS / f"{order.step}.{order.subject}.log").read_bytes()[-LOG_BYTES:]
         told = json.loads(self._folders.relative(json.dumps(encode(describe(error)))))
-        failure: Failure = decode(Failure, {**told, "log": None}, "failure")
+        failure = decode(Failure, {**told, "log": None}, "failure")
         return Receipt(self.host, failure=failure, log=redact(self._folders.relative(said.decode(errors="replace"))))
 
     # Inputs
@@ -216,7 +216,7 @@ class Performer:
         views = {role: self._folders(files) for role, files in order.upstream.items()}
         run = self._step(order.run, str(order.fields.get("code")))
         try:
-            params = parameters(get_args(get_type_hints(run)["job"])[0], order.params)
+            params = decode(get_args(get_type_hints(run)["job"])[0], order.params, "params")
         except FormatError as error:
             raise Refused(f"cannot read the parameters of {order.name}: {error.headline}") from error
         action: AnyAction = Action(

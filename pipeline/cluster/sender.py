@@ -30,7 +30,7 @@ from pipeline.toolchains.environment import Environment as Here
 from pipeline.worker.errors import rebuild
 from pipeline.worker.pool import CURRENT
 
-from .order import Environment, Order, Receipt, read_receipt, whole, write
+from .order import Environment, Order, Receipt, read_receipt, write
 from .performer import machine, perform
 from .placement import MEMORY, Machine, Placement, Pool
 
@@ -138,7 +138,7 @@ class Sender:
             outputs=action.outputs,
             memory=action.memory,
             run=f"{action.module}:{action.run.__name__}",
-            params=whole(action.params),
+            params=encode(action.params, whole=True),
             fields=fields,
             files=places,
             tree=tree,

@@ -138,7 +138,7 @@ class Reported:
     @staticmethod
     def of(file: Path) -> Reported:
         """What is in its file, which need not be there."""
-        read: Reported = decode(Reported, json.loads(file.read_bytes()), str(file)) if file.is_file() else Reported()
+        read = decode(Reported, json.loads(file.read_bytes()), str(file)) if file.is_file() else Reported()
         return read
 
 

@@ -61,7 +61,7 @@ def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
     """
     name = job.params.toolchain
     found = mlc_refusals.mlc_of(Probe.read(job.inputs[roles.TOOLCHAIN]), name)
-    options: Options = decode(Options, job.params.options, "options")
+    options = decode(Options, job.params.options, "options")
     if options.model_type is not None:
         mlc_refusals.check_model_type(options.model_type, name, found)
     work = partial(

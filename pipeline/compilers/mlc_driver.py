@@ -63,7 +63,7 @@ ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 
 def main(told: str, subcommand: str, *words: str) -> None:
     """Run one command of mlc_llm's: `Settings` as JSON, and mlc_llm's own words."""
-    settings: Settings = decode(Settings, json.loads(told), "settings")
+    settings = decode(Settings, json.loads(told), "settings")
     command = prepare(subcommand, list(words), settings)
     with kernels(settings):
         command.main(list(words))

@@ -69,8 +69,7 @@ class MlcOptions:
     @staticmethod
     def of(options: Mapping[str, object]) -> MlcOptions:
         """Those among the options of a variant, which the matrix has checked."""
-        read: MlcOptions = decode(MlcOptions, options, "options")
-        return read
+        return decode(MlcOptions, options, "options")
 
     def over(self, chat: Mapping[str, object]) -> dict[str, object]:
         """A `mlc-chat-config.json` as this variant has it."""

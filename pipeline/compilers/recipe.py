@@ -23,7 +23,7 @@ than one tensor is in memory at a time.
 """
 
 
-Shapes = Mapping[str, tuple[int | str, ...]]
+Shapes = dict[str, tuple[int | str, ...]]
 """The option `shapes` of an ONNX model: input -> extents, in which a name stands for one known only at the call."""
 
 

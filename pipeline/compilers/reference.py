@@ -96,7 +96,7 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     onnx = importlib.import_module("onnx")
     graph = onnx.load(path).graph
     held = {tensor.name for tensor in graph.initializer}
-    shapes: Shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
+    shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     wanted = [_described(onnx, one, shapes) for one in graph.input if one.name not in held]
     names = [output.name for output in graph.output]
     said_by, run = _onnx_runner(path)

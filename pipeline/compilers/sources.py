@@ -108,7 +108,7 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
         hint = "export the model again; tensors that it keeps in other files must lie beside it"
         raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from error
     extents: dict[str, object] = {}
-    asked: Shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
+    asked = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     shapes = {
         name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
         for name, shape in asked.items()

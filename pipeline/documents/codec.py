@@ -13,9 +13,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
-
-from typing_extensions import Self
+from typing import Any, ClassVar, TypeVar, cast
 
 from pipeline.errors import FormatError
 from pipeline.files import NotRegularError, read_file
@@ -23,21 +21,23 @@ from pipeline.files import NotRegularError, read_file
 from . import untrusted
 
 T = TypeVar("T")
+D = TypeVar("D", bound="Document")
 
 
-def encode(value: object) -> Any:
+def encode(value: object, *, whole: bool = False) -> Any:
     """JSON of a value: a dataclass becomes an object of its fields, a tuple an array, a path a text.
 
-    Left out are fields with `compare=False` (a position in a file), which say nothing about what a value is, and
-    optional ones that are None: so a new optional field changes no key.
+    Left out are optional fields that are None, so a new optional field changes no key; and those with `compare=False`
+    (a position in a file), which say nothing about what a value is, unless it is to be whole.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = ((one, getattr(value, one.name)) for one in dataclasses.fields(value) if one.compare)
-        return {one.name: encode(inner) for one, inner in fields if inner is not None or one.default is not None}
+        fields = ((one, getattr(value, one.name)) for one in dataclasses.fields(value) if one.compare or whole)
+        said = {one.name: inner for one, inner in fields if inner is not None or one.default is not None}
+        return {name: encode(inner, whole=whole) for name, inner in said.items()}
     if isinstance(value, Mapping):
-        return {str(name): encode(inner) for name, inner in value.items()}
+        return {str(name): encode(inner, whole=whole) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [encode(inner) for inner in value]
+        return [encode(inner, whole=whole) for inner in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):
@@ -58,13 +58,9 @@ def load(kind: type[T], path: Path) -> T:
         OSError: it cannot be read.
     """
     try:
-        value: T = decode(kind, untrusted.parse(read_file(path, untrusted.LARGEST_BYTES), str(path)), str(path))
+        return decode(kind, untrusted.parse(read_file(path, untrusted.LARGEST_BYTES), str(path)), str(path))
     except NotRegularError as error:
         raise FormatError("is not a regular file", where=path) from error
-    return value
-
-
-D = TypeVar("D", bound="Document")
 
 
 class Document:
@@ -77,7 +73,7 @@ class Document:
     NAME: ClassVar[str]
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls: type[D], folder: Path) -> D:  # noqa: PYI019 - Python 3.10 has no Self
         """The document in a directory. Raises what `load` does."""
         return load(cls, folder / cls.NAME)
 
@@ -86,84 +82,90 @@ class Document:
         (folder / self.NAME).write_text(dumps(self), encoding="utf-8")
 
 
-def decode(kind: Any, data: Any, place: str) -> Any:  # noqa: PLR0911 - one return a kind of type
+_WANTED: Mapping[object, str] = {str: "a text", int: "a whole number", float: "a number", Path: "a path"}
+
+
+def decode(kind: type[T], data: object, place: str) -> T:
     """Build a value of a type from its JSON; fields that the type does not know are ignored.
 
     Raises:
         FormatError: the data has another shape; `place` and the field are named.
     """
-    if dataclasses.is_dataclass(kind):
-        return _object(kind, data, place)
-    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        fields = types.GenericAlias(tuple, tuple(typing.get_type_hints(kind).values()))
-        return kind(*decode(fields, data, place))
+    return cast("T", _decode(kind, data, place))
+
+
+def _decode(kind: object, data: object, place: str) -> object:  # noqa: PLR0911 - one return a kind of type
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {typing.Union, types.UnionType}:
         return _either(arguments, data, place)
-    if origin is typing.Literal:
-        return _demand(data in arguments, data, place, f"one of {', '.join(map(str, arguments))}")
+    if origin is typing.Literal and data not in arguments:
+        raise _refusal(data, place, f"one of {', '.join(map(str, arguments))}")
     if origin is tuple:
-        _demand(isinstance(data, list), data, place, "an array")
-        if arguments[1:] == (...,):
-            return tuple(decode(arguments[0], one, f"{place}[{i}]") for i, one in enumerate(data))
-        _demand(len(data) == len(arguments), data, place, f"{len(arguments)} values")
-        return tuple(
-            decode(one, part, f"{place}[{i}]") for i, (one, part) in enumerate(zip(arguments, data, strict=True))
-        )
+        return tuple(_items(arguments, data, place))
     if origin in {list, Sequence}:
-        _demand(isinstance(data, list), data, place, "an array")
-        return [decode(arguments[0], one, f"{place}[{i}]") for i, one in enumerate(data)]
-    if origin is not None and issubclass(origin, Mapping):
-        _demand(isinstance(data, dict), data, place, "an object")
-        return {name: decode(arguments[1], inner, f"{place}.{name}") for name, inner in data.items()}
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if kind is Any or kind is object or kind is None or kind is type(None):
+        return _items((*arguments, ...), data, place)
+    if origin in {dict, Mapping}:
+        return {name: _decode(arguments[1], one, f"{place}.{name}") for name, one in _members(data, place).items()}
+    if not isinstance(kind, type) or kind in {Any, object, type(None)}:
         return data
-    if kind is Path:
-        return Path(_demand(isinstance(data, str), data, place, "a path"))
-    right = isinstance(data, kind) and (kind is bool or not isinstance(data, bool))
-    return _demand(
-        right,
-        data,
-        place,
-        {"str": "a text", "int": "a whole number", "float": "a number"}.get(kind.__name__, kind.__name__),
-    )
+    if dataclasses.is_dataclass(kind):
+        return _instance(kind, _members(data, place), place)
+    if hasattr(kind, "_fields"):
+        return kind(*_items(tuple(typing.get_type_hints(kind).values()), data, place))
+    if isinstance(data, bool) is (kind is bool):
+        if isinstance(data, kind):
+            return data
+        if isinstance(data, {float: int, Path: str}.get(kind, ())):
+            return kind(data)
+    raise _refusal(data, place, _WANTED.get(kind, kind.__name__))
 
 
-def _object(kind: Any, data: Any, place: str) -> Any:
-    _demand(isinstance(data, dict), data, place, "an object")
+def _members(data: object, place: str) -> Mapping[str, object]:
+    if not isinstance(data, dict):
+        raise _refusal(data, place, "an object")
+    return data
+
+
+def _items(kinds: tuple[object, ...], data: object, place: str) -> list[object]:
+    """An array: of as many values as there are kinds, or of any number where an ellipsis stands behind the first."""
+    if not isinstance(data, list):
+        raise _refusal(data, place, "an array")
+    if kinds[1:] == (...,):
+        kinds = kinds[:1] * len(data)
+    if len(data) != len(kinds):
+        raise _refusal(data, place, f"{len(kinds)} values")
+    return [_decode(one, part, f"{place}[{i}]") for i, (one, part) in enumerate(zip(kinds, data, strict=True))]
+
+
+def _instance(kind: type, data: Mapping[str, object], place: str) -> object:
     values = {}
     for one, annotation in _fields(kind):
         if one.name in data:
-            values[one.name] = decode(annotation, data[one.name], f"{place}.{one.name}")
+            values[one.name] = _decode(annotation, data[one.name], f"{place}.{one.name}")
         elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
             raise FormatError(f"`{one.name}` is missing", where=place)
     return kind(**values)
 
 
 @cache
-def _fields(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+def _fields(kind: type) -> tuple[tuple[dataclasses.Field[object], object], ...]:
     annotations = typing.get_type_hints(kind)
-    return tuple((one, annotations[one.name]) for one in dataclasses.fields(kind) if one.init and one.compare)
+    return tuple((one, annotations[one.name]) for one in dataclasses.fields(kind) if one.init)
 
 
-def _either(kinds: tuple[Any, ...], data: Any, place: str) -> Any:
+def _either(kinds: tuple[object, ...], data: object, place: str) -> object:
     if data is None and type(None) in kinds:
         return None
-    error: FormatError | None = None
+    errors = []
     for kind in kinds:
-        if kind is type(None):
-            continue
-        try:
-            return decode(kind, data, place)
-        except FormatError as refused:
-            error = error or refused
-    raise error or FormatError("a value is expected", where=place)
+        if kind is not type(None):
+            try:
+                return _decode(kind, data, place)
+            except FormatError as error:
+                errors.append(error)
+    raise errors[0]
 
 
-def _demand(right: bool, data: Any, place: str, wanted: str) -> Any:
-    if not right:
-        saw = "nothing" if data is None else type(data).__name__
-        raise FormatError(f"expected {wanted}, found {saw}", where=place)
-    return data
+def _refusal(data: object, place: str, wanted: str) -> FormatError:
+    saw = "nothing" if data is None else type(data).__name__
+    return FormatError(f"expected {wanted}, found {saw}", where=place)

@@ -51,7 +51,7 @@ def read_info_plist(bundle: Path) -> InfoPlist:
         OSError: it cannot be read.
     """
     try:
-        found: InfoPlist = decode(InfoPlist, plistlib.loads((bundle / NAME).read_bytes()), NAME)
+        found = decode(InfoPlist, plistlib.loads((bundle / NAME).read_bytes()), NAME)
     except (plistlib.InvalidFileException, ExpatError, ValueError) as error:
         raise FormatError(str(error), where=NAME) from error
     return found

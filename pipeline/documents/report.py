@@ -70,5 +70,4 @@ def verdict_in(facts: Mapping[str, object]) -> Verdict:
     Raises:
         FormatError: it has the wrong shape.
     """
-    found: Verdict = decode(Verdict, facts, "facts") if "proven" in facts else Verdict()
-    return found
+    return decode(Verdict, facts, "facts") if "proven" in facts else Verdict()

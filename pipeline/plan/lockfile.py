@@ -215,8 +215,7 @@ class _Checker:
         for section, check in checks.items():
             for name, entry in self._mapping((section,), whole.get(section, {})).items():
                 check((section, name), entry)
-        lock: Lock = decode(Lock, whole, str(self._path))
-        return lock
+        return decode(Lock, whole, str(self._path))
 
     def _toolchain(self, at: tuple[str, ...], entry: object) -> None:
         spec, frozen = self._fields(at, entry, "spec", "frozen")

@@ -302,7 +302,7 @@ def _make(stage: _Stage, first: Request, server: Callable[[], Server]) -> None:
 
 def collect(reply: Reply | None, exit_pipe: IO[bytes], asked: Request) -> Reply:
     """Wait for the end of a child, charge what it cost, and make its death a failure if it did not reply."""
-    end: Exit = decode(Exit, json.loads(exit_pipe.read() or b"{}"), "exit")
+    end = decode(Exit, json.loads(exit_pipe.read() or b"{}"), "exit")
     charge(end.cost)
     return reply if reply is not None else Reply(failure=describe(_death(end, asked)))
 

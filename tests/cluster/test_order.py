@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from projects import TINY
 
-from pipeline.cluster.order import Environment, Order, Receipt, parameters, read_order, read_receipt, whole, write
+from pipeline.cluster.order import Environment, Order, Receipt, read_order, read_receipt, write
+from pipeline.documents.codec import decode, encode
 from pipeline.errors import FormatError
 from pipeline.project import Project
 from pipeline.store.action_result import FILE, Output
@@ -77,7 +78,7 @@ def test_every_action_that_travels_arrives_as_it_was(tmp_path):
     assert {one.step for one in travelling} >= {"compile", "check"}
     for action in travelling:
         kind = get_args(get_type_hints(action.run)["job"])[0]
-        found = parameters(kind, json.loads(json.dumps(whole(action.params))))
+        found = decode(kind, json.loads(json.dumps(encode(action.params, whole=True))), "params")
         assert found == action.params
         assert found.backend.preset == action.params.backend.preset
         assert found.backend.is_host == action.params.backend.is_host
