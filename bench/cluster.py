@@ -22,14 +22,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import table
 from measure import Cost, Failed, median, run
-from project import DOIT, PAGE, frozen, project
+from project import DOIT, frozen, project
 from second import nginx
 
 from pipeline.files import sha256_path
@@ -118,7 +117,7 @@ def by_turns(work: Path, rounds: int, make: str) -> tuple[list[Cost], list[Cost]
     return here, there
 
 
-def measured(work: Path, rounds: int) -> Iterator[list[str]]:
+def rows(work: Path, rounds: int) -> Iterator[list[str]]:
     """The rows of the table."""
     for title, make in (("the default matrix", "matrix"), (f"{MODELS * BACKENDS} trivial steps", "trivial")):
         here, there = by_turns(work / make, rounds, make)
@@ -129,24 +128,11 @@ def measured(work: Path, rounds: int) -> Iterator[list[str]]:
             yield ["… each order", "", "", f"{1000 * (two.wall - one.wall) / (MODELS * BACKENDS):.0f} ms more", ""]
 
 
-def main() -> None:
-    """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
-        about = table.machine()
-        rows = list(measured(Path(folder).resolve(), asked.rounds))
+def measured(asked: argparse.Namespace, work: Path) -> str:
+    """Measure; the table."""
     heads = ["", "`-n 2`, wall s", "CPU s", "two workers, wall s", ""]
-    text = f"{about}\n\n{table.markdown(heads, rows)}"
-    print(text)
-    if asked.write:
-        table.write(PAGE, "cluster", text)
+    return table.markdown(heads, list(rows(work, asked.rounds)))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as error:
-        sys.exit(str(error))
+    table.main("cluster", table.parser(__doc__, rounds=3), measured)

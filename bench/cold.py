@@ -23,13 +23,12 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import table
 from measure import Cost, median, run
-from project import DOIT, PAGE, project
+from project import DOIT, project
 
 SLICES = ("ios-arm64", "ios-sim-arm64", "catalyst-arm64", "catalyst-x86_64")
 
@@ -130,24 +129,15 @@ def slices(work: Path, model: str, rounds: int, start: Cost) -> Iterator[list[st
     yield ["four slices in sequence", f"{each_.wall:.1f}", f"{each_.cpu:.1f}", f"ours takes {wall:.2f} of that time"]
 
 
-def main() -> None:
-    """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--model", default="decoder-q4f16_1", help="whose slices; default: %(default)s")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cold-") as folder:
-        work = Path(folder).resolve()
-        run([DOIT, "weights:minilm"], project(work / "warm"))  # the download cache, and every .pyc
-        start = median([alone(None, work) for _ in range(3)])
-        head = ["", "wall s", "CPU s", ""]
-        rows = [*matrix(work, asked.rounds, start), *slices(work, asked.model, asked.rounds, start)]
-    text = f"{table.machine()}\n\n{table.markdown(head, rows)}"
-    print(text)
-    if asked.write:
-        table.write(PAGE, "cold", text)
+def measured(asked: argparse.Namespace, work: Path) -> str:
+    """Measure; the table."""
+    run([DOIT, "weights:minilm"], project(work / "warm"))  # the download cache, and every .pyc
+    start = median([alone(None, work) for _ in range(3)])
+    rows = [*matrix(work, asked.rounds, start), *slices(work, asked.model, asked.rounds, start)]
+    return table.markdown(["", "wall s", "CPU s", ""], rows)
 
 
 if __name__ == "__main__":
-    main()
+    options = table.parser(__doc__, rounds=3)
+    options.add_argument("--model", default="decoder-q4f16_1", help="whose slices; default: %(default)s")
+    table.main("cold", options, measured)

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import table
 from measure import Cost, in_turn, median, ratio
-from project import PAGE, ROOT
+from project import ROOT
 
 from pipeline.action import Tool
 from pipeline.binary.ar import read_archive
@@ -90,41 +90,31 @@ def _cpu(program: Program) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main() -> None:
-    """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("built", type=Path, help="the project")
-    parser.add_argument("--backend", default="wasm", help="default: %(default)s")
-    parser.add_argument("--links", type=int, default=3, help="rounds of links; default: %(default)s")
-    parser.add_argument("--calls", type=int, default=15, help="rounds of calls; default: %(default)s")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    asked = parser.parse_args()
+def measured(asked: argparse.Namespace, work: Path) -> str:
+    """Measure; the table."""
     archive = asked.built / "build/archive" / asked.backend
     functions = {one.name: one for one in Archive.read(archive).model(MODEL).functions}
     names = [one.name for one in (functions["embed"].arguments or ())[2].items or ()]
     emcc, npm = (Path(shutil.which(name) or name) for name in ("emcc", "npm"))
-    about = table.machine()
-    with tempfile.TemporaryDirectory(prefix="links-") as folder:
-        work = Path(folder).resolve()
-        ways: dict[str, tuple[Emscripten, list[Path]]] = {}
-        for name, kind, flags in (("as Slipway links", Emscripten, ()), ("`emcc -O3`", Before, ("-O3",))):
-            emscripten = kind(emcc, "", work / "log")
-            ways[name] = (emscripten, runtime(emscripten, work / kind.__name__, flags))
-        modules = {name: work / f"{number}.wasm" for number, name in enumerate(ways)}
-        links = {name: partial(link, *way, archive, modules[name]) for name, way in ways.items()}
-        for first in links.values():  # emscripten builds its own libraries once
-            first(0)
-        linked = in_turn(links, asked.links)
-        packages = installed(Tool("npm", npm, ""), work / "log")
-        words = ("node", str(_WEB / "program.mjs"), str(packages))
-        programs = {name: Program(Launch(command=(*words, str(one), "cpu")), 3600) for name, one in modules.items()}
-        for program in programs.values():
-            program.use_parameters(asked.built / "build/params" / MODEL)
-        called = in_turn(
-            {name: partial(call, one, [*map(Parameter, names)]) for name, one in programs.items()}, asked.calls
-        )
-        for program in programs.values():
-            program.close()
+    ways: dict[str, tuple[Emscripten, list[Path]]] = {}
+    for name, kind, flags in (("as Slipway links", Emscripten, ()), ("`emcc -O3`", Before, ("-O3",))):
+        emscripten = kind(emcc, "", work / "log")
+        ways[name] = (emscripten, runtime(emscripten, work / kind.__name__, flags))
+    modules = {name: work / f"{number}.wasm" for number, name in enumerate(ways)}
+    links = {name: partial(link, *way, archive, modules[name]) for name, way in ways.items()}
+    for first in links.values():  # emscripten builds its own libraries once
+        first(0)
+    linked = in_turn(links, asked.links)
+    packages = installed(Tool("npm", npm, ""), work / "log")
+    words = ("node", str(_WEB / "program.mjs"), str(packages))
+    programs = {name: Program(Launch(command=(*words, str(one), "cpu")), 3600) for name, one in modules.items()}
+    for program in programs.values():
+        program.use_parameters(asked.built / "build/params" / MODEL)
+    called = in_turn(
+        {name: partial(call, one, [*map(Parameter, names)]) for name, one in programs.items()}, asked.calls
+    )
+    for program in programs.values():
+        program.close()
     rows = [
         [name, f"{median(linked[name]).cpu:.1f}", f"{linked[name][0].rss:,.0f}", f"{median(called[name]).cpu:.2f}"]
         for name in ways
@@ -132,20 +122,22 @@ def main() -> None:
     links_, calls = (ratio(*each.values()) for each in (linked, called))
     spread = statistics.quantiles([a.cpu / b.cpu for a, b in zip(*called.values(), strict=True)], n=4)
     head = ["link of minilm-f32", "CPU s", "bytes", "CPU s of the check's calls"]
-    text = (
-        f"{about}\n\n{table.markdown(head, rows)}\n\n"
-        f"A link takes {links_.cpu:.2f} × the CPU of `emcc -O3` and makes {links_.rss:.2f} × the bytes; calls take "
-        f"{calls.cpu:.3f} × the CPU (quartiles {spread[0]:.3f} and {spread[2]:.3f}): medians of {asked.links} and "
-        f"{asked.calls} rounds in turn."
-    )
-    print(text)
     found = dict(zip(ALLOWED, (median(linked["as Slipway links"]).cpu, links_.rss, calls.cpu), strict=True))
     for name, value in found.items():
         if value > ALLOWED[name]:
             print(f"{name}: {value:.3f} IS MORE THAN {ALLOWED[name]:g}")
-    if asked.write:
-        table.write(PAGE, "links", text)
+    return (
+        f"{table.markdown(head, rows)}\n\n"
+        f"A link takes {links_.cpu:.2f} × the CPU of `emcc -O3` and makes {links_.rss:.2f} × the bytes; calls take "
+        f"{calls.cpu:.3f} × the CPU (quartiles {spread[0]:.3f} and {spread[2]:.3f}): medians of {asked.links} and "
+        f"{asked.calls} rounds in turn."
+    )
 
 
 if __name__ == "__main__":
-    main()
+    options = table.parser(__doc__)
+    options.add_argument("built", type=Path, help="the project")
+    options.add_argument("--backend", default="wasm", help="default: %(default)s")
+    options.add_argument("--links", type=int, default=3, help="rounds of links; default: %(default)s")
+    options.add_argument("--calls", type=int, default=15, help="rounds of calls; default: %(default)s")
+    table.main("links", options, measured)

@@ -11,54 +11,41 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import table
-from measure import Failed, in_turn, median, ratio, run
-from project import DOIT, PAGE, frozen, project
+from measure import in_turn, median, ratio, run
+from project import DOIT, frozen, project
 
 ALLOWED = 1.3
 """Times `doit --version` that a run with nothing to do may take."""
 
 
-def main() -> None:
-    """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
-    parser.add_argument("--built", type=Path, help="a project to measure in; default: a new one")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="noop-") as folder:
-        work = Path(folder).resolve()
-        env = frozen(work / "code")
-        here = project(work / "project") if asked.built is None else asked.built
-        for _ in range(3):  # to build it, to see that there is nothing left to do, and to be sure of that
-            run([DOIT], here, env)
-        about = table.machine()
-        costs = in_turn(
-            {
-                "`doit`, nothing to do": lambda _: run([DOIT], here, env),
-                "`doit --version`": lambda _: run([DOIT, "--version"], here, env),
-            },
-            asked.rounds,
-        )
+def measured(asked: argparse.Namespace, work: Path) -> str:
+    """Measure; the table."""
+    env = frozen(work / "code")
+    here = project(work / "project") if asked.built is None else asked.built
+    for _ in range(3):  # to build it, to see that there is nothing left to do, and to be sure of that
+        run([DOIT], here, env)
+    costs = in_turn(
+        {
+            "`doit`, nothing to do": lambda _: run([DOIT], here, env),
+            "`doit --version`": lambda _: run([DOIT, "--version"], here, env),
+        },
+        asked.rounds,
+    )
     rows = [[name, f"{median(each).wall:.3f}", f"{median(each).cpu:.3f}"] for name, each in costs.items()]
     times = ratio(*costs.values())
-    text = (
-        f"{about}\n\n{table.markdown(['', 'wall s', 'CPU s'], rows)}\n\n"
+    if times.cpu > ALLOWED:
+        print(f"MORE THAN {ALLOWED:g} times", file=sys.stderr)
+    return (
+        f"{table.markdown(['', 'wall s', 'CPU s'], rows)}\n\n"
         f"Nothing to do takes {times.cpu:.2f} × the CPU and {times.wall:.2f} × the time of `doit --version`: "
         f"medians of {asked.rounds} rounds."
     )
-    print(text)
-    if times.cpu > ALLOWED:
-        print(f"MORE THAN {ALLOWED:g} times", file=sys.stderr)
-    if asked.write:
-        table.write(PAGE, "noop", text)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as error:
-        sys.exit(str(error))
+    options = table.parser(__doc__, rounds=15)
+    options.add_argument("--built", type=Path, help="a project to measure in; default: a new one")
+    table.main("noop", options, measured)

@@ -1,12 +1,44 @@
-"""Tables for people: as Markdown, and into their place in a page of the documentation."""
+"""Tables for people: as Markdown, and into their place in a page of the documentation.
+
+`main` is the command line of the scripts that make one.
+"""
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import os
 import platform
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from measure import Failed
+from project import PAGE
+
+
+def parser(about: str | None, rounds: int | None = None) -> argparse.ArgumentParser:
+    """The options that such scripts share; `about` is their docstring, `rounds` how many they make by default."""
+    made = argparse.ArgumentParser(description=str(about).partition("\n")[0])
+    made.add_argument("--write", action="store_true", help="put the table into the documentation")
+    if rounds is not None:
+        made.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    return made
+
+
+def main(name: str, options: argparse.ArgumentParser, measured: Callable[[argparse.Namespace, Path], str]) -> None:
+    """Measure in a new folder, print, and write if asked: into the page's marks of that name."""
+    asked = options.parse_args()
+    start = machine()
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+            text = f"{start}\n\n{measured(asked, Path(folder).resolve())}"
+    except Failed as error:
+        sys.exit(str(error))
+    print(text)
+    if asked.write:
+        write(PAGE, name, text)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
