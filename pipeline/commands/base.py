@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from typing import ClassVar, Generic, TypeVar
 
 from doit.cmd_base import Command, DoitCmdBase
 from doit.cmdparse import DefaultUpdate
 
+from pipeline.documents.codec import decode
 from pipeline.doit_plugin.options import set_options
 from pipeline.doit_plugin.session import Session, current
 from pipeline.engine.options import Options
+from pipeline.reports.tables import terminal_width
 
 from .friendly import DEBUG, Friendly
 
@@ -62,6 +64,13 @@ def json_flag() -> bool:
     return flag("print JSON, for programs")
 
 
+@dataclass(frozen=True)
+class JsonOptions:
+    """Those of a command that has no others; see `doit help`."""
+
+    json: bool = json_flag()
+
+
 class Answering(Friendly, Generic[Given]):
     """A command with an answer.
 
@@ -80,24 +89,33 @@ class Answering(Friendly, Generic[Given]):
                 {
                     "name": one.name,
                     "long": one.name.replace("_", "-"),
-                    "default": [] if one.metadata["type"] is list else one.default,
+                    "default": [] if one.default is MISSING else one.default,
                     **one.metadata,
                 }
                 for one in fields(cls.options)
             )
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None where the answer goes elsewhere."""
+        return terminal_width() if sys.stdout.isatty() else None
+
     def given(self, params: Mapping[str, object]) -> Given:
         """The options of a command line."""
-        made: Given = self.options(**{one.name: params[one.name] for one in fields(self.options)})
+        made: Given = decode(self.options, params, self.name)
         return made
+
+    def show(self, document: object, lines: Iterable[str], *, as_json: bool) -> None:
+        """Print an answer: a JSON document if that is asked for, else lines."""
+        if as_json:
+            self.say(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            for line in lines:
+                self.say(line)
 
     def say(self, text: str) -> None:
         """Print a line (or several)."""
         sys.stdout.write(f"{text}\n")
-
-    def say_json(self, document: object) -> None:
-        """Print a JSON document."""
-        self.say(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 class PlainCommand(Answering[Given], Command):  # type: ignore[misc]
@@ -119,7 +137,7 @@ class ProjectCommand(Answering[Given], DoitCmdBase):  # type: ignore[misc]
 
     def work(self, params: DefaultUpdate, args: Sequence[str]) -> int:
         """Find the project, and answer."""
-        set_options(Options(debug=bool(params["debug"])))
+        set_options(decode(Options, params, self.name))
         self.loader.setup(params)
         params.update_defaults(self.loader.load_doit_config())
         session = current()

@@ -22,7 +22,7 @@ from pipeline.matrix.cells import ModelRef
 from pipeline.plan.checks import device_runs
 from pipeline.platforms import ANDROID_ABIS, architecture
 from pipeline.reports.events import size
-from pipeline.reports.tables import lines, terminal_width
+from pipeline.reports.tables import lines
 from pipeline.runners import adb
 
 from .base import ProjectCommand, json_flag, several, value
@@ -71,16 +71,10 @@ class Bench(ProjectCommand[BenchOptions]):
         finally:
             session.end(all_fresh=False, said="")
         runs = [one for one in done if isinstance(one, Run)]
-        if options.json:
-            self.say_json({"schema": 1, "device": device.serial, "runs": [_document(one) for one in done]})
-        else:
-            if any(run.measured for run in runs):
-                rows = [row for run in runs for row in _rows(run)]
-                width = terminal_width() if sys.stdout.isatty() else None
-                for line in lines([HEAD, *rows], right=range(2, len(HEAD)), rule=True, width=width):
-                    self.say(line)
-            for line in _unhappy(done):
-                self.say(line)
+        rows = [row for run in runs for row in _rows(run)]
+        table = lines([HEAD, *rows], right=range(2, len(HEAD)), rule=True, width=self.width) if rows else ()
+        document = {"schema": 1, "device": device.serial, "runs": [_document(one) for one in done]}
+        self.show(document, [*table, *_unhappy(done)], as_json=options.json)
         if any(isinstance(one, _Wrong) for one in done):
             return 1
         return ERROR if any(run.lacks for run in runs) else 0

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import forecast, named
 from pipeline.errors import SlipwayError
 from pipeline.reports.events import size
-from pipeline.store.gc import stats, verify
+from pipeline.store.gc import Stats, stats, verify
 from pipeline.store.store import Store
 from pipeline.store.transfer import Transferred, open_source, transfer
 
-from .base import ProjectCommand, json_flag
+from .base import JsonOptions, ProjectCommand
 from .wording import count, duration, short
 
 FAULTY = 1
 """Exit status when something in a store was found to be wrong."""
 
 
-@dataclass(frozen=True)
-class CacheOptions:
-    """See `doit help cache`."""
-
-    json: bool = json_flag()
-
-
-class Cache(ProjectCommand[CacheOptions]):
+class Cache(ProjectCommand[JsonOptions]):
     """look into the store, check it, merge it"""  # noqa: D415 - doit prints this as it is
 
     name = "cache"
@@ -42,9 +35,9 @@ class Cache(ProjectCommand[CacheOptions]):
         "directory DIR, to carry it to another machine. Exit status: 0; 1 when verify or merge found damage; 3 when "
         "it could not be done."
     )
-    options = CacheOptions
+    options = JsonOptions
 
-    def answer(self, session: Session, options: CacheOptions, args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: JsonOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         actions: Mapping[str, Callable[[Session, Sequence[str], bool], int]] = {
             "stats": self._stats,
@@ -64,31 +57,19 @@ class Cache(ProjectCommand[CacheOptions]):
         _no_more(args)
         store = session.engine.store
         found = stats(store)
-        if as_json:
-            self.say_json({"store": str(store.root), **asdict(found)})
-            return 0
-        self.say(f"store    {store.root}")
-        self.say(f"records  {found.records}, {size(found.record_bytes)}")
-        self.say(f"blobs    {found.blobs}, {size(found.bytes)}")
-        if found.oldest is not None:
-            self.say(f"oldest   {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.oldest))}")
-        self.say(f"worth    {duration(found.seconds)} of work")
-        for step, number in found.by_step.items():
-            self.say(f"  {step:<12} {number:>6}")
+        self.show({"store": str(store.root), **asdict(found)}, _content(store.root, found), as_json=as_json)
         return 0
 
     def _verify(self, session: Session, args: Sequence[str], as_json: bool) -> int:
         _no_more(args)
         found = verify(session.engine.store)
         names = [record.name for key in found.incomplete if (record := session.engine.store.record(key)) is not None]
-        if as_json:
-            self.say_json({**asdict(found), "names": names})
-        else:
-            for sha256 in found.damaged:
-                self.say(f"removed the damaged blob {short(sha256)}")
-            for name in names:
-                self.say(f"{name}: its result is incomplete; it will be built again when it is needed")
-            self.say(f"{count(found.blobs, 'blob')} read: {_verdict(len(found.damaged), len(names))}")
+        lines = [
+            *(f"removed the damaged blob {short(sha256)}" for sha256 in found.damaged),
+            *(f"{name}: its result is incomplete; it will be built again when it is needed" for name in names),
+            f"{count(found.blobs, 'blob')} read: {_verdict(len(found.damaged), len(names))}",
+        ]
+        self.show({**asdict(found), "names": names}, lines, as_json=as_json)
         return FAULTY if found.damaged or found.incomplete else 0
 
     def _merge(self, session: Session, args: Sequence[str], as_json: bool) -> int:
@@ -100,13 +81,9 @@ class Cache(ProjectCommand[CacheOptions]):
         for path, source in zip(args, sources, strict=True):
             done[path] = transfer(source, session.engine.store)
             source.close()
-        if as_json:
-            self.say_json({"notes": notes, "stores": {path: asdict(found) for path, found in done.items()}})
-        else:
-            for note in notes:
-                self.say(note)
-            for path, found in done.items():
-                self._tell(found, f"from {path}")
+        lines = [*notes, *(line for path, found in done.items() for line in _told(found, f"from {path}"))]
+        document = {"notes": notes, "stores": {path: asdict(found) for path, found in done.items()}}
+        self.show(document, lines, as_json=as_json)
         return FAULTY if notes or any(found.refused for found in done.values()) else 0
 
     def _export(self, session: Session, args: Sequence[str], as_json: bool) -> int:
@@ -123,19 +100,25 @@ class Cache(ProjectCommand[CacheOptions]):
         finally:
             target.close()
         missing = len(foreseen) - len(there)
-        if as_json:
-            self.say_json({**asdict(found), "missing": missing})
-        else:
-            self._tell(found, f"to {args[0]}")
-            if missing:
-                self.say(f"{missing} of {count(len(foreseen), 'task')} not in the store")
+        absent = [f"{missing} of {count(len(foreseen), 'task')} not in the store"] if missing else []
+        self.show({**asdict(found), "missing": missing}, [*_told(found, f"to {args[0]}"), *absent], as_json=as_json)
         return FAULTY if found.refused else 0
 
-    def _tell(self, found: Transferred, where: str) -> None:
-        known = f", {found.known} known already" if found.known else ""
-        self.say(f"{where}: {count(found.records, 'record')} with {size(found.bytes)} of blobs{known}")
-        for name, why in found.refused:
-            self.say(f"  {name} stays behind: {why}")
+
+def _content(root: str, found: Stats) -> Iterator[str]:
+    yield f"store    {root}"
+    yield f"records  {found.records}, {size(found.record_bytes)}"
+    yield f"blobs    {found.blobs}, {size(found.bytes)}"
+    if found.oldest is not None:
+        yield f"oldest   {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.oldest))}"
+    yield f"worth    {duration(found.seconds)} of work"
+    yield from (f"  {step:<12} {number:>6}" for step, number in found.by_step.items())
+
+
+def _told(found: Transferred, where: str) -> Iterator[str]:
+    known = f", {found.known} known already" if found.known else ""
+    yield f"{where}: {count(found.records, 'record')} with {size(found.bytes)} of blobs{known}"
+    yield from (f"  {name} stays behind: {why}" for name, why in found.refused)
 
 
 def _verdict(damaged: int, incomplete: int) -> str:

@@ -74,7 +74,6 @@ class Cells(ProjectCommand[CellsOptions]):
 
     name = "cells"
     doc_purpose = "list the compiles of the matrix in groups, one for each CI job (Slipway)"
-    doc_usage = ""
     doc_description = (
         "github: the matrix of a job, on one line. lines: the tasks of one group on each line. json: everything "
         "known of each cell. shared: the tasks that come before the cells or beside them (toolchains, weights, "
@@ -98,10 +97,9 @@ class Cells(ProjectCommand[CellsOptions]):
         if options.format == "github":
             self.say(json.dumps(github(groups, options.runs_on)))
         elif options.format == "json":
-            self.say_json([_document(group, foreseen) for group in groups])
+            self.show([_document(group, foreseen) for group in groups], (), as_json=True)
         else:
-            for group in groups:
-                self.say(group.tasks)
+            self.show(None, [group.tasks for group in groups], as_json=False)
         return 0
 
 

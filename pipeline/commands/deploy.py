@@ -82,13 +82,10 @@ class Deploy(PlainCommand[DeployOptions]):
         except SlipwayError as error:
             if not options.json:
                 raise
-            self.say_json(error_document(error))
+            self.show(error_document(error), (), as_json=True)
             return ERROR
-        if options.json:
-            self.say_json(_document(done, dry_run=options.dry_run))
-        else:
-            for line in (*_changes(done, options), *_summary(done, options)):
-                self.say(line)
+        lines = [*_changes(done, options), *_summary(done, options)]
+        self.show(_document(done, dry_run=options.dry_run), lines, as_json=options.json)
         stale = done.found.push or (options.prune and done.found.stray)
         return 1 if options.dry_run and stale else 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,19 +10,12 @@ from pipeline.doit_plugin.session import Session
 from pipeline.errors import MatrixError
 from pipeline.matrix.matrix import Device
 from pipeline.plan.devices import Offer, Way, offers
-from pipeline.reports.tables import lines, terminal_width
+from pipeline.reports.tables import lines
 from pipeline.steps.device import SOURCES
 
-from .base import ProjectCommand, json_flag
+from .base import JsonOptions, ProjectCommand
 
 _HEADING = ("device", "for a model", "model", "backend", "takes", "margin")
-
-
-@dataclass(frozen=True)
-class DevicesOptions:
-    """See `doit help devices`."""
-
-    json: bool = json_flag()
 
 
 @dataclass(frozen=True)
@@ -34,20 +26,19 @@ class Row:
     choice: Choice | None
 
 
-class Devices(ProjectCommand[DevicesOptions]):
+class Devices(ProjectCommand[JsonOptions]):
     """show what each device gets"""  # noqa: D415 - doit prints this as it is
 
     name = "devices"
     doc_purpose = "show which model and backend each device gets, and the memory left (Slipway)"
-    doc_usage = ""
     doc_description = (
         "Of each model a device gets the first variant that fits, on its best backend. Sizes are those that "
         "targets.yaml declares, or that were built here; nothing is built. Exit status: 0; 1 when a device gets no "
         "model at all; 3 when the matrix is wrong, or there are no devices in it."
     )
-    options = DevicesOptions
+    options = JsonOptions
 
-    def answer(self, session: Session, options: DevicesOptions, args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: JsonOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         matrix = session.project.matrix
         if not matrix.devices:
@@ -55,12 +46,9 @@ class Devices(ProjectCommand[DevicesOptions]):
             raise MatrixError("there are no devices", where=matrix.path, hint=hint)
         offered = offers(matrix, session.project.pins())
         found = {device: [_row(session, device, offer) for offer in made] for device, made in offered}
-        if options.json:
-            self.say_json({"devices": [_document(device, rows) for device, rows in found.items()]})
-        else:
-            table = [_HEADING, *(row for device, rows in found.items() for row in _text(device, rows))]
-            for line in lines(table, right={1}, width=terminal_width() if sys.stdout.isatty() else None):
-                self.say(line)
+        document = {"devices": [_document(device, rows) for device, rows in found.items()]}
+        table = [_HEADING, *(row for device, rows in found.items() for row in _text(device, rows))]
+        self.show(document, lines(table, right={1}, width=self.width), as_json=options.json)
         return 0 if all(map(_gets_one, found.values())) else 1
 
 

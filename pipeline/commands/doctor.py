@@ -28,7 +28,7 @@ from pipeline.steps.toolchain import Workers, probe
 from pipeline.toolchains import needs
 from pipeline.toolchains.machine import Finding, look
 
-from .base import PlainCommand, json_flag
+from .base import JsonOptions, PlainCommand
 
 WIDTH = 18
 NO_MATRIX = "there is no targets.yaml here, so nothing is known to be needed: doit init makes one"
@@ -69,32 +69,21 @@ class Diagnosis:
     matrix: bool = False
 
 
-@dataclass(frozen=True)
-class DoctorOptions:
-    """See `doit help doctor`."""
-
-    json: bool = json_flag()
-
-
-class Doctor(PlainCommand[DoctorOptions]):
+class Doctor(PlainCommand[JsonOptions]):
     """look at this machine"""  # noqa: D415 - doit prints this as it is
 
     name = "doctor"
     doc_purpose = "look at compilers and tools here, and say what each missing one costs (Slipway)"
-    doc_usage = ""
     doc_description = (
         "Looks at every toolchain of targets.yaml, or at this Python where there is none. Exit status: 0; 1 when "
         "something is missing that the matrix needs here; 3 when targets.yaml is wrong."
     )
-    options = DoctorOptions
+    options = JsonOptions
 
-    def answer(self, options: DoctorOptions, args: Sequence[str]) -> int:
+    def answer(self, options: JsonOptions, args: Sequence[str]) -> int:
         """Look, and print."""
         found = examine(Path(noop.targets_path(sys.argv[1:])))
-        if options.json:
-            self.say_json(as_json(found))
-        else:
-            self.say("\n".join(lines(found)))
+        self.show(as_json(found), lines(found), as_json=options.json)
         return 1 if found.needed else 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, forecast, named
@@ -13,7 +13,7 @@ from pipeline.errors import SlipwayError
 from pipeline.reports.events import size
 from pipeline.store.action_result import ActionResult
 
-from .base import ProjectCommand, json_flag
+from .base import JsonOptions, ProjectCommand
 from .wording import count, duration, short, shown
 
 MANY = 12
@@ -27,14 +27,7 @@ FATES = {
 }
 
 
-@dataclass(frozen=True)
-class ExplainOptions:
-    """See `doit help explain`."""
-
-    json: bool = json_flag()
-
-
-class Explain(ProjectCommand[ExplainOptions]):
+class Explain(ProjectCommand[JsonOptions]):
     """show why tasks would run"""  # noqa: D415 - doit prints this as it is
 
     name = "explain"
@@ -46,9 +39,9 @@ class Explain(ProjectCommand[ExplainOptions]):
         "what it was built. TASK may be a step (`compile`). Exit status: 0, or 3 when there is no such task or the "
         "matrix is wrong."
     )
-    options = ExplainOptions
+    options = JsonOptions
 
-    def answer(self, session: Session, options: ExplainOptions, args: Sequence[str]) -> int:
+    def answer(self, session: Session, options: JsonOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         engine = session.engine
         if not args:
@@ -57,12 +50,8 @@ class Explain(ProjectCommand[ExplainOptions]):
         explainer = Explainer(engine)
         fates = {item.name: item for item in forecast(engine, names)}
         found = [(explainer.explain(name), fates[name]) for name in names]
-        if options.json:
-            self.say_json([_document(explanation, fate) for explanation, fate in found])
-            return 0
-        for explanation, fate in found:
-            for line in _lines(explanation, fate):
-                self.say(line)
+        lines = (line for one in found for line in _lines(*one))
+        self.show([_document(*one) for one in found], lines, as_json=options.json)
         return 0
 
 
@@ -111,10 +100,7 @@ def _change(change: Change, margin: str) -> Iterator[str]:
         yield f"{margin}Slipway's own code of this step changed ({shown(change.old)} → {shown(change.new)})"
         return
     yield f"{margin}{change.field} changed: {shown(change.old)} → {shown(change.new)}"
-    for file in change.inside[:MANY]:
-        yield f"{margin}  file {_file(file)}"
-    if len(change.inside) > MANY:
-        yield f"{margin}  and {count(len(change.inside) - MANY, 'file')} more"
+    yield from _files(change.inside, margin)
     if change.newer:
         yield f"{margin}  written to since: {', '.join(change.newer[:MANY])}"
 
@@ -126,10 +112,7 @@ def _causes(explanation: Explanation, margin: str, seen: set[str]) -> Iterator[s
         seen.add(cause.name)
         if cause.state == "rebuilt":
             yield f"{margin}because {cause.name} gives other files than it gave before{' (see above)' if again else ''}"
-            for file in () if again else cause.files[:MANY]:
-                yield f"{margin}  file {_file(file)}"
-            if not again and len(cause.files) > MANY:
-                yield f"{margin}  and {count(len(cause.files) - MANY, 'file')} more"
+            yield from () if again else _files(cause.files, margin)
         else:
             never = "" if cause.here or cause.state == "blocked" else ", never built here"
             yield f"{margin}because {cause.name} is {cause.state}{never}{' (see above)' if again else ''}"
@@ -139,6 +122,12 @@ def _causes(explanation: Explanation, margin: str, seen: set[str]) -> Iterator[s
             yield from (f"{margin}  {line.strip()}" for line in cause.reason.splitlines())
         yield from _own(cause, f"{margin}  ")
         yield from _causes(cause, f"{margin}  ", seen)
+
+
+def _files(changes: Sequence[Change], margin: str) -> Iterator[str]:
+    yield from (f"{margin}  file {_file(one)}" for one in changes[:MANY])
+    if len(changes) > MANY:
+        yield f"{margin}  and {count(len(changes) - MANY, 'file')} more"
 
 
 def _file(change: Change) -> str:

@@ -27,17 +27,18 @@ HELP = ("-h", "--help")
 ERROR = 3
 """Exit status of doit when something is wrong before any task could run; ours too."""
 
-DEBUG: Mapping[str, object] = {
-    "section": "slipway",
-    "name": "debug",
-    "short": "",
-    "long": "debug",
-    "type": bool,
-    "default": False,
-    "env_var": "SLIPWAY_DEBUG",
-    "help": "log each decision, command and store access, and show tracebacks",
-}
-"""See doit's `CmdOption`."""
+
+def setting(
+    name: str, text: str, *, long: str = "", kind: type = bool, variable: str | None = None
+) -> dict[str, object]:
+    """An option of Slipway's for commands of doit's, as its `CmdOption` wants it."""
+    return {
+        "section": "slipway", "name": name, "long": long or name.replace("_", "-"), "type": kind, "default": kind(),
+        "env_var": variable, "help": text,
+    }  # fmt: skip
+
+
+DEBUG = setting("debug", "log each decision, command and store access, and show tracebacks", variable="SLIPWAY_DEBUG")
 
 _NOT_A_TASK = re.compile(r"'(.*)' is not a task\.")
 """What doit's own commands say."""

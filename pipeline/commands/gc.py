@@ -30,7 +30,6 @@ class Gc(ProjectCommand[GcOptions]):
 
     name = "gc"
     doc_purpose = "make the store smaller, keeping what the matrix needs (Slipway)"
-    doc_usage = ""
     doc_description = (
         "Results go that were not used for --max-age, and then the least recently used ones until --max-size is "
         "met. What the tree holds, and what the matrix of today would take from the store, stays whatever the "
@@ -53,16 +52,14 @@ class Gc(ProjectCommand[GcOptions]):
             done = collect(engine.store, needed_keys(session), max_bytes=max_bytes, max_age=max_age, dry_run=dry_run)
         finally:
             engine.store.close()
-        if options.json:
-            self.say_json({**asdict(done), "dry_run": dry_run})
-            return 0
         removed = "would remove" if dry_run else "removed"
-        self.say(f"{removed} {count(done.records, 'result')} and {count(done.blobs, 'blob')}, {size(done.bytes)}")
+        lines = [f"{removed} {count(done.records, 'result')} and {count(done.blobs, 'blob')}, {size(done.bytes)}"]
         if done.old_bytes:
-            self.say(f"{removed} results of an earlier version of Slipway, {size(done.old_bytes)}")
-        self.say(f"kept {count(done.kept_records, 'result')} with {size(done.kept_bytes)} of blobs")
+            lines.append(f"{removed} results of an earlier version of Slipway, {size(done.old_bytes)}")
+        lines.append(f"kept {count(done.kept_records, 'result')} with {size(done.kept_bytes)} of blobs")
         if max_bytes is not None and done.kept_bytes > max_bytes:
-            self.say(f"that is more than {options.max_size}: all of it is needed by the matrix of today")
+            lines.append(f"that is more than {options.max_size}: all of it is needed by the matrix of today")
+        self.show({**asdict(done), "dry_run": dry_run}, lines, as_json=options.json)
         return 0
 
 

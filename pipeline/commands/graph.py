@@ -49,8 +49,7 @@ class Graph(ProjectCommand[GraphOptions]):
     def answer(self, session: Session, options: GraphOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         listed = list(forecast(session.engine, args or None))
-        for line in FORMATS[options.format](session.engine, listed):
-            self.say(line)
+        self.show(None, FORMATS[options.format](session.engine, listed), as_json=False)
         return 0
 
 

@@ -63,11 +63,8 @@ class MergeAppConfig(ProjectCommand[MergeOptions]):
         dry = options.dry_run
         if merged.changes and not dry:
             replace(path, mark + merged.text.encode())
-        if options.json:
-            self.say_json(_document(args[0], merged, written=bool(merged.changes) and not dry))
-        else:
-            for line in _lines(args[0], merged, dry=dry):
-                self.say(line)
+        document = _document(args[0], merged, written=bool(merged.changes) and not dry)
+        self.show(document, _lines(args[0], merged, dry=dry), as_json=options.json)
         return 1 if merged.changes and dry else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pipeline.compilers.devices import unable
@@ -72,12 +73,10 @@ class Plan(ProjectCommand[PlanOptions]):
         listed = list(forecast(engine, args or None))
         cost = estimate(engine, listed, options.num_process)
         found = _fleets(session, listed, options)
-        if options.json:
-            said = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)}
-            self.say_json(said | ({"fleets": [asdict(fleet) for fleet in found]} if found else {}))
-        else:
-            for line in (*_lines(listed, cost, everything=options.all), *_table(found), *_unable(session)):
-                self.say(line)
+        document = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)}
+        document |= {"fleets": [asdict(fleet) for fleet in found]} if found else {}
+        lines = chain(_lines(listed, cost, everything=options.all), _table(found), _unable(session))
+        self.show(document, lines, as_json=options.json)
         return 0
 
 

@@ -40,7 +40,6 @@ class Profile(ProjectCommand[ProfileOptions]):
 
     name = "profile"
     doc_purpose = "show where the time of the last run went, and write it as a Chrome trace (Slipway)"
-    doc_usage = ""
     doc_description = (
         "The last run that did anything is meant. The trace opens in chrome://tracing or ui.perfetto.dev. The "
         "critical path is the longest chain of tasks that wait for each other: more processors do not make a run "
@@ -60,12 +59,8 @@ class Profile(ProjectCommand[ProfileOptions]):
         except OSError as error:
             raise store_error(error, "write the trace", target) from error
         path = critical_path(timings.spans, _upstream(session.engine))
-        if options.json:
-            self.say_json(_document(timings, path, target))
-        else:
-            for line in _lines(timings, path):
-                self.say(line)
-            self.say(f"trace: {target} (open it in ui.perfetto.dev)")
+        lines = [*_lines(timings, path), f"trace: {target} (open it in ui.perfetto.dev)"]
+        self.show(_document(timings, path, target), lines, as_json=options.json)
         return 0
 
 

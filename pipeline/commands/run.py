@@ -20,47 +20,32 @@ from doit.exceptions import UnmetDependency as DoitUnmetDependency
 
 from pipeline.doit_plugin import noop
 
-from .friendly import DEBUG, Friendly, flushed, steady_streams
+from .friendly import DEBUG, Friendly, flushed, setting, steady_streams
 
-STRICT = {
-    "section": "slipway",
-    "name": "strict",
-    "short": "",
-    "long": "strict",
-    "type": bool,
-    "default": False,
-    "env_var": "SLIPWAY_STRICT",
-    "help": "a proof that cannot be made here (no linker, say) is an error [default: %(default)s]",
-}
-STORE_ONLY = {
-    "section": "slipway",
-    "name": "store_only",
-    "short": "",
-    "long": "from-store-only",
-    "type": bool,
-    "default": False,
-    "help": "build nothing: take everything from the store, fail where it lacks something [default: %(default)s]",
-}
-TRACE_READS = {
-    "section": "slipway",
-    "name": "trace_reads",
-    "short": "",
-    "long": "trace-reads",
-    "type": bool,
-    "default": False,
-    "help": "run the steps of `steps:` again under strace (Linux), and fail where one reads what it does not declare "
-    "[default: %(default)s]",
-}
-ON = {
-    "section": "slipway",
-    "name": "on",
-    "short": "",
-    "long": "on",
-    "type": str,
-    "default": "",
-    "env_var": "SLIPWAY_ON",
-    "help": "have compiles and checks done by the workers of this scheduler, tcp://HOST:PORT or tls://HOST:PORT",
-}
+OPTIONS = (
+    setting(
+        "strict",
+        "a proof that cannot be made here (no linker, say) is an error [default: %(default)s]",
+        variable="SLIPWAY_STRICT",
+    ),
+    setting(
+        "store_only",
+        "build nothing: take everything from the store, fail where it lacks something [default: %(default)s]",
+        long="from-store-only",
+    ),
+    setting(
+        "trace_reads",
+        "run the steps of `steps:` again under strace (Linux), and fail where one reads what it does not declare "
+        "[default: %(default)s]",
+    ),
+    setting(
+        "on",
+        "have compiles and checks done by the workers of this scheduler, tcp://HOST:PORT or tls://HOST:PORT",
+        kind=str,
+        variable="SLIPWAY_ON",
+    ),
+    DEBUG,
+)
 IN_FLIGHT = 64
 """Tasks at one time where a cluster does them: threads that only wait. How many are done here is limited anyway."""
 
@@ -100,8 +85,7 @@ class InOrder(dict[object, None]):
 class Run(Friendly, DoitRun):  # type: ignore[misc]
     """run tasks"""  # noqa: D415 - doit prints this as it is
 
-    name = "run"
-    cmd_options = (*DoitRun.cmd_options, STRICT, STORE_ONLY, TRACE_READS, ON, DEBUG)
+    cmd_options = (*DoitRun.cmd_options, *OPTIONS)
 
     def __init__(self, **kwargs: object) -> None:
         """Stop at the no-op stamp, before doit asks every installed distribution for its plugins."""
@@ -113,12 +97,12 @@ class Run(Friendly, DoitRun):  # type: ignore[misc]
 
     def work(self, params: dict[str, object], args: list[str]) -> object:
         """Keep the options for the session, which is opened while doit loads the tasks."""
-        from pipeline.doit_plugin.options import set_options  # noqa: PLC0415 - a no-op does not come here
+        from pipeline.documents.codec import decode  # noqa: PLC0415
+        from pipeline.doit_plugin.options import options, set_options  # noqa: PLC0415 - a no-op does not come here
         from pipeline.engine.options import Options  # noqa: PLC0415
 
-        names = ("strict", "store_only", "always", "debug", "trace_reads")
-        set_options(Options(**{name: bool(params[name]) for name in names}, on=str(params["on"])))
-        if params["on"] and "num_process" not in params._non_default_keys:  # type: ignore[attr-defined]  # noqa: SLF001
+        set_options(decode(Options, params, self.name))
+        if options().on and "num_process" not in params._non_default_keys:  # type: ignore[attr-defined]  # noqa: SLF001
             params["num_process"] = IN_FLIGHT
         if params["outfile"] is None:
             params["outfile"] = sys.stdout  # doit took it when it was closed

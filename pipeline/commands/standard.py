@@ -46,8 +46,6 @@ def _be_alone() -> None:
 class Clean(Friendly, DoitClean):  # type: ignore[misc]
     """See doit."""
 
-    name = "clean"
-
     def _execute(
         self, dryrun: bool, cleandep: bool, cleanall: bool, cleanforget: bool, pos_args: list[str] | None = None
     ) -> object:
@@ -58,8 +56,6 @@ class Clean(Friendly, DoitClean):  # type: ignore[misc]
 
 class Help(Friendly, DoitHelp):  # type: ignore[misc]
     """See doit."""
-
-    name = "help"
 
     def work(self, params: dict[str, object], args: list[str]) -> object:
         """Print help."""
@@ -77,8 +73,6 @@ class Help(Friendly, DoitHelp):  # type: ignore[misc]
 class Forget(Friendly, DoitForget):  # type: ignore[misc]
     """See doit."""
 
-    name = "forget"
-
     def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> object:
         if self.sel_tasks is None:  # where all tasks are the default, doit's own fails
             self.sel_tasks: list[str] = [task.name for task in self.task_list]
@@ -88,8 +82,6 @@ class Forget(Friendly, DoitForget):  # type: ignore[misc]
 
 class Ignore(Friendly, DoitIgnore):  # type: ignore[misc]
     """See doit."""
-
-    name = "ignore"
 
     def _execute(self, pos_args: list[str]) -> object:
         if not pos_args:
@@ -101,19 +93,13 @@ class Ignore(Friendly, DoitIgnore):  # type: ignore[misc]
 class ResetDep(Friendly, DoitResetDep):  # type: ignore[misc]
     """See doit."""
 
-    name = "reset-dep"
-
 
 class TabCompletion(Friendly, DoitTabCompletion):  # type: ignore[misc]
     """See doit."""
 
-    name = "tabcompletion"
-
 
 class List(Friendly, DoitList):  # type: ignore[misc]
     """See doit."""
-
-    name = "list"
 
     def _print_task(self, template: str, task: Task, status: bool, list_deps: bool, tasks: dict[str, Task]) -> None:
         """Print a task; of a group the state that needs most attention, where doit's own always says `R`."""
@@ -139,8 +125,6 @@ def _state(command: List, task: Task, tasks: dict[str, Task]) -> str:
 class Info(Friendly, DoitInfo):  # type: ignore[misc]
     """See doit."""
 
-    name = "info"
-
     def _execute(self, pos_args: list[str], hide_status: bool = False) -> object:
         if len(pos_args) != 1:
             raise InvalidCommand(f"info takes one task, not {len(pos_args)}\n  hint: doit list --all names them")
@@ -149,8 +133,6 @@ class Info(Friendly, DoitInfo):  # type: ignore[misc]
 
 class DumpDB(Friendly, DoitDumpDB):  # type: ignore[misc]
     """See doit."""
-
-    name = "dumpdb"
 
     def work(self, params: dict[str, object], args: list[str]) -> object:
         """Print doit's database."""
@@ -164,8 +146,6 @@ class DumpDB(Friendly, DoitDumpDB):  # type: ignore[misc]
 
 class Strace(Friendly, DoitStrace):  # type: ignore[misc]
     """See doit."""
-
-    name = "strace"
 
     def work(self, params: dict[str, object], args: list[str]) -> object:
         """Trace a task."""

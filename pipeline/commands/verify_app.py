@@ -20,7 +20,6 @@ from pipeline.documents import untrusted
 from pipeline.doit_plugin import noop
 from pipeline.errors import SlipwayError
 from pipeline.reports import app_report as report
-from pipeline.reports.tables import terminal_width
 
 from .base import PlainCommand, flag, json_flag, several, value
 from .friendly import ERROR
@@ -60,13 +59,11 @@ class VerifyApp(PlainCommand[VerifyOptions]):
         except SlipwayError as error:
             if not options.json:
                 raise
-            self.say_json(report.error_document(error))
+            self.show(report.error_document(error), (), as_json=True)
             return ERROR
         found = judge(contents, expected, allow_stripped=options.allow_stripped, runtime_version=version)
-        if options.json:
-            self.say_json(report.document(found))
-        else:
-            self.say(report.text(found, terminal_width() if sys.stdout.isatty() else None).rstrip("\n"))
+        text = report.text(found, self.width).rstrip("\n")
+        self.show(report.document(found), [text], as_json=options.json)
         return 0 if found.ok else 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,34 +11,23 @@ from doit.version import VERSION as DOIT
 
 from pipeline import __version__
 
-from .base import PlainCommand, json_flag
+from .base import JsonOptions, PlainCommand
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
-class VersionOptions:
-    """See `doit help version`."""
-
-    json: bool = json_flag()
-
-
-class Version(PlainCommand[VersionOptions]):
+class Version(PlainCommand[JsonOptions]):
     """print versions"""  # noqa: D415 - doit prints this as it is
 
     name = "version"
     doc_purpose = "print the versions of Slipway, doit, Python and TVM (Slipway)"
-    doc_usage = ""
     doc_description = "`doit --version` knows only doit's. Exit status: 0."
-    options = VersionOptions
+    options = JsonOptions
 
-    def answer(self, options: VersionOptions, args: Sequence[str]) -> int:
+    def answer(self, options: JsonOptions, args: Sequence[str]) -> int:
         """Print them."""
-        if options.json:
-            self.say_json({**versions(), "path": str(PACKAGE)})
-        else:
-            named = (f"{name} {number or 'not installed'}" for name, number in versions().items())
-            self.say(f"{', '.join(named)}\n{PACKAGE}")
+        named = ", ".join(f"{name} {number or 'not installed'}" for name, number in versions().items())
+        self.show({**versions(), "path": str(PACKAGE)}, [named, str(PACKAGE)], as_json=options.json)
         return 0
 
 
