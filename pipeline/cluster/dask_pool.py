@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pipeline.documents.codec import decode
 from pipeline.errors import SlipwayError, StoreError, ToolMissing
 
 from .placement import Machine
@@ -66,6 +68,22 @@ def _quiet() -> None:
         for name in logging.root.manager.loggerDict:  # levels are set for each by Dask's configuration
             if name.partition(".")[0] in {"distributed", "tornado", "asyncio"}:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What a scheduler says of a worker."""
+
+    nthreads: int
+    resources: Mapping[str, float] | None = None
+    status: str = "running"
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What a scheduler says of itself, as far as it is read here."""
+
+    workers: Mapping[str, _Worker]
 
 
 class DaskPool:
@@ -126,16 +144,17 @@ class DaskPool:
         if client is None:
             return ()
         try:
-            found = client.sync(client.scheduler.identity, callback_timeout=CONNECT_SECONDS)["workers"]
+            said = client.sync(client.scheduler.identity, callback_timeout=CONNECT_SECONDS)
+            found = decode(_Identity, said, self._address).workers
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the library meets
             if client.status == "running":  # it is busy
                 return self._machines
             self._lost(error)
             return ()
         return tuple(
-            Machine(address, int(one["nthreads"]), dict(one.get("resources") or {}))
+            Machine(address, one.nthreads, one.resources or {})
             for address, one in sorted(found.items())
-            if one.get("status", "running") == "running" and one["nthreads"]
+            if one.status == "running" and one.nthreads
         )
 
     def _connected(self) -> Client | None:

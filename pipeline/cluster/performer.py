@@ -16,10 +16,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from pipeline import roles
-from pipeline.action import LOGS, Action, AnyAction, Upstream
+from pipeline.action import LOGS, Action, AnyAction, Run, Upstream
 from pipeline.documents.codec import decode, encode
 from pipeline.engine import keys
 from pipeline.engine.code import code_digest, code_files
@@ -259,7 +259,7 @@ class Performer:
         if probe.is_file():
             write_atomic(self._root / "build/toolchain" / toolchain / probe.name, probe.read_bytes())
 
-    def _step(self, reference: str, code: str) -> Any:
+    def _step(self, reference: str, code: str) -> Run[object]:
         """A step's function by its name, if its code is what the order says.
 
         Raises:
@@ -271,7 +271,7 @@ class Performer:
             raise Refused(f"has no step {reference}")
         if code_digest(module) != code:
             raise Refused(f"has another version of {module}")
-        found = getattr(importlib.import_module(module), name, None)
+        found: Run[object] | None = getattr(importlib.import_module(module), name, None)
         if found is None:
             raise Refused(f"has no step {reference}")
         return found

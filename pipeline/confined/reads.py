@@ -17,8 +17,9 @@ STRACE = "strace"
 _CALLS = "trace=?open,openat,?openat2,execve,?execveat"
 """What reads a file by its name; a question mark stands before what some processors' kernels lack."""
 
-_OPENED = re.compile(r'^open(?:at2?)?\(.*?"(?:[^"\\]|\\.)*", (?P<flags>.*) = \d+<(?P<path>.*)>$')
-_STARTED = re.compile(r'^execve(?:at)?\((?:[^"]*, )?"(?P<path>(?:[^"\\]|\\.)*)".* = 0$')
+_OPENED = re.compile(r'^open(?:at2?)?\(.*?"(?:[^"\\]|\\.)*", (.*) = \d+<(.*)>$')
+"""Its groups are the flags and the path; that of the next is the path."""
+_STARTED = re.compile(r'^execve(?:at)?\((?:[^"]*, )?"((?:[^"\\]|\\.)*)".* = 0$')
 _NO_READ = ("O_WRONLY", "O_DIRECTORY", "O_PATH")
 
 SYSTEM = (
@@ -52,11 +53,11 @@ def read_traces(traces: Path, cwd: Path) -> Reads:
     programs: set[str] = set()
     for line in _lines(traces):
         if opened := _OPENED.match(line):
-            path = _unescaped(opened["path"])
-            if path.startswith("/") and not any(flag in opened["flags"] for flag in _NO_READ):
+            flags, path = opened[1], _unescaped(opened[2])
+            if path.startswith("/") and not any(flag in flags for flag in _NO_READ):
                 files.add(path)
         elif started := _STARTED.match(line):
-            programs.add(os.path.normpath(cwd / _unescaped(started["path"])))
+            programs.add(os.path.normpath(cwd / _unescaped(started[1])))
     return Reads(frozenset(files), frozenset(programs))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.action import Facts, Job
@@ -28,38 +28,30 @@ _VARIABLES = ("ADB_", "ANDROID_")
 
 def run(job: Job[Params], device: Device) -> Facts:
     """See `check.perform`."""
-    return perform(job, Adb(device))
+    return perform(job, "adb", partial(_launch, device))
 
 
-@dataclass(frozen=True)
-class Adb:
-    """A device."""
+def _launch(device: Device, job: Job[Params], scratch: Path) -> Launch:
+    """Nothing of an earlier run is left on the device.
 
-    device: Device
-    name = "adb"
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`. Nothing of an earlier run is left on the device.
-
-        Raises:
-            DeviceError: the device went away, or is full.
-        """
-        built = build_cpp(job, scratch)
-        device = self.device
-        device.shell(f"rm -rf {FOLDER}")
-        for path in (built.program, *built.shared):
-            device.push(path, f"{FOLDER}/{path.name}", path.stat().st_size)
-        said = device.shell(f"chmod 755 {FOLDER}/{built.program.name}")
-        if said.status:
-            raise failure(f"{built.program.name} cannot be run on {device.serial}", said.text)
-        words = f"{FOLDER}/{built.program.name} {shlex.quote(job.params.model.prefix)}"
-        command = f"cd {FOLDER} && echo $$ > pid && export LD_LIBRARY_PATH={FOLDER} && exec {words}"
-        return Launch(
-            command=tuple(map(str, device.words("shell", "-T", command))),
-            env={name: text for name, text in os.environ.items() if name.startswith(_VARIABLES)},
-            emulated=_emulated(device),
-            device=OnDevice(str(device.adb), device.serial, FOLDER),
-        )
+    Raises:
+        DeviceError: the device went away, or is full.
+    """
+    built = build_cpp(job, scratch)
+    device.shell(f"rm -rf {FOLDER}")
+    for path in (built.program, *built.shared):
+        device.push(path, f"{FOLDER}/{path.name}", path.stat().st_size)
+    said = device.shell(f"chmod 755 {FOLDER}/{built.program.name}")
+    if said.status:
+        raise failure(f"{built.program.name} cannot be run on {device.serial}", said.text)
+    words = f"{FOLDER}/{built.program.name} {shlex.quote(job.params.model.prefix)}"
+    command = f"cd {FOLDER} && echo $$ > pid && export LD_LIBRARY_PATH={FOLDER} && exec {words}"
+    return Launch(
+        command=tuple(map(str, device.words("shell", "-T", command))),
+        env={name: text for name, text in os.environ.items() if name.startswith(_VARIABLES)},
+        emulated=_emulated(device),
+        device=OnDevice(str(device.adb), device.serial, FOLDER),
+    )
 
 
 def _emulated(device: Device) -> str | None:

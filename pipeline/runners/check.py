@@ -1,19 +1,18 @@
 """What every runner's step does: start the artifact, run the recipe's check on it, judge, and write `run.json`.
 
-A runner is a module here with a `run(job)` that calls `perform` with a `Runner`. The check is the recipe's own, and so
-is the session it gets; only how the artifact is brought to life differs. A machine that lacks something for it is no
-failure: the result says so, and what to install.
+A runner is a module here with a `run(job)` that calls `perform` with a function that launches it. The check is the
+recipe's own, and so is the session it gets; only how the artifact is brought to life differs. A machine that lacks
+something for it is no failure: the result says so, and what to install.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -71,30 +70,14 @@ class Params:
     product: str | None = None
 
 
-class Runner(Protocol):
-    """One kind of machine.
-
-    Attributes:
-        name: of it, as targets.yaml and the table say it.
-    """
-
-    name: str
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """Build and install what it takes.
-
-        Args:
-            job: its inputs have the artifact.
-            scratch: a directory that is removed after the run.
-
-        Raises:
-            ToolMissing: this machine lacks something; the model is then not run, which is said.
-            StepError: the artifact is wrong.
-        """
-
-
-def perform(job: Job[Params], runner: Runner) -> Facts:
+def perform(job: Job[Params], runner: str, launch: Callable[[Job[Params], Path], Launch]) -> Facts:
     """Run the check and write `run.json`.
+
+    Args:
+        job: its inputs have the artifact.
+        runner: the kind of machine, as targets.yaml and the table say it.
+        launch: builds and installs what that takes, given a directory that is removed after the run. A ToolMissing
+            says what this machine lacks: the model is then not run, which is said.
 
     Returns:
         Facts: `ran`, and of a run the fields of `RunSummary`.
@@ -103,15 +86,13 @@ def perform(job: Job[Params], runner: Runner) -> Facts:
         VerifyError: the numbers are wrong, the check cannot fail, or the model crashed or hung.
     """
     params = job.params
-    about = Run(params.model.subject, params.backend.name, runner.name)
+    about = Run(params.model.subject, params.backend.name, runner)
     with own_folder(SHORT, "slipway-run-") as folder:
         try:
-            outcome = _tried(job, runner.launch(job, folder.resolve()))
+            outcome = _tried(job, launch(job, folder.resolve()))
         except ToolMissing as error:
-            job.write(
-                Run.NAME,
-                dumps(replace(about, lacks=error.what, hint=error.hint, unsuited=isinstance(error, Unsuited))),
-            )
+            lacking = replace(about, lacks=error.what, hint=error.hint, unsuited=isinstance(error, Unsuited))
+            job.write(Run.NAME, dumps(lacking))
             return {"ran": False, "lacks": error.what}
     _judge(job, outcome)
     run = replace(

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from pipeline import roles
 from pipeline.action import Job, Tool
+from pipeline.documents.archive import Archive
 from pipeline.errors import StepError, ToolMissing
+from pipeline.kits import link_flags
 from pipeline.native import wheel
 from pipeline.process import run as run_program
+from pipeline.proofs.runtime import find as find_runtime
 
 from .check import Params
 
@@ -40,6 +44,35 @@ def link(job: Job[Params], compiler: Tool, given: Sequence[str | Path], out: Pat
     except StepError as error:
         raise StepError(f"it does not link with the runtime: {error.what}", hint="see the log", log=job.log) from error
     return out
+
+
+def models(job: Job[Params], *flags: str) -> list[str]:
+    """Words for a compiler whose linker is GNU's: all models of the archive, and further flags of the linker."""
+    folder = job.inputs[roles.ARCHIVE]
+    described = Archive.read(folder)
+    keep = link_flags.keep([model.prefix for model in described.models], "elf")
+    whole = link_flags.force_load(str(folder / described.library), "elf")
+    return [word for flag in (*keep, *whole, *flags) for word in ("-Xlinker", flag)]
+
+
+def of_wheels(job: Job[Params], names: Sequence[str]) -> list[Path]:
+    """The libraries of a runtime in the wheels that were fetched for another system, as far as they are there."""
+    paths = (folder / name for _, folder in roles.all_of(roles.WHEEL, job.inputs) for name in names)
+    return [path for path in paths if path.is_file()]
+
+
+def shared_runtime(job: Job[Params], lacking: str) -> tuple[str, str]:
+    """The toolchain's shared libraries: TVM's runtime, and tvm-ffi.
+
+    Raises:
+        ToolMissing: there are not both; `lacking` says so.
+    """
+    found = job.services.worker(job.params.toolchain).call(partial(find_runtime), log=job.log)
+    if len(found) < len(("tvm_runtime", "tvm_ffi")):
+        hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
+        raise ToolMissing(lacking, hint=hint)
+    runtime, ffi = found.values()
+    return runtime, ffi
 
 
 def present(tool: Tool | None, what: str, hint: str) -> Tool:

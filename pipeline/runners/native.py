@@ -13,7 +13,6 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -27,10 +26,9 @@ from pipeline.kits.escaping import identifier
 from pipeline.native.cmake import STEERING, Build
 from pipeline.native.settings import android
 from pipeline.process import run as run_program
-from pipeline.proofs.runtime import find as find_runtime
 
 from .check import Params, perform
-from .linked import COMPILER, present
+from .linked import COMPILER, present, shared_runtime
 from .machine import Launch
 from .qemu import emulator
 
@@ -51,25 +49,19 @@ _SECONDS = 1800
 
 
 def run_cpp(job: Job[Params]) -> Facts:
-    """See `check.perform`."""
-    return perform(job, Cpp())
+    """See `check.perform`: a program in C++, for this machine or one that qemu stands for."""
+    return perform(job, "native-cpp", _launch_cpp)
 
 
 def run_rust(job: Job[Params]) -> Facts:
-    """See `check.perform`."""
-    return perform(job, Rust())
+    """See `check.perform`: a program in Rust, for this machine."""
+    return perform(job, "native-rust", _launch_rust)
 
 
-class Cpp:
-    """A program in C++, for this machine or one that qemu stands for."""
-
-    name = "native-cpp"
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`."""
-        built = build_cpp(job, scratch)
-        words = (*built.before, str(built.program), job.params.model.prefix)
-        return Launch(command=words, env=_UNSEEN, emulated="qemu-user" if built.before else None)
+def _launch_cpp(job: Job[Params], scratch: Path) -> Launch:
+    built = build_cpp(job, scratch)
+    words = (*built.before, str(built.program), job.params.model.prefix)
+    return Launch(command=words, env=_UNSEEN, emulated="qemu-user" if built.before else None)
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
     settings |= {
         "PRODUCT": kit.product,
         "PRODUCT_IDENTIFIER": identifier(kit.product),
-        "RUNTIME": ";".join(runtime.values()),
+        "RUNTIME": ";".join(runtime),
     }
 
     def build(home: Path) -> None:
@@ -103,9 +95,9 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
         project.configure({**settings, "KIT": str(home / "kit")}, None)
         project.build(["program"])
 
-    home = _built(job, Cpp.name, scratch, settings, build)
+    home = _built(job, "native-cpp", scratch, settings, build)
     shipped = [home / "kit" / one.archive for archive in _mine(job, kit) for one in archive.runtime if one.shared]
-    return Built(home / "build" / "program", before, (*shipped, *map(Path, runtime.values())))
+    return Built(home / "build" / "program", before, (*shipped, *map(Path, runtime)))
 
 
 def _compiler(job: Job[Params]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -121,31 +113,27 @@ def _compiler(job: Job[Params]) -> tuple[tuple[str, ...], dict[str, str]]:
     return (), {"CMAKE_CXX_COMPILER": str(compiler.path)}
 
 
-class Rust:
-    """A program in Rust, for this machine."""
+def _launch_rust(job: Job[Params], scratch: Path) -> Launch:
+    """Cargo downloads nothing: the crate depends on no other."""
+    cargo = _recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
+    compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
+    kit = LinkJson.read(job.inputs[roles.KIT])
+    name = identifier(kit.product)
+    settings = {"CXX": str(compiler.path)}
+    if runtime := _runtime(job, kit):
+        tvm, ffi = runtime
+        settings[f"{name.upper()}_TVM_RUNTIME_LIB"] = tvm
+        settings[f"{name.upper()}_TVM_FFI_LIB_DIR"] = str(Path(ffi).parent)
 
-    name = "native-rust"
+    def build(home: Path) -> None:
+        manifest = home / "program" / "Cargo.toml"
+        text = manifest.read_text(encoding="utf-8").replace("@PACKAGE@", f"slipway-{name}")
+        manifest.write_text(text, encoding="utf-8")
+        words: list[str | Path] = [cargo.path, "build", "--offline", "--release", "--target-dir", home / "build"]
+        run_program(words, log=job.log, cwd=home / "program", env={**_steering(), **settings}, timeout=_SECONDS)
 
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`. Cargo downloads nothing: the crate depends on no other."""
-        cargo = _recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
-        compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
-        kit = LinkJson.read(job.inputs[roles.KIT])
-        name = identifier(kit.product)
-        settings = {"CXX": str(compiler.path)}
-        if runtime := _runtime(job, kit):
-            settings[f"{name.upper()}_TVM_RUNTIME_LIB"] = runtime["tvm_runtime"]
-            settings[f"{name.upper()}_TVM_FFI_LIB_DIR"] = str(Path(runtime["tvm_ffi"]).parent)
-
-        def build(home: Path) -> None:
-            manifest = home / "program" / "Cargo.toml"
-            text = manifest.read_text(encoding="utf-8").replace("@PACKAGE@", f"slipway-{name}")
-            manifest.write_text(text, encoding="utf-8")
-            words: list[str | Path] = [cargo.path, "build", "--offline", "--release", "--target-dir", home / "build"]
-            run_program(words, log=job.log, cwd=home / "program", env={**_steering(), **settings}, timeout=_SECONDS)
-
-        home = _built(job, self.name, scratch, settings, build)
-        return Launch(command=(str(home / "build" / "release" / "program"), job.params.model.prefix), env=_UNSEEN)
+    home = _built(job, "native-rust", scratch, settings, build)
+    return Launch(command=(str(home / "build" / "release" / "program"), job.params.model.prefix), env=_UNSEEN)
 
 
 def _built(
@@ -171,19 +159,15 @@ def _built(
     return home
 
 
-def _runtime(job: Job[Params], kit: LinkJson) -> dict[str, str]:
-    """The toolchain's shared runtime by name; nothing where the kit has one for the backend.
+def _runtime(job: Job[Params], kit: LinkJson) -> tuple[str, ...]:
+    """The toolchain's shared runtime; nothing where the kit has one for the backend.
 
     Raises:
         ToolMissing: neither has one.
     """
     if any(archive.runtime for archive in _mine(job, kit)):
-        return {}
-    found = job.services.worker(job.params.toolchain).call(partial(find_runtime), log=job.log)
-    if len(found) < len(("tvm_runtime", "tvm_ffi")):
-        hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
-        raise ToolMissing("neither the kit nor the toolchain has a runtime", hint=hint)
-    return found
+        return ()
+    return shared_runtime(job, "neither the kit nor the toolchain has a runtime")
 
 
 def _mine(job: Job[Params], kit: LinkJson) -> list[LinkedArchive]:

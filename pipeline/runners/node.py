@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline import roles
@@ -19,6 +20,7 @@ from pipeline.process import run as run_program
 from pipeline.weights.cache import DownloadCache
 
 from .check import Params, perform
+from .linked import present
 from .machine import Launch
 
 PACKAGE_DATA = "runners/web"
@@ -28,42 +30,43 @@ _NODE = "install Node {} or later (Debian, Ubuntu: apt-get install nodejs npm; m
 _NPM_SECONDS = 600
 
 
+_OLDEST = 18
+
+
 def run(job: Job[Params]) -> Facts:
     """See `check.perform`."""
-    return perform(job, Node())
+    return perform(job, "node", lambda job, _: launch(job))
 
 
-class Node:
-    """Node, on the processor."""
+def launch(
+    job: Job[Params],
+    *,
+    program: str = "program.mjs",
+    oldest: int = _OLDEST,
+    more: Callable[[], tuple[Mapping[str, str], Sequence[str]]] = lambda: ({}, ()),
+) -> Launch:
+    """Start Node on the module.
 
-    name = "node"
-    program = "program.mjs"
-    oldest = 18
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`."""
-        module = job.inputs[roles.MODULES] / str(job.params.module)
-        if not module.is_file():
-            raise ToolMissing("its module could not be linked: there is no emscripten", hint=EMSCRIPTEN)
-        node = _recent(job.tools.get("node"), self.oldest)
-        environment, words = self.environment(job, scratch), self.words(job)
-        packages = installed(job.tools.get("npm"), job.log)
-        device = "webgpu" if job.params.backend.device_kind == "webgpu" else "cpu"
-        given = (str(node.path), str(_WEB / self.program), str(packages), str(module), device, *words)
-        return Launch(command=given, env=environment)
-
-    def words(self, job: Job[Params]) -> tuple[str, ...]:  # noqa: ARG002 - see `Browser`
-        """Further words for the program."""
-        return ()
-
-    def environment(self, job: Job[Params], scratch: Path) -> dict[str, str | None]:  # noqa: ARG002 - see `Webgpu`
-        """Changes to the environment. Nothing of the user's steers Node."""
-        return {"NODE_OPTIONS": None, "NODE_PATH": None}
+    Args:
+        job: see `check.perform`.
+        program: that loads the module.
+        oldest: version of Node that can run it.
+        more: gives further variables of the environment, where nothing of the user's steers Node, and further words for
+            the program.
+    """
+    module = job.inputs[roles.MODULES] / str(job.params.module)
+    if not module.is_file():
+        raise ToolMissing("its module could not be linked: there is no emscripten", hint=EMSCRIPTEN)
+    node = _recent(job.tools.get("node"), oldest)
+    variables, words = more()
+    packages = installed(job.tools.get("npm"), job.log)
+    device = "webgpu" if job.params.backend.device_kind == "webgpu" else "cpu"
+    given = (str(node.path), str(_WEB / program), str(packages), str(module), device, *words)
+    return Launch(command=given, env={"NODE_OPTIONS": None, "NODE_PATH": None, **variables})
 
 
 def _recent(node: Tool | None, oldest: int) -> Tool:
-    if node is None:
-        raise ToolMissing("there is no Node", hint=_NODE.format(oldest))
+    node = present(node, "there is no Node", _NODE.format(oldest))
     found = re.match(r"v?(\d+)\.", node.version)
     if found is None or int(found[1]) < oldest:
         raise ToolMissing(f"Node {node.version} is too old", hint=_NODE.format(oldest))
@@ -82,8 +85,7 @@ def installed(npm: Tool | None, log: Path) -> Path:
     done = home / "installed"
     if done.is_file():
         return home
-    if npm is None:
-        raise ToolMissing("there is no npm to install the web runtime with", hint=_NODE.format(Node.oldest))
+    npm = present(npm, "there is no npm to install the web runtime with", _NODE.format(_OLDEST))
     home.parent.mkdir(parents=True, exist_ok=True)
     with locked(home.with_suffix(".lock")):
         if done.is_file():

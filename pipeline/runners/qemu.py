@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import roles
 from pipeline.action import Facts, Job, Tool
-from pipeline.documents.archive import Archive
-from pipeline.kits import link_flags
 from pipeline.process import run as run_program
 
 from .check import Params, perform
-from .linked import link, present
+from .linked import link, models, of_wheels, present
 from .machine import Launch
 
 LIBRARIES = ("libtvm_runtime.so", "libtvm_ffi.so")
@@ -22,27 +19,15 @@ _COMPILER = "install a cross compiler (Debian, Ubuntu: apt-get install g++-aarch
 
 def run(job: Job[Params]) -> Facts:
     """See `check.perform`."""
-    return perform(job, Qemu())
+    return perform(job, "qemu", _launch)
 
 
-class Qemu:
-    """An emulated Linux process."""
-
-    name = "qemu"
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`."""
-        compiler, words = emulator(job)
-        runtime = [path / name for _, path in roles.all_of(roles.WHEEL, job.inputs) for name in LIBRARIES]
-        runtime = [path for path in runtime if path.is_file()]
-        folder = job.inputs[roles.ARCHIVE]
-        described = Archive.read(folder)
-        keep = link_flags.keep([model.prefix for model in described.models], "elf")
-        models = [*keep, *link_flags.force_load(str(folder / described.library), "elf"), "--gc-sections"]
-        flags = [word for flag in (*models, "--no-as-needed") for word in ("-Xlinker", flag)]
-        program = link(job, compiler, [*flags, *runtime], scratch / "program")
-        found = ("-E", f"LD_LIBRARY_PATH={':'.join(str(path.parent) for path in runtime)}")
-        return Launch(command=(*words, *found, str(program), job.params.model.prefix), emulated="qemu-user")
+def _launch(job: Job[Params], scratch: Path) -> Launch:
+    compiler, words = emulator(job)
+    runtime = of_wheels(job, LIBRARIES)
+    program = link(job, compiler, [*models(job, "--gc-sections", "--no-as-needed"), *runtime], scratch / "program")
+    found = ("-E", f"LD_LIBRARY_PATH={':'.join(str(path.parent) for path in runtime)}")
+    return Launch(command=(*words, *found, str(program), job.params.model.prefix), emulated="qemu-user")
 
 
 def emulator(job: Job[Params]) -> tuple[Tool, tuple[str, ...]]:

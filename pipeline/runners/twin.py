@@ -30,34 +30,25 @@ CHECKOUT = "let TVM_SOURCE_DIR name a checkout of TVM"
 
 def run(job: Job[Params]) -> Facts:
     """See `check.perform`."""
-    return perform(job, Twin())
+    return perform(job, "twin", _launch)
 
 
-class Twin:
-    """This machine's OpenCL or Metal."""
-
-    name = "twin"
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`.
-
-        Raises:
-            VerifyError: the twin's kernels are not those that ship.
-        """
-        params, archive = job.params, job.inputs[roles.ARCHIVE]
-        objects = job.inputs[roles.objects(params.model.subject)]
-        shipped = device_code.of_archive(archive / Archive.read(archive).library, params.model.prefix)
-        device_code.check_equal(shipped, device_code.of_objects(objects, params.model.prefix))
-        kind = params.backend.device_kind
-        runtime = _runtime(job, kind)
-        paths = [word for path in runtime for word in ("-Xlinker", "-rpath", "-Xlinker", path.parent)]
-        needed = () if sys.platform == "darwin" else ("-Wl,--no-as-needed",)
-        compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
-        given = [*sorted(objects.glob("*.o")), *needed, *paths, *runtime]
-        program = link(job, compiler, given, scratch / "program")
-        command = (str(program), params.model.prefix, kind, *device_code.extensions(shipped))
-        # PoCL's cache of compiled kernels goes with the scratch directory.
-        return Launch(command=command, env={"POCL_CACHE_DIR": str(scratch / "kernels")})
+def _launch(job: Job[Params], scratch: Path) -> Launch:
+    """Raises a VerifyError where the twin's kernels are not those that ship."""
+    params, archive = job.params, job.inputs[roles.ARCHIVE]
+    objects = job.inputs[roles.objects(params.model.subject)]
+    shipped = device_code.of_archive(archive / Archive.read(archive).library, params.model.prefix)
+    device_code.check_equal(shipped, device_code.of_objects(objects, params.model.prefix))
+    kind = params.backend.device_kind
+    runtime = _runtime(job, kind)
+    paths = [word for path in runtime for word in ("-Xlinker", "-rpath", "-Xlinker", path.parent)]
+    needed = () if sys.platform == "darwin" else ("-Wl,--no-as-needed",)
+    compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
+    given = [*sorted(objects.glob("*.o")), *needed, *paths, *runtime]
+    program = link(job, compiler, given, scratch / "program")
+    command = (str(program), params.model.prefix, kind, *device_code.extensions(shipped))
+    # PoCL's cache of compiled kernels goes with the scratch directory.
+    return Launch(command=command, env={"POCL_CACHE_DIR": str(scratch / "kernels")})
 
 
 def _runtime(job: Job[Params], kind: str) -> list[Path]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pipeline.action import Facts, Job
-from pipeline.errors import ToolMissing
 
+from . import node
 from .check import Params, perform
-from .node import Node
+from .linked import present
 
 DRIVER = (
     "install a Vulkan driver (Debian, Ubuntu: apt-get install mesa-vulkan-drivers; Mesa 24 or later, on Debian 12 from "
@@ -18,20 +19,11 @@ DRIVER = (
 
 def run(job: Job[Params]) -> Facts:
     """See `check.perform`."""
-    return perform(job, Webgpu())
+    return perform(job, "webgpu", lambda job, scratch: node.launch(job, more=partial(_more, job, scratch)))
 
 
-class Webgpu(Node):
-    """Node with WebGPU."""
-
-    name = "webgpu"
-
-    def environment(self, job: Job[Params], scratch: Path) -> dict[str, str | None]:
-        """The loader of Vulkan is given the driver that is in the key, and a folder where others need a session's."""
-        driver = job.tools.get("vulkan")
-        if driver is None:
-            raise ToolMissing("there is no Vulkan driver", hint=DRIVER)
-        chosen = (
-            {} if driver.path.is_dir() else {name: str(driver.path) for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")}
-        )
-        return {**super().environment(job, scratch), "XDG_RUNTIME_DIR": str(scratch), **chosen}
+def _more(job: Job[Params], scratch: Path) -> tuple[dict[str, str], tuple[()]]:
+    """The loader of Vulkan is given the driver that is in the key, and a folder where others need a session's."""
+    driver = present(job.tools.get("vulkan"), "there is no Vulkan driver", DRIVER)
+    names = () if driver.path.is_dir() else ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+    return {"XDG_RUNTIME_DIR": str(scratch), **dict.fromkeys(names, str(driver.path))}, ()

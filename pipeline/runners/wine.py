@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import roles
 from pipeline.action import Facts, Job
-from pipeline.documents.archive import Archive
-from pipeline.kits import link_flags
 
 from .check import Params, perform
-from .linked import link, present
+from .linked import link, models, of_wheels, present
 from .machine import Launch
 
 LIBRARIES = ("tvm_runtime.dll", "tvm_ffi.dll")
@@ -31,38 +28,21 @@ _ENVIRONMENT = {
 
 def run(job: Job[Params]) -> Facts:
     """See `check.perform`."""
-    return perform(job, Wine())
+    return perform(job, "wine", _launch)
 
 
-class Wine:
-    """A process of Windows on Linux."""
-
-    name = "wine"
-
-    def launch(self, job: Job[Params], scratch: Path) -> Launch:
-        """See `Runner`."""
-        wine = present(job.tools.get("wine"), "there is no Wine", _WINE)
-        compiler = present(job.tools.get("mingw-c++"), "there is no compiler of MinGW", _COMPILER)
-        folder = job.inputs[roles.ARCHIVE]
-        described = Archive.read(folder)
-        keep = link_flags.keep([model.prefix for model in described.models], "elf")  # MinGW's linker is GNU's
-        models = [*keep, *link_flags.force_load(str(folder / described.library), "elf")]
-        # Of tvm_runtime.dll the models need no symbol, and a library of which nothing is needed is not loaded.
-        flags = [word for flag in (*models, "-u", "TVMBackendAllocWorkspace") for word in ("-Xlinker", flag)]
-        program = link(job, compiler, ["-static", *flags, *_beside(job, scratch)], scratch / "program.exe")
-        prefix = scratch / "prefix"
-        prefix.mkdir()
-        (prefix / ".update-timestamp").write_text("disable\n")
-        command = (str(wine.path), str(program), job.params.model.prefix)
-        return Launch(command=command, env={**_ENVIRONMENT, "WINEPREFIX": str(prefix)}, emulated="Wine")
-
-
-def _beside(job: Job[Params], scratch: Path) -> list[Path]:
-    """The runtime's libraries, where a program for Windows looks for them first: beside it."""
-    found = []
-    for _, folder in roles.all_of(roles.WHEEL, job.inputs):
-        for name in LIBRARIES:
-            if (folder / name).is_file():
-                found.append(scratch / name)
-                found[-1].symlink_to((folder / name).resolve())
-    return found
+def _launch(job: Job[Params], scratch: Path) -> Launch:
+    wine = present(job.tools.get("wine"), "there is no Wine", _WINE)
+    compiler = present(job.tools.get("mingw-c++"), "there is no compiler of MinGW", _COMPILER)
+    beside = []  # where a program for Windows looks for libraries first
+    for path in of_wheels(job, LIBRARIES):
+        beside.append(scratch / path.name)
+        beside[-1].symlink_to(path.resolve())
+    # Of tvm_runtime.dll the models need no symbol, and a library of which nothing is needed is not loaded.
+    flags = models(job, "-u", "TVMBackendAllocWorkspace")
+    program = link(job, compiler, ["-static", *flags, *beside], scratch / "program.exe")
+    prefix = scratch / "prefix"
+    prefix.mkdir()
+    (prefix / ".update-timestamp").write_text("disable\n")
+    command = (str(wine.path), str(program), job.params.model.prefix)
+    return Launch(command=command, env={**_ENVIRONMENT, "WINEPREFIX": str(prefix)}, emulated="Wine")

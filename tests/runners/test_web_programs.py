@@ -21,7 +21,7 @@ from pipeline.action import Tool
 from pipeline.compilers import tensor_cache
 from pipeline.engine.tools import PROGRAMS
 from pipeline.errors import StepError, ToolMissing, Unsuited
-from pipeline.runners.browser import Browser
+from pipeline.runners.browser import _more
 from pipeline.runners.machine import Launch, Parameter
 from pipeline.runners.node import _WEB, installed
 from pipeline.runners.program import Program
@@ -184,5 +184,5 @@ def test_a_browser_that_does_not_start_is_missing(start, tmp_path):
 def test_a_browser_without_webgpu_is_missing(version, problem, tmp_path):
     tools = {} if version is None else {"chromium": Tool("chromium", tmp_path, version)}
     with pytest.raises(ToolMissing, match=problem) as caught:
-        Browser().words(SimpleNamespace(tools=tools, out=tmp_path))
+        _more(SimpleNamespace(tools=tools, out=tmp_path), tmp_path)
     assert "apt-get install chromium" in caught.value.hint

@@ -56,7 +56,7 @@ def check(session: Session) -> Iterator[Comparison]:
 
 def reference(x: np.ndarray) -> np.ndarray:
     """What `Scorer` computes, in float64."""
-    p = parameters()
-    hidden = np.maximum(x @ p["hidden.weight"].T + p["hidden.bias"], 0)
-    scores = np.exp(hidden @ p["output.weight"].T + p["output.bias"])
+    hidden_weight, hidden_bias, output_weight, output_bias = parameters().values()
+    hidden = np.maximum(x @ hidden_weight.T + hidden_bias, 0)
+    scores = np.exp(hidden @ output_weight.T + output_bias)
     return scores / scores.sum(axis=-1, keepdims=True)
