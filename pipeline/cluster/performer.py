@@ -24,7 +24,7 @@ from pipeline.documents.codec import decode, encode
 from pipeline.engine import keys
 from pipeline.engine.code import code_digest, code_files
 from pipeline.engine.engine import result_of
-from pipeline.engine.executor import ExecutionResult, Executor, ResolvedInputs, Tools
+from pipeline.engine.executor import Executor, ResolvedInputs, Tools
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
 from pipeline.engine.tools import PYTHON_OF, Finder
@@ -180,19 +180,17 @@ class Performer:
         wanted = {output.sha256: output for output in inputs.values()}
         if not self._store.fetch(ActionResult(key, order.name, outputs=wanted)):
             raise Refused(f"cannot have the inputs of {order.name} from {self._url}")
-        action, resolved = self._laid_out(order)
-        fields = self._document(action, order)
+        action, reader, views = self._laid_out(order)
+        fields = reader.key_fields(action)
         for field, theirs, ours in keys.differences(_plain(order.fields), _plain(fields)):
             raise Refused(f"has another {field}: {_short(ours)} instead of {_short(theirs)}")
+        resolved = ResolvedInputs({**reader.paths(action), **views}, reader.digests(action))
         made = self._executor.run(action, resolved, order.memory)
         try:
-            return self._commit(key, action, fields, made)
+            draft = result_of(key, action, fields, made)
+            return self._store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
         finally:
             self._executor.clear_away(made.out)
-
-    def _commit(self, key: str, action: AnyAction, fields: Mapping[str, object], made: ExecutionResult) -> ActionResult:
-        draft = result_of(key, action, fields, made)
-        return self._store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
 
     def _publish(self, record: ActionResult) -> None:
         outgoing = self._store.outgoing()
@@ -210,8 +208,8 @@ class Performer:
 
     # Inputs
 
-    def _laid_out(self, order: Order) -> tuple[AnyAction, ResolvedInputs]:
-        """The action as it is here, with its inputs."""
+    def _laid_out(self, order: Order) -> tuple[AnyAction, Inputs, dict[str, Path]]:
+        """The action as it is here, what reads its inputs, and role -> directory of those from upstream."""
         tree = self._folders(order.tree)
         views = {role: self._folders(files) for role, files in order.upstream.items()}
         run = self._step(order.run, str(order.fields.get("code")))
@@ -231,13 +229,9 @@ class Performer:
             outputs=order.outputs,
             memory=order.memory,
         )
-        digests = {role: digests_of(files) for role, files in order.upstream.items()}
-        if roles.TOOLCHAIN in views:
-            self._probed(order.toolchain, views[roles.TOOLCHAIN] / "probe.json")
-        reader = self._reader(action, digests)
-        return action, ResolvedInputs({**reader.paths(action), **views}, reader.digests(action))
-
-    def _reader(self, action: AnyAction, digests: Mapping[str, Mapping[str, str]]) -> Inputs:
+        probe = views[roles.TOOLCHAIN] / "probe.json" if roles.TOOLCHAIN in views else None
+        if probe is not None and probe.is_file():  # where the workers look for it
+            write_atomic(self._root / "build/toolchain" / order.toolchain / probe.name, probe.read_bytes())
         reader = Inputs(
             self._root,
             {action.name: action},
@@ -246,18 +240,9 @@ class Performer:
             tools=self._tools,
             code=code_digest,
         )
-        for role, files in digests.items():
-            reader.note_outputs(role, files)
-        return reader
-
-    def _document(self, action: AnyAction, order: Order) -> dict[str, object]:
-        digests = {role: digests_of(files) for role, files in order.upstream.items()}
-        return self._reader(action, digests).key_fields(action)
-
-    def _probed(self, toolchain: str, probe: Path) -> None:
-        """Tell the workers what is known of a toolchain, where they look for it."""
-        if probe.is_file():
-            write_atomic(self._root / "build/toolchain" / toolchain / probe.name, probe.read_bytes())
+        for role, files in order.upstream.items():
+            reader.note_outputs(role, digests_of(files))
+        return action, reader, views
 
     def _step(self, reference: str, code: str) -> Run[object]:
         """A step's function by its name, if its code is what the order says.

@@ -20,16 +20,19 @@ from pipeline import roles
 from pipeline.action import AnyAction
 from pipeline.documents.codec import encode
 from pipeline.engine import keys
+from pipeline.engine.engine import Engine
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.views import View
 from pipeline.errors import SlipwayError, StoreError
 from pipeline.files import Digest, copy_hashed, open_regular
+from pipeline.project import Project
 from pipeline.store.action_result import FILE, LINK, PROGRAM, ActionResult, Output
 from pipeline.store.store import Store
 from pipeline.toolchains.environment import Environment as Here
 from pipeline.worker.errors import rebuild
 from pipeline.worker.pool import CURRENT
 
+from .dask_pool import DaskPool, demand_dask
 from .order import Environment, Order, Receipt, read_receipt, write
 from .performer import machine, perform
 from .placement import MEMORY, Machine, Placement, Pool
@@ -263,6 +266,30 @@ class Sender:
             self._noted.add(text)
         if first:
             self._note(text)
+
+
+def join(address: str, engine: Engine, project: Project, note: Callable[[str], None]) -> Sender:
+    """What has an engine's actions performed by the workers of a scheduler. Nothing is connected to yet.
+
+    Raises:
+        SlipwayError: the address is none, Dask is not installed, or there is no remote store that may be written to.
+    """
+    demand_dask(address, note)
+    remote = engine.store.remote
+    if remote is None or not remote.write:
+        raise StoreError(
+            "--on needs a remote store that may be written to: files travel through it",
+            hint="set SLIPWAY_REMOTE and SLIPWAY_REMOTE_WRITE=1, here and on the workers",
+        )
+    return Sender(
+        DaskPool(address, note),
+        project.root,
+        inputs=engine.inputs,
+        store=engine.store,
+        environment=project.environment,
+        log_of=engine.executor.log_of,
+        note=note,
+    )
 
 
 def _read(order: Order) -> Iterator[tuple[str, str, Output]]:

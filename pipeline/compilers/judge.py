@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Verdict
 from pipeline.errors import StepError
 
 from .recipe import Check, Comparison, Session

@@ -113,7 +113,7 @@ class Session:
             options=options,
         )
         if options.on:
-            from pipeline.cluster.join import join  # noqa: PLC0415 - only who has a cluster pays for it
+            from pipeline.cluster.sender import join  # noqa: PLC0415 - only who has a cluster pays for it
 
             self.engine.elsewhere = join(options.on, self.engine, project, self.note)
 

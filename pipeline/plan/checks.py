@@ -14,7 +14,7 @@ from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.matrix.cells import Backend, Cell, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import files_of
-from pipeline.runners import browser, host, native, node, qemu, twin, webgpu, wine
+from pipeline.runners import host, native, node, qemu, twin, wine
 from pipeline.runners.check import Params
 
 from .models import COMPILE_MEMORY, SHARDS, compile_actions, proving_toolchain
@@ -33,12 +33,12 @@ QEMU = ("qemu-aarch64", "aarch64-c++")
 FOREIGN: Mapping[str, tuple[str, ...]] = {"qemu": QEMU, "wine": ("wine", "mingw-c++")}
 """Runner for another machine, whose runtime comes out of TVM's package for that one -> the tools that it takes."""
 RUNNERS = {
-    "browser": _How(browser.run, ("node", "npm", "chromium")),
+    "browser": _How(node.run_browser, ("node", "npm", "chromium")),
     "host": _How(host.run, ("cc",)),
     "node": _How(node.run, ("node", "npm")),
     "qemu": _How(qemu.run, QEMU),
     "twin": _How(twin.run, ("c++", "opencl", roles.TVM_CHECKOUT)),
-    "webgpu": _How(webgpu.run, ("node", "npm", "vulkan")),
+    "webgpu": _How(node.run_webgpu, ("node", "npm", "vulkan")),
     "wine": _How(wine.run, FOREIGN["wine"]),
 }
 PROGRAMS = {

@@ -19,8 +19,7 @@ from pipeline.action import Facts, Job
 from pipeline.compilers.declared import declared
 from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps, encode
-from pipeline.documents.run import Run, summary
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Run, Verdict, summary
 from pipeline.errors import CompilerCrash, StepError, ToolMissing, Unsuited, VerifyError
 from pipeline.files.own_folder import SHORT, own_folder
 from pipeline.matrix.cells import Backend, ModelRef

@@ -21,8 +21,7 @@ from pipeline.compilers import reference as references
 from pipeline.compilers.confinement import Confinement, confined
 from pipeline.compilers.recipe import Check
 from pipeline.documents.parameters import Parameter, Parameters
-from pipeline.documents.run import Measured
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Measured, Verdict
 from pipeline.errors import StepError
 from pipeline.proofs.parameters import check_parameters
 

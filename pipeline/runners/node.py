@@ -1,6 +1,9 @@
-"""Runner `node`: the `.wasm` module that ships, in Node; and what `webgpu` and `browser` have in common with it.
+"""Runners `node`, `webgpu` and `browser`: the `.wasm` module that ships.
 
-What they load from npm is pinned in `web/package-lock.json`, and installed once per machine into the download cache.
+`node` runs it on the processor, `webgpu` in Node on Dawn: the machine's GPU, else Mesa's software driver. `browser` is
+headless Chromium, on a page of ours whose picture is kept; its GPU in software (SwiftShader) has no float16, see quirk
+WASM-11. What they load from npm is pinned in `web/package-lock.json`, and installed once per machine into the download
+cache.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -28,14 +32,54 @@ PACKAGE_DATA = "runners/web"
 _WEB = Path(__file__).parent / "web"
 _NODE = "install Node {} or later (Debian, Ubuntu: apt-get install nodejs npm; macOS: brew install node)"
 _NPM_SECONDS = 600
-
-
 _OLDEST = 18
+
+DRIVER = (
+    "install a Vulkan driver (Debian, Ubuntu: apt-get install mesa-vulkan-drivers; Mesa 24 or later, on Debian 12 from "
+    "its backports)"
+)
+
+PICTURE = "page.png"
+
+_OLDEST_CHROMIUM = 113
+"""The first with WebGPU."""
+_CHROMIUM = "install Chromium {} or later, or Google Chrome (Debian: apt-get install chromium)"
 
 
 def run(job: Job[Params]) -> Facts:
     """See `check.perform`."""
     return perform(job, "node", lambda job, _: launch(job))
+
+
+def run_webgpu(job: Job[Params]) -> Facts:
+    """See `check.perform`."""
+    return perform(job, "webgpu", lambda job, scratch: launch(job, more=partial(_on_gpu, job, scratch)))
+
+
+def _on_gpu(job: Job[Params], scratch: Path) -> tuple[dict[str, str], tuple[()]]:
+    """The loader of Vulkan is given the driver that is in the key, and a folder where others need a session's."""
+    driver = present(job.tools.get("vulkan"), "there is no Vulkan driver", DRIVER)
+    names = () if driver.path.is_dir() else ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+    return {"XDG_RUNTIME_DIR": str(scratch), **dict.fromkeys(names, str(driver.path))}, ()
+
+
+def run_browser(job: Job[Params]) -> Facts:
+    """See `check.perform`. The picture is beside `run.json`."""
+    return perform(job, "browser", _launch_chromium)
+
+
+def _launch_chromium(job: Job[Params], scratch: Path) -> Launch:
+    return launch(job, program="browser.mjs", oldest=20, more=partial(_in_chromium, job, scratch))
+
+
+def _in_chromium(job: Job[Params], scratch: Path) -> tuple[dict[str, str], tuple[str, str]]:
+    """Chromium, and where the picture goes. Whatever Chromium writes is removed after the run."""
+    chromium = present(job.tools.get("chromium"), "there is no Chromium", _CHROMIUM.format(_OLDEST_CHROMIUM))
+    found = re.search(r"\b(\d+)\.", chromium.version)
+    if found is None or int(found[1]) < _OLDEST_CHROMIUM:
+        raise ToolMissing(f"{chromium.version} is too old", hint=_CHROMIUM.format(_OLDEST_CHROMIUM))
+    homes = ("TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
+    return dict.fromkeys(homes, str(scratch)), (str(chromium.path), str(job.out / PICTURE))
 
 
 def launch(

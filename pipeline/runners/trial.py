@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pipeline.compilers.declared import Declared
 from pipeline.documents.functions import Function
-from pipeline.documents.run import Measured
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Measured, Verdict
 from pipeline.matrix.cells import ModelRef
 
 from .machine import Launch

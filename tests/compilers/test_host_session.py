@@ -13,7 +13,7 @@ from pipeline.compilers import tensor_cache
 from pipeline.compilers.judge import judge
 from pipeline.compilers.recipe import Comparison
 from pipeline.documents.codec import encode
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Verdict
 from pipeline.errors import CompilerCrash, StepError
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]

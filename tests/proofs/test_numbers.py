@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.documents.run import Measured, Run
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Measured, Run, Verdict
 from pipeline.runners.check import run_line
 from pipeline.steps.verify import _numbers
 

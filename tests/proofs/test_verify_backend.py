@@ -11,8 +11,7 @@ from proof_subjects import BACKENDS, TVM_MODELS, backend_params, model_params
 
 from pipeline.binary.ar import Member, write_archive
 from pipeline.documents.codec import dumps
-from pipeline.documents.run import Measured, Run
-from pipeline.documents.verdict import Verdict
+from pipeline.documents.run import Measured, Run, Verdict
 from pipeline.errors import VerifyError
 from pipeline.steps import verify
 

@@ -21,9 +21,8 @@ from pipeline.action import Tool
 from pipeline.compilers import tensor_cache
 from pipeline.engine.tools import PROGRAMS
 from pipeline.errors import StepError, ToolMissing, Unsuited
-from pipeline.runners.browser import _more
 from pipeline.runners.machine import Launch, Parameter
-from pipeline.runners.node import _WEB, installed
+from pipeline.runners.node import _WEB, _in_chromium, installed
 from pipeline.runners.program import Program
 
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
@@ -184,5 +183,5 @@ def test_a_browser_that_does_not_start_is_missing(start, tmp_path):
 def test_a_browser_without_webgpu_is_missing(version, problem, tmp_path):
     tools = {} if version is None else {"chromium": Tool("chromium", tmp_path, version)}
     with pytest.raises(ToolMissing, match=problem) as caught:
-        _more(SimpleNamespace(tools=tools, out=tmp_path), tmp_path)
+        _in_chromium(SimpleNamespace(tools=tools, out=tmp_path), tmp_path)
     assert "apt-get install chromium" in caught.value.hint
