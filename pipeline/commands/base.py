@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, get_args
 
 from doit.cmd_base import Command, DoitCmdBase
 from doit.cmdparse import DefaultUpdate
@@ -19,9 +19,10 @@ from pipeline.documents.codec import decode
 from pipeline.doit_plugin.options import set_options
 from pipeline.doit_plugin.session import Session, current
 from pipeline.engine.options import Options
+from pipeline.errors import SlipwayError
 from pipeline.reports.tables import terminal_width
 
-from .friendly import DEBUG, Friendly
+from .friendly import DEBUG, ERROR, Friendly
 
 Given = TypeVar("Given")
 """The options of a command: a frozen dataclass whose fields `flag` and `value` make."""
@@ -72,11 +73,7 @@ class JsonOptions:
 
 
 class Answering(Friendly, Generic[Given]):
-    """A command with an answer.
-
-    Attributes:
-        options: the class of its options.
-    """
+    """A command with an answer. The class of its options is that which it is a command of."""
 
     options: ClassVar[type]
     cmd_options: ClassVar[tuple[dict[str, object], ...]] = ()
@@ -84,7 +81,9 @@ class Answering(Friendly, Generic[Given]):
     def __init_subclass__(cls) -> None:
         """Tell doit of the options, as its `CmdOption` wants them."""
         super().__init_subclass__()
-        if "options" in vars(cls):
+        [given] = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
+        if isinstance(given, type):
+            cls.options = given
             cls.cmd_options = tuple(
                 {
                     "name": one.name,
@@ -92,7 +91,7 @@ class Answering(Friendly, Generic[Given]):
                     "default": [] if one.default is MISSING else one.default,
                     **one.metadata,
                 }
-                for one in fields(cls.options)
+                for one in fields(given)
             )
 
     @property
@@ -119,11 +118,25 @@ class Answering(Friendly, Generic[Given]):
 
 
 class PlainCommand(Answering[Given], Command):  # type: ignore[misc]
-    """A command that needs no project. Subclasses implement `answer`."""
+    """A command that needs no project. Subclasses implement `answer`.
+
+    Attributes:
+        errors_in_json: whether what cannot be answered is a document, too, where JSON is asked for.
+    """
+
+    errors_in_json = False
 
     def work(self, params: Mapping[str, object], args: Sequence[str]) -> int:
         """Answer."""
-        return self.answer(self.given(params), args)
+        try:
+            return self.answer(self.given(params), args)
+        except SlipwayError as error:
+            if not (self.errors_in_json and params.get("json")):
+                raise
+            from pipeline.reports.app_report import error_document  # noqa: PLC0415 - few need it
+
+            self.show(error_document(error), (), as_json=True)
+            return ERROR
 
     def answer(self, options: Given, args: Sequence[str]) -> int:
         """See `ProjectCommand.answer`."""

@@ -57,7 +57,6 @@ class Bench(ProjectCommand[BenchOptions]):
         "each model there. Says how long loading and calls took, and how much memory that needed. Building for Android "
         "takes the NDK. Exit status: 0 all ran and are right, 1 a model is wrong on the device, 3 one could not be run."
     )
-    options = BenchOptions
 
     def answer(self, session: Session, options: BenchOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

@@ -35,7 +35,6 @@ class Cache(ProjectCommand[JsonOptions]):
         "directory DIR, to carry it to another machine. Exit status: 0; 1 when verify or merge found damage; 3 when "
         "it could not be done."
     )
-    options = JsonOptions
 
     def answer(self, session: Session, options: JsonOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

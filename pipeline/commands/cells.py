@@ -80,7 +80,6 @@ class Cells(ProjectCommand[CellsOptions]):
         "parameters), to be built once for all jobs. Cells of one variant share work when they are in one job, so "
         "that is how they are grouped by default. Exit status: 0, or 3 when the matrix is wrong."
     )
-    options = CellsOptions
 
     def answer(self, session: Session, options: CellsOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

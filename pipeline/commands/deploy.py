@@ -17,13 +17,10 @@ from pipeline.adb.device import Device, choose, find_adb
 from pipeline.adb.fitting import Fit, check_fits, declared
 from pipeline.adb.shipment import Shipment, choose_shipment, read_manifest
 from pipeline.documents.memory import gigabytes
-from pipeline.errors import SlipwayError
-from pipeline.reports.app_report import error_document
 from pipeline.reports.events import size
 from pipeline.reports.transfer import shown
 
 from .base import PlainCommand, flag, json_flag, value
-from .friendly import ERROR
 from .wording import count, duration
 
 FOLDER = "/sdcard/slipway"
@@ -65,6 +62,7 @@ class Deploy(PlainCommand[DeployOptions]):
 
     name = "deploy"
     doc_purpose = "push what dist/ ships to an Android device, over adb (Slipway)"
+    errors_in_json = True
     doc_usage = "[PRODUCT|bundle/MODEL|FOLDER ...] [--device SERIAL] [--as NAME] [--to FOLDER] [--prune] [--dry-run]"
     doc_description = (
         "A product travels with the bundles of its models. Without names all of dist/ does, but products of kind "
@@ -73,17 +71,10 @@ class Deploy(PlainCommand[DeployOptions]):
         "fit. A deploy that broke off goes on when it is called again. Exit "
         "status: 0 the device has it all, 1 a dry run found that it has not, 3 it cannot be done."
     )
-    options = DeployOptions
 
     def answer(self, options: DeployOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
-        try:
-            done = _deploy(options, args)
-        except SlipwayError as error:
-            if not options.json:
-                raise
-            self.show(error_document(error), (), as_json=True)
-            return ERROR
+        done = _deploy(options, args)
         lines = [*_changes(done, options), *_summary(done, options)]
         self.show(_document(done, dry_run=options.dry_run), lines, as_json=options.json)
         stale = done.found.push or (options.prune and done.found.stray)

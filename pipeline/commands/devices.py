@@ -36,7 +36,6 @@ class Devices(ProjectCommand[JsonOptions]):
         "targets.yaml declares, or that were built here; nothing is built. Exit status: 0; 1 when a device gets no "
         "model at all; 3 when the matrix is wrong, or there are no devices in it."
     )
-    options = JsonOptions
 
     def answer(self, session: Session, options: JsonOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

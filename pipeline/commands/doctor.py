@@ -78,7 +78,6 @@ class Doctor(PlainCommand[JsonOptions]):
         "Looks at every toolchain of targets.yaml, or at this Python where there is none. Exit status: 0; 1 when "
         "something is missing that the matrix needs here; 3 when targets.yaml is wrong."
     )
-    options = JsonOptions
 
     def answer(self, options: JsonOptions, args: Sequence[str]) -> int:
         """Look, and print."""

@@ -39,7 +39,6 @@ class Explain(ProjectCommand[JsonOptions]):
         "what it was built. TASK may be a step (`compile`). Exit status: 0, or 3 when there is no such task or the "
         "matrix is wrong."
     )
-    options = JsonOptions
 
     def answer(self, session: Session, options: JsonOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

@@ -37,7 +37,6 @@ class Gc(ProjectCommand[GcOptions]):
         "knows only about this one: run it in the tree whose results matter, or by age. Exit status: 0; 3 when "
         "another doit uses the store."
     )
-    options = GcOptions
 
     def answer(self, session: Session, options: GcOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

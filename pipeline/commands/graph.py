@@ -44,7 +44,6 @@ class Graph(ProjectCommand[GraphOptions]):
         "dot -Tsvg > graph.svg` makes a picture; Mermaid is drawn by GitHub and GitLab in Markdown. Exit status: 0, "
         "or 3 when there is no such task or the matrix is wrong."
     )
-    options = GraphOptions
 
     def answer(self, session: Session, options: GraphOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

@@ -41,7 +41,6 @@ class ImportConfig(PlainCommand[ImportOptions]):
         "Several configs, for several devices, become one matrix. It is printed, or written to the file that -o names "
         "if that does not exist yet. Exit status: 0; 3 when a config is wrong or a file is in the way."
     )
-    options = ImportOptions
 
     def answer(self, options: ImportOptions, args: Sequence[str]) -> int:
         """Read, and print or write."""

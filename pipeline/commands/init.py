@@ -56,7 +56,6 @@ class Init(PlainCommand[InitOptions]):
         "kept as FILE.bak with it; the lines for build/ and dist/ are added to a .gitignore. After an upgrade, "
         "--schema renews what editors complete from. Exit status: 0; 3 when files are in the way or cannot be written."
     )
-    options = InitOptions
 
     def answer(self, options: InitOptions, args: Sequence[str]) -> int:
         """Write the files."""

@@ -44,7 +44,6 @@ class MergeAppConfig(ProjectCommand[MergeOptions]):
         "added at the end. Everything else in the file stays. Exit "
         "status: 0 the file is as it should be, 1 a dry run found that it is not, 3 it cannot be done."
     )
-    options = MergeOptions
 
     def answer(self, session: Session, options: MergeOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

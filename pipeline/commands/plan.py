@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
+from pipeline.cluster.fleet import Fleet, enough, fleets, works_of
 from pipeline.compilers.devices import unable
 from pipeline.documents.probe import Probe
 from pipeline.doit_plugin.session import Session
@@ -15,9 +15,6 @@ from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecas
 
 from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
-
-if TYPE_CHECKING:
-    from pipeline.cluster.fleet import Fleet
 
 MARKS: Mapping[State, str] = {"fresh": " ", "restore": "↺", "fetch": "↓", "build": "▸", "unknown": "?", "blocked": "✗"}
 
@@ -65,7 +62,6 @@ class Plan(ProjectCommand[PlanOptions]):
         "before it is built first, and its result decides); blocked (it cannot start); fresh. The times are those "
         "of the last run of each task, whatever has changed since. Exit status: 0, or 3 when the matrix is wrong."
     )
-    options = PlanOptions
 
     def answer(self, session: Session, options: PlanOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
@@ -90,16 +86,12 @@ def _unable(session: Session) -> Iterator[str]:
 def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:
     if not options.workers:
         return []
-    from pipeline.cluster import fleet  # noqa: PLC0415 - few ask
-
-    return list(fleet.fleets(fleet.works_of(session.engine, listed), options.workers, options.num_process))
+    return list(fleets(works_of(session.engine, listed), options.workers, options.num_process))
 
 
 def _table(found: Sequence[Fleet]) -> Iterator[str]:
     if not found:
         return
-    from pipeline.cluster.fleet import enough  # noqa: PLC0415 - few ask
-
     yield "machines  by the clock  machine-hours  busy  limit"
     for fleet in found:
         hours, seconds = fleet.machine_seconds / 3600, duration(fleet.elapsed)

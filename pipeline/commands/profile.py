@@ -45,7 +45,6 @@ class Profile(ProjectCommand[ProfileOptions]):
         "critical path is the longest chain of tasks that wait for each other: more processors do not make a run "
         "shorter than that. Exit status: 0, or 3 when there is no run to tell of."
     )
-    options = ProfileOptions
 
     def answer(self, session: Session, options: ProfileOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""

@@ -22,7 +22,6 @@ from pipeline.errors import SlipwayError
 from pipeline.reports import app_report as report
 
 from .base import PlainCommand, flag, json_flag, several, value
-from .friendly import ERROR
 
 
 @dataclass(frozen=True)
@@ -43,24 +42,18 @@ class VerifyApp(PlainCommand[VerifyOptions]):
 
     name = "verify-app"
     doc_purpose = "check that a shipped app or library holds its models, with both constructors (Slipway)"
+    errors_in_json = True
     doc_usage = "PATH [--models a,b | --config mlc-app-config.json | --link link.json]"
     doc_description = (
         f"PATH is {SUPPORTED}. Without an option the models of targets.yaml are expected, where there is one; what the "
         "app's own mlc-app-config.json asks for is always expected. "
         "Exit status: 0 all alive, 1 something is wrong, 3 the check could not be made."
     )
-    options = VerifyOptions
 
     def answer(self, options: VerifyOptions, args: Sequence[str]) -> int:
         """Check, print, and return the exit status."""
-        try:
-            expected, version = expected_models(options), declared_version(options)
-            contents = read_contents(open_container(_only_path(args)), options.exclude)
-        except SlipwayError as error:
-            if not options.json:
-                raise
-            self.show(report.error_document(error), (), as_json=True)
-            return ERROR
+        expected, version = expected_models(options), declared_version(options)
+        contents = read_contents(open_container(_only_path(args)), options.exclude)
         found = judge(contents, expected, allow_stripped=options.allow_stripped, runtime_version=version)
         text = report.text(found, self.width).rstrip("\n")
         self.show(report.document(found), [text], as_json=options.json)

@@ -22,7 +22,6 @@ class Version(PlainCommand[JsonOptions]):
     name = "version"
     doc_purpose = "print the versions of Slipway, doit, Python and TVM (Slipway)"
     doc_description = "`doit --version` knows only doit's. Exit status: 0."
-    options = JsonOptions
 
     def answer(self, options: JsonOptions, args: Sequence[str]) -> int:
         """Print them."""

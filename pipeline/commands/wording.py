@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from pipeline.errors import SlipwayError
 from pipeline.files import is_sha256
@@ -31,10 +32,7 @@ def read_size(text: str) -> int:
     Raises:
         SlipwayError: it is no size.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise SlipwayError(f"{text!r} is not a size", hint="write a number and one of k, M, G, T: 500M, 10G")
-    return int(float(found[1]) * SIZES[found[2]])
+    return int(_read(text, _SIZE, SIZES, "a size", "write a number and one of k, M, G, T: 500M, 10G"))
 
 
 def read_age(text: str) -> float:
@@ -43,10 +41,14 @@ def read_age(text: str) -> float:
     Raises:
         SlipwayError: it is no age.
     """
-    found = _AGE.fullmatch(text.strip())
+    return _read(text, _AGE, AGES, "an age", "write a number and one of m, h, d, w: 12h, 30d")
+
+
+def _read(text: str, form: re.Pattern[str], units: Mapping[str, int], what: str, hint: str) -> float:
+    found = form.fullmatch(text.strip())
     if found is None:
-        raise SlipwayError(f"{text!r} is not an age", hint="write a number and one of m, h, d, w: 12h, 30d")
-    return float(found[1]) * AGES[found[2]]
+        raise SlipwayError(f"{text!r} is not {what}", hint=hint)
+    return float(found[1]) * units[found[2]]
 
 
 def duration(seconds: float) -> str:

@@ -37,7 +37,6 @@ class WorkerCommand(PlainCommand[WorkerOptions]):
         "keeps the compiler loaded. Needs SLIPWAY_REMOTE and SLIPWAY_REMOTE_WRITE=1. Ends when the scheduler does, or "
         "on Ctrl-C. Exit status: 0, or 3 when it cannot begin."
     )
-    options = WorkerOptions
 
     def answer(self, options: WorkerOptions, args: Sequence[str]) -> int:
         """See `PlainCommand`."""

@@ -79,13 +79,11 @@ def _compared(check: Check, session: ModelSession, trial: Trial, recipe: Path) -
 
 def _starter(launch: Launch, trial: Trial) -> Callable[[], Machine]:
     """What starts the machine; everything it takes is imported by then."""
-    if launch.device is not None:
-        from .device_program import DeviceProgram  # noqa: PLC0415 - see below
-
-        return partial(DeviceProgram, launch, launch.device, trial.seconds)
     if launch.library is None:
-        from .program import Program  # noqa: PLC0415 - it cannot be imported where there are no such processes
+        from .program import DeviceProgram, Program  # noqa: PLC0415 - it cannot be imported where there are no such processes
 
+        if launch.device is not None:
+            return partial(DeviceProgram, launch, launch.device, trial.seconds)
         return partial(Program, launch, trial.seconds)
     from .process import Process  # noqa: PLC0415 - it needs TVM, and a program does not
 
