@@ -54,24 +54,11 @@ EDITIONS = 4
 ROUNDS = 6
 """Of a season."""
 
-MATRIX = """\
-version: 1
-models:
-  tiny:
-    factory: recipe.py:build
-    check: recipe.py:check
-    weights: {path: weights}
-    variants:
-      a: {dtype: float32}
-backends:
-  host: {preset: host}
-  ios-arm64: {preset: iphone, deployment_target: "14.0"}
-matrix:
-  model: [tiny]
-  backend: [host, ios-arm64]
-products:
-  kit: {kind: xcframework, backends: [ios-arm64]}
-"""
+MATRIX = kills.matrix(
+    "a",
+    {"host": {"preset": "host"}, "ios-arm64": kills.IOS},
+    {"kit": {"kind": "xcframework", "backends": ["ios-arm64"]}},
+)
 
 
 class Tree(kills.Project, ABC):

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,30 +37,33 @@ from pipeline.store.store import Store
 TINY = Path(__file__).resolve().parents[1] / "tests" / "builds" / "tiny"
 DOIT = Path(sys.executable).parent / "doit"
 
-TARGETS = """\
-version: 1
-models:
-  tiny:
-    factory: recipe.py:build
-    check: recipe.py:check
-    weights: {path: weights}
-    variants:
-      a: {dtype: float32, note: a}
-      b: {dtype: float32, note: b}
-      c: {dtype: float32, note: c}
-backends:
-  host: {preset: host}
-  linux-arm64: {preset: linux-arm64}
-  ios-arm64: {preset: iphone, deployment_target: "14.0"}
-  android-arm64: {preset: android}
-matrix:
-  model: [tiny]
-  backend: [host, linux-arm64, ios-arm64, android-arm64]
-products:
-  kit: {kind: xcframework, backends: [ios-arm64]}
-  droid: {kind: android, backends: [android-arm64]}
-  native: {kind: native, backends: [host, linux-arm64]}
-"""
+IOS = {"preset": "iphone", "deployment_target": "14.0"}
+BACKENDS = {
+    "host": {"preset": "host"},
+    "linux-arm64": {"preset": "linux-arm64"},
+    "ios-arm64": IOS,
+    "android-arm64": {"preset": "android"},
+}
+PRODUCTS = {
+    "kit": {"kind": "xcframework", "backends": ["ios-arm64"]},
+    "droid": {"kind": "android", "backends": ["android-arm64"]},
+    "native": {"kind": "native", "backends": ["host", "linux-arm64"]},
+}
+
+
+def matrix(variants: Iterable[str], backends: Mapping[str, object], products: Mapping[str, object]) -> str:
+    """A targets.yaml, in the JSON that is in YAML: variants of one small model, each for all backends."""
+    tiny = {
+        "factory": "recipe.py:build",
+        "check": "recipe.py:check",
+        "weights": {"path": "weights"},
+        "variants": {name: {"dtype": "float32", "note": name} for name in variants},
+    }
+    cells = {"model": ["tiny"], "backend": [*backends]}
+    return json.dumps(
+        {"version": 1, "models": {"tiny": tiny}, "backends": backends, "matrix": cells, "products": products}, indent=1
+    )
+
 
 CHANGES = {
     "recipe": ("recipe.py", "nn.op.relu(self.linear(x))", "nn.op.relu(self.linear(x)) + x * 0"),
@@ -112,7 +115,7 @@ class Project:
     def write(self) -> None:
         """Write what a user has written."""
         shutil.copytree(TINY, self.root, ignore=shutil.ignore_patterns("__pycache__"))
-        (self.root / "targets.yaml").write_text(TARGETS)
+        (self.root / "targets.yaml").write_text(matrix("abc", BACKENDS, PRODUCTS))
         (self.root / "dodo.py").write_text("from pipeline.dodo import DOIT_CONFIG, task_slipway\n")
 
     def copy_of(self, other: Path) -> None:

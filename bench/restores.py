@@ -16,30 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from kills import OUTPUTS, Project
+from kills import IOS, OUTPUTS, Project, matrix
 from project import frozen
 
 MODELS = 6
 
-TARGETS = """\
-version: 1
-models:
-  tiny:
-    factory: recipe.py:build
-    check: recipe.py:check
-    weights: {{path: weights}}
-    variants:
-{variants}
-backends:
-  host: {{preset: host}}
-  ios-arm64: {{preset: iphone, deployment_target: "14.0"}}
-matrix:
-  model: [tiny]
-  backend: [host, ios-arm64]
-products:
-  kit: {{kind: xcframework, backends: [ios-arm64]}}
-  native: {{kind: native, backends: [host]}}
-"""
+BACKENDS = {"host": {"preset": "host"}, "ios-arm64": IOS}
+PRODUCTS = {
+    "kit": {"kind": "xcframework", "backends": ["ios-arm64"]},
+    "native": {"kind": "native", "backends": ["host"]},
+}
 
 
 def main() -> int:
@@ -51,8 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="restores-") as folder:
         project = Project(Path(folder, "project"), frozen(Path(folder, "frozen")))
         project.write()
-        variants = "\n".join(f"      v{n}: {{dtype: float32, note: v{n}}}" for n in range(MODELS))
-        (project.root / "targets.yaml").write_text(TARGETS.format(variants=variants))
+        (project.root / "targets.yaml").write_text(matrix([f"v{n}" for n in range(MODELS)], BACKENDS, PRODUCTS))
         project.build("-n", "2")
         right = project.outputs()
         wrong = sum(not is_restored(project, right, number) for number in range(1, asked.times + 1))
