@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tvm
@@ -48,13 +47,13 @@ class Process:
             hint = "link it against the runtime of this toolchain"
             raise StepError(f"it cannot be loaded: {error}", where=library, hint=hint) from error
         try:
-            self._functions: Any = tvm_ffi.system_lib(prefix)["vm_load_executable"]()
+            self._functions: tvm_ffi.Module = tvm_ffi.system_lib(prefix)["vm_load_executable"]()
         except (AttributeError, RuntimeError, ValueError) as error:
             hint = f"link the whole archive: nothing refers to {prefix}__tvm_ffi__library_bin but its constructor"
             raise StepError(f"no model is registered under {prefix!r}: {error}", where=library, hint=hint) from error
         self._functions["vm_initialization"](*CPU)
         self._parameters: dict[str, object] = {}
-        self._held: list[Any] = []
+        self._held: list[object] = []
 
     def use_parameters(self, folder: Path) -> None:
         """See `Machine`."""
@@ -85,7 +84,7 @@ class Process:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
-    def _given(self, value: Value) -> Any:
+    def _given(self, value: Value) -> object:
         if isinstance(value, np.ndarray):
             return tvm.runtime.tensor(value)
         if isinstance(value, Held):
@@ -96,7 +95,7 @@ class Process:
             return tvm_ffi.Shape(value)
         return [self._given(item) for item in value] if isinstance(value, list | tuple) else value
 
-    def _taken(self, value: Any) -> Value:
+    def _taken(self, value: object) -> Value:
         if isinstance(value, tvm_ffi.Tensor):
             return np.array(value.numpy() if hasattr(value, "numpy") else np.from_dlpack(value))
         if isinstance(value, tvm_ffi.Array):
