@@ -73,17 +73,18 @@ class JsonOptions:
 
 
 class Answering(Friendly, Generic[Given]):
-    """A command with an answer. The class of its options is that which it is a command of."""
+    """A command with an answer. Its docstring is its purpose, and it is generic in the class of its options."""
 
     options: ClassVar[type]
+    doc_purpose: ClassVar[str]
     cmd_options: ClassVar[tuple[dict[str, object], ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        """Tell doit of the options, as its `CmdOption` wants them."""
+        """Tell doit of the purpose, and of the options as its `CmdOption` wants them."""
         super().__init_subclass__()
         [given] = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
         if isinstance(given, type):
-            cls.options = given
+            cls.options, cls.doc_purpose = given, str(cls.__doc__)
             cls.cmd_options = tuple(
                 {
                     "name": one.name,

@@ -47,10 +47,9 @@ class BenchOptions:
 
 
 class Bench(ProjectCommand[BenchOptions]):
-    """run models on an Android device, and measure"""  # noqa: D415 - doit prints this as it is
+    """run models on an Android device over adb, compare their numbers, and measure (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "bench"
-    doc_purpose = "run models on an Android device over adb, compare their numbers, and measure (Slipway)"
     doc_usage = "[--device SERIAL] [--model MODEL|VARIANT|VARIANT@BACKEND ...]"
     doc_description = (
         "Builds a program from the kit of a product, pushes it and the parameters to the device, and runs the check of "

@@ -23,10 +23,9 @@ FAULTY = 1
 
 
 class Cache(ProjectCommand[JsonOptions]):
-    """look into the store, check it, merge it"""  # noqa: D415 - doit prints this as it is
+    """look into the store, check it, take in other stores (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "cache"
-    doc_purpose = "look into the store, check it, take in other stores (Slipway)"
     doc_usage = "stats | verify | merge DIR ... | export DIR [TASK ...]"
     doc_description = (
         "stats: what is in it. verify: read everything and compare it with its digest; what is damaged is removed, "

@@ -70,10 +70,9 @@ class CellsOptions:
 
 
 class Cells(ProjectCommand[CellsOptions]):
-    """list the compiles in groups, for CI"""  # noqa: D415 - doit prints this as it is
+    """list the compiles of the matrix in groups, one for each CI job (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "cells"
-    doc_purpose = "list the compiles of the matrix in groups, one for each CI job (Slipway)"
     doc_description = (
         "github: the matrix of a job, on one line. lines: the tasks of one group on each line. json: everything "
         "known of each cell. shared: the tasks that come before the cells or beside them (toolchains, weights, "

@@ -58,10 +58,9 @@ class _Deployed:
 
 
 class Deploy(PlainCommand[DeployOptions]):
-    """push what is shipped to an Android device"""  # noqa: D415 - doit prints this as it is
+    """push what dist/ ships to an Android device, over adb (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "deploy"
-    doc_purpose = "push what dist/ ships to an Android device, over adb (Slipway)"
     errors_in_json = True
     doc_usage = "[PRODUCT|bundle/MODEL|FOLDER ...] [--device SERIAL] [--as NAME] [--to FOLDER] [--prune] [--dry-run]"
     doc_description = (

@@ -27,10 +27,9 @@ class Row:
 
 
 class Devices(ProjectCommand[JsonOptions]):
-    """show what each device gets"""  # noqa: D415 - doit prints this as it is
+    """show which model and backend each device gets, and the memory left (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "devices"
-    doc_purpose = "show which model and backend each device gets, and the memory left (Slipway)"
     doc_description = (
         "Of each model a device gets the first variant that fits, on its best backend. Sizes are those that "
         "targets.yaml declares, or that were built here; nothing is built. Exit status: 0; 1 when a device gets no "

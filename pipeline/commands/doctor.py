@@ -70,10 +70,9 @@ class Diagnosis:
 
 
 class Doctor(PlainCommand[JsonOptions]):
-    """look at this machine"""  # noqa: D415 - doit prints this as it is
+    """look at compilers and tools here, and say what each missing one costs (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "doctor"
-    doc_purpose = "look at compilers and tools here, and say what each missing one costs (Slipway)"
     doc_description = (
         "Looks at every toolchain of targets.yaml, or at this Python where there is none. Exit status: 0; 1 when "
         "something is missing that the matrix needs here; 3 when targets.yaml is wrong."

@@ -28,10 +28,9 @@ FATES = {
 
 
 class Explain(ProjectCommand[JsonOptions]):
-    """show why tasks would run"""  # noqa: D415 - doit prints this as it is
+    """show why tasks would run: which inputs differ, back to the first causes (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "explain"
-    doc_purpose = "show why tasks would run: which inputs differ, back to the first causes (Slipway)"
     doc_usage = "TASK ..."
     doc_description = (
         "A stale task is compared, field by field, with what its outputs were made from; a task upstream that is "

@@ -26,10 +26,9 @@ class GcOptions:
 
 
 class Gc(ProjectCommand[GcOptions]):
-    """make the store smaller"""  # noqa: D415 - doit prints this as it is
+    """make the store smaller, keeping what the matrix needs (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "gc"
-    doc_purpose = "make the store smaller, keeping what the matrix needs (Slipway)"
     doc_description = (
         "Results go that were not used for --max-age, and then the least recently used ones until --max-size is "
         "met. What the tree holds, and what the matrix of today would take from the store, stays whatever the "

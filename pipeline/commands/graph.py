@@ -34,10 +34,9 @@ class GraphOptions:
 
 
 class Graph(ProjectCommand[GraphOptions]):
-    """draw the tasks, coloured by state"""  # noqa: D415 - doit prints this as it is
+    """draw the tasks and what waits for what, coloured by state (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "graph"
-    doc_purpose = "draw the tasks and what waits for what, coloured by state (Slipway)"
     doc_usage = "[TASK ...]"
     doc_description = (
         "With TASK (or a step), only those and what they need. The same project gives the same text. `doit graph | "

@@ -32,10 +32,9 @@ class ImportOptions:
 
 
 class ImportConfig(PlainCommand[ImportOptions]):
-    """take over package configs of mlc_llm"""  # noqa: D415 - doit prints this as it is
+    """make a targets.yaml of package configs of mlc_llm (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "import"
-    doc_purpose = "make a targets.yaml of package configs of mlc_llm (Slipway)"
     doc_usage = "mlc-package-config.json ..."
     doc_description = (
         "Several configs, for several devices, become one matrix. It is printed, or written to the file that -o names "

@@ -46,10 +46,9 @@ class InitOptions:
 
 
 class Init(PlainCommand[InitOptions]):
-    """start a project"""  # noqa: D415 - doit prints this as it is
+    """start a project: targets.yaml, dodo.py and a small model (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "init"
-    doc_purpose = "start a project: targets.yaml, dodo.py and a small model (Slipway)"
     doc_usage = "[DIR]"
     doc_description = (
         "Writes into DIR, or here. A file that is there already and different is never touched without --force, and "

@@ -33,10 +33,9 @@ class MergeOptions:
 
 
 class MergeAppConfig(ProjectCommand[MergeOptions]):
-    """put the records of the build into an app's list of models"""  # noqa: D415 - doit prints this as it is
+    """put the records of the build into an app's own list of models (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "merge-app-config"
-    doc_purpose = "put the records of the build into an app's own list of models (Slipway)"
     doc_usage = "APP_FILE [--product NAME] [--dry-run]"
     doc_description = (
         "APP_FILE is the app's mlc-app-config.json, or a list of models for WebLLM. A record with the model_id of one "

@@ -52,10 +52,9 @@ class PlanOptions:
 
 
 class Plan(ProjectCommand[PlanOptions]):
-    """show what would run, and why"""  # noqa: D415 - doit prints this as it is
+    """show what would run, and why (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "plan"
-    doc_purpose = "show what would run, and why (Slipway)"
     doc_usage = "[TASK ...]"
     doc_description = (
         "States: build; restore (from this machine's store); fetch (from the remote store); unknown (something "

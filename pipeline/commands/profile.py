@@ -36,10 +36,9 @@ class ProfileOptions:
 
 
 class Profile(ProjectCommand[ProfileOptions]):
-    """show where the time of the last run went"""  # noqa: D415 - doit prints this as it is
+    """show where the time of the last run went, and write it as a Chrome trace (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "profile"
-    doc_purpose = "show where the time of the last run went, and write it as a Chrome trace (Slipway)"
     doc_description = (
         "The last run that did anything is meant. The trace opens in chrome://tracing or ui.perfetto.dev. The "
         "critical path is the longest chain of tasks that wait for each other: more processors do not make a run "

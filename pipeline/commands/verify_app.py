@@ -38,10 +38,9 @@ class VerifyOptions:
 
 
 class VerifyApp(PlainCommand[VerifyOptions]):
-    """check that a shipped app holds its models"""  # noqa: D415 - doit prints this as it is
+    """check that a shipped app or library holds its models, with both constructors (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "verify-app"
-    doc_purpose = "check that a shipped app or library holds its models, with both constructors (Slipway)"
     errors_in_json = True
     doc_usage = "PATH [--models a,b | --config mlc-app-config.json | --link link.json]"
     doc_description = (

@@ -17,10 +17,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Version(PlainCommand[JsonOptions]):
-    """print versions"""  # noqa: D415 - doit prints this as it is
+    """print the versions of Slipway, doit, Python and TVM (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "version"
-    doc_purpose = "print the versions of Slipway, doit, Python and TVM (Slipway)"
     doc_description = "`doit --version` knows only doit's. Exit status: 0."
 
     def answer(self, options: JsonOptions, args: Sequence[str]) -> int:

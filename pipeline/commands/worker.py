@@ -27,10 +27,9 @@ class WorkerOptions:
 
 
 class WorkerCommand(PlainCommand[WorkerOptions]):
-    """perform what other machines order"""  # noqa: D415 - doit prints this as it is
+    """be a machine of a cluster, for those who build with `doit --on` (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "worker"
-    doc_purpose = "be a machine of a cluster, for those who build with `doit --on` (Slipway)"
     doc_usage = "tcp://SCHEDULER:PORT"
     doc_description = (
         "Joins the Dask scheduler at that address (tls:// with the certificates that Dask's configuration names) and "
