@@ -138,8 +138,7 @@ class Reported:
     @staticmethod
     def of(file: Path) -> Reported:
         """What is in its file, which need not be there."""
-        read = decode(Reported, json.loads(file.read_bytes()), str(file)) if file.is_file() else Reported()
-        return read
+        return decode(Reported, json.loads(file.read_bytes()), str(file)) if file.is_file() else Reported()
 
 
 @dataclass(frozen=True, slots=True)
