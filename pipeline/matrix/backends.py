@@ -124,12 +124,11 @@ def _base(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machi
     if spec.platform is not None:
         raise _wrong(problems, name, "platform", f"preset {asked} has its platform", "remove this key, or `preset`")
     if isinstance(preset, MachinePreset):
-        alias = preset.machines.get(str(machine))
-        if alias is None:
+        meant = preset.on(machine)
+        if meant is None:
             what, hint = f"preset {asked} does not know this machine ({machine})", "take another preset"
             raise _wrong(problems, name, "preset", what, hint)
-        preset, choices = known[alias.preset], [alias.arch]
-        assert isinstance(preset, Preset)  # noqa: S101 - an alias of an alias would be a bug in presets.yaml
+        preset, choices = meant[0], [meant[1]]
     else:
         choices = list(preset.triples)
     arch = spec.arch or choices[0]

@@ -66,6 +66,12 @@ class MachinePreset(Strict):
     summary: str
     machines: dict[str, Alias]
 
+    def on(self, machine: Machine) -> tuple[Preset, str] | None:
+        """The preset that it stands for on a machine, and the architecture; None where it does not know the machine."""
+        alias = self.machines.get(str(machine))
+        preset = presets()[alias.preset] if alias is not None else None
+        return (preset, alias.arch) if alias is not None and isinstance(preset, Preset) else None
+
 
 class _Presets(RootModel[dict[str, Preset | MachinePreset]]):
     pass

@@ -12,7 +12,7 @@ from . import schema
 from .cells import Backend, Cell, Product, Runtime, Twins
 from .diagnostics import Diagnostics, suggest
 from .paths import checkout, must_exist, normal
-from .presets import Machine, MachinePreset, Preset, presets
+from .presets import Machine, MachinePreset, presets
 
 VARIABLES = ("MLC_LLM_SOURCE_DIR", "TVM_SOURCE_DIR")
 """Variables by which users of mlc_llm and TVM say where their checkouts are."""
@@ -134,13 +134,12 @@ def twins(machine: Machine, runtime: Runtime, root: Path) -> Twins | None:
         runtime: it names a checkout, perhaps; else the variable TVM_SOURCE_DIR may.
         root: directory that the checkout's path is relative to.
     """
-    known = presets()
-    host = known["host"]
-    alias = host.machines.get(str(machine)) if isinstance(host, MachinePreset) else None
-    base = known[alias.preset] if alias is not None else None
-    if alias is None or not isinstance(base, Preset):
+    host = presets()["host"]
+    meant = host.on(machine) if isinstance(host, MachinePreset) else None
+    if meant is None:
         return None
-    triple = base.triples[alias.arch].format(deployment_target=base.deployment_target)
+    base, arch = meant
+    triple = base.triples[arch].format(deployment_target=base.deployment_target)
     named = runtime.source or os.environ.get(VARIABLES[1])
     folder = None if not named else root / named
     if folder is not None and (folder / _INSIDE_MLC).is_dir():

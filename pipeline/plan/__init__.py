@@ -37,8 +37,7 @@ from .models import (
     weight_actions,
 )
 from .products import aar_actions, assets_of, layout_actions, proof_of
-from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product
-from .wheels import wheel_actions
+from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product, wheel_actions
 
 PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout", "aar"})
 """The steps that make parts of a product."""

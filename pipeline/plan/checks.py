@@ -18,8 +18,7 @@ from pipeline.runners import host, native, node, qemu, twin, wine
 from pipeline.runners.check import Params
 
 from .models import COMPILE_MEMORY, SHARDS, compile_actions, proving_toolchain
-from .runtime import module_file
-from .wheels import wheels_of
+from .runtime import module_file, wheels_of
 
 
 class _How(NamedTuple):

@@ -1,11 +1,13 @@
 """The part of the plan that is about the runtime: what is built of it for each backend, and what is linked with it.
 
+That of another machine, to run models there or to ship it, is in TVM's package for that one, which is fetched.
+
 `plan` calls the functions here; as there, nothing reads a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pipeline import roles
@@ -14,11 +16,11 @@ from pipeline.matrix.cells import Backend, ModelVariant, Product, Runtime
 from pipeline.matrix.matrix import Matrix
 from pipeline.native.settings import tools
 from pipeline.steps import runtime as runtime_step
-from pipeline.steps import shared_runtime, wasm, wasm_runtime
+from pipeline.steps import shared_runtime, wasm, wasm_runtime, wheel
 
 from .apps import library_file
+from .lockfile import Pins
 from .models import proving_toolchain
-from .wheels import wheels_of
 
 BUILD_MEMORY = 1500 << 20
 """A few C++ compilers at once, at a first guess."""
@@ -120,14 +122,14 @@ def _built_for(matrix: Matrix, backend: Backend) -> Backend:
 
 
 def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
-    wheel = _wheel(matrix, backend)
+    toolchain = _wheel(matrix, backend)
     return Action(
         step="wasm_runtime",
         run=wasm_runtime.run,
         subject=backend.name,
-        params=wasm_runtime.Params(wheel=wheel),
-        upstream={} if wheel is None else {roles.TOOLCHAIN: Upstream(f"toolchain:{wheel}")},
-        tools=("emcc",) if wheel is not None else (roles.CHECKOUT, "emcc"),
+        params=wasm_runtime.Params(wheel=toolchain),
+        upstream={} if toolchain is None else {roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")},
+        tools=("emcc",) if toolchain is not None else (roles.CHECKOUT, "emcc"),
         memory=BUILD_MEMORY,
         doc="the TVM runtime as wasm objects",
         where=backend.where,
@@ -160,3 +162,43 @@ def module_file(matrix: Matrix, model: ModelVariant, backend: Backend) -> str:
     if backend.device_kind == "webgpu":
         return name
     return f"{name.removesuffix('-webgpu.wasm')}-cpu.wasm"
+
+
+def wheel_name(package: str, backend: Backend) -> str:
+    """The name of an action that fetches a package for a backend's machine, and of its entry in slipway.lock."""
+    return f"{package}@{wheel.platform_of(backend)}"
+
+
+def wheels_of(backend: Backend) -> dict[str, Upstream]:
+    """The edges to the packages for a backend's machine."""
+    return {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one, backend)}") for one in wheel.PACKAGES}
+
+
+def wheel_actions(
+    matrix: Matrix, lock: Pins, shipped: Iterable[Backend], ran: Iterable[tuple[Backend, tuple[str, ...]]]
+) -> Iterator[AnyAction]:
+    """Each package once for each kind of machine.
+
+    Args:
+        matrix: the matrix.
+        lock: what slipway.lock pins.
+        shipped: backends whose products bring the runtime along.
+        ran: backends whose models are only run with it, and the tools for that: without one nothing is fetched.
+    """
+    needed: dict[str, tuple[Backend, tuple[str, ...]]] = {wheel.platform_of(one): (one, tools) for one, tools in ran}
+    needed |= {wheel.platform_of(one): (one, ()) for one in shipped}
+    for platform, (backend, asked) in needed.items():
+        toolchain = proving_toolchain(matrix.cells_for(backend))
+        for package in wheel.PACKAGES:
+            name = wheel_name(package, backend)
+            yield Action(
+                step="wheel",
+                run=wheel.run,
+                subject=name,
+                params=wheel.Params(package, platform, toolchain, lock.get(name)),
+                upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}")},
+                tools=asked,
+                doc=f"the runtime in {package} for {platform}",
+                where=backend.where,
+                link_outputs=True,
+            )
