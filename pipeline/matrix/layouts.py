@@ -86,8 +86,11 @@ def resolve(
             sound.append(LayoutRule(backend.name, rule.library, rule.bundle))
     files = list(_files(here, spec, tasks, problems))
     taken: dict[str, _Taken] = {}
-    for clash in (*_clashes(sound, cells, taken), *_clashing_files(files, taken)):
-        problems.add((*here, *clash.place), clash.what, clash.hint)
+    clashing = set()
+    for place, one in _wanted(sound, cells, files):
+        if one.owner not in clashing and (problem := _claim(one, taken)) is not None:
+            clashing.add(one.owner)
+            problems.add((*here, *place), *problem)
     return tuple(sound), tuple(one for _, one in files)
 
 
@@ -160,12 +163,6 @@ def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: D
     return False
 
 
-class _Clash(NamedTuple):
-    place: Steps
-    what: str
-    hint: str
-
-
 class _Taken(NamedTuple):
     path: str
     kind: Literal["library", "bundle", "file", "directory"]
@@ -178,30 +175,25 @@ class _Taken(NamedTuple):
         return f"the {self.kind} of {self.owner}"
 
 
-def _clashes(rules: Sequence[LayoutRule], cells: Sequence[Cell], taken: dict[str, _Taken]) -> Iterator[_Clash]:
-    """Paths that two things want, also where file systems do not tell upper from lower case."""
+def _wanted(
+    rules: Sequence[LayoutRule], cells: Sequence[Cell], files: Iterable[tuple[Steps, FilePlacement]]
+) -> Iterator[tuple[Steps, _Taken]]:
+    """Every path of a layout, with its place in the product."""
     for rule in rules:
         for cell in (cell for cell in cells if cell.backend.name == rule.backend):
-            owner = f"{cell.model.subject} for {rule.backend}"
-            wanted = [_Taken(filled(rule.library, cell), "library", owner, cell.model.subject)]
+            owner, subject = f"{cell.model.subject} for {rule.backend}", cell.model.subject
+            yield ("layout", rule.backend, "library"), _Taken(filled(rule.library, cell), "library", owner, subject)
             if rule.bundle is not None:
-                wanted.append(_Taken(filled(rule.bundle, cell), "bundle", owner, cell.model.subject))
-            for one in wanted:
-                if (problem := _claim(one, taken)) is not None:
-                    yield _Clash(("layout", rule.backend, one.kind), *problem)
-                    break
-
-
-def _clashing_files(files: Iterable[tuple[Steps, FilePlacement]], taken: dict[str, _Taken]) -> Iterator[_Clash]:
-    """The same of files; outputs of two tasks may be in one directory, and the step sees whether they agree."""
+                yield ("layout", rule.backend, "bundle"), _Taken(filled(rule.bundle, cell), "bundle", owner, subject)
     for place, one in files:
-        wanted = _Taken(one.path, "file" if one.alone else "directory", one.task)
-        if (problem := _claim(wanted, taken)) is not None:
-            yield _Clash(place[2:], *problem)
+        yield place[2:], _Taken(one.path, "file" if one.alone else "directory", one.task)
 
 
 def _claim(wanted: _Taken, taken: dict[str, _Taken]) -> tuple[str, str] | None:
-    """Note a path and the directories around it, or say who has it."""
+    """Note a path and the directories around it, or say who has it, also where file systems fold upper and lower case.
+
+    Outputs of two tasks may be in one directory, and the step sees whether they agree.
+    """
     parts = wanted.path.split("/")
     if _folded(parts[0]) in _RESERVED:
         return f"`{parts[0]}` is a file that every product has", "give it another name"

@@ -7,7 +7,6 @@ app that gets the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -135,12 +134,6 @@ class Options(App):
 
 
 APP = tuple(App.model_fields)
-
-
-def part(options: Options) -> tuple[dict[str, object], ForApps]:
-    """What is compiled with, with the keys that were given; and what only apps need."""
-    given = options.model_dump(mode="json", exclude_none=True, exclude=set(APP))
-    return {key: value for key, value in given.items() if not isinstance(value, Mapping) or value}, for_apps(options)
 
 
 def for_apps(said: App) -> ForApps:

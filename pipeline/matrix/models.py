@@ -83,7 +83,11 @@ def _mlc(
 ) -> tuple[dict[str, object], ForApps]:
     """The options of an `mlc` model, which are known, in two parts: for the compiler and for apps."""
     read = validate(mlc_options.Options, dict(options), problems, own)
-    return ({}, ForApps()) if read is None else mlc_options.part(read)
+    if read is None:
+        return {}, ForApps()
+    given = read.model_dump(mode="json", exclude_none=True, exclude=set(mlc_options.APP))
+    said = {key: value for key, value in given.items() if not isinstance(value, Mapping) or value}
+    return said, mlc_options.for_apps(read)
 
 
 def _others(

@@ -50,8 +50,7 @@ PROGRAMS = {
 def cell_runs(matrix: Matrix, cell: Cell) -> dict[str, str]:
     """Subject of the action -> runner, of the runs of a cell's check. Beside the first, each has its runner's name."""
     backend = cell.backend
-    says = cell.model.check is not None or _reference(cell) is not None
-    if not says or lacking_artifact(matrix, backend) is not None:
+    if not _has_check(cell) or lacking_artifact(matrix, backend) is not None:
         return {}
     able = [name for name in backend.runners if name != "twin" or _has_twin(matrix, cell)]
     return {f"{cell.subject}/{name}" if number else cell.subject: name for number, name in enumerate(able)}
@@ -60,6 +59,10 @@ def cell_runs(matrix: Matrix, cell: Cell) -> dict[str, str]:
 def _has_twin(matrix: Matrix, cell: Cell) -> bool:
     """Whether this machine can run a cell's kernels. Only Relax leaves a lowering to make a twin of."""
     return cell.model.compiler == "relax" and matrix.twins is not None and matrix.twins.run(cell.backend)
+
+
+def _has_check(cell: Cell) -> bool:
+    return cell.model.check is not None or _reference(cell) is not None
 
 
 def _reference(cell: Cell) -> str | None:
@@ -109,9 +112,8 @@ def device_runs(matrix: Matrix) -> Iterator[AnyAction]:
     for product in matrix.products:
         for cell in matrix.cells:
             backend = cell.backend
-            says = cell.model.check is not None or _reference(cell) is not None
             brought = matrix.runtime.is_in(product, backend)
-            if not says or backend.name not in product.backends or not (brought or backend.is_host):
+            if not _has_check(cell) or backend.name not in product.backends or not (brought or backend.is_host):
                 continue
             if backend.platform == "android":
                 yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, ("cmake", "ndk")))
