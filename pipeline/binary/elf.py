@@ -8,7 +8,7 @@ purpose.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -235,18 +235,13 @@ def _constructors(file: _File) -> int:
 
     A linker may add entries of its own: the C runtime's `frame_dummy` is one in most shared objects.
     """
-    return sum(section.size // file.layouts.pointer for section in _start_up_tables(file))
-
-
-def _start_up_tables(file: _File) -> Iterable[_Section]:
     names = file.strings(file.names_index, "the section names") if file.names_index else None
+    count = 0
     for section in file.sections:
-        if section.type == _SHT_INIT_ARRAY:
-            yield section
-        elif names and section.name:
-            name = names.text(section.name, "a section's name")
-            if name == ".ctors" or name.startswith(".ctors."):
-                yield section
+        name = names.text(section.name, "a section's name") if names and section.name else ""
+        if section.type == _SHT_INIT_ARRAY or name == ".ctors" or name.startswith(".ctors."):
+            count += section.size // file.layouts.pointer
+    return count
 
 
 def _records(file: _File, section: _Section, layout: struct.Struct, what: str) -> Iterator[Sequence[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -178,15 +178,12 @@ def _assets(aar: Aar, opened: zipfile.ZipFile, entries: Mapping[str, zipfile.Zip
             yield f"assets/{name} is not what the bundle has"
     if aar.maven.assets == "play-asset-pack":
         folder = aar.folder / layout.ASSET_PACK / layout.pack(aar.product)
-        there = {path.relative_to(folder / "src/main/assets").as_posix() for path in _files(folder / "src/main/assets")}
+        assets = folder / "src/main/assets"
+        there = {path.relative_to(assets).as_posix() for path in assets.rglob("*") if path.is_file()}
         if there != set(aar.bundles):
             yield f"the asset pack lacks or has too much: {listed(sorted(there ^ set(aar.bundles)))}"
         if not (folder / "build.gradle").is_file():
             yield "the asset pack has no build.gradle"
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
 
 
 def _asset(opened: zipfile.ZipFile, name: str) -> Digest:

@@ -140,7 +140,8 @@ def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, st
             yield f"is not the module of {wanted[key]} that was linked"
     else:
         library = layout.libraries[one.backend]
-        objects = _objects(library, layout.members[wanted[key], one.backend])
+        names = layout.members[wanted[key], one.backend]
+        objects = {each.name: each.data for each in read_archive(library.path.read_bytes()) if each.name in names}
         try:
             if one.form == "shared":
                 ours = _restricted(library, one.prefix, objects)
@@ -151,10 +152,6 @@ def _problems(layout: Layout, one: LaidOutLibrary, wanted: Mapping[tuple[str, st
                 yield from _not_the_objects(one, path.read_bytes(), objects)
         except FormatError as error:
             yield f"cannot be read: {error.what}"
-
-
-def _objects(library: Library, names: Sequence[str]) -> dict[str, bytes]:
-    return {one.name: one.data for one in read_archive(library.path.read_bytes()) if one.name in names}
 
 
 def _not_the_objects(one: LaidOutLibrary, data: bytes, objects: Mapping[str, bytes]) -> Iterator[str]:

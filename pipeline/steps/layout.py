@@ -20,7 +20,7 @@ from pipeline.documents.model_file import ModelFile
 from pipeline.documents.runtime import Modules
 from pipeline.errors import StepError
 from pipeline.files import Digest, sha256_bytes
-from pipeline.kits.kit import KitArchive, read_kit
+from pipeline.kits.kit import read_kit
 from pipeline.kits.link_json import link_json
 from pipeline.matrix.cells import Backend, FilePlacement
 from pipeline.matrix.placement import Placement
@@ -62,8 +62,10 @@ def run(job: Job[Params]) -> Facts:
     members = {name: {one.name: one for one in read_archive(found.data)} for name, found in archives.items()}
     libraries = []
     for done, place in enumerate(params.placements):
-        objects = [members[place.backend][name] for name in _names(archives[place.backend], place)]
-        libraries.append(_library(job, archives[place.backend].backends[0], place, objects))
+        archive = archives[place.backend]
+        model = next(one for one in archive.models if one.subject == place.owner)
+        objects = [members[place.backend][name] for name in model.document.members]
+        libraries.append(_library(job, archive.backends[0], place, objects))
         job.services.progress(done + 1, len(params.placements), "libraries")
     tree = _Tree(job, {one.library.casefold(): ("a library", None) for one in params.placements})
     for place in params.placements:
@@ -86,10 +88,6 @@ def run(job: Job[Params]) -> Facts:
 def member_name(name: str, prefix: str) -> str:
     """The name of an object in mlc's tar: the host object has no prefix there, the other one brings its own."""
     return "lib0.o" if name == f"{prefix}lib0.o" else name
-
-
-def _names(archive: KitArchive, place: Placement) -> tuple[str, ...]:
-    return next(one.document.members for one in archive.models if one.subject == place.owner)
 
 
 def _library(job: Job[Params], backend: Backend, place: Placement, objects: list[Member]) -> LaidOutLibrary:

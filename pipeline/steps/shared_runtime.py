@@ -65,17 +65,14 @@ def run(job: Job[Params]) -> Facts:
     packages = {folder: Path(found[folder]) for folder in PACKAGES.values()}
     own = [folder / "lib" for folder in packages.values()]
     folders = own if job.params.own else [path for _, path in roles.all_of(roles.WHEEL, job.inputs)]
-    libraries = tuple(_library(job, name, folders) for name in _named(backend))
+    names = (*_OF_DEVICE.get(backend.device_kind, ()), *_LIBRARIES)
+    libraries = tuple(_library(job, name, folders) for name in names)
     for name, path in _headers(packages):
         (job.out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, job.out / name)
     tvm = found.get("version")
     job.write(RuntimeManifest.NAME, dumps(RuntimeManifest(backend, None, libraries, tvm)))
     return {"libraries": [one.name for one in libraries], "bytes": sum(one.size for one in libraries), "tvm": tvm}
-
-
-def _named(backend: Backend) -> tuple[str, ...]:
-    return (*_OF_DEVICE.get(backend.device_kind, ()), *_LIBRARIES)
 
 
 def _library(job: Job[Params], name: str, folders: list[Path]) -> LibraryFile:

@@ -58,8 +58,9 @@ def run(job: Job[Params]) -> Facts:
         ToolMissing: there is no TVM, or no such environment.
     """
     name = job.params.toolchain
-    found = probe(partial(_worker, job, name), name, job.log, mlc=job.params.mlc)
-    worker = job.services.worker(name, fresh=not found.fork)
+    workers = partial(job.services.worker, name)
+    found = probe(lambda fresh: workers(fresh=fresh), name, job.log, mlc=job.params.mlc)
+    worker = workers(fresh=not found.fork)
     job.write(Probe.NAME, dumps(found))
     facts: dict[str, object] = encode(found)
     if name == "current":
@@ -69,10 +70,6 @@ def run(job: Job[Params]) -> Facts:
     frozen = installed if pinned is None else list(pinned)
     job.write("freeze.txt", "".join(f"{line}\n" for line in frozen))
     return {**facts, "lock": frozen} if job.params.spec is not None else facts
-
-
-def _worker(job: Job[Params], name: str, fresh: bool) -> Worker:
-    return job.services.worker(name, fresh=fresh)
 
 
 def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
