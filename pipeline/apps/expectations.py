@@ -127,8 +127,8 @@ def models_of_link(data: bytes, where: str) -> list[Expected]:
     return found
 
 
-def models_of_targets(path: Path) -> list[Expected]:
-    """From targets.yaml: every model of the matrix, for the platforms it is compiled for.
+def of_targets(path: Path) -> tuple[list[Expected], str | None]:
+    """From targets.yaml: every model, for the platforms it is compiled for; and the release of TVM that is declared.
 
     A model of mlc_llm's has the name that slipway.lock pins, which may be another on other platforms.
 
@@ -145,21 +145,11 @@ def models_of_targets(path: Path) -> list[Expected]:
     platforms: dict[tuple[str, str], set[str]] = {}
     for cell in named(matrix, Place(matrix.root, pins, read_lock(pins), lambda _: None)).cells:
         platforms.setdefault((cell.model.subject, cell.model.prefix), set()).add(cell.backend.platform)
-    return [
+    models = (
         Expected(subject, (prefix,), path.name, platforms=frozenset(found))
         for (subject, prefix), found in platforms.items()
-    ]
-
-
-def runtime_version_of(path: Path) -> str | None:
-    """The release of TVM that targets.yaml declares for apps' runtimes, where it does.
-
-    Raises:
-        MatrixError: the file is wrong.
-    """
-    from pipeline.matrix.load import load  # noqa: PLC0415 - as above
-
-    return load(path, building=False).runtime_version
+    )
+    return list(models), matrix.runtime_version
 
 
 def checked_version(text: str) -> str:

@@ -51,7 +51,7 @@ class VerifyApp(PlainCommand[VerifyOptions]):
 
     def answer(self, options: VerifyOptions, args: Sequence[str]) -> int:
         """Check, print, and return the exit status."""
-        expected, version = expected_models(options), declared_version(options)
+        expected, version = expected_models(options)
         contents = read_contents(open_container(_only_path(args)), options.exclude)
         found = judge(contents, expected, allow_stripped=options.allow_stripped, runtime_version=version)
         text = report.text(found, self.width).rstrip("\n")
@@ -65,33 +65,24 @@ def _only_path(arguments: Sequence[str]) -> Path:
     return Path(arguments[0])
 
 
-def expected_models(options: VerifyOptions) -> list[Expected]:
-    """The models that an option names, or targets.yaml where there is one.
+def expected_models(options: VerifyOptions) -> tuple[list[Expected], str | None]:
+    """The models that an option names, or targets.yaml where there is one; and the release of TVM that either declares.
 
     Raises:
-        SlipwayError: two options are given, or a file is wrong.
+        SlipwayError: two options are given, a file is wrong, or the release is none.
     """
     given = [name for name in ("models", "config", "link") if getattr(options, name)]
     if len(given) > 1:
         raise SlipwayError(f"--{' and --'.join(given)} say the same thing twice", hint="give one of them")
+    models: list[Expected] = []
+    version = None
+    targets = Path(noop.targets_path(sys.argv[1:]))
     if options.models:
-        return expectations.models_named(options.models)
-    if options.config:
-        return expectations.models_of_config(untrusted.read(Path(options.config)), options.config)
-    if options.link:
-        return expectations.models_of_link(untrusted.read(Path(options.link)), options.link)
-    targets = Path(noop.targets_path(sys.argv[1:]))
-    return expectations.models_of_targets(targets) if targets.is_file() else []
-
-
-def declared_version(options: VerifyOptions) -> str | None:
-    """The release of TVM that an option declares, or targets.yaml where the models are expected that are in it.
-
-    Raises:
-        SlipwayError: it is no release, or the file is wrong.
-    """
-    if options.runtime_version:
-        return expectations.checked_version(options.runtime_version)
-    targets = Path(noop.targets_path(sys.argv[1:]))
-    from_targets = not (options.models or options.config or options.link) and targets.is_file()
-    return expectations.runtime_version_of(targets) if from_targets else None
+        models = expectations.models_named(options.models)
+    elif options.config:
+        models = expectations.models_of_config(untrusted.read(Path(options.config)), options.config)
+    elif options.link:
+        models = expectations.models_of_link(untrusted.read(Path(options.link)), options.link)
+    elif targets.is_file():
+        models, version = expectations.of_targets(targets)
+    return models, expectations.checked_version(options.runtime_version) if options.runtime_version else version

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pipeline.engine.status import Outcome
 
 
@@ -22,10 +20,10 @@ class Counts:
         return self.fresh + self.built + self.restored + self.failed + self.own
 
 
-class Watcher(Protocol):
-    """Shows a run. Methods may be called from any thread, one at a time."""
+class Watcher:
+    """Shows a run, whose counts the reporter keeps up to date. Methods may be called from any thread, one at a time."""
 
-    def begin(self, counts: Counts) -> None:
+    def begin(self) -> None:
         """The run starts."""
 
     def started(self, name: str) -> None:

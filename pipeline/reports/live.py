@@ -12,23 +12,22 @@ from rich.text import Text
 
 from pipeline.engine.status import Outcome
 
-from .events import Counts, amount
+from .events import Counts, Watcher, amount
 
 
-class Live:
+class Live(Watcher):
     """See `events.Watcher`. `expected` maps a task to the seconds it took last time, for the estimate."""
 
-    def __init__(self, stream: TextIO, expected: dict[str, float]) -> None:
+    def __init__(self, stream: TextIO, counts: Counts, expected: dict[str, float]) -> None:
         self._console = Console(file=stream)
         self._expected = expected
-        self._counts = Counts()
+        self._counts = counts
         self._running: dict[str, tuple[float, str]] = {}
         self._seen: set[str] = set()
         self._live = RichLive(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
 
-    def begin(self, counts: Counts) -> None:
+    def begin(self) -> None:
         """Put the board up."""
-        self._counts = counts
         self._live.start()
 
     def started(self, name: str) -> None:

@@ -6,24 +6,20 @@ import time
 
 from pipeline.engine.status import Outcome
 
-from .events import Counts, amount
+from .events import Counts, Watcher, amount
 from .stream import BrokenPipeSafeStream
 
 EVERY = 5.0
 """Seconds between two progress lines of one task."""
 
 
-class Plain:
+class Plain(Watcher):
     """See `events.Watcher`."""
 
-    def __init__(self, stream: BrokenPipeSafeStream) -> None:
+    def __init__(self, stream: BrokenPipeSafeStream, counts: Counts) -> None:
         self._stream = stream
-        self._counts = Counts()
-        self._said: dict[str, float] = {}
-
-    def begin(self, counts: Counts) -> None:
-        """Remember the counts; they are kept up to date by the reporter."""
         self._counts = counts
+        self._said: dict[str, float] = {}
 
     def started(self, name: str) -> None:
         """Start the clock of the first progress line."""
@@ -50,9 +46,6 @@ class Plain:
         """One line, without the counter."""
         self._stream.write(f"{text}\n")
         self._stream.flush()
-
-    def end(self) -> None:
-        """Nothing is left open."""
 
     def _line(self, text: str) -> None:
         width = len(str(self._counts.total))

@@ -47,7 +47,7 @@ class Reporter:
         self._everything = False
         self._over = False
         self._session: Session = current()
-        self._watcher: Watcher = Plain(self._stream)
+        self._watcher: Watcher = Plain(self._stream, self._counts)
         self._trace = Trace()
         self._selected: set[str] = set()
         self._expected: dict[str, float] = {}  # seconds that tasks took last time, without those that turn out fresh
@@ -66,7 +66,7 @@ class Reporter:
 
             entries = {name: engine.workspace.get(name) for name in selected}
             self._expected = {name: entry.seconds for name, entry in entries.items() if entry is not None}
-            self._watcher = Live(self._terminal, self._expected)
+            self._watcher = Live(self._terminal, self._counts, self._expected)
         all_ours = all(name in engine.actions for name in selected)
         self._everything = all_ours and self._counts.total == len(engine.actions)
         engine.executor.progress = self._progress
@@ -74,7 +74,7 @@ class Reporter:
             self._session.begin(note=self._watcher.note, names=selected)
         except SlipwayError as error:
             raise InvalidCommand(shortened(str(error), self._failures.here)) from error
-        self._watcher.begin(self._counts)
+        self._watcher.begin()
 
     def get_status(self, task: Task) -> None:
         """Doit is about to ask whether a task is fresh: the first that is heard of one that `create_after` made."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.apps.expectations import models_named, models_of_config, models_of_link, models_of_targets
+from pipeline.apps.expectations import models_named, models_of_config, models_of_link, of_targets
 from pipeline.errors import SlipwayError
 
 
@@ -98,6 +98,6 @@ matrix:
 def test_targets_yaml_tells_which_model_is_for_which_platform(tmp_path):
     (tmp_path / "recipe.py").write_text("def build(spec): ...\n")
     (tmp_path / "targets.yaml").write_text(TARGETS)
-    tiny, other = models_of_targets(tmp_path / "targets.yaml")
+    (tiny, other), _ = of_targets(tmp_path / "targets.yaml")
     assert (tiny.name, tiny.prefixes, tiny.platforms) == ("tiny-default", ("tiny_model_a_",), {"ios", "android"})
     assert (other.prefixes, other.platforms) == (("other_default_",), {"android"})

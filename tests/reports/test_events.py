@@ -28,10 +28,10 @@ def test_amounts_for_people():
 
 def test_plain_output_is_a_line_an_event():
     stream = io.StringIO()
-    plain = Plain(stream)
     counts = Counts(total=12)
     counts.fresh = 3
-    plain.begin(counts)
+    plain = Plain(stream, counts)
+    plain.begin()
     plain.started("compile:m@b")
     plain.progress("compile:m@b", 1, 2, "files")  # too soon for a line
     counts.built += 1
@@ -46,8 +46,8 @@ def test_a_long_download_says_how_far_it_is(monkeypatch):
     clock = iter([0.0, 1.0, 6.0, 6.0])
     monkeypatch.setattr("pipeline.reports.plain.time.monotonic", lambda: next(clock))
     stream = io.StringIO()
-    plain = Plain(stream)
-    plain.begin(Counts(total=1))
+    plain = Plain(stream, Counts(total=1))
+    plain.begin()
     plain.started("weights:m")
     plain.progress("weights:m", 1e6, 4e6, "bytes")
     plain.progress("weights:m", 2e6, 4e6, "bytes")
@@ -56,8 +56,8 @@ def test_a_long_download_says_how_far_it_is(monkeypatch):
 
 def test_the_board_leaves_lines_behind_and_shows_what_runs():
     stream = io.StringIO()
-    live = Live(stream, {"compile:a": 4.0})
-    live.begin(Counts(total=2))
+    live = Live(stream, Counts(total=2), {"compile:a": 4.0})
+    live.begin()
     live.started("compile:a")
     live.progress("compile:a", 1, 2, "files")
     board = "\n".join(str(part) for part in live._draw().renderables[:1])
