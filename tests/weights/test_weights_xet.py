@@ -141,5 +141,5 @@ def test_a_login_of_the_machine_does_not_replace_the_token(
     (tmp_path / "home" / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")
     monkeypatch.setenv("HF_TOKEN", "hf_topsecretvalue")
     get(SOURCE)
-    resolved = [seen for seen in hub.server.requests if "/resolve/" in seen.path and "model.bin" in seen.path]
+    resolved = hub.server.gets(f"/{hub.repo}/resolve/{hub.commit}/model.bin")
     assert {seen.headers.get("authorization") for seen in resolved} == {"Bearer hf_topsecretvalue"}
