@@ -26,7 +26,7 @@ from pipeline.errors import SlipwayError
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps.toolchain import Workers, probe
 from pipeline.toolchains import needs
-from pipeline.toolchains.machine import Finding, look
+from pipeline.toolchains.needs import Finding, look
 
 from .base import JsonOptions, PlainCommand
 

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.action import Action, Tool
-from pipeline.toolchains.machine import HELPS, look
-from pipeline.toolchains.needs import missing
+from pipeline.toolchains.needs import HELPS, look, missing
 
 
 def action(step, backend, *tools, **params):
