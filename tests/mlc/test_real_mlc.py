@@ -72,7 +72,7 @@ def weights(folder: Path, model: str, **changes: object) -> None:
     """A model's configuration and index, and zeros in place of its weights."""
     folder.mkdir(exist_ok=True)
     index = prepared(model, "tensor-cache.json")
-    chat = prepared(model, "mlc-chat-config.json") | changes
+    chat = prepared(model, "mlc-chat-config.json") | {"tokenizer_files": ["tokenizer.json"]} | changes
     (folder / "mlc-chat-config.json").write_text(json.dumps(chat))
     (folder / "tensor-cache.json").write_text(json.dumps(index))
     (folder / "tokenizer.json").write_text("{}\n")
