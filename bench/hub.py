@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import NamedTuple
 import table
 from hub_server import COMMIT, MIB, Hub, serving
 from measure import UNUSUAL, Failed
-from project import DOIT, PAGE
+from project import DOIT
 from weights import FETCHING, checkpoint, measured, on_disk, prepare
 
 LIBRARY = f"""
@@ -134,24 +133,14 @@ def measure(work: Path, size: int) -> list[list[str]]:
     ]
 
 
-def main() -> None:
-    """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--gib", type=float, default=4.0, help="default: %(default)g")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    asked = parser.parse_args()
-    size = int(asked.gib * 1024) * MIB
-    with tempfile.TemporaryDirectory(prefix="hub-") as folder:
-        rows = measure(Path(folder).resolve(), size)
+def text(asked: argparse.Namespace, work: Path) -> str:
+    """What the page says of it."""
     head = ["", "wall s", "own MiB", "read ×", "written ×", "on disk ×", "killed: sent ×", "left ×", "wrong bytes"]
-    text = f"{table.machine()}\n\n{asked.gib:g} GiB in two files; × their size.\n\n{table.markdown(head, rows)}"
-    print(text)
-    if asked.write:
-        table.write(PAGE, "hub", text)
+    rows = measure(work, int(asked.gib * 1024) * MIB)
+    return f"{asked.gib:g} GiB in two files; × their size.\n\n{table.markdown(head, rows)}"
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as error:
-        sys.exit(str(error))
+    options = table.parser(__doc__)
+    options.add_argument("--gib", type=float, default=4.0, help="default: %(default)g")
+    table.main("hub", options, text)

@@ -20,7 +20,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import NamedTuple
 
 import table
 from measure import Cost, Failed, median, run
-from project import DOIT, PAGE, frozen, project
+from project import DOIT, frozen, project
 
 ALLOWED = 3.0
 """Seconds that taking over may take longer than a run with nothing to do."""
@@ -150,23 +149,11 @@ def measured(work: Path, rounds: int) -> Iterator[list[str]]:
         print(f"MORE THAN {ALLOWED:g} s with {' and '.join(late)}", file=sys.stderr)
 
 
-def main() -> None:
-    """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="second-") as folder:
-        about = table.machine()
-        rows = list(measured(Path(folder).resolve(), asked.rounds))
-    text = f"{about}\n\n{table.markdown(['', 'wall s', 'CPU s', ''], rows)}\n\nNot one task was built a second time."
-    print(text)
-    if asked.write:
-        table.write(PAGE, "second", text)
+def text(asked: argparse.Namespace, work: Path) -> str:
+    """What the page says of it."""
+    rows = list(measured(work, asked.rounds))
+    return f"{table.markdown(['', 'wall s', 'CPU s', ''], rows)}\n\nNot one task was built a second time."
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as error:
-        sys.exit(str(error))
+    table.main("second", table.parser(__doc__, rounds=3), text)
