@@ -206,7 +206,8 @@ class Job(Generic[P_co]):
             StepError: the text names a file whose name is not UTF-8.
         """
         file = self.out / path
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if "/" in path:
+            file.parent.mkdir(parents=True, exist_ok=True)
         try:
             file.write_bytes(content.encode() if isinstance(content, str) else content)
         except UnicodeEncodeError as error:

@@ -86,10 +86,10 @@ class WorkspaceDB:
 
         with _told():
             try:
-                os.makedirs(os.path.dirname(self.name) or ".", exist_ok=True)  # noqa: PTH103, PTH120 - doit's is text
-                self._others.name = temporary_in(os.path.dirname(self.name) or ".")  # noqa: PTH120
+                os.makedirs(os.path.dirname(self.name) or ".", exist_ok=True)
+                self._others.name = temporary_in(os.path.dirname(self.name) or ".")
                 self._others.dump()
-                os.replace(self._others.name, self.name)  # noqa: PTH105
+                os.replace(self._others.name, self.name)
             except OSError as error:
                 hint = "make it writable, or name another file as `dep_file` in DOIT_CONFIG"
                 raise StoreError(f"cannot be written: {error.strerror}", where=self.name, hint=hint) from error
@@ -103,7 +103,7 @@ class WorkspaceDB:
             return JsonDB(self.name, self._codec)
         except DatabaseException:
             with suppress(OSError):
-                os.unlink(self.name)  # noqa: PTH108
+                os.unlink(self.name)
             return JsonDB(self.name, self._codec)
 
     def _is_ours(self, task_id: str) -> bool:

@@ -6,6 +6,7 @@ Opened once, by the first of doit's tasks, its database, the reporter or a comma
 from __future__ import annotations
 
 import difflib
+import gc
 import logging
 import os
 import sys
@@ -48,6 +49,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 CHECKOUT = "checkout:"
 """Before the name of sources that are built (see `engine.native_tools`)."""
+
+GARBAGE = 50_000
+"""Objects made between two looks for garbage: nearly all that a run makes stays to its end."""
 
 log = logging.getLogger(__name__)
 
@@ -330,6 +334,7 @@ def use(planner: Planner) -> Session:
 
 def _open(planner: Planner) -> Session:
     global _current  # noqa: PLW0603 - doit's database, reporter and tasks have no other way to meet
+    gc.set_threshold(GARBAGE)
     _check_names(sys.argv[1:])
     _current = Session(Path(noop.targets_path(sys.argv[1:])), options(), planner)
     return _current

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -148,7 +149,7 @@ class Executor:
             SlipwayError: what the step raised, or an output is missing.
         """
         out = self.unused()
-        out.mkdir()
+        out.mkdir(parents=True)
         try:
             log_file = self.log_of(action)
             log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +173,7 @@ class Executor:
             known = {name: digest for name, (file, digest) in job.adopted.items() if files.get(name) == str(file)}
             linked = {name: found for name, found in job.adopted.items() if name not in known}
             made = files | {name: str(file) for name, (file, _) in linked.items()}
-            missing = [name for name in action.outputs if name not in made or not Path(made[name]).is_file()]
+            missing = [name for name in action.outputs if name not in made or not os.path.isfile(made[name])]
             if missing:
                 raise StepError(f"{action.name} did not write {', '.join(missing)}", log=log_file)  # noqa: TRY301
             if twice := linked.keys() & files.keys():
@@ -205,6 +206,4 @@ class Executor:
 
     def unused(self) -> Path:
         """An unused name for a directory that is cleared away."""
-        folder = self._root / SCRATCH
-        folder.mkdir(parents=True, exist_ok=True)
-        return Path(temporary_in(folder))
+        return Path(temporary_in(self._root / SCRATCH))

@@ -16,7 +16,7 @@ from pipeline.store.workspace import Workspace
 
 from . import keys
 from .executor import Tools
-from .sources import behind
+from .sources import Behind, behind
 
 
 class Inputs:
@@ -128,7 +128,7 @@ class Inputs:
             for role, path in action.files.items()
             for one in self._consists_of(role, os.path.realpath(self.at(path)))
         )
-        return {path: self._stat_cache.digest(path) for path in found if os.path.isfile(path)}  # noqa: PTH113 - as above
+        return {path: self._stat_cache.digest(path) for path in found if os.path.isfile(path)}
 
     def _given(self) -> Iterable[tuple[str, str]]:
         """(role, path) of every input, each once."""
@@ -150,7 +150,8 @@ class Inputs:
 
     def digests(self, action: AnyAction) -> dict[str, dict[str, str]]:
         """Role -> relative path -> digest, of the outputs that are read of upstream actions, and of sources."""
-        sources = {role: self._sources(self.at(path)) for role, path in action.files.items() if roles.is_source(role)}
+        given = ((role, Path(self.at(path))) for role, path in action.files.items() if roles.is_source(role))
+        sources = {role: self._sources(behind(path)) for role, path in given}
         return sources | {role: self.upstream(edge) for role, edge in action.upstream.items()}
 
     def at(self, path: str) -> str:
@@ -159,14 +160,15 @@ class Inputs:
 
     def _digest(self, role: str, path: str) -> str:
         """The digest of a file or directory; of a source with all the files behind it."""
-        sources = self._sources(path) if roles.is_source(role) else {}
-        name = os.path.basename(os.path.realpath(path))  # noqa: PTH119 - for every input there is
+        if not roles.is_source(role):
+            return self._stat_cache.digest(path)
+        source = behind(Path(path))
+        name, sources = source.path.name, self._sources(source)
         if sources.keys() <= {name}:
             return self._stat_cache.digest(path)
         return keys.digest(sources if name in sources else {**sources, "": self._stat_cache.digest(path)})
 
-    def _sources(self, path: str) -> dict[str, str]:
+    def _sources(self, source: Behind) -> dict[str, str]:
         """Digests of the files behind a source, by their paths relative to its own folder."""
-        folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - as above
-        files = behind(Path(path)).files
-        return {os.path.relpath(file, folder): self._stat_cache.digest(file) for file in files}
+        folder = source.path.parent
+        return {os.path.relpath(file, folder): self._stat_cache.digest(file) for file in source.files}

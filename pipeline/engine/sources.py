@@ -26,10 +26,12 @@ class Behind:
     """What lies behind a source.
 
     Attributes:
-        files: the source itself and what it leads to, sorted.
+        path: the source itself, links resolved.
+        files: it, unless it is a directory, and what it leads to, sorted.
         folders: where they were looked for.
     """
 
+    path: Path
     files: tuple[Path, ...]
     folders: tuple[Path, ...] = ()
 
@@ -42,13 +44,13 @@ def behind(path: Path) -> Behind:
     path = Path(os.path.realpath(path))
     if path.is_dir():
         inside = [file.relative_to(path.parent) for file in path.rglob("*.py") if file.is_file()]
-        return _recipe(path.parent, [".".join(_module(file)) for file in inside])
+        return _recipe(path, [".".join(_module(file)) for file in inside])
     if path.suffix == ".py":
-        found = _recipe(path.parent, [path.stem])
-        return Behind(tuple(sorted({path, *found.files})), found.folders)
+        found = _recipe(path, [path.stem])
+        return Behind(path, tuple(sorted({path, *found.files})), found.folders)
     if path.suffix == ".onnx":
-        return Behind((path, *(path.parent / name for name in external_files(path, look(path)))))
-    return Behind((path,))
+        return Behind(path, (path, *(path.parent / name for name in external_files(path, look(path)))))
+    return Behind(path, (path,))
 
 
 def _module(file: Path) -> tuple[str, ...]:
@@ -56,10 +58,10 @@ def _module(file: Path) -> tuple[str, ...]:
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
-def _recipe(home: Path, modules: list[str]) -> Behind:
-    beside = _Beside(home)
+def _recipe(path: Path, modules: list[str]) -> Behind:
+    beside = _Beside(path.parent)
     files = {file for found in reached(modules, beside.find).values() for file in found}
-    return Behind(tuple(sorted(files)), tuple(sorted(beside.listed)))
+    return Behind(path, tuple(sorted(files)), tuple(sorted(beside.listed)))
 
 
 @dataclass
@@ -84,7 +86,7 @@ class _Beside:
             if folder != self.home and folder.name not in self._names(folder.parent):
                 return frozenset()
             try:
-                names = frozenset(os.listdir(folder))  # noqa: PTH208 - names are enough
+                names = frozenset(os.listdir(folder))
             except OSError:
                 return frozenset()
             self.listed[folder] = names

@@ -89,33 +89,34 @@ class Views:
             return view
 
     def _lay_out(self, edge: Upstream, entry: Entry) -> View:
-        folder = self._root / VIEWS / f"{next(self._numbers)}.{edge.action.replace(':', '.').replace('/', '.')}"
-        folder.mkdir(parents=True)
+        name = edge.action.replace(":", ".").replace("/", ".")
+        folder = f"{self._root}/{VIEWS}/{next(self._numbers)}.{name}"
+        os.makedirs(folder)
         states: dict[str, Written] = {}
         outputs = {path: entry.outputs[path] for path in read_by(edge, digests_of(entry.outputs))}
         for path, output in outputs.items():
-            tree, place = f"{self._root}/{entry.out}/{path}", folder / path
+            tree, place = f"{self._root}/{entry.out}/{path}", f"{folder}/{path}"
             if "/" in path:
-                place.parent.mkdir(parents=True, exist_ok=True)
+                os.makedirs(os.path.dirname(place), exist_ok=True)
             data = self._small(tree, output, entry.key) if output.size <= INLINED_BYTES else None
             if data is None:
                 states |= self._show(edge.action, tree, output, place)
             elif output.mode == LINK:
-                place.symlink_to(os.fsdecode(data))
+                os.symlink(data, place)
             else:
-                states[str(place)] = write_new(str(place), data, output.mode)
-        return View(folder, states, outputs)
+                states[place] = write_new(place, data, output.mode)
+        return View(Path(folder), states, outputs)
 
     def _small(self, tree: str, output: Output, key: str) -> bytes | None:
         """The content of an output that its result may carry: from the tree if it is right there, which is cheaper."""
         with contextlib.suppress(OSError):
-            data = os.fsencode(Path(tree).readlink()) if output.mode == LINK else read_file(tree, INLINED_BYTES)
+            data = os.fsencode(os.readlink(tree)) if output.mode == LINK else read_file(tree, INLINED_BYTES)
             if sha256_bytes(data) == output.sha256:
                 return data
         record = self._store.record(key)
         return None if record is None else record.small.get(output.sha256)
 
-    def _show(self, action: str, tree: str, output: Output, place: Path) -> dict[str, Written]:
+    def _show(self, action: str, tree: str, output: Output, place: str) -> dict[str, Written]:
         """Lay out an output that no result carries, and return how the files behind it were written.
 
         Where the store has lost it, it is taken from the tree, if it is unchanged there.
@@ -125,7 +126,7 @@ class Views:
         if left is None:
             damaged = not is_intact(tree, output, self._stat_cache, blobs)
             if not damaged and output.mode == LINK:
-                place.symlink_to(Path(tree).readlink())
+                os.symlink(os.readlink(tree), place)
                 return {}
             if not damaged:
                 self._store.hold()
@@ -133,8 +134,8 @@ class Views:
                 left = blobs.checked(output.sha256, output.size)
         if left is None:
             raise StepError(f"an output of {action} was changed, and the store has lost it", where=tree, hint=AGAIN)
-        blob = os.path.abspath(blobs.path(output.sha256))  # noqa: PTH100 - the store may be relative
+        blob = os.path.abspath(blobs.path(output.sha256))
         if output.mode == PROGRAM:  # a blob cannot be run
-            return {str(place): share(blob, str(place), PROGRAM, link=False), blob: left}
-        place.symlink_to(blob)
-        return {str(place): left}
+            return {place: share(blob, place, PROGRAM, link=False), blob: left}
+        os.symlink(blob, place)
+        return {place: left}

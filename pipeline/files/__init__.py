@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import stat
 import time
 from pathlib import Path, PurePosixPath
@@ -49,7 +48,7 @@ COARSE_NS = 2_000_000_000 + RACY_NS
 def look(path: str | os.PathLike[str]) -> State:
     """The state of a file, links followed; `MISSING` where it is not there."""
     try:
-        return state_of(os.stat(path))  # noqa: PTH116 - for every file there is, and pathlib takes longer than the call
+        return state_of(os.stat(path))
     except OSError:
         return MISSING
 
@@ -106,7 +105,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         OSError: it cannot be opened, or is no regular file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-    file = open(os.open(path, flags), "rb", buffering=0)  # noqa: PTH123, SIM115 - the caller closes it
+    file = open(os.open(path, flags), "rb", buffering=0)  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
         return file
@@ -244,7 +243,7 @@ def stays_inside(name: str, target: str) -> bool:
 
 def temporary_in(folder: str | Path) -> str:
     """An unused name in a directory, unique across processes, containers and machines."""
-    return f"{folder}/{secrets.token_hex(8)}{TEMPORARY}"
+    return f"{folder}/{os.urandom(8).hex()}{TEMPORARY}"
 
 
 # Writing
@@ -263,7 +262,7 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
     try:
         fd = os.open(path, flags, mode)
     except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         fd = os.open(path, flags, mode)
     try:
         try:
@@ -278,7 +277,7 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
             os.close(fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(path).unlink()
+            os.unlink(path)
         raise
     return left
 
@@ -301,31 +300,32 @@ def write_atomic(
             directory is used where that one cannot be.
         durable: return when the file is on the disk, under its name.
     """
-    folder = Path(path).parent
+    path = os.fspath(path)
+    folder = os.path.dirname(path) or "."
     data = data.encode() if isinstance(data, str) else data
     try:
-        return _write_and_rename(str(path), data, mode, temporary_in(through or folder), durable=durable)
+        return _write_and_rename(path, data, mode, temporary_in(through or folder), durable=durable)
     except OSError as error:
         if through is None or error.errno not in TRY_BESIDE:
             raise
-        return _write_and_rename(str(path), data, mode, temporary_in(folder), durable=durable)
+        return _write_and_rename(path, data, mode, temporary_in(folder), durable=durable)
 
 
 def _write_and_rename(path: str, data: bytes, mode: int | None, temporary: str, *, durable: bool) -> Written:
     left = write_new(temporary, data, 0o644 if mode is None else mode, durable=durable)
     try:
-        if mode is None and Path(path).exists():
-            Path(temporary).chmod(Path(path).stat().st_mode & 0o7777)
+        if mode is None and os.path.exists(path):
+            os.chmod(temporary, os.stat(path).st_mode & 0o7777)
         rename(temporary, path)
     except OSError:
-        Path(temporary).unlink()
+        os.unlink(temporary)
         raise
     if durable:
-        _sync_folder(Path(path).parent)
+        _sync_folder(os.path.dirname(path) or ".")
     return left
 
 
-def _sync_folder(path: Path) -> None:
+def _sync_folder(path: str) -> None:
     """Wait until the names in a directory are on the disk: a rename alone is lost with the power."""
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -345,6 +345,6 @@ def rename(old: str, new: str) -> None:
 
 def finish(path: str, mode: int) -> Written:
     """Give a file of ours its permissions and its stamp, and return how it was left: a later write is noticed."""
-    Path(path).chmod(mode)
+    os.chmod(path, mode)
     stamp(path)
     return written(look(path))

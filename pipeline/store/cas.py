@@ -264,7 +264,7 @@ class Cas:
 
     def part_for(self, target: str) -> str:
         """The directory for a temporary file that becomes `target`."""
-        return self._scratch or os.path.dirname(target)  # noqa: PTH120
+        return self._scratch or os.path.dirname(target)
 
     def flush(self) -> None:
         """Wait until all blobs put so far, by any thread, are on the disk.

@@ -63,7 +63,7 @@ class Unsynced:
 def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file of a sharded directory (`ab/ab12…`) with its state; temporary files are left out."""
     try:
-        shards = sorted(os.listdir(folder))  # noqa: PTH208 - names are enough
+        shards = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:  # a link to itself, or closed to us

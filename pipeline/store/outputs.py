@@ -59,14 +59,14 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
     try:
         found = os.lstat(file)
         if stat.S_ISLNK(found.st_mode):
-            target = os.readlink(file)  # noqa: PTH115 - as bytes of any encoding
+            target = os.readlink(file)
             if not stays_inside(path, target):
                 raise StoreError(f"leads outside the outputs, to {target}", where=file, hint="copy what it points to")
             return _inline(os.fsencode(target), LINK, inlined)
         mode = PROGRAM if found.st_mode & 0o111 else FILE
         if not stat.S_ISREG(found.st_mode) or found.st_size > _room(inlined):
             return Output(*blobs.put(file, known=known), mode)
-        data = Path(file).read_bytes()
+        data = read_file(file)
     except OSError as error:
         raise store_error(error, "store an output", file) from error
     if len(data) != found.st_size:
@@ -108,7 +108,7 @@ def _demand_safe(path: str) -> None:
 def ingest_log(file: str, inlined: dict[str, bytes], blobs: Cas) -> str | None:
     """Take in what an action's tools printed, and return its digest; None when that is nothing."""
     try:
-        data = Path(file).read_bytes()
+        data = read_file(file)
     except OSError:
         return None
     if not data:
@@ -191,7 +191,7 @@ def is_intact(target: str, output: Output, stat_cache: StatCache, blobs: Cas) ->
     try:
         found = os.lstat(target)
         if output.mode == LINK:
-            link = os.readlink(target) if stat.S_ISLNK(found.st_mode) else ""  # noqa: PTH115
+            link = os.readlink(target) if stat.S_ISLNK(found.st_mode) else ""
             return sha256_bytes(os.fsencode(link)) == output.sha256
         mode = found.st_mode
         if not stat.S_ISREG(mode) or found.st_size != output.size or (not mode & 0o111) != (not output.mode & 0o111):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlunsplit
 
 from pipeline.errors import StoreError
-from pipeline.files import CHUNK_BYTES
 from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, split_login, supervised
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def blocks(reply: httpx.Response, meter: Meter) -> Iterator[bytes]:
     """The body of a reply, as it was asked for: one that has to be decoded may decode to anything."""
     if reply.headers.get("content-encoding", "identity") != "identity":
         raise Trouble("it sends another encoding than it was asked for")
-    return meter.counted(reply.iter_raw(CHUNK_BYTES))
+    return meter.counted(reply.iter_raw())
 
 
 def _from_netrc(host: str) -> tuple[str, str] | None:

@@ -80,7 +80,7 @@ class StatCache:
         """
         name = os.fspath(path)
         try:
-            found = os.stat(name)  # noqa: PTH116 - for every file there is
+            found = os.stat(name)
             if stat.S_ISDIR(found.st_mode):
                 return sha256_bytes(canonical(self.manifest(name)))
         except OSError as error:
@@ -162,7 +162,7 @@ class StatCache:
         try:
             found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode):
-                target = os.readlink(path)  # noqa: PTH115 - as bytes of any encoding
+                target = os.readlink(path)
                 if not stays_inside(name, target):
                     raise StoreError(
                         f"leads outside its directory, to {target}",

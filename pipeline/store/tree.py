@@ -27,15 +27,16 @@ def demand_no_links(root: Path, folders: Iterable[str]) -> None:
         StoreError: one is a link.
     """
     seen: set[str] = set()
+    base = str(root)
     for folder in folders:
         path = ""
         for name in folder.split("/"):
             path = f"{path}/{name}" if path else name
-            if path not in seen and os.path.islink(root / path):  # noqa: PTH114 - for every directory of a run
-                leads_to = os.readlink(root / path)  # noqa: PTH115 - as bytes of any encoding
+            if path not in seen and os.path.islink(f"{base}/{path}"):
+                leads_to = os.readlink(f"{base}/{path}")
                 raise StoreError(
                     f"is a link to {leads_to}, and nothing is written outside the tree",
-                    where=str(root / path),
+                    where=f"{base}/{path}",
                     hint=_HINTS.get(path, _HINT),
                 )
             seen.add(path)

@@ -183,7 +183,6 @@ class Workspace:
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._lock:
             try:
-                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
                 try:
                     self._connected().execute(statement, values)
                 except sqlite3.DatabaseError as error:
@@ -196,8 +195,9 @@ class Workspace:
 
     def _connected(self) -> sqlite3.Connection:
         """The table, made if need be. The log in front of it (WAL) makes a set cheap, and a kill harmless."""
-        if self._table is not None and not Path(self.path).exists():  # deleted under us
-            self._close()
+        if not os.path.exists(self.path):
+            self._close()  # deleted under us
+            os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         ends = time.monotonic() + PATIENCE
         while self._table is None:
             try:
