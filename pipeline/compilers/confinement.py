@@ -16,8 +16,9 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.util import source_from_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,7 +55,14 @@ _SYSTEM = (
 )  # fmt: skip
 """What belongs to the machine, like its C library."""
 
-_PATH_MODULES = frozenset({"os", "posixpath", "genericpath", "pathlib", "glob", "shutil"})
+_PLUMBING = frozenset(
+    {"os", "posixpath", "genericpath", "pathlib", "glob", "shutil", "subprocess", "pty"}
+    | {"asyncio", "concurrent", "contextlib", "multiprocessing", "selectors", "threading"}
+)
+"""What these do, somebody has asked them for."""
+
+_STARTING = frozenset({"multiprocessing.popen_spawn_posix", "multiprocessing.popen_forkserver"})
+"""What is imported where another Python is started, for which there is no event."""
 
 
 class Confinement:
@@ -75,12 +83,13 @@ class Confinement:
         home = str(self.source.parent)
         self.modules = Modules(declared.files, home, _unwatched, self.may_read, self.refuse)
         self._files = declared.files
-        self._mine = {str(Path.cwd()), home}
-        self._known = {*_machine(), *declared.files, *_both(declared.data)}
+        self._mine = {str(Path.cwd()), home, tempfile.gettempdir(), "/dev/shm", f"/proc/{os.getpid()}/environ"}  # noqa: S108 - a place of the user's
+        self._known = {*_machine()} - self._mine | {*declared.files, *_both(declared.data)}
 
     def may_read(self, path: str) -> bool:
         """Whether a file or directory (an absolute path) belongs to the machine, is declared, or was made here."""
-        return self._is_known(path) or self._is_known(os.path.realpath(path))
+        is_link_to_anything = path.startswith(("/proc/", "/dev/"))  # as /proc/self/cwd is
+        return self._is_known(os.path.realpath(path)) or (not is_link_to_anything and self._is_known(path))
 
     def refuse(self, what: str, hint: str) -> StepError:
         """The error to raise; it comes up again when the code ends, whoever catches it."""
@@ -111,13 +120,13 @@ class Confinement:
         if isinstance(path, int) or (mode is None and _is_relative_to_descriptor()):
             return
         name = _absolute(path)
+        if self._is_compiled(name):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)  # Python then compiles the source
         is_nameless = flags & getattr(os, "O_TMPFILE", 0) not in {0, os.O_DIRECTORY}
         if self.may_read(name) or is_nameless or (mode is not None and os.path.isdir(name)):  # noqa: PTH112
             return  # a folder can be opened as a file by `tempfile` only, which does something else with it
         if flags & os.O_CREAT and not os.path.lexists(name):
             self._known.add(name)
-        elif f"{os.sep}__pycache__{os.sep}" in name:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)  # Python then compiles the source
         else:
             raise self.refuse(f"it opens {name}, which is not in the key", f"name it in `reads`: {name}")
 
@@ -134,20 +143,30 @@ class Confinement:
         if isinstance(name, str | bytes) and os.sep in os.fsdecode(name) and not self.may_read(_absolute(name)):
             raise self.refuse(f"it loads {os.fsdecode(name)}, which is not in the key", f"name it in `reads`: {name!r}")
 
-    def imported(self, _module: str, file: str | None, *_: object) -> None:
+    def imported(self, module: str, file: str | None, *_: object) -> None:
         """A module is about to be imported; of a compiled one there is a file."""
         self.loaded(file)
+        if module in _STARTING:
+            self.started("another Python")
 
     def made(self, path: object, *_: object) -> None:
-        """A directory is about to be made: what will be in it is the code's own."""
+        """A directory is about to be made: what will be in it is the code's own, unless it is there already."""
         name = _absolute(path)
         if not os.path.lexists(name):
             self._known.add(name)
+        elif not self.may_read(name):
+            self._mine.add(name)
 
     def renamed(self, old: object, new: object, *_: object) -> None:
         """A file is about to get another name."""
         if self.may_read(_absolute(old)):
             self._known.add(_absolute(new))
+
+    def linked(self, old: str | bytes, new: str | bytes, *_: object) -> None:
+        """A file is about to get one more name, which is one of the code's own."""
+        name = _absolute(os.path.join(os.path.dirname(os.fsdecode(new)), os.fsdecode(old)))  # noqa: PTH118, PTH120 - as bytes
+        if self._is_own() and not self.may_read(name) and not self.may_read(_absolute(old)):
+            raise self.refuse(f"it links to {name}, which is not in the key", f"name it in `reads`: {name}")
 
     def connected(self, _socket: object, address: object, *_: object) -> None:
         """A connection is about to be made; one to another process of this machine has no host."""
@@ -158,29 +177,41 @@ class Confinement:
         """The network is about to be used."""
         raise self.refuse("it uses the network, and what that answers is not in the key", "give the model `weights`")
 
-    def started(self, program: object, *_: object) -> None:
+    def started(self, program: object = "another process", *_: object) -> None:
         """A program is about to be started. What a library runs is the library's business."""
-        if self._is_own(frozenset({"subprocess", "os"})):
+        if self._is_own():
             hint = "run it beforehand, and name what it writes in `reads`"
             raise self.refuse(f"it runs {program}, and what that reads is not in the key", hint)
 
     def looked_at(self, path: object) -> None:
         """The recipe looks whether there is something: that, too, is an answer that must be in the key."""
-        if isinstance(path, int) or not self._is_own(_PATH_MODULES):
+        if isinstance(path, int) or not self._is_own():
             return
         name = _absolute(path)
-        if not self.may_read(name) and not os.path.isdir(name):  # noqa: PTH112 - as bytes of any encoding
+        if not self.may_read(name) and not self._leads_on(name):
             hint = f"name it, or the directory in which it may be one day, in `reads`: {name}"
             raise self.refuse(f"it looks for {name}, which is not in the key", hint)
 
-    def _is_own(self, between: frozenset[str]) -> bool:
-        """Whether the model's own code asks, by way of nothing but these modules."""
+    def _leads_on(self, path: str) -> bool:
+        """Whether a directory is there in any case, since something that may be read, or made, is below it."""
+        return path in self._mine or any(known.startswith(f"{path.rstrip('/')}/") for known in self._known)
+
+    def _is_compiled(self, path: str) -> bool:
+        """Whether it is what Python has made of a file of the key, or of anything else that is not the machine's."""
+        if f"{os.sep}__pycache__{os.sep}" not in path:
+            return False
+        with suppress(ValueError):
+            return source_from_cache(os.path.realpath(path)) in self._files or not self.may_read(path)
+        return False
+
+    def _is_own(self) -> bool:
+        """Whether the model's own code asks, by way of nothing but plumbing; also in a thread, where that is all."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - an event does not say who caused it
         while frame is not None and (
-            frame.f_code.co_filename == __file__ or str(frame.f_globals.get("__name__")).partition(".")[0] in between
+            frame.f_code.co_filename == __file__ or str(frame.f_globals.get("__name__")).partition(".")[0] in _PLUMBING
         ):
             frame = frame.f_back
-        return frame is not None and frame.f_code.co_filename in self._files
+        return frame is None or frame.f_code.co_filename in self._files
 
 
 _EVENTS: dict[str, Callable[..., None]] = {
@@ -190,12 +221,16 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "os.scandir": Confinement.listed,
     "os.mkdir": Confinement.made,
     "os.rename": Confinement.renamed,
+    **dict.fromkeys(("os.link", "os.symlink"), Confinement.linked),
     "import": Confinement.imported,
     "ctypes.dlopen": Confinement.loaded,
-    "socket.connect": Confinement.connected,
-    "socket.getaddrinfo": Confinement.asked,
-    "socket.gethostbyname": Confinement.asked,
-    **dict.fromkeys(("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.spawn"), Confinement.started),
+    **dict.fromkeys(("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg"), Confinement.connected),
+    **dict.fromkeys(
+        ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"), Confinement.asked
+    ),
+    **dict.fromkeys(
+        ("subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.spawn", "os.forkpty"), Confinement.started
+    ),
 }
 
 _active: Confinement | None = None
@@ -260,7 +295,7 @@ def _unwatched() -> Iterator[None]:
 @contextmanager
 def _looks_watched() -> Iterator[None]:
     """`os.stat` raises no event, and says whether there is a file; so it is replaced where code finds it."""
-    places = [(os, name) for name in ("stat", "lstat", "access")]
+    places = [(os, name) for name in ("stat", "lstat", "access", "readlink")]
     places += [(one, "stat") for one in [getattr(pathlib, "_NormalAccessor", None)] if one is not None]  # Python 3.10
     originals = [(place, name, getattr(place, name)) for place, name in places]
 

@@ -204,6 +204,22 @@ def go():
 """
 
 
+IN_A_THREAD = "import os, subprocess\nfrom concurrent.futures import ThreadPoolExecutor as T\n"
+BY_ASYNCIO = """
+import asyncio
+async def go():
+    process = await asyncio.create_subprocess_exec("cat", "table.txt", stdout=-1)
+    return (await process.communicate())[0].decode()
+"""
+TO_A_LINK = """
+import os, tempfile
+def go(link):
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        link(os.path.abspath("table.txt"), folder + "/x")
+        return open(folder + "/x").read()
+"""
+
+
 def swallowed(statement: str) -> str:
     return f"try:\n    found = {statement}\nexcept Exception:\n    found = None\n"
 
@@ -234,6 +250,19 @@ CASES = {
     "a data file that is not there yet": (swallowed(f"{LATER}.read_text()"), "found", "later.txt"),
     "whether a file is there": ("", f"{LATER}.exists()", "it looks for"),
     "whether a file is there, asked of os": ("import os", "os.path.isfile('later.txt')", "it looks for"),
+    "whether a file is there, asked in a thread": (
+        IN_A_THREAD,
+        "list(T(1).map(os.path.exists, ['x']))",
+        "it looks for",
+    ),
+    "whether a folder is there": ("", "Path('tables').is_dir()", "it looks for"),
+    "whether a folder is there, asked of os": ("import os", "os.path.isdir('tables')", "it looks for"),
+    "where a link leads": ("import os", "os.readlink('link')", "it looks for"),
+    "a file by way of a symbolic link": (TO_A_LINK, "go(os.symlink)", "it links to"),
+    "a file by way of a hard link": (TO_A_LINK, "go(os.link)", "it links to"),
+    "a file by way of /proc": ("", "open('/proc/self/cwd/table.txt').read()", "it opens /proc/self/cwd/table.txt"),
+    "the environment by way of /proc": ("", "open('/proc/self/environ').read()", "it opens /proc/self/environ"),
+    "a file in shared memory": ("", "open('/dev/shm/slipway-none').read()", "it opens /dev/shm/slipway-none"),
     "the size of a file": ("", f"{TABLE}.stat().st_size", "it looks for"),
     "the files of a folder": ("", "len(list(Path(__file__).parent.glob('*.txt')))", "it lists"),
     "the files of a folder, asked of os": ("import os", "os.listdir(Path(__file__).parent)", "it lists"),
@@ -241,6 +270,20 @@ CASES = {
     "a shared library": ("import ctypes", "ctypes.CDLL(str(Path(__file__).with_name('fast.so')))", "it loads"),
     "a program": ("import subprocess", "subprocess.check_output(['cat', '/etc/hostname']).decode()", "it runs cat"),
     "a shell": ("import os", "os.system('true')", "it runs"),
+    "a program in a thread": (IN_A_THREAD, "list(T(1).map(subprocess.run, [['cat', 'x']]))", "it runs cat"),
+    "a program by asyncio": (BY_ASYNCIO, "asyncio.run(go())", "it runs cat"),
+    "a program in a terminal": ("import pty", "pty.spawn(['cat', 'table.txt'])", "it runs"),
+    "another Python": (
+        "import multiprocessing as m, os",
+        "m.get_context('spawn').Pool(1).map(os.listdir, ['.'])",
+        "it runs another Python",
+    ),
+    "a datagram": (
+        "import socket",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
+        "it uses the network",
+    ),
+    "a name of an address": ("import socket", "socket.gethostbyaddr('127.0.0.1')", "it uses the network"),
     "the network": ("import socket", "socket.create_connection(('127.0.0.1', 9))", "it uses the network"),
     "a name of the network": ("import socket", "socket.gethostbyname('localhost')", "it uses the network"),
     "the user's own folder": ("import os, pwd", "open(pwd.getpwuid(os.getuid()).pw_dir + '/.none').read()", "it opens"),
@@ -253,8 +296,28 @@ def test_refused(recipe, case, monkeypatch):
     top, value, what = CASES[case]
     recipe.write("fast.py", "SCALE = 7\n")
     recipe.write("table.txt", "7\n")
+    recipe.write("tables/a.txt", "7\n")
+    (recipe.folder / "link").symlink_to("table.txt")
     recipe.source(top, value)
     assert what in recipe.refused()
+
+
+def test_an_environment_around_the_project_makes_none_of_its_files_the_machines(recipe, monkeypatch):
+    """As `python -m venv .` does it."""
+    monkeypatch.chdir(recipe.folder)
+    monkeypatch.setattr(sys, "prefix", str(recipe.folder))
+    recipe.write("table.txt", "7\n")
+    recipe.source("", "open('table.txt').read()")
+    assert "it opens" in recipe.refused()
+
+
+@pytest.mark.parametrize("reads", ["parts", "parts/fast.py"])
+def test_a_file_that_is_loaded_by_its_path_is_not_taken_from_pycache(recipe, reads):
+    path = recipe.write("parts/fast.py", "SCALE = 7\n")
+    py_compile.compile(str(path))
+    keep_times(path, "SCALE = 9\n")
+    recipe.source(BY_PATH.replace('with_name("fast.py")', 'parent / "parts/fast.py"'), "go()")
+    assert recipe.build(reads) == 9
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside its source", "alone"])
@@ -301,7 +364,7 @@ def test_the_environment_is_the_same_for_everyone(recipe, monkeypatch):
     assert os.environ["TZ"] == "/other"
 
 
-def test_what_is_declared_what_it_makes_itself_and_what_belongs_to_the_machine(recipe):
+def test_what_is_declared_what_it_makes_itself_and_what_belongs_to_the_machine(recipe, monkeypatch):
     recipe.write("tables/a/x.txt", "7")
     recipe.write("table.txt", "7")
     top = """
@@ -315,6 +378,10 @@ def test_what_is_declared_what_it_makes_itself_and_what_belongs_to_the_machine(r
                 np.savez(Path(folder, "x.npz"), x=np.arange(3))
                 read.append(int(np.load(Path(folder, "x.npz"))["x"].sum()))
                 os.makedirs(Path(folder, "a/b"))
+                os.makedirs("scratch", exist_ok=True)
+                Path("scratch").mkdir(exist_ok=True)
+                os.symlink(here / "table.txt", Path(folder, "link"))
+                assert Path(folder, "link").read_text() == "7"
                 assert os.listdir(folder) and not Path(folder, "none").exists()
             with tempfile.NamedTemporaryFile() as file, tempfile.TemporaryFile() as other:
                 other.write(b"x")
@@ -324,6 +391,8 @@ def test_what_is_declared_what_it_makes_itself_and_what_belongs_to_the_machine(r
             return read
     """
     recipe.source(top, "go()")
+    recipe.write("scratch/old", "7")
+    monkeypatch.chdir(recipe.folder)
     assert recipe.build("tables", "table.txt") == ["7", 3, ""]
 
 
