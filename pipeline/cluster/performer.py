@@ -33,6 +33,7 @@ from pipeline.files import write_atomic
 from pipeline.files.own_folder import own_folder
 from pipeline.matrix.cells import Toolchain
 from pipeline.store.action_result import ActionResult, digests_of
+from pipeline.store.os_errors import store_error
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -298,7 +299,10 @@ def performing(home: Path | None = None, packages: tuple[str, ...] = ()) -> Iter
     """
     global _here  # noqa: PLW0603 - what a cluster calls is a plain function
     home = home or DownloadCache.default().root / "worker"
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise store_error(error, "keep a worker's files", home) from error
     with own_folder(home, "tree-") as root:
         _here = Performer(home, root, ("pipeline", *packages))
         try:

@@ -45,7 +45,8 @@ class WorkerCommand(PlainCommand[WorkerOptions]):
         from pipeline.engine.memory import available, processors  # noqa: PLC0415
 
         if len(args) != 1:
-            raise SlipwayError("worker of which scheduler?", hint="doit worker tcp://SCHEDULER:8786")
+            wrong = f"worker takes one address, not also {args[1]}" if args else "worker of which scheduler?"
+            raise SlipwayError(wrong, hint="doit worker [options] tcp://SCHEDULER:8786: options stand first")
         demand_dask(args[0], self._note)
         folder = Path(options.folder).absolute() if options.folder else None
         resources = {MEMORY: float(available()), **_amounts(options.resources)}

@@ -32,6 +32,11 @@ class Verdict:
     problem: str | None = None
 
     @property
+    def is_allowed(self) -> bool:
+        """Whether something was measured and is within the tolerance, even if that proves nothing."""
+        return self.max_abs_error is not None and self.atol is not None and self.max_abs_error <= self.atol
+
+    @property
     def ratio(self) -> float:
         """The error as a part of what is allowed; any error is endlessly more than a tolerance of 0."""
         error, allowed = self.max_abs_error or 0.0, self.atol or 0.0

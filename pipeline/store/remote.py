@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pipeline.errors import StoreError
 from pipeline.files import write_new
 from pipeline.transport.http import Meter
 
@@ -72,7 +73,7 @@ class Remote:
         authenticate.
 
         Raises:
-            StoreError: it is not a URL, or the token cannot be sent.
+            StoreError: it is not a URL, the token cannot be sent, or what is to be written is neither 0 nor 1.
         """
         url = environ.get("SLIPWAY_REMOTE")
         if not url:
@@ -83,7 +84,10 @@ class Remote:
             user=environ.get("SLIPWAY_REMOTE_USER") or None,
             password=environ.get("SLIPWAY_REMOTE_PASSWORD"),
         )
-        return cls(client, note, write=environ.get("SLIPWAY_REMOTE_WRITE") == "1")
+        write = environ.get("SLIPWAY_REMOTE_WRITE", "")
+        if write not in {"", "0", "1"}:
+            raise StoreError(f"SLIPWAY_REMOTE_WRITE is {write!r}", hint="set it to 1 to send what is built, else to 0")
+        return cls(client, note, write=write == "1")
 
     def has(self, key: str) -> bool:
         """Whether the remote has a record of this key; its blobs are not looked for."""
