@@ -62,7 +62,7 @@ _PLUMBING = frozenset(
 """What these do, somebody has asked them for."""
 
 _STARTING = frozenset({"multiprocessing.popen_spawn_posix", "multiprocessing.popen_forkserver"})
-"""What is imported where another Python is started, for which there is no event."""
+"""What is imported each time another Python is started, for which there is no event."""
 
 
 class Confinement:
@@ -254,6 +254,8 @@ def confined(declared: Declared) -> Iterator[Confinement]:
     _set_environment(ENVIRONMENT)
     sys.meta_path.insert(0, scope.modules)
     sys.dont_write_bytecode = True
+    for module in _STARTING & sys.modules.keys():
+        del sys.modules[module]  # it is imported once more where it is used
     try:
         with _looks_watched():
             _active = scope

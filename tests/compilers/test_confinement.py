@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.popen_spawn_posix  # noqa: F401 - as in a worker that has imported it before
 import os
 import py_compile
 import shutil
