@@ -140,7 +140,7 @@ class Engine:
         damaged = self.store.damaged(entry.outputs, f"{self._base}/{action.out}", self.stat_cache)
         if damaged:
             return stale(f"output {damaged[0]} is missing or was changed", key, fields, damaged)
-        if self._options.strict and self._leaves_open(self.store.record(key)):
+        if self._options.strict and self._leaves_open(self.facts(action.name)):
             return stale("not all of it was proven, which --strict asks for", key, fields)
         if self._is_traced(action):
             return stale("--trace-reads runs it again", key, fields)
@@ -158,9 +158,9 @@ class Engine:
         except SlipwayError as error:  # `perform` will say it, as a failure of this action and of no other
             return stale(error.headline)
 
-    def _leaves_open(self, record: ActionResult | None) -> bool:
+    def _leaves_open(self, facts: Mapping[str, object]) -> bool:
         """Whether a result is no good where everything must be proven."""
-        return record is not None and verdict_in(record.facts).not_proven > 0
+        return verdict_in(facts).not_proven > 0
 
     def _key_change(self, old_key: str, fields: Mapping[str, object]) -> str:
         """The first difference between the recorded key's fields and today's."""
@@ -202,7 +202,7 @@ class Engine:
             key = keys.digest(fields)
             if not self._options.always and not self._is_traced(action) and not (entry is not None and entry.forgotten):
                 found = self.store.lookup(key, action.outputs)
-                if found is not None and not (self._options.strict and self._leaves_open(found.record)):
+                if found is not None and not (self._options.strict and self._leaves_open(found.record.facts)):
                     try:
                         self._place(action, found.record, entry)
                     except BlobMissing as gone:  # since `lookup`: as if it had never been there
@@ -296,7 +296,8 @@ class Engine:
         self.store.materialise(record, out, before, self.stat_cache, link=action.link_outputs, scratch=scratch)
         if not action.outputs:
             self._write_manifest(action, record)
-        made = Entry(record.key, action.out, dict(record.outputs), record.seconds, record.peak_bytes)
+        outputs, facts = dict(record.outputs), dict(record.facts)
+        made = Entry(record.key, action.out, outputs, record.seconds, record.peak_bytes, facts=facts)
         self.workspace.set(action.name, made)
 
     def _write_manifest(self, action: AnyAction, record: ActionResult) -> None:
@@ -324,6 +325,14 @@ class Engine:
             self.executor.clear_away(made.out)
 
     # What the tree holds
+
+    def facts(self, name: str) -> Mapping[str, object]:
+        """What the step reported of what the tree holds; an entry of an older Slipway has it in the store alone."""
+        entry = self.workspace.get(name)
+        if entry is None or entry.facts:
+            return entry.facts if entry is not None else {}
+        record = self.store.record(entry.key)
+        return record.facts if record is not None else {}
 
     def outputs(self) -> Iterator[tuple[str, Output]]:
         """(absolute path, output) of every file that actions have put into the tree."""

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from pipeline.action import AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.engine.engine import Engine
-from pipeline.store.workspace import Entry
 
 from . import tables
 from .events import size
@@ -44,7 +43,7 @@ def rows(engine: Engine, failures: Failures) -> Iterator[Row]:
         if action.in_one_rename:
             yield Row(f"{action.out}/", size, entry.seconds, _shipped(engine, action, failures))
         elif engine.status(action.name).fresh:
-            yield Row(action.subject, size, entry.seconds, _cell(engine, action, entry, failures))
+            yield Row(action.subject, size, entry.seconds, _cell(engine, action, failures))
         else:
             yield Row(action.subject, None, None, "not built")
 
@@ -69,10 +68,10 @@ def table(engine: Engine, failures: Failures, width: int | None = None) -> str:
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
-def _cell(engine: Engine, action: AnyAction, entry: Entry, failures: Failures) -> str:
-    record = engine.store.record(entry.key)
+def _cell(engine: Engine, action: AnyAction, failures: Failures) -> str:
     proven = _proven(engine, action.proven_by, failures, action.params.model.subject)
-    return f"{proven}; {record.facts['note']}" if record is not None and "note" in record.facts else proven
+    note = engine.facts(action.name).get("note")
+    return proven if note is None else f"{proven}; {note}"
 
 
 def _shipped(engine: Engine, product: AnyAction, failures: Failures) -> str:
@@ -83,10 +82,8 @@ def _shipped(engine: Engine, product: AnyAction, failures: Failures) -> str:
 
 
 def _proven(engine: Engine, proof: str, failures: Failures, model: str = "") -> str:
-    entry = engine.workspace.get(proof)
-    record = engine.store.record(entry.key) if entry is not None else None
-    if record is None or not engine.status(proof).fresh:
+    if not engine.status(proof).fresh:
         cause = failures.behind(proof)
         return "not proven" if cause is None else f"not proven: {cause} failed"
-    verdict = verdict_in(record.facts)
+    verdict = verdict_in(engine.facts(proof))
     return verdict.models.get(model) or verdict.proven or "not proven"

@@ -18,7 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -49,6 +49,7 @@ class Entry:
         peak: bytes of memory it needed.
         forgotten: the user wants it done again (`doit forget`).
         ignored: the user wants it left alone (`doit ignore`).
+        facts: what the step reported; the store may be gone, and a proof is read here.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Entry:
     peak: int = 0
     forgotten: bool = False
     ignored: bool = False
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 _NEVER = Entry(key="", out="", outputs={})
@@ -257,8 +259,7 @@ def workspaces(build: Path, note: Note) -> Iterator[Workspace]:
 
 
 def _encode(name: str, entry: Entry) -> bytes:
-    row = [FORMAT, entry.key, entry.out, entry.outputs, entry.seconds, entry.peak, entry.forgotten, entry.ignored]
-    body = canonical(row)
+    body = canonical([FORMAT, *vars(entry).values()])
     return _checksum(name, body) + body
 
 

@@ -52,6 +52,21 @@ def test_a_strict_run_proves_nothing_again_that_is_proven(built):
     assert built.ok().idle
 
 
+def test_what_stayed_fresh_is_proven_though_the_store_is_gone(built):
+    shutil.rmtree(built.path("build/store"))
+    built.edit("targets.yaml", '"14.0"', '"15.0"')
+    rows = [line for line in built.ok().output.splitlines() if line.startswith(("tiny-f32@host ", "dist/"))]
+    assert "run: max error" in rows[0]
+    assert not any("not proven" in row for row in rows)
+
+
+def test_a_strict_run_believes_no_open_proof_though_the_store_is_gone(project):
+    project.edit("targets.yaml", "check: recipe.py:check", "")
+    project.ok()
+    shutil.rmtree(project.path("build/store"))
+    assert "recipe has no check" in project.doit("--strict").output
+
+
 def test_a_touched_file_rebuilds_nothing(built):
     os.utime(built.path("recipe.py"))
     os.utime(built.path("weights/weight.txt"))
