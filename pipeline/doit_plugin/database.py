@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from pipeline.engine.engine import Engine
 
+    from .session import Session
+
 
 class WorkspaceDB:
     """The protocol of doit's DB backends over the session's engine. Keys are doit's own (`ignore:`, file names, …)."""
@@ -58,15 +60,12 @@ class WorkspaceDB:
 
         A run comes here too, with every task that failed or waited for one that did: ours keep what they have.
         """
-        from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
-
-        session = current()
         if not self._is_ours(task_id):
             self._changed = True
             self._others.remove(task_id)
-        elif not session.running:
+        elif not self._session.running:
             with _told():
-                session.engine.workspace.forget(task_id)
+                self._engine.workspace.forget(task_id)
 
     def remove_all(self) -> None:
         """What `doit forget --all` calls."""
@@ -110,17 +109,19 @@ class WorkspaceDB:
         return task_id in self._names or task_id in self._groups
 
     @cached_property
-    def _engine(self) -> Engine:
+    def _session(self) -> Session:
         from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
 
-        return current().engine
+        return current()
+
+    @property
+    def _engine(self) -> Engine:
+        return self._session.engine
 
     @cached_property
     def _names(self) -> frozenset[str]:
         """The actions that doit has been told of."""
-        from pipeline.doit_plugin.session import current  # noqa: PLC0415 - see the module's paragraph
-
-        return frozenset(current().engine.actions)
+        return frozenset(self._engine.actions)
 
     @cached_property
     def _groups(self) -> frozenset[str]:

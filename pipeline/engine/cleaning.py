@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.store import outputs
 from pipeline.store.os_errors import store_error
 from pipeline.store.tree import demand_no_links, folders_of
 
@@ -25,7 +26,7 @@ def clean(engine: Engine, name: str) -> list[Path]:
         return []
     out = engine.root / entry.out
     demand_no_links(engine.root, folders_of(entry.out, entry.outputs))
-    engine.store.remove(entry.outputs, out)
+    outputs.remove(entry.outputs, str(out))
     try:
         if name in engine.actions:
             (engine.root / manifest_path(engine.actions[name])).unlink(missing_ok=True)

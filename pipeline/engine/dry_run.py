@@ -139,29 +139,12 @@ def estimate(engine: Engine, listed: Sequence[Forecast], jobs: int) -> Estimate:
     )
 
 
-class History:
-    """How long actions took, by name: from the workspace, else from the newest record of that name in the store."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._stored: Mapping[str, float] | None = None
-
-    def seconds(self, name: str) -> float | None:
-        """What the action took when it was last built, whatever its key was; None if unknown."""
-        entry = self._engine.workspace.get(name)
-        if entry is not None:
-            return entry.seconds
-        if self._stored is None:
-            self._stored = {record.name: record.seconds for record in self._engine.store.records.all()}
-        return self._stored.get(name)
-
-
 class _View:
     """The tree as it will be: what each action's outputs are now, or will be once they come from a store."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._history = History(engine)
+        self._recorded: Mapping[str, float] | None = None
         self._outputs: dict[str, Mapping[str, Output]] = {}
         self._blocked: set[str] = set()
 
@@ -173,7 +156,16 @@ class _View:
             state, reason, key = "blocked", error.headline, None
         if state == "blocked":
             self._blocked.add(action.name)
-        return Forecast(action.name, state, reason, self._history.seconds(action.name), key)
+        return Forecast(action.name, state, reason, self._seconds(action.name), key)
+
+    def _seconds(self, name: str) -> float | None:
+        """What an action took when it was last built: here, else for the newest record of that name in the store."""
+        entry = self._engine.workspace.get(name)
+        if entry is not None:
+            return entry.seconds
+        if self._recorded is None:
+            self._recorded = {record.name: record.seconds for record in self._engine.store.records.all()}
+        return self._recorded.get(name)
 
     def _foresee(self, action: AnyAction) -> tuple[State, str, str | None]:
         """State, reason and key."""

@@ -20,6 +20,7 @@ from pipeline.action import SCRATCH, AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.files import write_atomic
+from pipeline.store import outputs
 from pipeline.store.action_result import ActionResult, Output, digests_of
 from pipeline.store.os_errors import BlobMissing, store_error
 from pipeline.store.stat_cache import StatCache
@@ -137,7 +138,7 @@ class Engine:
             return stale("never built here" if entry is None else "forgotten", key, fields)
         if entry.key != key:
             return stale(partial(self._key_change, entry.key, fields), key, fields)
-        damaged = self.store.damaged(entry.outputs, f"{self._base}/{action.out}", self.stat_cache)
+        damaged = outputs.damaged(entry.outputs, f"{self._base}/{action.out}", self.stat_cache, self.store.blobs)
         if damaged:
             return stale(f"output {damaged[0]} is missing or was changed", key, fields, damaged)
         if self._options.strict and self._leaves_open(self.facts(action.name)):
@@ -287,7 +288,7 @@ class Engine:
         """Put a result's outputs into the tree and into the workspace."""
         if entry is not None and entry.out != action.out:
             demand_no_links(self.root, folders_of(entry.out, entry.outputs))
-            self.store.remove(entry.outputs, f"{self._base}/{entry.out}")
+            outputs.remove(entry.outputs, f"{self._base}/{entry.out}")
             entry = None
         before = entry.outputs if entry is not None else ()
         demand_no_links(self.root, folders_of(action.out, (*record.outputs, *before)))

@@ -48,17 +48,13 @@ class TreeLock:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.path = path
-        self.waited = False
         self._wait = environ.get("SLIPWAY_WAIT", "1") != "0" if wait is None else wait
         self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - the user is waiting
         self._owner = path.with_name(path.name + ".owner")
         self._held: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock.
-
-        Returns:
-            Whether somebody else had it meanwhile: then what is known of the tree must be read again.
+    def acquire(self) -> None:
+        """Take the lock. Somebody else may have had it meanwhile: what is known of the tree must be read again.
 
         Raises:
             StoreError: another doit has it and we are not to wait, or the file cannot be written.
@@ -68,13 +64,11 @@ class TreeLock:
             held = self._try()
             if held is None:
                 self._decline_or_announce()
-                self.waited = True
                 held = self._wait_for_it()
         except OSError as error:
             raise store_error(error, "lock the tree", self.path) from error
         self._held = held
         self._sign()
-        return self.waited
 
     def release(self) -> None:
         """Let the next one build. Releasing twice is no error."""

@@ -30,7 +30,7 @@ from pipeline.files import Digest
 
 from . import outputs
 from .action_cache import ActionCache
-from .action_result import ActionResult, Output
+from .action_result import ActionResult
 from .cas import Cas
 from .directories import STALE_SECONDS, sweep, tag_cache
 from .locks import is_alone, open_lock
@@ -262,18 +262,6 @@ class Store:
         if scratch is not None:
             return publish(record, root, previous, known, self.blobs, link=link, scratch=os.fspath(scratch))
         return outputs.place(record, root, previous, known, self.blobs, link=link)
-
-    def damaged(self, owned: Mapping[str, Output], target_root: StrPath, stat_cache: StatCache) -> list[str]:
-        """Which outputs in the tree are missing, or not what they should be."""
-        return outputs.damaged(owned, os.fspath(target_root), stat_cache, self.blobs)
-
-    def remove(self, owned: Iterable[str], target_root: StrPath) -> list[str]:
-        """Remove outputs from the tree, and directories that this leaves empty; the store keeps its copies.
-
-        Raises:
-            StoreError: a file cannot be removed.
-        """
-        return outputs.remove(owned, os.fspath(target_root))
 
     def exclusive(self) -> None:
         """Become the only user of the store, until `close`: for `gc`.

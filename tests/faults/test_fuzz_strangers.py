@@ -28,6 +28,7 @@ from pipeline.files import sha256_bytes
 from pipeline.matrix.load import load
 from pipeline.matrix.weights_source import WeightsSource
 from pipeline.plan.lockfile import read_lock, write_frozen, write_lock_entry
+from pipeline.store import outputs
 from pipeline.store.action_cache import ActionCache
 from pipeline.store.action_result import LINK, PROGRAM, ActionResult, Output, encode, key_of
 from pipeline.store.gc import collect, stats, verify
@@ -192,7 +193,7 @@ def use(store: Store, key: str, root: Path) -> None:
     if found is not None:
         store.materialise(found.record, root / "tree")
         for path, output in found.record.outputs.items():
-            assert not store.damaged({path: output}, f"{root}/tree", StatCache())
+            assert not outputs.damaged({path: output}, f"{root}/tree", StatCache(), store.blobs)
     store.state(key)
     stats(store)
     list(store.records.all())

@@ -143,7 +143,8 @@ def a_build(root, records):
     for name, files in ACTIONS.items():
         out, key = folder(root, name), records[name].key
         entry = workspace.get(name)
-        if entry is not None and entry.key == key and not store.damaged(entry.outputs, out, stat_cache):
+        damaged = outputs.damaged(entry.outputs, str(out), stat_cache, store.blobs) if entry is not None else []
+        if entry is not None and entry.key == key and not damaged:
             assert contents(out) == files, "the workspace was believed, and the tree is wrong"
             continue
         found = store.lookup(key)

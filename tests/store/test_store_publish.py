@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.store import outputs
 from pipeline.store import publish as publishing
 from pipeline.store.action_result import ActionResult
 from pipeline.store.stat_cache import StatCache
@@ -61,7 +62,7 @@ def test_what_was_put_there_need_not_be_read_again(build, store, stat_cache, tmp
     for record, before in ((old, ()), (new, old.outputs)):
         store.materialise(record, tmp_path / "dist/kit", before, stat_cache, scratch=tmp_path / "scratch-kit")
     monkeypatch.setattr(stat_cache, "file", lambda path: pytest.fail(f"{path} was read"))
-    assert store.damaged(new.outputs, tmp_path / "dist/kit", stat_cache) == []
+    assert outputs.damaged(new.outputs, str(tmp_path / "dist/kit"), stat_cache, store.blobs) == []
     assert not any("scratch" in path for path in stat_cache._now)
 
 

@@ -13,6 +13,7 @@ import pytest
 from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for
 
 from pipeline.errors import StoreError
+from pipeline.store import outputs
 from pipeline.store.action_result import ActionResult, key_of
 from pipeline.store.os_errors import BlobMissing
 from pipeline.store.outputs import log_of
@@ -42,7 +43,7 @@ def test_a_miss_then_a_hit(store, build, tree, stat_cache):
     assert {path: output.size for path, output in record.outputs.items()} == {p: len(c) for p, c in PLAIN.items()}
     assert os.access(tree / "tool", os.X_OK)
     assert not os.access(tree / "t.txt", os.X_OK)
-    assert store.damaged(record.outputs, tree, stat_cache) == []
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == []
     assert store.notes == []
 
 
@@ -71,7 +72,7 @@ def test_only_what_differs_is_touched(store, build, tree, stat_cache):
     before = {path: (tree / path).stat().st_mtime_ns for path in FILES}
     (tree / "t.txt").write_bytes(b"SMALL")
     (tree / "middle").unlink()
-    assert store.damaged(record.outputs, tree, stat_cache) == ["middle", "t.txt"]
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == ["middle", "t.txt"]
     assert sorted(store.materialise(record, tree, record.outputs, stat_cache).written) == ["middle", "t.txt"]
     assert contents(tree) == PLAIN
     after = {path: (tree / path).stat().st_mtime_ns for path in FILES}
@@ -105,14 +106,14 @@ def test_whatever_is_done_to_an_output_is_noticed_and_healed(store, build, tree,
             target.symlink_to("/etc/hostname")
     if fault == "same mtime":
         os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns)) if target.exists() else target.write_bytes(b"x")
-    assert store.damaged(record.outputs, tree, stat_cache) == [path]
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == [path]
     found = store.lookup(record.key)
     if found is None:  # edited through a hard link: the blob is spoilt as well, which must not go unnoticed
         assert path == "deep/er/big.bin"
         record = build(files=FILES)
     store.materialise(record, tree, record.outputs, stat_cache)
     assert contents(tree) == PLAIN
-    assert store.damaged(record.outputs, tree, stat_cache) == []
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == []
 
 
 def test_what_is_no_longer_owned_goes_and_what_never_was_stays(store, build, tree, stat_cache):
@@ -131,10 +132,10 @@ def test_removing_prunes_empty_directories_only(store, build, tree):
     record = build(files={"a/b/x": b"1", "y": b"2"})
     store.materialise(record, tree)
     (tree / "a" / "mine").write_bytes(b"")
-    assert sorted(store.remove(record.outputs, tree)) == ["a/b/x", "y"]
+    assert sorted(outputs.remove(record.outputs, str(tree))) == ["a/b/x", "y"]
     assert contents(tree) == {"a/mine": b""}
     (tree / "a" / "mine").unlink()
-    store.remove(record.outputs, tree)
+    outputs.remove(record.outputs, str(tree))
     assert not tree.exists()
 
 
@@ -156,10 +157,10 @@ def test_symlinks_are_outputs_too(store, tmp_path, tree, stat_cache):
     record = store.commit(ActionResult(key=key_of({}), name="a:b", fields={}), out)
     store.materialise(record, tree, (), stat_cache)
     assert str((tree / "a" / "link").readlink()) == "../t"
-    assert store.damaged(record.outputs, tree, stat_cache) == []
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == []
     (tree / "a" / "link").unlink()
     (tree / "a" / "link").symlink_to("../u")
-    assert store.damaged(record.outputs, tree, stat_cache) == ["a/link"]
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == ["a/link"]
     store.materialise(record, tree, record.outputs, stat_cache)
     assert (tree / "a" / "link").read_bytes() == b"target"
 
@@ -248,7 +249,7 @@ def test_a_later_link_to_the_same_weights_does_not_have_them_read_again(store, b
     assert (tree / "one" / "w.bin").samefile(tree / "two" / "w.bin")
     monkeypatch.setattr("pipeline.store.stat_cache.sha256_file", pytest.fail)
     monkeypatch.setattr("pipeline.store.cas.sha256_file", pytest.fail)
-    assert store.damaged(one.outputs, tree / "one", stat_cache) == []
+    assert outputs.damaged(one.outputs, str(tree / "one"), stat_cache, store.blobs) == []
 
 
 def test_a_store_of_an_earlier_version_is_left_alone_with_a_word(store, build, tmp_path):
