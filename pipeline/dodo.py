@@ -3,8 +3,6 @@
 A plain `doit` that finds nothing changed since the last complete run does not come here (see `commands.run`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from doit.task import Task

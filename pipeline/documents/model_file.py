@@ -1,7 +1,5 @@
 """`model.json`: what a model is that was not compiled here, beside its file in a bundle; also in `manifest.json`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

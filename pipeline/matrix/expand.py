@@ -3,8 +3,6 @@
 It reports all problems it finds, and none that merely follows from another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reads, validates and expands a matrix file: what `project` and the commands call."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from .expand import expand, without_checkouts

@@ -3,8 +3,6 @@
 `load` calls `read`; what the parts of the file mean to each other is checked in `expand`.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from itertools import islice

@@ -1,7 +1,5 @@
 """A whole matrix file as a value: what `expand` makes and `plan` reads. No step sees it, so it is in no key."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

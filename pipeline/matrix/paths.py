@@ -1,7 +1,5 @@
 """Paths written in targets.yaml: normal form, existence, and variables that stand for checkouts."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

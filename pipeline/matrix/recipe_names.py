@@ -4,8 +4,6 @@
 come about in a way that reading does not show, the answer is "not known", and running the recipe will tell.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from functools import cache

@@ -1,7 +1,5 @@
 """Which cells share a library, and whether slices hold the same models; `expand` and `plan.library_names` ask."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from .cells import Cell

@@ -1,7 +1,5 @@
 """Where the files of a model come from, as a value: `weights_schema` makes it, plan and `pipeline.weights` read it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What can be watched of a run: the seam between doit's reporter and the two ways of showing it."""
 
-from __future__ import annotations
-
 from pipeline.engine.status import Outcome
 
 

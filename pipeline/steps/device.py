@@ -3,8 +3,6 @@
 Products for the device wait for it: where a model does not fit, there is no report and nothing is published.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pipeline import roles

@@ -5,8 +5,6 @@ toolchain has, comes through the user's pip and is pinned in `slipway.lock`. Wha
 nothing here could run it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

@@ -3,8 +3,6 @@
 httpx is imported with the first request.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import re
