@@ -297,8 +297,8 @@ class Engine:
         self.store.materialise(record, out, before, self.stat_cache, link=action.link_outputs, scratch=scratch)
         if not action.outputs:
             self._write_manifest(action, record)
-        outputs, facts = dict(record.outputs), dict(record.facts)
-        made = Entry(record.key, action.out, outputs, record.seconds, record.peak_bytes, facts=facts)
+        held, facts = dict(record.outputs), dict(record.facts)
+        made = Entry(record.key, action.out, held, record.seconds, record.peak_bytes, facts=facts)
         self.workspace.set(action.name, made)
 
     def _write_manifest(self, action: AnyAction, record: ActionResult) -> None:
