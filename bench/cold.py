@@ -54,7 +54,7 @@ def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
     from pipeline.compilers.devices import HOST_BLIND
     from pipeline.documents.codec import encode
     from pipeline.files import sha256_path
-    from pipeline.matrix.load import load
+    from pipeline.matrix.expand import load
 
     for cell in load(built / "targets.yaml").cells:
         model, backend = cell.model, cell.backend

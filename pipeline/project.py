@@ -48,7 +48,7 @@ class Project:
         Raises:
             MatrixError: the file is missing or wrong.
         """
-        from .matrix.load import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
+        from .matrix.expand import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
         from .plan.apps import remarks  # noqa: PLC0415
         from .plan.library_names import Place, config_of, named  # noqa: PLC0415
         from .plan.lockfile import read_lock  # noqa: PLC0415

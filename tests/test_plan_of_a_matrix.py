@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.action import Action
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan import plan
 from pipeline.plan.models import WINDOW
 from pipeline.weights.entry import Entry

@@ -7,7 +7,7 @@ import pytest
 from pipeline.action import Upstream
 from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan import plan
 
 HUB = "{hf: mlc-ai/Qwen3-0.6B-q4f16_1-MLC, revision: main}"

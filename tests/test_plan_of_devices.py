@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan import plan
 from pipeline.plan.devices import offers
 from pipeline.weights.entry import Entry, LockedFile

@@ -10,7 +10,7 @@ from pipeline.doit_plugin.session import Session
 from pipeline.engine.options import Options
 from pipeline.errors import MatrixError
 from pipeline.files import Digest
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan import plan
 from pipeline.plan.apps import remarks
 from pipeline.weights.entry import Entry

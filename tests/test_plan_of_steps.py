@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan import plan
 
 TINY = Path(__file__).parent / "builds" / "tiny"

@@ -134,7 +134,7 @@ def of_targets(path: Path) -> tuple[list[Expected], str | None]:
         MatrixError: the file is wrong.
         DownloadError: a name is not pinned, and what it follows from cannot be had.
     """
-    from pipeline.matrix.load import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
+    from pipeline.matrix.expand import load  # noqa: PLC0415 - YAML and pydantic are needed in this case only
     from pipeline.plan.library_names import Place, named  # noqa: PLC0415
     from pipeline.plan.lockfile import read_lock  # noqa: PLC0415
 

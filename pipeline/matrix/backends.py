@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.platforms import FORMATS, METALLIBS, Platform, architecture
+from pipeline.platforms import FORMATS, METALLIBS, Platform, architecture, version
 
 from . import schema
 from .cells import Backend
@@ -54,14 +54,7 @@ class _Wrong(Exception):
 
 
 def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> Backend | None:
-    """Return the backend, or None after reporting what is wrong with it.
-
-    Args:
-        name: its name.
-        spec: what targets.yaml says.
-        problems: gets the problems.
-        machine: what the preset `host` stands for.
-    """
+    """Return the backend, or None after reporting what is wrong with it; `machine` is what `host` stands for."""
     try:
         base, arch = (
             _from_nothing(name, spec, problems) if spec.preset is None else _base(name, spec, problems, machine)
@@ -204,15 +197,11 @@ def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, problems: 
         hint = f"remove this key, or write {_VERSION} in the triple"
         raise _wrong(problems, name, "deployment_target", what, hint)
     lowest = _LOWEST.get((base.platform, arch), "0")
-    if _numbers(carried[1]) < _numbers(lowest):
+    if version(carried[1]) < version(lowest):
         what = f"{base.platform} on {arch} begins with {lowest}, not {carried[1]}"
         key = "deployment_target" if spec.deployment_target else "triple"
         raise _wrong(problems, name, key, what, f'write "{lowest}" or more')
     return full, carried[1]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _wrong(problems: Diagnostics, name: str, key: str, what: str, hint: str) -> _Wrong:

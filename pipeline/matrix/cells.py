@@ -11,8 +11,7 @@ from typing import Literal
 from pipeline.errors import Position
 from pipeline.platforms import ObjectFormat, Platform
 
-from .source import Function, Source
-from .weights_source import WeightsSource
+from .source import Function, Source, WeightsSource
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,10 @@ def resolve(
     made: list[CustomStep] = []
     for name, spec in targets.steps.items():
         here: Steps = ("steps", name)
-        _check_name(here, name, ship=spec.ship, products=targets.products, problems=problems)
+        if name.lower() in FOLDERS:
+            problems.add(here, f"`{name}` is taken by Slipway", "give the step another name", key=True)
+        elif spec.ship and name.lower() in map(str.lower, targets.products):
+            problems.add(here, f"`{name}` is a product too, and both would be in dist/{name}", "rename one", key=True)
         fill = _Filler(problems)
         for subject in _chosen(here, spec, subjects[spec.for_], problems):
             fill.values = subject.values
@@ -103,37 +106,21 @@ def resolve(
     return tuple(made)
 
 
-def _check_name(here: Steps, name: str, *, ship: bool, products: Collection[str], problems: Diagnostics) -> None:
-    if name.lower() in FOLDERS:
-        problems.add(here, f"`{name}` is taken by Slipway", "give the step another name", key=True)
-    elif ship and name.lower() in {product.lower() for product in products}:
-        problems.add(here, f"`{name}` is a product too, and both would be in dist/{name}", "rename one", key=True)
-
-
 def _of_model(model: ModelVariant | ModelFile) -> _Subject:
     if isinstance(model, ModelFile):
         return _Subject(model.name, model.names, models=(model.name,))
-    options = {f"option.{key}": _text(value) for key, value in model.options.items()}
-    plain = {key: value for key, value in options.items() if value is not None}
-    return _Subject(model.subject, {**plain, **model.names}, models=(model.model, model.subject))
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, str | int | float) else None
+    options = {
+        f"option.{key}": str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in model.options.items()
+        if isinstance(value, str | int | float)
+    }
+    return _Subject(model.subject, {**options, **model.names}, models=(model.model, model.subject))
 
 
 def _of_cell(cell: Cell) -> _Subject:
     model, backend = _of_model(cell.model), cell.backend
-    values = {
-        **model.values,
-        **cell.names,
-        "toolchain": cell.toolchain,
-        "arch": backend.arch,
-        "platform": backend.platform,
-        "triple": backend.triple,
-    }
+    own = {"arch": backend.arch, "platform": backend.platform, "triple": backend.triple}
+    values = {**model.values, **cell.names, "toolchain": cell.toolchain, **own}
     return _Subject(cell.subject, values, model.models, (backend.name,))
 
 
@@ -200,11 +187,9 @@ def _inputs(here: Steps, spec: Step, root: Path, fill: _Filler) -> Iterator[tupl
             yield name, StepInput(None, fill(place, one.task), tuple(fill(place, file) for file in one.files), where)
             continue
         path = fill(place, one.path or "")
-        if path:
+        if path:  # else it was reported
             _check_path(place, path, root, fill)
-            yield name, StepInput(normal(path), None, (), where)
-        else:
-            yield name, StepInput(".", None, (), where)  # it was reported
+        yield name, StepInput(normal(path), None, (), where)
 
 
 def _check_path(place: Steps, path: str, root: Path, fill: _Filler) -> None:
@@ -214,9 +199,7 @@ def _check_path(place: Steps, path: str, root: Path, fill: _Filler) -> None:
     if normal(path).split("/")[0] in {"build", "dist"}:
         hint = "name the task that makes it: `bundle:{subject}`"
         fill.problems.add(place, f"`{path}` is where results are put", hint)
-    elif not must_be_apart(place, path, root, fill.problems) or not must_exist(place, path, root, fill.problems):
-        pass
-    else:
+    elif must_be_apart(place, path, root, fill.problems) and must_exist(place, path, root, fill.problems):
         return
     fill.reported.add(place)
 

@@ -1,6 +1,7 @@
-"""From a validated file to a `Matrix`: `load` calls `expand`, which checks the rules that need two places of the file.
+"""From a matrix file to a `Matrix`: `project` and the commands call `load`.
 
-It reports all problems it finds, and none that merely follows from another.
+`expand` checks the rules that need two places of the file. It reports all problems it finds, and none that merely
+follows from another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,11 +22,28 @@ from . import (
 from .cells import Cell, Toolchain
 from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
-from .matrix import Matrix
+from .loader import read
+from .matrix import Matrix, share
 from .model_schema import ANY_BACKEND
 from .paths import checkout
 from .presets import Machine
-from .sharing import share
+
+
+def load(path: Path, *, building: bool = True) -> Matrix:
+    """Read a matrix file and expand it.
+
+    Args:
+        path: the file, usually `targets.yaml`. Paths written in it are relative to its directory, and positions in
+            messages name the file just as it is given here.
+        building: whether something is to be built of it. Who only asks what there is needs no checkouts, and gets a
+            matrix without toolchains' sources and without a runtime.
+
+    Raises:
+        MatrixError: the file is missing or wrong. All problems that can be seen at once are in the one message, sorted
+            by position, each with a hint.
+    """
+    targets, document = read(path)
+    return expand(targets if building else without_checkouts(targets), document, path)
 
 
 def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
@@ -61,7 +79,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
         for name, spec in targets.products.items()
     ]
     beside = runtime.resolve(targets, cells, made, root, problems)
-    able = devices.resolve(targets, every, names.known("model"), names.files, problems)
+    able = devices.resolve(targets, every, names.known["model"], names.files, problems)
     layouts.check_modules(made, beside, problems)
     problems.raise_if_any()
     return Matrix(

@@ -95,17 +95,10 @@ def resolve(
 def _files(
     here: Steps, spec: schema.Product, tasks: Mapping[str, Outputs], problems: Diagnostics
 ) -> Iterator[tuple[Steps, FilePlacement]]:
-    """What goes where, each with its place in the file, after reporting what is wrong.
-
-    Args:
-        here: place of the product.
-        spec: what targets.yaml says of it.
-        tasks: those whose outputs can be laid out.
-        problems: gets the problems.
-    """
+    """What goes where, each with its place in the file, after reporting what is wrong."""
     for name, one in (spec.files or {}).items():
         place = (*here, "files", name)
-        chosen = _chosen(name, tasks)
+        chosen = [task for task in tasks if "*" not in name.partition(":")[0] and fnmatchcase(task, name)]
         if not chosen:
             what = f"there is no bundle and no step `{name}`"
             nearest = name if ":" in name else f"bundle:{name}"
@@ -125,13 +118,6 @@ def _files(
                 yield (*place, key), FilePlacement(task, path, alone=key == "file")
 
 
-def _chosen(name: str, tasks: Mapping[str, Outputs]) -> Sequence[str]:
-    """The tasks that a name stands for: one, or with `*` behind its colon several of a kind."""
-    if "*" in name.partition(":")[0]:
-        return ()
-    return [task for task in tasks if fnmatchcase(task, name)]
-
-
 def check_modules(products: Iterable[Product], runtime: Runtime, problems: Diagnostics) -> None:
     """Report modules for pages that have no runtime to be linked with."""
     for product in products:
@@ -145,12 +131,10 @@ def check_modules(products: Iterable[Product], runtime: Runtime, problems: Diagn
 def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: Diagnostics) -> bool:
     """Whether both patterns of a backend can be filled in."""
     patterns = {"library": rule.library} | ({"bundle": rule.bundle} if rule.bundle is not None else {})
-    sound = True
-    for key, pattern in patterns.items():
-        if (wrong := wrong_pattern(pattern)) is not None:
-            problems.add((*here, key), *wrong)
-            sound = False
-    if not sound:
+    wrong = {key: why for key, pattern in patterns.items() if (why := wrong_pattern(pattern)) is not None}
+    for key, why in wrong.items():
+        problems.add((*here, key), *why)
+    if wrong:
         return False
     form = form_of(rule.library)
     able = [suffix for suffix, (_, platforms) in FORMS.items() if backend.platform in platforms]
@@ -218,12 +202,7 @@ def _folded(path: str) -> str:
 
 
 def wrong_pattern(pattern: str, known: Collection[str] = PLACEHOLDERS) -> tuple[str, str] | None:
-    """What is wrong with a pattern, and the hint.
-
-    Args:
-        pattern: as it is written.
-        known: the placeholders that stand for something.
-    """
+    """What is wrong with a pattern in which these placeholders stand for something, and the hint."""
     names = ", ".join(f"{{{name}}}" for name in known)
     try:
         fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(pattern)]

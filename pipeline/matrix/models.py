@@ -13,14 +13,11 @@ from pathlib import Path
 from . import mlc_options, model_schema, schema
 from .cells import ForApps, ModelVariant
 from .diagnostics import Diagnostics
-from .document import Steps
 from .loader import validate
 from .matrix import ModelFile
-from .paths import must_be_apart, must_exist, normal
-from .recipe_names import defined_names
-from .source import Function, Source
+from .paths import must_be_apart, must_define, must_exist, normal
+from .source import FileKind, Function, Source
 from .weights_schema import PathFile, PathWeights, source_of
-from .weights_source import FileKind, WeightsSource
 
 _RESERVED = ("system_lib_prefix", "overrides")
 _SIZE = ("estimated_vram_bytes",)
@@ -40,7 +37,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
         kind: the `model_type` that its name stands for, where it has none of its own.
         problems: gives positions, gets the problems.
     """
-    weights = source_of(spec.weights) if spec.weights else None
+    weights, prebuilt = source_of(spec.weights) if spec.weights else None, spec.prebuilt or {}
     made = []
     for variant, changes in spec.variants.items():
         own = ("models", name, "variants", variant)
@@ -52,7 +49,9 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
             known = mlc_options.APP if compiler == "prebuilt" else _SIZE
             _catch_misspellings(changes, known, own, problems)
             options, app = _others(options, known, own, problems)
-        prefix = changes.system_lib_prefix or spec.system_lib_prefix or _prefix_of(options, compiler)
+        prefix = changes.system_lib_prefix or spec.system_lib_prefix
+        if prefix is None and compiler == "mlc" and (library := options.get("model_lib")) is not None:
+            prefix = str(library).replace("-", "_") + "_"  # what mlc_llm's runtime looks for
         made.append(
             ModelVariant(
                 model=name,
@@ -70,7 +69,7 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
                 toolchain=spec.toolchain or "current",
                 unnamed=compiler == "mlc" and prefix is None and "conv_template" not in options,
                 app=app,
-                fetched=_fetched(spec),
+                fetched={name: source_of(one) for name, one in prebuilt.items() if not isinstance(one, PathFile)},
             )
         )
     return made
@@ -97,11 +96,6 @@ def _others(
     return {key: value for key, value in options.items() if key not in keys}, app
 
 
-def _prefix_of(options: Mapping[str, object], compiler: str) -> str | None:
-    """mlc_llm's runtime looks for a library's name with an underscore behind it, and makes hyphens underscores."""
-    return str(options["model_lib"]).replace("-", "_") + "_" if compiler == "mlc" and "model_lib" in options else None
-
-
 def default_prefix(model: str, variant: str) -> str:
     """The prefix of a variant that sets none: always one that `fields.check_prefix` accepts."""
     prefix = re.sub(r"[^A-Za-z0-9]", "_", f"{model}_{variant}_")
@@ -124,21 +118,13 @@ def missing_files(name: str, spec: model_schema.Model, root: Path, problems: Dia
             continue
         path, _, function = recipe.function.rpartition(":")
         if must_exist((*here, key), path, root, problems):
-            _must_define((*here, key), path, function, root, problems)
+            must_define((*here, key), path, function, root, problems)
         for number, read in enumerate(recipe.reads):
             must_exist((*here, key, "reads", number), read, root, problems)
     if isinstance(spec.weights, PathWeights):
         of_weights, path = (*here, "weights", "path"), spec.weights.path
         if must_be_apart(of_weights, path, root, problems):
             must_exist(of_weights, path, root, problems)
-
-
-def _must_define(place: Steps, written: str, function: str, root: Path, problems: Diagnostics) -> None:
-    names = defined_names(root / written)
-    if names is not None and function not in names:
-        near = difflib.get_close_matches(function, names, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"define `{function}` there, or name another function"
-        problems.add(place, f"`{written}` defines no `{function}`", hint)
 
 
 def _source(spec: model_schema.Model) -> Source:
@@ -158,11 +144,6 @@ def _source(spec: model_schema.Model) -> Source:
         alone = files.get(model_schema.ANY_BACKEND)
         return Source("prebuilt", alone[0] if alone else "", prebuilt=files)
     return Source("checkpoint", "")
-
-
-def _fetched(spec: model_schema.Model) -> dict[str, WeightsSource]:
-    files = (spec.prebuilt or {}).items()
-    return {backend: source_of(file) for backend, file in files if not isinstance(file, PathFile)}
 
 
 def _function(written: model_schema.RecipeFunction) -> Function:

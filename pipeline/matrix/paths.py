@@ -1,13 +1,24 @@
-"""Paths written in targets.yaml: normal form, existence, and variables that stand for checkouts."""
+"""Paths written in targets.yaml: normal form, existence, functions in the files, variables that stand for checkouts.
 
+A recipe is never run here: it may import a compiler, and belongs into a worker. So where a name could come about in a
+way that reading does not show, the answer is "not known", and running the recipe will tell.
+"""
+
+import ast
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+
+from pipeline.files import read_file
 
 from .diagnostics import Diagnostics
 from .document import Steps
+
+_DYNAMIC = frozenset({"globals", "vars", "locals", "exec", "setattr", "__getattr__"})
+"""Names whose use means that others may be defined without being written down."""
 
 
 def normal(written: str) -> str:
@@ -60,3 +71,47 @@ def checkout(place: Steps, written: str | None, variables: Sequence[str], proble
         problems.add(place, f"the variable {variable} is not set", hint)
         return None
     return said + written[named.end() :]
+
+
+def must_define(place: Steps, written: str, function: str, root: Path, problems: Diagnostics) -> None:
+    """Report a function that a file does not have: a slip in `recipe.py:biuld`, before anything is built."""
+    names = _defined_names(root / written)
+    if names is not None and function not in names:
+        near = difflib.get_close_matches(function, names, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"define `{function}` there, or name another function"
+        problems.add(place, f"`{written}` defines no `{function}`", hint)
+
+
+def _defined_names(path: Path) -> frozenset[str] | None:
+    """The names at the top level of a Python file; None where they cannot be known by reading it."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _read(path: Path, _mtime: int, _size: int) -> frozenset[str] | None:
+    try:
+        tree = ast.parse(read_file(path))
+    except (OSError, SyntaxError, ValueError):
+        return None  # whoever runs it says what is wrong with it
+    for node in ast.walk(tree):
+        star = isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+        if star or not _DYNAMIC.isdisjoint({getattr(node, "id", None), getattr(node, "name", None)}):
+            return None
+    return frozenset(_bound(tree))
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    """Names bound in a scope, blocks of `if`, `try` and `with` included, functions and classes in it not entered."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        else:
+            yield from _bound(node)

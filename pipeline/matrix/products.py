@@ -10,8 +10,8 @@ from . import layouts, schema
 from .cells import Backend, Cell, Maven, Product
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
+from .matrix import lacking, lacking_words
 from .paths import must_exist, normal
-from .sharing import lacking, lacking_words
 
 _TAKEN = frozenset({"bundle", "manifest.json"})
 """Names under dist/ that are not a product's."""

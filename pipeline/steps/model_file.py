@@ -15,7 +15,7 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.model_file import ModelFile
 from pipeline.errors import FormatError, StepError
 from pipeline.files import Digest
-from pipeline.matrix.weights_source import FileKind
+from pipeline.matrix.source import FileKind
 
 
 @dataclass(frozen=True)

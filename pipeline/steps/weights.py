@@ -9,7 +9,7 @@ from functools import partial
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import encode
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 from pipeline.weights.checkpoint import refuse_pointers
 from pipeline.weights.entry import Entry
 from pipeline.weights.fetch import fetch

@@ -12,7 +12,7 @@ from pipeline.action import Facts, Job
 from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 from pipeline.native import wheel
 from pipeline.platforms import architecture
 from pipeline.weights.entry import Entry, identity

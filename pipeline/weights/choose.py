@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from pipeline.errors import DownloadError
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 
 _EMPTY = "put the files there, or name the place where they are in targets.yaml"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.documents.codec import encode
 from pipeline.files import Digest
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 from pipeline.transport.http import redact_url
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import DownloadError
 from pipeline.files import Digest, copy_hashed, digest_path, is_unicode, unsafe_path
 from pipeline.files.sharing import reflink
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 from pipeline.transport.http import redact_url
 
 from . import hub, local, package, url

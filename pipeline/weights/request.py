@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.files import Digest
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 
 from .cache import DownloadCache
 from .entry import Entry

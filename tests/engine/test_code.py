@@ -27,7 +27,7 @@ def test_a_compile_reaches_the_compiler_it_names_for_the_worker_and_no_archive_w
     reached = names("compile_relax")
     assert "pipeline.compilers.relax" in reached
     unrelated = {name for name in reached if name.startswith(("pipeline.matrix.", "pipeline.binary"))}
-    assert unrelated <= {"pipeline.matrix.cells", "pipeline.matrix.source", "pipeline.matrix.weights_source"}, (
+    assert unrelated <= {"pipeline.matrix.cells", "pipeline.matrix.source"}, (
         "values of the matrix, and nothing that reads it"
     )
 

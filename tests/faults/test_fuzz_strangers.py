@@ -25,8 +25,8 @@ from mutations import MUTATIONS, ends_well, of_bytes, of_json, of_value
 
 from pipeline.documents.codec import decode
 from pipeline.files import sha256_bytes
-from pipeline.matrix.load import load
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.expand import load
+from pipeline.matrix.source import WeightsSource
 from pipeline.plan.lockfile import read_lock, write_frozen, write_lock_entry
 from pipeline.store import outputs
 from pipeline.store.action_cache import ActionCache

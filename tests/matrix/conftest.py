@@ -9,7 +9,7 @@ import pytest
 from example_targets import GOOD
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.matrix.matrix import Matrix
 
 Expand = Callable[[str], Matrix]

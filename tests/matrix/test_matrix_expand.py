@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.documents.codec import encode
+from pipeline.matrix.expand import load
 from pipeline.matrix.fields import check_prefix
-from pipeline.matrix.load import load
 from pipeline.matrix.models import default_prefix
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 
 
 def subjects(matrix) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 
 HUB = "gguf: {hf: a/b, revision: main, file: sub/m.gguf}"
 

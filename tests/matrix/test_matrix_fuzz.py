@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 
 WHOLE = (
     GOOD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 
 DEVICE = "devices:\n  pixel: {{gpu: mali, ram: {ram}, os: {os}, usable: {usable}}}\n"
 STEP = "steps:\n  mine: {{{more}command: {command}, outputs: [b]}}\n"

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import MatrixError
 from pipeline.matrix.document import Document
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan.lockfile import read_lock
 
 READERS = {"targets.yaml": load, "slipway.lock": read_lock}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.matrix.presets import presets
 from pipeline.matrix.reference import PAGE, SCHEMA, json_schema, page, text
 

@@ -20,7 +20,7 @@ from pipeline.commands import import_config
 from pipeline.errors import MatrixError
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, backends_of, render, scalar
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan import library_names, plan
 from pipeline.plan.library_names import Place
 from pipeline.plan.lockfile import read_lock

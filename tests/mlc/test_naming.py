@@ -13,7 +13,7 @@ from mlc_projects import CHAT
 
 from pipeline.compilers import mlc_names
 from pipeline.errors import DownloadError, MatrixError
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan.library_names import Place, config_of, named
 from pipeline.plan.lockfile import read_lock, write_lock_entry
 from pipeline.weights.entry import Entry, LockedFile

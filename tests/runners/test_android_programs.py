@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.action import Job, Tool
 from pipeline.errors import ToolMissing
-from pipeline.matrix.load import load
+from pipeline.matrix.expand import load
 from pipeline.plan.checks import device_runs
 from pipeline.runners.check import Params
 from pipeline.runners.native import _compiler

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.documents.codec import decode, encode
-from pipeline.matrix.weights_source import SourceOfWeights, WeightsSource
+from pipeline.matrix.source import SourceOfWeights, WeightsSource
 from pipeline.weights.cache import DownloadCache
 from pipeline.weights.entry import Entry
 from pipeline.weights.fetch import fetch

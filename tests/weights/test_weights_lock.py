@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError, Position, StoreError
-from pipeline.matrix.weights_source import WeightsSource
+from pipeline.matrix.source import WeightsSource
 from pipeline.plan.lockfile import Lock, read_lock, render, write_frozen, write_lock_entry
 from pipeline.weights.entry import Entry, LockedFile, identity
 
