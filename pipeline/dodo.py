@@ -3,6 +3,8 @@
 A plain `doit` that finds nothing changed since the last complete run does not come here (see `commands.run`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from doit.task import Task

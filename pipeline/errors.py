@@ -4,6 +4,8 @@ Each says what is wrong, where, and what to do about it; the commands print `str
 reaches the user and is not one of these is a bug of ours.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import NamedTuple
 

@@ -3,6 +3,8 @@
 Whatever reads or writes such a name asks here. Facts only: nothing is run.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

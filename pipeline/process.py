@@ -4,6 +4,8 @@ A log says what was run and with which differences of environment, secrets remov
 what the program said.
 """
 
+from __future__ import annotations
+
 import ctypes
 import logging
 import os

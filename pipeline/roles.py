@@ -1,5 +1,7 @@
 """Roles: the names under which a step finds its inputs. The plan gives inputs these names, the steps ask for them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 

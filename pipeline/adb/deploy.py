@@ -5,6 +5,8 @@ content or the new one, whole. A record beside the files says which digests were
 behind (the cable was pulled), digests are taken once more instead of pushing again.
 """
 
+from __future__ import annotations
+
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -4,6 +4,8 @@ What is declared comes from the manifest of `dist/`. Nothing is guessed: a devic
 on the command line, or by what adb calls it; where neither says which it is, or what a model takes, nothing is refused.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ The texts are adb's own, as its sources have them (client/file_sync_client.cpp, 
 of the device's kernel.
 """
 
+from __future__ import annotations
+
 import re
 
 from pipeline.errors import DeviceError

@@ -1,5 +1,7 @@
 """What of `dist/` goes to a device: by the manifest of `dist/`, whose sizes and digests are held against the files."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 `verdicts.judge` calls `check_app`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

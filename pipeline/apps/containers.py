@@ -4,6 +4,8 @@
 believed only up to a limit. A package inside a zip (the `.ipa` of a CI artifact, the `.apk`s of an `.apks`) is opened.
 """
 
+from __future__ import annotations
+
 import lzma
 import os
 import re

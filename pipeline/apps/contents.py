@@ -3,6 +3,8 @@
 `pipeline.commands.verify_app` calls `read_contents`; `verdicts` judges the result.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import plistlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,6 +3,8 @@
 `pipeline.commands.verify_app` asks for one of them, `contents` for those that the app itself ships.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -4,6 +4,8 @@
 that are expected, and those that the image tells for certain, decide how a name is read: the longest that fits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 

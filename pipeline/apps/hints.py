@@ -4,6 +4,8 @@
 names what to set and where.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from pipeline.binary.object_info import Format

@@ -4,6 +4,8 @@
 image, as if all of its members were loaded. The bytes are not kept.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal

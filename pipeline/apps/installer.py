@@ -6,6 +6,8 @@ newc headers. Not supported are Apple Archive payloads (`AA01`, `YAA1`) and pack
 those of xar's public header, of cpio(5), and of pbzx as it is found in packages: a flags word, then chunks.
 """
 
+from __future__ import annotations
+
 import bz2
 import gzip
 import io

@@ -3,6 +3,8 @@
 The lists are `mlc-app-config.json` of MLC's apps and `model_list` of WebLLM. No file is read or written.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence

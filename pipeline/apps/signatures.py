@@ -16,6 +16,8 @@ objects that TVM compiled:
   fold the name into code.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 

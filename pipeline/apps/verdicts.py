@@ -4,6 +4,8 @@
 prints and other programs may read, what was seen, and the hint.
 """
 
+from __future__ import annotations
+
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -4,6 +4,8 @@ A command says which options it has and what it answers. The user's dodo.py is l
 `-d` and `targets=PATH` hold), without what doit's own commands need: its task objects and its database.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,6 +4,8 @@ The program is built from a product's kit, as an app would link it. The check is
 negative control.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

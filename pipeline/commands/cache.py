@@ -1,5 +1,7 @@
 """`doit cache`: what is in the store, whether it is sound, and how stores of several machines become one."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict

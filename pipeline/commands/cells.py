@@ -1,5 +1,7 @@
 """`doit cells`: the compiles of the matrix in groups, one for each job of a CI system."""
 
+from __future__ import annotations
+
 import heapq
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence

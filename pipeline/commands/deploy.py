@@ -3,6 +3,8 @@
 Needs no dodo.py and no compiler: a folder with its manifest.json is enough. The parts are in `pipeline.adb`.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Iterator, Sequence

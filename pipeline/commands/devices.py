@@ -1,5 +1,7 @@
 """`doit devices`: which variant of which model each device gets, on which backend, and how much memory is left."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 

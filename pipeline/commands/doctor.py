@@ -4,6 +4,8 @@ Needs no dodo.py, and no targets.yaml either: without one it looks at the Python
 environment is made.
 """
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

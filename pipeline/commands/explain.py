@@ -1,5 +1,7 @@
 """`doit explain TASK`: why a task would run, back to the first causes; of a fresh one, how its outputs came to be."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

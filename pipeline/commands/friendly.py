@@ -4,6 +4,8 @@
 imports it, so it imports nothing that doit has not imported.
 """
 
+from __future__ import annotations
+
 import errno
 import getopt
 import logging

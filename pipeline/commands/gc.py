@@ -1,5 +1,7 @@
 """`doit gc`: make the store smaller, without touching what the matrix of today needs."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 

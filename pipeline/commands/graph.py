@@ -1,5 +1,7 @@
 """`doit graph`: the tasks and what waits for what, for Graphviz or Mermaid, coloured by what a run would do."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

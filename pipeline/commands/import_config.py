@@ -1,5 +1,7 @@
 """`doit import mlc-package-config.json …`: a targets.yaml that builds what `mlc_llm package` built, without dodo.py."""
 
+from __future__ import annotations
+
 import os
 import sys
 import tempfile

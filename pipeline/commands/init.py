@@ -1,5 +1,7 @@
 """`doit init`: a project to start from, in an empty directory or an existing one. Needs no dodo.py: it writes it."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 from collections.abc import Sequence

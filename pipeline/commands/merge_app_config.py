@@ -4,6 +4,8 @@ Exit status 0 when the file says what the build says (now), 1 when a dry run fou
 done.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

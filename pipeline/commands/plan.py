@@ -1,5 +1,7 @@
 """`doit plan`: what a run would do, task by task, and why; nothing is built, locked or written."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,5 +1,7 @@
 """`doit profile`: where the time of the last run went, in a few figures and as a trace for Chrome or Perfetto."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections import Counter

@@ -4,6 +4,8 @@ A plugin named `run` replaces doit's in every project of this Python; without th
 Most calls have nothing to do, so nothing may be imported here that doit has not imported already.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 import signal

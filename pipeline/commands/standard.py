@@ -3,6 +3,8 @@
 Plugins of these names replace doit's in every project of this Python, and do otherwise just what doit's do.
 """
 
+from __future__ import annotations
+
 import dbm
 import sys
 

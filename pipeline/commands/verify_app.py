@@ -4,6 +4,8 @@ Needs no dodo.py, no linker and no Mac. Exit status 0 when everything is there, 
 question was wrong. The parts are in `pipeline.apps`; this is only the command line.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

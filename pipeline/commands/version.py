@@ -1,5 +1,7 @@
 """`doit version`: which Slipway this is, and what it runs on."""
 
+from __future__ import annotations
+
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version

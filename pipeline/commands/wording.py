@@ -1,5 +1,7 @@
 """Sizes, ages and durations, as the commands read and print them; digests short enough to compare by eye."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping

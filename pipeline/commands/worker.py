@@ -1,5 +1,7 @@
 """`doit worker`: a machine that performs what `doit --on` gives to a cluster. It needs no project."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterable, Sequence

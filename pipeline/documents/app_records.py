@@ -4,6 +4,8 @@
 `AppViewModel.kt` of mlc-llm 79d603f0, and `config.ts` of web-llm c51c9c0.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """`archive.json`, beside each static archive: which models are in it. `archive` writes it, kits and proofs read it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

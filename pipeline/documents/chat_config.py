@@ -1,5 +1,7 @@
 """`mlc-chat-config.json`, by which a directory of weights is in MLC's form. What is done with mlc models reads it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 

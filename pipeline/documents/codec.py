@@ -4,6 +4,8 @@ The engine encodes the parameters of an action for its key; the documents beside
 with it. It uses the standard library only, since compile workers import it in foreign interpreters.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import types

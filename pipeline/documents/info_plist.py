@@ -1,5 +1,7 @@
 """`Info.plist` of an xcframework: which library is for which platform; `xcframework` writes it, proofs read it."""
 
+from __future__ import annotations
+
 import plistlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,6 +4,8 @@ A superset of the `system_lib_metadata.json` that projects around TVM and Rust p
 `prefix_base`, `prefixes` and `target` mean the same here. Paths are relative to the kit; symbols are spelt as in C.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

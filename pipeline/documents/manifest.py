@@ -1,5 +1,7 @@
 """`dist/manifest.json`: size and SHA-256 of every file in `dist/`, and what each proof came to."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from .codec import Document

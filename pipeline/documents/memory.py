@@ -3,6 +3,8 @@
 What a driver adds, and what the app itself needs, is in none of it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal

@@ -1,5 +1,7 @@
 """`model.json`: what a model is that was not compiled here, beside its file in a bundle; also in `manifest.json`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -4,6 +4,8 @@ It says nothing of their values, so that an edit of weights proves nothing anew 
 shipped: `tensor-cache.json` is what runtimes read.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from .codec import Document

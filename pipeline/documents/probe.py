@@ -1,5 +1,7 @@
 """`probe.json`: what a toolchain is and can do. The `toolchain` step writes it, compiles and proofs read it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from .codec import Document

@@ -1,5 +1,7 @@
 """`report.json`: what was proven of a backend's archive or a product. `verify` writes it, `manifest` reads it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

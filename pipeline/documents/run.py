@@ -1,5 +1,7 @@
 """`run.json`: what came of running a model's check on the artifact that ships. `check` writes it, `verify` reads it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """`runtime.json` and `wasm.json`: a runtime's libraries or objects, and the modules linked with it, for one backend."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from pipeline.matrix.cells import Backend

@@ -1,5 +1,7 @@
 """A tensor cache, MLC's form of parameters on the disk: its index, and what its writer tells the step that asked."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

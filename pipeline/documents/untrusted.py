@@ -3,6 +3,8 @@
 What comes out can be walked by recursion, written again, and printed.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import sys

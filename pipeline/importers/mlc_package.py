@@ -4,6 +4,8 @@ Such a config is for one device; several become one matrix, in which a model tha
 variant. `package_yaml` writes the file. What targets.yaml has no place for is left out with a note.
 """
 
+from __future__ import annotations
+
 import difflib
 import json
 import os

@@ -3,6 +3,8 @@
 Every scalar that YAML could take for something else is in quotes.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

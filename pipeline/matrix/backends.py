@@ -4,6 +4,8 @@
 the preset has, a triple that carries the deployment target.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import replace

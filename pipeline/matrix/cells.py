@@ -4,6 +4,8 @@ Everything is frozen; mappings inside are never changed. `Backend` and `ModelRef
 and so into keys: what depends on the machine (a position, an absolute path) is in none, or has `compare=False`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

@@ -3,6 +3,8 @@
 Whether the tasks that they read exist, the plan knows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase

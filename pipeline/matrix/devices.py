@@ -1,5 +1,7 @@
 """The devices of targets.yaml, checked against the backends and models of the matrix; `expand` calls `resolve`."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping, Sequence
 

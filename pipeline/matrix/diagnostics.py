@@ -1,5 +1,7 @@
 """Everything that is wrong with a matrix file, reported at once: reading and expanding share one `Diagnostics`."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Collection
 from pathlib import Path

@@ -4,6 +4,8 @@
 follows from another.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path

@@ -4,6 +4,8 @@ Besides libraries it has bundles of any models, and outputs of custom steps. `pr
 targets.yaml is read, `plan` fills them in.
 """
 
+from __future__ import annotations
+
 import string
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

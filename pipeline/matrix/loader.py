@@ -3,6 +3,8 @@
 `load` calls `read`; what the parts of the file mean to each other is checked in `expand`.
 """
 
+from __future__ import annotations
+
 import re
 from functools import cache
 from itertools import islice

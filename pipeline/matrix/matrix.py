@@ -3,6 +3,8 @@
 Which cells share a library is said here, too, and whether slices hold the same models.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,6 +4,8 @@
 runtimes, and `type_of` and `remarks` for the section `model_types`.
 """
 
+from __future__ import annotations
+
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

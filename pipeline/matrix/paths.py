@@ -4,6 +4,8 @@ A recipe is never run here: it may import a compiler, and belongs into a worker.
 way that reading does not show, the answer is "not known", and running the recipe will tell.
 """
 
+from __future__ import annotations
+
 import ast
 import difflib
 import os

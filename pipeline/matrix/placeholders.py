@@ -3,6 +3,8 @@
 `custom_steps` fills in what the matrix knows, `pipeline.steps.custom` what is known when the step runs.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterator, Mapping
 

@@ -1,5 +1,7 @@
 """What a layout has of one cell, and the forms of libraries: what plan and steps know of layouts."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

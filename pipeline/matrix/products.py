@@ -1,5 +1,7 @@
 """A product of targets.yaml, checked against the backends and models that go into it; `expand` calls `resolve`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal

@@ -5,6 +5,8 @@ compare them with what is checked in. What a key means is said in `schema.py`; w
 the page's template, `targets.md.j2`.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

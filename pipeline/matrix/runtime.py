@@ -1,5 +1,7 @@
 """The section `runtime` of targets.yaml: where each backend gets its runtime; `expand` calls `resolve` and `twins`."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

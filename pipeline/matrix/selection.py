@@ -1,5 +1,7 @@
 """The `matrix` block as cells: names looked up, model names replaced by their variants, then combined."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

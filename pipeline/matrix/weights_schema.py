@@ -3,6 +3,8 @@
 Which one is meant is seen from the key that it must have. What the kinds do is `pipeline.weights`' business.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Annotated, get_args
 

@@ -3,6 +3,8 @@
 `Project.plan` calls it. Beside it are `lockfile`, which reads and writes `slipway.lock`, and `library_names`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 

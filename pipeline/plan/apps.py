@@ -5,6 +5,8 @@ up by, so there is one for each model of mlc_llm's, and for each prebuilt one th
 must be a module, too: without a runtime nothing can be loaded, and no record says that it could.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

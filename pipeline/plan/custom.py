@@ -1,5 +1,7 @@
 """Custom steps as actions: what they read is known to exist, and none waits for itself. `plan` calls it."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches

@@ -4,6 +4,8 @@
 asks for `offers`. As everywhere in the plan, nothing reads a file.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch

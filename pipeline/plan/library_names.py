@@ -9,6 +9,8 @@ backends of a variant share that of `iphone` (of `macabi` where there is nothing
 that of `android`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -5,6 +5,8 @@ Planning reads it (`read_lock`, `Lock.entry_for`), a run adds to it (`write_lock
 half. Every command reads it, so it imports nothing heavy.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re

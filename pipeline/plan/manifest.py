@@ -1,5 +1,7 @@
 """The part of the plan that is about `dist/`: what is put there once it is proven, and the list of it, made last."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline import roles

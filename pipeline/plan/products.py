@@ -1,5 +1,7 @@
 """The part of the plan that is about products with steps of their own: layouts and Android libraries (AAR)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 
 from pipeline import roles

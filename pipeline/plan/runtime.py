@@ -5,6 +5,8 @@ That of another machine, to run models there or to ship it, is in TVM's package 
 `plan` calls the functions here; as there, nothing reads a file.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

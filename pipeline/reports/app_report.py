@@ -3,6 +3,8 @@
 docs/how-to/verify-app.md documents the JSON; `SCHEMA` changes when a reader of it would break.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

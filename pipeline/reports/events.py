@@ -1,5 +1,7 @@
 """What can be watched of a run: the seam between doit's reporter and the two ways of showing it."""
 
+from __future__ import annotations
+
 from pipeline.engine.status import Outcome
 
 

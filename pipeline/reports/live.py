@@ -1,5 +1,7 @@
 """The board on a terminal: what is running, how far, how many are done, how long it may still take (rich draws it)."""
 
+from __future__ import annotations
+
 import time
 from typing import TextIO
 

@@ -1,5 +1,7 @@
 """A line an event: for CI logs, pipes and files. Progress of a long task is said at most every few seconds."""
 
+from __future__ import annotations
+
 import time
 
 from pipeline.engine.status import Outcome

@@ -4,6 +4,8 @@ doit makes one for each run. Here is also where a run begins and ends for the se
 cleared, and after a complete run the no-op stamp is written.
 """
 
+from __future__ import annotations
+
 import sys
 import threading
 from pathlib import Path

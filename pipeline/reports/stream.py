@@ -1,5 +1,7 @@
 """The stream that a run reports to; the reporter makes one, and lends it to the watcher."""
 
+from __future__ import annotations
+
 from typing import TextIO
 
 

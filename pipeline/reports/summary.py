@@ -1,5 +1,7 @@
 """The table at the end of a run: every cell, its size, its seconds, how it is proven. Facts come from the records."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """Aligned tables of text; the summary of a run and verify-app print theirs with it."""
 
+from __future__ import annotations
+
 import shutil
 import textwrap
 from collections.abc import Collection, Iterator, Sequence

@@ -4,6 +4,8 @@ The reporter notes the events and has them written to `build/last-run.json` when
 that file: it may be deleted, and one that is damaged counts as none.
 """
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Iterable, Mapping

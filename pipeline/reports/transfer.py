@@ -1,5 +1,7 @@
 """How far a transfer of files is: a bar on a terminal, a line for each file elsewhere."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO

@@ -4,6 +4,8 @@ The engine runs it with the archives of the product's backends. In the AAR are a
 app and for CMake (prefab), and a manifest; there is no Java in it. Its bytes depend on nothing but those.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass

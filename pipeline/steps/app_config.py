@@ -5,6 +5,8 @@ shipped: what `mlc_llm package` leaves in `dist/bundle`. For WebLLM it is `webll
 links, so that native apps and pages share one copy. The engine runs it for each product.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

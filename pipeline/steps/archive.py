@@ -5,6 +5,8 @@ needed and equal objects give equal bytes on every host. Objects that would only
 device, are refused here, where the model and the backend can still be named.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -4,6 +4,8 @@ The engine runs it for each model variant: the tensor cache, and the tokenizer a
 Nothing is copied or read: parameters are gigabytes, and their digests are in the key.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 

@@ -4,6 +4,8 @@ The work is done in the toolchain's worker by `pipeline.compilers.mlc_lowering`,
 by `pipeline.compilers.mlc` in one. A question that probe.json answers is answered here, before a program is started.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

@@ -4,6 +4,8 @@ A tar, an archive or a single object is read, never unpacked to disk; whether th
 the backend and have the model's prefix is asked by `archive`, of all objects alike.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,6 +4,8 @@ The work is done in the toolchain's worker by `pipeline.compilers.relax`, in two
 host only (a phone, its simulator, two kinds of Catalyst) ask for the same first part, which the worker does once.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

@@ -3,6 +3,8 @@
 `pipeline.engine` calls them; the work is done in the toolchain's worker by `pipeline.compilers.mlc_convert`.
 """
 
+from __future__ import annotations
+
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_convert
 from pipeline.compilers.mlc_convert import Conversion, convert

@@ -4,6 +4,8 @@ The engine runs it for each subject. The command sees copies of the files of the
 relative paths, and links to what its upstream put out; nothing else of the tree is there.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile

@@ -3,6 +3,8 @@
 Products for the device wait for it: where a model does not fit, there is no report and nothing is published.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from pipeline import roles

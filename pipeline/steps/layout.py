@@ -4,6 +4,8 @@ The engine runs it with the archives of all backends of the product, and the bun
 of the very objects that are in the archives. Files of bundles are neither copied nor read: the store links to them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

@@ -4,6 +4,8 @@ The engine runs it with the archive of every backend of the product. Which file 
 `FILES`; what the templates may use is `context`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

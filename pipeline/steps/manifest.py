@@ -4,6 +4,8 @@ The engine runs it last, when all products are in `dist/` and every proof is mad
 `dist/` against it with no tool of ours.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

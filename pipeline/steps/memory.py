@@ -3,6 +3,8 @@
 The engine runs it for cells that a device of targets.yaml may get, where targets.yaml itself does not say it.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 The engine runs it for each GGUF and LiteRT model. Only headers are read; the digest of the file is in the key.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

@@ -3,6 +3,8 @@
 The work is done in the toolchain's worker by `pipeline.compilers.parameters`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

@@ -4,6 +4,8 @@ The engine runs it after the proofs, whose reports are inputs: where one fails t
 has. It reads nothing but reports: digests are in the key, and files are linked.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 from pipeline import roles

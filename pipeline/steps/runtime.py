@@ -5,6 +5,8 @@ compile; or taken from archives that somebody else built. The checkout itself is
 links to its files. The engine runs it; `verify` holds models against the result, and kits ship it.
 """
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -8,6 +8,8 @@ What is linked is found in two ways: by the prefix, as in any link (`system_lib`
 path (`load_module`): for that, blob and context are there under the names that they have without a prefix, too.
 """
 
+from __future__ import annotations
+
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence

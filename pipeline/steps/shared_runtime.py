@@ -4,6 +4,8 @@ Those of the toolchain itself for this machine, else those of its package for th
 Kits bring them along, so that nothing else has to be linked or installed.
 """
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

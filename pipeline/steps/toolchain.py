@@ -5,6 +5,8 @@ worker makes the environment where it is ours to make. `compile` reads the resul
 are in `pipeline.compilers.probe` and `mlc_probe`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

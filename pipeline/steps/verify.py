@@ -4,6 +4,8 @@ The engine runs it after `archive`, `linkkit` and `xcframework`. It chooses the 
 `pipeline.proofs`. A wrong answer raises, an answer this machine cannot give is said aloud (and raises when strict).
 """
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

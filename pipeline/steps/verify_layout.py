@@ -3,6 +3,8 @@
 The engine runs it after `layout`. The questions are in `pipeline.proofs.layouts`.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from pathlib import Path
 

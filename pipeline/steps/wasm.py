@@ -4,6 +4,8 @@ The engine runs it with the archive of the backend and the objects of `wasm_runt
 not pass: see `native.wasm_imports`.
 """
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ What `web/prep_emcc_deps.sh` of mlc_llm does by hand: TVM's three files under `w
 checkout is one of mlc_llm. The step `wasm` links them with a model. The checkout is only read.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 Run by `pipeline.engine`; translates between a job and `pipeline.weights`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 

@@ -5,6 +5,8 @@ toolchain has, comes through the user's pip and is pinned in `slipway.lock`. Wha
 nothing here could run it.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 

@@ -6,6 +6,8 @@ property list, and its rules are those of Apple's own reader (`XCFramework.swift
 `xcodebuild -create-xcframework` refuses is refused here, for the same reasons.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,6 +3,8 @@
 httpx is imported with the first request.
 """
 
+from __future__ import annotations
+
 import os
 import random
 import re

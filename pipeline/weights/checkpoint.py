@@ -5,6 +5,8 @@ lists; it finds out on the device what is missing. What is wanted of each is wha
 `tokenizers.cc` and TVM's `tensor_cache_support.cc` read.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections import Counter

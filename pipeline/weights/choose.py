@@ -4,6 +4,8 @@ Called by the sources that find more than they need. A setting that fits nothing
 because a model without its weights must not look like a model.
 """
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase

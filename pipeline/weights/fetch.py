@@ -4,6 +4,8 @@ Called by `pipeline.steps.weights`. A file that is not what the lock (or the ser
 or the cache. Every file is read for hashing once: while it arrives, or else here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,6 +5,8 @@ cache, where other programs find them too. A branch or tag is resolved to its co
 only that commit is asked for, and files that are in the hub's cache need no network at all.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys

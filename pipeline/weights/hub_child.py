@@ -8,6 +8,8 @@ What the hub keeps in large storage is downloaded here, by plain HTTP, and put w
 the library's own download nor `hf_xet` goes on where it was killed (see quirks NET-6 and NET-7).
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import os

@@ -4,6 +4,8 @@ They are copied (cloned where the file system can), never linked: what is built 
 nor the other way round. They are not locked, for their digests are in the action's key.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from pathlib import Path

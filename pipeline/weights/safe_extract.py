@@ -4,6 +4,8 @@ Only plain files are ever written, with plain permissions, at paths that were ch
 paths, `..`, duplicates and size bombs are refused by name. Called by the `package` and `url` sources.
 """
 
+from __future__ import annotations
+
 import lzma
 import stat
 import tarfile

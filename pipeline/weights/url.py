@@ -4,6 +4,8 @@ Three forms: one file, kept as it is; an archive, which is extracted (`subdir` a
 keeps it); and a URL that ends in `/`, below which each of `files` is a name to download.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
