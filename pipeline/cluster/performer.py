@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from pipeline import roles
+from pipeline import roles, settings
 from pipeline.action import LOGS, Action, AnyAction, Run, Upstream
 from pipeline.documents.codec import decode, encode
 from pipeline.engine import keys
@@ -82,7 +82,7 @@ class Performer:
         self._root = root
         self._note = log.warning
         remote = _remote(self._note)
-        self._store = Store(os.environ.get("SLIPWAY_STORE") or home / "store", remote, note=self._note)
+        self._store = Store(settings.text("SLIPWAY_STORE") or home / "store", remote, note=self._note)
         self._url = remote.url
         self._folders = Folders(root / "inputs", self._store.blobs)
         self._environments: dict[str, Environment] = {}

@@ -20,6 +20,9 @@ from doit.cmd_help import Help
 from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
+from pipeline import settings
+from pipeline.errors import SlipwayError
+
 from .loader import ProjectLoader, mistake
 
 HELP = ("-h", "--help")
@@ -50,7 +53,12 @@ class Option(CmdOption):  # type: ignore[misc]
     def str2type(self, str_val: object) -> object:
         """Convert a value of the command line, of the environment or of doit's configuration. What doit calls."""
         try:
+            if self.env_var in settings.TAKES and str_val == settings.text(self.env_var):
+                settings.check()
+                str_val = str_val or self.default
             value = super().str2type(str_val)
+        except SlipwayError as error:
+            raise CmdParseError(error.what) from error
         except CmdParseError as error:
             raise CmdParseError(self._refusal(str_val)) from error
         if self.type is int and isinstance(value, int) and value < 0:
@@ -171,12 +179,10 @@ class Friendly:
 
 def _said_of(error: Exception, dodo: Path | None) -> str | None:
     """What to print in place of a traceback; None where there has to be one."""
-    from pipeline.errors import SlipwayError  # noqa: PLC0415 - a no-op does not come here
-
     if isinstance(error, SlipwayError):
         logging.getLogger(__name__).debug("caused by", exc_info=error)
         return str(error)
-    return None if dodo is None or os.environ.get("SLIPWAY_DEBUG") else mistake(error, dodo)
+    return None if dodo is None or settings.text("SLIPWAY_DEBUG") == "1" else mistake(error, dodo)
 
 
 _NO_READER = (errno.EPIPE, errno.ENOSPC, errno.EIO)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import settings
 from pipeline.errors import SlipwayError
 
 from .base import PlainCommand, number, several, value
@@ -47,6 +48,9 @@ class WorkerCommand(PlainCommand[WorkerOptions]):
         if len(args) != 1:
             wrong = f"worker takes one address, not also {args[1]}" if args else "worker of which scheduler?"
             raise SlipwayError(wrong, hint="doit worker [options] tcp://SCHEDULER:8786: options stand first")
+        settings.check()
+        for slip in settings.slips():
+            self._note(slip)
         demand_dask(args[0], self._note)
         folder = Path(options.folder).absolute() if options.folder else None
         resources = {MEMORY: float(available()), **_amounts(options.resources)}

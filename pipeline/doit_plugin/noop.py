@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from pipeline import settings
 from pipeline.files import State, look
 from pipeline.files.sealed import read_sealed, write_sealed
 
@@ -30,7 +31,7 @@ def unchanged(arguments: list[str]) -> str | None:
     Args:
         arguments: the command line after `doit`.
     """
-    if not is_plain_run(arguments) or os.environ.get("SLIPWAY_DEBUG"):
+    if not (is_plain_run(arguments) and settings.are_plain()):
         return None
     body = read_sealed(path_of(targets_path(arguments)))
     if body is None:
@@ -73,7 +74,7 @@ def is_plain_run(arguments: list[str]) -> bool:
 def targets_path(arguments: Iterable[str]) -> str:
     """The matrix file a command line names: `targets=PATH`, else SLIPWAY_TARGETS, else targets.yaml."""
     named = [word.partition("=")[2] for word in arguments if word.startswith("targets=")]
-    return named[-1] if named else os.environ.get("SLIPWAY_TARGETS") or "targets.yaml"
+    return named[-1] if named else settings.text("SLIPWAY_TARGETS") or "targets.yaml"
 
 
 def path_of(targets: str) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 
+from pipeline import settings
 from pipeline.engine.options import Options
 
 _given = Options()
@@ -24,6 +24,6 @@ def set_options(options: Options) -> None:
 
 def options() -> Options:
     """What the command line asked for; SLIPWAY_DEBUG=1 asks for the debug log in any command."""
-    if os.environ.get("SLIPWAY_DEBUG") and not _given.debug:
+    if not _given.debug and settings.flag("SLIPWAY_DEBUG"):
         set_options(replace(_given, debug=True))
     return _given

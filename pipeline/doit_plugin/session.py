@@ -17,6 +17,7 @@ from pathlib import Path
 
 from doit.exceptions import InvalidDodoFile
 
+from pipeline import settings
 from pipeline.action import SCRATCH, AnyAction
 from pipeline.engine.ahead import look_ahead
 from pipeline.engine.cleaning import prune
@@ -85,6 +86,8 @@ class Session:
         self._notes: list[str] = []
         self._pinning = threading.Lock()
         self._show: Callable[[str], None] | None = None
+        for slip in settings.slips():
+            self.note(slip)
         build = self.root / "build"
         self.finder = Finder(build / "tools", project.environment, project.checkout)
         self._stat_cache = StatCache(build / "stat-cache")
@@ -275,7 +278,7 @@ def store_folder(root: Path) -> Path:
         StoreError: SLIPWAY_STORE names a place among the outputs, which are cleared.
     """
     own = root / "build" / "store"
-    given = os.environ.get("SLIPWAY_STORE")
+    given = settings.text("SLIPWAY_STORE")
     if not given:
         return own
     folder = Path(given)
@@ -336,6 +339,7 @@ def _open(planner: Planner) -> Session:
     global _current  # noqa: PLW0603 - doit's database, reporter and tasks have no other way to meet
     gc.set_threshold(GARBAGE)
     _check_names(sys.argv[1:])
+    settings.check()
     _current = Session(Path(noop.targets_path(sys.argv[1:])), options(), planner)
     return _current
 

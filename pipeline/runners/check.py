@@ -7,14 +7,12 @@ something for it is no failure: the result says so, and what to install.
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pipeline import roles
+from pipeline import roles, settings
 from pipeline.action import Facts, Job
 from pipeline.compilers.declared import declared
 from pipeline.documents.archive import Archive
@@ -115,25 +113,9 @@ def trial(job: Job[Params]) -> Trial:
         weights=inputs.get(roles.WEIGHTS),
         reads=declared(job, roles.CHECK, inputs.get(roles.PARAMS), inputs.get(roles.WEIGHTS)),
         check=params.check,
-        seconds=_seconds(),
+        seconds=settings.seconds("SLIPWAY_CHECK_SECONDS", SECONDS),
         reference=params.reference,
     )
-
-
-def _seconds() -> float:
-    """How long a check may take.
-
-    Raises:
-        StepError: the variable is no number of seconds.
-    """
-    written = os.environ.get("SLIPWAY_CHECK_SECONDS", "")
-    try:
-        seconds = float(written or SECONDS)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise StepError(f"SLIPWAY_CHECK_SECONDS is {written!r}", hint=f"give seconds, such as {SECONDS:g}")
-    return seconds
 
 
 def _tried(job: Job[Params], launch: Launch) -> Outcome:

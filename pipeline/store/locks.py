@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pipeline import settings
 from pipeline.errors import StoreError
 from pipeline.files import read_file, write_atomic
 
@@ -48,7 +49,7 @@ class TreeLock:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.path = path
-        self._wait = environ.get("SLIPWAY_WAIT", "1") != "0" if wait is None else wait
+        self._wait = settings.flag("SLIPWAY_WAIT", environ, default=True) if wait is None else wait
         self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - the user is waiting
         self._owner = path.with_name(path.name + ".owner")
         self._held: int | None = None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.errors import StoreError
+from pipeline import settings
 from pipeline.files import write_new
 from pipeline.transport.http import Meter
 
@@ -73,21 +73,18 @@ class Remote:
         authenticate.
 
         Raises:
-            StoreError: it is not a URL, the token cannot be sent, or what is to be written is neither 0 nor 1.
+            SlipwayError: it is not a URL, the token cannot be sent, or what is to be written is neither 0 nor 1.
         """
-        url = environ.get("SLIPWAY_REMOTE")
+        url = settings.text("SLIPWAY_REMOTE", environ)
         if not url:
             return None
         client = Client(
             url,
-            token=environ.get("SLIPWAY_REMOTE_TOKEN") or None,
-            user=environ.get("SLIPWAY_REMOTE_USER") or None,
-            password=environ.get("SLIPWAY_REMOTE_PASSWORD"),
+            token=settings.text("SLIPWAY_REMOTE_TOKEN", environ) or None,
+            user=settings.text("SLIPWAY_REMOTE_USER", environ) or None,
+            password=settings.text("SLIPWAY_REMOTE_PASSWORD", environ),
         )
-        write = environ.get("SLIPWAY_REMOTE_WRITE", "")
-        if write not in {"", "0", "1"}:
-            raise StoreError(f"SLIPWAY_REMOTE_WRITE is {write!r}", hint="set it to 1 to send what is built, else to 0")
-        return cls(client, note, write=write == "1")
+        return cls(client, note, write=settings.flag("SLIPWAY_REMOTE_WRITE", environ))
 
     def has(self, key: str) -> bool:
         """Whether the remote has a record of this key; its blobs are not looked for."""

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import settings
 from pipeline.errors import StoreError
 from pipeline.files import Digest, sha256_bytes, sha256_path
 from pipeline.files.locks import locked
@@ -33,7 +34,7 @@ class DownloadCache:
     @staticmethod
     def default() -> DownloadCache:
         """The cache of this user: `SLIPWAY_CACHE`, or the platform's place for caches."""
-        chosen = os.environ.get("SLIPWAY_CACHE")
+        chosen = settings.text("SLIPWAY_CACHE")
         if chosen:
             return DownloadCache(Path(chosen).expanduser().absolute())
         import platformdirs  # noqa: PLC0415 (most commands never come here)

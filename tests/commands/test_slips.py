@@ -102,6 +102,22 @@ def test_the_environment_and_the_configuration_of_doit_are_checked_like_the_comm
     assert done.stderr.startswith("ERROR: -n takes a number, 0 or more, not 'many'\n  hint: correct doit.cfg")
 
 
+@pytest.mark.parametrize("command", ["run", "list", "plan", "clean"])
+def test_a_variable_of_ours_takes_only_what_it_takes_whatever_the_command(started, command):
+    for name, value in {"SLIPWAY_WAIT": "no", "SLIPWAY_DEBUG": "yes", "SLIPWAY_CHECK_SECONDS": "0"}.items():
+        done = run(started, command, env={name: value})
+        assert done.returncode == 3
+        assert f"{name} takes " in done.stderr
+        assert f"not '{value}'" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_variable_with_nearly_a_name_of_ours_is_told(started):
+    done = run(started, "plan", env={"SLIPWAY_STRIKT": "1"})
+    assert done.returncode == 0
+    assert "did you mean SLIPWAY_STRICT?" in done.stderr
+
+
 def test_a_dodo_without_tasks_says_so_and_a_slip_in_its_import_is_named(tmp_path):
     (tmp_path / "dodo.py").write_text("")
     done = run(tmp_path)
