@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.files import State
 
-from .protobuf import BYTES, fields
+from .protobuf import BYTES, VARINT, fields
 
 _INSIDE = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -26,6 +26,9 @@ _INSIDE = {
     "tensor": {13: "entry"},
 }
 """Message -> number of a field -> the message in it, for all that lead to tensors."""
+
+_MODEL = {1: VARINT, 5: VARINT, **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25), BYTES)}
+"""The fields of a model: any other file is soon seen not to be one, and not read on."""
 
 
 @cache
@@ -53,8 +56,8 @@ def _locations(data: mmap.mmap) -> Iterator[str]:
                 yield pair.get(2, b"").decode("utf-8", "surrogateescape")
             continue
         inside = _INSIDE[message]
-        todo += (
-            (inside[number], at, stop)
-            for number, kind, at, stop in fields(data, start, end)
-            if kind == BYTES and number in inside
-        )
+        for number, kind, at, stop in fields(data, start, end):
+            if message == "model" and _MODEL.get(number, kind) != kind:
+                raise ValueError("this is no model")
+            if kind == BYTES and number in inside:
+                todo.append((inside[number], at, stop))

@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.documents.codec import decode
-from pipeline.errors import ToolMissing
+from pipeline.errors import StepError, ToolMissing
+from pipeline.files import is_safe_relative, open_regular
 
 from .recipe import Array, Check, Comparison, Session, Shapes
 
 if TYPE_CHECKING:
-    from onnx import ValueInfoProto
+    from onnx import ModelProto, TensorProto, ValueInfoProto
     from torch import Tensor
 
 Arrays = list[np.ndarray]
@@ -94,12 +95,13 @@ def _is_float(array: np.ndarray) -> bool:
 
 def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     onnx = importlib.import_module("onnx")
-    graph = onnx.load(path).graph
+    model = read_onnx(path)
+    graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
     shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     wanted = [_described(onnx, one, shapes) for one in graph.input if one.name not in held]
     names = [output.name for output in graph.output]
-    said_by, run = _onnx_runner(path)
+    said_by, run = _onnx_runner(path, model)
     problem: Exception | str = ""
     for sizes, between in itertools.product(SIZES, RANGES):
         feeds = _feeds(wanted, sizes, between)
@@ -116,13 +118,63 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     raise ToolMissing(what, where=path, hint=_HINT)
 
 
-def _onnx_runner(path: Path) -> tuple[str, Callable[[list[str], Mapping[str, np.ndarray]], Sequence[Array]]]:
+def read_onnx(path: Path) -> ModelProto:
+    """An ONNX model with all its tensors.
+
+    The package refuses tensors in a file that is a link or has a second name, as every file in a cache is.
+
+    Raises:
+        StepError: it keeps a tensor outside of its directory, or that file is too short.
+        Exception: whatever the package raises of a file that is no model.
+    """
+    onnx = importlib.import_module("onnx")
+    model: ModelProto = onnx.load(path, format="protobuf", load_external_data=False)
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.raw_data = _data_of(tensor, path)
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+    return model
+
+
+def _tensors(message: ModelProto) -> Iterator[TensorProto]:
+    """All tensors in a model, or in any message in one."""
+    for _, value in message.ListFields():
+        for inner in [value] if hasattr(value, "ListFields") else value if isinstance(value, Sequence) else ():
+            if not hasattr(inner, "ListFields"):
+                break  # text, bytes or numbers
+            if inner.DESCRIPTOR.name == "TensorProto":
+                yield inner
+            else:
+                yield from _tensors(inner)
+
+
+def _data_of(tensor: TensorProto, model: Path) -> bytes:
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    location, length = said.get("location", ""), int(said.get("length", -1))
+    if not is_safe_relative(location):
+        hint = "export the model again, with its tensors in files beside it"
+        raise StepError(
+            f"it keeps the tensor {tensor.name!r} in {location!r}, which is not beside it", where=model, hint=hint
+        )
+    with open_regular(model.parent / location) as file:
+        file.seek(int(said.get("offset", 0)))
+        data = file.read(length)
+    if len(data) < length:
+        what = f"the file ends {length - len(data)} bytes before the tensor {tensor.name!r} does"
+        raise StepError(what, where=model.parent / location, hint="fetch or export it again")
+    return data
+
+
+def _onnx_runner(
+    path: Path, model: ModelProto
+) -> tuple[str, Callable[[list[str], Mapping[str, np.ndarray]], Sequence[Array]]]:
     """The implementation that is asked, and the function that asks it."""
     try:
         runtime = importlib.import_module("onnxruntime")
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception:  # noqa: BLE001 - it is an extra, and knows fewer models than the reference
-        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(str(path))
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(model)
         return "onnx.reference", evaluator.run
     return "onnxruntime", session.run
 

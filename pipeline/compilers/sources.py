@@ -28,6 +28,7 @@ from .confinement import Confinement
 from .indices import from_the_beginning
 from .reasons import reason
 from .recipe import Array, BuildSpec, Parameters, Shapes
+from .reference import read_onnx
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,11 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
 
     A symbol is an extent that is known only when the model is called; the same name is the same extent everywhere.
     """
-    onnx = _optional("onnx", path)
+    _optional("onnx", path)
     try:
-        graph = onnx.load(path)
+        graph = read_onnx(path)
+    except StepError:
+        raise
     except Exception as error:
         hint = "export the model again; tensors that it keeps in other files must lie beside it"
         raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import State, look
+from pipeline.files.below import below
 from pipeline.store.action_result import digests_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.workspace import Workspace
@@ -123,11 +125,7 @@ class Inputs:
 
     def tree(self, action: AnyAction) -> dict[str, str]:
         """Every file behind the files of an action: path, links resolved -> digest."""
-        found = (
-            one
-            for role, path in action.files.items()
-            for one in self._consists_of(role, os.path.realpath(self.at(path)))
-        )
+        found = (one for role, path in self.paths(action).items() for one in self._consists_of(role, str(path)))
         return {path: self._stat_cache.digest(path) for path in found if os.path.isfile(path)}
 
     def _given(self) -> Iterable[tuple[str, str]]:
@@ -141,12 +139,17 @@ class Inputs:
         yield full
         if roles.is_source(role):
             yield from map(str, behind(Path(full)).files)
-        if Path(full).is_dir():
-            yield from map(str, Path(full).rglob("*"))
+        if os.path.isdir(full):
+            with suppress(OSError):  # whoever digests it says what is wrong
+                yield from (f"{full}/{name}".removesuffix("/") for name in below(full))
 
     def paths(self, action: AnyAction) -> dict[str, Path]:
         """Role -> file or directory that no action makes."""
-        return {role: Path(os.path.realpath(self.at(path))) for role, path in action.files.items()}
+        given = {role: self.at(path) for role, path in action.files.items()}
+        return {
+            role: behind(Path(path)).path if roles.is_source(role) else Path(os.path.realpath(path))
+            for role, path in given.items()
+        }
 
     def digests(self, action: AnyAction) -> dict[str, dict[str, str]]:
         """Role -> relative path -> digest, of the outputs that are read of upstream actions, and of sources."""

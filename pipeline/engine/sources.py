@@ -21,12 +21,16 @@ _CODE = (".py", ".pyc", ".so", ".pyd")
 Python knows; so all of them are in the key."""
 
 
+_LINKS = 40
+"""How many links Linux follows until it says that they go in a circle."""
+
+
 @dataclass(frozen=True)
 class Behind:
     """What lies behind a source.
 
     Attributes:
-        path: the source itself, links resolved.
+        path: the source itself, its links resolved as far as its name and what lies beside it allow.
         files: it, unless it is a directory, and what it leads to, sorted.
         folders: where they were looked for.
     """
@@ -37,20 +41,34 @@ class Behind:
 
 
 def behind(path: Path) -> Behind:
-    """The files behind a recipe, an ONNX model, or a directory or file that one of them reads; links are resolved.
+    """The files behind a recipe, a model, or a directory or file that one of them reads.
 
-    Of a directory these are the Python files in it, and what they import from beside it.
+    Of a directory these are the Python files in it, and what they import from beside it. What a file is, its content
+    says, and of Python the name that the user wrote: a cache of downloads has links to files without a suffix.
     """
-    path = Path(os.path.realpath(path))
     if path.is_dir():
+        path = Path(os.path.realpath(path))
         inside = [file.relative_to(path.parent) for file in path.rglob("*.py") if file.is_file()]
         return _recipe(path, [".".join(_module(file)) for file in inside])
+    names = _names_of(path)
     if path.suffix == ".py":
+        path = [name for name in names if name.suffix == ".py"][-1]
         found = _recipe(path, [path.stem])
         return Behind(path, tuple(sorted({path, *found.files})), found.folders)
-    if path.suffix == ".onnx":
-        return Behind(path, (path, *(path.parent / name for name in external_files(path, look(path)))))
-    return Behind(path, (path,))
+    tensors = external_files(names[-1], look(path))
+    whole = (name for name in names if all((name.parent / tensor).exists() for tensor in tensors))
+    path = next(whole, names[0])
+    looked = tuple(name.parent for name in names[: names.index(path)])
+    return Behind(path, (path, *(path.parent / tensor for tensor in tensors)), looked)
+
+
+def _names_of(path: Path) -> list[Path]:
+    """A file's name, then what it is a link to, and so on to the file itself; the directories have no links in them."""
+    names = [Path(os.path.realpath(path.parent), path.name)]
+    while names[-1].is_symlink() and len(names) < _LINKS:
+        leads_to = names[-1].parent / os.readlink(names[-1])
+        names.append(Path(os.path.realpath(leads_to.parent), leads_to.name))
+    return names
 
 
 def _module(file: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ one is an empty one.
 
 from __future__ import annotations
 
+import errno
 import json
 import marshal
 import os
@@ -24,8 +25,8 @@ from pipeline.files import (
     sha256_bytes,
     sha256_file,
     state_of,
-    stays_inside,
 )
+from pipeline.files.below import below
 from pipeline.files.sealed import read_sealed, write_sealed
 
 from .os_errors import StrPath, store_error
@@ -36,7 +37,7 @@ ATTEMPTS = 3
 
 
 class Row(NamedTuple):
-    """A file of a directory, as the canonical manifest has it. The digest of a symlink is `link:` and its target."""
+    """A file of a directory, as the canonical manifest has it."""
 
     path: str
     executable: bool
@@ -119,11 +120,16 @@ class StatCache:
     def manifest(self, path: StrPath) -> list[Row]:
         """Every file below a directory, sorted by its relative posix path. Empty directories do not count.
 
+        What a symlink leads to counts as if it were in its place: whoever reads the directory reads that.
+
         Raises:
-            StoreError: something cannot be read, is neither file, directory nor symlink, or a symlink leads outside.
+            StoreError: something cannot be read, or is neither file nor directory; a symlink goes in a circle.
         """
         root = os.fspath(path)
-        return sorted(self._row(root, name) for name in walk(root))
+        try:
+            return sorted(self._row(root, name) for name in below(root) if not name.endswith("/"))
+        except OSError as error:
+            raise _unreadable(error, error.filename or root) from error
 
     def known(self, path: str, state: State) -> str | None:
         """The digest of a file in this state, when it is remembered."""
@@ -159,19 +165,7 @@ class StatCache:
 
     def _row(self, root: str, name: str) -> Row:
         path = f"{root}/{name}"
-        try:
-            found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode):
-                target = os.readlink(path)
-                if not stays_inside(name, target):
-                    raise StoreError(
-                        f"leads outside its directory, to {target}",
-                        where=path,
-                        hint="copy what it points to in its place",
-                    )
-                return Row(name, executable=False, size=len(os.fsencode(target)), sha256=f"link:{target}")
-        except OSError as error:
-            raise _unreadable(error, path) from error
+        found = os.stat(path)
         sha256 = self.known(path, state_of(found)) or self.file(path)
         return Row(name, bool(found.st_mode & 0o111), found.st_size, sha256)
 
@@ -212,6 +206,12 @@ def _open_now(path: str, flags: int) -> int:
 
 
 def _unreadable(error: OSError, path: str) -> StoreError:
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return StoreError(
+            "is a link to a place where nothing is", where=path, hint="restore the file, or remove the link"
+        )
+    if error.errno == errno.ELOOP:
+        return StoreError("is a link that goes in a circle", where=path, hint="remove the link")
     if isinstance(error, FileNotFoundError):
         return StoreError("there is no such file", where=path, hint="restore it, or correct the name that asks for it")
     return store_error(error, "read", path)

@@ -6,11 +6,10 @@ nor the other way round. They are not locked, for their digests are in the actio
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import DownloadError
+from pipeline.files.below import below
 
 from .choose import choose, nearest
 from .request import Arrived, Request
@@ -36,22 +35,15 @@ def fetch(request: Request) -> Arrived:
     if not root.is_dir():
         _check(root)
         return Arrived(resolved="", files={root.name: root}, keep="copy")
-    found = {path.relative_to(root).as_posix(): path for path in _walk(root, frozenset())}
+    try:
+        found = {name: root / name for name in below(str(root)) if not name.endswith("/")}
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise DownloadError(what, where=error.filename, hint="remove the link, or correct the permissions") from error
     chosen = choose(found, request.source, str(root))
     for name in chosen:
         _check(found[name])
     return Arrived(resolved="", files={path: found[name] for name, path in chosen.items()}, keep="copy")
-
-
-def _walk(directory: Path, above: frozenset[str]) -> Iterator[Path]:
-    here = os.path.realpath(directory)
-    if here in above:
-        raise DownloadError("a link leads back to a directory above it", where=directory, hint="remove the link")
-    for child in sorted(directory.iterdir()):
-        if child.is_dir():
-            yield from _walk(child, above | {here})
-        else:
-            yield child
 
 
 def _check(path: Path) -> None:

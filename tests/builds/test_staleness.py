@@ -231,3 +231,19 @@ def test_a_model_taken_out_of_the_matrix_takes_its_products_along_and_comes_back
     back = built.ok()
     assert not back.built
     assert built.path("dist/kit/kit.xcframework/Info.plist").is_file()
+
+
+def test_weights_that_are_a_snapshot_in_the_cache_of_the_hub(built):
+    """All of its files are links to others that are called by their digests."""
+    hub = built.root.parent / "models--a--b"
+    (hub / "snapshots/1f").mkdir(parents=True)
+    (hub / "blobs").mkdir()
+    for number, file in enumerate(sorted(built.path("weights").iterdir())):
+        file.rename(hub / f"blobs/{number}")
+        (hub / "snapshots/1f" / file.name).symlink_to(f"../../blobs/{number}")
+    built.edit("targets.yaml", "{path: weights}", f"{{path: {hub}/snapshots/1f}}")
+    assert built.ok().built == {"weights:tiny"}, "the same files"
+    assert built.ok().idle
+    weight = (hub / "snapshots/1f/weight.txt").resolve()
+    weight.write_text(weight.read_text().replace("0", "1", 1))
+    assert "params:tiny-f32" in built.ok().built

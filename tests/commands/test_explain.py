@@ -97,10 +97,10 @@ def test_a_clone_compares_with_the_newest_result_in_the_store(built, tmp_path):
 
 
 def test_what_stands_in_the_way_is_told_without_a_traceback(built):
-    built.path("weights/out").symlink_to("/etc/hostname")
+    built.path("weights/out").symlink_to("nowhere")
     text = built.ok("explain", "bundle:tiny-f32").output
     assert "bundle:tiny-f32 cannot run" in text
-    assert "leads outside its directory" in text
+    assert "a link to a place where nothing is" in text
     assert "Traceback" not in text
 
 

@@ -105,8 +105,8 @@ def test_an_ignored_task_blocks_what_needs_it(built):
 
 
 def test_an_unreadable_input_blocks_its_task_and_leaves_the_rest_of_the_plan(built):
-    built.path("weights/out").symlink_to("/etc/hostname")
+    built.path("weights/out").symlink_to("nowhere")
     plan = planned(built)
     assert plan["weights:tiny"] == plan["compile:tiny-f32@host"] == "blocked"
     assert plan["toolchain:current"] == "fresh"
-    assert "leads outside its directory" in built.ok("plan").output
+    assert "a link to a place where nothing is" in built.ok("plan").output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from compiled_models import Compiled, host_triple, link, model
 
 from pipeline.compilers import tensor_cache
+from pipeline.compilers.reference import read_onnx
 from pipeline.errors import StepError, ToolMissing
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
@@ -56,6 +58,39 @@ def test_an_onnx_model_gives_its_numbers(tmp_path):
     x = np.linspace(-1, 1, 18, dtype="float32").reshape(3, 6)
     verify(compiled, x, np.maximum(x @ weight, 0))
     assert list(tensor_cache.read(tmp_path / "params")) == ["weight"]
+
+
+def test_the_tensors_of_an_onnx_model_may_lie_in_a_cache(tmp_path):
+    """There they are links, or have a second name; the package reads neither."""
+    onnx_file(tmp_path / "whole.onnx")
+    onnx = pytest.importorskip("onnx")
+    (tmp_path / "hub").mkdir()
+    onnx.save(
+        onnx.load(tmp_path / "whole.onnx"), tmp_path / "hub/blob", save_as_external_data=True, location="w.data",
+        size_threshold=0,
+    )  # fmt: skip
+    (tmp_path / "hub/w.data").rename(tmp_path / "hub/other")
+    (tmp_path / "tiny.onnx").symlink_to("hub/blob")
+    (tmp_path / "w.data").symlink_to("hub/other")
+    linked = [one.raw_data for one in read_onnx(tmp_path / "tiny.onnx").graph.initializer]
+    assert linked == [one.raw_data for one in onnx.load(tmp_path / "whole.onnx").graph.initializer] != [b""]
+    os.truncate(tmp_path / "hub/other", 8)
+    with pytest.raises(StepError, match="bytes before the tensor 'weight' does"):
+        read_onnx(tmp_path / "tiny.onnx")
+
+
+@pytest.mark.parametrize("location", ["../w.data", "/etc/hostname", ""])
+def test_the_tensors_of_an_onnx_model_are_beside_it(tmp_path, location):
+    onnx_file(tmp_path / "tiny.onnx")
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tmp_path / "tiny.onnx")
+    (tensor,) = model.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (tmp_path / "tiny.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StepError, match="which is not beside it"):
+        read_onnx(tmp_path / "tiny.onnx")
 
 
 def test_the_option_shapes_names_the_open_extents_of_an_onnx_model(tmp_path):

@@ -122,6 +122,46 @@ def test_the_file_with_the_tensors_of_an_onnx_model_is_in_the_key(tmp_path, plac
     assert digest(model) != before
 
 
+def model_with_data(model: Path) -> Path:
+    model.write_bytes(bytes([1 << 3, 9]) + WHERE["an initializer"])
+    (model.parent / "w.data").write_bytes(b"1")
+    return model
+
+
+@pytest.mark.parametrize("name", ["model.ONNX", "model.pb", "model", "blob.py.bin"])
+def test_a_model_is_one_by_its_content_whatever_it_is_called(tmp_path, name):
+    assert files(model_with_data(tmp_path / name)) == {name, "w.data"}
+
+
+def test_a_model_and_its_tensors_may_be_links_into_a_cache_of_the_hub(tmp_path):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    model_with_data(blobs / "aaa")
+    (blobs / "w.data").rename(blobs / "bbb")
+    (snapshot / "model.onnx").symlink_to("../../blobs/aaa")
+    (snapshot / "w.data").symlink_to("../../blobs/bbb")
+    (tmp_path / "mine.onnx").symlink_to(snapshot / "model.onnx")
+    for path in (snapshot / "model.onnx", tmp_path / "mine.onnx"):
+        assert sources.behind(path).files == (snapshot / "model.onnx", snapshot / "w.data")
+        assert sources.behind(sources.behind(path).path) == sources.Behind(
+            snapshot / "model.onnx", sources.behind(path).files
+        )
+        before = digest(path)
+        (blobs / "bbb").write_bytes(path.name.encode())
+        assert digest(path) != before
+    assert tmp_path in sources.behind(tmp_path / "mine.onnx").folders, "tensors beside the first link would win"
+
+
+def test_a_recipe_whose_file_has_no_suffix_has_its_modules_beside_the_link(tmp_path, recipe):
+    recipe.rename(tmp_path / "blob")
+    recipe.symlink_to("blob")
+    before = digest(recipe)
+    assert "helper.py" in files(recipe)
+    (recipe.parent / "helper.py").write_text("x = 1\n")
+    assert digest(recipe) != before
+
+
 @pytest.mark.parametrize("data", [b"", b"not a model", b"\x3a\xff\xff\xff\xff\x0f", b"\x3a\x80", b"\xff" * 99])
 def test_what_is_no_onnx_model_is_just_a_file(tmp_path, data):
     (tmp_path / "model.onnx").write_bytes(data)
