@@ -32,8 +32,17 @@ TAKES = {
 
 
 def text(name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The value of a variable; empty where it is not set."""
-    return environ.get(name, "")
+    """The value of a variable; empty where it is not set.
+
+    Raises:
+        SlipwayError: it is none that this variable takes.
+    """
+    written = environ.get(name, "")
+    if written and not _fits(TAKES[name], written):
+        raise SlipwayError(
+            f"{name} takes {TAKES[name]}, not {written!r}", hint=f"correct it, or leave it out: unset {name}"
+        )
+    return written
 
 
 def flag(name: str, environ: Mapping[str, str] = os.environ, *, default: bool = False) -> bool:
@@ -51,12 +60,7 @@ def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) 
     Raises:
         SlipwayError: it is none that this variable takes.
     """
-    written = text(name, environ)
-    if written and not _fits(TAKES[name], written):
-        raise SlipwayError(
-            f"{name} takes {TAKES[name]}, not {written!r}", hint=f"correct it, or leave it out: unset {name}"
-        )
-    return float(written or default)
+    return float(text(name, environ) or default)
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
@@ -66,7 +70,7 @@ def check(environ: Mapping[str, str] = os.environ) -> None:
         SlipwayError: with the variable, its value and what it takes.
     """
     for name in TAKES:
-        seconds(name, 0.0, environ)
+        text(name, environ)
 
 
 def slips(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
@@ -83,7 +87,7 @@ def slips(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
 def are_plain(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether there is nothing to say of them, and nothing that they ask to be said."""
     fit = all(_fits(kind, environ[name]) for name, kind in TAKES.items() if environ.get(name))
-    return fit and text("SLIPWAY_DEBUG", environ) != "1" and not any(slips(environ))
+    return fit and environ.get("SLIPWAY_DEBUG") != "1" and not any(slips(environ))
 
 
 def _fits(kind: str, written: str) -> bool:

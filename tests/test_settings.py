@@ -27,7 +27,8 @@ def test_seconds_are_a_number_above_0(value):
 
 
 def test_what_a_variable_takes_is_taken():
-    environ = {"SLIPWAY_STRICT": "1", "SLIPWAY_WAIT": "0", "SLIPWAY_CHECK_SECONDS": "0.5", "SLIPWAY_DEBUG": ""}
+    texts = {name: f"https://x/{name}" for name, kind in settings.TAKES.items() if kind == "text"}
+    environ = {**texts, "SLIPWAY_STRICT": "1", "SLIPWAY_WAIT": "0", "SLIPWAY_CHECK_SECONDS": "0.5", "SLIPWAY_DEBUG": ""}
     settings.check(environ)
     assert settings.are_plain(environ)
     assert settings.flag("SLIPWAY_STRICT", environ)

@@ -53,7 +53,7 @@ class Option(CmdOption):  # type: ignore[misc]
     def str2type(self, str_val: object) -> object:
         """Convert a value of the command line, of the environment or of doit's configuration. What doit calls."""
         try:
-            if self.env_var in settings.TAKES and str_val == settings.text(self.env_var):
+            if self.env_var in settings.TAKES and str_val == os.environ.get(self.env_var):
                 settings.check()
                 str_val = str_val or self.default
             value = super().str2type(str_val)
@@ -182,7 +182,7 @@ def _said_of(error: Exception, dodo: Path | None) -> str | None:
     if isinstance(error, SlipwayError):
         logging.getLogger(__name__).debug("caused by", exc_info=error)
         return str(error)
-    return None if dodo is None or settings.text("SLIPWAY_DEBUG") == "1" else mistake(error, dodo)
+    return None if dodo is None or os.environ.get("SLIPWAY_DEBUG") == "1" else mistake(error, dodo)
 
 
 _NO_READER = (errno.EPIPE, errno.ENOSPC, errno.EIO)
