@@ -14,7 +14,7 @@ from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
 from pipeline.platforms import COMPILER_MACROS, DLPACK_DEVICES, MSVC_MACROS
 
 from .escaping import identifier
-from .kit import Kit, KitModel
+from .kit import Kit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,45 @@ DTYPES: Mapping[str, Dtype] = {
 }
 
 _LARGEST = 1 << 63
+_ROOM = 64
+_LONGEST = 100
+"""Characters of a name: of some, Java makes names of files."""
 _NOT_TENSORS = (SHAPE, OBJECT, TUPLE, "int", "float")
 
 _CPP = frozenset({
-    "alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "concept",
-    "const", "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern",
-    "false", "float", "for", "friend", "goto", "if", "inline", "int", "linux", "long", "mutable", "namespace",
-    "not", "operator", "or", "private", "protected", "public", "register", "return", "short", "signed", "sizeof",
-    "static", "std", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typename",
-    "typeof", "union", "unix", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
+    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch", "char",
+    "char16_t", "char32_t", "char8_t", "class", "co_await", "co_return", "co_yield", "compl", "concept", "const",
+    "const_cast", "consteval", "constexpr", "constinit", "continue", "decltype", "default", "delete", "do", "double",
+    "dynamic_cast", "else", "enum", "errno", "explicit", "export", "extern", "far", "false", "float", "for", "friend",
+    "goto", "if", "inline", "int", "linux", "long", "mutable", "namespace", "near", "noexcept", "not", "not_eq",
+    "nullptr", "operator", "or", "or_eq", "private", "protected", "public", "register", "reinterpret_cast", "requires",
+    "return", "short", "signed", "sizeof", "small", "static", "static_assert", "static_cast", "std", "struct", "switch",
+    "template", "this", "thread_local", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union",
+    "unix", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq",
 })  # fmt: skip
-"""Words of C++, and what compilers for it predefine."""
+"""Words of C++, and what compilers for it or headers of systems predefine."""
 
 _RESERVED = _CPP | frozenset({
-    "abstract", "as", "assert", "async", "await", "boolean", "bundle", "byte", "call", "close", "crate", "debugger",
-    "defer", "device", "dyn", "extends", "extension", "fallthrough", "final", "finally", "fn", "func", "function",
-    "guard", "impl", "implements", "import", "in", "init", "inout", "instanceof", "interface", "internal", "is",
-    "let", "loop", "macro", "match", "mod", "model", "module", "move", "mut", "native", "new", "nil", "null",
-    "open", "override", "package", "protocol", "pub", "ref", "repeat", "results", "rethrows", "self", "strictfp",
-    "subscript", "super", "synchronized", "tensor", "throws", "trait", "transient", "type", "typealias", "unsafe",
-    "use", "var", "where", "with", "yield",
+    "_", "abstract", "arguments", "as", "assert", "associatedtype", "async", "await", "become", "bfloat16", "bool8",
+    "boolean", "box", "bundle", "byte", "call", "clone", "close", "constructor", "crate", "debugger", "defer",
+    "deinit", "detail", "device", "dyn", "equals", "eval", "extends", "extension", "fallthrough", "fileprivate",
+    "final", "finalize", "finally", "float16", "fn", "func", "function", "functions", "gen", "get_class", "guard",
+    "hash_code", "impl", "implements", "import", "in", "init", "inout", "instanceof", "interface", "internal", "is",
+    "last", "let", "loop", "macro", "match", "mod", "model", "module", "move", "mut", "native", "new", "nil",
+    "notify", "notify_all", "null", "object", "open", "override", "package", "precedencegroup", "priv", "protocol",
+    "pub", "ref", "repeat", "results", "rethrows", "run", "runtime", "self", "strictfp", "subscript", "super",
+    "synchronized", "tensor", "then", "throws", "to_string", "trait", "transient", "tvm", "type", "typealias",
+    "unsafe", "unsized", "use", "var", "wait", "where", "with", "yield",
 })  # fmt: skip
-"""The same of Rust, Swift, Java and JavaScript too, and what generated code calls by these names itself."""
+"""The same of Rust, Swift, Java and JavaScript too, methods that all objects have there, and what generated code calls
+by these names itself."""
+
+_TYPES = frozenset({
+    "AnyModel", "AutoCloseable", "BFloat16", "Bf16", "Bool8", "CStr", "CString", "F16", "Float16", "Float32", "Float64",
+    "Int16", "Int32", "Int64", "Int8", "ModelError", "ModelException", "OpenOptions", "RuntimeException",
+    "SuppressWarnings", "TensorElement", "ToString", "UInt16", "UInt32", "UInt64", "UInt8", "WebRuntime",
+})  # fmt: skip
+"""Types of more than one part that generated code has or uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,7 @@ class Callable:
         known: whether the compiler said what the arguments are.
         arguments: the inputs, typed; None where a binding can not have types for it.
         results: likewise.
+        constants: the arguments whose shape is a constant of the model, by what that is called in C++.
         untyped: why there are no types.
     """
 
@@ -128,14 +146,8 @@ class Callable:
     known: bool
     arguments: tuple[Typed, ...]
     results: tuple[Typed, ...]
+    constants: Mapping[str, Typed]
     untyped: str | None
-
-    @property
-    def constants(self) -> tuple[Typed, ...]:
-        """The tensors whose shape is a constant of the model."""
-        return tuple(
-            one for one in self.arguments if one.kind == "tensor" and all(isinstance(n, int) for n in one.shape)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +182,15 @@ def bound_models(kit: Kit) -> tuple[Bound, ...]:
     for model in kit.models:
         others = (one for archive in kit.archives for one in archive.models if one.subject == model.subject)
         agreed = all(one.functions == model.functions for one in others)
-        snake = _unique(_snake(model.subject), taken)
-        members = {snake}
-        functions = tuple(_functions(model, members, agreed=agreed))
+        snake = _unique(model.subject, taken)
+        members = {_plain(snake)}
+        named = [(one, _unique(one.name, members)) for one in model.functions]
+        functions = tuple(
+            _function(one if agreed else replace(one, arguments=None, returns=None), name, members)
+            for one, name in named
+        )
         constants = ((name, value) for name, value in model.document.options.items() if _is_constant(value))
-        options = {_unique(_snake(name), members): value for name, value in constants}
+        options = {_unique(name, members): value for name, value in constants}
         about = model.document
         found.append(
             Bound(model.subject, model.prefix, snake, _pascal(snake), about.tvm, about.tvm_ffi, functions, options)
@@ -182,13 +198,7 @@ def bound_models(kit: Kit) -> tuple[Bound, ...]:
     return tuple(found)
 
 
-def _functions(model: KitModel, taken: set[str], *, agreed: bool) -> Iterable[Callable]:
-    for function in model.functions:
-        snake = _unique(_snake(function.name), taken)
-        yield _function(function if agreed else replace(function, arguments=None, returns=None), snake)
-
-
-def _function(function: Function, snake: str) -> Callable:
+def _function(function: Function, snake: str, members: set[str]) -> Callable:
     carried = [one for one in function.arguments or () if one.parameter]
     packed = len(carried) == 1 and carried[0].items is not None
     parameters = tuple((carried[0].items or ()) if packed else carried)
@@ -197,7 +207,8 @@ def _function(function: Function, snake: str) -> Callable:
     untyped = None if known else "the compiler did not say what it takes"
     for one in (*inputs, *(function.returns or ())):
         untyped = untyped or _why_untyped(one)
-    taken: set[str] = set()
+    arguments = () if untyped else _typed(inputs)
+    fixed = (one for one in arguments if one.kind == "tensor" and all(isinstance(extent, int) for extent in one.shape))
     return Callable(
         name=function.name,
         snake=snake,
@@ -207,8 +218,9 @@ def _function(function: Function, snake: str) -> Callable:
         packed=packed,
         outputs=function.returns or (),
         known=known,
-        arguments=() if untyped else tuple(_typed(one, taken) for one in inputs),
-        results=() if untyped else tuple(_typed(one, set()) for one in function.returns or ()),
+        arguments=arguments,
+        results=() if untyped else _typed(function.returns or ()),
+        constants={_unique(f"{snake}_{one.snake}_shape", members): one for one in fixed},
         untyped=untyped,
     )
 
@@ -221,12 +233,21 @@ def _why_untyped(value: Value) -> str | None:
     return f"nobody knows how many dimensions {value.name} has" if value.shape is None else None
 
 
-def _typed(value: Value, taken: set[str]) -> Typed:
-    types = DTYPES.get(value.dtype)
-    kind = "tensor" if types else "object" if value.dtype in {OBJECT, TUPLE} else value.dtype
-    snake = _unique(_snake(value.name), taken)
-    shape = value.shape or ()
-    return Typed(value.name, snake, _camel(snake), kind, value.dtype, len(shape), shape, types)
+def _typed(values: Iterable[Value]) -> tuple[Typed, ...]:
+    taken: set[str] = set()
+    found = []
+    for value in values:
+        types = DTYPES.get(value.dtype)
+        kind = "tensor" if types else "object" if value.dtype in {OBJECT, TUPLE} else value.dtype
+        snake = _unique(value.name, taken)
+        shape = value.shape or ()
+        found.append(Typed(value.name, snake, _camel(snake), kind, value.dtype, len(shape), shape, types))
+    return tuple(found)
+
+
+def room(kit: Kit) -> int:
+    """For how many results a call has room: those of any function, and enough where nobody says how many there are."""
+    return max([_ROOM, *(len(one.returns or ()) for model in kit.models for one in model.functions)])
 
 
 def modules_by_model(kit: Kit) -> dict[str, dict[str, str]]:
@@ -271,23 +292,30 @@ def _is_constant(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _snake(text: str) -> str:
-    return identifier(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)).lower().strip("_") or "_"
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    name = identifier(name)
-    while name in _RESERVED or name in taken:
-        name += "_"
-    taken.add(name)
+def _unique(text: str, taken: set[str]) -> str:
+    """The text as a name in C++ and Rust that is none of `taken` in any language's spelling, and goes there."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
+    start = identifier(identifier(parted).lower().strip("_")[:_LONGEST])
+    start = f"{start}_" if start in _RESERVED else start
+    name, number = start, 1
+    while _plain(name) in taken:
+        number += 1
+        name = f"{start.rstrip('_')}_{number}"
+    taken.add(_plain(name))
     return name
 
 
+def _plain(snake: str) -> str:
+    """What names have in common that are one in some language."""
+    return snake.replace("_", "")
+
+
 def _pascal(snake: str) -> str:
-    return identifier("".join(word[:1].upper() + word[1:] for word in snake.split("_")))
+    name = identifier("".join(word[:1].upper() + word[1:] for word in snake.split("_")))
+    return f"{name}_" if name in _TYPES else name
 
 
 def _camel(snake: str) -> str:
     first, *rest = [word for word in snake.split("_") if word] or [snake]
-    name = first + "".join(word[:1].upper() + word[1:] for word in rest)
+    name = identifier(first + "".join(word[:1].upper() + word[1:] for word in rest))
     return name if name not in _RESERVED and snake[-1] != "_" else f"{name}_"

@@ -13,7 +13,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkJson
-from pipeline.kits.bindings import bound_models, java_package, modules_by_model, namespace, places
+from pipeline.kits.bindings import bound_models, java_package, modules_by_model, namespace, places, room
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
 from pipeline.kits.render import Templates
@@ -127,7 +127,8 @@ def context(kit: Kit) -> dict[str, object]:
         `common_models`, the subjects of the models that all archives hold; `system_libraries` and `frameworks` of all
         archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
         each platform, with its frameworks);
-        `callable`, the models with types for every language (see `kits.bindings.Bound`), `places`, where they run,
+        `callable`, the models with types for every language (see `kits.bindings.Bound`), `room`, for how many results a
+        call has room, `places`, where they run,
         `modules_by_model`, of a web kit, `cpp_namespace` and `java_package`, the product in C++ and Java;
         `abis` (of an Android kit); `opencl`, whether a model runs on it; `runtime`, whether the kit brings one along.
     """
@@ -139,6 +140,7 @@ def context(kit: Kit) -> dict[str, object]:
         "models": kit.models,
         "archives": kit.archives,
         "callable": bound_models(kit),
+        "room": room(kit),
         "cpp_namespace": namespace(kit.product),
         "java_package": java_package(kit.product),
         "modules_by_model": modules_by_model(kit),

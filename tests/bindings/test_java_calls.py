@@ -46,6 +46,8 @@ class Main {
         refused(() -> new FirstF32(""));
         refused(() -> new FirstF32("/nowhere"));
         refused(() -> Models.runtime("no.such.function", 1));
+        refused(() -> first.forward(new Tensor<>(null, 2, 4)));
+        refused(() -> first.forward(new Tensor<>(new float[0], 1L << 62, 4)));
         first.close();
         refused(() -> first.forward(x));
     }
@@ -91,4 +93,9 @@ def test_models_are_called_with_their_own_parameters_and_wrong_arguments_are_nam
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING in native method" not in done.stderr  # what -Xcheck:jni would say of the glue
     wanted = SAID.replace("half 1 -2.5", "half 3c00 c100").replace('say "hi"', '512 say "hi"').splitlines()
-    assert done.stdout.splitlines() == [*wanted, "refused: this model is closed"]
+    assert done.stdout.splitlines() == [
+        *wanted,
+        "refused: a tensor has no values",
+        "refused: no memory holds the shape [4611686018427387904, 4]",
+        "refused: this model is closed",
+    ]

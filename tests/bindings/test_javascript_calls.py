@@ -29,6 +29,7 @@ FUNCTIONS = (
         (Value("x", "float32", ("n", 4)), Value("packed", "tuple", items=(SCALE,), parameter=True)),
         (Value("output_0", "float32", ("n", 4)),),
     ),
+    Function("step", (Value("position", "int"), Value("cache", "object", None)), (Value("output_0", "object", None),)),
 )
 
 
@@ -110,6 +111,9 @@ await said(() => model.forward(tensor([1, 3], new Float32Array(3))));
 await said(() => model.forward(tensor([2, 4], new Float32Array(4))));
 await said(() => model.forward(tensor([1, 4], new Int32Array(4))));
 await said(() => model.call("forward"));
+await said(() => model.step("one", {}));
+await said(() => model.step(1));
+await said(() => model.step(1, undefined));
 console.log((await model.forward(tensor([1, 4], new Float32Array(4)))).shape.join());
 """,
     )
@@ -118,6 +122,9 @@ console.log((await model.forward(tensor([1, 4], new Float32Array(4)))).shape.joi
         "forward: argument `x` has 4 values, and its shape [2, 4] needs 8",
         "forward: argument `x` must be {shape, values}, with values in a Float32Array of float32",
         "forward takes 1 arguments (x), and was given 0",
+        "step: argument `position` must be a int",
+        "step: argument `cache` must be something that a call returned",
+        "step: argument `cache` must be something that a call returned",
         "1,4",
     ]
 
