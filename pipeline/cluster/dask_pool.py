@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,9 +81,10 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _Identity:
-    """What a scheduler says of itself, as far as it is read here."""
+    """What a scheduler says of itself, as far as it is read here. Workers have a `type`, too."""
 
-    workers: Mapping[str, _Worker]
+    workers: Mapping[str, _Worker] = field(default_factory=dict)
+    type: str = ""
 
 
 class DaskPool:
@@ -194,12 +195,35 @@ class DaskPool:
 
 
 async def _reach(address: str, role: str) -> None:
-    """Connect once: a worker of Dask would try for ever, and a client leaves a traceback behind (quirk DASK-1)."""
+    """Connect once: a worker of Dask would try for ever, and a client leaves a traceback behind (quirk DASK-1).
+
+    Raises:
+        OSError: nobody answers, or somebody who is no scheduler.
+    """
     from distributed import Security  # noqa: PLC0415 - as above
     from distributed.comm import connect  # noqa: PLC0415
 
-    comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args(role))
-    comm.abort()
+    async def asked() -> object:
+        comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args(role))
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return await comm.read()
+        finally:
+            comm.abort()
+
+    try:
+        found = decode(_Identity, await asyncio.wait_for(asked(), 2 * CONNECT_SECONDS), address).type
+    except asyncio.TimeoutError:
+        found = "silent"
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - what a stranger says is read as anything (quirk DASK-4)
+        found = ""
+    if found != "Scheduler":
+        raise ConnectionError(f"what answers there is {_STRANGERS.get(found, 'no scheduler of Dask')}")
+
+
+_STRANGERS = {"Worker": "a worker of Dask, no scheduler", "silent": "no scheduler of Dask: it says nothing"}
 
 
 def serve(
@@ -222,7 +246,7 @@ def serve(
         ready: called when it has joined.
 
     Raises:
-        SlipwayError: the scheduler cannot be reached.
+        SlipwayError: the scheduler cannot be reached, or does not take this worker.
     """
     import dask.config  # noqa: PLC0415 - as above
     from distributed import Worker  # noqa: PLC0415
@@ -233,19 +257,41 @@ def serve(
         try:
             await _reach(address, "worker")
         except Exception as error:
-            hint = "start it (dask scheduler), or name this machine's certificates in Dask's configuration"
+            hint = (
+                "start it (dask scheduler), check the port (8786 where it was not told another), or name this "
+                "machine's certificates in Dask's configuration"
+            )
             raise SlipwayError(f"{address} cannot be reached: {error}", hint=hint) from error
-        async with Worker(
-            address,
-            nthreads=threads,
-            resources=dict(resources),
-            local_directory=str(folder),
-            name=name,
-            memory_limit=0,  # what a step needs is looked after by `engine.memory`
-        ) as worker:
+        async with AsyncExitStack() as stack:
+            try:
+                worker = await stack.enter_async_context(
+                    Worker(
+                        address,
+                        nthreads=threads,
+                        resources=dict(resources),
+                        local_directory=str(folder),
+                        name=name,
+                        memory_limit=0,  # what a step needs is looked after by `engine.memory`
+                    )
+                )
+            except Exception as error:
+                raise _refusal(address, name, error.__cause__ or error) from error
             ready()
             await worker.finished()
 
     quietly = {"distributed.worker.profile.enabled": False, "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"}
     with dask.config.set(quietly):
         asyncio.run(work())
+
+
+def _refusal(address: str, name: str | None, cause: BaseException) -> SlipwayError:
+    """Why a worker could not begin, in words; Dask itself says that it failed to start (see quirk DASK-4)."""
+    if "name taken" in str(cause):
+        return SlipwayError(
+            f"{address} has a worker called {name} already",
+            hint="give this one another --name, or none: then it is known by its address",
+        )
+    said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+    return SlipwayError(
+        f"the worker could not begin: {said}", hint=f"the log of the scheduler at {address} may say more"
+    )

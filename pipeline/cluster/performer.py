@@ -15,6 +15,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -70,13 +71,14 @@ class Performer:
         home: directory for what stays: environments of toolchains and, where SLIPWAY_STORE names no other, the store.
         root: the scratch tree.
         packages: where steps may come from.
+        host: what this machine is called; by default its own name.
 
     Raises:
         StoreError: there is no remote store that may be written to.
     """
 
-    def __init__(self, home: Path, root: Path, packages: tuple[str, ...] = ("pipeline",)) -> None:
-        self.host = os.uname().nodename
+    def __init__(self, home: Path, root: Path, packages: tuple[str, ...] = ("pipeline",), host: str = "") -> None:
+        self.host = host or os.uname().nodename
         self._packages = packages
         self._home = home
         self._root = root
@@ -188,7 +190,7 @@ class Performer:
         resolved = ResolvedInputs({**reader.paths(action), **views}, reader.digests(action))
         made = self._executor.run(action, resolved, order.memory)
         try:
-            draft = result_of(key, action, fields, made)
+            draft = replace(result_of(key, action, fields, made), host=self.host)
             return self._store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
         finally:
             self._executor.clear_away(made.out)
@@ -290,12 +292,13 @@ _starting = threading.Lock()
 
 
 @contextlib.contextmanager
-def performing(home: Path | None = None, packages: tuple[str, ...] = ()) -> Iterator[Performer]:
+def performing(home: Path | None = None, packages: tuple[str, ...] = (), host: str = "") -> Iterator[Performer]:
     """Have orders of this process performed, until the block ends.
 
     Args:
         home: see `Performer`; by default in the user's cache.
         packages: where steps may come from besides `pipeline`.
+        host: see `Performer`.
     """
     global _here  # noqa: PLW0603 - what a cluster calls is a plain function
     home = home or DownloadCache.default().root / "worker"
@@ -304,7 +307,7 @@ def performing(home: Path | None = None, packages: tuple[str, ...] = ()) -> Iter
     except OSError as error:
         raise store_error(error, "keep a worker's files", home) from error
     with own_folder(home, "tree-") as root:
-        _here = Performer(home, root, ("pipeline", *packages))
+        _here = Performer(home, root, ("pipeline", *packages), host)
         try:
             yield _here
         finally:

@@ -115,6 +115,7 @@ class Friendly:
             self._print_help(everything=sys.argv[1:2] != ["run"] and is_run)
             return 0
         parser = self.cmdparser  # type: ignore[attr-defined]
+        words = values_restored(parser, sys.argv[1 + (sys.argv[1:2] == [self.name]) :], words)
         try:
             if not is_run:
                 words = options_first(parser, words)
@@ -218,6 +219,25 @@ def steady_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
         elif number and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no Unicode
+
+
+def values_restored(parser: object, given: list[str], words: list[str]) -> list[str]:
+    """A command line with values like that of `--resources gpu=1`, which doit takes for a setting (see quirk DOIT-9).
+
+    Args:
+        parser: the command's, of doit.
+        given: the command line as it was typed.
+        words: what doit has left of it.
+    """
+    plain = [word for word in given if word.startswith("-") or "=" not in word]
+    if plain != words:  # it does not come from the command line
+        return words
+    options = [parser.get_option(word)[0] for word in ["", *given][: len(given)]]  # type: ignore[attr-defined]
+    return [
+        word
+        for word, before in zip(given, options, strict=True)
+        if word in plain or (before is not None and before.type is not bool)
+    ]
 
 
 def options_first(parser: object, words: list[str]) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from pipeline import settings
 from pipeline.errors import SlipwayError
 
 from .base import PlainCommand, number, several, value
+
+LONGEST = 100
+"""Characters of a name: every result carries it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class WorkerOptions:
         "orders at one time; 0: as many as there are processors [default: %(default)s]", default=0, short="n"
     )
     folder: str = value("where its store and environments are kept [default: worker, in the cache of this user]")
-    name: str = value("by which the scheduler shall know it [default: its address]")
+    name: str = value(
+        "what it is called, by the scheduler and where it is said who did what [default: the machine's name]"
+    )
     resources: list[str] = several("gpu=1, xcode=1, memory=BYTES; may be repeated")  # noqa: RUF009 - as `base` has it
     steps: list[str] = several("a package with a project's own steps; may be repeated")  # noqa: RUF009
 
@@ -47,14 +52,17 @@ class WorkerCommand(PlainCommand[WorkerOptions]):
 
         if len(args) != 1:
             wrong = f"worker takes one address, not also {args[1]}" if args else "worker of which scheduler?"
-            raise SlipwayError(wrong, hint="doit worker [options] tcp://SCHEDULER:8786: options stand first")
+            raise SlipwayError(wrong, hint="doit worker tcp://SCHEDULER:8786 [options]")
+        amounts = _amounts(options.resources)
         settings.check()
         for slip in settings.slips():
             self._note(slip)
         demand_dask(args[0], self._note)
+        if not options.name.isprintable() or len(options.name) > LONGEST:
+            raise SlipwayError(f"--name is no word of up to {LONGEST} characters", hint="e.g. --name worker-1")
         folder = Path(options.folder).absolute() if options.folder else None
-        resources = {MEMORY: float(available()), **_amounts(options.resources)}
-        with performing(folder, tuple(options.steps)) as here:
+        resources = {MEMORY: float(available()), **amounts}
+        with performing(folder, tuple(options.steps), options.name) as here:
             here.warm()
             try:
                 serve(
@@ -63,7 +71,7 @@ class WorkerCommand(PlainCommand[WorkerOptions]):
                     resources=resources,
                     folder=here.folder_for_cluster,
                     name=options.name or None,
-                    ready=lambda: self._note(f"{os.uname().nodename}: working for {args[0]}"),
+                    ready=lambda: self._note(f"{here.host}: working for {args[0]}"),
                 )
             except KeyboardInterrupt:
                 self._note("interrupted; what is finished is kept")
@@ -77,10 +85,11 @@ def _amounts(words: Iterable[str]) -> dict[str, float]:
     found = {}
     for word in words:
         name, _, amount = word.partition("=")
-        try:
+        with suppress(ValueError):
             found[name] = float(amount)
-        except ValueError as error:
+        if not (name and 0 < found.get(name, 0) < float("inf")):
             raise SlipwayError(
-                f"--resources {word} is not a name and a number", hint="e.g. --resources gpu=1"
-            ) from error
+                f"--resources {word} is not a name and a number above 0",
+                hint="e.g. --resources gpu=1 --resources memory=8e9",
+            )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ def elsewhere(*workers) -> Counter[str]:
 
 
 def test_compiles_are_done_by_the_workers_and_those_that_share_work_by_one(graph, cluster):
-    workers = cluster.add(), cluster.add()
+    workers = cluster.add("--name", "worker-1"), cluster.add("--resources", "gpu=1", "--name", "worker-2")
     run = graph.ok("--on", cluster.address)
     assert graph.is_right()
     assert run.built == {f"join:{name}" for name in graph.expected()}
@@ -32,9 +33,11 @@ def test_compiles_are_done_by_the_workers_and_those_that_share_work_by_one(graph
         assert worker.ran(), "both have work"
     homes = [{name.split("-")[1] for name in worker.ran()} for worker in workers]
     assert not homes[0] & homes[1], "the compiles of one model share work"
-    assert " on " in run.output
+    assert " on worker-1" in run.output
+    assert " on worker-2" in run.output
+    assert " on worker-" in graph.ok("explain", "join:compile-m0-b0").output
     trace = graph.ok("profile", "-o", "trace.json").output
-    assert "12 tasks" in trace
+    assert sum(int(number) for number in re.findall(r"on worker-[12]: (\d+) task", trace)) == len(COMPILES)
     assert graph.ok("--on", cluster.address).idle
     graph.ok("forget", "join:compile-m0-b0")
     assert graph.ok("--on", cluster.address).built == {"join:compile-m0-b0"}
@@ -191,6 +194,27 @@ def test_what_cannot_be_used_is_said_before_anything_is_built(graph, words, env,
     assert said in run.output
     assert TRACEBACK not in run.output
     assert not graph.ran()
+
+
+def test_a_worker_that_cannot_begin_says_why_and_what_to_do(cluster, nginx):
+    cluster.add("--name", "worker-1")
+    second = cluster.add("--name", "worker-1", wait=False)
+    assert second.process.wait(60) == 3
+    assert "has a worker called worker-1 already" in second.said()
+    cluster.port = nginx.port
+    third = cluster.add(wait=False)
+    assert third.process.wait(60) == 3
+    assert "what answers there is no scheduler of Dask" in third.said()
+    for worker in (second, third):
+        assert "\n  hint: " in worker.said()
+        assert TRACEBACK not in worker.said()
+
+
+def test_a_scheduler_that_is_something_else(graph, nginx):
+    run = graph.ok("--on", f"tcp://127.0.0.1:{nginx.port}")
+    assert "cannot be reached (what answers there is no scheduler of Dask); building here" in run.output
+    assert TRACEBACK not in run.output
+    assert graph.is_right()
 
 
 def test_a_scheduler_that_is_not_there(graph):

@@ -79,6 +79,10 @@ def started(tmp_path_factory):
         (["-f", "targets.yaml"], "targets.yaml is not a Python file"),
         (["-f", "recipes"], "recipes is not a Python file"),
         (["-f", "nope.py"], "there is no nope.py in"),
+        (["worker", "--resources", "memory=x", "tcp://h:1"], "--resources memory=x is not a name and a number"),
+        (["worker", "tcp://h:1", "--resources", "gpu=-1"], "--resources gpu=-1 is not a name and a number"),
+        (["worker", "--name", "x" * 101, "tcp://h:1"], "--name is no word of up to 100 characters"),
+        (["worker", "--folder", "a=b", "tcp://h"], "'tcp://h' is no address of a scheduler"),
         *(([name, "word"], f"{name} takes no arguments, not 'word'\n  hint: doit help {name}") for name in TAKE_NONE),
     ],
 )
