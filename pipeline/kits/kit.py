@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,21 +13,18 @@ from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import Archive, ArchivedModel
 from pipeline.documents.functions import Function
-from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import (
     ANDROID_ABIS,
     CMAKE_PROCESSORS,
     CMAKE_SYSTEMS,
-    PRODUCT_PLATFORMS,
     RUST_ARCHITECTURES,
-    architecture,
 )
 
 from . import link_flags
 from . import runtime as kit_runtime
 from .runtime import Module, RuntimeLibrary, read_modules, read_runtime
-from .slices import ArchSlice, Slice, library_name, library_path, slices
+from .slices import Slice, library_name, library_path, slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,27 +194,19 @@ def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend],
             `kits.runtime`.
 
     Raises:
-        StepError: a backend that this kind of product can not hold, or two that would be the same place.
+        StepError: a runtime is not that of the models, or slices have different ones.
     """
-    for backend in backends:
-        if backend.platform not in PRODUCT_PLATFORMS[kind]:
-            raise StepError(
-                f"product {product} is of kind {kind} and can not hold backend {backend.name} ({backend.platform})",
-                hint=f"leave {backend.name} out, or choose a kind that holds it: "
-                + ", ".join(other for other, platforms in PRODUCT_PLATFORMS.items() if backend.platform in platforms),
-            )
     described = {backend.name: Archive.read(inputs[roles.archive(backend.name)]) for backend in backends}
     kit_runtime.check_versions(inputs, {name: one.models for name, one in described.items()})
     if kind == "xcframework":
         return _of_xcframework(product, library, backends, inputs, described)
     archives = []
     for backend in backends:
-        folder = f"lib/{_android_abi(backend)}" if kind == "android" else backend.name
+        folder = f"lib/{ANDROID_ABIS[backend.arch]}" if kind == "android" else backend.name
         data = (inputs[roles.archive(backend.name)] / f"lib{library}.a").read_bytes()
         archive = _archive(backend.name, f"{folder}/lib{library}.a", [backend], described, data)
         beside = read_runtime(inputs, backend.name).values()
         archives.append(replace(archive, runtime=tuple(replace(one, path=f"{folder}/{one.file}") for one in beside)))
-    _refuse_twins(product, kind, archives)
     placed = tuple(sorted(archives, key=lambda archive: archive.name))
     return Kit(product, kind, library, placed, modules=read_modules(inputs))
 
@@ -231,19 +220,15 @@ def _of_xcframework(
 ) -> Kit:
     """The kit around the frameworks that the step `xcframework` wrote."""
     frameworks = inputs[roles.XCFRAMEWORK]
-    by_name = {backend.name: backend for backend in backends}
-    found = slices(ArchSlice(one.name, one.platform, architecture(one.arch), one.deployment_target) for one in backends)
+    found = slices(backends)
     archives = []
     for piece in found:
-        of_slice = [by_name[one.backend] for one in piece.archs]
         path = library_path(product, piece)
-        archive = _archive(piece.identifier, path, of_slice, described, (frameworks / path).read_bytes())
-        runtimes = {one.backend: read_runtime(inputs, one.backend) for one in piece.archs}
-        first = runtimes[piece.archs[0].backend]
+        archive = _archive(piece.identifier, path, piece.backends, described, (frameworks / path).read_bytes())
+        first = read_runtime(inputs, piece.backends[0].name)
         beside = [replace(one, path=library_path(name, piece)) for name, one in first.items()]
         placed = tuple(replace(one, data=(frameworks / one.path).read_bytes()) for one in beside)
         archives.append(replace(archive, runtime=placed))
-    _refuse_different_models(product, archives)
     kit_runtime.check_alike(
         f"product {product}: its slices do not have the same libraries of the runtime",
         {archive.name: [one.name for one in archive.runtime] for archive in archives},
@@ -254,19 +239,12 @@ def _of_xcframework(
 def _archive(
     name: str, path: str, backends: Sequence[Backend], described: Mapping[str, Archive], data: bytes
 ) -> KitArchive:
-    models = {tuple(sorted(model.subject for model in described[one.name].models)) for one in backends}
-    if len(models) != 1:
-        raise StepError(
-            f"{' and '.join(one.name for one in backends)} share the slice {name}, and do not hold the same models: "
-            + " against ".join(", ".join(names) for names in sorted(models)),
-            hint="exclude a model for both of them or for neither, or put them into two products",
-        )
     first = backends[0]
     return KitArchive(
         name=name,
         path=path,
         backends=tuple(backends),
-        architectures=tuple(architecture(backend.arch) for backend in backends),
+        architectures=tuple(backend.arch for backend in backends),
         platform=first.platform,
         format=first.format,
         models=tuple(_model(model) for model in described[first.name].models),
@@ -283,43 +261,3 @@ def _model(model: ArchivedModel) -> KitModel:
         functions=model.functions,
         document=model,
     )
-
-
-def _android_abi(backend: Backend) -> str:
-    abi = ANDROID_ABIS.get(architecture(backend.arch))
-    if abi is None:
-        raise StepError(
-            f"backend {backend.name} is for {backend.arch}, which is no Android ABI",
-            hint=f"use one of {', '.join(ANDROID_ABIS)}",
-        )
-    return abi
-
-
-def _refuse_twins(product: str, kind: str, archives: Iterable[KitArchive]) -> None:
-    """Two archives for one system and processor: a build of an app could not know which to take."""
-    seen: dict[tuple[str, ...], KitArchive] = {}
-    for archive in archives:
-        # A page asks for the module it wants, and in a layout a path says which.
-        place = (archive.name,) if kind in ("web", "layout") else (archive.platform, *archive.architectures)
-        twin = seen.setdefault(place, archive)
-        if twin is not archive:
-            raise StepError(
-                f"product {product}: backends {twin.name} and {archive.name} are both for {archive.platform} "
-                f"{archive.architectures[0]}, and an app's build could not know which to take",
-                hint=f"put {twin.name} and {archive.name} into two products",
-            )
-
-
-def _refuse_different_models(product: str, archives: Iterable[KitArchive]) -> None:
-    """An app is one source for device, simulator and Mac: what it refers to must be in every slice."""
-    archives = tuple(archives)
-    every = {model.prefix: model.subject for archive in archives for model in archive.models}
-    for archive in archives:
-        held = {model.prefix for model in archive.models}
-        lacking = sorted(subject for prefix, subject in every.items() if prefix not in held)
-        if lacking:
-            raise StepError(
-                f"product {product}: slice {archive.name} lacks {', '.join(lacking)}, which other slices have; the "
-                "app's flags and its keep file name every model",
-                hint=f"build {lacking[0]} for {archive.backend} too, exclude it everywhere, or make two products",
-            )

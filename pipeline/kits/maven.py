@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.matrix.cells import Maven
-from pipeline.platforms import ANDROID_ABIS, architecture
 
 from .bindings import java_package
 from .escaping import identifier
@@ -62,11 +61,6 @@ def pack(product: str) -> str:
 def library(product: str) -> str:
     """The file name of the shared library, without `lib` and `.so` what `System.loadLibrary` is given."""
     return f"lib{product}.so"
-
-
-def abi(arch: str) -> str:
-    """What Android calls an architecture."""
-    return ANDROID_ABIS[architecture(arch)]
 
 
 def prefab_json(maven: Maven) -> dict[str, object]:

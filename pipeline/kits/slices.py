@@ -5,21 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import StepError
+from pipeline.matrix.cells import Backend
 from pipeline.platforms import APPLE, version
-
-
-@dataclass(frozen=True, slots=True)
-class ArchSlice:
-    """One architecture of a slice: the archive of one backend."""
-
-    backend: str
-    platform: str
-    arch: str
-    deployment_target: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +22,7 @@ class Slice:
         supported: value of `SupportedPlatform`.
         variant: value of `SupportedPlatformVariant`, absent for devices and plain macOS.
         sdk: the SDK Xcode uses for it; Catalyst and macOS share one.
-        archs: its architectures, sorted by name.
+        backends: whose archives are in it, sorted by architecture.
     """
 
     identifier: str
@@ -40,52 +30,36 @@ class Slice:
     supported: str
     variant: str | None
     sdk: str
-    archs: tuple[ArchSlice, ...]
+    backends: tuple[Backend, ...]
 
     @property
     def architectures(self) -> tuple[str, ...]:
         """Sorted, as the identifier has them."""
-        return tuple(one.arch for one in self.archs)
+        return tuple(one.arch for one in self.backends)
 
     @property
     def deployment_target(self) -> str | None:
         """The oldest system that can run every architecture of the slice."""
-        known = [one.deployment_target for one in self.archs if one.deployment_target is not None]
+        known = [one.deployment_target for one in self.backends if one.deployment_target is not None]
         return max(known, key=version) if known else None
 
 
-def slices(archs: Iterable[ArchSlice]) -> tuple[Slice, ...]:
+def slices(backends: Iterable[Backend]) -> tuple[Slice, ...]:
     """Group archives by platform, sorted by identifier.
 
     Apple's tools want one library for each platform and variant, so several architectures of one become one fat
-    archive, and two archives of the same platform *and* architecture can not both be in.
-
-    Raises:
-        StepError: a platform that is not Apple's, or two backends that would be the same slice.
+    archive. That all are Apple's, and no two the same, the matrix has seen to.
     """
-    groups: dict[str, dict[str, ArchSlice]] = {}
-    for one in archs:
-        if one.platform not in APPLE:
-            raise StepError(
-                f"backend {one.backend} is for {one.platform}, which an xcframework can not hold",
-                hint=f"leave {one.backend} out of the product; it can hold {', '.join(APPLE)}",
-            )
-        group = groups.setdefault(one.platform, {})
-        twin = group.setdefault(one.arch, one)
-        if twin is not one:
-            raise StepError(
-                f"backends {twin.backend} and {one.backend} are both {one.platform} {one.arch}: "
-                "an xcframework holds one library for each platform and architecture",
-                hint=f"put {twin.backend} and {one.backend} into two products",
-            )
-    return tuple(sorted((_slice(name, group) for name, group in groups.items()), key=lambda found: found.identifier))
+    groups: dict[str, list[Backend]] = {}
+    for one in sorted(backends, key=lambda backend: backend.arch):
+        groups.setdefault(one.platform, []).append(one)
+    return tuple(sorted((_slice(*group) for group in groups.items()), key=lambda found: found.identifier))
 
 
-def _slice(platform: str, group: dict[str, ArchSlice]) -> Slice:
+def _slice(platform: str, backends: Sequence[Backend]) -> Slice:
     apple = APPLE[platform]
-    archs = tuple(group[arch] for arch in sorted(group))
-    words = [apple.supported, "_".join(one.arch for one in archs), *([apple.variant] if apple.variant else [])]
-    return Slice("-".join(words), platform, apple.supported, apple.variant, apple.sdk, archs)
+    words = [apple.supported, "_".join(one.arch for one in backends), *([apple.variant] if apple.variant else [])]
+    return Slice("-".join(words), platform, apple.supported, apple.variant, apple.sdk, tuple(backends))
 
 
 def library_name(product: str) -> str:

@@ -21,6 +21,7 @@ from pipeline.files import Digest, sha256_file
 from pipeline.kits import maven as layout
 from pipeline.kits.zip import content_at
 from pipeline.matrix.cells import Maven
+from pipeline.platforms import ANDROID_ABIS
 
 from .layouts import shared_problems
 from .report import Check, counted, failed, listed, settled
@@ -150,7 +151,7 @@ def _libraries(
     strange = [name for name in entries if name.endswith(".so") and name not in wanted]
     yield from (f"{name} is of no backend" for name in strange)
     for library in aar.libraries:
-        shipped, linked = places[layout.abi(library.backend.arch)]
+        shipped, linked = places[ANDROID_ABIS[library.backend.arch]]
         if opened.read(shipped) != opened.read(linked):
             yield f"{shipped} and {linked} differ"
         with tempfile.TemporaryDirectory(dir=aar.scratch) as folder:
@@ -199,4 +200,4 @@ def _read(opened: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _abis(aar: Aar) -> list[str]:
-    return [layout.abi(library.backend.arch) for library in aar.libraries]
+    return [ANDROID_ABIS[library.backend.arch] for library in aar.libraries]

@@ -25,7 +25,7 @@ from .constructors import check_constructors
 from .links import Flags, link, linker_for, missing_linker
 from .members import check_pages
 from .report import Check, counted, failed, listed, not_proven, proven, settled
-from .subject import Kit, Library, runtime_members, same_architecture, unlike
+from .subject import Kit, Library, runtime_members, unlike
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 from .xcconfig import Settings, linker_flags
 from .xcframework import FrameworkSlice
@@ -241,4 +241,4 @@ def _of_archive(kit: Kit, archive: LinkedArchive) -> list[Library]:
     """The proven archives that went into a archive."""
     names = {backend.name for backend in archive.backends}
     found = [library for library in kit.libraries if library.backend.name in names]
-    return [one for one in found if any(same_architecture(one.backend.arch, arch) for arch in archive.architectures)]
+    return [one for one in found if one.backend.arch in archive.architectures]

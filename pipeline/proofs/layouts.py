@@ -20,7 +20,6 @@ from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, LinkJson
 from pipeline.errors import FormatError
 from pipeline.files import Digest
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE, PAGED
-from pipeline.platforms import architecture
 
 from .closure import wanted_symbols
 from .constructors import survivors
@@ -201,5 +200,5 @@ def shared_problems(path: Path, ours: Library, objects: Iterable[bytes], runtime
     if unknown := sorted(set(found.info.needed) - having - _SYSTEM):
         yield f"needs {listed(unknown)}, which nobody declared"
     alignment = found.info.load_alignment
-    if backend.format == "elf" and architecture(backend.arch) in PAGED and (alignment or 0) < ANDROID_PAGE_SIZE:
+    if backend.format == "elf" and backend.arch in PAGED and (alignment or 0) < ANDROID_PAGE_SIZE:
         yield f"has LOAD segments aligned to {alignment}, and devices with 16 KiB pages refuse that"

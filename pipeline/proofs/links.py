@@ -24,8 +24,6 @@ from pipeline.matrix.cells import Backend
 from pipeline.platforms import APPLE, COFF_MACHINES, ELF_EMULATIONS, architecture
 from pipeline.process import run
 
-from .subject import same_architecture
-
 _LLD = "install lld (Debian, Ubuntu: apt-get install lld; Fedora: dnf install lld; macOS: {})"
 
 LINKER_HINTS = {
@@ -52,7 +50,7 @@ class Linker:
 def is_native(backend: Backend) -> bool:
     """Whether what is linked for this backend can be loaded by this machine."""
     here = {"linux": "linux", "darwin": "macos"}.get(sys.platform)
-    return backend.platform == here and same_architecture(backend.arch, machine.machine())
+    return backend.platform == here and backend.arch == architecture(machine.machine())
 
 
 def wanted_linkers(backend: Backend) -> tuple[str, ...]:
@@ -167,16 +165,15 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
     if backend.format == "wasm":
         return ["--no-entry", "--export=__wasm_call_ctors", "--allow-undefined", "-o", str(out)]
     if backend.format == "coff":
-        arch = architecture(backend.arch)
         library = out.with_suffix(".obj")
-        library.write_bytes(stub_object(arch, offered))
+        library.write_bytes(stub_object(backend.arch, offered))
         # Without the C runtime, all that is in the section .CRT is ours, and nothing merges it into another.
-        where = ["/NOLOGO", "/DLL", "/NOENTRY", "/NODEFAULTLIB", f"/MACHINE:{COFF_MACHINES[arch]}", "/OPT:REF"]
+        where = ["/NOLOGO", "/DLL", "/NOENTRY", "/NODEFAULTLIB", f"/MACHINE:{COFF_MACHINES[backend.arch]}", "/OPT:REF"]
         return [*where, f"/OUT:{out}", str(library)]
     if linker.driver:
         # Without the start files of the C library, every constructor in the result is one of ours.
         start = ["-shared", "-nostartfiles"]
     else:
-        emulation = ELF_EMULATIONS.get(architecture(backend.arch))
+        emulation = ELF_EMULATIONS.get(backend.arch)
         start = ["-shared", *(["-m", emulation] if emulation else [])]
     return [*start, *linker.words(["--gc-sections"]), "-o", str(out)]

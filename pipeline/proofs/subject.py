@@ -18,7 +18,6 @@ from pipeline.binary.symbols import FUNCTION_PREFIX
 from pipeline.documents.archive import ArchivedModel
 from pipeline.files import digest_path
 from pipeline.matrix.cells import Backend, ModelRef
-from pipeline.platforms import architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +105,10 @@ def runtime_members(path: Path, arch: str, *, shared: bool) -> tuple[ObjectInfo,
         return (read_object(data, path.name),)
     if fat.is_fat(data):
         thins = fat.read_fat(data, path.name)
-        data = next(thin.data for thin in thins if same_architecture(thin.arch, arch))
+        data = next(thin.data for thin in thins if thin.arch == arch)
     return read_members(data, path.name, skip_others=True)
 
 
 def models_of(found: Iterable[ModelRef | ArchivedModel]) -> tuple[Model, ...]:
     """What proofs need to know of models."""
     return tuple(Model(model.subject, model.prefix) for model in found)
-
-
-def same_architecture(one: str, other: str) -> bool:
-    """Whether two spellings name one architecture."""
-    return architecture(one) == architecture(other)

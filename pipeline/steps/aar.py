@@ -21,6 +21,7 @@ from pipeline.kits.render import Templates
 from pipeline.kits.zip import write_entries
 from pipeline.matrix.cells import Backend, Maven
 from pipeline.native.settings import ANDROID_API
+from pipeline.platforms import ANDROID_ABIS
 
 from .shared_library import NDK, Models, link_shared
 
@@ -110,7 +111,7 @@ def _entries(job: Job[Params], kit: Kit, manifest: str, header: str) -> dict[str
         **{name: dumps(document).encode() for name, document in documents.items()},
     }
     for archive in kit.archives:
-        abi = layout.abi(archive.architectures[0])
+        abi = ANDROID_ABIS[archive.architectures[0]]
         shipped, linked = layout.places(kit.product, [abi])[abi]
         entries[shipped] = entries[linked] = _library(job, kit, archive)
         about = layout.AbiJson(abi, ANDROID_API, int(ndk.version.partition(".")[0]) if ndk is not None else _NDK)

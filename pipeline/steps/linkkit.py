@@ -163,7 +163,7 @@ def _sdks(kit: Kit) -> list[object]:
         one = {
             "identifier": piece.identifier,
             "platform": piece.platform,
-            "backends": [one.backend for one in piece.archs],
+            "backends": [one.name for one in piece.backends],
             "frameworks": archive.frameworks,
             "system_libraries": archive.system_libraries,
             "runtime": archive.runtime,

@@ -15,16 +15,13 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary import fat
-from pipeline.binary.ar import read_members
-from pipeline.binary.conformance import mismatch
 from pipeline.documents.info_plist import NAME, AvailableLibrary, InfoPlist, dumps
 from pipeline.errors import StepError
 from pipeline.files import sha256_path
 from pipeline.kits.runtime import RuntimeLibrary, check_alike, read_runtime
-from pipeline.kits.slices import ArchSlice, Slice, library_name, library_path, slices
+from pipeline.kits.slices import Slice, library_name, library_path, slices
 from pipeline.kits.zip import write_zip
 from pipeline.matrix.cells import Backend
-from pipeline.platforms import architecture
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def run(job: Job[Params]) -> Facts:
     product, backends = job.params.product, job.params.backends
     archive = f"lib{job.params.library}.a"
     data = {one.name: (job.inputs[roles.archive(one.name)] / archive).read_bytes() for one in backends}
-    found = slices(arch_slice(backend, data[backend.name]) for backend in backends)
+    found = slices(backends)
     libraries = {product: {piece.identifier: join(piece, data) for piece in found}}
     for piece in found:
         for one in runtime_of(product, piece, job.inputs):
@@ -92,13 +89,13 @@ def runtime_of(product: str, piece: Slice, inputs: Mapping[str, Path]) -> tuple[
     Raises:
         StepError: the backends of the slice do not have the same, or one is called like the product.
     """
-    runtimes = {one.backend: read_runtime(inputs, one.backend) for one in piece.archs}
+    runtimes = {one.name: read_runtime(inputs, one.name) for one in piece.backends}
     found = []
     check_alike(
         f"the runtimes of one slice ({piece.identifier}) do not have the same libraries",
         {backend: sorted(libraries) for backend, libraries in runtimes.items()},
     )
-    for name, first in runtimes[piece.archs[0].backend].items():
+    for name, first in runtimes[piece.backends[0].name].items():
         if name == product:
             raise StepError(
                 f"product {product} has the name of a library of the runtime, and Xcode would mix up lib{name}.a",
@@ -109,30 +106,10 @@ def runtime_of(product: str, piece: Slice, inputs: Mapping[str, Path]) -> tuple[
     return tuple(found)
 
 
-def arch_slice(backend: Backend, data: bytes) -> ArchSlice:
-    """What the archive of a backend is for, seen from its objects.
-
-    As for `xcodebuild`, members without a platform pass when another member names one.
-
-    Raises:
-        StepError: it is not what the backend is said to be.
-    """
-    name = backend.name
-    again = f"check the triple of {name}, then: doit forget archive:{name} && doit archive:{name}"
-    infos = read_members(data, name)
-    if not any(info.platform for info in infos):
-        raise StepError(f"the archive of {name} can not be a slice: no member names its platform", hint=again)
-    for info in infos:
-        if problem := mismatch(info, backend, older=True):
-            raise StepError(f"the archive of {name} can not be a slice: {info.name} {problem}", hint=again)
-    return ArchSlice(name, backend.platform, architecture(backend.arch), backend.deployment_target)
-
-
 def join(piece: Slice, data: Mapping[str, bytes]) -> bytes:
     """The library of a slice: the archive of its only backend, or a fat file of all."""
-    if len(piece.archs) == 1:
-        return data[piece.archs[0].backend]
-    return fat.write_fat((fat.Slice(one.arch, data[one.backend]) for one in piece.archs), piece.identifier)
+    own = [data[one.name] for one in piece.backends]
+    return own[0] if len(own) == 1 else fat.write_fat(map(fat.Slice, piece.architectures, own), piece.identifier)
 
 
 def info_plist(found: tuple[Slice, ...], library: str) -> InfoPlist:

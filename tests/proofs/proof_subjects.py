@@ -13,12 +13,12 @@ MACHINE = platform.machine()
 
 BACKENDS = {
     "host": ("llvm", MACHINE, "linux", None, "elf"),
-    "linux-arm64": ("llvm", "aarch64", "linux", None, "elf"),
+    "linux-arm64": ("llvm", "arm64", "linux", None, "elf"),
     "ios-arm64": ("llvm", "arm64", "ios", "14.0", "macho"),
     "ios-sim-arm64": ("llvm", "arm64", "ios-simulator", "14.0", "macho"),
     "catalyst-arm64": ("llvm", "arm64", "maccatalyst", "18.0", "macho"),
     "catalyst-x86_64": ("llvm", "x86_64", "maccatalyst", "18.0", "macho"),
-    "android-arm64": ("llvm", "aarch64", "android", None, "elf"),
+    "android-arm64": ("llvm", "arm64", "android", None, "elf"),
     "windows": ("llvm", "x86_64", "windows", None, "coff"),
     "windows-arm64": ("llvm", "arm64", "windows", None, "coff"),
     "wasm": ("llvm", "wasm32", "wasm", None, "wasm"),

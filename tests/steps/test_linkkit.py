@@ -7,10 +7,8 @@ import re
 import shutil
 
 import pytest
-from fake_kits import ANDROID, BINS, CATALYST_ARM, CATALYST_X86, HOST, IOS, LINUX_ARM, MODELS, PREFIXES, SIMULATOR
-from fake_models import FUNCTIONS, backend, model, run_tool
-
-from pipeline.errors import StepError
+from fake_kits import ANDROID, BINS, CATALYST_ARM, CATALYST_X86, HOST, IOS, LINUX_ARM, PREFIXES, SIMULATOR
+from fake_models import FUNCTIONS, model, run_tool
 
 
 def test_link_json_says_all_that_a_program_needs(make_kit):
@@ -84,21 +82,3 @@ def test_no_file_of_a_kit_has_the_name_of_a_template_left_in_it(make_kit, kind, 
             assert "None" not in text or path.suffix == ".rs"  # a word of Rust's
             assert text.endswith("\n")
             assert not re.search(r"[ \t]+$", text, re.MULTILINE), path.name
-
-
-def test_backends_of_another_kind_are_refused(make_kit):
-    with pytest.raises(StepError, match=r"kind android and can not hold backend host \(linux\)\n.*: native"):
-        make_kit("android", [HOST])
-
-
-def test_two_archives_for_one_android_abi_are_refused(make_kit):
-    mali = backend("android-mali", "android")
-    with pytest.raises(StepError, match="backends android-arm64 and android-mali are both for android arm64"):
-        make_kit("android", [ANDROID, mali])
-
-
-def test_slices_with_different_models_are_refused(make_kit):
-    with pytest.raises(StepError, match=r"slice ios-arm64-simulator lacks tiny_llama-q4f16_1"):
-        make_kit("xcframework", [IOS, SIMULATOR], per_backend={"ios-sim-arm64": MODELS[:1]})
-    with pytest.raises(StepError, match=r"catalyst-arm64 and catalyst-x86_64 share the slice ios-arm64_x86_64-maccat"):
-        make_kit("xcframework", [CATALYST_ARM, CATALYST_X86], per_backend={"catalyst-x86_64": MODELS[:1]})

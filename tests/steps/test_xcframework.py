@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import plistlib
-import shutil
 import zipfile
 
 import pytest
@@ -13,8 +12,9 @@ from fake_models import backend, model, run_tool
 from pipeline.binary.ar import read_archive
 from pipeline.binary.fat import read_fat
 from pipeline.binary.objects import read_object
-from pipeline.errors import StepError
-from pipeline.kits.slices import ArchSlice, slices
+from pipeline.documents.codec import decode
+from pipeline.kits.slices import slices
+from pipeline.matrix.cells import Backend
 from pipeline.platforms import version
 from pipeline.steps import xcframework
 
@@ -93,51 +93,6 @@ def test_every_slice_holds_what_its_name_says(pack):
     assert sorted(listed.split()) == ["arm64", "x86_64"]
 
 
-def test_two_slices_of_one_platform_and_architecture_are_refused(pack):
-    twin = backend("ios-other", "ios", version="16.0")
-    with pytest.raises(
-        StepError, match=r"ios-arm64 and ios-other are both ios arm64.*\n.*hint: put ios-arm64 and ios-other"
-    ):
-        pack([IOS, twin])
-
-
-def test_the_platform_is_read_from_the_objects_and_not_believed(pack, build_archive):
-    device = build_archive(IOS, [BERT])
-    with pytest.raises(
-        StepError,
-        match=r"archive of sim-arm64 can not be a slice: .* is for platform ios, and should be for ios-simulator",
-    ):
-        pack([SIM_ARM], archives={"archive:sim-arm64": device})
-
-
-def test_an_archive_without_a_platform_is_refused(pack, build_archive, tmp_path):
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    (bare / "bare.s").write_text(".globl _nothing\n_nothing:\n  ret\n")
-    run_tool("llvm-mc", "-triple=arm64-apple-ios", "-filetype=obj", "bare.s", "-o", "bare.o", cwd=bare)
-    run_tool("llvm-ar", "--format=darwin", "rcsD", "libmodels.a", "bare.o", cwd=bare)
-    with pytest.raises(StepError, match="can not be a slice: no member names its platform"):
-        pack([IOS], archives={"archive:ios-arm64": bare})
-
-
-def test_an_archive_of_two_platforms_is_refused(pack, build_archive, tmp_path):
-    mixed = tmp_path / "mixed"
-    mixed.mkdir()
-    for one in (IOS, SIM_ARM):
-        build_archive(one, [BERT])
-        for path in (tmp_path / "compile" / one["name"] / "bert-f32").glob("*.o"):
-            shutil.copy(path, mixed / f"{one['name']}-{path.name}")
-    objects = sorted(path.name for path in mixed.glob("*.o"))
-    run_tool("llvm-ar", "--format=darwin", "rcsD", "libmodels.a", *objects, cwd=mixed)
-    with pytest.raises(StepError, match=r"can not be a slice: .* is for platform ios-simulator, and should be for ios"):
-        pack([IOS], archives={"archive:ios-arm64": mixed})
-
-
-def test_a_backend_of_another_system_is_refused():
-    with pytest.raises(StepError, match="backend linux is for linux, which an xcframework can not hold"):
-        slices([ArchSlice("linux", "linux", "x86_64", None)])
-
-
 def test_the_zip_has_the_bundle_at_its_root_and_nothing_of_this_machine(pack):
     out, facts = pack([IOS, CATALYST_ARM])
     packed = out / "models.xcframework.zip"
@@ -177,8 +132,8 @@ def test_the_same_archives_give_the_same_zip(pack, build_archive):
 
 
 def test_a_slice_runs_where_all_of_it_runs():
-    old, new = ArchSlice("a", "macos", "arm64", "11.0"), ArchSlice("b", "macos", "x86_64", "10.15")
-    (piece,) = slices([old, new])
+    both = (backend("a", "macos", version="11.0"), backend("b", "macos", arch="x86_64", version="10.15"))
+    (piece,) = slices(decode(Backend, one, "backend") for one in both)
     assert piece.deployment_target == "11.0"  # 11 is more than 10.15
     assert version("14") == version("14.0.0") < version("14.0.1") < version("14.10")
     with pytest.raises(ValueError, match="invalid literal"):
