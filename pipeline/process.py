@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -139,6 +140,11 @@ def state_of(path: Path) -> list[str | int]:
     except OSError:
         return [str(path)]
     return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def peak_bytes(usage: resource.struct_rusage) -> int:
+    """The most resident memory that a process had. macOS counts it in bytes, Linux in KiB."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def set_parent_death_signal(parent: int) -> None:

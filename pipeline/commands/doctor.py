@@ -120,9 +120,9 @@ def _told(need: needs.Need) -> str:
 
 def _without_matrix(folder: Path) -> Diagnosis:
     from pipeline.engine.tools import Finder  # noqa: PLC0415 - what a session has made already
-    from pipeline.worker.worker import ForkWorker, FreshWorker  # noqa: PLC0415
+    from pipeline.worker.worker import ToolchainWorker  # noqa: PLC0415
 
-    with closing(ForkWorker(preload=["tvm"])) as forks, closing(FreshWorker()) as fresh:
+    with closing(ToolchainWorker(preload=["tvm"])) as forks, closing(ToolchainWorker(fresh=True)) as fresh:
         found = _probed(lambda wanted: fresh if wanted else forks, "current", folder / "log", mlc=False)
     return Diagnosis({"current": found}, look(Finder(folder / "tools").find))
 

@@ -10,7 +10,6 @@ between the architectures of Catalyst, so each is kept under the digest of all t
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib
 import json
 import os
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.action import Job
 from pipeline.errors import ToolMissing
-from pipeline.files import sha256_bytes, write_atomic
+from pipeline.files import sha256_bytes
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import METAL_INSTALL, SDKS, metal_target, metal_tool
 
@@ -44,7 +44,6 @@ GENERATOR = "target.build.metal"
 MAGIC = b"MTLB"
 """How a metallib begins."""
 
-_DIGEST = 32
 _LINES = 12
 _OPTIMISATION = "-O3"
 _TOOLCHAIN_MISSING = ("missing Metal Toolchain", "unable to find utility")
@@ -139,17 +138,17 @@ class Compiler:
         """The metallib of a kernel, compiled by one process only, however many ask."""
         digest = self.shaders.digest(source)
         path = Path(self.shaders.cache, digest[:2], digest)
-        known = _read(path)
+        known = read_sealed(path)
         if known is not None:
             return known
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            known = _read(path)
+            known = read_sealed(path)
             if known is None:
                 known = self._compiled(source)
                 self.count.compiled += 1
-                _write(path, known)
+                write_sealed(path, known)
         return known
 
     def _compiled(self, source: str) -> bytes:
@@ -249,16 +248,3 @@ def _environment() -> Mapping[str, str]:
     """The environment without what would steer the compiler past its flags."""
     steering = {"SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "TOOLCHAINS"}
     return {name: value for name, value in os.environ.items() if name not in steering}
-
-
-def _read(path: Path) -> bytes | None:
-    """A kernel that was kept, if it is whole."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    write_atomic(path, hashlib.sha256(data).digest() + data)

@@ -1,7 +1,7 @@
 """Turns a raw checkpoint into MLC's form, with `mlc_llm gen_config` and `convert_weight`, once for all backends.
 
-The steps of these names call `convert`, which has the toolchain's worker call `gen_config` or `convert_weight`; these
-run `main` as a program of its own, where mlc_llm is a package. What a shard is and which files a tokenizer has is
+The steps of these names call `convert`, which has the toolchain's worker call `run`; that runs `main` as a program of
+its own, where mlc_llm is a package. What a shard is and which files a tokenizer has is
 mlc_llm's business. One thing is put right, because it decides how much memory a conversion takes: see
 `_quantize_in_one_pass`.
 """
@@ -9,11 +9,10 @@ mlc_llm's business. One thing is put right, because it decides how much memory a
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +24,7 @@ from pipeline.documents.chat_config import NAME as CONFIG
 from pipeline.documents.codec import decode
 from pipeline.documents.probe import Probe
 from pipeline.errors import StepError
+from pipeline.process import Finished
 
 from . import mlc_environment, mlc_refusals
 from .mlc_environment import Foreign
@@ -52,27 +52,39 @@ class Options:
     source_format: str | None = None
 
 
-def convert(job: Job[Conversion], function: Callable[..., Facts]) -> Facts:
-    """Have the toolchain's worker call `gen_config` or `convert_weight`; return its facts.
+def options(job: Job[Conversion]) -> Options:
+    """The options of a job."""
+    return decode(Options, job.params.options, "options")
+
+
+def convert(job: Job[Conversion], subcommand: str, more: Sequence[str], expected: Sequence[str]) -> Facts:
+    """Have mlc_llm convert a raw checkpoint; success is status 0 and one of the expected files.
+
+    Args:
+        job: its inputs have the checkpoint, or its small files.
+        subcommand: of mlc_llm.
+        more: words besides those that both commands take.
+        expected: names of files.
+
+    Returns:
+        Facts: `files` (how many) and `bytes`.
 
     Raises:
         StepError: the weights are no raw checkpoint, of a kind that mlc_llm does not know, or it refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
-    name = job.params.toolchain
+    name, asked = job.params.toolchain, options(job)
     found = mlc_refusals.mlc_of(Probe.read(job.inputs[roles.TOOLCHAIN]), name)
-    options = decode(Options, job.params.options, "options")
-    if options.model_type is not None:
-        mlc_refusals.check_model_type(options.model_type, name, found)
-    work = partial(
-        function,
-        kind=found.kind,
-        checkpoint=_raw_checkpoint(job),
-        options=options,
-        out=job.out,
-        log=job.log,
-    )
-    return job.services.worker(name).call(work, log=job.log)
+    words = [subcommand, str(_raw_checkpoint(job)), "--quantization", asked.quantization]
+    if asked.model_type is not None:
+        mlc_refusals.check_model_type(asked.model_type, name, found)
+        words += ["--model-type", asked.model_type]
+    work = partial(run, kind=found.kind, words=[*words, *more, "--output", str(job.out)], log=job.log)
+    done = job.services.worker(name).call(work, log=job.log)
+    if done.status != 0 or not any((job.out / one).is_file() for one in expected):
+        raise mlc_refusals.explain(done, subcommand)
+    sizes = [path.stat().st_size for path in job.out.rglob("*") if path.is_file()]
+    return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 def _raw_checkpoint(job: Job[Conversion]) -> Path:
@@ -95,56 +107,17 @@ def _raw_checkpoint(job: Job[Conversion]) -> Path:
     return folder
 
 
-def gen_config(*, kind: str, checkpoint: Path, options: Options, out: Path, log: Path) -> Facts:
-    """Write `mlc-chat-config.json` and the tokenizer's files.
+def run(*, kind: str, words: list[str], log: Path) -> Finished:
+    """Run mlc_llm, inside the toolchain's worker.
 
     Args:
         kind: what mlc_llm is here; see `mlc_probe.describe`.
-        checkpoint: directory with the checkpoint's small files.
-        options: of the variant.
-        out: an existing directory.
+        words: those behind `mlc_llm`.
         log: file that gets what mlc_llm is told and says.
 
     Raises:
-        StepError: mlc_llm refused the checkpoint.
         ToolMissing: there is no mlc_llm.
     """
-    words = ["gen_config", str(checkpoint), *_common(options), "--conv-template", options.conv_template]
-    for name, value in options.gen_config.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    _run(kind, [*words, "--output", str(out)], out, (CONFIG,), log)
-    chat = json.loads((out / CONFIG).read_text(encoding="utf-8"))
-    return {"model_type": chat.get("model_type"), "quantization": chat.get("quantization"), **_sizes(out)}
-
-
-def convert_weight(*, kind: str, checkpoint: Path, options: Options, out: Path, log: Path) -> Facts:
-    """Write the quantized parameters.
-
-    Args:
-        kind: what mlc_llm is here; see `mlc_probe.describe`.
-        checkpoint: directory with the checkpoint.
-        options: of the variant.
-        out: an existing directory.
-        log: file that gets what mlc_llm is told and says.
-
-    Raises:
-        StepError: mlc_llm refused the checkpoint.
-        ToolMissing: there is no mlc_llm.
-    """
-    words = ["convert_weight", str(checkpoint), *_common(options), "--device", "cpu"]
-    if options.source_format is not None:
-        words += ["--source-format", options.source_format]
-    _run(kind, [*words, "--output", str(out)], out, INDEXES, log)
-    return _sizes(out)
-
-
-def _common(options: Options) -> list[str]:
-    words = ["--quantization", options.quantization]
-    return words if options.model_type is None else [*words, "--model-type", options.model_type]
-
-
-def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log: Path) -> None:
-    """Run mlc_llm; success is status 0 and one of the expected files."""
     if kind == "package":
         program: list[str | Path] = [*process.package_command(sys.executable, __name__)]
     else:
@@ -157,14 +130,7 @@ def _run(kind: str, words: list[str], out: Path, expected: tuple[str, ...], log:
         # One run for all backends, with nothing beside it that needs the processors more.
         threads = {"TVM_NUM_THREADS": str(os.cpu_count() or 1)}
         settings = {**mlc_environment.variables(scratch), **threads}
-        done = process.run([*program, *words], cwd=scratch, env=settings, check=False, log=log)
-    if done.status != 0 or not any((out / name).is_file() for name in expected):
-        raise mlc_refusals.explain(done, words[0])
-
-
-def _sizes(folder: Path) -> Facts:
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return {"files": len(sizes), "bytes": sum(sizes)}
+        return process.run([*program, *words], cwd=scratch, env=settings, check=False, log=log)
 
 
 def main(subcommand: str, *words: str) -> None:

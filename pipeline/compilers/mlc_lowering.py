@@ -28,9 +28,10 @@ from pipeline.binary.ar import Member
 from pipeline.documents.chat_config import NAME
 from pipeline.errors import SlipwayError, StepError
 
-from . import idle_patterns, lowering, mlc, mlc_driver, mlc_refusals, reasons
+from . import idle_patterns, lowering, mlc, mlc_driver, mlc_refusals
 from .lowered import AskedOfMlc, MlcLowered, Parts, Reported, Singly
 from .mlc import Compile
+from .reasons import explained, reason
 from .targets import STAND_IN_TRIPLE
 
 _BUILD = ("mod", "target", "params", "relax_pipeline", "tir_pipeline", "exec_mode", "system_lib")
@@ -104,7 +105,7 @@ def _run(words: list[str], told: mlc_driver.Settings) -> tuple[Target, Parts]:
         raise
     except BaseException as error:
         traceback.print_exc(file=said)  # argparse has said it already, and only exits
-        unknown = StepError(f"mlc_llm compile: {reasons.reason(error)}", hint="the log has all that it said")
+        unknown = StepError(f"mlc_llm compile: {reason(error)}", hint="the log has all that it said")
         raise mlc_refusals.meaning(said.getvalue(), "compile") or unknown from error
     finally:
         sys.stderr.write(said.getvalue())
@@ -175,22 +176,13 @@ def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path, log: Path)
             state = Singly(f"mlc_llm's presets for {mlc.device(backend)} and another device of its kind differ")
     if isinstance(state, Singly):
         return {**mlc.compile_model(asked=asked, out=out, log=log), "singly": state.why}
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
-        made = _generated(state, asked, Path(scratch))
-        members = [Member(path.name, path.read_bytes()) for path in sorted(Path(scratch).glob("*.o"))]
+    triple = backend.triple
+    what = f"TVM {tvm.__version__} could not generate code for {triple}"
+    with tempfile.TemporaryDirectory(dir=out) as scratch, explained(what, "TVM's traceback is in the log"):
+        folder, prefix = Path(scratch), asked.model.prefix
+        made = lowering.generate(
+            state.parts, state.device, triple=triple, prefix=prefix, shaders=asked.shaders, out=folder
+        )
+        members = [Member(path.name, path.read_bytes()) for path in sorted(folder.glob("*.o"))]
     facts = mlc.finish(asked, members, state.reported, out)
     return {**made, **facts, "lower_cpu": state.cpu, "codegen_cpu": round(time.process_time() - started, 3)}
-
-
-def _generated(state: MlcLowered, asked: Compile, folder: Path) -> dict[str, object]:
-    triple = asked.backend.triple
-    try:
-        return lowering.generate(
-            state.parts, state.device, triple=triple, prefix=str(asked.model.prefix), shaders=asked.shaders, out=folder
-        )
-    except SlipwayError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        what = f"TVM {tvm.__version__} could not generate code for {triple}: {reasons.reason(error)}"
-        raise StepError(what, hint="TVM's traceback is in the log") from error

@@ -21,13 +21,14 @@ from pipeline.documents.probe import Versions
 
 def versions() -> Versions:
     """Return the versions of the interpreter and its compilers, and the kinds of device they generate code for."""
+    start, known = "target.build.", tvm_ffi.registry.list_global_func_names()
     return Versions(
         python=platform.python_version(),
         tvm=tvm.__version__,
         tvm_library=library_version(),
         tvm_ffi=tvm_ffi.__version__,
         mlc_llm=_version("mlc_llm", "mlc-llm", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-llm-cpu"),
-        codegens=tuple(codegens()),
+        codegens=tuple(sorted(name.removeprefix(start) for name in known if name.startswith(start))),
     )
 
 
@@ -37,12 +38,6 @@ def library_version() -> str | None:
     notes = saved.get("metadata") or saved.get("attrs") or {}  # the second is how it was until 0.21
     version = notes.get("tvm_version")
     return None if version is None else str(version)
-
-
-def codegens() -> list[str]:
-    """Return the kinds of device this TVM generates code for, sorted."""
-    start = "target.build."
-    return sorted(n.removeprefix(start) for n in tvm_ffi.registry.list_global_func_names() if n.startswith(start))
 
 
 def compiles() -> bool:

@@ -32,11 +32,9 @@ def load_function(scope: Confinement, name: str) -> Callable[..., Any]:
     Files beside it that it imports are found as for a script.
 
     Raises:
-        StepError: there is no such file or function, or importing it failed.
+        StepError: there is no such function, or importing it failed.
     """
     path = scope.source
-    if not path.is_file():
-        raise StepError("this recipe does not exist", where=path, hint="correct the path in targets.yaml")
     module = run(scope.modules.load, path, path, name="importing it")
     function = getattr(module, name, None)
     if callable(function):

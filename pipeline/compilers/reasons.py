@@ -6,7 +6,12 @@ Everything here that shows an error of TVM's, or of a front end's, asks it. The 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import SlipwayError, StepError
 
 LONGEST = 300
 
@@ -21,6 +26,22 @@ _NOISE = re.compile(
     r"[\^~|\-=*# ]+|[#@].*|from .* import .*|(?:def|class|with|for|if|return|while) .*|T\.\w+.*|R\.\w+.*|\w+ = .*)$"
 )
 """Lines of programs, traces and rulers."""
+
+
+@contextmanager
+def explained(what: str, hint: str, where: str | Path | None = None) -> Iterator[None]:
+    """Turn what TVM or a front end raises into a message with its reason; the traceback goes into the action's log.
+
+    Raises:
+        StepError: `what`, and why.
+    """
+    try:
+        yield
+    except SlipwayError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise StepError(f"{what}: {reason(error)}", where=where, hint=hint) from error
 
 
 def reason(error: BaseException) -> str:

@@ -8,12 +8,10 @@ store and no graph.
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from tvm.target import Target
 
 from pipeline.action import Facts
 from pipeline.documents.functions import Functions
-from pipeline.errors import SlipwayError, StepError
+from pipeline.errors import StepError
 
 from . import lowering, reasons, schedules, signatures, sources, targets
 from .confinement import confined
@@ -38,10 +36,6 @@ Memory = Mapping[str, int | None]
 """Function -> bytes that it allocates, as TVM's memory planning left it; None where only a call knows a size."""
 
 
-MINIMUM_PREFIX = 8
-"""TVM hands shorter strings around inline, and its module attributes cannot read those back."""
-
-
 def lower(asked: Asked) -> Lowered:
     """Load a model and lower it to the point where only code generation for the host is left.
 
@@ -49,7 +43,7 @@ def lower(asked: Asked) -> Lowered:
         StepError: the model or the device is wrong, or TVM refused the model.
     """
     started = time.process_time()
-    model, prefix = asked.model, _checked_prefix(asked.model.prefix)
+    model = asked.model
     target = targets.target_of(asked.device, asked.triple)
     with confined(asked.reads) as scope, _folder_of(asked.config) as weights, target:
         spec = BuildSpec(model.model, model.variant, model.options, weights, target.kind.name)
@@ -59,12 +53,12 @@ def lower(asked: Asked) -> Lowered:
     if not functions:
         hint = "give its module at least one public Relax function"
         raise StepError("this model has no function to call", where=scope.source, hint=hint)
-    module = loaded.module.with_attr("system_lib_prefix", prefix)
+    module = loaded.module.with_attr("system_lib_prefix", model.prefix)
     with _refusals(scope.source, target):
         schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=asked.metal_simdgroup)
     facts: dict[str, object] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
-    return Lowered(target, parts, facts, functions, prefix, memory)
+    return Lowered(target, parts, facts, functions, model.prefix, memory)
 
 
 def _scheduled(
@@ -168,22 +162,7 @@ def _folder_of(files: Mapping[str, Path] | None) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-def _checked_prefix(prefix: str) -> str:
-    if len(prefix) >= MINIMUM_PREFIX and re.fullmatch(r"[A-Za-z0-9_]+", prefix):
-        return prefix
-    hint = f"choose a prefix of at least {MINIMUM_PREFIX} letters, digits and underscores"
-    raise StepError(f"{prefix!r} cannot be the prefix of a system library", hint=hint)
-
-
-@contextmanager
-def _refusals(where: str | Path, target: Target) -> Iterator[None]:
-    """Turn what TVM raises into a message; the traceback goes to stderr, which is the action's log."""
-    try:
-        yield
-    except SlipwayError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        what = f"TVM {tvm.__version__} could not compile for {target.kind.name}: {reasons.reason(error)}"
-        hint = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
-        raise StepError(what, where=where, hint=hint) from error
+def _refusals(where: str | Path, target: Target) -> AbstractContextManager[None]:
+    what = f"TVM {tvm.__version__} could not compile for {target.kind.name}"
+    hint = "write that part of the model with other operators, shapes or dtypes; TVM's traceback is in the log"
+    return reasons.explained(what, hint, where)

@@ -7,14 +7,12 @@ missing is said with what to install. It does not know what becomes of the modul
 from __future__ import annotations
 
 import importlib
-import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 import tvm
 from tvm import relax, tirx
@@ -26,7 +24,7 @@ from pipeline.matrix.source import SourceRef
 from . import python_source
 from .confinement import Confinement
 from .indices import from_the_beginning
-from .reasons import reason
+from .reasons import explained
 from .recipe import Array, BuildSpec, Parameters, Shapes
 from .reference import read_onnx
 
@@ -68,11 +66,6 @@ def load(source: SourceRef, scope: Confinement, spec: BuildSpec, *, compiling: b
     kind, path = source.kind, scope.source
     if kind == "factory":
         loaded = _factory(scope, str(source.function), spec, compiling=compiling)
-    elif kind not in _FRONT_ENDS:
-        hint = f"give it a source of kind factory, {', '.join(_FRONT_ENDS)}"
-        raise StepError(f"compiler 'relax' cannot read a source of kind {kind!r}", where=path, hint=hint)
-    elif not path.is_file():
-        raise StepError("this model file does not exist", where=path, hint="correct the path in targets.yaml")
     else:
         loaded = _FRONT_ENDS[kind](path, spec.options)
     return replace(loaded, module=from_the_beginning(loaded.module, path))
@@ -97,19 +90,18 @@ def _factory(scope: Confinement, name: str, spec: BuildSpec, *, compiling: bool)
     raise StepError(wrong, where=place, hint="return a mapping of names to arrays, or a function that returns one")
 
 
+_REFUSED = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
+
+
 def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
     """Read an ONNX file; the option `shapes` gives inputs a shape (`{input: [int | symbol, ...]}`).
 
     A symbol is an extent that is known only when the model is called; the same name is the same extent everywhere.
     """
     _optional("onnx", path)
-    try:
+    hint = "export the model again; tensors that it keeps in other files must lie beside it"
+    with explained("this is not a readable ONNX model", hint, path):
         graph = read_onnx(path)
-    except StepError:
-        raise
-    except Exception as error:
-        hint = "export the model again; tensors that it keeps in other files must lie beside it"
-        raise StepError(f"this is not a readable ONNX model: {reason(error)}", where=path, hint=hint) from error
     extents: dict[str, object] = {}
     asked = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     shapes = {
@@ -117,12 +109,9 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
         for name, shape in asked.items()
     }
     front_end = importlib.import_module("tvm.relax.frontend.onnx")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it renames inputs: they get their names back below
-            module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
-    except Exception as error:  # noqa: BLE001 - the front end raises every kind
-        _refuse("ONNX", path, error)
+    with explained("TVM's ONNX front end refused it", _REFUSED, path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it renames inputs: they get their names back below
+        module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
     held = {tensor.name for tensor in graph.graph.initializer}
     inputs = tuple(one.name for one in graph.graph.input if one.name not in held)
     return replace(_detached(module), inputs=inputs, outputs=tuple(one.name for one in graph.graph.output))
@@ -131,16 +120,12 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
 def _exported(path: Path, _options: Mapping[str, object]) -> Loaded:
     """Read what `torch.export.save` wrote."""
     torch = _optional("torch", path)
-    try:
+    hint = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
+    with explained("this is not a torch.export program", hint, path):
         program = torch.export.load(path)
-    except Exception as error:
-        hint = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
-        raise StepError(f"this is not a torch.export program: {reason(error)}", where=path, hint=hint) from error
     front_end = importlib.import_module("tvm.relax.frontend.torch")
-    try:
+    with explained("TVM's torch.export front end refused it", _REFUSED, path):
         module = front_end.from_exported_program(program, keep_params_as_input=True, unwrap_unit_return_tuple=True)
-    except Exception as error:  # noqa: BLE001 - the front end raises every kind
-        _refuse("torch.export", path, error)
     return _detached(module, list(program.graph_signature.inputs_to_parameters.values()))
 
 
@@ -165,12 +150,6 @@ def _optional(package: str, path: Path) -> ModuleType:
     except ImportError as error:
         hint = f"in the toolchain's environment: pip install 'slipway-tvm[{package}]'"
         raise ToolMissing(f"reading this model needs {package}: {error}", where=path, hint=hint) from error
-
-
-def _refuse(format_name: str, path: Path, error: Exception) -> NoReturn:
-    traceback.print_exception(error)
-    hint = "export it with operators this TVM knows, or write the model as a factory; the traceback is in the log"
-    raise StepError(f"TVM's {format_name} front end refused it: {reason(error)}", where=path, hint=hint) from error
 
 
 def _definition(function: object, path: Path) -> str:

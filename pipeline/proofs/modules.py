@@ -12,13 +12,11 @@ from pathlib import Path
 from pipeline.binary.objects import read_object
 from pipeline.documents.link_json import LinkedModule, LinkJson
 from pipeline.errors import FormatError
+from pipeline.kits.runtime import FOLDER
 from pipeline.native.wasm_imports import missing
 
 from .report import Check, counted, failed, listed, settled
 from .subject import unlike
-
-FOLDER = "wasm"
-"""Where in a kit the modules are."""
 
 _AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}"
 

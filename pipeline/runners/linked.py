@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -68,11 +69,10 @@ def shared_runtime(job: Job[Params], lacking: str) -> tuple[str, str]:
         ToolMissing: there are not both; `lacking` says so.
     """
     found = job.services.worker(job.params.toolchain).call(partial(find_runtime), log=job.log)
-    if len(found) < len(("tvm_runtime", "tvm_ffi")):
-        hint = "install apache-tvm and apache-tvm-ffi in the toolchain's Python"
-        raise ToolMissing(lacking, hint=hint)
-    runtime, ffi = found.values()
-    return runtime, ffi
+    match list(found.values()):
+        case [runtime, ffi]:
+            return runtime, ffi
+    raise ToolMissing(lacking, hint="install apache-tvm and apache-tvm-ffi in the toolchain's Python")
 
 
 def present(tool: Tool | None, what: str, hint: str) -> Tool:
@@ -83,4 +83,17 @@ def present(tool: Tool | None, what: str, hint: str) -> Tool:
     """
     if tool is None:
         raise ToolMissing(what, hint=hint)
+    return tool
+
+
+def recent(tool: Tool | None, name: str, oldest: tuple[int, ...], hint: str) -> Tool:
+    """The tool, if it is not older than that.
+
+    Raises:
+        ToolMissing: there is none, or it is older.
+    """
+    tool = present(tool, f"there is no {name}", hint)
+    found = re.search(r"v?(\d+(?:\.\d+)*)", tool.version)
+    if found is None or tuple(map(int, found[1].split("."))) < oldest:
+        raise ToolMissing(f"{name} {found[0] if found else tool.version} is too old", hint=hint)
     return tool

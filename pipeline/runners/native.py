@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Tool
+from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkedArchive, LinkJson
-from pipeline.errors import ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.kits.escaping import identifier
@@ -28,7 +27,7 @@ from pipeline.native.settings import android
 from pipeline.process import run as run_program
 
 from .check import Params, perform
-from .linked import COMPILER, present, shared_runtime
+from .linked import COMPILER, present, recent, shared_runtime
 from .machine import Launch
 from .qemu import emulator
 
@@ -80,7 +79,7 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
         ToolMissing: this machine cannot build it.
         StepError: it does not compile or link.
     """
-    cmake = _recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
+    cmake = recent(job.tools.get("cmake"), "CMake", (3, 18), _CMAKE)
     before, settings = _compiler(job)
     kit = LinkJson.read(job.inputs[roles.KIT])
     runtime = _runtime(job, kit)
@@ -115,7 +114,7 @@ def _compiler(job: Job[Params]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 def _launch_rust(job: Job[Params], scratch: Path) -> Launch:
     """Cargo downloads nothing: the crate depends on no other."""
-    cargo = _recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
+    cargo = recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
     compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
     kit = LinkJson.read(job.inputs[roles.KIT])
     name = identifier(kit.product)
@@ -173,15 +172,6 @@ def _runtime(job: Job[Params], kit: LinkJson) -> tuple[str, ...]:
 def _mine(job: Job[Params], kit: LinkJson) -> list[LinkedArchive]:
     """The archives of a kit for the backend."""
     return [one for one in kit.archives if job.params.backend.name in {backend.name for backend in one.backends}]
-
-
-def _recent(tool: Tool | None, name: str, oldest: tuple[int, int], hint: str) -> Tool:
-    if tool is None:
-        raise ToolMissing(f"there is no {name}", hint=hint)
-    found = re.search(r"(\d+)\.(\d+)", tool.version)
-    if found is None or (int(found[1]), int(found[2])) < oldest:
-        raise ToolMissing(f"{name} {found[0] if found else tool.version} is too old", hint=hint)
-    return tool
 
 
 def _steering() -> dict[str, str | None]:

@@ -24,7 +24,7 @@ from pipeline.process import run as run_program
 from pipeline.weights.cache import DownloadCache
 
 from .check import Params, perform
-from .linked import present
+from .linked import present, recent
 from .machine import Launch
 
 PACKAGE_DATA = "runners/web"
@@ -101,20 +101,12 @@ def launch(
     module = job.inputs[roles.MODULES] / str(job.params.module)
     if not module.is_file():
         raise ToolMissing("its module could not be linked: there is no emscripten", hint=EMSCRIPTEN)
-    node = _recent(job.tools.get("node"), oldest)
+    node = recent(job.tools.get("node"), "Node", (oldest,), _NODE.format(oldest))
     variables, words = more()
     packages = installed(job.tools.get("npm"), job.log)
     device = "webgpu" if job.params.backend.device_kind == "webgpu" else "cpu"
     given = (str(node.path), str(_WEB / program), str(packages), str(module), device, *words)
     return Launch(command=given, env={"NODE_OPTIONS": None, "NODE_PATH": None, **variables})
-
-
-def _recent(node: Tool | None, oldest: int) -> Tool:
-    node = present(node, "there is no Node", _NODE.format(oldest))
-    found = re.match(r"v?(\d+)\.", node.version)
-    if found is None or int(found[1]) < oldest:
-        raise ToolMissing(f"Node {node.version} is too old", hint=_NODE.format(oldest))
-    return node
 
 
 def installed(npm: Tool | None, log: Path) -> Path:

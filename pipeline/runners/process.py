@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import tvm_ffi
 
 from pipeline.compilers import tensor_cache
 from pipeline.errors import StepError
+from pipeline.process import peak_bytes
 
 from .machine import Held, Parameter, Value
 
@@ -81,8 +81,7 @@ class Process:
 
     def close(self) -> int:
         """See `Machine`."""
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
 
     def _given(self, value: Value) -> object:
         if isinstance(value, np.ndarray):

@@ -12,7 +12,6 @@ import select
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -21,15 +20,13 @@ from pathlib import Path
 
 from pipeline.adb.device import Device
 from pipeline.errors import SlipwayError, StepError, ToolMissing, Unsuited
-from pipeline.process import set_parent_death_signal
+from pipeline.process import peak_bytes, set_parent_death_signal
 
 from . import wire
 from .machine import Launch, MachineDied, OnDevice, Value
 
 _CHUNK = 1 << 20
 _LOG = "the log has all of it"
-_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
-"""What `ru_maxrss` counts in."""
 
 PATIENCE = 20.0
 """Seconds that a program has to end after its input did."""
@@ -97,7 +94,7 @@ class Program:
             ended, status, usage = os.wait4(self._process.pid, os.WNOHANG)
             if ended:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
-                peak = peak or usage.ru_maxrss * _PEAK_UNIT
+                peak = peak or peak_bytes(usage)
             elif time.monotonic() > late:
                 self._kill()
             else:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
+
 from pipeline.action import Facts, Job
-from pipeline.compilers import mlc_convert
-from pipeline.compilers.mlc_convert import Conversion, convert
+from pipeline.compilers.mlc_convert import INDEXES, Conversion, convert, options
+from pipeline.documents.chat_config import NAME as CONFIG
 
 
 def gen_config(job: Job[Conversion]) -> Facts:
@@ -20,7 +22,13 @@ def gen_config(job: Job[Conversion]) -> Facts:
         StepError: the weights are no raw checkpoint, or mlc_llm refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
-    return convert(job, mlc_convert.gen_config)
+    asked = options(job)
+    words = ["--conv-template", asked.conv_template]
+    for name, value in asked.gen_config.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    sizes = convert(job, "gen_config", words, (CONFIG,))
+    chat = json.loads((job.out / CONFIG).read_text(encoding="utf-8"))
+    return {"model_type": chat.get("model_type"), "quantization": chat.get("quantization"), **sizes}
 
 
 def convert_weight(job: Job[Conversion]) -> Facts:
@@ -33,4 +41,6 @@ def convert_weight(job: Job[Conversion]) -> Facts:
         StepError: the weights are no raw checkpoint, or mlc_llm refused them.
         ToolMissing: the toolchain has no mlc_llm.
     """
-    return convert(job, mlc_convert.convert_weight)
+    source_format = options(job).source_format
+    words = [] if source_format is None else ["--source-format", source_format]
+    return convert(job, "convert_weight", ["--device", "cpu", *words], INDEXES)

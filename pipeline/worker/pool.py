@@ -17,7 +17,7 @@ from pipeline.errors import FormatError
 if TYPE_CHECKING:
     from pipeline.toolchains.environment import Environment
 
-    from .worker import ForkWorker
+    from .worker import ToolchainWorker
 
 CURRENT = "current"
 """The toolchain that is the Python we run in."""
@@ -44,7 +44,7 @@ class ToolchainWorkers:
         self._environment = environment
         self._note = note
         self._room = room
-        self._made: dict[tuple[str, bool], ForkWorker] = {}
+        self._made: dict[tuple[str, bool], ToolchainWorker] = {}
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -71,18 +71,22 @@ class ToolchainWorkers:
         for worker in self._made.values():
             worker.close()
 
-    def _make(self, toolchain: str, *, fresh: bool) -> ForkWorker:
-        from .worker import ForkWorker, FreshWorker  # noqa: PLC0415 - only where something is compiled or proven
+    def _make(self, toolchain: str, *, fresh: bool) -> ToolchainWorker:
+        from .worker import ToolchainWorker  # noqa: PLC0415 - only where something is compiled or proven
 
-        kind, preload = (FreshWorker, []) if fresh else (ForkWorker, ["tvm"])
+        preload = [] if fresh else ["tvm"]
         if toolchain == CURRENT:
             preload += [] if fresh else ["pipeline.compilers.relax"]
-            return kind(preload=preload, make_room=self._make_room)
+            return ToolchainWorker(preload=preload, fresh=fresh, make_room=self._make_room)
         environment = self._environment(toolchain)
         log = self._root / LOGS / f"toolchain.{toolchain}.log"
-        python = environment.ensure(log=log, note=self._note)
-        return kind(
-            python, preload=preload, path=environment.path, env=environment.variables, make_room=self._make_room
+        return ToolchainWorker(
+            environment.ensure(log=log, note=self._note),
+            preload=preload,
+            path=environment.path,
+            env=environment.variables,
+            fresh=fresh,
+            make_room=self._make_room,
         )
 
     def _make_room(self) -> None:

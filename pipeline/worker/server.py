@@ -36,13 +36,10 @@ from typing import NoReturn, get_type_hints
 
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
-from pipeline.process import package_command, set_parent_death_signal
+from pipeline.process import package_command, peak_bytes, set_parent_death_signal
 
 from .errors import describe
 from .wire import Call, Cost, Exit, Reply, Request, frame, number, receive
-
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
-"""`ru_maxrss` counts bytes on macOS and KiB on Linux."""
 
 CANNOT_IMPORT = 3
 """Status of a server that could not preload a module; the last line it printed says which and why."""
@@ -162,7 +159,7 @@ def _reap(children: dict[int, _Child]) -> None:
 def cost(*usages: resource.struct_rusage) -> Cost:
     """CPU seconds and peak bytes, summed and maximised."""
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    return Cost(round(cpu, 6), max(usage.ru_maxrss for usage in usages) * PEAK_UNIT)
+    return Cost(round(cpu, 6), max(map(peak_bytes, usages)))
 
 
 # The child's side

@@ -1,4 +1,4 @@
-"""Warm interpreters: `ForkWorker` imports a toolchain once and forks for every call, `FreshWorker` starts anew.
+"""A warm interpreter: it imports a toolchain once and forks for every call, or starts anew where forking is not safe.
 
 Steps reach a worker through `Services.worker`; `pool` makes one per toolchain.
 """
@@ -19,8 +19,6 @@ from typing import Any, TypeVar, get_type_hints
 from pipeline.compilers.confinement import FIXED
 from pipeline.documents.codec import decode
 from pipeline.errors import CompilerCrash, StepError, StoreError
-from pipeline.worker.usage import Usage as Usage
-from pipeline.worker.usage import measure as measure
 
 from .client import Server, Stages, call
 from .errors import rebuild
@@ -44,7 +42,7 @@ IDLE_STAGES = 4
 """Stage processes kept though nobody calls them; each holds a lowered model in memory."""
 
 
-class ForkWorker:
+class ToolchainWorker:
     """A warm interpreter of one toolchain; see `pipeline.action.Worker`. May be used from any thread.
 
     Args:
@@ -53,11 +51,11 @@ class ForkWorker:
         preload: modules to import before the first call: each costs its time once, and no call anything.
         path: directories to find modules in, before the interpreter's own.
         env: environment variables besides `PASSED` and `FIXED`.
+        fresh: whether every call gets an interpreter of its own, stage included: slower, and safe where forking is not.
+            It starts before anything is imported, so `preload` is of no use then.
         idle_stages: how many stage processes to keep that nobody calls; the least recently used end first.
         make_room: is called before a call starts anything but a child of a stage that is there.
     """
-
-    _mode = "fork"
 
     def __init__(
         self,
@@ -66,12 +64,14 @@ class ForkWorker:
         preload: Sequence[str] = (),
         path: Sequence[Path] = (),
         env: Mapping[str, str] | None = None,
+        fresh: bool = False,
         idle_stages: int = IDLE_STAGES,
         make_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._python = str(python)
         self._preload = tuple(preload)
         self._environment = environment(path, env or {})
+        self._fresh = fresh
         self._make_room = make_room
         self._stages = Stages(idle_stages, make_room)
         self._server: Server | None = None
@@ -92,21 +92,22 @@ class ForkWorker:
     ) -> R:
         """See `pipeline.action.Worker`. The limit holds for the function and for the stage, each by itself.
 
-        What the stage printed comes first in the log of every call after it, whoever caused it.
+        Where calls get interpreters of their own, it holds for both together. What the stage printed comes first in
+        the log of every call after it, whoever caused it.
 
         Raises:
             ToolMissing: the interpreter is not there, or cannot import what it should preload.
             CompilerCrash: the child, or the stage, died.
             SlipwayError: what the function raised.
         """
-        asked = Request(call(work), cpu_limit)
         with log.open("ab") as file, self._in_use():
-            if after is None:
+            if after is None or self._fresh:
+                asked = Request(call(work), cpu_limit, after=None if after is None else call(after))
                 self._make_room()
                 reply = self._running().ask(asked, file)
             else:
                 first = Request(call(after), cpu_limit, stage=True)
-                reply = self._stages.ask(self._running, first, asked, file)
+                reply = self._stages.ask(self._running, first, Request(call(work), cpu_limit), file)
         return _result(work, reply, log)
 
     def close(self) -> None:
@@ -153,27 +154,10 @@ class ForkWorker:
                 self._server.kill()
                 self._server = None
             if self._server is None:
-                self._server = Server(self._python, self._mode, self._preload, self._environment)
+                self._server = Server(
+                    self._python, "fresh" if self._fresh else "fork", self._preload, self._environment
+                )
             return self._server
-
-
-class FreshWorker(ForkWorker):
-    """A worker whose every call gets an interpreter of its own, stage included: slower, and safe where forking is not.
-
-    Its children start a new interpreter before they import anything: to have the server preload something is no use.
-    """
-
-    _mode = "fresh"
-
-    def call(
-        self, work: partial[R], *, log: Path, after: partial[Any] | None = None, cpu_limit: float | None = None
-    ) -> R:
-        """See `ForkWorker.call`; the limit holds for stage and function together."""
-        with log.open("ab") as file, self._in_use():
-            asked = Request(call(work), cpu_limit, after=None if after is None else call(after))
-            self._make_room()
-            reply = self._running().ask(asked, file)
-        return _result(work, reply, log)
 
 
 def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:

@@ -70,7 +70,7 @@ PROBE = {
     "tvm_library": None,
     "tvm_ffi": "0",
     "mlc_llm": None,
-    "codegens": [],
+    "codegens": ["llvm", "metal", "opencl", "webgpu"],
     "fork": True,
     "metal_simdgroup": False,
 }

@@ -153,14 +153,6 @@ def test_a_missing_package_is_named(tmp_path, kind, package):
     assert f"slipway-tvm[{package}]" in caught.value.hint
 
 
-def test_a_missing_file_and_an_unknown_kind(tmp_path):
-    with pytest.raises(StepError, match="does not exist"):
-        Compiled(tmp_path, tmp_path / "none.onnx", model("tiny", "f32"), kind="onnx").compile("x86_64-linux-gnu")
-    (tmp_path / "other").mkdir()
-    with pytest.raises(StepError, match="cannot read a source of kind 'prebuilt'"):
-        Compiled(tmp_path / "other", tmp_path, model("tiny", "f32"), kind="prebuilt").compile("x86_64-linux-gnu")
-
-
 def prove(compiled: Compiled) -> list[dict]:
     """Compile, link and compare with what the model's own file computes."""
     objects = compiled.compile(host_triple())

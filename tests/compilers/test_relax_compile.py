@@ -134,7 +134,6 @@ def refused(compiled: Compiled, triple="x86_64-linux-gnu", config=None, **device
 def test_a_device_without_code_generator(tmp_path):
     error = refused(Compiled(tmp_path, TINY, model("tiny", "f32")), "aarch64-linux-android", kind="vulkan")
     assert "no code generator for 'vulkan'" in error.what
-    assert "TVM 0." in error.what
     assert "opencl" in error.hint
 
 
@@ -177,12 +176,6 @@ def test_a_device_tvm_does_not_accept(tmp_path):
 def test_a_triple_llvm_does_not_know(tmp_path):
     error = refused(Compiled(tmp_path, TINY, model("tiny", "f32")), "pdp11-dec-unix", kind="metal")
     assert "pdp11-dec-unix" in str(error)
-
-
-@pytest.mark.parametrize("prefix", ["", "tiny_f3", "tiny-f32-", "tïny_f32_"])
-def test_a_prefix_that_tvm_would_crash_on(tmp_path, prefix):
-    error = refused(Compiled(tmp_path, TINY, {**model("tiny", "f32"), "prefix": prefix}))
-    assert repr(prefix) in error.what
 
 
 BROKEN = {

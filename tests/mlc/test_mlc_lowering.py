@@ -16,7 +16,7 @@ from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.steps import compile_mlc
 from pipeline.worker.usage import measure
-from pipeline.worker.worker import ForkWorker
+from pipeline.worker.worker import ToolchainWorker
 
 pytestmark = pytest.mark.tvm
 
@@ -42,7 +42,7 @@ class Toolchain:
         self.config = folder / "config" / "mlc-chat-config.json"
         self.config.parent.mkdir()
         self.config.write_text(json.dumps({"model_config": {"hidden_size": 64}}))
-        self.worker = ForkWorker(preload=["tvm"], path=[fake_package(folder / "python")], env=env)
+        self.worker = ToolchainWorker(preload=["tvm"], path=[fake_package(folder / "python")], env=env)
         self.cpu = 0.0
 
     def asked(self, backend: Backend, **options) -> Compile:

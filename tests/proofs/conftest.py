@@ -21,7 +21,7 @@ from pipeline.binary.tar_members import read_tar
 from pipeline.documents.codec import decode
 from pipeline.proofs.subject import Backend, Library, read_library
 from pipeline.steps import linkkit, verify, xcframework
-from pipeline.worker.worker import ForkWorker
+from pipeline.worker.worker import ToolchainWorker
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +102,7 @@ def tvm_archives(tvm_objects, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def worker():
     """A real worker: what crashes in it takes a child along, not the tests."""
-    warm = ForkWorker(path=[Path(pipeline.__file__).parents[1]])
+    warm = ToolchainWorker(path=[Path(pipeline.__file__).parents[1]])
     yield warm
     warm.close()
 

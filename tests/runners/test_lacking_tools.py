@@ -89,8 +89,8 @@ def test_npm_without_a_network_is_told(tmp_path, monkeypatch):
 def test_an_old_node_is_refused(version, problem):
     from pipeline.action import Tool
     from pipeline.errors import ToolMissing
-    from pipeline.runners.node import _recent
+    from pipeline.runners.linked import recent
 
     with pytest.raises(ToolMissing, match=problem):
-        _recent(Tool("node", Path("/usr/bin/node"), version), 18)
-    assert _recent(Tool("node", Path("/usr/bin/node"), "v20.20.2"), 20).version == "v20.20.2"
+        recent(Tool("node", Path("/usr/bin/node"), version), "Node", (18,), "install it")
+    assert recent(Tool("node", Path("/usr/bin/node"), "v20.20.2"), "Node", (20,), "").version == "v20.20.2"

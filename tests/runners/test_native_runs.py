@@ -18,8 +18,8 @@ from pipeline.action import Tool
 from pipeline.binary.objects import read_object
 from pipeline.documents.link_json import LinkJson
 from pipeline.errors import StepError, ToolMissing
+from pipeline.runners.linked import recent
 from pipeline.runners.machine import Launch
-from pipeline.runners.native import _recent
 from pipeline.runners.program import Program
 
 pytestmark = [
@@ -148,9 +148,9 @@ def test_without_cargo_or_cmake_it_is_published_and_the_table_says_what_to_insta
 @pytest.mark.parametrize("version", ["cmake version 3.13.4", "cmake"])
 def test_an_old_tool_is_no_failure_of_the_model(version):
     with pytest.raises(ToolMissing, match="is too old") as caught:
-        _recent(Tool("cmake", Path("/usr/bin/cmake"), version), "CMake", (3, 18), "install CMake")
+        recent(Tool("cmake", Path("/usr/bin/cmake"), version), "CMake", (3, 18), "install CMake")
     assert caught.value.hint == "install CMake"
-    assert _recent(Tool("cmake", Path("/x"), "cmake version 4.1.0"), "CMake", (3, 18), "").version.endswith("4.1.0")
+    assert recent(Tool("cmake", Path("/x"), "cmake version 4.1.0"), "CMake", (3, 18), "").version.endswith("4.1.0")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -19,21 +19,22 @@ import yaml
 
 from pipeline.action import Worker
 from pipeline.errors import CompilerCrash, MatrixError, Position, StepError, ToolMissing, VerifyError
-from pipeline.worker.worker import ForkWorker, FreshWorker, measure
+from pipeline.worker.usage import measure
+from pipeline.worker.worker import ToolchainWorker
 
 HERE = Path(__file__).parent
 TOOL = "fake_toolchain"
 
 
-@pytest.fixture(scope="module", params=[ForkWorker, FreshWorker])
+@pytest.fixture(scope="module", params=[False, True], ids=["forks", "fresh"])
 def worker(request):
-    with closing(request.param(path=[HERE])) as worker:
+    with closing(ToolchainWorker(path=[HERE], fresh=request.param)) as worker:
         yield worker
 
 
 @pytest.fixture
 def fork_worker():
-    with closing(ForkWorker(path=[HERE], preload=[TOOL], idle_stages=2)) as worker:
+    with closing(ToolchainWorker(path=[HERE], preload=[TOOL], idle_stages=2)) as worker:
         yield worker
 
 
@@ -130,7 +131,7 @@ def test_environment_is_sanitised(log, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("LC_TIME", "de_DE")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    with closing(ForkWorker(path=[HERE], env={"EXTRA": "1"})) as worker:
+    with closing(ToolchainWorker(path=[HERE], env={"EXTRA": "1"})) as worker:
         seen = call(worker, "environment", log=log)
     assert not {"TVM_LOG_DEBUG", "PYTHONSTARTUP", "HF_TOKEN"} & set(seen)
     assert seen["PATH"] == os.environ["PATH"]
@@ -273,7 +274,7 @@ def test_a_crash_after_a_stage_fails_that_call_only(worker, log, tmp_path):
 
 
 def test_a_fresh_worker_runs_the_stage_for_each_call(log, tmp_path):
-    with closing(FreshWorker(path=[HERE])) as worker:
+    with closing(ToolchainWorker(path=[HERE], fresh=True)) as worker:
         for _ in range(2):
             call(worker, "codegen", log=log, after=stage(tmp_path))
     assert runs(tmp_path) == 2
@@ -345,7 +346,7 @@ def test_idle_processes_end_where_memory_is_short(log, tmp_path):
         return call(worker, "codegen", log=log, after=stage(tmp_path, n=n))["parent"]
 
     left, allowed = [], 1 << 40
-    with closing(ForkWorker(path=[HERE], preload=[TOOL], make_room=make_room)) as worker:
+    with closing(ToolchainWorker(path=[HERE], preload=[TOOL], make_room=make_room)) as worker:
         one, two = parent(1), parent(2)
         assert left[0] == 0 < left[1]
         allowed = left[1]  # as much as the first has
@@ -396,7 +397,7 @@ def test_a_call_under_way_learns_that_the_server_was_killed(fork_worker, log, tm
 
 
 def test_a_module_that_cannot_be_preloaded_is_named_to_every_caller(log):
-    with closing(ForkWorker(preload=["json", "no_such_module"])) as worker:
+    with closing(ToolchainWorker(preload=["json", "no_such_module"])) as worker:
         worker.warm()
         for _ in range(2):
             with pytest.raises(ToolMissing, match="cannot import no_such_module: ModuleNotFoundError: No module named"):
@@ -405,7 +406,7 @@ def test_a_module_that_cannot_be_preloaded_is_named_to_every_caller(log):
 
 def test_an_interpreter_that_crashes_at_import_says_so(log, tmp_path):
     (tmp_path / "crashing.py").write_text("import os\nprint('on the edge')\nos.abort()\n")
-    with closing(ForkWorker(preload=["crashing"], path=[tmp_path])) as worker:
+    with closing(ToolchainWorker(preload=["crashing"], path=[tmp_path])) as worker:
         with pytest.raises(CompilerCrash, match=r"(?s)died of SIGABRT.*on the edge"):
             worker.call(partial(os.getpid), log=log)
         with pytest.raises(CompilerCrash, match="SIGABRT"):
@@ -413,7 +414,7 @@ def test_an_interpreter_that_crashes_at_import_says_so(log, tmp_path):
 
 
 def test_an_interpreter_that_is_not_there_is_a_missing_tool(log, tmp_path):
-    with closing(ForkWorker(tmp_path / "python")) as worker, pytest.raises(ToolMissing, match="No such file"):
+    with closing(ToolchainWorker(tmp_path / "python")) as worker, pytest.raises(ToolMissing, match="No such file"):
         worker.warm()
 
 
@@ -421,8 +422,8 @@ def test_an_interpreter_without_this_package_is_lent_it_and_nothing_that_lies_be
     """Our yaml, numpy or tvm must not hide the toolchain's own."""
     venv.create(tmp_path / "bare", with_pip=False)
     python = tmp_path / "bare" / "bin" / "python"
-    for kind in (ForkWorker, FreshWorker):
-        with closing(kind(python, path=[HERE])) as worker:
+    for fresh in (False, True):
+        with closing(ToolchainWorker(python, path=[HERE], fresh=fresh)) as worker:
             assert call(worker, "add", log=log, a=1, b=2) == 3
             with pytest.raises(MatrixError):
                 call(worker, "wrong_matrix", log=log)
@@ -438,9 +439,9 @@ def test_tvm_compiles_in_forks_of_one_stage_as_it_does_in_a_fresh_process(tmp_pa
     def generate(worker, n):
         return worker.call(partial(fake_toolchain.generate_dense, **arguments), log=tmp_path / f"log{n}", after=lowered)
 
-    with closing(FreshWorker(path=[HERE])) as worker:
+    with closing(ToolchainWorker(path=[HERE], fresh=True)) as worker:
         expected = generate(worker, 0)
-    with closing(ForkWorker(path=[HERE], preload=["tvm"])) as worker, ThreadPoolExecutor(2) as pool:
+    with closing(ToolchainWorker(path=[HERE], preload=["tvm"])) as worker, ThreadPoolExecutor(2) as pool:
         assert list(pool.map(partial(generate, worker), range(1, 5))) == [expected] * 4
 
 
@@ -448,7 +449,7 @@ def test_tvm_compiles_in_forks_of_one_stage_as_it_does_in_a_fresh_process(tmp_pa
 
 
 def test_close_ends_calls_and_all_processes_and_later_calls_say_so(tmp_path, log):
-    worker = ForkWorker(path=[HERE])
+    worker = ToolchainWorker(path=[HERE])
     with ThreadPoolExecutor(1) as pool:
         busy = pool.submit(call, worker, "sleep_after", log=log, after=stage(tmp_path), folder=str(tmp_path))
         processes = sleepers(tmp_path)
@@ -469,7 +470,7 @@ from pipeline.worker import worker
 kind, here, folder, after = sys.argv[1:]
 sys.path.insert(0, here)
 import fake_toolchain
-worker = getattr(worker, kind)(path=[Path(here)])
+worker = worker.ToolchainWorker(path=[Path(here)], fresh=kind == "fresh")
 stage = partial(fake_toolchain.lower, trace=folder + "/trace", n=1) if after == "after" else None
 name = fake_toolchain.sleep_after if stage else fake_toolchain.sleep_with_children
 ask = lambda: worker.call(partial(name, folder=folder), log=Path(folder, "log"), after=stage)
@@ -478,7 +479,7 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("kind", ["ForkWorker", "FreshWorker"])
+@pytest.mark.parametrize("kind", ["forks", "fresh"])
 @pytest.mark.parametrize("after", ["after", "alone"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_the_process_that_asked(kind, after, number, tmp_path):
