@@ -1,8 +1,8 @@
 """Runs a model's check on a machine, and sees to it that the check depends on the model.
 
 `trial.run_checks` calls `run` inside a worker. `compilers.judge` measures, and shows that no comparison holds with
-other outputs. Here is the control that takes the machine along: the same check once more with every weight changed (in
-a model without any, every input). It ends at the first comparison that fails, and one must.
+other outputs. Here is the control that takes the machine along: the same check once more with every weight changed
+(where no function takes one, every input). It ends at the first comparison that fails, and one must.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.errors import StepError
 from pipeline.proofs.parameters import check_parameters
 
 from .machine import Launch, Machine, MachineDied
-from .session import FACTORS, ModelSession, write_changed
+from .session import WEIGHT_CHANGES, ModelSession, write_changed
 from .trial import Outcome, Trial
 
 CALLS = 20
@@ -123,14 +123,17 @@ def _fitting(trial: Trial, folder: Path) -> frozenset[str]:
 
 
 def _control(trial: Trial, machine: Machine, check: Check) -> str | None:
-    """What had to be changed for the check to fail: `weights`, else `inputs`; None where it passes with both."""
-    for factor in FACTORS if trial.parameters is not None else ():
+    """What had to be changed for the check to fail: `weights`, `inputs` where there are none; None where it passes."""
+    has_weights = False
+    for change in WEIGHT_CHANGES if trial.takes_parameters else ():
         with tempfile.TemporaryDirectory(prefix="slipway-control-") as folder:
             other = Path(folder, "parameters")
-            if write_changed(trial.parameters or other, other, factor) and _fails(
-                check, _session(replace(trial, parameters=other), machine)
-            ):
-                return "weights"
+            if write_changed(trial.parameters or other, other, change):
+                has_weights = True
+                if _fails(check, _session(replace(trial, parameters=other), machine)):
+                    return "weights"
+    if has_weights:  # with other inputs it may well fail: that says nothing of the weights
+        return None
     return "inputs" if _fails(check, _session(trial, machine, change_inputs=True)) else None
 
 

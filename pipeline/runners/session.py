@@ -6,7 +6,7 @@ The same for every machine. `checks` makes one for the check, and one more for i
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,28 +124,47 @@ def changed(array: np.ndarray) -> np.ndarray:
     return (array.astype("float32") * 1.5 + 0.25).astype(array.dtype)
 
 
-FACTORS = (1.5, -1.0)
-"""By which all weights are multiplied, in turn: what one leaves as it is (an argmax), the other does not."""
+def _times(factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        return array if _is_whole(array) else (array.astype("float32") * factor).astype(array.dtype)
+
+    return change
 
 
-def write_changed(parameters: Path, folder: Path, factor: float) -> bool:
-    """Write a copy of a tensor cache in which every number that is a weight is multiplied by a factor.
+def _mirrored(array: np.ndarray) -> np.ndarray:
+    """Large for small: what is an index stays one, in a range that is not larger."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return ~array if array.dtype.kind == "b" else array
+    with np.errstate(over="ignore"):  # of what wraps around on the way, nothing is left
+        return np.asarray(array.max() - (array - array.min()))
+
+
+def _rolled(array: np.ndarray) -> np.ndarray:
+    """Each number in the next one's place; others where all are the same."""
+    other = np.roll(array, 1)
+    return changed(array) if other.tobytes() == array.tobytes() else other
+
+
+WEIGHT_CHANGES = (_times(1.5), _times(-1.0), _mirrored, _rolled)
+"""How all weights are changed, in turn: what one leaves as it is (an argmax, a cosine, a sum), another does not."""
+
+
+def write_changed(parameters: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Write a copy of a tensor cache in which the weights are changed.
 
     Returns:
-        False, having written nothing, where there is no such number.
+        False, having written nothing, where that changes none.
     """
     cache = tensor_cache.read(parameters)
-    if all(array.dtype.kind in "biu" for array in cache.values()):
+    if all(array.tobytes() == change(array).tobytes() for array in cache.values()):
         return False
     folder.mkdir()
-    tensor_cache.write(
-        (
-            (name, array if array.dtype.kind in "biu" else (array.astype("float32") * factor).astype(array.dtype))
-            for name, array in cache.items()
-        ),
-        folder,
-    )
+    tensor_cache.write(((name, change(array)) for name, array in cache.items()), folder)
     return True
+
+
+def _is_whole(array: np.ndarray) -> bool:
+    return array.dtype.kind in "biu"
 
 
 def _holds_state(value: Value) -> bool:

@@ -41,6 +41,12 @@ class Trial:
     seconds: float
     reference: str | None = None
 
+    @property
+    def takes_parameters(self) -> bool:
+        """Whether there are parameters for its functions to take."""
+        taken = (argument.parameter for function in self.functions for argument in function.arguments or ())
+        return self.parameters is not None and any(taken)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,8 +54,8 @@ class Outcome:
 
     Attributes:
         compared: every comparison.
-        control: what was changed in the negative control (`weights`, `inputs`), which then failed; None where it
-            passed, or where it was not made because the check itself failed.
+        control: what was changed in the negative control (`weights`; `inputs` of a model without), which then failed;
+            None where it passed, or where it was not made because the check itself failed.
         emulated: what stood for the real machine.
         measured: what it cost.
     """

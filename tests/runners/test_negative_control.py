@@ -17,6 +17,7 @@ from pipeline.errors import StepError
 from pipeline.files import sha256_path
 from pipeline.matrix.cells import ModelRef
 from pipeline.runners.machine import Launch, MachineDied
+from pipeline.runners.session import WEIGHT_CHANGES, write_changed
 from pipeline.runners.trial import Outcome, Trial, run_checks
 
 CHECK = """\
@@ -37,7 +38,7 @@ def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: P
     """Of the check on the fake program, in a process of its own: a check confines the one that it runs in."""
     recipe = tmp_path / "recipe.py"
     recipe.write_text(CHECK)
-    reads = Declared(str(recipe), {str(recipe): sha256_path(recipe)})
+    reads = Declared(str(recipe), {str(recipe): sha256_path(recipe)}, (str(parameters),) if parameters else ())
     trial = Trial(ModelRef("tiny", "f32", "", {}), (function,), parameters, None, reads, "check", 30)
     launch = Launch(command=(sys.executable, str(FAKE), how))
     with ProcessPoolExecutor(1) as pool:
@@ -77,3 +78,63 @@ def test_parameters_that_do_not_fit_are_named_before_the_model_meets_them(tmp_pa
     function = Function("double", (*DOUBLE.arguments, Value("bias", "float32", (3,), parameter=True)), DOUBLE.returns)
     with pytest.raises(StepError, match=r"it takes bias as float32\[3\], and bias is float32\[4\]"):
         outcome(tmp_path, "well", function, folder)
+
+
+# Weights
+
+WITH_BIAS = Function("double", (*DOUBLE.arguments, Value("bias", "float32", (3,), parameter=True)), DOUBLE.returns)
+
+
+def test_a_check_that_does_not_depend_on_the_weights_proves_nothing_of_them(tmp_path):
+    """The fake takes a bias and does not add it. With other inputs the check fails, which says nothing."""
+    folder = tmp_path / "parameters"
+    folder.mkdir()
+    tensor_cache.write([("bias", np.arange(3, dtype="float32"))], folder)
+    seen = outcome(tmp_path, "well", WITH_BIAS, folder)
+    assert [one.passed for one in seen.compared] == [True]
+    assert seen.control is None
+
+
+def test_where_no_function_takes_weights_the_inputs_are_changed(tmp_path):
+    folder = tmp_path / "parameters"
+    folder.mkdir()
+    tensor_cache.write([("bias", np.arange(3, dtype="float32"))], folder)
+    assert outcome(tmp_path, "well", parameters=folder).control == "inputs"
+
+
+def cosine(weights: np.ndarray) -> float:
+    one, other = np.array([1, 2, 3]) @ weights, np.array([3, 2, 0]) @ weights
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+@pytest.mark.parametrize(
+    ("answer", "weights"),
+    [
+        (lambda w: float(w.sum()), np.arange(6, dtype="float32")),
+        (lambda w: int(w.argmax()), np.array([1, 5, 2], "float32")),
+        (lambda w: float(w[0] / np.abs(w).sum()), np.array([1, 5, 2], "float32")),
+        (cosine, np.array([[1, 0, 0], [0, 4, 1], [0, 0, 9]], "float32")),
+        (lambda w: int(w[1]), np.array([7, 9, 8], "int8")),
+        (lambda w: int(w.sum()), np.array([-128, 127, 3], "int8")),
+        (lambda w: int(w.sum()), np.array([1 << 63, 1, 3], "uint64")),
+        (lambda w: int("abcd"[w[0]] == "c"), np.array([2, 1, 0, 3])),
+        (lambda w: int(w.sum()), np.zeros(4, "int32")),
+        (lambda w: float(w.sum()), np.zeros(4, "float32")),
+        (lambda w: bool(w[0]), np.array([True, False])),
+    ],
+)
+def test_whatever_depends_on_weights_is_another_with_one_of_the_changes(tmp_path, answer, weights):
+    (tmp_path / "old").mkdir()
+    tensor_cache.write([("w", weights)], tmp_path / "old")
+    others = []
+    for number, change in enumerate(WEIGHT_CHANGES):
+        if write_changed(tmp_path / "old", tmp_path / str(number), change):
+            others.append(tensor_cache.read(tmp_path / str(number))["w"])
+    assert any(answer(other) != pytest.approx(answer(weights)) for other in others)
+    assert all(other.shape == weights.shape and other.dtype == weights.dtype for other in others)
+
+
+def test_no_numbers_are_no_weights(tmp_path):
+    (tmp_path / "old").mkdir()
+    tensor_cache.write([("w", np.zeros((0, 3), "float32"))], tmp_path / "old")
+    assert not any(write_changed(tmp_path / "old", tmp_path / "new", change) for change in WEIGHT_CHANGES)
