@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from .errors import SlipwayError
 
 PREFIX = "SLIPWAY_"
+_LONGEST = 1e9
+"""Seconds that any timer takes."""
 _FLAG, _SECONDS, _TEXT = "0 or 1", "seconds, such as 1200", "text"
 
 TAKES = {
@@ -105,7 +107,7 @@ def _fits(kind: str, written: str) -> bool:
         return written in {"0", "1"}
     if kind is _SECONDS:
         try:
-            return 0 < float(written) < float("inf")
+            return 0 < float(written) <= _LONGEST
         except ValueError:
             return False
     return True

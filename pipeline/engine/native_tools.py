@@ -100,7 +100,7 @@ def _ndks() -> Iterator[Tool]:
 
 def _ndk(folder: Path) -> Iterator[Tool]:
     try:
-        text = (folder / "source.properties").read_text(encoding="utf-8")
+        text = (folder / "source.properties").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     revision = re.search(r"^Pkg\.Revision\s*=\s*(\S+)", text, re.MULTILINE)

@@ -63,7 +63,8 @@ def _opencl() -> Tool | None:
     """The drivers that OpenCL's loader finds, where that and its headers are there to compile with."""
     headers = any(Path(folder, "opencl.h").is_file() for folder in _OPENCL_HEADERS)
     loader = any((folder / "libOpenCL.so").exists() for folder in _opencl_loaders())
-    drivers = [path.read_text(errors="replace").strip() for path in sorted(_OPENCL_DRIVERS.glob("*.icd"))]
+    files = sorted(path for path in _OPENCL_DRIVERS.glob("*.icd") if path.is_file())
+    drivers = [path.read_text(errors="replace").strip() for path in files]
     return Tool(OPENCL, _OPENCL_DRIVERS, ", ".join(drivers)) if drivers and headers and loader else None
 
 

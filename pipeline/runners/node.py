@@ -8,6 +8,7 @@ cache.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -113,20 +114,20 @@ def installed(npm: Tool | None, log: Path) -> Path:
     """The directory with the packages of `web/package-lock.json`, made by the first who asks on this machine.
 
     Raises:
-        ToolMissing: there is no npm.
+        ToolMissing: there is no npm, or what is called so installs nothing.
         DownloadError: it cannot get them: no network, perhaps. That is not kept, so the next run tries again.
     """
     lock = (_WEB / "package-lock.json").read_bytes()
     home = DownloadCache.default().root / "npm" / sha256_bytes(lock)[:16]
     done = home / "installed"
-    if done.is_file():
+    if done.is_file() and not _absent(home, lock):
         return home
     npm = present(npm, "there is no npm to install the web runtime with", _NODE.format(_OLDEST))
     home.parent.mkdir(parents=True, exist_ok=True)
     with locked(home.with_suffix(".lock")):
-        if done.is_file():
+        if done.is_file() and not _absent(home, lock):
             return home
-        shutil.rmtree(home, ignore_errors=True)  # of one that was interrupted
+        shutil.rmtree(home, ignore_errors=True)  # of one that was interrupted, or cleaned up in part
         home.mkdir()
         for name in ("package.json", "package-lock.json"):
             shutil.copyfile(_WEB / name, home / name)
@@ -135,8 +136,15 @@ def installed(npm: Tool | None, log: Path) -> Path:
             run_program(words, log=log, cwd=home, timeout=_NPM_SECONDS)
         except StepError as error:
             raise DownloadError(_why(error), hint=_ONLINE, log=log) from error
+        if absent := _absent(home, lock):
+            raise ToolMissing(f"{npm.path} has not installed {absent[0]}", hint=_NODE.format(_OLDEST))
         done.touch()
     return home
+
+
+def _absent(home: Path, lock: bytes) -> list[str]:
+    """The packages of a lock file that are not there."""
+    return [name for name in json.loads(lock)["packages"] if not (home / name / "package.json").is_file()]
 
 
 _ONLINE = (

@@ -20,13 +20,16 @@ from pathlib import Path
 
 from pipeline.adb.device import Device
 from pipeline.errors import SlipwayError, StepError, ToolMissing, Unsuited
-from pipeline.process import peak_bytes, set_parent_death_signal
+from pipeline.process import peak_bytes, set_parent_death_signal, signal_name
 
 from . import wire
 from .machine import Launch, MachineDied, OnDevice, Value
 
 _CHUNK = 1 << 20
 _LOG = "the log has all of it"
+
+_DIGITS = 18
+"""Of nanoseconds."""
 
 PATIENCE = 20.0
 """Seconds that a program has to end after its input did."""
@@ -121,12 +124,14 @@ class Program:
     def _ask(self, verb: str, name: str, arguments: Sequence[Value]) -> tuple[Value, float]:
         what = name if verb != "parameters" else "loading the parameters"
         self._doing = f"it ran {name}" if verb != "parameters" else "it loaded the parameters"
+        if self._buffer:
+            raise wire.no_answer(bytes(self._buffer[:80]))
         self._send(wire.request(verb, name, arguments))
         said, number = (*wire.words(self, ("done", "failed")), "")[:2]
         if said == "failed":
             raise StepError(f"{what} failed: {_last(self._text(number))}", hint=_LOG)
-        if not number.isdigit():
-            raise StepError(f"{self._name} answered {said} {number!r} when {self._doing}")
+        if not number.isdigit() or len(number) > _DIGITS:
+            raise StepError(f"{self._name} answered {said} {number[:_DIGITS]!r} when {self._doing}", hint=_LOG)
         return wire.decode(self), int(number) / 1e9
 
     def _text(self, size: str) -> str:
@@ -187,7 +192,7 @@ class Program:
         """The error that says how the program died: by which signal, or with which status."""
         self.close()
         status = self._process.returncode
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was ended by {signal_name(-status).partition(' (')[0]}" if status < 0 else f"ended with status {status}"
         return MachineDied(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")
 
 

@@ -89,15 +89,18 @@ class ModelSession:
 
     def _check_result(self, function: str, result: Value) -> None:
         """A result that is not what the signature says is the machine's fault, and never the recipe's."""
-        wanted = self.functions[function].returns or ()
+        wanted = self.functions[function].returns
+        if wanted is None or (len(wanted) == 1 and wanted[0].dtype == OBJECT):
+            return
         if len(wanted) == 1 and wanted[0].items is not None:
             wanted = wanted[0].items
-        results = result if isinstance(result, list) else [result]
-        if len(wanted) > 1 and len(results) != len(wanted):
+        results = result if isinstance(result, list) else [] if result is None else [result]
+        if len(results) != len(wanted):
             what = f"{self.model}'s {function} gave {len(results)} results, and returns {len(wanted)}"
             raise StepError(what, hint=_OTHER_LIBRARY)
-        for value, one in zip(results, wanted, strict=False):
-            if wrong := _differs(value, one):
+        for value, one in zip(results, wanted, strict=True):
+            plain = one.dtype not in _NO_TENSORS and not isinstance(value, np.ndarray)
+            if wrong := "which is no tensor" if plain else _differs(value, one):
                 what = f"{self.model}'s {function} gave {one.name} {wrong}"
                 raise StepError(what, hint=f"it returns {_signature(one)}; {_OTHER_LIBRARY}")
 
@@ -111,6 +114,7 @@ class ModelSession:
         return Parameter(argument.name)
 
 
+_NO_TENSORS = frozenset({SHAPE, TUPLE, OBJECT, "int", "float"})
 _OTHER_LIBRARY = "the library and functions.json are of different compiles, or the machine that runs it is broken"
 
 
@@ -178,7 +182,7 @@ def _plain(value: Value) -> Value:
 
 def _differs(value: Value, argument: Described) -> str | None:
     """How a value differs from its signature, or None: dtype, rank and the extents that are numbers."""
-    if not isinstance(value, np.ndarray) or argument.dtype in {SHAPE, TUPLE, OBJECT, "int", "float"}:
+    if not isinstance(value, np.ndarray) or argument.dtype in _NO_TENSORS:
         return None
     shape = value.shape if argument.shape is None else argument.shape
     fits = len(shape) == value.ndim and all(

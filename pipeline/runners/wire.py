@@ -27,6 +27,7 @@ A program ends when its standard input does. Whatever else it says or does is an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -42,6 +43,10 @@ VERSION = 1
 MOST_BYTES = 1 << 32
 """More than this in one value is a broken program, not a result."""
 
+_MOST_ITEMS, _DEEPEST = 1 << 20, 16
+"""Of an array, and arrays in one another."""
+
+_DTYPE = re.compile(r"bool|u?int\d+|b?float\d\w*")
 _LONGEST_LINE = 4096
 
 
@@ -115,15 +120,22 @@ def words(source: Source, kinds: Iterable[str]) -> list[str]:
     line = source.line(_LONGEST_LINE)
     found = line.decode("ascii", "replace").split() or [""]
     if found[0] not in kinds or not line.endswith(b"\n"):
-        said = line[:80].decode("utf-8", "replace")
-        raise StepError(
-            f"the program said {said!r}, which is no answer", hint="it must print for people on stderr only"
-        )
+        raise no_answer(line[:80])
     return found
 
 
-def decode(source: Source) -> Value:  # noqa: PLR0911 - one return a kind of value
+def no_answer(said: bytes) -> StepError:
+    """The error for what is none, or was not asked for."""
+    text = said.decode("utf-8", "replace")
+    return StepError(f"the program said {text!r}, which is no answer", hint="it must print for people on stderr only")
+
+
+def decode(source: Source, depth: int = 0) -> Value:  # noqa: PLR0911 - one return a kind of value
     """The next value.
+
+    Args:
+        source: what says it.
+        depth: in how many arrays it is.
 
     Raises:
         StepError: it is malformed.
@@ -135,7 +147,7 @@ def decode(source: Source) -> Value:  # noqa: PLR0911 - one return a kind of val
         if kind == "shape":
             return _extents(rest)
         if kind == "array":
-            return [decode(source) for _ in range(_count(rest[0]))]
+            return [decode(source, depth + 1) for _ in range(_count(rest[0], _MOST_ITEMS if depth < _DEEPEST else 0))]
         if kind == "text":
             return source.exactly(_count(rest[0])).decode()
         if kind == "none":
@@ -143,7 +155,7 @@ def decode(source: Source) -> Value:  # noqa: PLR0911 - one return a kind of val
         if kind == "held":
             return Held(int(rest[0]))
         return int(rest[0]) if kind == "int" else float(rest[0])
-    except (ValueError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise StepError(f"the program gave a malformed {kind}: {error}", hint="correct the program") from error
 
 
@@ -154,14 +166,16 @@ def _extents(found: list[str]) -> tuple[int, ...]:
     return extents
 
 
-def _count(word: str) -> int:
+def _count(word: str, most: int = MOST_BYTES) -> int:
     count = int(word)
-    if not 0 <= count <= MOST_BYTES:
+    if not 0 <= count <= most:
         raise ValueError(f"{count} is too many")
     return count
 
 
 def _tensor(source: Source, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if not _DTYPE.fullmatch(dtype):
+        raise ValueError(f"{dtype!r} is no dtype of a tensor")
     kind = as_dtype(dtype)
     if any(extent < 0 for extent in shape):
         raise ValueError(f"the shape {list(shape)}")

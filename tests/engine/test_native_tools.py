@@ -97,5 +97,6 @@ def test_opencl_is_a_driver_with_the_loader_and_headers_to_compile_with(finder, 
     for path in (drivers / "pocl.icd", headers / "opencl.h", loader / "libOpenCL.so"):
         assert finder.find("opencl") is None
         path.write_text("libpocl.so.2.10.0\n")
+    (drivers / "removed.icd").symlink_to("nowhere")
     assert finder.find("opencl").version == "libpocl.so.2.10.0"
     assert {drivers, headers, loader} <= set(finder.watch_paths("opencl"))

@@ -47,6 +47,15 @@ def doubled(argument) -> bytes:
     return tensor(dtype, shape, struct.pack(f"<{len(numbers)}f", *numbers))
 
 
+ODD = {
+    "slow": b"done %s\nnone\n" % (b"9" * 400),
+    "nested": b"done 1\n" + b"array 1\n" * 1000 + b"none\n",
+    "dtype": b"done 1\ntensor f4,( 1 1\n0000",
+    "endless": b"done 1\ntensor float32 2 0 %s\n" % (b"9" * 30),
+    "nothing": b"done 1\nnone\n",
+    "number": b"done 1\nfloat 1.5\n",
+}
+
 if HOW == "mute":
     time.sleep(60)
 if HOW == "talks":
@@ -62,6 +71,8 @@ while line := IN.readline():
     calls += verb == "call"
     if verb == "call" and ("crash" if calls == 1 else "later") == HOW:
         os.kill(os.getpid(), signal.SIGSEGV)
+    if HOW == "real-time" and verb == "call":
+        os.kill(os.getpid(), 40)
     if HOW == "exit" and verb == "call":
         sys.exit(7)
     if HOW == "hang" and verb == "call":
@@ -75,6 +86,12 @@ while line := IN.readline():
         say(b"done 5\ntensor float32 1 99999999999999\n")
     elif HOW == "few" and verb == "call":
         say(b"done 5\narray 1\n", doubled(arguments[0]))
+    elif HOW in ODD and verb == "call":
+        say(ODD[HOW])
+    elif HOW == "several" and verb == "call":
+        say(b"done 5\narray 2\n", doubled(arguments[0]), doubled(arguments[0]))
+    elif HOW == "chatty" and verb == "call":
+        say(b"done 5\n", doubled(arguments[0]), b"hello\n")
     elif verb == "call":
         say(b"done 2000000\n", doubled(arguments[0]))
     elif verb == "runtime":

@@ -64,6 +64,14 @@ def test_a_package_of_another_release_is_refused_with_the_cure(web):
         lay_out({}, web.path("source"))
 
 
+NPM = """#!/bin/sh
+while [ "$1" != --prefix ]; do shift; done
+for name in @mlc-ai/web-runtime @webgpu/types debug ms playwright-core tslib webgpu; do
+  mkdir -p "$2/node_modules/$name"; echo '{}' > "$2/node_modules/$name/package.json"
+done
+"""
+
+
 def test_npm_without_a_network_is_told(tmp_path, monkeypatch):
     from pipeline.action import Tool
     from pipeline.errors import DownloadError, ToolMissing
@@ -78,7 +86,7 @@ def test_npm_without_a_network_is_told(tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match="cannot install the web runtime: network request to x failed") as caught:
         installed(Tool("npm", npm, "11"), tmp_path / "log")
     assert "registry" in caught.value.hint
-    npm.write_text('#!/bin/sh\nmkdir -p "$6/node_modules"\n')
+    npm.write_text(NPM)
     home = installed(Tool("npm", npm, "11"), tmp_path / "log")
     npm.write_text("#!/bin/sh\nexit 1\n")
     assert installed(Tool("npm", npm, "11"), tmp_path / "log") == home, "once a machine"
@@ -94,3 +102,22 @@ def test_an_old_node_is_refused(version, problem):
     with pytest.raises(ToolMissing, match=problem):
         recent(Tool("node", Path("/usr/bin/node"), version), "Node", (18,), "install it")
     assert recent(Tool("node", Path("/usr/bin/node"), "v20.20.2"), "Node", (20,), "").version == "v20.20.2"
+
+
+def test_what_npm_has_not_installed_or_has_been_cleaned_up_is_no_runtime(tmp_path, monkeypatch):
+    from pipeline.action import Tool
+    from pipeline.errors import ToolMissing
+    from pipeline.runners.node import installed
+
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\nexit 0\n")
+    npm.chmod(0o755)
+    for _ in range(2):
+        with pytest.raises(ToolMissing, match="npm has not installed node_modules/@mlc-ai/web-runtime"):
+            installed(Tool("npm", npm, "11"), tmp_path / "log")
+    npm.write_text(NPM)
+    home = installed(Tool("npm", npm, "11"), tmp_path / "log")
+    shutil.rmtree(home / "node_modules" / "webgpu")
+    assert installed(Tool("npm", npm, "11"), tmp_path / "log") == home
+    assert (home / "node_modules" / "webgpu").is_dir()

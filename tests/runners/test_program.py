@@ -75,6 +75,14 @@ WRONG = {
     "fail": "double failed: ValueError: no such thing",
     "huge": "the program gave a malformed tensor: 399999999999996 is too many",
     "shape": "tiny's double gave y of float32[6]",
+    "real-time": "was ended by signal 40 when it ran double",
+    "slow": "answered done '999999999999999999'",
+    "nested": "the program gave a malformed array: 1 is too many",
+    "dtype": "the program gave a malformed tensor: 'f4,(' is no dtype of a tensor",
+    "endless": "the program gave a malformed tensor: ",
+    "nothing": "tiny's double gave 0 results, and returns 1",
+    "number": "tiny's double gave y which is no tensor",
+    "several": "tiny's double gave 2 results, and returns 1",
 }
 
 
@@ -84,6 +92,13 @@ def test_what_goes_wrong_is_told(program, how):
         session(program(how)).call("double", X)
     assert WRONG[how] in caught.value.what
     assert caught.value.hint
+
+
+def test_what_was_not_asked_for_is_no_answer(program):
+    made = session(program("chatty"))
+    made.call("double", X)
+    with pytest.raises(StepError, match="the program said 'hello"):
+        made.call("double", X)
 
 
 def test_too_few_outputs_are_told(program):
