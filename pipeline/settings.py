@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from .errors import SlipwayError
+from .errors import SlipwayError, nearest
 
 PREFIX = "SLIPWAY_"
 _LONGEST = 1e9
@@ -79,10 +79,8 @@ def slips(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     """A sentence on each variable that has nearly the name of one of ours, which nobody reads."""
     for name in environ:
         if name.startswith(PREFIX) and name not in TAKES:
-            from difflib import get_close_matches  # noqa: PLC0415 - a no-op does not come here
-
-            known = [one.removeprefix(PREFIX) for one in TAKES]
-            for meant in get_close_matches(name.removeprefix(PREFIX), known, 1, 0.7):
+            meant = nearest(name.removeprefix(PREFIX), (one.removeprefix(PREFIX) for one in TAKES))
+            if meant is not None:
                 yield f"{name} is no variable of Slipway, and does nothing: did you mean {PREFIX}{meant}?"
 
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from pipeline.documents.codec import decode
 from pipeline.errors import SlipwayError, StoreError, ToolMissing
+from pipeline.store.remote import Remote
 
 from .placement import Machine
 
@@ -36,12 +37,12 @@ LOOK_SECONDS = 1.0
 """How old what is known of the machines may be."""
 
 
-def demand_dask(address: str, note: Callable[[str], None]) -> None:
-    """Check an address, as far as that goes without connecting, and that Dask is there.
+def demand_cluster(address: str, remote: Remote | None, note: Callable[[str], None]) -> None:
+    """Check an address, as far as that goes without connecting, and that all is there that a cluster takes.
 
     Raises:
         SlipwayError: it is no address of a scheduler.
-        ToolMissing: Dask is not installed.
+        ToolMissing: Dask, or a remote store that may be written to.
     """
     try:
         parts = urlsplit(address)
@@ -50,8 +51,15 @@ def demand_dask(address: str, note: Callable[[str], None]) -> None:
         usable = False
     if not usable or parts.path:
         raise SlipwayError(f"{address!r} is no address of a scheduler", hint="e.g. tcp://scheduler:8786, or tls://…")
+    lacks = {}
     if find_spec("distributed") is None:
-        raise ToolMissing("Dask is not installed", hint="pip install 'slipway-tvm[dask]'")
+        lacks["Dask is not installed"] = "pip install 'slipway-tvm[dask]'"
+    if remote is None or not remote.write:
+        lacks["there is no remote store that may be written to: files travel through it"] = (
+            "set SLIPWAY_REMOTE and SLIPWAY_REMOTE_WRITE=1, where doit --on runs and on the workers"
+        )
+    if lacks:
+        raise ToolMissing("; ".join(lacks), hint="; ".join(lacks.values()))
     if parts.scheme == "tcp" and not _is_loopback(parts.hostname or ""):
         note(f"{address}: whoever can connect there can run programs as you; use tls:// where others can")
 

@@ -32,7 +32,7 @@ from pipeline.toolchains.environment import Environment as Here
 from pipeline.worker.errors import rebuild
 from pipeline.worker.pool import CURRENT
 
-from .dask_pool import DaskPool, demand_dask
+from .dask_pool import DaskPool, demand_cluster
 from .order import Environment, Order, Receipt, read_receipt, write
 from .performer import machine, perform
 from .placement import MEMORY, Machine, Placement, Pool
@@ -274,13 +274,7 @@ def join(address: str, engine: Engine, project: Project, note: Callable[[str], N
     Raises:
         SlipwayError: the address is none, Dask is not installed, or there is no remote store that may be written to.
     """
-    demand_dask(address, note)
-    remote = engine.store.remote
-    if remote is None or not remote.write:
-        raise StoreError(
-            "--on needs a remote store that may be written to: files travel through it",
-            hint="set SLIPWAY_REMOTE and SLIPWAY_REMOTE_WRITE=1, here and on the workers",
-        )
+    demand_cluster(address, engine.store.remote, note)
     return Sender(
         DaskPool(address, note),
         project.root,

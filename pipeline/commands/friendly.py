@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from doit.cmd_base import DodoTaskLoader
@@ -21,7 +21,7 @@ from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from pipeline import settings
-from pipeline.errors import SlipwayError
+from pipeline.errors import SlipwayError, nearest
 
 from .loader import ProjectLoader, mistake
 
@@ -126,13 +126,16 @@ class Friendly:
                 raise CmdParseError(f"{error}\n  hint: doit help {self.name}") from error
             # doit's own text goes on with all options, as Python prints them
             meant = nearest(cause.opt, (option.rstrip("=") for option in parser.get_long()))
-            hint = f"did you mean --{meant}?" if meant else f"doit help {self.name}"
+            what, hint = str(cause), f"did you mean --{meant}?" if meant else f"doit help {self.name}"
             option, _ = parser.get_option(f"{'-' * min(len(cause.opt), 2)}{cause.opt}")
-            if option is not None:  # it stands behind a task, which could have options of its own
+            if option is not None:
                 dashed = f"-{cause.opt}" if len(cause.opt) == 1 else f"--{cause.opt}"
-                value = "" if option.type is bool else " VALUE"
-                hint = f"options stand before tasks: doit {dashed}{value} TASK"
-            raise CmdParseError(f"{cause}\n  hint: {hint}") from error
+                usage = dashed if option.type is bool else f"{dashed} VALUE"
+                hint = f"doit {usage}" if is_run else f"doit {self.name} {usage}"
+                if "not recognized" in what:  # a task could have options of its own
+                    what = f"{dashed} stands behind a task, where only options of that task may stand"
+                    hint = f"options stand before tasks: doit {usage} TASK"
+            raise CmdParseError(f"{what}\n  hint: {hint}") from error
 
     def execute(self, params: dict[str, object], args: list[str]) -> object:
         """Refuse words that mean nothing, and say which were meant. What doit calls."""
@@ -256,10 +259,3 @@ def options_first(parser: object, words: list[str]) -> list[str]:
         has_value = parser.get_option(name)[0].type is not bool  # type: ignore[attr-defined]
         found += [name, value] if has_value else [name]
     return [*found, "--", *rest]
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The name that was probably meant."""
-    import difflib  # noqa: PLC0415 - a no-op does not come here
-
-    return next(iter(difflib.get_close_matches(word, list(known), 1, 0.7)), None)

@@ -12,6 +12,7 @@ from pipeline.compilers.devices import unable
 from pipeline.documents.probe import Probe
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
+from pipeline.errors import SlipwayError
 
 from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
@@ -34,6 +35,12 @@ LIMITS: Mapping[str, str] = {
     "sending": "sending orders, one after the other",
     "near side": "what this machine does itself",
 }
+
+
+MOST = 1000
+"""Machines that a forecast is made for."""
+
+_MANY = "the row `more than … machines` of a smaller forecast says from where more bring little"
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,8 @@ class Plan(ProjectCommand[PlanOptions]):
         found = _fleets(session, listed, options)
         document = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)}
         document |= {"fleets": [asdict(fleet) for fleet in found]} if found else {}
-        lines = chain(_lines(listed, cost, everything=options.all), _table(found), _unable(session))
+        table = _table(found) if options.workers else ()
+        lines = chain(_lines(listed, cost, everything=options.all), table, _unable(session))
         self.show(document, lines, as_json=options.json)
         return 0
 
@@ -83,13 +91,22 @@ def _unable(session: Session) -> Iterator[str]:
 
 
 def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:
-    if not options.workers:
+    """Forecasts for machines; none where there is nothing to do, as far as that is known.
+
+    Raises:
+        SlipwayError: more machines than a forecast is made for.
+    """
+    if options.workers > MOST:
+        raise SlipwayError(f"--workers takes a number up to {MOST}, not {options.workers}", hint=_MANY)
+    works = works_of(session.engine, listed)
+    if not options.workers or not any(work.seconds for work in works):
         return []
-    return list(fleets(works_of(session.engine, listed), options.workers, options.num_process))
+    return list(fleets(works, options.workers, options.num_process))
 
 
 def _table(found: Sequence[Fleet]) -> Iterator[str]:
     if not found:
+        yield "no forecast for machines: nothing is to do that was ever seen to run"
         return
     yield "machines  by the clock  machine-hours  busy  limit"
     for fleet in found:

@@ -45,21 +45,22 @@ class WorkerCommand(PlainCommand[WorkerOptions]):
 
     def answer(self, options: WorkerOptions, args: Sequence[str]) -> int:
         """See `PlainCommand`."""
-        from pipeline.cluster.dask_pool import demand_dask, serve  # noqa: PLC0415 - `doit help` need not import it
+        from pipeline.cluster.dask_pool import demand_cluster, serve  # noqa: PLC0415 - `doit help` need not import it
         from pipeline.cluster.performer import performing  # noqa: PLC0415
         from pipeline.cluster.placement import MEMORY  # noqa: PLC0415
         from pipeline.engine.memory import available, processors  # noqa: PLC0415
+        from pipeline.store.remote import Remote  # noqa: PLC0415
 
         if len(args) != 1:
             wrong = f"worker takes one address, not also {args[1]}" if args else "worker of which scheduler?"
             raise SlipwayError(wrong, hint="doit worker tcp://SCHEDULER:8786 [options]")
+        if not options.name.isprintable() or len(options.name) > LONGEST:
+            raise SlipwayError(f"--name is no word of up to {LONGEST} characters", hint="e.g. --name worker-1")
         amounts = _amounts(options.resources)
         settings.check()
         for slip in settings.slips():
             self._note(slip)
-        demand_dask(args[0], self._note)
-        if not options.name.isprintable() or len(options.name) > LONGEST:
-            raise SlipwayError(f"--name is no word of up to {LONGEST} characters", hint="e.g. --name worker-1")
+        demand_cluster(args[0], Remote.from_environment(self._note), self._note)
         folder = Path(options.folder).absolute() if options.folder else None
         resources = {MEMORY: float(available()), **amounts}
         with performing(folder, tuple(options.steps), options.name) as here:

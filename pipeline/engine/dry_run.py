@@ -7,14 +7,13 @@ really be built cannot be known. `commands` show it; nothing is built, fetched o
 
 from __future__ import annotations
 
-import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.action import AnyAction
-from pipeline.errors import MatrixError, SlipwayError
+from pipeline.errors import MatrixError, SlipwayError, nearest
 from pipeline.store.action_result import ActionResult, Output, digests_of
 
 from . import keys
@@ -106,10 +105,8 @@ def named(engine: Engine, names: Iterable[str]) -> list[str]:
     for name in names:
         some = [name] if name in engine.actions else [n for n, action in engine.actions.items() if action.step == name]
         if not some:
-            meant = difflib.get_close_matches(
-                name, {*engine.actions, *(a.step for a in engine.actions.values())}, 1, 0.7
-            )
-            hint = f"did you mean {meant[0]}?" if meant else "doit list --all shows the tasks"
+            meant = nearest(name, {**engine.actions, **{a.step: a for a in engine.actions.values()}})
+            hint = f"did you mean {meant}?" if meant else "doit list --all shows the tasks"
             raise MatrixError(f"{name!r} is not a task", hint=hint)
         found |= dict.fromkeys(some)
     return list(found)
@@ -124,7 +121,7 @@ def estimate(engine: Engine, listed: Sequence[Forecast], jobs: int) -> Estimate:
         jobs: how many actions run at a time.
     """
     may_run = [item for item in listed if item.may_run]
-    free = [0.0] * max(1, jobs)
+    free = [0.0] * max(1, min(jobs, len(may_run)))
     ends: dict[str, float] = {}
     for item in may_run:
         ready = max((ends.get(edge.action, 0.0) for edge in engine.actions[item.name].upstream.values()), default=0.0)

@@ -42,6 +42,7 @@ _REFUSALS = {
     403: "status 403: these credentials may not write",
     405: "status 405: the server does not allow PUT",
     413: "status 413: the server's limit of a body's size is too low",
+    500: "status 500: the server's error log says why; often it may not write in its folder",
     507: "status 507: the server's disk is full",
 }
 

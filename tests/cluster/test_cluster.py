@@ -175,7 +175,7 @@ def test_a_store_that_is_gone(graph, cluster, nginx):
 def test_a_worker_without_a_store_refuses_to_begin(cluster):
     worker = cluster.add(wait=False, SLIPWAY_REMOTE="")
     assert worker.process.wait(30) == 3
-    assert "needs a remote store" in worker.said()
+    assert "there is no remote store" in worker.said()
     assert TRACEBACK not in worker.said()
 
 
@@ -184,7 +184,7 @@ def test_a_worker_without_a_store_refuses_to_begin(cluster):
     [
         (["--on", "nowhere"], {}, "no address of a scheduler"),
         (["--on", "http://x:1"], {}, "no address of a scheduler"),
-        (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE": ""}, "needs a remote store"),
+        (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE": ""}, "there is no remote store"),
         (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE_WRITE": ""}, "may be written to"),
     ],
 )

@@ -87,6 +87,8 @@ def test_a_forecast_for_many_machines(built, tmp_path):
     assert 0 < four["elapsed"] <= two["elapsed"] <= one["elapsed"]
     assert four["elapsed"] >= max(four["limits"].values()) - 1e-6
     assert "machines  by the clock" in other.ok("plan", "--workers", "4").output
+    assert "nothing is to do" in built.ok("plan", "--workers", "4").output
+    assert "machines  by" not in built.ok("plan", "--workers", "4").output
     assert "machines" not in other.ok("plan").output
 
 

@@ -1,0 +1,33 @@
+"""What is said to have been meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import nearest
+
+TASKS = [
+    "compile:a-f32@host",
+    "compile:a-f32@iphone-14",
+    "compile:a-f32@android",
+    "compile:b-f32@ios-arm64",
+    "archive:host",
+]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("compile:a-f32@ios", "compile:a-f32@iphone-14"),  # of that model, though another has ios-arm64
+        ("compile:a-f32@hots", "compile:a-f32@host"),
+        ("compile:a-f32@andriod", "compile:a-f32@android"),
+        ("compile:b-f32@ios", "compile:b-f32@ios-arm64"),
+        ("compile:a-f23@host", "compile:a-f32@host"),
+        ("archiv:host", "archive:host"),
+        ("compile:a-f32@zzz", None),
+        ("compile:a-f32@", None),
+        ("zzz", None),
+    ],
+)
+def test_the_name_that_was_meant(word, meant):
+    assert nearest(word, TASKS) == meant
