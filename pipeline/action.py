@@ -173,13 +173,11 @@ class Job(Generic[P_co]):
     """An action made concrete: what a step's `run(job)` gets.
 
     Attributes:
-        params: the action's parameters.
         inputs: role -> absolute path. For `files` the file or directory itself; for `upstream` the directory holding
             that action's outputs (a narrowed view of it where the edge says `only`).
         tools: name -> the program, or None where it is missing.
         out: a directory, empty at first. Everything a step leaves in it is output, and nothing elsewhere is.
         log: the file for what tools print; kept with the result.
-        services: see `Services`.
         digests: role -> relative path -> SHA-256, of the outputs of upstream actions that are inputs.
         adopted: relative path -> file and digest, of outputs that were given to `adopt`.
         cache: the directory for what tools keep between runs. A step gives the same outputs whatever is in it.

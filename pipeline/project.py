@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Project:
     """One matrix file and the tree beside it; everything is read when it is first asked for.
 
+    Whatever reads it raises MatrixError where the matrix file is missing or wrong, or the lock beside it is.
+
     Args:
         targets: the matrix file, as the command line names it.
         note: gets a line that is worth showing.
@@ -43,11 +45,7 @@ class Project:
 
     @cached_property
     def matrix(self) -> Matrix:
-        """The matrix.
-
-        Raises:
-            MatrixError: the file is missing or wrong.
-        """
+        """The matrix."""
         from .matrix.expand import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
         from .plan.apps import remarks  # noqa: PLC0415
         from .plan.library_names import Place, config_of, named  # noqa: PLC0415
@@ -62,22 +60,14 @@ class Project:
         return matrix
 
     def plan(self) -> tuple[AnyAction, ...]:
-        """The actions of the matrix.
-
-        Raises:
-            MatrixError: the matrix file is missing or wrong, or the lock beside it is.
-        """
+        """The actions of the matrix."""
         from .plan import plan  # noqa: PLC0415
 
         frozen = {toolchain.name: self.environment(toolchain.name).frozen for toolchain in self.matrix.toolchains}
         return plan(self.matrix, self.pins(), frozen=frozen)
 
     def pins(self) -> Pins:
-        """What slipway.lock pins of the models' files, and of packages for other machines.
-
-        Raises:
-            MatrixError: the matrix file is missing or wrong, or the lock beside it is.
-        """
+        """What slipway.lock pins of the models' files, and of packages for other machines."""
         from .plan.lockfile import read_lock  # noqa: PLC0415
 
         lock = read_lock(self.lock_path)
@@ -94,11 +84,7 @@ class Project:
         self._environments.clear()
 
     def environment(self, toolchain: str) -> Environment:
-        """The Python environment of a toolchain, which need not have been made yet.
-
-        Raises:
-            MatrixError: the matrix file is wrong.
-        """
+        """The Python environment of a toolchain, which need not have been made yet."""
         from .plan.lockfile import read_lock  # noqa: PLC0415
         from .toolchains.environment import Environment  # noqa: PLC0415
         from .toolchains.spec import spec  # noqa: PLC0415
@@ -112,11 +98,7 @@ class Project:
             return self._environments[toolchain]
 
     def checkout(self, name: str) -> Path | None:
-        """The directory of a checkout that is built: `runtime` of targets.yaml, `twins` for running kernels here.
-
-        Raises:
-            MatrixError: the matrix file is wrong.
-        """
+        """The directory of a checkout that is built: `runtime` of targets.yaml, `twins` for running kernels here."""
         runtime, twins = self.matrix.runtime, self.matrix.twins
         if name == "twins" and twins is not None and twins.checkout is not None:
             return Path(twins.checkout)
@@ -125,11 +107,7 @@ class Project:
         return self.root / runtime.source
 
     def pin(self, action: AnyAction, lock: object) -> str:
-        """Write down what weights or a toolchain turned out to be; return a line that says so.
-
-        Raises:
-            MatrixError: the lock file cannot be read or written.
-        """
+        """Write down what weights or a toolchain turned out to be; return a line that says so."""
         from .documents.codec import decode  # noqa: PLC0415
         from .plan.lockfile import write_frozen, write_lock_entry  # noqa: PLC0415
         from .steps import toolchain  # noqa: PLC0415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ TVM_CHECKOUT = "checkout:twins"
 _READS = " reads "
 
 
-def of(role: str, subject: str) -> str:
+def of(role: str, subject: str | int) -> str:
     """The role of one of several inputs of a kind: `archive:ios-arm64`, `objects:minilm-f32`."""
     return f"{role}:{subject}"
 
@@ -63,56 +64,35 @@ def all_of(role: str, inputs: Mapping[str, T]) -> Iterator[tuple[str, T]]:
     return ((name.removeprefix(start), found) for name, found in inputs.items() if name.startswith(start))
 
 
-def objects(subject: str) -> str:
-    """The compiled objects of a model variant."""
-    return of(OBJECTS, subject)
+objects = partial(of, OBJECTS)
+"""The compiled objects of a model variant."""
 
+archive = partial(of, ARCHIVE)
+"""The archive of a backend."""
 
-def archive(backend: str) -> str:
-    """The archive of a backend."""
-    return of(ARCHIVE, backend)
+runtime = partial(of, RUNTIME)
+"""The static libraries of a backend's runtime."""
 
+modules = partial(of, "wasm")
+"""The modules of a wasm backend."""
 
-def runtime(backend: str) -> str:
-    """The static libraries of a backend's runtime."""
-    return of(RUNTIME, backend)
+module = partial(of, "module")
+"""The one module of a model variant."""
 
+bundle = partial(of, "bundle")
+"""What is shipped beside the library of a model variant."""
 
-def modules(backend: str) -> str:
-    """The modules of a wasm backend."""
-    return of("wasm", backend)
+given = partial(of, "given")
+"""An input of a custom step."""
 
+part = partial(of, PART)
+"""What an action has made of a product."""
 
-def module(subject: str) -> str:
-    """The one module of a model variant."""
-    return of("module", subject)
+prebuilt = partial(of, "prebuilt")
+"""One of several archives that somebody else built, by its number."""
 
+check = partial(of, CHECK)
+"""The run of a cell's check."""
 
-def bundle(subject: str) -> str:
-    """What is shipped beside the library of a model variant."""
-    return of("bundle", subject)
-
-
-def given(name: str) -> str:
-    """An input of a custom step."""
-    return of("given", name)
-
-
-def part(action: str) -> str:
-    """What an action has made of a product."""
-    return of(PART, action)
-
-
-def prebuilt(number: int) -> str:
-    """One of several archives that somebody else built, in their order."""
-    return of("prebuilt", str(number))
-
-
-def check(subject: str) -> str:
-    """The run of a cell's check."""
-    return of(CHECK, subject)
-
-
-def proof(subject: str) -> str:
-    """The report of a `verify`."""
-    return of("verify", subject)
+proof = partial(of, "verify")
+"""The report of a `verify`."""

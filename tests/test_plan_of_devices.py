@@ -155,8 +155,8 @@ def test_files_for_other_runtimes_are_for_every_device(planned):
     matrix, actions = planned(with_files("gemma-gguf", declared=", estimated_vram_bytes: 2000000000"))
     names = [offer.wanted.name for offer in list(offers(matrix, {}))[1][1]]
     assert names == ["qwen3", "gemma-gguf", "gemma-litert"]
-    (pair,) = actions["device:pixel"].params.pairs
-    assert (pair.options[0].backend, pair.options[0].declared) == ("llama.cpp", 2_000_000_000)
+    ((option,),) = actions["device:pixel"].params.models.values()
+    assert (option.backend, option.declared) == ("llama.cpp", 2_000_000_000)
     assert not actions["device:pixel"].upstream
     assert "2.00 GB of its 4.00 GB" in refusal(
         planned, with_files("gemma-gguf", declared=", estimated_vram_bytes: 2000000001")

@@ -20,8 +20,7 @@ from pipeline.documents.codec import decode, dumps
 from pipeline.errors import DeviceError, FormatError, SlipwayError
 from pipeline.files import digest_path, unsafe_path
 
-from .device import Device
-from .messages import failure
+from .device import Device, failure
 from .shipment import Shipment
 
 RECORD = ".slipway-deploy.json"
@@ -127,17 +126,7 @@ def check_space(device: Device, found: Survey) -> None:
 def deploy(
     device: Device, shipment: Shipment, found: Survey, done: Callable[[str], None], *, prune: bool
 ) -> tuple[str, ...]:
-    """Push, verify, and remove what is stray where that is wanted.
-
-    Args:
-        device: the device.
-        shipment: what goes there.
-        found: of it.
-        done: is told of each path that has arrived.
-        prune: whether files of earlier deploys that are no longer shipped are removed.
-
-    Returns:
-        The paths that were removed.
+    """Push and verify; with `prune`, remove what is stray, and return those paths. `done` is told of each that arrives.
 
     Raises:
         SlipwayError: it broke off; every file on the device is whole, and the next deploy goes on.

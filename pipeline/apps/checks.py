@@ -19,7 +19,7 @@ from pipeline.platforms import ANDROID_ABIS, architecture
 from . import hints
 from .contents import Claim, Contents, claim_on
 from .findings import Finding
-from .signatures import LOADERS
+from .images import LOADERS
 
 CheckState = Literal["ok", "wrong", "unknown"]
 
@@ -38,7 +38,7 @@ class CheckVerdict:
 def check_app(contents: Contents, found: Sequence[Finding]) -> list[CheckVerdict]:
     """Every check, on the app and the models that were found in it."""
     return [
-        *_lists(contents),
+        *(CheckVerdict("list", "wrong", str(one.where), one.what, one.hint) for one in contents.bad_lists),
         *_platforms(contents),
         *_folders(contents),
         *_registrations(contents, found),
@@ -60,12 +60,6 @@ def check_runtime_version(contents: Contents, version: str) -> CheckVerdict:
         return CheckVerdict("runtime", "ok", contents.name, f"{abi.said(version)} is among {abi.releases(age.span)}")
     saw = f"the runtime is of {age}; it is declared to be of {abi.said(version)}"
     return CheckVerdict("runtime", "wrong", contents.name, saw, hints.RIGHT_RUNTIME)
-
-
-def _lists(contents: Contents) -> Iterator[CheckVerdict]:
-    """The app can read the lists of models that it ships."""
-    for error in contents.bad_lists:
-        yield CheckVerdict("list", "wrong", str(error.where), error.what, error.hint)
 
 
 def _runtimes(contents: Contents) -> Iterator[CheckVerdict]:
@@ -112,7 +106,8 @@ def _folders(contents: Contents) -> Iterator[CheckVerdict]:
         own = ANDROID_ABIS.get(architecture(image.arch))
         if folder is not None and own is not None and folder[1] in ANDROID_ABIS.values() and folder[1] != own:
             saw = f"is for {own}, and lies where devices of {folder[1]} look"
-            yield CheckVerdict("platform", "wrong", image.path, saw, hints.right_folder(own))
+            hint = f"put it into lib/{own}/ (jniLibs/{own}/ of the app's module), and that of the other processor here"
+            yield CheckVerdict("platform", "wrong", image.path, saw, hint)
 
 
 def _platforms(contents: Contents) -> Iterator[CheckVerdict]:

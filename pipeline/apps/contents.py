@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pipeline.errors import FormatError, SlipwayError
-from pipeline.platforms import APPLE
+from pipeline.platforms import APPLE, SDKS
 
 from .containers import Container, File, read_limited
 from .expectations import MOST_RECORDS, Expected, models_of_config
@@ -22,18 +22,11 @@ CONFIG = "mlc-app-config.json"
 _LARGEST_TEXT = 64 << 20
 _LARGEST_PLIST = 4 << 20
 
-_SYSTEMS = {
-    "iphoneos": frozenset({"ios"}),
-    "iphonesimulator": frozenset({"ios-simulator"}),
-    "macosx": frozenset({"macos", "maccatalyst"}),  # the property list of a Catalyst app says MacOSX
-    "appletvos": frozenset({"tvos"}),
-    "appletvsimulator": frozenset({"tvos-simulator"}),
-    "watchos": frozenset({"watchos"}),
-    "watchsimulator": frozenset({"watchos-simulator"}),
-    "xros": frozenset({"xros"}),
-    "xrsimulator": frozenset({"xros-simulator"}),
-}
-"""CFBundleSupportedPlatforms and DTPlatformName, in lower case -> platforms of LC_BUILD_VERSION."""
+_SYSTEMS = {sdk: frozenset(name for name, one in APPLE.items() if one.sdk == sdk) for sdk in SDKS.values()}
+"""CFBundleSupportedPlatforms and DTPlatformName, in lower case -> platforms of LC_BUILD_VERSION.
+
+They are called as the SDKs are, so the property list of a Catalyst app says MacOSX.
+"""
 _SLICES = {(apple.supported, apple.variant or ""): platform for platform, apple in APPLE.items()}
 """(SupportedPlatform, SupportedPlatformVariant) of an xcframework -> platform of LC_BUILD_VERSION."""
 
@@ -59,7 +52,6 @@ class Contents:
 
     Attributes:
         name: of the file or folder.
-        kind: see `Container`.
         images: every binary, one entry a processor.
         programs: paths of the images that are started as the app itself (not those of its extensions).
         claims: of property lists, the innermost folders last.
@@ -121,9 +113,19 @@ class _Reading:
                 self.notes.append(_one_line(error))
 
     def _take_property_list(self, file: File) -> None:
-        for root, plist in _property_list(file, self.notes):
+        path = PurePosixPath(file.path).parent  # of its bundle
+        if path.name == "Resources":  # of a framework for the Mac: X.framework/Versions/A/Resources
+            path = path.parent.parent.parent if path.parent.parent.name == "Versions" else path.parent
+        elif path.name == "Contents":
+            path = path.parent
+        try:
+            plist = plistlib.loads(read_limited(file, file.path, _LARGEST_PLIST))
+        except Exception as broken:  # noqa: BLE001 - plistlib raises whatever it trips over in a malformed file
+            self.notes.append(f"{file.path}: is not a property list: {_one_line(FormatError(str(broken)))}")
+            return
+        if isinstance(plist, dict):
+            root, executable = path.as_posix(), plist.get("CFBundleExecutable")
             self.claims += _claims(root, plist)
-            executable = plist.get("CFBundleExecutable")
             if isinstance(executable, str):
                 self.executables |= {f"{root}/{executable}", f"{root}/Contents/MacOS/{executable}"}
 
@@ -145,11 +147,7 @@ _SLICE_DEPTH = 2
 
 
 def read_contents(container: Container, exclude: Sequence[str] = ()) -> Contents:
-    """Read the binaries and the lists of an app.
-
-    Args:
-        container: the app.
-        exclude: patterns of paths in it and of models in its lists; what matches is left out.
+    """Read the binaries and the lists of an app, but for paths in it and models in its lists that match `exclude`.
 
     Raises:
         FormatError: it is damaged, or holds no binary that can be read.
@@ -200,22 +198,6 @@ def claim_on(image: Image, claims: tuple[Claim, ...]) -> Claim | None:
     """The claim of the innermost folder that an image is in."""
     inside = [claim for claim in claims if image.path.startswith(f"{claim.root}/")]
     return inside[-1] if inside else None
-
-
-def _property_list(file: File, notes: list[str]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """(the bundle's folder, its property list)."""
-    path = PurePosixPath(file.path).parent
-    if path.name == "Resources":  # of a framework for the Mac: X.framework/Versions/A/Resources
-        path = path.parent.parent.parent if path.parent.parent.name == "Versions" else path.parent
-    elif path.name == "Contents":
-        path = path.parent
-    try:
-        plist = plistlib.loads(read_limited(file, file.path, _LARGEST_PLIST))
-    except Exception as broken:  # noqa: BLE001 - plistlib raises whatever it trips over in a malformed file
-        notes.append(f"{file.path}: is not a property list: {_one_line(FormatError(str(broken)))}")
-        return
-    if isinstance(plist, dict):
-        yield path.as_posix(), plist
 
 
 def _claims(root: str, plist: Mapping[str, object]) -> Iterator[Claim]:

@@ -55,7 +55,9 @@ def models_named(text: str) -> list[Expected]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise SlipwayError("names no model", where="--models", hint="--models PREFIX[,PREFIX...]")
-    return [Expected(name, _spellings(name), "--models", asked=name) for name in names]
+    # As a prefix, and as a `model_lib`.
+    spellings = {name: (name,) if name.endswith("_") else (_system_library(name), name) for name in names}
+    return [Expected(name, tuple(dict.fromkeys(spellings[name])), "--models", asked=name) for name in names]
 
 
 def models_of_config(data: bytes, where: str, notes: list[str] | None = None) -> list[Expected]:
@@ -164,11 +166,6 @@ def checked_version(text: str) -> str:
         what, hint = MEANINGS[TVM_PATTERN]
         raise SlipwayError(f"`{text}` {what}", where="--runtime-version", hint=hint)
     return text
-
-
-def _spellings(name: str) -> tuple[str, ...]:
-    """As a prefix, and as a `model_lib`."""
-    return tuple(dict.fromkeys((_system_library(name), name) if not name.endswith("_") else (name,)))
 
 
 def _system_library(name: str) -> str:

@@ -19,8 +19,6 @@ class Finding:
     """One model in one image.
 
     Attributes:
-        prefix: of the model.
-        image: where.
         generation: of its symbols; None where nothing of the model is here.
         listed: whether the symbol table has its blob: `nm -gU` prints it.
         exported: whether the loader and `dlsym` find its blob.
@@ -69,12 +67,7 @@ def certain_prefixes(image: Image) -> frozenset[str]:
 
 
 def models_in(image: Image, expected: Iterable[str] = ()) -> dict[str, Finding]:
-    """Every model of which an image has anything, by prefix.
-
-    Args:
-        image: a slice of a binary.
-        expected: prefixes that may be there.
-    """
+    """Every model of which an image has anything, by prefix; `expected` are prefixes that may be there."""
     known = certain_prefixes(image) | frozenset(expected)
     blobs: set[tuple[str, Generation]] = set()
     for text, generation in image.signatures.blob_names:

@@ -117,11 +117,6 @@ ONE_RUNTIME = (
 """Two runtimes in one process."""
 
 
-def right_folder(own: str) -> str:
-    """A library in the folder of another processor."""
-    return f"put it into lib/{own}/ (jniLibs/{own}/ of the app's module), and that of the other processor here"
-
-
 PAGE_SIZE = (
     "link it with -Wl,-z,max-page-size=16384 (what NDK r28 does by itself), or update the library it comes from, "
     "or leave out one that is not yours with --exclude"

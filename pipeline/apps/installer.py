@@ -18,19 +18,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from xml.parsers import expat
+from xml.etree import ElementTree as ET
 
 from pipeline.errors import FormatError
 
 MAGIC = b"xar!"
 _HEADER = struct.Struct(">4s2H2QI")
-_LARGEST_TOC = 64 << 20
+_LARGEST_TOC = 4 << 20
 _ALWAYS_FINE, _RATIO = 1 << 30, 200
 """A payload may unpack to 1 GiB, or to 200 times its size."""
 _ODC, _NEWC = b"070707", (b"070701", b"070702")
 _NAME_LIMIT = 1 << 14
-_DEEPEST = 200
-"""Elements within elements of a table of contents: two for each folder of a path."""
 _REGULAR, _TYPE = 0o100000, 0o170000
 _AGAIN = "export the package again"
 _UNSUPPORTED = "expand it on a Mac (pkgutil --expand-full) and give the .app"
@@ -99,8 +97,9 @@ def read_toc(file: IO[bytes], where: Path) -> list[Entry]:
         if magic != MAGIC or max(packed, unpacked) > _LARGEST_TOC:
             raise FormatError("has no table of contents that can be", where=where, hint=_AGAIN)
         toc = zlib.decompressobj().decompress(_exactly(file, packed), _LARGEST_TOC)
-        entries = _parse(toc)
-    except (EOFError, zlib.error, expat.ExpatError, ValueError) as broken:
+        root = ET.fromstring(toc, ET.XMLParser(target=_NoDoctype()))  # noqa: S314 - see there
+        entries = [entry for toc in root.iterfind("toc") for entry in _entries(toc)]
+    except (EOFError, zlib.error, ET.ParseError, RecursionError, ValueError) as broken:
         raise FormatError(f"its table of contents is damaged: {broken}", where=where, hint=_AGAIN) from broken
     heap = header_size + packed
     for entry in entries:
@@ -109,57 +108,25 @@ def read_toc(file: IO[bytes], where: Path) -> list[Entry]:
     return [Entry(entry.path, heap + entry.offset, entry.length, entry.encoding) for entry in entries]
 
 
-def _parse(toc: bytes) -> list[Entry]:
-    """Entries with data; offsets still count from the heap. One with a DTD, which xar never writes, is refused."""
-    entries: list[Entry] = []
-    steps: list[str] = []
-    files: list[_Pending] = []
-    text: list[str] = []
+class _NoDoctype(ET.TreeBuilder):
+    """One with a DTD, which xar never writes, is refused before its entities can stand for billions of bytes."""
 
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        steps.append(tag)
-        if len(steps) > _DEEPEST:
-            raise ValueError("it is nested too deeply")
-        text.clear()
-        if tag == "file":
-            files.append(_Pending())
-        elif tag == "encoding" and files:
-            files[-1].encoding = attributes.get("style", "")
-
-    def end(tag: str) -> None:
-        parent = steps[-2] if len(steps) > 1 else ""
-        if files and (parent, tag) in _FIELDS:
-            setattr(files[-1], tag, "".join(text))
-        elif tag == "file":
-            name = "/".join(one.name for one in files)
-            found = files.pop()
-            if found.offset is not None and found.length is not None:
-                entries.append(Entry(name, int(found.offset), int(found.length), found.encoding))
-        steps.pop()
-        text.clear()
-
-    def refuse(*_: object) -> None:
+    def doctype(self, *_: object) -> None:
         raise ValueError("it has a document type")
 
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = text.append
-    parser.StartDoctypeDeclHandler = refuse
-    parser.Parse(toc, True)
-    return entries
 
-
-@dataclass
-class _Pending:
-    """A file of the table of contents, as far as it is read."""
-
-    name: str = ""
-    offset: str | None = None
-    length: str | None = None
-    encoding: str = ""
-
-
-_FIELDS = {("file", "name"), ("data", "offset"), ("data", "length")}
+def _entries(element: ET.Element, folder: str = "") -> Iterator[Entry]:
+    """Entries with data; offsets still count from the heap."""
+    for file in element.iterfind("file"):
+        path = f"{folder}{file.findtext('name', '')}"
+        offset, length, encoding = (
+            file.findtext("data/offset"),
+            file.findtext("data/length"),
+            file.find("data/encoding"),
+        )
+        if offset is not None and length is not None:
+            yield Entry(path, int(offset), int(length), "" if encoding is None else encoding.get("style", ""))
+        yield from _entries(file, f"{path}/")
 
 
 def _part(file: IO[bytes], at: int, end: int) -> Iterator[bytes]:

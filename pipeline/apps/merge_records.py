@@ -68,8 +68,6 @@ class AppList:
 
     Attributes:
         where: how errors name it.
-        document: all of it.
-        records: its list of models.
         indent: of a line in the document; None where it is all one line.
         separators: between items, and between a key and its value.
         newline: how its lines end.
@@ -224,7 +222,8 @@ def _updated(there: Record, ours: Record, needed: Sequence[str]) -> tuple[Record
     has_place = any(there.get(key) is not None for key in _PLACES)
     ours = {**ours, **{key: _with_theirs(key, there, ours) for key in _PARTS if _with_theirs(key, there, ours)}}
     for key, value in ours.items():
-        if key in there and _same(there[key], value):
+        # To Python `true` is 1.
+        if key in there and json.dumps(there[key], sort_keys=True) == json.dumps(value, sort_keys=True):
             continue
         if key in _OF_THE_APP and (there.get(key) is not None or (key in _PLACES and has_place and key not in needed)):
             kept += [own for own in (_PLACES if key in _PLACES else (key,)) if own in there and own not in kept]
@@ -241,8 +240,3 @@ def _with_theirs(key: str, there: Record, ours: Record) -> dict[str, object]:
     old, new = there.get(key), ours.get(key)
     own = {name: value for name, value in old.items() if name not in _PARTS[key]} if isinstance(old, dict) else {}
     return {**own, **(new if isinstance(new, dict) else {})} if kind_of(ours) == "web" else {}
-
-
-def _same(old: object, new: object) -> bool:
-    """Equality of JSON, in which `true` is not 1."""
-    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)

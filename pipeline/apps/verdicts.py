@@ -43,9 +43,7 @@ class ModelVerdict:
         model: what people call it.
         prefix: its `system_lib_prefix`.
         source: where it is expected.
-        arch: the processor.
         platform: see `Image`; None for ELF.
-        state: see `ModelState`.
         finding: what was found of it, in the image where most was found.
         saw: what was found, as a sentence.
         hint: None where it is alive.

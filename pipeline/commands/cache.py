@@ -62,10 +62,11 @@ class Cache(ProjectCommand[JsonOptions]):
         _no_more(args)
         found = verify(session.engine.store)
         names = [record.name for key in found.incomplete if (record := session.engine.store.record(key)) is not None]
+        wrong = f"{len(found.damaged)} damaged, {count(len(names), 'result')} incomplete"
         lines = [
             *(f"removed the damaged blob {short(sha256)}" for sha256 in found.damaged),
             *(f"{name}: its result is incomplete; it will be built again when it is needed" for name in names),
-            f"{count(found.blobs, 'blob')} read: {_verdict(len(found.damaged), len(names))}",
+            f"{count(found.blobs, 'blob')} read: {wrong if found.damaged or names else 'all sound'}",
         ]
         self.show({**asdict(found), "names": names}, lines, as_json=as_json)
         return FAULTY if found.damaged or found.incomplete else 0
@@ -117,12 +118,6 @@ def _told(found: Transferred, where: str) -> Iterator[str]:
     known = f", {found.known} known already" if found.known else ""
     yield f"{where}: {count(found.records, 'record')} with {size(found.bytes)} of blobs{known}"
     yield from (f"  {name} stays behind: {why}" for name, why in found.refused)
-
-
-def _verdict(damaged: int, incomplete: int) -> str:
-    if not damaged and not incomplete:
-        return "all sound"
-    return f"{damaged} damaged, {count(incomplete, 'result')} incomplete"
 
 
 def _no_more(args: Sequence[str]) -> None:

@@ -88,10 +88,12 @@ class Cells(ProjectCommand[CellsOptions]):
             return 0
         tasks = [task_of(cell) for cell in session.project.matrix.cells]
         foreseen = {item.name: item for item in forecast(engine, tasks) if item.name in set(tasks)}
-        cells = [
-            cell for cell in session.project.matrix.cells if not options.stale or _needs_work(foreseen[task_of(cell)])
-        ]
-        groups = merged(grouped(cells, options.group_by, foreseen), _max_jobs(options.max_jobs))
+        there = {name for name in tasks if options.stale and foreseen[name].state in {"fresh", "restore", "fetch"}}
+        cells = [cell for cell in session.project.matrix.cells if task_of(cell) not in there]
+        if not 1 <= options.max_jobs <= MOST_JOBS:
+            what = f"--max-jobs={options.max_jobs} is no number of jobs"
+            raise SlipwayError(what, hint=f"give a number from 1 to {MOST_JOBS}")
+        groups = merged(grouped(cells, options.group_by, foreseen), options.max_jobs)
         if options.format == "github":
             self.say(json.dumps(github(groups, options.runs_on)))
         elif options.format == "json":
@@ -122,13 +124,7 @@ def task_of(cell: Cell) -> str:
 
 
 def grouped(cells: Iterable[Cell], by: str, foreseen: Mapping[str, Forecast]) -> list[Group]:
-    """Cells in groups, both in the order of the matrix.
-
-    Args:
-        cells: which cells.
-        by: a key of `GROUPS`.
-        foreseen: task -> forecast, for the seconds.
-    """
+    """Cells in groups, both in the order of the matrix. `by` is a key of `GROUPS`, `foreseen` tells the seconds."""
     members: dict[str, list[Cell]] = {}
     for cell in cells:
         members.setdefault(GROUPS[by](cell), []).append(cell)
@@ -160,16 +156,6 @@ def merged(groups: Sequence[Group], most: int) -> list[Group]:
 def github(groups: Iterable[Group], runs_on: str) -> dict[str, object]:
     """What `strategy.matrix` takes with fromJSON."""
     return {"include": [{"name": group.name, "tasks": group.tasks, "runs-on": runs_on} for group in groups]}
-
-
-def _needs_work(item: Forecast) -> bool:
-    return item.state not in {"fresh", "restore", "fetch"}
-
-
-def _max_jobs(number: int) -> int:
-    if not 1 <= number <= MOST_JOBS:
-        raise SlipwayError(f"--max-jobs={number} is no number of jobs", hint=f"give a number from 1 to {MOST_JOBS}")
-    return number
 
 
 def _joined(names: Sequence[str]) -> str:

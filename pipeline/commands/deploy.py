@@ -14,8 +14,7 @@ from pathlib import Path
 from pipeline.adb import deploy as deploying
 from pipeline.adb.deploy import Survey
 from pipeline.adb.device import Device, choose, find_adb
-from pipeline.adb.fitting import Fit, check_fits, declared
-from pipeline.adb.shipment import Shipment, choose_shipment, read_manifest
+from pipeline.adb.shipment import Fit, Shipment, check_fits, choose_shipment, declared, read_manifest
 from pipeline.documents.memory import gigabytes
 from pipeline.reports.events import size
 from pipeline.reports.transfer import shown

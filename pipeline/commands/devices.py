@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from pipeline.documents.memory import Choice, Memory, Need, choose, gigabytes, of_built
 from pipeline.doit_plugin.session import Session
 from pipeline.errors import MatrixError
 from pipeline.matrix.matrix import Device
-from pipeline.plan.devices import Offer, Way, offers
+from pipeline.plan.devices import Way, offers
 from pipeline.reports.tables import lines
 from pipeline.steps.device import SOURCES
 
@@ -18,12 +18,8 @@ from .base import JsonOptions, ProjectCommand
 _HEADING = ("device", "for a model", "model", "backend", "takes", "margin")
 
 
-@dataclass(frozen=True)
-class Row:
-    """A model that a device is to get, by the name that asks for it; None where there is no way to have it."""
-
-    name: str
-    choice: Choice | None
+Row = tuple[str, Choice | None]
+"""A model that a device is to get, by the name that asks for it; None where there is no way to have it."""
 
 
 class Devices(ProjectCommand[JsonOptions]):
@@ -43,16 +39,14 @@ class Devices(ProjectCommand[JsonOptions]):
             hint = "add `devices:`, for example {pixel: {gpu: mali, ram: 8GB, os: android}}"
             raise MatrixError("there are no devices", where=matrix.path, hint=hint)
         offered = offers(matrix, session.project.pins())
-        found = {device: [_row(session, device, offer) for offer in made] for device, made in offered}
-        document = {"devices": [_document(device, rows) for device, rows in found.items()]}
+        found: dict[Device, list[Row]] = {}
+        for device, made in offered:
+            needs = ((one.wanted.name, ((way.option, _need(session, way)) for way in one.ways)) for one in made)
+            found[device] = [(name, choose(ways, device.usable)) for name, ways in needs]
+        document = {"devices": [_document(*one) for one in found.items()]}
         table = [_HEADING, *(row for device, rows in found.items() for row in _text(device, rows))]
         self.show(document, lines(table, right={1}, width=self.width), as_json=options.json)
         return 0 if all(map(_gets_one, found.values())) else 1
-
-
-def _row(session: Session, device: Device, offer: Offer) -> Row:
-    known = ((way.option, _need(session, way)) for way in offer.ways)
-    return Row(offer.wanted.name, choose(known, device.usable))
 
 
 def _need(session: Session, way: Way) -> Need:
@@ -65,20 +59,20 @@ def _need(session: Session, way: Way) -> Need:
 
 def _gets_one(rows: Sequence[Row]) -> bool:
     """Whether a device gets a model, or may."""
-    return any(row.choice is not None and row.choice.fits is not False for row in rows)
+    return any(choice is not None and choice.fits is not False for _, choice in rows)
 
 
 def _text(device: Device, rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
     usable = gigabytes(device.usable)
     if not rows:
         yield device.name, usable, "–", "–", "", "no model of the matrix is for it"
-    for row in rows:
-        if row.choice is None:
-            yield device.name, usable, row.name, "–", "", "no cell is for it"
+    for name, choice in rows:
+        if choice is None:
+            yield device.name, usable, name, "–", "", "no cell is for it"
             continue
-        option, need = row.choice.option, row.choice.need
+        option, need = choice.option, choice.need
         takes = f"{'at least ' * need.at_least}{gigabytes(need.bytes)}" if need.source != "nothing" else ""
-        yield device.name, usable, option.model, option.backend, takes, _margin(device, row.choice)
+        yield device.name, usable, option.model, option.backend, takes, _margin(device, choice)
 
 
 def _margin(device: Device, choice: Choice) -> str:
@@ -97,15 +91,14 @@ def _margin(device: Device, choice: Choice) -> str:
 def _document(device: Device, rows: Sequence[Row]) -> dict[str, object]:
     return {
         "name": device.name, "gpu": device.gpu, "os": device.os, "ram": device.ram, "usable": device.usable,
-        "backends": device.backends, "gets_one": _gets_one(rows), "models": [_model(device, row) for row in rows],
+        "backends": device.backends, "gets_one": _gets_one(rows), "models": [_model(device, *row) for row in rows],
     }  # fmt: skip
 
 
-def _model(device: Device, row: Row) -> dict[str, object]:
-    if row.choice is None:
-        return {"name": row.name, "fits": False, "variant": None, "backend": None}
-    choice = row.choice
+def _model(device: Device, name: str, choice: Choice | None) -> dict[str, object]:
+    if choice is None:
+        return {"name": name, "fits": False, "variant": None, "backend": None}
     return {
-        "name": row.name, "variant": choice.option.model, "backend": choice.option.backend, "fits": choice.fits,
+        "name": name, "variant": choice.option.model, "backend": choice.option.backend, "fits": choice.fits,
         "margin": device.usable - choice.need.bytes, "takes": asdict(choice.need), "says": SOURCES[choice.need.source],
     }  # fmt: skip

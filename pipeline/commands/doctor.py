@@ -16,7 +16,6 @@ from pathlib import Path
 from doit.version import VERSION as DOIT
 
 from pipeline import __version__
-from pipeline.action import Worker
 from pipeline.compilers.devices import unable
 from pipeline.documents.probe import Probe
 from pipeline.doit_plugin import noop
@@ -86,10 +85,7 @@ class Doctor(PlainCommand[JsonOptions]):
 
 
 def examine(targets: Path) -> Diagnosis:
-    """Look at everything.
-
-    Args:
-        targets: the matrix file, which need not exist.
+    """Look at everything; the matrix file need not exist.
 
     Raises:
         SlipwayError: the matrix file is wrong.
@@ -102,14 +98,10 @@ def examine(targets: Path) -> Diagnosis:
     used = sorted(one.subject for one in session.engine.actions.values() if one.step == "toolchain")
     found = {name: _toolchain(session, name) for name in used}
     findings = look(session.finder.find)
-    rust = _has_rust(session.root, matrix.runtime.source)
+    source = matrix.runtime.source  # the tokenizers of a checkout of mlc_llm are in Rust
+    rust = source is not None and (session.root / source / "3rdparty" / "tokenizers-cpp" / "rust").is_dir()
     tools = needs.missing(session.engine.actions.values(), session.finder.find, rust=rust)
     return Diagnosis(found, findings, [*_needed(matrix, found), *map(_told, tools)], True)
-
-
-def _has_rust(root: Path, source: str | None) -> bool:
-    """Whether a checkout is one of mlc_llm, whose tokenizers are in Rust."""
-    return source is not None and (root / source / "3rdparty" / "tokenizers-cpp" / "rust").is_dir()
 
 
 def _told(need: needs.Need) -> str:
@@ -136,15 +128,9 @@ def _toolchain(session: Session, name: str) -> Toolchain:
     if environment.kind == "made" and not environment.usable:
         return Unmade(f"doit toolchain:{name} makes it, in {environment.folder.relative_to(environment.root)}")
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            session.worker(name)  # makes the environment
-        except SlipwayError as error:
-            return Broken(error.what, error.hint)
-
-        def worker(fresh: bool) -> Worker:
-            return session.worker(name, fresh=fresh)
-
-        return _probed(worker, name, Path(folder) / "log", mlc=action.params.mlc)
+        return _probed(
+            lambda fresh: session.worker(name, fresh=fresh), name, Path(folder) / "log", mlc=action.params.mlc
+        )
 
 
 def _probed(workers: Workers, name: str, log: Path, *, mlc: bool) -> Toolchain:

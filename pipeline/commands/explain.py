@@ -49,7 +49,8 @@ class Explain(ProjectCommand[JsonOptions]):
         fates = {item.name: item for item in forecast(engine, names)}
         found = [(explainer.explain(name), fates[name]) for name in names]
         lines = (line for one in found for line in _lines(*one))
-        self.show([_document(*one) for one in found], lines, as_json=options.json)
+        documents = [{**_node(one, set()), "fate": fate.state, "roots": sorted(one.roots)} for one, fate in found]
+        self.show(documents, lines, as_json=options.json)
         return 0
 
 
@@ -157,13 +158,11 @@ def _history(record: ActionResult) -> Iterator[str]:
         yield f"  log      {short(record.log)}"
 
 
-def _document(explanation: Explanation, fate: Forecast) -> dict[str, object]:
-    """One task for programs. Records are cut down to what describes the run."""
-    return {**_node(explanation, set()), "fate": fate.state, "roots": sorted(explanation.roots)}
-
-
 def _node(explanation: Explanation, seen: set[str]) -> dict[str, object]:
-    """An explanation; where it comes again, only its name and state."""
+    """An explanation for programs; where it comes again, only its name and state.
+
+    Records are cut down to what describes the run.
+    """
     if explanation.name in seen:
         return {"name": explanation.name, "state": explanation.state}
     seen.add(explanation.name)

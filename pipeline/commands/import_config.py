@@ -62,13 +62,7 @@ def convert(options: ImportOptions, args: Sequence[str]) -> int:
         raise SlipwayError(f"Mac Catalyst runs on {' and '.join(ARCHS)}, not {' '.join(archs)}", hint="name those")
     output = Path(options.output) if options.output else None
     base = output.parent if output is not None else Path()
-    systems = Systems(
-        options.ios,
-        options.catalyst,
-        archs,
-        source=options.source,
-        runtime=not options.no_runtime,
-    )
+    systems = Systems(options.ios, options.catalyst, archs, options.source, not options.no_runtime)
     if output is not None and output.exists():
         raise SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")
     models = merge(record for name in args for record in read(Path(name), base, _note))

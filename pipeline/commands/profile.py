@@ -35,6 +35,19 @@ class ProfileOptions:
     json: bool = json_flag()
 
 
+@dataclass(frozen=True)
+class Figures:
+    """A run in numbers, as `--json` prints them. `tasks`: how a task ended -> how many did."""
+
+    wall_seconds: float
+    work_seconds: float
+    jobs: int
+    processors: int
+    efficiency: float
+    critical_seconds: float
+    tasks: Mapping[str, int]
+
+
 class Profile(ProjectCommand[ProfileOptions]):
     """show where the time of the last run went, and write it as a Chrome trace (Slipway)"""  # noqa: D415 - doit prints this as it is
 
@@ -56,9 +69,14 @@ class Profile(ProjectCommand[ProfileOptions]):
             target.write_text(json.dumps(chrome_trace(timings, session.engine)), encoding="utf-8")
         except OSError as error:
             raise store_error(error, "write the trace", target) from error
-        path = critical_path(timings.spans, _upstream(session.engine))
-        lines = [*_lines(timings, path), f"trace: {target} (open it in ui.perfetto.dev)"]
-        self.show(_document(timings, path, target), lines, as_json=options.json)
+        actions = session.engine.actions.items()
+        upstream = {name: sorted({edge.action for edge in one.upstream.values()}) for name, one in actions}
+        path = critical_path(timings.spans, upstream)
+        figures = _figures(timings, path)
+        lines = [*_lines(timings, path, figures), f"trace: {target} (open it in ui.perfetto.dev)"]
+        steps = [{"name": span.name, "how": span.how, "seconds": span.seconds} for span in path]
+        document = {**asdict(figures), "critical_path": steps, "trace": str(target)}
+        self.show(document, lines, as_json=options.json)
         return 0
 
 
@@ -104,8 +122,7 @@ def _record_of(engine: Engine, span: Span) -> dict[str, object]:
     }
 
 
-def _lines(timings: Timings, path: Sequence[Span]) -> Iterator[str]:
-    figures = _figures(timings, path)
+def _lines(timings: Timings, path: Sequence[Span], figures: Figures) -> Iterator[str]:
     wall, length = figures.wall_seconds, figures.critical_seconds
     hows = [f"{n} {how}" for how, n in figures.tasks.items()]
     yield f"{duration(wall)} by the clock, {duration(figures.work_seconds)} of work: {', '.join(hows)}"
@@ -128,19 +145,6 @@ def _lines(timings: Timings, path: Sequence[Span]) -> Iterator[str]:
         yield f"on {host}: {count(number, 'task')}"
 
 
-@dataclass(frozen=True)
-class Figures:
-    """A run in numbers, as `--json` prints them. `tasks`: how a task ended -> how many did."""
-
-    wall_seconds: float
-    work_seconds: float
-    jobs: int
-    processors: int
-    efficiency: float
-    critical_seconds: float
-    tasks: Mapping[str, int]
-
-
 def _figures(timings: Timings, path: Sequence[Span]) -> Figures:
     wall = max(0.0, timings.end - timings.start)
     work = sum(span.seconds for span in timings.spans)
@@ -154,12 +158,3 @@ def _figures(timings: Timings, path: Sequence[Span]) -> Figures:
         critical_seconds=sum(span.seconds for span in path),
         tasks=dict(sorted(Counter(span.how for span in timings.spans).items())),
     )
-
-
-def _document(timings: Timings, path: Sequence[Span], target: Path) -> dict[str, object]:
-    steps = [{"name": span.name, "how": span.how, "seconds": span.seconds} for span in path]
-    return {**asdict(_figures(timings, path)), "critical_path": steps, "trace": str(target)}
-
-
-def _upstream(engine: Engine) -> dict[str, list[str]]:
-    return {name: sorted({edge.action for edge in action.upstream.values()}) for name, action in engine.actions.items()}

@@ -52,17 +52,13 @@ class VerifyApp(PlainCommand[VerifyOptions]):
     def answer(self, options: VerifyOptions, args: Sequence[str]) -> int:
         """Check, print, and return the exit status."""
         expected, version = expected_models(options)
-        contents = read_contents(open_container(_only_path(args)), options.exclude)
+        if len(args) != 1:
+            raise SlipwayError(f"verify-app takes one PATH, not {len(args)}", hint=f"give {SUPPORTED}")
+        contents = read_contents(open_container(Path(args[0])), options.exclude)
         found = judge(contents, expected, allow_stripped=options.allow_stripped, runtime_version=version)
         text = report.text(found, self.width).rstrip("\n")
         self.show(report.document(found), [text], as_json=options.json)
         return 0 if found.ok else 1
-
-
-def _only_path(arguments: Sequence[str]) -> Path:
-    if len(arguments) != 1:
-        raise SlipwayError(f"verify-app takes one PATH, not {len(arguments)}", hint=f"give {SUPPORTED}")
-    return Path(arguments[0])
 
 
 def expected_models(options: VerifyOptions) -> tuple[list[Expected], str | None]:

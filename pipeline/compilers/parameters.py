@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from pipeline.documents.parameters import Parameter, Parameters
-from pipeline.documents.tensor_cache import WrittenCache
+from pipeline.documents.parameters import Parameter, Parameters, WrittenCache
 from pipeline.errors import FormatError, StepError
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.documents.codec import encode, load
-from pipeline.documents.tensor_cache import INDEX, ShardRecord, TensorCache, TensorRecord, WrittenCache
+from pipeline.documents.parameters import INDEX, ShardRecord, TensorCache, TensorRecord, WrittenCache
 from pipeline.errors import FormatError
 from pipeline.files import sha256_bytes
 

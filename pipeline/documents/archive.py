@@ -16,11 +16,8 @@ class ArchivedModel:
     """A model in an archive. Symbols are spelt as in C, without the underscore of Mach-O.
 
     Attributes:
-        model: name of the model.
-        variant: name of the variant.
         subject: `model-variant`.
         prefix: what the runtime finds it by.
-        options: of the variant.
         members: names of its objects in the archive.
         library_bin: the symbol of its blob.
         generation: of TVM's C interface that it was compiled for.
@@ -51,10 +48,6 @@ class Archive(Document):
     """A static archive.
 
     Attributes:
-        library: its file name.
-        backend: what it is for.
-        sha256: of the file.
-        size: of the file, in bytes.
         models: what is in it, sorted by subject.
         undefined: C names that it needs from the runtime and the system, sorted.
     """

@@ -32,13 +32,9 @@ class LinkedModel:
     """A model of a kit.
 
     Attributes:
-        model: its name.
-        variant: its name.
-        options: of the variant.
         prefix: what the runtime finds it by.
         library_bin: the symbol of its blob.
         keep_symbols: to name with `-u`, so that both of its objects are linked.
-        abi: see `Abi`.
         functions: name, arguments and results of each.
     """
 
@@ -83,13 +79,7 @@ class LinkedArchive:
 
     Attributes:
         name: of its directory: a backend, an ABI or the identifier of a slice.
-        archive: its path.
-        size: in bytes.
-        sha256: of the file.
-        format: of the objects.
-        platform: they run on.
         architectures: in it; more than one in a fat file.
-        backends: in it.
         models: subjects.
         functions: of models whose functions differ from those under `models`.
         system_libraries: to link beside it.
@@ -131,12 +121,8 @@ class LaidOutLibrary:
 
     Attributes:
         model: subject.
-        backend: it is for.
         prefix: what the runtime finds the model by.
-        file: its path.
         form: `tar` (objects), `archive`, `shared` or `module`.
-        size: in bytes.
-        sha256: of the file.
         needed: of a shared one: the libraries that are loaded with it.
         bundle: directory of the model's bundle, if that is in the layout.
     """
@@ -157,10 +143,6 @@ class LaidOutFile:
     """A file in a layout that a task has put out.
 
     Attributes:
-        task: it.
-        file: its path.
-        size: in bytes.
-        sha256: of the file.
         runtime: what loads it, of a model that is not compiled.
     """
 

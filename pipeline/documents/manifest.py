@@ -1,13 +1,42 @@
-"""`dist/manifest.json`: size and SHA-256 of every file in `dist/`, and what each proof came to."""
+"""`dist/manifest.json`: size and SHA-256 of every file in `dist/`, and what each proof came to.
+
+`model.json`, beside its file in a bundle, is in it, too: what a model is that was not compiled here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.binary.gguf import Gguf
+from pipeline.binary.tflite import Litert
 
 from .codec import Document
-from .model_file import ModelFile
 
 SCHEMA = 1
+
+Runtime = Literal["llama.cpp", "LiteRT"]
+
+
+@dataclass(frozen=True)
+class ModelFile(Document):
+    """What a model is that was not compiled here.
+
+    Attributes:
+        runtime: what loads it.
+        gguf, litert: what it says of itself.
+    """
+
+    NAME = "model.json"
+
+    name: str
+    runtime: Runtime
+    format: Literal["gguf", "tflite", "task"]
+    file: str
+    size: int
+    sha256: str
+    gguf: Gguf | None = None
+    litert: Litert | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ class Need:
     """What is known, at some time, of the memory that a cell takes.
 
     Attributes:
-        bytes: that it takes.
         source: who says so: `declared` (`estimated_vram_bytes` in targets.yaml), `built` (its library and parameters),
             `weights` (the sizes that slipway.lock pins), or `nothing`.
         at_least: whether it takes more than that.
@@ -67,7 +66,6 @@ class Option:
     Attributes:
         cell: subject of the cell.
         model: subject of the variant.
-        backend: its name.
         declared: bytes that targets.yaml says it takes, or None.
     """
 

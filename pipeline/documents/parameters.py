@@ -1,14 +1,17 @@
 """`parameters.json`: names, shapes and dtypes of a model's parameters. `params` writes it, proofs read it.
 
 It says nothing of their values, so that an edit of weights proves nothing anew but what depends on them. It is not
-shipped: `tensor-cache.json` is what runtimes read.
+shipped: `tensor-cache.json` is what runtimes read, the index of MLC's form of parameters on the disk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .codec import Document
+
+INDEX = "tensor-cache.json"
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,49 @@ class Parameters(Document):
 
     parameters: tuple[Parameter, ...]
     equal: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """Where one tensor is in its shard; fields are spelt as in the index."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    format: str
+    nbytes: int
+    byteOffset: int  # noqa: N815 - see above
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """One shard of raw bytes, and the tensors in it."""
+
+    dataPath: str  # noqa: N815 - see above
+    format: str
+    nbytes: int
+    records: tuple[TensorRecord, ...]
+    md5sum: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorCache:
+    """The whole index."""
+
+    records: tuple[ShardRecord, ...]
+    metadata: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WrittenCache:
+    """What was written.
+
+    Attributes:
+        tensors: how many there are.
+        bytes: of all tensors.
+        digests: file name -> SHA-256, of the shards and the index.
+    """
+
+    tensors: int
+    bytes: int
+    digests: Mapping[str, str]

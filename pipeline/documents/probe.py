@@ -56,7 +56,6 @@ class Probe(Versions, Document):
     Attributes:
         fork: whether its calls may be forks of one interpreter.
         metal_simdgroup: whether dlight's simdgroup rule works.
-        mlc: see `MlcProbe`.
     """
 
     NAME = "probe.json"

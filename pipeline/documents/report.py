@@ -33,8 +33,6 @@ class Report(Document):
     """What a `verify` came to.
 
     Attributes:
-        subject: the backend or product.
-        checks: each, with what was seen.
         proven: the line of the summary table.
     """
 
@@ -50,7 +48,6 @@ class Verdict:
     """What of a report goes into the facts of the action, where the table and `--strict` find it.
 
     Attributes:
-        proven: see `Report`.
         models: subject -> the line of a model that has one of its own.
         not_proven: how many questions this machine could not answer; where strict, none may.
         checks: how many there were.

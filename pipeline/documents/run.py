@@ -95,8 +95,6 @@ class Run(Document):
         unsuited: whether nothing that is installed will help: the model needs what this kind of machine has not.
         emulated: what stood for the real machine: times are those of this one.
         control: what was changed in the negative control, which then failed.
-        compared: every comparison.
-        measured: what it cost.
     """
 
     NAME = "run.json"

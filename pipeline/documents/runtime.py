@@ -18,9 +18,6 @@ class LibraryFile:
 
     Attributes:
         name: `tvm_runtime`.
-        file: its name.
-        sha256: of the file.
-        size: of the file, in bytes.
         whole: whether a link must take every member: it registers things that nothing refers to.
         registrations: names of TVM's registration functions that it defines.
         shared: whether it is loaded with the program, and no archive.
@@ -40,9 +37,7 @@ class RuntimeManifest(Document):
     """The libraries of a runtime, in link order.
 
     Attributes:
-        backend: they are for.
         project: CMake's name; None for what was not built here.
-        libraries: each.
         tvm: version of a packaged runtime, whose headers are in the folder `include` beside it.
     """
 

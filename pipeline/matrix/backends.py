@@ -11,26 +11,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.platforms import FORMATS, METALLIBS, Platform, architecture, version
+from pipeline.platforms import APPLE, FORMATS, METALLIBS, Platform, architecture, version
 
 from . import schema
 from .cells import Backend
 from .diagnostics import Diagnostics, suggest
 from .presets import Machine, MachinePreset, Preset, presets
 
-_APPLE: Mapping[Platform, tuple[str, str]] = {
-    "ios": ("ios", ""),
-    "ios-simulator": ("ios", "-simulator"),
-    "maccatalyst": ("ios", "-macabi"),
-    "macos": ("macosx", ""),
-    "tvos": ("tvos", ""),
-    "tvos-simulator": ("tvos", "-simulator"),
-    "watchos": ("watchos", ""),
-    "watchos-simulator": ("watchos", "-simulator"),
-    "xros": ("xros", ""),
-    "xros-simulator": ("xros", "-simulator"),
-}
-"""How LLVM spells an Apple platform in a triple: before and after the version."""
+_SYSTEMS, _VARIANTS = {"macos": "macosx"}, {None: "", "simulator": "-simulator", "maccatalyst": "-macabi"}
+"""How LLVM spells an Apple platform in a triple: its system before the version, where Apple's own word is another, and
+its variant behind that."""
 
 _SPELLINGS = {"arm64": "(?:arm64|aarch64)", "x86_64": "x86_64", "armv7": "armv7a?", "wasm32": "wasm32"}
 """How LLVM spells an architecture in a triple, as a regular expression."""
@@ -181,12 +171,13 @@ def _triple(name: str, spec: schema.Backend, base: Preset, arch: str, problems: 
     if base.platform == "windows" and not triple.endswith("-windows-msvc"):
         what = f"`{triple}` is no triple of Visual C++, whose objects and flags platform windows has"
         raise _wrong(problems, name, "triple", what, f"write {triple.partition('-')[0]}-pc-windows-msvc")
-    if base.platform not in _APPLE:
+    apple = APPLE.get(base.platform)
+    if apple is None:
         if spec.deployment_target is not None:
             what = f"platform {base.platform} has no deployment target"
             raise _wrong(problems, name, "deployment_target", what, "remove this key")
         return triple, None
-    before, after = _APPLE[base.platform]
+    before, after = _SYSTEMS.get(apple.supported, apple.supported), _VARIANTS[apple.variant]
     target = spec.deployment_target or (base.deployment_target if _VERSION in triple else None)
     full = triple.replace(_VERSION, target or "")
     carried = re.search(rf"-apple-{before}([0-9]+\.[0-9]+(?:\.[0-9]+)?){after}$", full)

@@ -21,18 +21,14 @@ class Backend:
     """Where a model runs.
 
     Attributes:
-        name: its name in targets.yaml.
         preset: the preset it started from, None where targets.yaml says everything itself. `host` is the one that runs
             on this machine.
         device: TVM's target JSON without its host: `{"kind": "metal", ...}`.
         triple: LLVM triple of the host code, for Apple with the deployment target in it.
         arch: `arm64`, `x86_64`, `armv7` or `wasm32`.
-        platform: see `Platform`.
         deployment_target: lowest OS version, for Apple platforms only.
-        format: object file format.
         system_libraries: libraries of the system that an app must link (`-l`), without prefix and suffix.
         frameworks: Apple frameworks that an app must link.
-        where: the place in targets.yaml.
         kernels: of a Metal device: `source` (compiled on the device at load) or `metallib` (compiled here, by Xcode);
             None for any other device.
         runners: what runs its models, of what can; see `backends`.
@@ -68,8 +64,6 @@ class ModelRef:
     """What of a model variant its compile, archive and proof depend on.
 
     Attributes:
-        model: name of the model.
-        variant: name of the variant.
         prefix: `system_lib_prefix`, by which an app finds the model; at least 8 bytes, a C identifier.
         options: JSON that the recipe gets: the model's options with the variant's laid over them.
     """
@@ -112,12 +106,10 @@ class ModelVariant(ModelRef):
         config: patterns of the weights' files that a recipe may read while compiling.
         bundle: patterns of the weights' files that go beside the library.
         check: the function that compares numbers on the host, or None.
-        where: the place in targets.yaml.
         toolchain: what compiles it where the matrix does not say.
         unnamed: whether the prefix is only a stand-in for the one that follows from the weights' config; see
             `pipeline.plan.library_names`.
         named_for: the device by whose name in mlc_llm the library is called, where it is named like that.
-        app: see `ForApps`.
         weights_where: the place of its `weights` in targets.yaml.
         fetched: backend -> where its prebuilt file comes from, for those that are not on the disk.
     """
@@ -233,11 +225,9 @@ class Product:
     """What an app consumes, under `dist/<name>`.
 
     Attributes:
-        name: its name in targets.yaml.
         kind: what it is made for.
         backends: names of the backends whose archives are in it, each one in some cell of the matrix.
         templates: directory with the user's own templates, as `Source.path`, or None.
-        where: the place in targets.yaml.
         base_url: where pages get a product of kind `web`, or None.
         programs: languages in which a program is built from the kit and run.
         layout: of kind `layout`: where everything goes, a rule a backend.
@@ -269,7 +259,6 @@ class Runtime:
         options: further variables for CMake.
         prebuilt: backend -> archives that somebody else built: path, and SHA-256 where it is pinned.
         backends: names of the backends that get a runtime.
-        where: the place in targets.yaml.
         wheel: whether it comes from the toolchain's own package, where it is not prebuilt.
     """
 
@@ -297,8 +286,6 @@ class Twins:
     """How this machine runs kernels of models whose host code is for another machine: with host code of its own.
 
     Attributes:
-        platform: of this machine.
-        triple: of its own code.
         checkout: a checkout of TVM, which has the runtime for OpenCL; None where nothing names one.
     """
 

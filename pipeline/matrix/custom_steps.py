@@ -81,12 +81,7 @@ def resolve(
 ) -> tuple[CustomStep, ...]:
     """Return every step for each of its subjects, after reporting what is wrong with them.
 
-    Args:
-        targets: what the file says.
-        cells: everything that is compiled.
-        models: the variants of the matrix, and models that are files.
-        root: directory that paths are relative to.
-        problems: gets the problems.
+    `cells` is everything that is compiled, `models` are the variants of the matrix and models that are files.
     """
     subjects = {
         "model": [_of_model(one) for one in models],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import device_schema, schema
+from . import model_schema, schema
 from .cells import Backend, Cell
 from .diagnostics import Diagnostics, suggest
 from .matrix import Device, Wanted
@@ -29,12 +29,8 @@ def resolve(
 ) -> tuple[Device, ...]:
     """Return the devices, after reporting what is wrong with them.
 
-    Args:
-        targets: the file.
-        cells: everything in the matrix, shared libraries too.
-        models: names of models and of variants.
-        files: names of models that are not compiled.
-        problems: gets the problems.
+    `cells` is everything in the matrix, shared libraries too; `models` are names of models and of variants, `files` of
+    models that are not compiled.
     """
     used = {cell.backend.name: cell.backend for cell in cells}
     known, uncompiled = {*models, *files}, set(files)
@@ -54,7 +50,7 @@ def memory_bytes(text: str) -> int:
     return round(float(number) * _UNITS[unit])
 
 
-def unfit(spec: device_schema.Device | Device, backend: Backend) -> str | None:
+def unfit(spec: model_schema.Device | Device, backend: Backend) -> str | None:
     """Why a backend is not for a device at all; None where it may be."""
     platforms = _RUNS_ON.get(spec.os, frozenset({spec.os}))
     if backend.format != "wasm" and backend.platform not in platforms:
@@ -68,7 +64,7 @@ def unfit(spec: device_schema.Device | Device, backend: Backend) -> str | None:
 
 
 def _check_models(
-    name: str, spec: device_schema.Device, there: set[str], known: set[str], problems: Diagnostics
+    name: str, spec: model_schema.Device, there: set[str], known: set[str], problems: Diagnostics
 ) -> None:
     for i, model in enumerate(spec.models or ()):
         place = ("devices", name, "models", i)
@@ -79,7 +75,7 @@ def _check_models(
             problems.add(place, what, "add the combination to the matrix, or remove it here")
 
 
-def _device(name: str, spec: device_schema.Device, backends: Sequence[str], problems: Diagnostics) -> Device:
+def _device(name: str, spec: model_schema.Device, backends: Sequence[str], problems: Diagnostics) -> Device:
     here, ram = ("devices", name), memory_bytes(spec.ram)
     usable = round(ram * (spec.usable or USABLE)) if spec.reserved is None else ram - memory_bytes(spec.reserved)
     if usable <= 0:
@@ -98,7 +94,7 @@ def _device(name: str, spec: device_schema.Device, backends: Sequence[str], prob
     )
 
 
-def _backends(name: str, spec: device_schema.Device, used: Mapping[str, Backend], problems: Diagnostics) -> list[str]:
+def _backends(name: str, spec: model_schema.Device, used: Mapping[str, Backend], problems: Diagnostics) -> list[str]:
     if spec.backends is None:
         found = [backend.name for backend in used.values() if unfit(spec, backend) is None]
         if used and not found:

@@ -1,7 +1,8 @@
 """From a matrix file to a `Matrix`: `project` and the commands call `load`.
 
-`expand` checks the rules that need two places of the file. It reports all problems it finds, and none that merely
-follows from another.
+In this folder `spec` is what the file says of one thing, `root` what paths are relative to, and `problems` gets what is
+wrong. `expand` checks the rules that need two places of the file. It reports all problems it finds, and none that
+merely follows from another.
 """
 
 from __future__ import annotations
@@ -49,13 +50,7 @@ def load(path: Path, *, building: bool = True) -> Matrix:
 
 
 def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
-    """Expand a validated file.
-
-    Args:
-        targets: what it says.
-        document: knows the positions in it.
-        path: the file; paths in it are relative to its directory.
-        machine: what the preset `host` stands for; this machine where it is not given.
+    """Expand a validated file; `machine` is what the preset `host` stands for, this one where it is not given.
 
     Raises:
         MatrixError: with every problem found.

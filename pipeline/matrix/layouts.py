@@ -63,13 +63,8 @@ def resolve(
 ) -> tuple[tuple[LayoutRule, ...], tuple[FilePlacement, ...]]:
     """Return the rules of a layout and what else is in it, after reporting what is wrong with them.
 
-    Args:
-        here: place of the product.
-        spec: what targets.yaml says of it.
-        backends: its backends that are as they should be.
-        cells: everything in the matrix.
-        tasks: what else may be in it.
-        problems: gets the problems.
+    `here` is the place of the product, `backends` are those of its backends that are as they should be, and `tasks`
+    what else may be in it.
     """
     rules = spec.layout or {}
     for name in rules:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from pipeline import __version__
@@ -21,7 +23,6 @@ from .diagnostics import Diagnostics, suggest
 from .document import Document, Steps
 from .fields import MEANINGS
 from .schema import VERSION, Targets
-from .schema_node import Node
 from .weights_schema import WEIGHT_KINDS, WEIGHT_TAGS
 
 M = TypeVar("M", bound=BaseModel)
@@ -48,6 +49,60 @@ _BOUNDS = {
     "less_than_equal": ("maximum", "at most"),
 }
 """Error of pydantic -> the field of `Node` for that bound, and our words."""
+
+
+class Node(BaseModel):
+    """A JSON Schema, as far as anybody looks at it; the words are its own. `reference` finds keys of classes in it."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
+
+    ref: str = Field(default="", alias="$ref")
+    definitions: Mapping[str, Node] = Field(default={}, alias="$defs")
+    type: str | tuple[str, ...] = ""
+    description: str = ""
+    default: JsonValue = None
+    const: JsonValue = None
+    enum: tuple[JsonValue, ...] = ()
+    pattern: str | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    exclusive_minimum: int | float | None = None
+    exclusive_maximum: int | float | None = None
+    items: Node | None = None
+    properties: Mapping[str, Node] = {}
+    pattern_properties: Mapping[str, Node] = {}
+    additional_properties: Node | bool = True
+    required: tuple[str, ...] = ()
+    any_of: tuple[Node, ...] = ()
+    one_of: tuple[Node, ...] = ()
+    all_of: tuple[Node, ...] = ()
+
+    def at(self, path: Steps) -> Iterator[Node]:
+        """The schemas that the value at a path of the document may follow; a step `<Class>` leads to its schema."""
+        here: list[Node] = [self]
+        for step in path:
+            named = self.definitions.get(step[1:-1]) if isinstance(step, str) and step.startswith("<") else None
+            ways = (way for one in here for way in self._alternatives(one))
+            here = [named] if named is not None else [child for way in ways for child in way.children(step)]
+        for one in here:
+            yield from self._alternatives(one)
+
+    def _alternatives(self, one: Node) -> Iterator[Node]:
+        if one.ref:
+            yield from self._alternatives(self.definitions[one.ref.rpartition("/")[2]])
+            return
+        yield one
+        for part in (*one.any_of, *one.one_of, *one.all_of):
+            yield from self._alternatives(part)
+
+    def children(self, step: str | int) -> Iterator[Node]:
+        """The schemas of what is at a key or an index of this one."""
+        if isinstance(step, int):
+            yield from () if self.items is None else (self.items,)
+        elif step in self.properties:
+            yield self.properties[step]
+        else:
+            yield from self.pattern_properties.values()
 
 
 class _Context(BaseModel):

@@ -20,11 +20,9 @@ class ModelFile:
     """A model that is not compiled, but bundled as it is.
 
     Attributes:
-        name: of the model.
         kind: what it must be.
         source: where it comes from.
         sha256: what a file of the user's must hash to, where that is pinned.
-        where: the place of its source in targets.yaml.
         estimated_vram_bytes: what it takes of a device's memory, where targets.yaml says so.
     """
 
@@ -59,14 +57,11 @@ class Device:
     """What models are for.
 
     Attributes:
-        name: its name in targets.yaml.
-        gpu: family of its GPU.
         os: its system, as a backend's platform.
         ram: bytes of memory.
         usable: bytes of it that an app can use for its model.
         backends: names of the backends for it, the best first, each one in some cell of the matrix.
         models: what it must be able to hold; None where that is not said.
-        where: the place in targets.yaml.
         adb_model: patterns of what adb calls it.
     """
 
@@ -89,7 +84,6 @@ class StepInput:
         path: relative to the root, or absolute.
         task: `bundle:minilm-f32`.
         only: patterns of the outputs that are taken; all where there are none.
-        where: the place in targets.yaml.
     """
 
     path: str | None
@@ -103,17 +97,13 @@ class CustomStep:
     """A command of the user's on one subject.
 
     Attributes:
-        name: of the step.
         subject: a model variant, a cell, a product, or `once`.
         command: its words; `{in.NAME}` and `{out}` are filled in when it runs, `{{` is a brace.
         program: the program to be found on PATH; None where it is one of the inputs.
-        inputs: name -> input.
         outputs: names and patterns of what it must leave in `{out}`.
-        environment: variables.
         secrets: names of variables that are passed on.
         timeout: seconds.
         ship: whether the outputs go to `dist/`.
-        where: the place in targets.yaml.
     """
 
     name: str
@@ -146,11 +136,9 @@ class Matrix:
         cells: every compile, in the order of the file, subjects unique.
         models: the model variants of `cells` and `sharing`.
         backends: the backends that some cell compiles for.
-        products: all that are defined.
         runtime: what apps link beside the models, for the backends that targets.yaml says.
-        sharing: cells that need no compile, as one of `cells` compiles the very library; see `sharing`.
+        sharing: cells that need no compile, as one of `cells` compiles the very library; see `share`.
         twins: see `Twins`; None where this machine is of no kind that is known.
-        devices: all that are defined.
         steps: commands of the user's, each for every subject it is for.
         runtime_version: the release of TVM whose runtime apps have; None where targets.yaml does not say.
         remarks: what is right in the file and may surprise, one line each.

@@ -33,11 +33,7 @@ _NEAR = 0.88
 def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: str | None = None) -> list[ModelVariant]:
     """All variants of a model, in the order of the file.
 
-    Args:
-        name: the model's name.
-        spec: what targets.yaml says.
-        kind: the `model_type` that its name stands for, where it has none of its own.
-        problems: gives positions, gets the problems.
+    `kind` is the `model_type` that the model's name stands for, where it has none of its own.
     """
     weights, prebuilt = source_of(spec.weights) if spec.weights else None, spec.prebuilt or {}
     made = []

@@ -30,9 +30,7 @@ class Placement:
         subject: the model variant.
         owner: the variant whose library it uses: itself, but for fine-tunes that share one.
         prefix: what the runtime finds the model by.
-        backend: its name.
         library: path of its library.
-        form: of that.
         bundle: directory of its bundle, if wanted.
     """
 

@@ -43,14 +43,8 @@ def resolve(
 ) -> Product:
     """Return the product, after reporting what is wrong with it.
 
-    Args:
-        name: its name.
-        spec: what targets.yaml says.
-        backends: all that are defined; None for one that is wrong (and reported).
-        cells: everything in the matrix.
-        outputs: tasks whose outputs a layout can have.
-        root: directory that paths are relative to.
-        problems: gets the problems.
+    `backends` has all that are defined, and None for one that is wrong (and reported); `cells` is everything in the
+    matrix, `outputs` has the tasks whose outputs a layout can have.
     """
     here = ("products", name)
     if name.lower() in _TAKEN:

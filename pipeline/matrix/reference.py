@@ -16,9 +16,9 @@ from pydantic import JsonValue
 from pydantic.json_schema import JsonSchemaValue
 
 from .fields import NAME_PATTERN
+from .loader import Node
 from .presets import presets
 from .schema import Targets
-from .schema_node import Node
 
 SCHEMA = Path(__file__).with_name("targets.schema.json")
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"

@@ -27,15 +27,7 @@ _PACKAGED = {("linux", "llvm"), ("macos", "llvm"), ("macos", "metal")}
 def resolve(
     targets: schema.Targets, cells: Sequence[Cell], products: Sequence[Product], root: Path, problems: Diagnostics
 ) -> Runtime:
-    """Return the runtime, after reporting what is wrong with it.
-
-    Args:
-        targets: the file.
-        cells: everything that is compiled.
-        products: all products.
-        root: directory that paths are relative to.
-        problems: gets the problems.
-    """
+    """Return the runtime, after reporting what is wrong with it; `cells` is everything that is compiled."""
     spec = targets.runtime
     if spec is None:
         return Runtime()
@@ -127,12 +119,8 @@ def _check_prebuilt(
 def twins(machine: Machine, runtime: Runtime, root: Path) -> Twins | None:
     """Return what of other machines' models this machine can run with host code of its own.
 
-    It is what the preset `host` says of this machine, and the checkout; None for a machine that it does not know.
-
-    Args:
-        machine: that runs the models.
-        runtime: it names a checkout, perhaps; else the variable TVM_SOURCE_DIR may.
-        root: directory that the checkout's path is relative to.
+    It is what the preset `host` says of this machine, and the checkout, which `runtime` or the variable TVM_SOURCE_DIR
+    may name; None for a machine that it does not know.
     """
     host = presets()["host"]
     meant = host.on(machine) if isinstance(host, MachinePreset) else None

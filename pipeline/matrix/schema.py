@@ -19,7 +19,6 @@ from pydantic import (
 
 from pipeline.platforms import Platform
 
-from .device_schema import Device
 from .fields import (
     BaseUrl,
     FileName,
@@ -36,7 +35,7 @@ from .fields import (
     TvmRelease,
     wrong,
 )
-from .model_schema import Archives, Model
+from .model_schema import Archives, Device, Model
 from .step_schema import Step, StepName
 
 VERSION = 1

@@ -71,7 +71,6 @@ class Names:
     Attributes:
         models: model -> its variants.
         backends: backend -> what it is; None where it is known and wrong (and reported).
-        toolchains: names of toolchains.
         files: models that are not compiled.
     """
 
@@ -123,13 +122,7 @@ def refuse_too_many(targets: schema.Targets, problems: Diagnostics) -> None:
 
 
 def cells(block: schema.MatrixAxes, names: Names, problems: Diagnostics) -> list[Cell]:
-    """Expand the matrix block.
-
-    Args:
-        block: the axes, includes and excludes as written.
-        names: what names mean.
-        problems: gets the problems; a cell that has one is left out.
-    """
+    """Expand the matrix block; a cell that has a problem is left out."""
     clean = not problems
     axes = {axis: list(_axis(axis, block, names, problems)) for axis in AXES if getattr(block, axis) is not None}
     exclude = [one for _, one in _entries("exclude", block, names, problems)]

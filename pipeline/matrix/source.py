@@ -20,7 +20,6 @@ class Function:
 
     Attributes:
         path: the file, relative to the root.
-        function: its name.
         reads: files and directories, as `path`, that it reads besides what it imports.
     """
 

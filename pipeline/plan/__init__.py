@@ -11,19 +11,17 @@ from dataclasses import replace
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.manifest import Manifest, ManifestProduct
-from pipeline.documents.parameters import Parameters
+from pipeline.documents.parameters import INDEX, Parameters
 from pipeline.matrix.cells import ModelVariant, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.steps import archive, bundle, linkkit, verify, xcframework
 from pipeline.steps import product as product_step
-from pipeline.weights.checkpoint import INDEX
 
 from .apps import app_config_actions, ships_weights
 from .checks import FOREIGN, cell_runs, check_actions, lacking_artifact, program_runs
 from .custom import custom_actions, in_order, proven_layouts, shipped_steps
 from .devices import device_actions, device_edges
 from .lockfile import Pins
-from .manifest import manifest_action, shipped
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
@@ -36,7 +34,7 @@ from .models import (
     toolchain_actions,
     weight_actions,
 )
-from .products import aar_actions, assets_of, layout_actions, proof_of
+from .products import aar_actions, assets_of, layout_actions, manifest_action, proof_of, shipped
 from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product, wheel_actions
 
 PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout", "aar"})

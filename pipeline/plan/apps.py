@@ -28,11 +28,7 @@ HUB = "https://huggingface.co"
 
 
 def app_config_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
-    """One action for each product with a model that has a record.
-
-    Args:
-        matrix: what targets.yaml asks for.
-        lock: what slipway.lock pins of weights: the commit that WebLLM's records name.
+    """One action for each product with a model that has a record; WebLLM's name the commit that `lock` pins.
 
     Raises:
         MatrixError: what an app would be told cannot work.
@@ -42,7 +38,9 @@ def app_config_actions(matrix: Matrix, lock: Pins) -> Iterator[AnyAction]:
             continue
         listed = [cells for cells in _of_product(matrix, product) if has_record(cells[0].model)]
         if product.kind == "web":
-            listed = [found for cells in listed if (found := [cell for cell in cells if _has_module(matrix, cell)])]
+            # WebLLM loads modules for WebGPU, which are linked where there is a runtime.
+            able = {one.name for one in matrix.backends if one.device_kind == "webgpu"} & {*matrix.runtime.backends}
+            listed = [found for cells in listed if (found := [cell for cell in cells if cell.backend.name in able])]
         if not listed:
             continue
         models = _by_id(product, ((cells, _model(matrix, product, cells, lock)) for cells in listed))
@@ -99,11 +97,6 @@ def has_record(model: ModelVariant) -> bool:
 def ships_weights(model: ModelVariant) -> bool:
     """Whether an app gets the parameters of a model from its bundle, and not from the hub or a server."""
     return has_record(model) and model.weights is not None and _is_bundled(model)
-
-
-def _has_module(matrix: Matrix, cell: Cell) -> bool:
-    """Whether a model is linked into a module that WebLLM can load."""
-    return cell.backend.device_kind == "webgpu" and cell.backend.name in matrix.runtime.backends
 
 
 def model_id(matrix: Matrix, model: ModelVariant) -> str:
@@ -248,18 +241,14 @@ def _by_id(
         if first is model:
             continue
         apart = not {cell.backend.name for cell in others} & {cell.backend.name for cell in cells}
-        if not apart or cells[0].model.weights != others[0].model.weights or _for_apps(model) != _for_apps(first):
+        alike = model == replace(first, subject=model.subject, library_of=model.library_of)  # what apps see of them
+        if not apart or cells[0].model.weights != others[0].model.weights or not alike:
             raise MatrixError(
                 f"{first.subject} and {model.subject} have one model_id in product {product.name!r}: {model.model_id}",
                 where=product.where,
                 hint="give one of them another `model_id`, or make a product for each system",
             )
     return list(seen.values())
-
-
-def _for_apps(model: app_config.AppModel) -> app_config.AppModel:
-    """A model without what no app sees of it."""
-    return replace(model, subject="", library_of=None)
 
 
 def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstream]:

@@ -52,13 +52,9 @@ def cell_runs(matrix: Matrix, cell: Cell) -> dict[str, str]:
     backend = cell.backend
     if not _has_check(cell) or lacking_artifact(matrix, backend) is not None:
         return {}
-    able = [name for name in backend.runners if name != "twin" or _has_twin(matrix, cell)]
+    twins = matrix.twins if cell.model.compiler == "relax" else None  # no other leaves a lowering to make a twin of
+    able = [name for name in backend.runners if name != "twin" or (twins is not None and twins.run(backend))]
     return {f"{cell.subject}/{name}" if number else cell.subject: name for number, name in enumerate(able)}
-
-
-def _has_twin(matrix: Matrix, cell: Cell) -> bool:
-    """Whether this machine can run a cell's kernels. Only Relax leaves a lowering to make a twin of."""
-    return cell.model.compiler == "relax" and matrix.twins is not None and matrix.twins.run(cell.backend)
 
 
 def _has_check(cell: Cell) -> bool:

@@ -16,7 +16,7 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.matrix import CustomStep, Matrix, StepInput
 from pipeline.steps import custom
 
-from .manifest import shipped
+from .products import shipped
 
 _PATTERN = frozenset("*?[")
 
@@ -25,11 +25,7 @@ _LISTED = 5
 
 
 def custom_actions(matrix: Matrix, others: Sequence[AnyAction]) -> list[AnyAction]:
-    """The actions of all custom steps.
-
-    Args:
-        matrix: what targets.yaml asks for.
-        others: every action that they may read.
+    """The actions of all custom steps; `others` are those that they may read.
 
     Raises:
         MatrixError: a step has the name of one of ours, or reads a task that there is not.
@@ -55,14 +51,11 @@ def _edges(step: CustomStep, known: Collection[str]) -> dict[str, Upstream]:
         matching = [task for task in known if plural and fnmatchcase(task, one.task)]
         if not matching and one.task not in known:
             raise _no_task(step, one, known)
-        several = {f"{name}/{_flat(task)}": Upstream(task, one.only) for task in sorted(matching)}
+        # A subject is the name of one directory: `native/minilm-f32@host` would be in that of `native`.
+        flat = {task: task.partition(":")[2].replace("/", ".") for task in sorted(matching)}
+        several = {f"{name}/{subject}": Upstream(task, one.only) for task, subject in flat.items()}
         edges |= several or {name: Upstream(one.task, one.only)}
     return edges
-
-
-def _flat(task: str) -> str:
-    """The subject of a task as the name of one directory: `native/minilm-f32@host` would be in that of `native`."""
-    return task.partition(":")[2].replace("/", ".")
 
 
 def _no_task(step: CustomStep, one: StepInput, known: Collection[str]) -> MatrixError:
@@ -80,9 +73,7 @@ def _no_task(step: CustomStep, one: StepInput, known: Collection[str]) -> Matrix
 def in_order(matrix: Matrix, actions: Sequence[AnyAction]) -> tuple[AnyAction, ...]:
     """The actions, upstream before downstream: steps may read anything, and a layout may have their outputs.
 
-    Args:
-        matrix: what targets.yaml asks for.
-        actions: in this order already, but for steps and what waits for them. The rest keeps its order.
+    They are in this order already, but for steps and what waits for them. The rest keeps its order.
 
     Raises:
         MatrixError: a step waits for itself.
@@ -153,12 +144,9 @@ def shipped_steps(matrix: Matrix, actions: Iterable[AnyAction]) -> Iterator[AnyA
 
 
 def proven_layouts(matrix: Matrix, actions: Iterable[AnyAction], published: Iterable[AnyAction]) -> Iterator[AnyAction]:
-    """What is shipped, where layouts wait for the proofs of all that their further files are made of.
+    """What is published, where layouts wait for the proofs of all that their further files are made of.
 
-    Args:
-        matrix: what targets.yaml asks for.
-        actions: all that may be upstream of a layout.
-        published: the actions that publish products.
+    `actions` are all that may be upstream of a layout.
     """
     by_name = {action.name: action for action in actions}
     further = {f"product:{one.name}": [file.task for file in one.files] for one in matrix.products if one.files}

@@ -46,12 +46,7 @@ class Offer:
 
 
 def offers(matrix: Matrix, lock: Pins) -> Iterator[tuple[Device, list[Offer]]]:
-    """What each device is to get: its own models, or where it names none, every model that there is for it.
-
-    Args:
-        matrix: the matrix.
-        lock: model name -> entry of slipway.lock.
-    """
+    """What each device is to get: its own models, or where it names none, every model that there is for it."""
     cells: dict[str, dict[str, Way]] = {model.subject: {} for model in matrix.models}
     for cell in matrix.every_cell:
         cells[cell.model.subject][cell.backend.name] = _of_cell(cell, lock)
@@ -207,7 +202,7 @@ def _device(device: Device, found: list[Offer]) -> AnyAction:
             device.name,
             device.ram,
             device.usable,
-            tuple(device_step.Pair(offer.wanted.name, tuple(way.option for way in offer.ways)) for offer in found),
+            {offer.wanted.name: tuple(way.option for way in offer.ways) for offer in found},
         ),
         upstream={roles.of(roles.MEMORY, one.cell): Upstream(f"memory:{one.cell}") for one in options},
         outputs=(device_step.NAME,),

@@ -41,9 +41,7 @@ class Place:
     """Where names come from.
 
     Attributes:
-        root: the project's directory.
         lock_path: slipway.lock, which gets what was found out.
-        lock: what it says.
         note: told what is being done.
     """
 
@@ -64,11 +62,14 @@ def named(matrix: Matrix, place: Place) -> Matrix:
     if not waiting:
         _check_shared(matrix, place.root)
         return matrix
-    names = {subject: _names(model, _devices(matrix, subject), place) for subject, model in waiting.items()}
-    every = tuple(_renamed(cell, names, matrix) for cell in matrix.every_cell)
+    devices: dict[str, dict[str, str]] = {}
+    for subject in waiting:
+        backends = [cell.backend for cell in matrix.every_cell if cell.model.subject == subject]
+        devices[subject] = {one.name: _device(one, backends) for one in backends}
+    names = {subject: _names(model, sorted({*devices[subject].values()}), place) for subject, model in waiting.items()}
+    every = tuple(_renamed(cell, names, devices) for cell in matrix.every_cell)
     cells, sharing = share(every)
-    _check(cells)
-    _check_slices(matrix.products, every)
+    _check(cells, every, matrix.products)
     models = {cell.model.subject: cell.model for cell in every}
     ordered = tuple(models[model.subject] for model in matrix.models)
     made = replace(matrix, cells=cells, models=ordered, sharing=sharing)
@@ -84,11 +85,11 @@ def config_of(model: ModelVariant, root: Path) -> str | None:
     return f"{root / model.weights.path}/./{model.weights.subdir or '.'}/{CONFIG}"
 
 
-def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], matrix: Matrix) -> Cell:
+def _renamed(cell: Cell, names: Mapping[str, Mapping[str, str]], devices: Mapping[str, Mapping[str, str]]) -> Cell:
     known = names.get(cell.model.subject)
     if known is None:
         return cell
-    device = _device(cell.backend, _backends(matrix, cell.model.subject))
+    device = devices[cell.model.subject][cell.backend.name]
     model = replace(cell.model, prefix=mlc_names.prefix(known[device]), unnamed=False, named_for=device)
     return replace(cell, model=model)
 
@@ -117,15 +118,7 @@ def _read_here(model: ModelVariant, root: Path) -> Mapping[str, object] | None:
         return None
 
 
-def _check_slices(products: Iterable[Product], cells: Sequence[Cell]) -> None:
-    for product in products:
-        if product.kind == "xcframework":
-            for backend, subjects in lacking(product.backends, cells).items():
-                what, hint = lacking_words(backend, subjects)
-                raise MatrixError(f"product {product.name}: {what}", where=product.where, hint=hint)
-
-
-def _check(cells: Iterable[Cell]) -> None:
+def _check(cells: Iterable[Cell], every: Sequence[Cell], products: Iterable[Product]) -> None:
     owners: dict[tuple[str, str], Cell] = {}
     for cell in cells:
         first = owners.setdefault((cell.backend.name, cell.model.prefix), cell)
@@ -136,15 +129,10 @@ def _check(cells: Iterable[Cell]) -> None:
                 where=cell.model.where,
                 hint="remove one of them, or give one a `model_lib` of its own",
             )
-
-
-def _backends(matrix: Matrix, subject: str) -> list[Backend]:
-    return [cell.backend for cell in matrix.every_cell if cell.model.subject == subject]
-
-
-def _devices(matrix: Matrix, subject: str) -> list[str]:
-    backends = _backends(matrix, subject)
-    return sorted({_device(backend, backends) for backend in backends})
+    for product in products:
+        for backend, subjects in lacking(product.backends, every).items() if product.kind == "xcframework" else ():
+            what, hint = lacking_words(backend, subjects)
+            raise MatrixError(f"product {product.name}: {what}", where=product.where, hint=hint)
 
 
 def _device(backend: Backend, all_of_model: Iterable[Backend]) -> str:
@@ -161,7 +149,11 @@ def _names(model: ModelVariant, devices: Iterable[str], place: Place) -> Mapping
     options = {name: model.options[name] for name in _OPTIONS if name in model.options}
     weights = model.weights
     if weights is None or weights.kind == "path":
-        text = _local_config(model, place.root)
+        path = config_of(model, place.root)
+        try:
+            text = b"" if path is None else read_file(path, untrusted.LARGEST_BYTES)
+        except OSError as error:
+            raise _not_converted(model) from error
         return {device: _name(model, text, device) for device in devices}
     pinned = place.lock.entry_for(model.model, weights)
     pin = place.lock.model_libs.get(model.subject)
@@ -203,14 +195,6 @@ def _parsed(text: bytes) -> dict[str, object]:
         return dict(untrusted.parse(text, CONFIG))
     except FormatError as bad:
         raise ValueError(bad.what) from bad
-
-
-def _local_config(model: ModelVariant, root: Path) -> bytes:
-    path = config_of(model, root)
-    try:
-        return b"" if path is None else read_file(path, untrusted.LARGEST_BYTES)
-    except OSError as error:
-        raise _not_converted(model) from error
 
 
 def _fetched_config(model: ModelVariant, weights: WeightsSource, pinned: Entry | None, place: Place) -> bytes:

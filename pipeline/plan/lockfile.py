@@ -30,7 +30,6 @@ _LONGEST = 80
 """Characters of a key or value that are quoted."""
 
 _MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COLON = re.compile(r"\s*:")
 _HINT = "restore it from version control, or delete the bad entry and run doit: it is locked again"
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
@@ -89,8 +88,6 @@ def read_lock(path: Path) -> Lock:
     """
     if not os.path.lexists(path):  # a link to nowhere is no missing lock: what it pinned would be forgotten
         return Lock()
-    if path.is_dir():
-        raise MatrixError("cannot be read: Is a directory", where=path, hint="make it a readable file")
     data = untrusted.read(path, LARGEST_BYTES, MatrixError)
     text = data.removeprefix(untrusted.MARK).decode(errors="replace")
     try:
@@ -110,11 +107,6 @@ def read_lock(path: Path) -> Lock:
 
 def write_lock_entry(path: Path, model: str, entry: Entry) -> None:
     """Add or replace one model's entry: atomic, and safe against another process that writes at the same time.
-
-    Args:
-        path: the lock file; made when it does not exist.
-        model: name in targets.yaml.
-        entry: what was found out.
 
     Raises:
         MatrixError: the file that is there is malformed (it is left as it is).
@@ -281,16 +273,8 @@ def _find(text: str, at: Sequence[str]) -> tuple[int, int]:
     place = 0
     for name in at:
         spellings = {json.dumps(name, ensure_ascii=plain) for plain in (True, False)}
-        places = [found for one in spellings if (found := _find_key(text, one, place)) >= 0]
+        places = [key.start() for one in spellings if (key := re.compile(rf"{re.escape(one)}\s*:").search(text, place))]
         if not places:
             break
         place = min(places)
     return text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
-
-
-def _find_key(text: str, spelling: str, start: int) -> int:
-    """Where a text stands that is a key; -1 where it does not."""
-    at = text.find(spelling, start)
-    while at >= 0 and not _COLON.match(text, at + len(spelling)):
-        at = text.find(spelling, at + 1)
-    return at

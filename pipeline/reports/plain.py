@@ -6,8 +6,7 @@ import time
 
 from pipeline.engine.status import Outcome
 
-from .events import Counts, Watcher, amount
-from .stream import BrokenPipeSafeStream
+from .events import BrokenPipeSafeStream, Counts, Watcher, amount
 
 EVERY = 5.0
 """Seconds between two progress lines of one task."""

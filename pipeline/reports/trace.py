@@ -46,9 +46,7 @@ class Timings:
     """One run.
 
     Attributes:
-        format: of the file.
         start: when it began, unix seconds.
-        end: when it ended.
         spans: the tasks that were worked on, in the order they ended.
     """
 
@@ -76,14 +74,7 @@ class Trace:
         return max(0.0, now - self._running.get(name, now))
 
     def ended(self, name: str, how: str, seconds: float | None = None, host: str = "") -> None:
-        """A task is done, or has failed.
-
-        Args:
-            name: the task.
-            how: see `Span`.
-            seconds: how long it took, where that is known better than from the time of this call.
-            host: see `Span`.
-        """
+        """A task is done, or has failed. `seconds` is how long it took, where that is known better than here."""
         now = time.time()
         start = self._running.pop(name, now)
         if host and seconds is not None:  # it waited here for its turn there

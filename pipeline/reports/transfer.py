@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from .events import size
-from .stream import BrokenPipeSafeStream
+from .events import BrokenPipeSafeStream, size
 
 Arrived = Callable[[str, int], None]
 """Is told of each file: its name, and its size in bytes."""

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.action import Facts, Job
-from pipeline.adb.device import Device
-from pipeline.adb.messages import failure
+from pipeline.adb.device import Device, failure
 
 from .check import Params, perform
 from .machine import Launch, OnDevice

@@ -33,14 +33,9 @@ _METADATA = "aarFormatVersion=1.0\naarMetadataVersion=1.0\nminCompileSdk=1\nminA
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
+    """What the step is given: the product, the name of its archives, the backends in it, and what the AAR is called.
 
-    Attributes:
-        product: its name.
-        library: name of the archives.
-        backends: in it.
-        maven: what the AAR is called.
-        runtime_libraries: shared libraries that have the TVM runtime on the device, where targets.yaml says so.
+    `runtime_libraries` have the TVM runtime on the device, where targets.yaml says so.
     """
 
     product: str

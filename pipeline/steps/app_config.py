@@ -46,7 +46,6 @@ class AppModel:
     """A model that apps find by a record.
 
     Attributes:
-        subject: of the variant.
         library_of: subject of the variant whose library it uses, where that is another.
         model_id: the app's name for it.
         bundle_weight: whether its weights are shipped.
@@ -98,10 +97,11 @@ def run(job: Job[Params]) -> Facts:
     records, needs = [], {}
     for model in job.params.models:
         subject = model.subject
-        _check_library(job, model)
+        if model.library_of is not None:  # it must be one that the same library would be compiled from
+            settings = MlcOptions(model.quantization, model.model_type, overrides=model.overrides)
+            check_shared({one: _chat(job, one) for one in (model.library_of, subject)}, settings)
         needs[subject] = _measured(job, model)
-        given = model.estimated_vram_bytes
-        total = given if given is not None else _total(subject, needs[subject])
+        total = _total(model, needs[subject])
         record = _web(job, model, total) if web else _native(job, model, total)
         _check_record(job.params.kind, subject, record)
         records.append(record)
@@ -109,14 +109,6 @@ def run(job: Job[Params]) -> Facts:
     job.write(WEB if web else NATIVE, json.dumps({LIST: records}, indent=2, ensure_ascii=False) + "\n")
     bundled = [model.subject for model in job.params.models if model.bundle_weight]
     return {"models": len(records), "memory": encode(needs), "bundled": bundled}
-
-
-def _check_library(job: Job[Params], model: AppModel) -> None:
-    """A model that uses the library of another must be one that the same library would be compiled from."""
-    if model.library_of is None:
-        return
-    options = MlcOptions(model.quantization, model.model_type, overrides=model.overrides)
-    check_shared({subject: _chat(job, subject) for subject in (model.library_of, model.subject)}, options)
 
 
 def _check_record(kind: str, subject: str, record: Mapping[str, object]) -> None:
@@ -153,10 +145,12 @@ def _check_window(metadata: Mapping[str, object], chat: Mapping[str, object], su
         )
 
 
-def _total(subject: str, need: Memory | None) -> int:
+def _total(model: AppModel, need: Memory | None) -> int:
+    if model.estimated_vram_bytes is not None:
+        return model.estimated_vram_bytes
     if need is None:
         raise StepError(
-            f"the library of {subject} does not say how much memory it takes",
+            f"the library of {model.subject} does not say how much memory it takes",
             hint="give the variant `estimated_vram_bytes`, which apps want to know",
         )
     return need.total

@@ -31,13 +31,9 @@ from pipeline.matrix.cells import Backend, ModelRef
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
+    """What the step is given: the name of the library, what it is for, and the models in it.
 
-    Attributes:
-        library: its name.
-        backend: it is for.
-        models: in it.
-        runtime_version: the release of TVM whose runtime the app has, where targets.yaml declares it.
+    `runtime_version` is the release of TVM whose runtime the app has, where targets.yaml declares it.
     """
 
     library: str
@@ -155,11 +151,7 @@ def describe(model: ModelRef, merged: Merged, found: ModelSymbols, compiled: Fun
 
 
 def check_generations(members: Mapping[str, Sequence[ObjectInfo]], runtime_version: str | None) -> None:
-    """Compare what models ask of a runtime: an app would find out at load, or crash.
-
-    Args:
-        members: model -> its objects.
-        runtime_version: the release of TVM that targets.yaml declares; None where it does not.
+    """Compare what models, by the objects of each, ask of a runtime: an app would find out at load, or crash.
 
     Raises:
         StepError: no runtime has what two of them ask for, or the declared one lacks something.
@@ -172,26 +164,17 @@ def check_generations(members: Mapping[str, Sequence[ObjectInfo]], runtime_versi
                 f"{abi.age_of_objects(asked[first])}; {second} is of {abi.age_of_objects(asked[second])}",
                 hint="compile both with one TVM, that of the runtime; or get the older one from its maker again",
             )
-    if runtime_version is not None:
-        for model, names in asked.items():
-            _check_declared(model, names, runtime_version)
-
-
-def _check_declared(model: str, asked: frozenset[str], version: str) -> None:
-    if missing := abi.lacking(asked, version):
-        raise StepError(
-            f"{model} does not run on TVM {abi.said(version)}, the `runtime_version` of targets.yaml: it is of "
-            f"{abi.age_of_objects(asked)}; and that runtime has no {', no '.join(missing)}",
-            hint=f"{_cure(asked)}; or correct `runtime_version`",
-        )
-
-
-def _cure(asked: frozenset[str]) -> str:
-    serving = abi.servers(asked)
-    compile_again = "compile the model with the TVM of the runtime"
-    return (
-        compile_again if serving.is_empty else f"{compile_again}, or give the app a runtime of {abi.releases(serving)}"
-    )
+    if runtime_version is None:
+        return
+    for model, names in asked.items():
+        if missing := abi.lacking(names, runtime_version):
+            serving = abi.servers(names)
+            other = "" if serving.is_empty else f", or give the app a runtime of {abi.releases(serving)}"
+            raise StepError(
+                f"{model} does not run on TVM {abi.said(runtime_version)}, the `runtime_version` of targets.yaml: it "
+                f"is of {abi.age_of_objects(names)}; and that runtime has no {', no '.join(missing)}",
+                hint=f"compile the model with the TVM of the runtime{other}; or correct `runtime_version`",
+            )
 
 
 def _asked(infos: Sequence[ObjectInfo]) -> frozenset[str]:

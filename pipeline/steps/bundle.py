@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from pipeline import roles
 from pipeline.action import Facts, Job
+from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import StepError
 from pipeline.matrix.cells import ModelRef
 from pipeline.weights import checkpoint
@@ -18,12 +19,9 @@ from pipeline.weights import checkpoint
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
+    """What the step is given: the model, and patterns of the files that an app needs of its weights.
 
-    Attributes:
-        model: the model.
-        files: patterns of the files that an app needs of its weights.
-        shipped: whether an app gets the parameters from here.
+    `shipped` tells whether an app gets the parameters from here.
     """
 
     model: ModelRef
@@ -63,7 +61,7 @@ def run(job: Job[Params]) -> Facts:
             f"matches {', '.join(patterns) or 'the empty list of patterns'}",
             hint="name the files an app needs in the model's `bundle`",
         )
-    if checkpoint.CHAT_CONFIG in chosen:
+    if CHAT_CONFIG in chosen:
         ours = frozenset(name for name, role in chosen.items() if role == roles.PARAMS)
         files = {name: job.inputs[role] / name for name, role in chosen.items()}
         checkpoint.check(job.params.model.subject, files, shipped=job.params.shipped, ours=ours)
@@ -77,5 +75,5 @@ def run(job: Job[Params]) -> Facts:
 
 def _listed(job: Job[Params]) -> tuple[str, ...]:
     """The config and the files of its tokenizer that an app loads, whatever the patterns say."""
-    config = job.inputs.get(roles.WEIGHTS, job.out) / checkpoint.CHAT_CONFIG
-    return (checkpoint.CHAT_CONFIG, *checkpoint.tokenizer_files(config)) if config.is_file() else ()
+    config = job.inputs.get(roles.WEIGHTS, job.out) / CHAT_CONFIG
+    return (CHAT_CONFIG, *checkpoint.tokenizer_files(config)) if config.is_file() else ()

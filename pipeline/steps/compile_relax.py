@@ -24,15 +24,7 @@ from pipeline.matrix.source import SourceRef
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
-
-    Attributes:
-        model: what is compiled.
-        source: what it is read from.
-        toolchain: that compiles.
-        backend: for which it is lowered.
-        host: of a twin, which has the backend's kernels: the triple of its host code. None means the backend's.
-    """
+    """What the step is given; `host` is the triple of a twin's host code, where None means the backend's."""
 
     model: ModelRef
     source: SourceRef

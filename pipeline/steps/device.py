@@ -5,6 +5,7 @@ Products for the device wait for it: where a model does not fit, there is no rep
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
@@ -17,21 +18,16 @@ NAME = "device.json"
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A model or variant that the device must be able to hold, and the ways to have it, the best first."""
-
-    name: str
-    options: tuple[Option, ...]
-
-
-@dataclass(frozen=True)
 class Params:
-    """What the step is given: the device, bytes of its memory, bytes that an app can use, and its models."""
+    """What the step is given: the device, bytes of its memory, bytes that an app can use, and its models.
+
+    These are models or variants that it must be able to hold, by name, with the ways to have each, the best first.
+    """
 
     device: str
     ram: int
     usable: int
-    pairs: tuple[Pair, ...]
+    models: Mapping[str, tuple[Option, ...]]
 
 
 @dataclass(frozen=True)
@@ -53,17 +49,17 @@ def run(job: Job[Params]) -> Facts:
         VerifyError: a model does not fit, or it cannot be told.
     """
     params = job.params
-    chosen = {pair.name: _chosen(job, pair) for pair in params.pairs}
+    chosen = {name: _chosen(job, name, options) for name, options in params.models.items()}
     job.write(NAME, dumps(Report(params.device, params.usable, tuple(chosen.values()))))
     margin = min(params.usable - choice.need.bytes for choice in chosen.values())
     return {"models": {name: choice.option.cell for name, choice in chosen.items()}, "margin": margin}
 
 
-def _chosen(job: Job[Params], pair: Pair) -> Choice:
+def _chosen(job: Job[Params], name: str, options: Iterable[Option]) -> Choice:
     params = job.params
-    choice = choose([(option, _need(job, option)) for option in pair.options], params.usable)
+    choice = choose([(option, _need(job, option)) for option in options], params.usable)
     if choice is None or choice.fits is None:
-        raise not_known(params.device, pair.name, "some of its sizes are known only at a call")
+        raise not_known(params.device, name, "some of its sizes are known only at a call")
     if not choice.fits:
         raise too_large(params.device, choice, params.ram, params.usable)
     return choice

@@ -16,7 +16,7 @@ from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import write_tar
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, LinkJson
-from pipeline.documents.model_file import ModelFile
+from pipeline.documents.manifest import ModelFile
 from pipeline.documents.runtime import Modules
 from pipeline.errors import StepError
 from pipeline.files import Digest, sha256_bytes
@@ -30,15 +30,9 @@ from .shared_library import Models, link_shared
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
+    """What the step is given: the product, the name of its archives, the backends in it, and what goes where.
 
-    Attributes:
-        product: its name.
-        library: name of the archives.
-        backends: in it.
-        placements: what goes where.
-        runtime_libraries: shared libraries that have the TVM runtime on the device, where targets.yaml says so.
-        files: what else goes where.
+    `runtime_libraries` have the TVM runtime on the device, where targets.yaml says so.
     """
 
     product: str
@@ -47,6 +41,10 @@ class Params:
     placements: tuple[Placement, ...]
     runtime_libraries: tuple[str, ...] | None = None
     files: tuple[FilePlacement, ...] | None = None
+
+
+_Taken = dict[str, tuple[str, Digest | None]]
+"""The tree as far as it is made: path in lower case -> whose file is there, and its digest if it is a link."""
 
 
 def run(job: Job[Params]) -> Facts:
@@ -67,13 +65,13 @@ def run(job: Job[Params]) -> Facts:
         objects = [members[place.backend][name] for name in model.document.members]
         libraries.append(_library(job, archive.backends[0], place, objects))
         job.services.progress(done + 1, len(params.placements), "libraries")
-    tree = _Tree(job, {one.library.casefold(): ("a library", None) for one in params.placements})
+    taken: _Taken = {one.library.casefold(): ("a library", None) for one in params.placements}
     for place in params.placements:
         role = roles.bundle(place.subject)
         if place.bundle is not None and role in job.inputs:
             for name, _ in job.files(role):
-                tree.link(role, name, f"{place.bundle}/{name}", f"the bundle of {place.subject}")
-    files = [found for one in params.files or () for found in _laid_out(tree, one)]
+                _link(job, taken, role, name, f"{place.bundle}/{name}", owner=f"the bundle of {place.subject}")
+    files = [found for one in params.files or () for found in _laid_out(job, taken, one)]
     document = replace(
         link_json(kit),
         archive="",
@@ -124,33 +122,26 @@ def _module(job: Job[Params], place: Placement) -> Digest:
     return digest
 
 
-@dataclass(frozen=True)
-class _Tree:
-    """The tree as far as it is made: path in lower case -> whose file is there, and its digest if it is a link."""
+def _link(job: Job[Params], taken: _Taken, role: str, name: str, path: str, *, owner: str) -> Digest:
+    """Link to a file of an input.
 
-    job: Job[Params]
-    taken: dict[str, tuple[str, Digest | None]]
-
-    def link(self, role: str, name: str, path: str, owner: str) -> Digest:
-        """Link to a file of an input.
-
-        Raises:
-            StepError: another file is there.
-        """
-        digest = self.job.digest_of(role, name)
-        other, there = self.taken.setdefault(path.casefold(), (owner, digest))
-        if there != digest:
-            raise StepError(
-                f"{owner} has a file {name}, and the layout puts {other} at {path}",
-                hint="give one of them another name, or another directory",
-            )
-        self.job.adopt(path, self.job.inputs[role] / name, digest)
-        return digest
+    Raises:
+        StepError: another file is there.
+    """
+    digest = job.digest_of(role, name)
+    other, there = taken.setdefault(path.casefold(), (owner, digest))
+    if there != digest:
+        raise StepError(
+            f"{owner} has a file {name}, and the layout puts {other} at {path}",
+            hint="give one of them another name, or another directory",
+        )
+    job.adopt(path, job.inputs[role] / name, digest)
+    return digest
 
 
-def _laid_out(tree: _Tree, place: FilePlacement) -> Iterator[LaidOutFile]:
+def _laid_out(job: Job[Params], taken: _Taken, place: FilePlacement) -> Iterator[LaidOutFile]:
     """Link to the outputs of a task."""
-    job, role = tree.job, roles.of(roles.LAID_OUT, place.task)
+    role = roles.of(roles.LAID_OUT, place.task)
     folder, names = job.inputs[role], [name for name, _ in job.files(role)]
     uncompiled = place.task.startswith("bundle:") and (folder / ModelFile.NAME).is_file()
     model = ModelFile.read(folder) if uncompiled else None
@@ -163,6 +154,6 @@ def _laid_out(tree: _Tree, place: FilePlacement) -> Iterator[LaidOutFile]:
             )
     for name in names:
         path = place.path if place.alone else f"{place.path}/{name}"
-        digest = tree.link(role, name, path, place.task)
+        digest = _link(job, taken, role, name, path, owner=place.task)
         runtime = model.runtime if model is not None and name == model.file else None
         yield LaidOutFile(place.task, path, digest.size, digest.sha256, runtime)

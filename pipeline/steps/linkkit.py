@@ -73,14 +73,9 @@ PAGES = (
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
+    """What the step is given: the product, the name of its archives, its kind, and the backends in it.
 
-    Attributes:
-        product: its name.
-        library: name of the library.
-        kind: of the product.
-        backends: in it.
-        overrides: whether the user has templates.
+    `overrides` tells whether the user has templates.
     """
 
     product: str

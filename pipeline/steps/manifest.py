@@ -18,11 +18,11 @@ from pipeline.documents.manifest import (
     ManifestDevice,
     ManifestFile,
     ManifestProduct,
+    ModelFile,
     Proof,
     Takes,
 )
 from pipeline.documents.memory import Memory, Option, of_built
-from pipeline.documents.model_file import ModelFile
 from pipeline.documents.report import Report
 
 
@@ -31,7 +31,6 @@ class Params:
     """What the step is given.
 
     Attributes:
-        products: all that are defined.
         places: where in `dist/` the outputs of each action are (role -> prefix).
         models: roles of the bundles of models that are files for other runtimes.
         devices: all that are defined, with what models take as targets.yaml and slipway.lock have it.

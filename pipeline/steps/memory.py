@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -67,17 +66,13 @@ def _of_relax(job: Job[Params]) -> Memory:
     """What the compiler planned for each function, and what is passed to it."""
     functions = Functions.read(job.inputs[roles.OBJECTS])
     library = sum(path.stat().st_size for _, path in job.files(roles.OBJECTS) if path.suffix == ".o")  # constants
-    held = library + _held(job.inputs[roles.PARAMS])
+    listed = parameters.Parameters.read(job.inputs[roles.PARAMS]).parameters
+    held = library + sum(_bytes(one.dtype, one.shape) for one in listed)
     plans = functions.memory or {}
     planned = [plans.get(one.name) for one in functions.functions]
     passed = [_passed(one) for one in functions.functions]
     temporary, cache = (max((size for size in sizes if size is not None), default=0) for sizes in (planned, passed))
     return Memory(held, temporary, cache, at_least=None in planned or None in passed)
-
-
-def _held(folder: Path) -> int:
-    listed = parameters.Parameters.read(folder).parameters
-    return sum(_bytes(one.dtype, one.shape) for one in listed)
 
 
 def _passed(function: Function) -> int | None:

@@ -14,7 +14,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary.gguf import read_gguf
 from pipeline.binary.tflite import read_litert
 from pipeline.documents.codec import dumps
-from pipeline.documents.model_file import ModelFile
+from pipeline.documents.manifest import ModelFile
 from pipeline.errors import FormatError, StepError
 from pipeline.files import Digest
 from pipeline.matrix.source import FileKind
@@ -22,13 +22,7 @@ from pipeline.matrix.source import FileKind
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
-
-    Attributes:
-        model: its name.
-        kind: what it must be.
-        sha256: what it must hash to, where targets.yaml pins that and not the source.
-    """
+    """What the step is given: a model, what it must be, and hash to, where targets.yaml pins that alone."""
 
     model: str
     kind: FileKind

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers.declared import Declared, declared
-from pipeline.documents.tensor_cache import WrittenCache
+from pipeline.documents.parameters import WrittenCache
 from pipeline.files import Digest
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef

@@ -8,7 +8,7 @@ links to its files. The engine runs it; `verify` holds models against the result
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
@@ -21,7 +21,7 @@ from pipeline.matrix.cells import Backend
 from pipeline.native import settings
 from pipeline.native.cmake import Build
 from pipeline.native.collect import Library, from_archive, from_objects
-from pipeline.native.libraries import Wanted, wanted
+from pipeline.native.libraries import wanted
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
 from pipeline.platforms import SDKS, sdk_tool
 from pipeline.process import run as run_program
@@ -119,14 +119,13 @@ def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, object]]:
     chosen = wanted(project, targets, device=device, asked=list(job.params.libraries), folder=build.folder)
     build.build(dict.fromkeys(target for library in chosen for target in library.targets))
     _check_untouched(tree)
-    libraries = [_collected(library, backend) for library in chosen]
+    libraries = [
+        from_objects(one.name, one.objects, backend)
+        if one.archive is None
+        else from_archive(one.name, one.archive, backend)
+        for one in chosen
+    ]
     return project, libraries, {"project": project, "sources": len(tree.files)}
-
-
-def _collected(library: Wanted, backend: Backend) -> Library:
-    if library.archive is not None:
-        return from_archive(library.name, library.archive, backend)
-    return from_objects(library.name, library.objects, backend)
 
 
 def _sdk_path(job: Job[Params]) -> str | None:
@@ -160,13 +159,9 @@ def _check_untouched(tree: SourceTree) -> None:
     changed = sorted(path for path, about in {**tree.files, **now.files}.items() if tree.files.get(path) != about)
     changed += sorted(path for path in tree.files if path not in now.files)
     if changed:
+        more = f" and {len(changed) - 1} more" if changed[1:] else ""
         raise StepError(
-            f"{_listed(changed)} changed while the runtime was built",
+            f"{changed[0]}{more} changed while the runtime was built",
             where=tree.root,
             hint="let whoever edits the checkout finish, then run doit again; if it was the build, report it",
         )
-
-
-def _listed(paths: Iterable[str]) -> str:
-    first, *more = list(paths)
-    return f"{first} and {len(more)} more" if more else first

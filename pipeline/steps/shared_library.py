@@ -53,10 +53,6 @@ class Models:
     """What goes into a library.
 
     Attributes:
-        name: of the file.
-        backend: it is for.
-        prefixes: of the models.
-        objects: theirs.
         runtime: shared libraries that have the TVM runtime on the device; None for those of TVM's own build.
         by_path: whether it is found by its path, too; it has one model then.
     """
@@ -79,13 +75,7 @@ def tools(backends: Iterable[Backend]) -> tuple[str, ...]:
 
 
 def link_shared(models: Models, found: Mapping[str, Tool | None], folder: Path, log: Path) -> bytes:
-    """Link a shared library and return it.
-
-    Args:
-        models: what it holds.
-        found: tools by name, see `tools`.
-        folder: where files may be while it is linked.
-        log: gets the command lines.
+    """Link a shared library with the tools that were found, and return it. Files are in `folder` meanwhile.
 
     Raises:
         StepError: a symbol that nobody offers, or the linker refused.

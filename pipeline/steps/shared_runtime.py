@@ -7,7 +7,6 @@ Kits bring them along, so that nothing else has to be linked or installed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,9 +66,12 @@ def run(job: Job[Params]) -> Facts:
     folders = own if job.params.own else [path for _, path in roles.all_of(roles.WHEEL, job.inputs)]
     names = (*_OF_DEVICE.get(backend.device_kind, ()), *_LIBRARIES)
     libraries = tuple(_library(job, name, folders) for name in names)
-    for name, path in _headers(packages):
-        (job.out / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, job.out / name)
+    for folder in packages.values():
+        for path in sorted((folder / HEADERS).rglob("*.h")):
+            if not path.name.startswith("tvm_ffi_python"):
+                place = job.out / path.relative_to(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
     tvm = found.get("version")
     job.write(RuntimeManifest.NAME, dumps(RuntimeManifest(backend, None, libraries, tvm)))
     return {"libraries": [one.name for one in libraries], "bytes": sum(one.size for one in libraries), "tvm": tvm}
@@ -88,11 +90,3 @@ def _library(job: Job[Params], name: str, folders: list[Path]) -> LibraryFile:
     job.write(file, data)
     registrations = tuple(sorted(defined([info]) & REGISTRATIONS))
     return LibraryFile(name, file, sha256_bytes(data), len(data), whole=False, registrations=registrations, shared=True)
-
-
-def _headers(packages: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
-    """Path in the folder of headers, and where it is now."""
-    for folder in packages.values():
-        for path in sorted((folder / HEADERS).rglob("*.h")):
-            if not path.name.startswith("tvm_ffi_python"):
-                yield f"{HEADERS}/{path.relative_to(folder / HEADERS).as_posix()}", path

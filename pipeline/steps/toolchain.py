@@ -73,13 +73,7 @@ def run(job: Job[Params]) -> Facts:
 
 
 def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
-    """Everything that is known of a toolchain.
-
-    Args:
-        workers: the toolchain's.
-        name: its name.
-        log: gets what is printed.
-        mlc: whether mlc_llm must be there, and be usable.
+    """Everything that is known of a toolchain; with `mlc`, mlc_llm must be there, and be usable.
 
     Raises:
         StepError, ToolMissing: see `run`.

@@ -18,7 +18,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps
-from pipeline.documents.parameters import Parameters
+from pipeline.documents.parameters import INDEX, Parameters
 from pipeline.documents.report import Check, Report
 from pipeline.documents.run import Run
 from pipeline.files import Digest
@@ -55,9 +55,6 @@ class BackendProof:
     """What is to be proven of a backend's archive.
 
     Attributes:
-        backend: it is for.
-        models: that it must hold.
-        library: its name.
         toolchain: whose runtime it is held against.
         host: whether every model of it should be run here.
         artifact: what there is nothing of to run, and how there would be.
@@ -90,7 +87,6 @@ class Findings:
     """All that was seen of a subject.
 
     Attributes:
-        checks: each.
         summary: a line for what ships, without times, which never repeat.
         models: a line of each model that has its own, for the table.
         timed: the summary with times, for the table.
@@ -176,8 +172,8 @@ def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Ch
     described = Archive.read(job.inputs[roles.ARCHIVE])
     for model in library.models:
         folder, taken = job.inputs.get(roles.of(roles.PARAMS, model.subject)), described.model(model.subject).parameters
-        if folder is not None and taken is not None and (folder / checkpoint.INDEX).is_file():
-            held = checkpoint.parameters(folder / checkpoint.INDEX)
+        if folder is not None and taken is not None and (folder / INDEX).is_file():
+            held = checkpoint.parameters(folder / INDEX)
             checks.append(check_library(model.subject, taken, held))
         if folder is None or not (folder / Parameters.NAME).is_file():
             continue  # weights that an app brings itself, or of a kind that only the app knows

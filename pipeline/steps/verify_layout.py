@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.archive import Archive
-from pipeline.documents.model_file import ModelFile
+from pipeline.documents.manifest import ModelFile
 from pipeline.documents.runtime import Modules
 from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES

@@ -38,14 +38,8 @@ _INCLUDES_OF_MLC = ("3rdparty/tokenizers-cpp", "3rdparty/tokenizers-cpp/include"
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
+    """What the step is given: the toolchain whose package has the sources; None for a checkout."""
 
-    Attributes:
-        flags: further ones for emcc.
-        wheel: the toolchain whose package has the sources; None for a checkout.
-    """
-
-    flags: tuple[str, ...] = ()
     wheel: str | None = None
 
 
@@ -74,7 +68,6 @@ def run(job: Job[Params]) -> Facts:
         includes=[path for path in includes if (shown / path).is_dir()],
         folder=home / "objects",
         blobs={shown / path: blob for path, (_, blob) in tree.files.items()},
-        flags=job.params.flags,
         jobs=os.cpu_count() or 1,
     )
     for name, made in objects.items():

@@ -19,13 +19,7 @@ from pipeline.weights.fetch import fetch
 
 @dataclass(frozen=True)
 class Params:
-    """What the step is given.
-
-    Attributes:
-        model: its name.
-        source: where they come from.
-        lock: its entry of slipway.lock; None on first sight.
-    """
+    """What the step is given: a model, the source of its weights, its entry of slipway.lock; None on first sight."""
 
     model: str
     source: WeightsSource

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.documents import untrusted
-from pipeline.documents.parameters import Parameter, Parameters
+from pipeline.documents.chat_config import NAME as CHAT_CONFIG
+from pipeline.documents.parameters import INDEX, Parameter, Parameters
 from pipeline.errors import StepError
 from pipeline.files import CHUNK_BYTES, is_safe_relative
 
-CHAT_CONFIG = "mlc-chat-config.json"
-INDEX = "tensor-cache.json"
 OLD_INDEX = "ndarray-cache.json"
 """The name of the index in checkpoints of 2023 to 2025; today's apps do not look for it."""
 

@@ -27,7 +27,7 @@ from pipeline.files import CHUNK_BYTES, Digest
 from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
 
 from .cache import disk_errors
-from .request import Progress
+from .entry import Progress
 
 if TYPE_CHECKING:
     import httpx

@@ -18,8 +18,7 @@ from pipeline.transport.http import redact_url
 
 from . import hub, local, package, url
 from .cache import DownloadCache, disk_errors
-from .entry import Entry, differences
-from .request import Arrived, Progress, Request
+from .entry import Arrived, Entry, Progress, Request, differences
 
 _SOURCES: Mapping[str, Callable[[Request], Arrived]] = {
     "package": package.fetch,
@@ -81,7 +80,8 @@ def fetch(
                 progress=progress,
             )  # fmt: skip
             arrived = _SOURCES[source.kind](request)
-            digests, files = _keep(arrived, request, out, _where(source))
+            where = redact_url(source.name) if source.kind == "url" else f"{source.kind} {source.name}"
+            digests, files = _keep(arrived, request, out, where)
     return Fetched(Entry.of(source, arrived.resolved, digests), files)
 
 
@@ -138,7 +138,3 @@ def _compare(request: Request, arrived: Arrived, got: Mapping[str, Digest], wher
                 where=where,
                 hint=f"delete {arrived.files[path]} and run doit again",
             )
-
-
-def _where(source: WeightsSource) -> str:
-    return redact_url(source.name) if source.kind == "url" else f"{source.kind} {source.name}"

@@ -24,8 +24,8 @@ from pipeline.transport.http import redact
 
 from . import hub_child
 from .choose import choose
+from .entry import Arrived, Progress, Promise, Request
 from .hub_child import Failure, Got, Listing, Wanted
-from .request import Arrived, Progress, Promise, Request
 
 _LOOK_EVERY = 0.3
 """Seconds between two looks at how much the child has downloaded."""

@@ -30,7 +30,7 @@ from pipeline.process import set_parent_death_signal
 from pipeline.transport.http import Patience
 
 from .download import Part, download
-from .request import Promise
+from .entry import Promise
 
 WORKERS = 4
 _TRIES = 3
@@ -65,7 +65,6 @@ class Wanted:
     """A request.
 
     Attributes:
-        repo: the repository.
         revision: the commit; a branch or tag, too, where no files are named.
         files: name -> what it is known to be; without any, it is asked what the revision is.
         progress: a file that is told how many bytes there are.

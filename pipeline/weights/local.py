@@ -12,7 +12,7 @@ from pipeline.errors import DownloadError
 from pipeline.files.below import below
 
 from .choose import choose, nearest
-from .request import Arrived, Request
+from .entry import Arrived, Request
 
 
 def fetch(request: Request) -> Arrived:

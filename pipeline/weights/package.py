@@ -18,7 +18,7 @@ from pipeline.process import run
 from pipeline.transport.http import redact
 
 from .choose import choose, nearest
-from .request import Arrived, Request
+from .entry import Arrived, Request
 from .safe_extract import extract
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")

@@ -75,13 +75,7 @@ def is_archive(name: str) -> bool:
 
 
 def extract(archive: Path, into: Path, choose: Choose, *, where: str) -> dict[str, Digest]:
-    """Extract the chosen files.
-
-    Args:
-        archive: a zip (or wheel) or tar file; told apart by content.
-        into: an empty directory.
-        choose: see `Choose`.
-        where: what the archive is, for messages.
+    """Extract the chosen files of a zip (or wheel) or tar, told apart by content, into an empty directory.
 
     Returns:
         path below `into` -> digest of the file that is there now.

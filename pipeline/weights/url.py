@@ -16,7 +16,7 @@ from pipeline.transport.http import redact_url
 
 from .choose import choose
 from .download import Part, download
-from .request import Arrived, Request
+from .entry import Arrived, Request
 from .safe_extract import extract, is_archive
 
 

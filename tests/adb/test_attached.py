@@ -9,7 +9,7 @@ import pytest
 from phones import SERIAL
 from stand_in_adb import NO_PERMISSIONS
 
-from pipeline.adb.messages import failure
+from pipeline.adb.device import failure
 
 
 def test_several_devices_are_listed_and_one_is_to_be_chosen(phone, dist, deploy, monkeypatch):

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.apps.findings import models_in
-from pipeline.apps.images import Image
-from pipeline.apps.signatures import find_signatures
+from pipeline.apps.images import Image, find_signatures
 from pipeline.binary.blobs import Blob
 from pipeline.binary.object_info import LoadedSection
 from pipeline.binary.symbols import GENERATIONS

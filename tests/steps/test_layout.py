@@ -18,7 +18,7 @@ from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.objects import read_object
 from pipeline.documents.codec import decode, dumps
 from pipeline.documents.link_json import LinkJson
-from pipeline.documents.model_file import ModelFile
+from pipeline.documents.manifest import ModelFile
 from pipeline.documents.runtime import ModuleFile, Modules
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.files import digest_path

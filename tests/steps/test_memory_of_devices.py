@@ -148,7 +148,7 @@ def held(tmp_path):
                 inputs[f"memory:m-{name}@x"] = folder
         out = tmp_path / "out"
         out.mkdir()
-        params = device.Params("phone", 4_000, 2_000, (device.Pair("m", tuple(options)),))
+        params = device.Params("phone", 4_000, 2_000, {"m": tuple(options)})
         return device.run(Job(params, inputs, {}, out, tmp_path / "log", None)), json.loads(
             (out / "device.json").read_text()
         )

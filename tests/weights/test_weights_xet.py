@@ -20,7 +20,7 @@ from pipeline.documents.codec import encode
 from pipeline.errors import DownloadError
 from pipeline.weights import hub as hub_source
 from pipeline.weights import hub_child
-from pipeline.weights.request import Promise
+from pipeline.weights.entry import Promise
 
 SOURCE = {"kind": "hf", "hf": "org/tiny"}
 BODY = os.urandom(5_000_000)
