@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +86,20 @@ def test_both_languages_give_the_published_embedding(minilm, runtime, tmp_path):
         got = np.array(said.split(), "float64")
         assert got.shape == (384,)
         assert np.abs(got - wanted).max() < 2e-6
+
+
+@pytest.mark.slow
+def test_python_gives_the_published_embedding(minilm):
+    (wanted,) = (one["embedding"] for one in REFERENCE["sentences"] if one["text"] == "Ok")
+    minilm.write("embed.py", program("python"))
+    (commands,) = re.findall(r"```sh\n(.*?)```", PAGE.partition("\n## Python\n")[2].partition("\n## ")[0], re.DOTALL)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", commands], cwd=minilm.root, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert np.abs(np.array(done.stdout.split(), "float64") - wanted).max() < 2e-6
 
 
 @pytest.mark.slow

@@ -314,6 +314,18 @@ def test_these_are_trouble(fake, machine, status):
     assert str(status) in store.notes[0]
 
 
+def test_a_server_that_cannot_write_has_an_error_log(fake, machine, tmp_path):
+    def refuse(request):
+        request.rfile.read(int(request.headers["Content-Length"]))
+        request.send_error(500)
+
+    fake.do_PUT = refuse
+    store = machine(fake.url, write=True)
+    build(store, tmp_path)
+    store.close()
+    assert [note for note in store.notes if "status 500: the server's error log says why" in note]
+
+
 def test_a_busy_server_is_asked_again(fake, machine):
     fake.answers = [503, 429, 404]
     store = machine(fake.url)
