@@ -19,7 +19,7 @@ Parameters = Mapping[str, Array | Callable[[], Array]] | Callable[[], Mapping[st
 
 A value may be a function that reads its array, and the whole may be a function that returns the mapping. Neither is
 called while compiling. A mapping whose values are functions is best: its names go into `functions.json`, and no more
-than one tensor is in memory at a time.
+than one tensor is in memory at a time. The names of the others must be those that the module has.
 """
 
 

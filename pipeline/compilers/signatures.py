@@ -34,17 +34,15 @@ def describe(module: tvm.IRModule, parameters: Sequence[str] | None, where: Path
     for variable, function in module.functions.items():
         if not isinstance(function, relax.Function) or not (function.attrs and "global_symbol" in function.attrs):
             continue
-        arguments = tuple(_value(argument.ty, argument.name) for argument in function.params)
+        arguments, by_place = tuple(_value(argument.ty, argument.name) for argument in function.params), None
         if "num_input" in function.attrs:  # how Relax itself tells inputs from parameters
             inputs = int(function.attrs["num_input"])
-            arguments = (
-                *arguments[:inputs],
-                *_as_parameters(arguments[inputs:], _own_names(function, inputs), parameters, where),
-            )
+            taken, by_place = _as_parameters(arguments[inputs:], _own_names(function, inputs), parameters, where)
+            arguments = (*arguments[:inputs], *taken)
         result = function.ret_ty
         returns = result.fields if isinstance(result, relax.TupleType) else [result]
         results = tuple(_value(item, f"output_{index}") for index, item in enumerate(returns))
-        functions.append(Function(variable.name_hint, arguments, results))
+        functions.append(Function(variable.name_hint, arguments, results, by_place))
     return tuple(sorted(functions, key=lambda function: function.name))
 
 
@@ -69,14 +67,22 @@ def _called(values: Sequence[Value], names: Sequence[str]) -> Sequence[Value]:
 
 def _as_parameters(
     carriers: Sequence[Value], own: Sequence[str], names: Sequence[str] | None, where: Path
-) -> tuple[Value, ...]:
-    """Mark what carries parameters, and name it after `names` where those are known; see `_bound` for `own`."""
+) -> tuple[tuple[Value, ...], tuple[str, ...] | None]:
+    """Mark what carries parameters, and name it after `names` where those are known; see `_bound` for `own`.
+
+    Returns:
+        The carriers, and what the module calls the parameters where these have got names by their place.
+    """
     packed = len(carriers) == 1 and carriers[0].items is not None
     tensors = (carriers[0].items or ()) if packed else tuple(carriers)
+    by_place = None
     if names is not None and tensors:
-        bound = _bound(own or [tensor.name for tensor in tensors], names, where)
+        own = own or [tensor.name for tensor in tensors]
+        bound, by_name = _bound(own, names, where)
+        by_place = None if by_name else tuple(own)
         tensors = tuple(replace(tensor, name=name) for tensor, name in zip(tensors, bound, strict=True))
-    return tuple(replace(one, parameter=True) for one in ([replace(carriers[0], items=tensors)] if packed else tensors))
+    carriers = [replace(carriers[0], items=tensors)] if packed else tensors
+    return tuple(replace(one, parameter=True) for one in carriers), by_place
 
 
 def _own_names(function: relax.Function, inputs: int) -> list[str]:
@@ -93,8 +99,8 @@ def _own_names(function: relax.Function, inputs: int) -> list[str]:
     return names
 
 
-def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> list[str]:
-    """The names given to a function's parameters: by name where it has any of them, else by place.
+def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> tuple[list[str], bool]:
+    """The names given to a function's parameters, and whether by name, which they are where it has any of them.
 
     Args:
         own: what the function calls them; characters that its language does not have are underscores.
@@ -106,7 +112,7 @@ def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> list[str]:
     hint = "give each parameter under its name in the module, in the order in which the function takes them"
     if not any(found) or len(known) < len(given):
         if len(own) == len(given):
-            return list(given)
+            return list(given), [*map(_plain, own)] == [*map(_plain, given)]
         what = f"a function of the module takes {len(own)} parameters, and the source gives {len(given)}"
         raise StepError(what, where=where, hint=hint)
     missing = [name for name, one in zip(own, found, strict=True) if one is None]
@@ -121,7 +127,7 @@ def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> list[str]:
         one, other = next((one, other) for one, other in zip(bound, order, strict=False) if one != other)
         what = f"the source gives its parameters in another order than the module takes them: {other} in place of {one}"
         raise StepError(what, where=where, hint=hint)
-    return bound
+    return bound, True
 
 
 def _plain(name: str) -> str:

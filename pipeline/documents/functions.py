@@ -36,11 +36,20 @@ class Value:
 
 @dataclass(frozen=True)
 class Function:
-    """A function that can be called. `arguments` and `returns` are None where the compiler does not say (mlc_llm)."""
+    """A function that can be called.
+
+    Attributes:
+        name: it is called by.
+        arguments: None where the compiler does not say (mlc_llm).
+        returns: likewise.
+        by_place: what the module itself calls the parameters, in their order, where none of its names is one that the
+            source gives: the first given is then taken for the first, and so on.
+    """
 
     name: str
     arguments: tuple[Value, ...] | None
     returns: tuple[Value, ...] | None
+    by_place: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ _HINT = (
 )
 
 
+BY_NAME = "give the parameters the names that the module has for them; or have the model run here, with a `check`"
+
 _OTHER_WEIGHTS = (
     "give the model the weights that were converted for it: the same architecture, quantization and overrides as "
     "mlc-chat-config.json says"
@@ -41,8 +43,9 @@ def check_parameters(subject: str, functions: Sequence[Function], held: Paramete
     taken_names = {one.name for taken in takers.values() for one in taken}
     spare = [one.name for one in held.parameters if one.name not in taken_names]
     saw = f"{counted(len(held.parameters), 'parameter')} as {listed(list(takers), 3)} take them"
-    by_place = len(spare) == len(held.parameters)
-    return proven(name, f"{saw}; taken by none: {listed(spare)}" if spare and not by_place else saw)
+    if spare:
+        saw += f"; taken by none: {listed(spare)}"
+    return proven(name, saw)
 
 
 def check_library(subject: str, taken: Sequence[Value], held: Parameters) -> Check:
@@ -65,6 +68,26 @@ def equal_words(held: Parameters) -> str | None:
     return f"equal parameters: {listed(groups, 2)}" if groups else None
 
 
+def by_place(functions: Sequence[Function]) -> tuple[str, str | None] | None:
+    """Of parameters that have got their names by their place: a note for the table, and what nobody would notice.
+
+    That is said of two that could stand for one another; None of others, and where the module's names decide.
+    """
+    for function in functions:
+        if function.by_place is not None:
+            taken = [*_tensors(function.arguments or ())]
+            note = "parameters by place: " + listed(
+                [f"{given.name} is {own}" for given, own in zip(taken, function.by_place, strict=False)], 3
+            )
+            alike: dict[object, str] = {}
+            for one in taken:
+                other = alike.setdefault((one.dtype, one.shape), one.name)
+                if other != one.name:
+                    return note, f"{other} and {one.name} fit each other's place in {function.name}"
+            return note, None
+    return None
+
+
 def _tensors(values: Sequence[Value], *, inside: bool = False) -> Iterator[Value]:
     """The tensors among arguments that carry parameters, one by one."""
     for value in values:
@@ -75,20 +98,14 @@ def _tensors(values: Sequence[Value], *, inside: bool = False) -> Iterator[Value
 def _problems(taken: Sequence[Value], held: Parameters) -> Iterator[str]:
     """What is wrong with what one function is given."""
     places = {one.name: place for place, one in enumerate(held.parameters)}
-    if not any(one.name in places for one in taken):  # the compiler knew no names: they go by their place
-        if len(taken) != len(held.parameters):
-            yield f"it takes {counted(len(taken), 'parameter')}, and there are {len(held.parameters)}"
-            return
-        pairs = list(zip(taken, held.parameters, strict=True))
-    else:
-        missing = [one.name for one in taken if one.name not in places]
-        if missing:
-            yield f"it takes {listed(missing)}, which the source did not give"
-        pairs = [(one, held.parameters[places[one.name]]) for one in taken if one.name in places]
-        order = [places[one.name] for one in taken if one.name in places]
-        if order != sorted(order):
-            given = [held.parameters[place].name for place in sorted(order)]
-            yield f"it takes {listed([one.name for one, _ in pairs])} in this order, and is given {listed(given)}"
+    missing = [one.name for one in taken if one.name not in places]
+    if missing:
+        yield f"it takes {listed(missing)}, which the source did not give"
+    pairs = [(one, held.parameters[places[one.name]]) for one in taken if one.name in places]
+    order = [places[one.name] for one in taken if one.name in places]
+    if order != sorted(order):
+        given = [held.parameters[place].name for place in sorted(order)]
+        yield f"it takes {listed([one.name for one, _ in pairs])} in this order, and is given {listed(given)}"
     extents: dict[str, int] = {}
     for wanted, given_one in pairs:
         if not _fits(wanted, given_one, extents):

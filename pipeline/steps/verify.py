@@ -7,7 +7,7 @@ The engine runs it after `archive`, `linkkit` and `xcframework`. It chooses the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from pipeline.proofs.kits import check_archives, check_link_json, check_podspec,
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.modules import check_modules
-from pipeline.proofs.parameters import check_library, check_parameters, equal_words
+from pipeline.proofs.parameters import BY_NAME, by_place, check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.subject import Kit, Library, models_of, read_library
@@ -137,10 +137,11 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
         shipped = read_shipped(job.inputs[roles.RUNTIME])
         checks.append(check_shipped(library, shipped))
         checks += [check_declared(shipped, params.runtime_version)] if params.runtime_version is not None else []
-    fitting, notes = _prove_parameters(job, library)
+    runs = _runs(job)
+    ran = {one.model for one in runs.values() if one.lacks is None}
+    fitting, notes = _prove_parameters(job, library, ran)
     checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
-    runs = _runs(job)
     by_model = {one.subject: [run for run in runs.values() if run.model == one.subject] for one in library.models}
     checks += [check for model, made in by_model.items() if made or params.host for check in _numbers(model, made)]
     found = _ran(params, linked, runs)
@@ -166,8 +167,13 @@ def _runs(job: Job[P]) -> dict[str, Run]:
     return {subject: Run.read(path) for subject, path in roles.all_of(roles.CHECK, job.inputs)}
 
 
-def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Check], dict[str, str]]:
-    """Compare each model's parameters with its functions; and what the table should say of a model's parameters."""
+def _prove_parameters(
+    job: Job[BackendProof], library: Library, ran: Collection[str]
+) -> tuple[list[Check], dict[str, str]]:
+    """Compare each model's parameters with its functions; and what the table should say of a model's parameters.
+
+    Two parameters that changed places are seen by their names, or else by the numbers of a model that `ran`.
+    """
     checks, notes = [], {}
     described = Archive.read(job.inputs[roles.ARCHIVE])
     for model in library.models:
@@ -178,10 +184,14 @@ def _prove_parameters(job: Job[BackendProof], library: Library) -> tuple[list[Ch
         if folder is None or not (folder / Parameters.NAME).is_file():
             continue  # weights that an app brings itself, or of a kind that only the app knows
         held = Parameters.read(folder)
-        check = check_parameters(model.subject, described.model(model.subject).functions, held)
+        functions = described.model(model.subject).functions
+        check = check_parameters(model.subject, functions, held)
         checks += [check] if check is not None else []
-        if (note := equal_words(held)) is not None:
-            notes[model.subject] = note
+        note, unseen = by_place(functions) or (None, None)
+        if unseen is not None and model.subject not in ran:
+            checks.append(not_proven(f"order of the parameters of {model.subject}", unseen, BY_NAME))
+        if said := "; ".join(filter(None, (note, equal_words(held)))):
+            notes[model.subject] = said
     return checks, notes
 
 

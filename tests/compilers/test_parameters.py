@@ -168,3 +168,4 @@ def test_names_of_which_the_module_has_none_go_by_their_place(tmp_path):
     out = given(tmp_path, "other names").compile("x86_64-linux-gnu")
     (forward,) = json.loads((out / "functions.json").read_text())["functions"]
     assert [item["name"] for item in forward["arguments"][1]["items"]] == ["w0", "w1", "w2", "w3"]
+    assert len(forward["by_place"]) == 4, "what the module calls them, for the table"

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.documents.functions import Function, Value
 from pipeline.documents.parameters import Parameter, Parameters
-from pipeline.proofs.parameters import check_library, check_parameters, equal_words
+from pipeline.proofs.parameters import by_place, check_library, check_parameters, equal_words
 
 WEIGHT, BIAS = Value("dense.weight", "float32", (4, 3)), Value("dense.bias", "float32", (4,))
 X = Value("x", "float32", ("n", 3))
@@ -46,7 +46,7 @@ WRONG = {
     "another rank": (with_changes(1, shape=(4, 1)), "is float32[4, 1]"),
     "another name": (with_changes(1, name="dense.bais"), "takes dense.bias, which the source did not give"),
     "a missing one": (Parameters(HELD.parameters[:1]), "takes dense.bias, which the source did not give"),
-    "none": (Parameters(()), "takes 2 parameters, and there are 0"),
+    "none": (Parameters(()), "takes dense.weight, dense.bias, which the source did not give"),
     "another order": (Parameters(HELD.parameters[::-1]), "in this order, and is given dense.bias, dense.weight"),
 }  # fmt: skip
 
@@ -61,11 +61,19 @@ def test_parameters_that_do_not_fit(case, packed):
     assert "mapping" in check.hint
 
 
-def test_parameters_without_names_are_compared_by_place():
+def test_parameters_that_have_no_name_in_common_are_not_found_by_a_kit():
     nameless = [replace(one, name=f"packed_{number}") for number, one in enumerate((WEIGHT, BIAS))]
-    assert found(HELD, *nameless).state == "proven"
-    assert found(with_changes(0, shape=(3, 4)), *nameless).state == "failed"
-    assert found(Parameters(HELD.parameters[:1]), *nameless).state == "failed"
+    assert found(HELD, *nameless).state == "failed"
+    assert "takes packed_0, packed_1, which the source did not give" in found(HELD, *nameless).saw
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_names_that_were_given_by_place_are_told(packed):
+    forward = replace(functions(WEIGHT, BIAS, packed=packed)[1], by_place=("w0", "w1"))
+    assert by_place([forward]) == ("parameters by place: dense.weight is w0, dense.bias is w1", None)
+    alike = replace(functions(WEIGHT, replace(WEIGHT, name="other"), packed=packed)[1], by_place=("w0", "w1"))
+    assert by_place([alike])[1] == "dense.weight and other fit each other's place in forward"
+    assert by_place(functions(WEIGHT, WEIGHT)) is None
 
 
 def test_a_symbol_is_one_extent():
