@@ -22,6 +22,26 @@ _SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "arm": "armv7", "armv7a": "
 """Other names of an architecture -> ours: Mach-O and Apple say arm64 where ELF and LLVM say aarch64."""
 
 
+_DEVICES = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
+)
+_NOT_IN_NAMES = frozenset('<>:"|?*\\')
+
+
+def unportable(path: str) -> str | None:
+    """Why a system on which apps are built could have no file at this relative path; None where all of them can."""
+    for part in path.split("/"):
+        if any(ord(char) < 0x20 or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in part):  # noqa: PLR2004 - ASCII
+            return "holds what is no text"
+        if bad := sorted(_NOT_IN_NAMES & set(part)):
+            return f"holds {bad[0]}, which Windows has in no name"
+        if part.endswith((".", " ")):
+            return "has a part that ends in a dot or a blank, which Windows leaves out"
+        if part.partition(".")[0].rstrip().upper() in _DEVICES:
+            return f"holds {part}, which is a device on Windows"
+    return None
+
+
 def architecture(name: str) -> str:
     """Our spelling of an architecture: `arm64`, `x86_64`, `armv7`, `i686`, `wasm32`."""
     return _SPELLINGS.get(name.lower(), name.lower())

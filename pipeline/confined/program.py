@@ -91,7 +91,9 @@ def run(
         process.kill()
         process.wait()
         reader.join(_GRACE)
-    dropped = f"\n(more than {KEPT_BYTES >> 20} MiB: the rest was dropped)\n" if len(said) >= KEPT_BYTES else ""
+    if cut := len(said) >= KEPT_BYTES:  # a secret may be cut in two there
+        del said[-max([1, *map(len, spellings(secrets.values()))]) :]
+    dropped = f"\n(more than {KEPT_BYTES >> 20} MiB: the rest was dropped)\n" if cut else ""
     text = masked(bytes(said), secrets.values()).decode(errors="replace") + dropped
     with log.open("a", encoding="utf-8", errors="replace") as file:
         file.write(f"$ {line}\n{text}")

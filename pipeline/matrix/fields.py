@@ -25,6 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_before_validator_function
 
+from pipeline.platforms import unportable
 from pipeline.transport.http import redact_urls
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -102,6 +103,13 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_name(name: str) -> str:
+    """Return `name` if every system can have a file of that name."""
+    if why := unportable(name):
+        raise wrong(f"the name `{name}` {why}", "choose another: folders and files are called so")
+    return name
+
+
 def check_inside(path: str) -> str:
     """Return `path` if it stays inside the directory it is relative to."""
     if path and (not set(path.split("/")).isdisjoint({"", ".", ".."}) or "\\" in path or ":" in path):
@@ -119,7 +127,7 @@ def check_public(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), AfterValidator(check_name)]
 FunctionName = Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)]
 FileName = Annotated[str, StringConstraints(min_length=1)]
 InsidePath = Annotated[str, AfterValidator(check_inside)]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
+from pipeline.platforms import unportable
+
 from . import schema
 from .cells import Backend, Cell, FilePlacement, LayoutRule, ModelVariant, Product, Runtime
 from .diagnostics import Diagnostics, suggest
@@ -174,6 +176,8 @@ def _claim(wanted: _Taken, taken: dict[str, _Taken]) -> tuple[str, str] | None:
     Outputs of two tasks may be in one directory, and the step sees whether they agree.
     """
     parts = wanted.path.split("/")
+    if why := unportable(wanted.path):
+        return f"`{wanted.path}` {why}", "give it another name"
     if _folded(parts[0]) in _RESERVED:
         return f"`{parts[0]}` is a file that every product has", "give it another name"
     around = ["/".join(parts[:count]) for count in range(1, len(parts))]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from .fields import INPUT_PATTERN, VARIABLE_PATTERN, FileName, Patterns, Short, Strict, wrong
+from .fields import INPUT_PATTERN, VARIABLE_PATTERN, FileName, Patterns, Short, Strict, check_name, wrong
 
 OURS = ("PATH", "HOME", "TMPDIR")
 """Variables that a step has without naming them, and cannot choose."""
@@ -25,7 +25,7 @@ Variable = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN), AfterVali
 InputName = Annotated[str, StringConstraints(pattern=INPUT_PATTERN)]
 
 
-StepName = InputName
+StepName = Annotated[InputName, AfterValidator(check_name)]
 
 
 class StepInput(Strict):

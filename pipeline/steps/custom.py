@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -99,6 +99,7 @@ def run(job: Job[Params]) -> Facts:
             **{name: filled(value, values) for name, value in params.environment.items()},
         }
         before = {} if program.is_held() else _beside(job)
+        given = _given(job)
         done = program.run(
             command,
             before=_tracer(job, folders),
@@ -109,6 +110,7 @@ def run(job: Job[Params]) -> Facts:
             log=job.log,
             timeout=params.timeout,
         )
+        _check_given(job, given)
         denied = program.is_held() and "denied" in done.output
         program.demand_success(
             done, job.log, hint="a step writes nowhere but below {out}, $TMPDIR and $HOME" if denied else None
@@ -193,6 +195,31 @@ def _check_places(job: Job[Params], before: Mapping[str, State]) -> None:
         )
 
 
+def _given(job: Job[Params]) -> dict[Path, os.stat_result]:
+    """The outputs of tasks that it is given, and what the system knows of each: nothing keeps a command from that."""
+    folders = (job.inputs[roles.given(name)] for name, path in job.params.paths.items() if not path)
+    return {path: path.stat() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def _check_given(job: Job[Params], before: Mapping[Path, os.stat_result]) -> None:
+    """Refuse a command that changed what it was given, and undo what it did to modes and times."""
+    changed = []
+    for path, was in before.items():
+        now = path.stat() if path.exists() else None
+        if now is None or (now.st_mode, now.st_size, now.st_mtime_ns) != (was.st_mode, was.st_size, was.st_mtime_ns):
+            changed.append(path.name)
+        if now is not None and (now.st_ino, now.st_size) == (was.st_ino, was.st_size):
+            with suppress(OSError):
+                path.chmod(was.st_mode & 0o7777)
+                os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    if changed:
+        raise StepError(
+            f"the command changed what it was given: {_listed(sorted(changed))}",
+            hint="have it change copies, below $TMPDIR",
+            log=job.log,
+        )
+
+
 def _files(out: Path) -> dict[str, Path]:
     """Everything in the directory of the outputs that is not a directory."""
     found = (Path(folder) / name for folder, folders, files in os.walk(out) for name in (*folders, *files))
@@ -227,7 +254,10 @@ def _check_outputs(job: Job[Params], folders: _Folders) -> None:
 
 def _stays(link: Path, out: Path) -> bool:
     """Whether a link is one that leads from output to output, wherever they are put."""
-    return not link.readlink().is_absolute() and link.exists() and link.resolve().is_relative_to(out.resolve())
+    if link.readlink().is_absolute() or not link.exists():
+        return False
+    end = link.resolve()
+    return end.is_relative_to(out.resolve()) and not link.parent.resolve().is_relative_to(end)
 
 
 def _tracer(job: Job[Params], folders: _Folders) -> list[str]:
@@ -266,7 +296,7 @@ def _check_reads(job: Job[Params], folders: _Folders, command: str, secrets: Map
 def _check_secrets(job: Job[Params], secrets: Mapping[str, str]) -> None:
     """Refuse a secret in an output: that would be in the store, and with whoever shares it."""
     for name, value in secrets.items():
-        hidden = os.fsencode(value)
+        hidden = os.fsencode(value.strip())
         for path, file in _files(job.out).items():
             named = hidden in os.fsencode(path)
             if named or _holds(file, hidden):

@@ -17,6 +17,7 @@ from pipeline.documents.report import Report
 from pipeline.documents.run import Run, summary
 from pipeline.errors import StepError
 from pipeline.files import digest_path
+from pipeline.platforms import unportable
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ def run(job: Job[Params]) -> dict[str, object]:
     `link.json` gets what was measured when the models in the product were run.
 
     Raises:
-        StepError: two parts have different files of the same path.
+        StepError: two parts have different files of the same path, or a path is none on every system.
     """
     ran = [Run.read(folder) for _, folder in sorted(roles.all_of(roles.CHECK, job.inputs))]
     runs = tuple(one for one in map(summary, ran) if one is not None)
     entries: dict[str, ManifestFile] = {}
     owners: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     for part, _ in sorted(roles.all_of(roles.PART, job.inputs)):
         for name, made in job.files(roles.part(part)):
             path, digest = made, job.digest_of(roles.part(part), name)
@@ -46,6 +48,11 @@ def run(job: Job[Params]) -> dict[str, object]:
                 job.write(name, dumps(replace(load(LinkJson, made), runs=runs)))
                 digest = digest_path(path)
             entry = ManifestFile(name, digest.size, digest.sha256)
+            if (why := unportable(name)) or (other := spelled.setdefault(name.casefold(), name)) != name:
+                raise StepError(
+                    f"{part} writes {name!a}, which {why or f'differs from {other} in upper and lower case alone'}",
+                    hint="give it another name, for whoever unpacks it on another system",
+                )
             if name not in entries:
                 entries[name], owners[name] = entry, part
                 job.adopt(name, path, digest)

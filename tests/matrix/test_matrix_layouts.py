@@ -66,6 +66,9 @@ def test_patterns_are_filled_in_for_every_cell(good, expand):
         ('"MALI/{subject}.tar"', "differ only in upper and lower case"),
         ('"mali/{model}/{subject}.tar"', "would be where the library of minilm-f32 for"),
         ('"Link.json/{subject}.tar"', "is a file that every product has"),
+        ('"aux/{subject}.tar"', "holds aux, which is a device on Windows"),
+        ('"mali. /{subject}.tar"', "ends in a dot or a blank"),
+        ('"ma?li/{subject}.tar"', "holds ?, which Windows has in no name"),
     ],
 )
 def test_a_wrong_path_of_a_library_is_refused_where_it_is(good, refuse, library, message):

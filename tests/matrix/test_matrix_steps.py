@@ -94,6 +94,15 @@ def test_names_of_ours_are_taken(refuse, good, name):
     assert f"`{name}` is taken by Slipway" in refuse(text)
 
 
+@pytest.mark.parametrize(
+    ("old", "name"), [("  kit:", "Con"), ("  kit:", "nul.f32"), ("  kit:", "kit."), ("  pack:", "lpt1")]
+)
+def test_names_that_not_every_system_has_are_refused(refuse, good, old, name):
+    text = with_step(good, "command: [sh], outputs: [a]").replace(old, f"  {name}:")
+    assert f"the name `{name}` h" in refuse(text)
+    assert "Windows" in refuse(text)
+
+
 def test_what_is_shipped_needs_a_place_of_its_own(refuse, good):
     text = with_step(good, "command: [sh], outputs: [a], ship: true").replace("  pack:", "  kit:")
     assert "`kit` is a product too" in refuse(text)

@@ -97,6 +97,7 @@ def test_the_environment_is_fixed(attempt, monkeypatch):
         ('ln -s /etc/passwd "$0/a"', "a is a link that leads to no output"),
         ('ln -s ../../etc/passwd "$0/a"', "a is a link that leads to no output"),
         ('ln -s nowhere "$0/a"', "a is a link that leads to no output"),
+        ('ln -s . "$0/a"', "a is a link that leads to no output"),
         ("echo first; echo last; exit 3", "sh ended with status 3:\n    first\n    last"),
         ("kill -SEGV $$", "sh died of SIGSEGV"),
     ],
@@ -307,3 +308,30 @@ def test_without_strace_the_cure_is_named(attempt, monkeypatch):
     monkeypatch.setattr(custom.reads, "STRACE", "no-such-strace")
     with pytest.raises(ToolMissing, match="needs strace"):
         attempt("true", traced=True)
+
+
+@pytest.mark.parametrize("do", ["chmod 000", "chmod +x", "touch -d 2001-01-01"])
+def test_what_it_is_given_stays_as_it_is(attempt, tmp_path, do):
+    blob, view = tmp_path / "blob", tmp_path / "view"
+    blob.write_text("w")
+    blob.chmod(0o444)
+    view.mkdir()
+    (view / "weights").symlink_to(blob)
+    before = blob.stat()
+    with pytest.raises(StepError, match="the command changed what it was given: weights"):
+        attempt(f'{do} ../in/w/weights; echo > "$0/a"', paths={"w": ""}, inputs={"w": view})
+    assert (blob.stat().st_mode, blob.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
+def test_a_secret_from_a_file_is_found_without_its_end_of_line(attempt, monkeypatch):
+    monkeypatch.setenv("TOKEN", "correct horse\n")
+    with pytest.raises(StepError, match="the value of TOKEN is in its output a"):
+        attempt('printf %s "$TOKEN" | tr -d "\\n" > "$0/a"', secrets=("TOKEN",))
+
+
+def test_a_secret_that_is_cut_in_two_where_output_is_dropped_is_hidden(attempt, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "KEPT_BYTES", 1000)
+    monkeypatch.setenv("TOKEN", "correct horse")
+    attempt('head -c 993 /dev/zero | tr "\\0" x; printf %s "$TOKEN"; echo > "$0/a"', secrets=("TOKEN",))
+    assert "corr" not in (tmp_path / "log").read_text().replace("TOKEN", "").rpartition("xxx")[2]
+    assert "xxx" in (tmp_path / "log").read_text()

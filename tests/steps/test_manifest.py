@@ -125,3 +125,24 @@ def test_two_parts_with_different_files_of_one_path_are_named(job, made):
     }
     with pytest.raises(StepError, match=r"linkkit:models and xcframework:models both write link.json"):
         product.run(job({"product": PRODUCT}, inputs))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a", "A"], "writes 'a', which differs from A in upper and lower case alone"),
+        (["x/CON.txt"], "holds CON.txt, which is a device on Windows"),
+        (["x."], "ends in a dot or a blank"),
+        (["a\nb"], "writes 'a\\\\nb', which holds what is no text"),
+        (["a\udcff"], "writes 'a\\\\udcff', which holds what is no text"),
+    ],
+)
+def test_what_not_every_system_can_unpack_is_refused(job, made, names, said):
+    inputs = {"part:seal:once": made("seal:once", dict.fromkeys(names, "text"))}
+    with pytest.raises(StepError, match=said):
+        product.run(job({"product": None}, inputs))
+
+
+def test_names_of_other_scripts_are_shipped(job, made):
+    work = job({"product": None}, {"part:seal:once": made("seal:once", {"größe/名 前.bin": "text"})})
+    assert product.run(work)["files"] == 1
