@@ -34,40 +34,38 @@ class Row(NamedTuple):
     """A name of the interface.
 
     Attributes:
-        name: a function; the end of the name of a model's blob; or the start of that of a loader of modules.
         asked: when TVM's code generator wrote objects that ask for it.
         offered: when a runtime had it; of a blob, looked for it.
     """
 
-    name: str
     asked: Span
     offered: Span
 
 
-def _row(name: str, since: str, until: str, *, offered: tuple[str, str] | None = None) -> Row:
-    return Row(name, Span(since, until), Span(*(offered or (since, until))))
+def _row(since: str, until: str, *, offered: tuple[str, str] | None = None) -> Row:
+    return Row(Span(since, until), Span(*(offered or (since, until))))
 
 
-ROWS = (
-    _row("TVMAPISetLastError", ALWAYS, "2025-05-06", offered=(ALWAYS, "2025-05-24")),
-    _row("TVMFuncCall", ALWAYS, "2025-05-06", offered=(ALWAYS, "2025-05-24")),
-    _row("TVMBackendRegisterSystemLibSymbol", ALWAYS, "2025-08-17"),
-    _row("TVMBackendGetFuncFromEnv", ALWAYS, "2026-07-04"),
-    _row("TVMFFIFunctionCall", "2025-05-06", STILL),
-    _row("TVMFFIErrorSetRaisedByCStr", "2025-05-06", "2025-06-16"),
-    _row("TVMFFIErrorSetRaisedFromCStr", "2025-06-16", STILL),
-    _row("TVMFFIEnvRegisterSystemLibSymbol", "2025-08-17", "2025-08-20"),
-    _row("TVMFFIEnvModRegisterSystemLibSymbol", "2025-08-20", STILL),
-    _row("TVMFFIErrorSetRaisedFromCStrParts", "2026-03-02", STILL, offered=("2025-10-13", STILL)),
-    _row("TVMFFIEnvModLookupFromImports", "2026-07-04", STILL, offered=("2025-08-20", STILL)),
-    _row("TVMFFIHandleInitOnce", "2026-07-04", STILL, offered=("2025-12-05", STILL)),
-    _row("__tvm_dev_mblob", ALWAYS, "2025-06-05"),
-    _row("__tvm_ffi_library_bin", "2025-06-05", "2025-09-06"),
-    _row("__tvm_ffi__library_bin", "2025-09-06", STILL),
-    _row("runtime.module.loadbinary_", ALWAYS, "2025-08-17"),
-    _row("ffi.Module.load_from_bytes.", "2025-08-17", STILL),
-)
-TABLE: Mapping[str, Row] = {row.name: row for row in ROWS}
+TABLE: Mapping[str, Row] = {
+    "TVMAPISetLastError": _row(ALWAYS, "2025-05-06", offered=(ALWAYS, "2025-05-24")),
+    "TVMFuncCall": _row(ALWAYS, "2025-05-06", offered=(ALWAYS, "2025-05-24")),
+    "TVMBackendRegisterSystemLibSymbol": _row(ALWAYS, "2025-08-17"),
+    "TVMBackendGetFuncFromEnv": _row(ALWAYS, "2026-07-04"),
+    "TVMFFIFunctionCall": _row("2025-05-06", STILL),
+    "TVMFFIErrorSetRaisedByCStr": _row("2025-05-06", "2025-06-16"),
+    "TVMFFIErrorSetRaisedFromCStr": _row("2025-06-16", STILL),
+    "TVMFFIEnvRegisterSystemLibSymbol": _row("2025-08-17", "2025-08-20"),
+    "TVMFFIEnvModRegisterSystemLibSymbol": _row("2025-08-20", STILL),
+    "TVMFFIErrorSetRaisedFromCStrParts": _row("2026-03-02", STILL, offered=("2025-10-13", STILL)),
+    "TVMFFIEnvModLookupFromImports": _row("2026-07-04", STILL, offered=("2025-08-20", STILL)),
+    "TVMFFIHandleInitOnce": _row("2026-07-04", STILL, offered=("2025-12-05", STILL)),
+    "__tvm_dev_mblob": _row(ALWAYS, "2025-06-05"),
+    "__tvm_ffi_library_bin": _row("2025-06-05", "2025-09-06"),
+    "__tvm_ffi__library_bin": _row("2025-09-06", STILL),
+    "runtime.module.loadbinary_": _row(ALWAYS, "2025-08-17"),
+    "ffi.Module.load_from_bytes.": _row("2025-08-17", STILL),
+}
+"""By name: a function; the end of the name of a model's blob; or the start of that of a loader of modules."""
 
 RELEASES: Mapping[str, str] = {
     "0.15": "2024-01-02", "0.16": "2024-04-13", "0.17": "2024-07-15", "0.18": "2024-10-12", "0.19": "2025-01-19",
@@ -127,7 +125,7 @@ def lacking(asked: Iterable[str], version: str) -> list[str]:
 def offered(version: str) -> frozenset[str]:
     """The names of the table that the runtime of a release has."""
     day = released(version)
-    return frozenset(row.name for row in ROWS if row.offered.since <= day < row.offered.until)
+    return frozenset(name for name, row in TABLE.items() if row.offered.since <= day < row.offered.until)
 
 
 def known(names: Iterable[str]) -> tuple[str, ...]:

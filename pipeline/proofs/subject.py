@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,8 @@ from pipeline.documents.archive import ArchivedModel
 from pipeline.files import digest_path
 from pipeline.matrix.cells import Backend, ModelRef
 
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that the library must hold. `subject` is `model-variant`."""
-
-    subject: str
-    prefix: str
+Model = ModelRef | ArchivedModel
+"""A model that the library must hold: its `subject` and its `prefix` are what proofs need to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +102,3 @@ def runtime_members(path: Path, arch: str, *, shared: bool) -> tuple[ObjectInfo,
         thins = fat.read_fat(data, path.name)
         data = next(thin.data for thin in thins if thin.arch == arch)
     return read_members(data, path.name, skip_others=True)
-
-
-def models_of(found: Iterable[ModelRef | ArchivedModel]) -> tuple[Model, ...]:
-    """What proofs need to know of models."""
-    return tuple(Model(model.subject, model.prefix) for model in found)

@@ -41,7 +41,7 @@ from pipeline.proofs.modules import check_modules
 from pipeline.proofs.parameters import BY_NAME, by_place, check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.runtime import find as find_runtime
-from pipeline.proofs.subject import Kit, Library, models_of, read_library
+from pipeline.proofs.subject import Kit, Library, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
 from pipeline.runners.check import run_line, seen
@@ -129,7 +129,7 @@ def prove(job: Job[P], subject: str, ask: Callable[[Job[P], Path], Findings]) ->
 def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     """Ask everything about the archive of a backend: members, symbols, closure, links, and its runs."""
     params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
-    library = read_library(folder / f"lib{params.library}.a", backend, models_of(params.models))
+    library = read_library(folder / f"lib{params.library}.a", backend, params.models)
     worker = job.services.worker(params.toolchain)
     runtime = worker.call(partial(find_runtime), log=job.log)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime, params.runtime_version)]
@@ -295,7 +295,7 @@ def product_library(job: Job[P], backend: Backend) -> Library:
     """The proven archive of a backend of a product."""
     folder = job.inputs[roles.archive(backend.name)]
     described = Archive.read(folder)
-    return read_library(folder / described.library, backend, models_of(described.models))
+    return read_library(folder / described.library, backend, described.models)
 
 
 def _as_shipped(job: Job[ProductProof], product: str, scratch: Path) -> Path:

@@ -5,28 +5,23 @@ The engine wraps a step in `measure()`, and `client` reports every child to `cha
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from .wire import Cost
 
 
+@dataclass
 class Usage:
     """CPU seconds in sum, and the peak of resident bytes of the largest single process."""
 
-    __slots__ = "cpu", "peak"
-
-    def __init__(self) -> None:
-        self.cpu = 0.0
-        self.peak = 0
+    cpu: float = 0.0
+    peak: int = 0
 
 
-class _Thread(threading.local):
-    usage: Usage | None = None
-
-
-_current = _Thread()
+_current: ContextVar[Usage | None] = ContextVar("usage", default=None)
 
 
 @contextmanager
@@ -35,17 +30,17 @@ def measure() -> Iterator[Usage]:
 
     A shared stage is charged to the call that caused it.
     """
-    before = _current.usage
-    _current.usage = usage = Usage()
+    usage = Usage()
+    token = _current.set(usage)
     try:
         yield usage
     finally:
-        _current.usage = before
+        _current.reset(token)
 
 
 def charge(cost: Cost) -> None:
     """Count what a child has cost."""
-    usage = _current.usage
+    usage = _current.get()
     if usage is not None:
         usage.cpu += cost.cpu
         usage.peak = max(usage.peak, cost.peak)

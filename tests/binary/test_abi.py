@@ -93,11 +93,11 @@ def test_a_runtime_tells_its_age(defined, releases):
 
 
 def test_days_and_releases_are_in_order_and_every_generation_is_in_the_table():
-    days = [*abi.RELEASES.values(), *(day for row in abi.ROWS for span in row[1:] for day in span)]
+    days = [*abi.RELEASES.values(), *(day for row in abi.TABLE.values() for span in row for day in span)]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for day in set(days) - {ALWAYS})
     assert list(abi.RELEASES.values()) == sorted(abi.RELEASES.values())
-    assert not [row.name for row in abi.ROWS if row.asked.is_empty or row.offered.is_empty]
-    never = [row.name for row in abi.ROWS if row.asked.both(row.offered).is_empty]
+    assert not [name for name, row in abi.TABLE.items() if row.asked.is_empty or row.offered.is_empty]
+    never = [name for name, row in abi.TABLE.items() if row.asked.both(row.offered).is_empty]
     assert not never, "what objects ask for, some runtime of their time had"
     assert {one.blob_suffix for one in GENERATIONS} | REGISTRATIONS <= abi.TABLE.keys()
     assert Span(ALWAYS, STILL).both(Span("2025-01-01", "2025-02-01")) == Span("2025-01-01", "2025-02-01")
@@ -116,5 +116,5 @@ def test_the_runtime_that_is_installed_has_what_the_table_says():
             "tvm": str(next(Path(tvm.submodule_search_locations[0]).glob("lib/libtvm_runtime.*"))),
         }
     )
-    functions = {row.name: row.offered.until == STILL for row in abi.ROWS if row.name.startswith("TVM")}
+    functions = {name: row.offered.until == STILL for name, row in abi.TABLE.items() if name.startswith("TVM")}
     assert {name: name in found for name in functions} == functions

@@ -6,8 +6,7 @@ import platform
 from collections.abc import Iterable
 
 from pipeline.documents.codec import decode
-from pipeline.matrix.cells import Backend
-from pipeline.proofs.subject import Model
+from pipeline.matrix.cells import Backend, ModelRef
 
 MACHINE = platform.machine()
 
@@ -59,8 +58,9 @@ def backend(name: str, **changes) -> Backend:
     return decode(Backend, backend_params(name, **changes), "backend")
 
 
-def models(prefixes: Iterable[str]) -> tuple[Model, ...]:
-    return tuple(Model(prefix.rstrip("_").replace("_", "-"), prefix) for prefix in prefixes)
+def models(prefixes: Iterable[str]) -> tuple[ModelRef, ...]:
+    names = ((prefix.rstrip("_").replace("_", "-").rpartition("-"), prefix) for prefix in prefixes)
+    return tuple(ModelRef(model, variant, prefix, {}) for (model, _, variant), prefix in names)
 
 
 def model_params(prefix: str) -> dict:

@@ -18,9 +18,9 @@ from placed_job import PlacedJob
 from pipeline.action import Tool
 from pipeline.documents.codec import decode
 from pipeline.files import digest_path
-from pipeline.matrix.cells import Backend, Maven
+from pipeline.matrix.cells import Backend, Maven, ModelRef
 from pipeline.proofs.aars import Aar, check_aar
-from pipeline.proofs.subject import Model, read_library
+from pipeline.proofs.subject import read_library
 from pipeline.steps import aar
 
 EMULATOR = backend("emulator", "android", arch="x86_64", device={"kind": "llvm"})
@@ -65,7 +65,7 @@ def library(build_archive, tmp_path):
             return found
 
         def checks(self):
-            models = tuple(Model(one["subject"], one["prefix"]) for one in MODELS)
+            models = tuple(decode(ModelRef, one, "model") for one in MODELS)
             libraries = tuple(
                 read_library(self.archives[one.name] / "libmodels.a", one, models) for one in self.backends
             )
