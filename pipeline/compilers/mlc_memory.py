@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.documents.chat_config import model_config
+from pipeline.documents.memory import Memory
 
 _CACHE_FIELDS = ("num_hidden_layers", "num_key_value_heads", "head_dim")
 _BITS = re.compile(r"\d+")
@@ -23,22 +23,8 @@ _SLIDING_LAYERS = frozenset({"gemma3", "gemma3_text"})
 """Kinds of model in which a sliding window is that of some layers: the cache is allocated for the whole context."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes; `cache` is None where the config does not say enough to tell."""
-
-    parameters: int
-    temporary: int
-    cache: int | None
-
-    @property
-    def total(self) -> int:
-        """The sum of what is known."""
-        return self.parameters + self.temporary + (self.cache or 0)
-
-
 def memory(metadata: Mapping[str, object], chat: Mapping[str, object]) -> Memory:
-    """What a model needs.
+    """What a model needs; `at_least` that where the config does not say how large its cache is.
 
     Args:
         metadata: as in the library; see `mlc_metadata`.
@@ -51,10 +37,12 @@ def memory(metadata: Mapping[str, object], chat: Mapping[str, object]) -> Memory
     listed, usage = metadata.get("params", ()), metadata.get("memory_usage", {})
     if not isinstance(listed, Sequence) or not isinstance(usage, Mapping):
         raise TypeError("`params` is no list, or `memory_usage` no object")
+    cache = _cache(metadata, config)
     return Memory(
         parameters=sum(_parameter(parameter, config) for parameter in listed),
         temporary=max(map(int, usage.values()), default=0),
-        cache=_cache(metadata, config),
+        cache=cache or 0,
+        at_least=cache is None,
     )
 
 

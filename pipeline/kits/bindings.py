@@ -255,7 +255,7 @@ def modules_by_model(kit: Kit) -> dict[str, dict[str, str]]:
     kinds = {backend.name: "webgpu" if backend.device_kind == "webgpu" else "wasm" for backend in kit.backends}
     found: dict[str, dict[str, str]] = {model.subject: {} for model in kit.models}
     for module in kit.modules:
-        found.setdefault(module.subject, {})[kinds[module.backend]] = module.path
+        found.setdefault(module.model, {})[kinds[module.backend]] = module.file
     return found
 
 

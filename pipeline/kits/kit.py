@@ -13,6 +13,7 @@ from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import Archive, ArchivedModel
 from pipeline.documents.functions import Function
+from pipeline.documents.link_json import LinkedModule
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import (
     ANDROID_ABIS,
@@ -23,7 +24,7 @@ from pipeline.platforms import (
 
 from . import link_flags
 from . import runtime as kit_runtime
-from .runtime import Module, RuntimeLibrary, read_modules, read_runtime
+from .runtime import RuntimeLibrary, read_modules, read_runtime
 from .slices import Slice, library_name, library_path, slices
 
 
@@ -146,7 +147,7 @@ class Kit:
     library: str
     archives: tuple[KitArchive, ...]
     slices: tuple[Slice, ...] = ()
-    modules: tuple[Module, ...] = ()
+    modules: tuple[LinkedModule, ...] = ()
 
     @property
     def archive(self) -> str:

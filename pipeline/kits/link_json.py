@@ -12,7 +12,6 @@ from pipeline.documents.link_json import (
     LinkedBackend,
     LinkedLibrary,
     LinkedModel,
-    LinkedModule,
     LinkJson,
 )
 from pipeline.files import sha256_bytes
@@ -20,7 +19,7 @@ from pipeline.matrix.cells import Backend
 
 from . import link_flags
 from .kit import Kit, KitArchive, KitModel
-from .runtime import Module, RuntimeLibrary
+from .runtime import RuntimeLibrary
 
 METADATA = "system_lib_metadata.json"
 
@@ -40,7 +39,7 @@ def link_json(kit: Kit) -> LinkJson:
         system_libraries=kit.system_libraries,
         frameworks=kit.frameworks,
         archives=tuple(_archive(kit, archive) for archive in kit.archives),
-        modules=tuple(_module(module) for module in kit.modules),
+        modules=kit.modules,
     )
 
 
@@ -133,10 +132,6 @@ def _library(library: RuntimeLibrary, archive: KitArchive) -> LinkedLibrary:
         flags = link_flags.shared(library.path, archive.format)
     sha256 = sha256_bytes(library.data)
     return LinkedLibrary(library.name, library.path, len(library.data), sha256, flags, library.shared)
-
-
-def _module(module: Module) -> LinkedModule:
-    return LinkedModule(module.subject, module.backend, module.path, module.size, module.sha256)
 
 
 def _exports(kit: Kit, archive: KitArchive) -> tuple[str, ...]:

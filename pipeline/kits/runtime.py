@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import ArchivedModel
+from pipeline.documents.link_json import LinkedModule
 from pipeline.documents.runtime import HEADERS, Modules, RuntimeManifest
 from pipeline.errors import StepError
 
@@ -46,27 +47,6 @@ class RuntimeLibrary:
     def file(self) -> str:
         """Its basename."""
         return self.path.rpartition("/")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A model as a module for pages.
-
-    Attributes:
-        subject: of the model.
-        backend: it is for.
-        path: relative to the kit.
-        source: where it is now.
-        size: bytes.
-        sha256: of them.
-    """
-
-    subject: str
-    backend: str
-    path: str
-    source: Path
-    size: int
-    sha256: str
 
 
 def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeLibrary]:
@@ -146,11 +126,11 @@ def check_versions(inputs: Mapping[str, Path], models: Mapping[str, Iterable[Arc
                 )
 
 
-def read_modules(inputs: Mapping[str, Path]) -> tuple[Module, ...]:
+def read_modules(inputs: Mapping[str, Path]) -> tuple[LinkedModule, ...]:
     """The modules of all backends, sorted by path."""
     found = [
-        Module(one.subject, backend, f"{FOLDER}/{one.file}", folder / one.file, one.size, one.sha256)
+        LinkedModule(one.subject, backend, f"{FOLDER}/{one.file}", one.size, one.sha256)
         for backend, folder in roles.all_of("wasm", inputs)
         for one in Modules.read(folder).modules
     ]
-    return tuple(sorted(found, key=lambda one: one.path))
+    return tuple(sorted(found, key=lambda one: one.file))

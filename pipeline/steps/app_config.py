@@ -15,12 +15,13 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.compilers import mlc_metadata
-from pipeline.compilers.mlc_memory import Memory, memory, own_window
+from pipeline.compilers.mlc_memory import memory, own_window
 from pipeline.compilers.mlc_names import MlcOptions, check_shared
 from pipeline.documents.app_records import LIST, READERS
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.codec import encode
+from pipeline.documents.memory import Memory
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes, sha256_path
 from pipeline.kits import webllm
@@ -86,8 +87,8 @@ def run(job: Job[Params]) -> Facts:
     """Write the records.
 
     Returns:
-        Facts: `models` (how many), `memory` (subject -> bytes of parameters, temporaries and key-value cache; the last
-        is null where the config does not tell), `bundled` (subjects whose weights are shipped).
+        Facts: `models` (how many), `memory` (subject -> what `documents.memory.Memory` says of it), `bundled` (subjects
+        whose weights are shipped).
 
     Raises:
         StepError: nobody says how much memory a model takes, its config cannot be read, or it is no model for the

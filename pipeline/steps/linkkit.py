@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pipeline import roles
 from pipeline.action import Facts, Job
@@ -102,7 +103,8 @@ def run(job: Job[Params]) -> Facts:
     for role, path in headers(job.inputs):
         job.adopt(path, job.inputs[role] / path, job.digest_of(role, path))
     for module in kit.modules:
-        job.adopt(module.path, module.source, job.digest_of(roles.modules(module.backend), module.source.name))
+        role, name = roles.modules(module.backend), PurePosixPath(module.file).name
+        job.adopt(module.file, job.inputs[role] / name, job.digest_of(role, name))
     values = context(kit)
     files = FILES[kit.kind] if not kit.modules else PAGES
     for pattern, template in files:

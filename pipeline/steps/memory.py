@@ -55,11 +55,10 @@ def _of_library(job: Job[Params]) -> Memory:
     has_chat = folder is not None and (folder / chat_config.NAME).is_file()
     chat = chat_config.read_chat_config(folder, job.params.model) if folder is not None and has_chat else {}
     try:
-        found = mlc_memory.memory(metadata, chat)
+        return mlc_memory.memory(metadata, chat)
     except (KeyError, TypeError, ValueError, AttributeError) as bad:
         what = f"the library of {job.params.subject} describes its memory in a way that is not known here: {bad}"
         raise StepError(what, hint=_DECLARE) from bad
-    return Memory(found.parameters, found.temporary, found.cache or 0, at_least=found.cache is None)
 
 
 def _of_relax(job: Job[Params]) -> Memory:

@@ -15,9 +15,9 @@ import pytest
 from pipeline.compilers import tensor_cache
 from pipeline.documents.archive import ArchivedModel
 from pipeline.documents.functions import Function, Value
+from pipeline.documents.link_json import LinkedModule
 from pipeline.kits.kit import Kit, KitArchive, KitModel
 from pipeline.kits.render import Templates
-from pipeline.kits.runtime import Module
 from pipeline.matrix.cells import Backend
 from pipeline.steps.linkkit import PAGES, context
 
@@ -48,7 +48,7 @@ def kit(tmp_path) -> Path:
         KitArchive(name, f"{name}/libmodels.a", (one,), ("wasm32",), "wasm", "wasm", (model,), b"")
         for name, one in places.items()
     )
-    modules = tuple(Module("first-f32", name, f"wasm/first-f32-{name}.wasm", tmp_path, 8, "") for name in places)
+    modules = tuple(LinkedModule("first-f32", name, f"wasm/first-f32-{name}.wasm", 8, "") for name in places)
     values = context(Kit("web", "web", "models", archives, modules=modules))
     folder = tmp_path / "kit"
     (folder / "wasm").mkdir(parents=True)

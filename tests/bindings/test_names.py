@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.documents.archive import ArchivedModel
 from pipeline.documents.functions import Function, Value
+from pipeline.documents.link_json import LinkedModule
 from pipeline.kits.bindings import DTYPES, bound_models
 from pipeline.kits.kit import Kit, KitArchive, KitModel
 from pipeline.kits.render import Templates
-from pipeline.kits.runtime import Module
 from pipeline.matrix.cells import Backend
 from pipeline.steps.linkkit import context
 
@@ -60,7 +60,7 @@ def kit(kind: str, backend: Backend) -> Kit:
         for number, (name, found) in enumerate(functions.items())
     )  # fmt: skip
     archive = KitArchive("one", "one/libmodels.a", (backend,), (backend.arch,), backend.platform, "elf", models, b"")
-    modules = tuple(Module(name, "one", f"{name}.wasm", Path(), 8, "") for name in functions) if kind == "web" else ()
+    modules = tuple(LinkedModule(name, "one", f"{name}.wasm", 8, "") for name in functions) if kind == "web" else ()
     return Kit("odd", kind, "models", (archive,), modules=modules)
 
 

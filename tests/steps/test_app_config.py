@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.documents.codec import encode
+from pipeline.documents.memory import Memory
 from pipeline.errors import StepError
 from pipeline.kits import webllm
 from pipeline.steps import app_config
@@ -99,7 +101,7 @@ def test_an_app_of_mlc_reads_the_record(run):
         "model_id": "Qwen3", "model_lib": "qwen3_q4f16_1_x", "model_url": URL, "estimated_vram_bytes": NEED
     }  # fmt: skip
     assert [path.name for path in (out / "bundle").iterdir()] == ["mlc-app-config.json"]
-    assert facts["memory"]["qwen3-q4"] == {"parameters": 40, "temporary": 1000, "cache": NEED - 1040}
+    assert facts["memory"]["qwen3-q4"] == encode(Memory(40, 1000, NEED - 1040))
     text = (out / "bundle/mlc-app-config.json").read_text()
     assert text.startswith('{\n  "model_list": [\n    {\n      "model_id"')
     assert text.endswith("}\n")
