@@ -181,8 +181,7 @@ def metal_target(platform: str, deployment_target: str) -> tuple[str, str]:
         For instance `("air64-apple-ios14.0-simulator", "ios-metal2.3")`.
     """
     if platform in {"ios", "ios-simulator"}:
-        suffix = "-simulator" if platform == "ios-simulator" else ""
-        major = float(deployment_target.partition(".")[0])
+        suffix, major = platform.removeprefix("ios"), float(deployment_target.partition(".")[0])
         language = next(language for (lowest, _), language in _LANGUAGES if major >= lowest)
         return f"air64-apple-ios{deployment_target}{suffix}", f"ios-metal{language}"
     version = macos_of_catalyst(deployment_target) if platform == "maccatalyst" else deployment_target

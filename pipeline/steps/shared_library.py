@@ -81,32 +81,29 @@ def link_shared(models: Models, found: Mapping[str, Tool | None], folder: Path, 
         StepError: a symbol that nobody offers, or the linker refused.
         ToolMissing: there is no linker.
     """
-    with tempfile.TemporaryDirectory(prefix="shared-", dir=folder) as scratch:
-        return _linked(models, found, Path(scratch), log)
-
-
-def _linked(models: Models, found: Mapping[str, Tool | None], scratch: Path, log: Path) -> bytes:
-    backend, out = models.backend, scratch / models.name
-    infos = [read_object(member.data, member.name) for member in models.objects]
-    paths = []
-    for number, member in enumerate(models.objects):
-        paths.append(scratch / f"{number}.o")
-        paths[-1].write_bytes(member.data)
-    aliases, functions = _by_path(models.prefixes[0], infos) if models.by_path else ({}, set())
-    blobs = {name for one in models.prefixes for name in link_flags.exported(one)}
-    exported = sorted(blobs | aliases.keys() | functions)
-    providers = providers_of(undefined(infos, weak=False) - LINKER_SYMBOLS - UNWINDERS, backend, models.runtime)
-    linker = _linker(backend, found)
-    # Without -S a library for Apple names the files that it was linked from, see quirk MACHO-17.
-    words = [
-        linker,
-        "-S",
-        *_frame(models, scratch, exported, aliases),
-        *link_flags.keep(models.prefixes, backend.format),
-    ]
-    words += [*paths, *_libraries(models, providers, found, scratch, log), "-o", out]
-    run(words, log=log)
-    return out.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="shared-", dir=folder) as name:
+        scratch = Path(name)
+        backend, out = models.backend, scratch / models.name
+        infos = [read_object(member.data, member.name) for member in models.objects]
+        paths = []
+        for number, member in enumerate(models.objects):
+            paths.append(scratch / f"{number}.o")
+            paths[-1].write_bytes(member.data)
+        aliases, functions = _by_path(models.prefixes[0], infos) if models.by_path else ({}, set())
+        blobs = {name for one in models.prefixes for name in link_flags.exported(one)}
+        exported = sorted(blobs | aliases.keys() | functions)
+        providers = providers_of(undefined(infos, weak=False) - LINKER_SYMBOLS - UNWINDERS, backend, models.runtime)
+        linker = _linker(backend, found)
+        # Without -S a library for Apple names the files that it was linked from, see quirk MACHO-17.
+        words = [
+            linker,
+            "-S",
+            *_frame(models, scratch, exported, aliases),
+            *link_flags.keep(models.prefixes, backend.format),
+        ]
+        words += [*paths, *_libraries(models, providers, found, scratch, log), "-o", out]
+        run(words, log=log)
+        return out.read_bytes()
 
 
 def providers_of(names: Iterable[str], backend: Backend, runtime: Sequence[str] | None) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from pipeline.action import Facts, Job, Worker
 from pipeline.compilers import mlc_probe
 from pipeline.compilers.mlc_refusals import missing
 from pipeline.documents.codec import dumps, encode
-from pipeline.documents.probe import MlcProbe, Probe, Versions
+from pipeline.documents.probe import Probe, Versions
 from pipeline.errors import CompilerCrash, StepError, ToolMissing
 
 SIMDGROUP_CPU = 4.0
@@ -107,25 +107,16 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
     simdgroup = "metal" in found.codegens and works(metal_simdgroup, SIMDGROUP_CPU)
     on_path = mlc and name == "current"
     of_mlc = worker.call(partial(mlc_probe.describe, on_path=on_path), log=log)
-    if mlc:
-        usable(of_mlc, name, log)
-    return Probe(**vars(found), fork=fork, metal_simdgroup=simdgroup, mlc=of_mlc)
-
-
-def usable(found: MlcProbe | None, name: str, log: Path) -> None:
-    """Refuse a toolchain that is to run mlc_llm and cannot. It must not be remembered: the hint may change no input.
-
-    Raises:
-        ToolMissing: there is none, or it cannot be imported.
-    """
-    if found is None:
+    # It must not be remembered that mlc_llm cannot be used: what the hint says may change no input.
+    if mlc and of_mlc is None:
         raise missing(f"toolchain {name}")
-    if found.error is not None:
+    if mlc and of_mlc is not None and of_mlc.error is not None:
         raise ToolMissing(
-            f"mlc_llm of toolchain {name} cannot be imported: {found.error}",
+            f"mlc_llm of toolchain {name} cannot be imported: {of_mlc.error}",
             hint="install mlc_llm and a TVM of the same week; the log has the traceback",
             log=log,
         )
+    return Probe(**vars(found), fork=fork, metal_simdgroup=simdgroup, mlc=of_mlc)
 
 
 def _agree(name: str, found: Versions) -> None:

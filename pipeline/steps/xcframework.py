@@ -72,10 +72,15 @@ def _write(out: Path, name: str, found: tuple[Slice, ...], data: Mapping[str, by
     """Write the framework of one library, and its zip; return the checksum of that."""
     bundle = out / f"{name}.xcframework"
     for piece in found:
-        library = out / library_path(name, piece)
-        library.parent.mkdir(parents=True)
-        library.write_bytes(data[piece.identifier])
-    (bundle / NAME).write_bytes(dumps(info_plist(found, library_name(name))))
+        place = out / library_path(name, piece)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(data[piece.identifier])
+    library = library_name(name)
+    entries = (
+        AvailableLibrary(one.identifier, library, one.architectures, one.supported, one.variant, library)
+        for one in found
+    )
+    (bundle / NAME).write_bytes(dumps(InfoPlist(tuple(entries), "XFWK", "1.0")))
     packed = out / f"{bundle.name}.zip"
     write_zip(packed, bundle)
     checksum = sha256_path(packed)
@@ -110,12 +115,3 @@ def join(piece: Slice, data: Mapping[str, bytes]) -> bytes:
     """The library of a slice: the archive of its only backend, or a fat file of all."""
     own = [data[one.name] for one in piece.backends]
     return own[0] if len(own) == 1 else fat.write_fat(map(fat.Slice, piece.architectures, own), piece.identifier)
-
-
-def info_plist(found: tuple[Slice, ...], library: str) -> InfoPlist:
-    """The property list at the root."""
-    entries = (
-        AvailableLibrary(piece.identifier, library, piece.architectures, piece.supported, piece.variant, library)
-        for piece in found
-    )
-    return InfoPlist(tuple(entries), "XFWK", "1.0")
