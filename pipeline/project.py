@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .matrix.matrix import Matrix
     from .plan.lockfile import Pins
     from .toolchains.environment import Environment
-    from .weights.entry import Entry
 
 
 class Project:
@@ -70,12 +69,11 @@ class Project:
         """What slipway.lock pins of the models' files, and of packages for other machines."""
         from .plan.lockfile import read_lock  # noqa: PLC0415
 
-        lock = read_lock(self.lock_path)
-        pins: dict[str, Entry | None] = {}
-        pins |= {m.model: lock.entry_for(m.model, m.weights) for m in self.matrix.models if m.weights is not None}
-        pins |= {one.name: lock.entry_for(one.name, one.source) for one in self.matrix.files}
-        fetched = {f"{m.model}/{name}": source for m in self.matrix.models for name, source in m.fetched.items()}
-        pins |= {subject: lock.entry_for(subject, source) for subject, source in fetched.items()}
+        lock, matrix = read_lock(self.lock_path), self.matrix
+        sources = {model.model: model.weights for model in matrix.models if model.weights is not None}
+        sources |= {one.name: one.source for one in matrix.files}
+        sources |= {f"{one.model}/{name}": source for one in matrix.models for name, source in one.fetched.items()}
+        pins = {subject: lock.entry_for(subject, source) for subject, source in sources.items()}
         return pins | {name: entry for name, entry in lock.weights.items() if "@" in name}  # for other machines
 
     def forget(self) -> None:

@@ -111,11 +111,10 @@ def device_runs(matrix: Matrix) -> Iterator[AnyAction]:
             brought = matrix.runtime.is_in(product, backend)
             if not _has_check(cell) or backend.name not in product.backends or not (brought or backend.is_host):
                 continue
-            if backend.platform == "android":
-                yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, ("cmake", "ndk")))
-            elif backend.platform == "linux":
-                tools = ("cmake", "c++") if backend.is_host else ("cmake", *QEMU)
-                yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, tools))
+            on_linux = ("c++",) if backend.is_host else QEMU
+            tools = {"android": ("ndk",), "linux": on_linux}.get(backend.platform)
+            if tools is not None:
+                yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, ("cmake", *tools)))
 
 
 def program_runs(matrix: Matrix, product: Product) -> dict[str, str]:
