@@ -55,11 +55,11 @@ _SYSTEM = (
 )  # fmt: skip
 """What belongs to the machine, like its C library."""
 
-_PLUMBING = frozenset(
+_WRAPPERS = frozenset(
     {"os", "posixpath", "genericpath", "pathlib", "glob", "shutil", "subprocess", "pty"}
     | {"asyncio", "concurrent", "contextlib", "multiprocessing", "selectors", "threading"}
 )
-"""What these do, somebody has asked them for."""
+"""Modules of Python's that wrap calls of the system: whoever calls them is who asks."""
 
 _STARTING = frozenset({"multiprocessing.popen_spawn_posix", "multiprocessing.popen_forkserver"})
 """What is imported each time another Python is started, for which there is no event."""
@@ -205,10 +205,10 @@ class Confinement:
         return False
 
     def _is_own(self) -> bool:
-        """Whether the model's own code asks, by way of nothing but plumbing; also in a thread, where that is all."""
+        """Whether the model's own code asks, by way of nothing but wrappers; also in a thread, where that is all."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - an event does not say who caused it
         while frame is not None and (
-            frame.f_code.co_filename == __file__ or str(frame.f_globals.get("__name__")).partition(".")[0] in _PLUMBING
+            frame.f_code.co_filename == __file__ or str(frame.f_globals.get("__name__")).partition(".")[0] in _WRAPPERS
         ):
             frame = frame.f_back
         return frame is None or frame.f_code.co_filename in self._files

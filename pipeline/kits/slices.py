@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.matrix.cells import Backend
-from pipeline.platforms import APPLE, version
+from pipeline.platforms import APPLE, ApplePlatform, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +19,17 @@ class Slice:
     Attributes:
         identifier: name of its directory, e.g. `ios-arm64_x86_64-simulator`.
         platform: `ios-simulator` and so on, as in targets.yaml.
-        supported: value of `SupportedPlatform`.
-        variant: value of `SupportedPlatformVariant`, absent for devices and plain macOS.
-        sdk: the SDK Xcode uses for it; Catalyst and macOS share one.
         backends: whose archives are in it, sorted by architecture.
     """
 
     identifier: str
     platform: str
-    supported: str
-    variant: str | None
-    sdk: str
     backends: tuple[Backend, ...]
+
+    @property
+    def apple(self) -> ApplePlatform:
+        """What Apple calls the platform."""
+        return APPLE[self.platform]
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -59,7 +58,7 @@ def slices(backends: Iterable[Backend]) -> tuple[Slice, ...]:
 def _slice(platform: str, backends: Sequence[Backend]) -> Slice:
     apple = APPLE[platform]
     words = [apple.supported, "_".join(one.arch for one in backends), *([apple.variant] if apple.variant else [])]
-    return Slice("-".join(words), platform, apple.supported, apple.variant, apple.sdk, tuple(backends))
+    return Slice("-".join(words), platform, tuple(backends))
 
 
 def library_name(product: str) -> str:

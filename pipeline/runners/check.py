@@ -95,13 +95,7 @@ def perform(job: Job[Params], runner: str, launch: Callable[[Job[Params], Path],
             job.write(Run.NAME, dumps(lacking))
             return {"ran": False, "lacks": error.what}
     _judge(job, outcome)
-    run = replace(
-        about,
-        emulated=outcome.emulated,
-        control=outcome.control,
-        compared=outcome.compared,
-        measured=outcome.measured,
-    )
+    run = replace(about, **vars(outcome))
     job.write(Run.NAME, dumps(run))
     return {"ran": True, **encode(summary(run))}
 

@@ -165,7 +165,7 @@ def _sdks(kit: Kit) -> list[object]:
             "system_libraries": archive.system_libraries,
             "runtime": archive.runtime,
         }
-        found.setdefault(piece.sdk, []).append(one)
+        found.setdefault(piece.apple.sdk, []).append(one)
     return [{"name": name, "slices": found[name]} for name in sorted(found)]
 
 
