@@ -1,7 +1,7 @@
 """Finds out what a toolchain can do: its versions, its code generators, and whether its Metal matmul rule works.
 
 `pipeline.steps.toolchain` calls it inside that toolchain's worker, each function in a child of its own. A list of
-versions would be wrong soon: the same TVM works or crashes with the tvm-ffi beside it.
+versions would be wrong soon: the same TVM works or crashes with the tvm-ffi beside it. TVM is imported there only.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import json
 import platform
 import traceback
 
-import tvm
-import tvm_ffi
-from tvm import relax
-from tvm.target import Target
-
 from pipeline.documents.probe import Versions
 
 
 def versions() -> Versions:
     """Return the versions of the interpreter and its compilers, and the kinds of device they generate code for."""
+    import tvm
+    import tvm_ffi
+
     start, known = "target.build.", tvm_ffi.registry.list_global_func_names()
     return Versions(
         python=platform.python_version(),
@@ -34,6 +32,8 @@ def versions() -> Versions:
 
 def library_version() -> str | None:
     """Return the version of TVM's C++ library, which writes it into everything it saves; None where it does not say."""
+    import tvm
+
     saved = json.loads(tvm.ir.save_json(tvm.runtime.convert([1])))
     notes = saved.get("metadata") or saved.get("attrs") or {}  # the second is how it was until 0.21
     version = notes.get("tvm_version")
@@ -42,7 +42,9 @@ def library_version() -> str | None:
 
 def compiles() -> bool:
     """Compile one small matmul for this machine; called in a forked child, it shows that forking is safe here."""
-    relax.build(_matmuls(("float32",)), Target("llvm"))
+    from tvm import relax
+
+    relax.build(_matmuls(("float32",)), "llvm")
     return True
 
 
@@ -52,6 +54,9 @@ def metal_simdgroup() -> bool:
     Call it with a CPU limit: in some pairs of TVM and tvm-ffi this crashes, in others it takes 18 s to fail or to work.
     f16 shows whether the rule works, f32, which the rule has always refused, whether refusing is cheap.
     """
+    from tvm import relax
+    from tvm.target import Target
+
     target = Target({"kind": "metal", "host": {"kind": "llvm", "mtriple": "arm64-apple-ios14.0"}})
     try:
         with target:
@@ -65,6 +70,8 @@ def metal_simdgroup() -> bool:
 
 def _matmuls(dtypes: tuple[str, ...]) -> object:
     """Return a module with one function per dtype that multiplies two matrices."""
+    from tvm import relax
+
     builder = relax.BlockBuilder()
     for dtype in dtypes:
         left, right = (relax.Var(name, relax.TensorType((128, 128), dtype)) for name in ("left", "right"))

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.action import Facts, Job, Worker
 from pipeline.compilers import mlc_probe
 from pipeline.compilers.mlc_refusals import missing
+from pipeline.compilers.probe import compiles, metal_simdgroup, versions
 from pipeline.documents.codec import dumps, encode
 from pipeline.documents.probe import Probe, Versions
 from pipeline.errors import CompilerCrash, StepError, ToolMissing
@@ -135,24 +136,3 @@ def _release(version: str | None) -> tuple[int, ...]:
     numbers = re.match(r"\d+(?:\.\d+)*", version or "")
     parts = [int(part) for part in numbers[0].split(".")] if numbers else []
     return tuple([*parts, 0, 0][:3]) if parts else ()
-
-
-def versions() -> Versions:
-    """What the worker runs: see `compilers.probe.versions`."""
-    from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
-
-    return probe.versions()
-
-
-def compiles() -> bool:
-    """What the worker runs: see `compilers.probe.compiles`."""
-    from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
-
-    return probe.compiles()
-
-
-def metal_simdgroup() -> bool:
-    """What the worker runs: see `compilers.probe.metal_simdgroup`."""
-    from pipeline.compilers import probe  # noqa: PLC0415 - TVM is in the worker only
-
-    return probe.metal_simdgroup()
