@@ -77,7 +77,7 @@ def _write(out: Path, name: str, found: tuple[Slice, ...], data: Mapping[str, by
         place.write_bytes(data[piece.identifier])
     library = library_name(name)
     entries = (
-        AvailableLibrary(one.identifier, library, one.architectures, one.supported, one.variant, library)
+        AvailableLibrary(one.identifier, library, one.architectures, one.apple.supported, one.apple.variant, library)
         for one in found
     )
     (bundle / NAME).write_bytes(dumps(InfoPlist(tuple(entries), "XFWK", "1.0")))
