@@ -144,7 +144,10 @@ def deploy(
             if found.hashes:
                 holders[seen] = path
             done(path)
-        removed = _untouched(device, found) if prune else ()
+        removed = found.stray if prune else ()
+        if found.hashes:  # only what still is what a deploy put there
+            taken = _digests(device, found.folder, {path: found.files[path].size for path in removed})
+            removed = tuple(path for path in removed if taken[path] == found.files[path].sha256)
         _remove(device, found.folder, removed)
         files = {path: seen for path, seen in files.items() if path not in removed}
     except SlipwayError:
@@ -154,14 +157,6 @@ def deploy(
     if found.push or removed or found.lags:
         _write_record(device, replace(found, files=files))
     return removed
-
-
-def _untouched(device: Device, found: Survey) -> tuple[str, ...]:
-    """The stray files that still are what a deploy put there."""
-    if not found.hashes:
-        return found.stray
-    taken = _digests(device, found.folder, {path: found.files[path].size for path in found.stray})
-    return tuple(path for path in found.stray if taken[path] == found.files[path].sha256)
 
 
 def _copied(device: Device, folder: str, holder: str | None, seen: Seen) -> bool:

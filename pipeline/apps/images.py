@@ -132,7 +132,10 @@ def read_images(data: bytes, path: str, stored_at: int | None = None) -> list[Im
 
 def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> Image:
     if data.startswith(ar.MAGIC):
-        return _archive(data, path, name)
+        members = [one for one in ar.read_archive(data, name, skip_apple_double=True) if is_object(one.data)]
+        if not members:
+            raise FormatError("holds no object files", where=name, hint="build the archive again")
+        return _of_objects([(read_object(m.data, f"{name}({m.name})"), m.data) for m in members], path, "archive")
     info = read_object(data, name)
     if info.format == "wasm":
         raise FormatError("is WebAssembly", where=name, hint="doit verify:<backend> checks the modules for browsers")
@@ -149,13 +152,6 @@ def _image(data: bytes, path: str, name: str, stored_at: int | None = None) -> I
         load_alignment=info.load_alignment,
         stored_at=stored_at,
     )
-
-
-def _archive(data: bytes, path: str, name: str) -> Image:
-    members = [member for member in ar.read_archive(data, name, skip_apple_double=True) if is_object(member.data)]
-    if not members:
-        raise FormatError("holds no object files", where=name, hint="build the archive again")
-    return _of_objects([(read_object(m.data, f"{name}({m.name})"), m.data) for m in members], path, "archive")
 
 
 def _of_objects(objects: list[tuple[ObjectInfo, bytes]], path: str, kind: ImageKind) -> Image:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.action import AnyAction
-from pipeline.apps.merge_records import Change, Kind, Merged, Record, merge, read_list
+from pipeline.apps.merge_records import Change, Merged, Record, merge, read_list
 from pipeline.documents import untrusted
 from pipeline.documents.app_records import KEY, LIST, READERS
 from pipeline.doit_plugin.session import Session
@@ -52,8 +52,9 @@ class MergeAppConfig(ProjectCommand[MergeOptions]):
             )
         path = Path(args[0])
         actions = _known(session, options.product)
-        if not options.product and path.is_file():
-            actions = _fitting(actions, read_list(read_text(path)[1], args[0]).kinds)
+        if not options.product and path.is_file():  # native ones where the list does not tell
+            web = read_list(read_text(path)[1], args[0]).kinds == {"web"}
+            actions = [action for action in actions if (action.params.kind == "web") == web] or actions
         records = records_of(session, actions)
         mark, text = read_text(path)
         readers = {READERS[action.params.kind] for action in actions}
@@ -103,13 +104,6 @@ def _known(session: Session, product: str) -> list[AnyAction]:
         f"no product of {session.targets.name} has records for apps",
         hint="they are written for models of compiler mlc, and for prebuilt ones with a `model_id`",
     )
-
-
-def _fitting(actions: list[AnyAction], kinds: frozenset[Kind]) -> list[AnyAction]:
-    """Those for the kind of app that a list is for; native ones where it does not tell."""
-    web = [action for action in actions if action.params.kind == "web"]
-    native = [action for action in actions if action not in web]
-    return (web if kinds == {"web"} else native) or actions
 
 
 def read_text(path: Path) -> tuple[bytes, str]:

@@ -54,7 +54,7 @@ class Diagnostics:
         Raises:
             MatrixError: for one problem, that problem; for several, one whose message has a line (and a hint) for each.
         """
-        found = sorted(self._problems, key=_place)
+        found = sorted(self._problems, key=lambda one: one.where[1:] if isinstance(one.where, Position) else (0, 0))
         if len(found) == 1:
             raise found[0]
         if found:
@@ -77,8 +77,3 @@ def suggest(name: str, known: Collection[str], noun: str = "names") -> str:
     near = difflib.get_close_matches(name[:100], names, n=1, cutoff=_NEAR)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"
     return f"did you mean `{near[0]}`? {listed}" if near else listed
-
-
-def _place(problem: MatrixError) -> tuple[int, int]:
-    where = problem.where
-    return (where.line, where.column) if isinstance(where, Position) else (0, 0)

@@ -16,7 +16,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary.ar import read_archive
 from pipeline.documents.codec import dumps
 from pipeline.kits import maven as layout
-from pipeline.kits.kit import Kit, KitArchive, read_kit
+from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.render import Templates
 from pipeline.kits.zip import write_entries
 from pipeline.matrix.cells import Backend, Maven
@@ -108,17 +108,13 @@ def _entries(job: Job[Params], kit: Kit, manifest: str, header: str) -> dict[str
     for archive in kit.archives:
         abi = ANDROID_ABIS[archive.architectures[0]]
         shipped, linked = layout.places(kit.product, [abi])[abi]
-        entries[shipped] = entries[linked] = _library(job, kit, archive)
+        prefixes, objects = tuple(model.prefix for model in archive.models), read_archive(archive.data)
+        name, runtime = layout.library(kit.product), job.params.runtime_libraries
+        models = Models(name, archive.backends[0], prefixes, objects, runtime)
+        entries[shipped] = entries[linked] = link_shared(models, job.tools, job.out.parent, job.log)
         about = layout.AbiJson(abi, ANDROID_API, int(ndk.version.partition(".")[0]) if ndk is not None else _NDK)
         entries[f"{linked.rpartition('/')[0]}/abi.json"] = dumps(about).encode()
     return entries
-
-
-def _library(job: Job[Params], kit: Kit, archive: KitArchive) -> bytes:
-    prefixes, objects = tuple(model.prefix for model in archive.models), read_archive(archive.data)
-    name, runtime = layout.library(kit.product), job.params.runtime_libraries
-    models = Models(name, archive.backends[0], prefixes, objects, runtime)
-    return link_shared(models, job.tools, job.out.parent, job.log)
 
 
 def _empty_jar() -> bytes:

@@ -94,7 +94,7 @@ def run(job: Job[Params]) -> Facts:
         StepError: nobody says how much memory a model takes, its config cannot be read, or it is no model for the
             library that it is to use.
     """
-    web = job.params.kind == "web"
+    web, reader = job.params.kind == "web", READERS[job.params.kind]
     records, needs = [], {}
     for model in job.params.models:
         subject = model.subject
@@ -104,22 +104,16 @@ def run(job: Job[Params]) -> Facts:
         needs[subject] = _measured(job, model)
         total = _total(model, needs[subject])
         record = _web(job, model, total) if web else _native(job, model, total)
-        _check_record(job.params.kind, subject, record)
+        if faults := list(reader.faults(record)):
+            raise StepError(
+                f"the record of {subject} is none for {reader.name}: it {'; it '.join(faults)}",
+                hint="correct what targets.yaml and mlc-chat-config.json say of the model",
+            )
         records.append(record)
     # As `mlc_llm package` writes it: two spaces, a line feed at the end.
     job.write(WEB if web else NATIVE, json.dumps({LIST: records}, indent=2, ensure_ascii=False) + "\n")
     bundled = [model.subject for model in job.params.models if model.bundle_weight]
     return {"models": len(records), "memory": encode(needs), "bundled": bundled}
-
-
-def _check_record(kind: str, subject: str, record: Mapping[str, object]) -> None:
-    """What is written must be what its reader wants."""
-    reader = READERS[kind]
-    if faults := list(reader.faults(record)):
-        raise StepError(
-            f"the record of {subject} is none for {reader.name}: it {'; it '.join(faults)}",
-            hint="correct what targets.yaml and mlc-chat-config.json say of the model",
-        )
 
 
 def _measured(job: Job[Params], model: AppModel) -> Memory | None:

@@ -38,7 +38,10 @@ def run(job: Job[Params]) -> Facts:
         StepError: nothing to ship, two sources that hold different files of one name, or a checkpoint that no app
             could load.
     """
-    patterns = (*job.params.files, *_listed(job))
+    config = job.inputs.get(roles.WEIGHTS, job.out) / CHAT_CONFIG
+    # The config and the files of its tokenizer that an app loads, whatever the patterns say.
+    listed = (CHAT_CONFIG, *checkpoint.tokenizer_files(config)) if config.is_file() else ()
+    patterns = (*job.params.files, *listed)
     chosen: dict[str, str] = {}
     if roles.PARAMS in job.inputs:
         chosen.update((name, roles.PARAMS) for name, _ in job.files(roles.PARAMS))
@@ -71,9 +74,3 @@ def run(job: Job[Params]) -> Facts:
         job.adopt(name, job.inputs[role] / name, digest)
         size += digest.size
     return {"files": len(chosen), "bytes": size, "unmatched": sorted(set(patterns) - matched)}
-
-
-def _listed(job: Job[Params]) -> tuple[str, ...]:
-    """The config and the files of its tokenizer that an app loads, whatever the patterns say."""
-    config = job.inputs.get(roles.WEIGHTS, job.out) / CHAT_CONFIG
-    return (CHAT_CONFIG, *checkpoint.tokenizer_files(config)) if config.is_file() else ()

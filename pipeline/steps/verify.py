@@ -261,7 +261,10 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
         checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     if job.params.maven is not None:
-        checks += _prove_aar(job, job.params.maven, libraries, scratch)
+        digests = bundle_digests(job)
+        bundles = {f"{model}/{name}": one for model, files in digests.items() for name, one in files.items()}
+        linked = job.params.runtime_libraries or RUNTIME_LIBRARIES
+        checks += check_aar(Aar(job.inputs[roles.AAR], product, job.params.maven, libraries, linked, bundles, scratch))
     runs = _runs(job)
     numbers = [check for subject, run in runs.items() for check in _numbers(subject, [run])]
     open_ = [one for one in checks if one.state == "not proven"]
@@ -272,15 +275,6 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
     line = f"{saw}, negative controls passed" + ("; AAR as proven" if job.params.maven is not None else "")
     summary, timed = (run_line([*runs.values()], line, times=times) if runs else line for times in (False, True))
     return Findings([*checks, *numbers], summary, timed=timed)
-
-
-def _prove_aar(job: Job[ProductProof], maven: Maven, libraries: tuple[Library, ...], scratch: Path) -> Iterator[Check]:
-    """Ask about the AAR of a product; see `proofs.aars`."""
-    bundles = {
-        f"{subject}/{name}": digest for subject, files in bundle_digests(job).items() for name, digest in files.items()
-    }
-    runtime = job.params.runtime_libraries or RUNTIME_LIBRARIES
-    return check_aar(Aar(job.inputs[roles.AAR], job.params.product, maven, libraries, runtime, bundles, scratch))
 
 
 def bundle_digests(job: Job[P]) -> dict[str, dict[str, Digest]]:
