@@ -120,8 +120,8 @@ class Friendly:
             if not is_run:
                 words = options_first(parser, words)
             return super().parse_execute(words) or 0  # type: ignore[misc]
-        except CmdParseError as error:
-            cause = error.__context__
+        except (CmdParseError, getopt.GetoptError) as error:
+            cause = error if isinstance(error, getopt.GetoptError) else error.__context__
             if not isinstance(cause, getopt.GetoptError):
                 raise CmdParseError(f"{error}\n  hint: doit help {self.name}") from error
             # doit's own text goes on with all options, as Python prints them
@@ -249,11 +249,11 @@ def options_first(parser: object, words: list[str]) -> list[str]:
     Args:
         parser: the command's, of doit.
         words: the command line.
+
+    Raises:
+        GetoptError: an option is none, or lacks its value.
     """
-    try:
-        given, rest = getopt.gnu_getopt(words, parser.get_short(), parser.get_long())  # type: ignore[attr-defined]
-    except getopt.GetoptError:
-        return words  # doit's parser will meet the same mistake, and say so
+    given, rest = getopt.gnu_getopt(words, parser.get_short(), parser.get_long())  # type: ignore[attr-defined]
     found = []
     for name, value in given:
         has_value = parser.get_option(name)[0].type is not bool  # type: ignore[attr-defined]

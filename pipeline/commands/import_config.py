@@ -101,5 +101,5 @@ def _check(text: str, base: Path) -> None:
             plan(expand(without_checkouts(targets), document, base / "targets.yaml"), {})
         except MatrixError as error:
             what = str(error).replace(f"{folder}{os.sep}", "")
-            hint = "correct the config; nothing was written"
+            hint = "correct the config, or the options of this command; nothing was written"
             raise MatrixError(f"the targets.yaml made of it would be refused\n{what}", hint=hint) from error

@@ -13,6 +13,9 @@ import pytest
 from fault_graph import TRACEBACK, Background, until
 from loopback import free_port, travelling_graph
 
+from pipeline.cluster import dask_pool
+from pipeline.errors import ToolMissing
+
 pytest.importorskip("distributed")
 
 COMPILES = {f"compile-m{m}-b{b}" for m in range(3) for b in range(4)}
@@ -194,6 +197,14 @@ def test_what_cannot_be_used_is_said_before_anything_is_built(graph, words, env,
     assert said in run.output
     assert TRACEBACK not in run.output
     assert not graph.ran()
+
+
+def test_all_that_lacks_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(dask_pool, "find_spec", lambda _: None)
+    with pytest.raises(ToolMissing, match=r"Dask is not installed; there is no remote store") as caught:
+        dask_pool.demand_cluster("tcp://127.0.0.1:1", None, pytest.fail)
+    assert "slipway-tvm[dask]" in caught.value.hint
+    assert "SLIPWAY_REMOTE_WRITE=1" in caught.value.hint
 
 
 def test_a_worker_that_cannot_begin_says_why_and_what_to_do(cluster, nginx):

@@ -58,6 +58,8 @@ def started(tmp_path_factory):
         (["ignore"], "ignore which task?"),
         (["-n", "-3"], "-n takes a number, 0 or more, not -3"),
         (["-n", "many"], "-n takes a number, 0 or more, not 'many'"),
+        (["plan", "compile", "--workers"], "option --workers requires argument\n  hint: doit plan --workers VALUE"),
+        (["import", "x.json", "-o"], "option -o requires argument\n  hint: doit import -o VALUE"),
         (["-n"], "option -n requires argument"),
         (["plan", "-n", "-3"], "-n takes a number, 0 or more, not -3"),
         (["cells", "--group-by", "x"], "--group-by takes one of model, variant, backend, cell, not 'x'"),
