@@ -71,7 +71,6 @@ def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
     """Compile a model in one go, by mlc_llm as a program.
 
     Args:
-        asked: what.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
         log: file that gets what mlc_llm is told and says.
 
@@ -104,10 +103,7 @@ def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: P
     """Check the objects that were made, and write them with what is known of them.
 
     Args:
-        asked: what was to be compiled.
-        members: the objects.
         reported: what `mlc_driver` has written down of the configuration.
-        out: see `compile_model`.
 
     Returns:
         Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
@@ -250,7 +246,6 @@ def library_names(reported: Reported, options: MlcOptions, named_for: str | None
 
     Args:
         reported: what `mlc_driver` has written down of the configuration.
-        options: of the variant.
         named_for: a device besides those of mlc_llm's package configs.
     """
     if reported.config is None:

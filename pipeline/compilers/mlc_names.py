@@ -94,7 +94,6 @@ def model_lib(
         model_type: e.g. `qwen3`.
         quantization: e.g. `q4f16_1`.
         device: as in a package config: `iphone`, `macabi` or `android`.
-        overrides: what is overridden.
         opt: optimisation flags, `O2` or `flashinfer=1;…`.
 
     Raises:
@@ -185,7 +184,6 @@ def check_shared(chats: Mapping[str, Mapping[str, object]], options: MlcOptions)
 
     Args:
         chats: subject -> `mlc-chat-config.json`, of two models.
-        options: of both variants.
 
     Raises:
         StepError: it would not, or mlc_llm would refuse one of them.

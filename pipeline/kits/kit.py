@@ -187,10 +187,7 @@ def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend],
     """Read the archives of a product and decide which goes where.
 
     Args:
-        product: its name.
         library: name of the library, without `lib` and `.a`.
-        kind: of the product.
-        backends: in it.
         inputs: role -> directory with an archive and its `archive.json`; of an xcframework also that; and see
             `kits.runtime`.
 

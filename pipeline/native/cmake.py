@@ -76,7 +76,6 @@ class Build:
         """Configure, from nothing unless the folder was made for the same.
 
         Args:
-            settings: CMake's cache variables.
             identity: what else the objects in the folder depend on (versions of compilers).
 
         Raises:

@@ -78,8 +78,6 @@ class Emscripten:
             includes: directories of headers, relative to `root`.
             folder: where objects are kept from one run to the next.
             blobs: file -> what tells its content from another's, of everything that may be included.
-            flags: further words.
-            jobs: how many at once.
 
         Returns:
             name -> object.

@@ -64,7 +64,6 @@ def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Itera
     """Compare every library and every bundle with what was proven.
 
     Args:
-        layout: the tree.
         wanted: subject and backend of each library that must be there -> the subject whose objects it has.
 
     Yields:
@@ -173,7 +172,6 @@ def shared_problems(path: Path, ours: Library, objects: Iterable[bytes], runtime
     """What keeps a shared library from being the proven objects, and from being loaded.
 
     Args:
-        path: it.
         ours: the models that it must hold, and what their objects say.
         objects: the bytes of those.
         runtime: names of libraries that have the TVM runtime.
