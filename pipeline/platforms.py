@@ -160,12 +160,6 @@ _LANGUAGES = (((14, 11), "2.3"), ((13, 10.15), "2.2"), ((12, 10.14), "2.1"), ((0
 """Lowest iOS and macOS -> the Metal language they know. TVM writes kernels in 2.3 at most."""
 
 
-def macos_of_catalyst(version: str) -> str:
-    """The oldest macOS that runs a Catalyst app with this deployment target: `18.0` is `15.0`."""
-    major = int(version.partition(".")[0])
-    return _FIRST_MACOS_OF_CATALYST.get(major, version)
-
-
 def metal_target(platform: str, deployment_target: str) -> tuple[str, str]:
     """The triple and the language standard for the Metal compiler.
 
@@ -184,7 +178,9 @@ def metal_target(platform: str, deployment_target: str) -> tuple[str, str]:
         suffix, major = platform.removeprefix("ios"), float(deployment_target.partition(".")[0])
         language = next(language for (lowest, _), language in _LANGUAGES if major >= lowest)
         return f"air64-apple-ios{deployment_target}{suffix}", f"ios-metal{language}"
-    version = macos_of_catalyst(deployment_target) if platform == "maccatalyst" else deployment_target
+    version = deployment_target
+    if platform == "maccatalyst":
+        version = _FIRST_MACOS_OF_CATALYST.get(int(version.partition(".")[0]), version)
     number = float(".".join(version.split(".")[:2]))
     language = next(language for (_, lowest), language in _LANGUAGES if number >= lowest)
     return f"air64-apple-macos{version}", f"macos-metal{language}"

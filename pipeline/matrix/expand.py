@@ -8,6 +8,7 @@ merely follows from another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
@@ -126,7 +127,9 @@ def _names(
     known = [one.name for one in toolchains]
     _check_names_of_models(targets, known, problems)
     compiled = {name: spec for name, spec in targets.models.items() if not models.is_file(spec)}
-    kinds = {name: models.type_of(name, targets.model_types) for name in compiled}
+    # The first fitting pattern of `model_types` counts; a type of the model's own wins.
+    types = targets.model_types.items()
+    kinds = {name: next((kind for pattern, kind in types if fnmatchcase(name, pattern)), None) for name in compiled}
     variants = {name: models.variants(name, spec, problems, kinds[name]) for name, spec in compiled.items()}
     resolved = {name: backends.resolve(name, spec, problems, machine) for name, spec in targets.backends.items()}
     files = targets.models.keys() - compiled.keys()

@@ -1,7 +1,7 @@
 """A model of targets.yaml as `ModelVariant`s: options merged, prefix chosen, source and weights told apart.
 
 `expand` calls `variants`, and `missing_files` for what the matrix uses; `files` for models that are files for other
-runtimes, and `type_of` and `remarks` for the section `model_types`.
+runtimes, and `remarks` for the section `model_types`.
 """
 
 from __future__ import annotations
@@ -168,11 +168,6 @@ def _catch_misspellings(
         for meant in (near or begun)[:1] if key not in keys else ():
             hint = f"write `{meant}`; an option that is really called `{key}` goes into the model's `options`"
             problems.add((*own, key), f"this looks like `{meant}`", hint, key=True)
-
-
-def type_of(name: str, patterns: Mapping[str, str]) -> str | None:
-    """The `model_type` that the first fitting pattern of `model_types` gives a model; one of its own wins."""
-    return next((kind for pattern, kind in patterns.items() if fnmatchcase(name, pattern)), None)
 
 
 def remarks(targets: schema.Targets, variants: Iterable[ModelVariant], problems: Diagnostics) -> Iterator[str]:
