@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,9 @@ LONGEST_MESSAGE = 600
 
 _MAP, _SEQ, _MERGE, _STR = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "merge", "str"))
 _NUMBERS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float"))
+_ODD_NUMBER = re.compile(r".*:|[+-]?0[0-9_]+\Z").match
+"""Numbers to base 60 and 8, as YAML 1.1 has them: 16:9 is 969, and 010 is 8."""
+
 _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -204,6 +208,9 @@ class Document:
         if isinstance(value, float) and not math.isfinite(value):
             self._wrong(node, f"{text} is not a finite number", "write a finite number")
             return 0.0
+        if node.tag in _NUMBERS and _ODD_NUMBER(text):
+            self._wrong(node, f"{text} is {value} to YAML", f'write that, or {text} in quotes: "{text}"')
+            return text
         if value is None or isinstance(value, str | bool | int | float):
             return text if isinstance(value, str) else value
         kind = "a date" if isinstance(value, dt.date) else f"a YAML {type(value).__name__}"

@@ -19,6 +19,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     StringConstraints,
     WithJsonSchema,
+    field_validator,
 )
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -159,6 +160,17 @@ class Strict(BaseModel):
     """Base of all classes here: an unknown key is an error, and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _says_something(cls, value: object) -> object:
+        """A key with nothing behind it would be as good as none, which its author may not have meant."""
+        if value is None:
+            raise wrong("nothing stands behind this key", _BEHIND_NOTHING)
+        return value
+
+
+_BEHIND_NOTHING = "write below it, further to the right, what belongs to it, or remove the key"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ from .source import FileKind, Function, Source
 from .weights_schema import PathFile, PathWeights, source_of
 
 _RESERVED = ("system_lib_prefix", "overrides")
+_OF_MODELS = frozenset(
+    {*model_schema.SOURCES, "compiler", "toolchain", "weights", "bundle", "check", "options", "variants"}
+)
+"""Keys of a model that would do nothing, in silence, if a variant had them as options of the recipe's."""
+
 _SIZE = ("estimated_vram_bytes",)
 """What is said of a model that is compiled here by Relax; the rest is the recipe's."""
 
@@ -105,7 +110,7 @@ def missing_files(name: str, spec: model_schema.Model, root: Path, problems: Dia
     here = ("models", name)
     for key in ("onnx", "exported"):
         if (written := getattr(spec, key)) is not None:
-            must_exist((*here, key), written, root, problems)
+            must_exist((*here, key), written, root, problems, folder=False)
     for backend, file in (spec.prebuilt or {}).items():
         place = (*here, "prebuilt") if backend == model_schema.ANY_BACKEND else (*here, "prebuilt", backend)
         if isinstance(file, PathFile):
@@ -115,7 +120,7 @@ def missing_files(name: str, spec: model_schema.Model, root: Path, problems: Dia
         if recipe is None:
             continue
         path, _, function = recipe.function.rpartition(":")
-        if must_exist((*here, key), path, root, problems):
+        if must_exist((*here, key), path, root, problems, folder=False):
             must_define((*here, key), path, function, root, problems)
         for number, read in enumerate(recipe.reads):
             must_exist((*here, key, "reads", number), read, root, problems)
@@ -162,6 +167,11 @@ def _catch_misspellings(
     """Any key of a variant is an option, so a slip in a key of ours would pass in silence. Catch the near ones."""
     known = (*_RESERVED, *keys)
     for key in variant.model_extra or {}:
+        if key in _OF_MODELS:
+            hint = (
+                f"write it beside `variants`; an option that is really called `{key}` goes into the model's `options`"
+            )
+            problems.add((*own, key), f"`{key}` is a key of the model, not of a variant", hint, key=True)
         word = key.lower().replace("-", "_")
         near = difflib.get_close_matches(word, known, n=1, cutoff=_NEAR)
         begun = [one for one in known if one.startswith(f"{word}_") and 2 * len(word) > len(one)]

@@ -28,11 +28,19 @@ def normal(written: str) -> str:
     return os.path.normpath(written)
 
 
-def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *, folder: bool = False) -> bool:
-    """Whether there is such a file (or, with `folder`, such a directory); a problem where there is none."""
+def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *, folder: bool | None = None) -> bool:
+    """Whether there is such a file or directory; a problem where there is none, or it cannot be walked.
+
+    With `folder` it must be a directory, or (False) must not.
+    """
     path = os.path.join(root, written)  # noqa: PTH118 - Path.exists raises for names that are too long
-    if os.path.isdir(path) or (not folder and os.path.isfile(path)):  # noqa: PTH112, PTH113
+    if os.path.isdir(path) and folder is not False:  # noqa: PTH112
+        return not _holds_project(place, path, written, root, problems)
+    if os.path.isfile(path) and not folder:  # noqa: PTH113
         return True
+    if os.path.isdir(path):  # noqa: PTH112
+        problems.add(place, f"`{written}` is a directory", "name the file in it")
+        return False
     if os.path.lexists(path) and not folder:
         dangling = not os.path.exists(path)  # noqa: PTH110
         what = "is a link to a place where nothing is" if dangling else "is neither a file nor a directory"
@@ -48,16 +56,24 @@ def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *,
 
 def must_be_apart(place: Steps, written: str, root: Path, problems: Diagnostics) -> bool:
     """Whether a directory of weights can be walked: outside of the project only where that is plainly meant."""
-    climbs = Path(normal(written)).parts[:1] == ("..",)
-    whole = Path(os.path.normpath(root / written))
-    if whole == root or whole in root.parents:
-        problems.add(place, f"`{written}` holds this project itself", "name the directory that has nothing but weights")
-    elif climbs:
+    if _holds_project(place, root / written, written, root, problems):
+        return False
+    if Path(normal(written)).parts[:1] == ("..",):
         hint = "write an absolute path, or move the weights (a symbolic link will do) into the project"
         problems.add(place, f"`{written}` leads out of the project", hint)
-    else:
-        return True
-    return False
+        return False
+    return True
+
+
+def _holds_project(place: Steps, path: str | Path, written: str, root: Path, problems: Diagnostics) -> bool:
+    """Whether a directory would take in all that is built, and change with it."""
+    whole = Path(os.path.realpath(path))
+    holds = whole in {root.resolve(), *root.resolve().parents}
+    if holds:
+        problems.add(
+            place, f"`{written}` holds this project itself", "name the directory that has nothing but what is wanted"
+        )
+    return holds
 
 
 def checkout(place: Steps, written: str | None, variables: Sequence[str], problems: Diagnostics) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pipeline.errors import MatrixError
@@ -56,3 +58,28 @@ def test_a_file_with_another_ending_is_found(tmp_path, good):
     (tmp_path / "targets.yml").write_text(good)
     with pytest.raises(MatrixError, match=r"rename it to targets.yaml"):
         load(tmp_path / "targets.yaml")
+
+
+# What would otherwise be taken for something else, in silence
+
+SILENT = (
+    ("factory: recipe.py:build\n", "factory: recipe.py:build\n    check:\n", "check: nothing stands behind this key"),
+    ("{dtype: float32}", "{check: recipe.py:check}", "`check` is a key of the model, not of a variant"),
+    ("{dtype: float32}", "{options: {dtype: float32}}", "`options` is a key of the model, not of a variant"),
+    ("{dtype: float32}", "{aspect: 16:9}", "16:9 is 969 to YAML"),
+    ("{dtype: float32}", "{mode: 010}", "010 is 8 to YAML"),
+    ("ios: {preset: iphone}", "ios: {preset: iphone, runners: }", "runners: nothing stands behind this key"),
+    ("recipe.py:build\n", "{function: recipe.py:build, reads: [.]}\n", "`.` holds this project itself"),
+    ("recipe.py:build\n", "{function: recipe.py:build, reads: [/]}\n", "`/` holds this project itself"),
+    ("factory: recipe.py:build\n", "onnx: folder.py\n", "`folder.py` is a directory"),
+    ("recipe.py:build\n", "folder.py:build\n", "`folder.py` is a directory"),
+)
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_what_would_do_nothing_or_something_else_is_refused(good, refuse, project, case):
+    right, odd, what = case
+    (project / "folder.py").mkdir()
+    said = refuse(good.replace(right, odd, 1))
+    assert re.match(r"targets\.yaml:\d+:\d+: .*\n  hint: ", said), said
+    assert what in said
