@@ -108,7 +108,6 @@ class Shipped:
     """The libraries of a runtime, as far as models are concerned.
 
     Attributes:
-        libraries: their names.
         defined: C names they offer.
     """
 

@@ -38,8 +38,6 @@ class Layout:
     """A layout and what went into it.
 
     Attributes:
-        folder: its tree.
-        product: its name.
         libraries: the proven archive of each backend, by name.
         members: subject and backend -> names of the model's objects in that archive.
         modules: subject and backend -> digest of the module that was linked.
