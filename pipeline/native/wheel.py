@@ -1,12 +1,14 @@
-"""The runtime's sources in the package apache-tvm, laid out as a checkout is: for backends whose runtime needs no more.
+"""The runtime in a toolchain's packages of TVM: its libraries, and its sources, laid out as a checkout is.
 
 The package has all sources of the web runtime, less a few headers, which are in `web_headers/`: written for what these
-sources ask of them, and good for the versions that say so. `find` runs in the toolchain's interpreter.
+sources ask of them, and good for the versions that say so. `find` runs in the toolchain's interpreter; it imports
+nothing of the packages, so it answers in milliseconds and for any version.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
@@ -41,6 +43,26 @@ def find() -> dict[str, str]:
         return {**found, "version": metadata.version("apache-tvm")}
     except metadata.PackageNotFoundError:
         return found
+
+
+def libraries(found: Mapping[str, str]) -> dict[str, str]:
+    """Paths of the runtime's shared libraries, by name; a library that is not there is left out.
+
+    Wheels keep them under `<package>/lib/`, older ones in the package itself, and a source tree in `build/` or
+    `build/lib/` beside `python/`. Before tvm-ffi was a package of its own, both came with `tvm`.
+    """
+    ending = "dylib" if sys.platform == "darwin" else "so"
+    paths: dict[str, str] = {}
+    for library, package in (("tvm_runtime", "tvm"), ("tvm_ffi", "tvm_ffi")):
+        homes = [Path(found[name]) for name in (package, "tvm") if name in found]
+        folders = (folder for home in homes for folder in (home / "lib", home, *_built(home.parents[1])))
+        if path := next(filter(Path.is_file, (folder / f"lib{library}.{ending}" for folder in folders)), None):
+            paths[library] = str(path)
+    return paths
+
+
+def _built(checkout: Path) -> tuple[Path, Path]:
+    return checkout / "build" / "lib", checkout / "build"
 
 
 def versions() -> dict[str, str]:

@@ -27,7 +27,7 @@ def runtime_symbols(libraries: Mapping[str, str]) -> frozenset[str]:
     """C names exported by the runtime's shared libraries.
 
     Args:
-        libraries: name -> path, as `runtime.find` returns them.
+        libraries: name -> path, as `wheel.libraries` returns them.
 
     Raises:
         FormatError: one of them is no shared library.

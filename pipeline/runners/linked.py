@@ -14,7 +14,6 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.kits import link_flags
 from pipeline.native import wheel
 from pipeline.process import run as run_program
-from pipeline.proofs.runtime import find as find_runtime
 
 from .check import Params
 
@@ -66,8 +65,8 @@ def shared_runtime(job: Job[Params], lacking: str) -> tuple[str, str]:
     Raises:
         ToolMissing: there are not both; `lacking` says so.
     """
-    found = job.services.worker(job.params.toolchain).call(partial(find_runtime), log=job.log)
-    match list(found.values()):
+    packages = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
+    match list(wheel.libraries(packages).values()):
         case [runtime, ffi]:
             return runtime, ffi
     raise ToolMissing(lacking, hint="install apache-tvm and apache-tvm-ffi in the toolchain's Python")

@@ -15,7 +15,6 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.archive import Archive
 from pipeline.native import opencl, wheel
-from pipeline.proofs.runtime import find as find_runtime
 
 from . import device_code
 from .check import Params, perform
@@ -53,14 +52,13 @@ def _launch(job: Job[Params], scratch: Path) -> Launch:
 
 def _runtime(job: Job[Params], kind: str) -> list[Path]:
     """The libraries that the program is linked with."""
-    worker = job.services.worker(job.params.toolchain)
-    runtime = [Path(path) for path in worker.call(partial(find_runtime), log=job.log).values()]
+    packages = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
+    runtime = [Path(path) for path in wheel.libraries(packages).values()]
     of_device = [path.with_stem(f"{path.stem}_{kind}") for path in runtime]
     if kind != "opencl":
         return [*(path for path in of_device if path.is_file()), *runtime]
     checkout = present(job.tools.get(roles.TVM_CHECKOUT), "there is no checkout of TVM", CHECKOUT)
     present(job.tools.get("opencl"), "there is no OpenCL driver, or no headers for it", DRIVER)
     compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
-    packages = worker.call(partial(wheel.find), log=job.log)
     home = job.cache_dir("opencl")
     return [opencl.build(checkout, compiler, packages, runtime, home=home, log=job.log), *runtime]

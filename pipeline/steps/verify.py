@@ -24,6 +24,7 @@ from pipeline.documents.run import Run
 from pipeline.files import Digest
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend, Maven, ModelRef
+from pipeline.native import wheel
 from pipeline.proofs.aars import Aar, check_aar
 from pipeline.proofs.closure import (
     check_closure,
@@ -40,7 +41,6 @@ from pipeline.proofs.members import check_imports, check_members, check_pages, c
 from pipeline.proofs.modules import check_modules
 from pipeline.proofs.parameters import BY_NAME, by_place, check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
-from pipeline.proofs.runtime import find as find_runtime
 from pipeline.proofs.subject import Kit, Library, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
@@ -131,7 +131,8 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
     library = read_library(folder / f"lib{params.library}.a", backend, params.models)
     worker = job.services.worker(params.toolchain)
-    runtime = worker.call(partial(find_runtime), log=job.log)
+    packages = worker.call(partial(wheel.find), log=job.log)
+    runtime = wheel.libraries(packages)
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime, params.runtime_version)]
     if roles.RUNTIME in job.inputs:
         shipped = read_shipped(job.inputs[roles.RUNTIME])

@@ -10,7 +10,7 @@ from fakes import REGISTER, Fake, program
 from proof_subjects import BACKENDS, TVM_MODELS, backend, models
 
 from pipeline.errors import FormatError
-from pipeline.proofs import runtime
+from pipeline.native import wheel
 from pipeline.proofs.closure import check_closure, offered_symbols, runtime_symbols, wanted_symbols
 from pipeline.proofs.subject import read_library
 from pipeline.proofs.system_symbols import system_symbols
@@ -102,8 +102,8 @@ def test_systems_differ():
 
 
 def test_find_imports_nothing_and_finds_nothing_in_an_empty_interpreter():
-    code = "import sys; sys.path[:0] = sys.argv[1:]\nfrom pipeline.proofs import runtime\n"
-    code += "print(runtime.find(), 'tvm' in sys.modules)"
+    code = "import sys; sys.path[:0] = sys.argv[1:]\nfrom pipeline.native import wheel\n"
+    code += "print(wheel.find(), 'tvm' in sys.modules)"
     where = str(next(path for path in __import__("pipeline").__path__)).rpartition("/")[0]
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, where], check=True, capture_output=True, text=True, cwd="/"
@@ -115,7 +115,7 @@ def test_find_imports_nothing_and_finds_nothing_in_an_empty_interpreter():
 @pytest.mark.parametrize("name", BACKENDS)
 def test_real_models_are_closed_under_the_real_runtime(tvm_archives, name):
     lib = read_library(tvm_archives[name] / "libmodels.a", backend(name), models(TVM_MODELS))
-    libraries = runtime.find()
+    libraries = wheel.libraries(wheel.find())
     assert set(libraries) == {"tvm_runtime", "tvm_ffi"}
     check = check_closure(lib, libraries)
     assert check.state == "proven", check
