@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -85,6 +86,7 @@ class _Worker:
     nthreads: int
     resources: Mapping[str, float] | None = None
     status: str = "running"
+    name: str | int = ""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class DaskPool:
             self._lost(error)
             return ()
         return tuple(
-            Machine(address, one.nthreads, one.resources or {})
+            Machine(address, one.nthreads, one.resources or {}, str(one.name))
             for address, one in sorted(found.items())
             if one.status == "running" and one.nthreads
         )
@@ -188,10 +190,7 @@ class DaskPool:
 
     def _lost(self, error: BaseException) -> None:
         if self._failed == float("-inf"):
-            text = str(error).splitlines()
-            self._note(
-                f"{self._address} cannot be reached ({text[0] if text else type(error).__name__}); building here"
-            )
+            self._note(f"{self._address} cannot be reached ({_said(error)}); building here")
         self._failed = time.monotonic()
         self._leave()
 
@@ -269,7 +268,7 @@ def serve(
                 "start it (dask scheduler), check the port (8786 where it was not told another), or name this "
                 "machine's certificates in Dask's configuration"
             )
-            raise SlipwayError(f"{address} cannot be reached: {error}", hint=hint) from error
+            raise SlipwayError(f"{address} cannot be reached: {_said(error)}", hint=hint) from error
         async with AsyncExitStack() as stack:
             try:
                 worker = await stack.enter_async_context(
@@ -299,7 +298,11 @@ def _refusal(address: str, name: str | None, cause: BaseException) -> SlipwayErr
             f"{address} has a worker called {name} already",
             hint="give this one another --name, or none: then it is known by its address",
         )
-    said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-    return SlipwayError(
-        f"the worker could not begin: {said}", hint=f"the log of the scheduler at {address} may say more"
-    )
+    hint = f"the log of the scheduler at {address} may say more"
+    return SlipwayError(f"the worker could not begin: {_said(cause)}", hint=hint)
+
+
+def _said(error: BaseException) -> str:
+    """What Dask says, without the `in <TCP (closed) local=…>:` before it."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return re.sub(r"^in <.*>: ", "", line)

@@ -25,11 +25,16 @@ class Machine:
         name: by which the cluster knows it.
         slots: orders that it performs at one time.
         resources: what it says it has: bytes of `memory`, whether `xcode`, `gpu`, or what its owner calls it.
+        called: what its owner calls it.
     """
 
     name: str
     slots: int
     resources: Mapping[str, float]
+    called: str = ""
+
+    def __str__(self) -> str:
+        return self.called or self.name
 
     def has(self, wants: Mapping[str, float]) -> bool:
         """Whether it has all that is wanted. One that does not say how much memory it has may have enough."""

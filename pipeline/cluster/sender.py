@@ -218,7 +218,7 @@ class Sender:
                     raise CancelledError  # noqa: TRY301 - as if the cluster had said so
                 if at.name not in {one.name for one in self._pool.machines()}:
                     future.cancel()
-                    self._say(f"{at.name} is gone; another machine does what it did, or this one")
+                    self._say(f"{at} is gone; another machine does what it did, or this one")
                     return None
                 if time.monotonic() > ends:
                     future.cancel()
@@ -258,7 +258,7 @@ class Sender:
 
     def _distrust(self, at: Machine, what: str) -> None:
         self._distrusted.add(at.name)
-        self._say(f"{at.name} {what}; it gets no more orders")
+        self._say(f"{at} {what}; it gets no more orders")
 
     def _say(self, text: str) -> None:
         with self._lock:

@@ -72,7 +72,7 @@ def test_a_failure_elsewhere_is_told_as_one_here(graph, cluster):
 
 
 def test_a_worker_dies_and_the_other_goes_on(graph, cluster):
-    first = cluster.add()
+    first = cluster.add("--name", "worker-1")
     first.hold("compile-m1-b1")
     run = Background(graph, "--on", cluster.address)
     run.until(lambda: first.is_held("compile-m1-b1"))
@@ -81,6 +81,7 @@ def test_a_worker_dies_and_the_other_goes_on(graph, cluster):
     assert run.wait() == 0, run.output()
     assert TRACEBACK not in run.output()
     assert graph.is_right()
+    assert "worker-1 is gone" in run.output()
     assert second.ran()["compile-m1-b1"] == 1
     assert not graph.ran().keys() & COMPILES, "all was done elsewhere"
 
@@ -94,6 +95,7 @@ def test_the_scheduler_dies_and_comes_back(graph, cluster):
     worker.release("compile-m1-b1")
     assert run.wait() == 0, run.output()
     assert run.output().count("has gone away") == 1
+    assert "<TCP" not in run.output()
     assert TRACEBACK not in run.output()
     assert graph.is_right()
     assert worker.process.wait(30) == 0, worker.said()
