@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,10 +55,10 @@ def run(
         cwd: directory to run in.
         env: changes to the environment; None as a value removes the variable.
         check: raise when the status is not 0.
-        timeout: seconds of wall time.
+        timeout: seconds of wall time, after which it is ended with all it has started.
 
     Raises:
-        ToolMissing: the program does not exist.
+        ToolMissing: the program does not exist, or is none for this machine.
         StepError: it failed (with `check`), or ran out of time.
     """
     words = tuple(str(word) for word in command)
@@ -70,22 +71,49 @@ def run(
     line = command_line(words, env or {})
     _log.debug("in %s: %s", cwd or ".", line)
     try:
-        done = subprocess.run(
-            words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=timeout, check=False,
-        )  # fmt: skip
+        process = subprocess.Popen(
+            words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
     except FileNotFoundError as error:
         raise ToolMissing(f"{words[0]} is not installed", hint=f"install it, or put it on PATH: {words[0]}") from error
-    except subprocess.TimeoutExpired as late:
-        text = (late.output or b"").decode(errors="replace")
-        _append(log, line, text)
-        raise StepError(f"{words[0]} did not end within {timeout:g} s", log=log) from late
-    text = done.stdout.decode(errors="replace")
+    except OSError as error:
+        hint = "it is no program for this machine: install one that is, or take it off PATH"
+        raise ToolMissing(f"{words[0]} cannot be run: {error.strerror}", hint=hint) from error
+    with process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as late:
+            _kill(process.pid)
+            _append(log, line, (late.output or b"").decode(errors="replace"))
+            raise StepError(f"{words[0]} did not end within {timeout:g} s", log=log) from late
+        except BaseException:
+            process.kill()
+            raise
+    text = output.decode(errors="replace")
     _append(log, line, text)
-    if check and done.returncode != 0:
+    if check and process.returncode != 0:
         tail = "\n    ".join(text.strip().splitlines()[-8:])
-        raise StepError(f"{words[0]} ended with status {done.returncode}:\n    {tail}", log=log)
-    return Finished(words, done.returncode, text)
+        code = process.returncode
+        how = f"died of {signal_name(-code)}" if code < 0 else f"ended with status {code}"
+        raise StepError(f"{words[0]} {how}:\n    {tail}", log=log)
+    return Finished(words, process.returncode, text)
+
+
+def children(process: int) -> list[int]:
+    """The processes that one has started, and that have not ended; Linux only."""
+    with suppress(OSError, ValueError):
+        paths = Path(f"/proc/{process}/task").glob("*/children")
+        return [int(word) for path in paths for word in path.read_text("ascii").split()]
+    return []
+
+
+def _kill(process: int) -> None:
+    """End a process with all that it has started."""
+    below = children(process)
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(process, signal.SIGKILL)
+    for one in below:
+        _kill(one)
 
 
 def signal_name(number: int) -> str:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, dumps
 from pipeline.errors import DeviceError, FormatError, SlipwayError
-from pipeline.files import digest_path, unsafe_path
+from pipeline.files import digest_path, sha256_bytes, unsafe_path
 
 from .device import Device, failure
 from .shipment import Shipment
@@ -28,6 +28,8 @@ PART = ".slipway-part"
 """The name under which a file arrives. There is one, so that a deploy that was cut off leaves one at most."""
 
 _SCHEMA = 1
+_EMPTY = sha256_bytes(b"")
+"""What a device that can take digests says of nothing."""
 _NEXT = "slipway-next"
 """What the device's shell says between two answers."""
 
@@ -145,9 +147,14 @@ def deploy(
                 holders[seen] = path
             done(path)
         removed = found.stray if prune else ()
-        if found.hashes:  # only what still is what a deploy put there
-            taken = _digests(device, found.folder, {path: found.files[path].size for path in removed})
-            removed = tuple(path for path in removed if taken[path] == found.files[path].sha256)
+        sizes = {path: found.files[path].size for path in removed}
+        if found.hashes:
+            taken = _digests(device, found.folder, sizes)
+        else:
+            taken = {path: _read_back(device, f"{found.folder}/{path}", size) for path, size in sizes.items()}
+        removed = tuple(
+            path for path in removed if taken[path] == found.files[path].sha256
+        )  # still as it was put there
         _remove(device, found.folder, removed)
         files = {path: seen for path, seen in files.items() if path not in removed}
     except SlipwayError:
@@ -181,9 +188,7 @@ def _place(device: Device, found: Survey, path: str, seen: Seen) -> None:
         arrived = re.search(r"^[0-9a-f]{64}\b", said.text, re.MULTILINE)
         digest = arrived[0] if arrived else ""
     else:
-        with TemporaryDirectory(prefix="slipway-deploy-") as scratch:
-            device.pull(part, Path(scratch, "back"), seen.size)
-            digest = digest_path(Path(scratch, "back")).sha256
+        digest = _read_back(device, part, seen.size)
         if digest == seen.sha256:
             said = device.shell(place)
     if digest and digest != seen.sha256:
@@ -192,6 +197,13 @@ def _place(device: Device, found: Survey, path: str, seen: Seen) -> None:
         raise DeviceError(f"{path} arrived on {device.serial} with other content", hint=hint)
     if said.status:
         raise failure(f"{path} could not be put into {found.folder} of {device.serial}", said.text)
+
+
+def _read_back(device: Device, path: str, size: int) -> str:
+    """The SHA-256 of a file on a device that cannot take it itself."""
+    with TemporaryDirectory(prefix="slipway-deploy-") as scratch:
+        device.pull(path, Path(scratch, "back"), size)
+        return digest_path(Path(scratch, "back")).sha256
 
 
 def _digests(device: Device, folder: str, sizes: Mapping[str, int]) -> dict[str, str]:
@@ -236,7 +248,7 @@ def _look(device: Device, folder: str, tops: Iterable[str]) -> tuple[bool, int |
     where, file = shlex.quote(folder), shlex.quote(f"{folder}/{RECORD}")
     names = " ".join(shlex.quote(f"./{top}") for top in sorted(tops))
     said = device.shell(
-        f"command -v sha256sum; echo {_NEXT}; "
+        f"sha256sum < /dev/null; echo {_NEXT}; "
         f'd={where}; while [ -n "$d" ] && [ ! -e "$d" ]; do d=${{d%/*}}; done; df -k "${{d:-/}}"; echo {_NEXT}; '
         f"[ ! -f {file} ] || [ $(wc -c < {file}) -gt {untrusted.LARGEST_BYTES} ] || cat {file}; echo; echo {_NEXT}; "
         f"if [ ! -e {where} ]; then :; elif [ ! -d {where} ]; then echo Not a directory; false; "
@@ -249,7 +261,7 @@ def _look(device: Device, folder: str, tops: Iterable[str]) -> tuple[bool, int |
     found = re.search(r"Available[^\n]*\n(?:.*\s)?(\d+)\s+\d+%\s", parts[1], re.DOTALL)
     lines = (re.fullmatch(r"(\d+) \./(.+)", line) for line in parts[3].splitlines())
     sizes = {match[2]: int(match[1]) for match in lines if match}
-    return "sha256sum" in parts[0], int(found[1]) * 1024 if found else None, _recorded(parts[2]), sizes
+    return _EMPTY in parts[0], int(found[1]) * 1024 if found else None, _recorded(parts[2]), sizes
 
 
 def _recorded(text: str) -> dict[str, Seen]:

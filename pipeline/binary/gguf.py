@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.errors import FormatError
 from pipeline.files import open_regular
 
-from .reader import FileWindow
+from .reader import FileWindow, decode_name, encode_name
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -25,6 +25,8 @@ _MOST_TENSORS = 1 << 17
 _MOST_VALUES = 1 << 23
 """Of all arrays together; a vocabulary has 2^18 with as many scores, and twice as many merges."""
 _LONGEST_NAME = 1 << 16
+_LONGEST_TENSOR = 63
+"""Bytes of a tensor's name that llama.cpp has room for."""
 _LONGEST_KEPT = 1 << 10
 """Bytes of a text that is kept; longer ones (templates of chats) are passed over."""
 _MOST_DIMENSIONS = 4
@@ -114,8 +116,10 @@ class _Reader:
         tensors = self._tensors(tensor_count)
         self._check_places(tensors, self._alignment(values))
         architecture = values.get("general.architecture")
-        if not isinstance(architecture, str) or not architecture:
+        if not isinstance(architecture, str) or not architecture.isprintable() or not architecture:
             raise self._bad("it does not say what architecture it has (general.architecture)")
+        if (kind := values.get("general.type")) in {"adapter", "imatrix", "vocab"}:
+            raise self._bad(f"it is no model, but of type {kind}", "give the file of the model that it belongs to")
         parts = values.get("split.count", 0)
         if isinstance(parts, int) and parts > 1:
             hint = "merge the parts first: llama-gguf-split --merge FIRST_PART OUT.gguf"
@@ -200,6 +204,8 @@ class _Reader:
 
     def _tensor(self) -> _Tensor:
         name = self._name("the name of a tensor")
+        if len(encode_name(name)) > _LONGEST_TENSOR:
+            raise self._bad(f"the name of tensor {name[:80]!r} has more than {_LONGEST_TENSOR} bytes")
         dimensions = self._u32(f"the dimensions of {name!r}")
         if dimensions > _MOST_DIMENSIONS:
             raise self._bad(f"the tensor {name!r} claims {dimensions} dimensions; there are at most {_MOST_DIMENSIONS}")
@@ -257,7 +263,9 @@ class _Reader:
         size = self._u64(f"the length of {what}")
         if size > _LONGEST_NAME:
             raise self._bad(f"{what} claims to have {size} bytes")
-        return self._take(size, what).decode(errors="replace")
+        if not size:
+            raise self._bad(f"{what} is empty")
+        return decode_name(self._take(size, what))
 
     def _bad(self, what: str, hint: str | None = None) -> FormatError:
         return self._window.bad(what, hint=hint)
@@ -272,5 +280,5 @@ def _whole(value: Scalar | None) -> int | None:
 
 
 def _quantization(file_type: Scalar | None, types: Mapping[str, int]) -> str:
-    named = FILE_TYPES.get(file_type) if isinstance(file_type, int) else None
+    named = FILE_TYPES.get(-1 if (number := _whole(file_type)) is None else number)
     return named or max(types, key=lambda one: (types[one], one))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pipeline.adb.device import Device
 from pipeline.errors import SlipwayError, StepError, ToolMissing, Unsuited
-from pipeline.process import peak_bytes, set_parent_death_signal, signal_name
+from pipeline.process import children, peak_bytes, set_parent_death_signal, signal_name
 
 from . import wire
 from .machine import Launch, MachineDied, OnDevice, Value
@@ -251,6 +251,5 @@ def _peak(process: int) -> int:
         folder = Path(f"/proc/{process}")
         lines = (folder / "status").read_text(encoding="ascii", errors="replace").splitlines()
         own = [int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")]
-        below = [int(word) for path in folder.glob("task/*/children") for word in path.read_text("ascii").split()]
-        return max([*own, *map(_peak, below)])
+        return max([*own, *map(_peak, children(process))])
     return 0

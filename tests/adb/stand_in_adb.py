@@ -61,6 +61,7 @@ class Faults(SimpleNamespace):
         pulled_at: the push, counted from 1, in whose middle the cable is pulled.
         garbles: files with this in their names arrive with another last byte.
         without: commands that the device lacks.
+        says: command -> lines of shell that stand for it.
         old: whether the device is older than Android 7: no exit status, one stream, ends of lines of a terminal.
         noise: what a device prints before the answer of each command, in hexadecimal digits.
         server: whether adb's server can be started.
@@ -76,6 +77,7 @@ class Faults(SimpleNamespace):
     pulled_at: int | None = None
     garbles: str | None = None
     without = ()
+    says: ClassVar[dict[str, str]] = {}
     old = False
     noise = ""
     server = True
@@ -199,6 +201,7 @@ def commands(home: Path) -> Path:
         (bin_ / "df").write_text(f"#!/bin/sh\necho '{head}'; echo /dev/fuse {blocks} 0 {blocks} 0% /storage/emulated\n")
         (bin_ / "df").chmod(0o755)
     says = {"getprop": f'[ "$1" = ro.product.cpu.abilist ] && echo {FAULTS.abis}'} if FAULTS.abis else {}
+    says |= FAULTS.says
     says |= {"uname": "echo aarch64"} if FAULTS.qemu else {}
     for name, command in says.items():
         (bin_ / name).unlink(missing_ok=True)

@@ -183,6 +183,30 @@ def test_without_sha256sum_files_are_read_back(phone, dist, deploy):
     assert phone.files()["phone/llm-mali/tiny.tar"] == b"library"
 
 
+def test_a_sha256sum_that_says_something_else_is_not_asked(phone, dist, deploy):
+    deploy()
+    phone.set(says={"sha256sum": "echo 'SHA256 (stdin) = 0'"})
+    (dist / "phone/llm-mali/tiny.tar").write_bytes(b"changed")
+    list_files(dist)
+    status, out, _ = deploy()
+    assert status == 0
+    assert "read back" in out
+    assert phone.files() == shipped(dist, *ALL)
+
+
+def test_prune_without_sha256sum_reads_back_what_it_removes(phone, dist, deploy):
+    phone.set(without=["sha256sum"])
+    deploy()
+    mine = phone.sdcard / "slipway/bundle/tiny-f32/tensor-cache.json"
+    mine.write_text("[]")  # somebody's own now, as long as it was
+    for path in ("bundle/tiny-f32/tensor-cache.json", "phone/llm-mali/tiny.tar"):
+        (dist / path).unlink()
+    list_files(dist)
+    status, out, _ = deploy("--prune")
+    assert (status, out.count("removed ")) == (0, 1)
+    assert mine.read_text() == "[]"
+
+
 def test_an_old_device_without_exit_status_and_with_ends_of_lines_of_a_terminal(phone, dist, deploy):
     phone.set(old=True, noise=b"WARNING: linker: \xff\xfe unused DT entry\r\n".hex())
     assert deploy()[0] == 0

@@ -21,7 +21,7 @@ def gguf_file(path, *, architecture="gemma3n", quantized=True, extra=None, conte
     writer.add_token_scores([0.0, 1.0, 2.0])
     writer.add_chat_template("x" * 5000)
     for name, value in (extra or {}).items():
-        writer.add_uint32(name, value)
+        (writer.add_string if isinstance(value, str) else writer.add_uint32)(name, value)
     numbers = np.linspace(-1, 1, 4 * 64, dtype="float32").reshape(4, 64)
     writer.add_tensor("norm", np.ones(7, dtype="float32"))
     if quantized:

@@ -85,6 +85,22 @@ def test_a_part_of_a_model_is_refused(tmp_path, refused):
     assert "it is one of 3 parts" in refused(path.read_bytes())
 
 
+@pytest.mark.parametrize("kind", ["adapter", "imatrix"])
+def test_what_is_no_model_is_refused(tmp_path, refused, kind):
+    path = gguf_file(tmp_path / "lora.gguf", extra={"general.type": kind})
+    assert f"it is no model, but of type {kind}" in refused(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [(b"", "the name of a tensor is empty"), (b"w" * 64, "more than 63 bytes"), (b"\xff" * 64, "more than 63 bytes")],
+)
+def test_names_that_no_runtime_takes_are_refused(good, refused, name, said):
+    old = struct.pack("<Q", 6) + b"weight"
+    assert old in good
+    assert said in refused(good.replace(old, struct.pack("<Q", len(name)) + name))
+
+
 def test_an_alignment_that_is_none_is_refused(tmp_path, refused, good):
     data = gguf_file(tmp_path / "a.gguf", extra={"general.alignmenT": 3}).read_bytes()
     assert "no power of two" in refused(data.replace(b"general.alignmenT", b"general.alignment"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,30 @@ def test_a_missing_program_is_named_and_its_cause_kept():
 def test_a_program_that_takes_too_long_is_ended():
     with pytest.raises(StepError, match=r"did not end within 0\.2 s"):
         process.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
+
+
+def test_what_is_no_program_is_said(tmp_path):
+    program = tmp_path / "adb"
+    program.write_bytes(b"")
+    with pytest.raises(ToolMissing, match="adb cannot be run: Permission denied"):
+        process.run([program])
+    program.chmod(0o755)
+    with pytest.raises(ToolMissing, match="adb cannot be run: Exec format error") as caught:
+        process.run([program])
+    assert "for this machine" in caught.value.hint
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (40, "signal 40")])
+def test_a_signal_is_named(number, name):
+    with pytest.raises(StepError, match=f"sh died of {name}"):
+        process.run(["sh", "-c", f"kill -{number} $$"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who started what is known on Linux")
+def test_what_a_program_has_started_ends_with_it(tmp_path):
+    with pytest.raises(StepError, match="did not end within"):
+        process.run(["sh", "-c", f"setsid sh -c 'echo $$ > {tmp_path}/pid; sleep 60' & wait"], timeout=1)
+    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    until = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until
