@@ -101,6 +101,9 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
     hint = "export the model again; tensors that it keeps in other files must lie beside it"
     with explained("this is not a readable ONNX model", hint, path):
         graph = read_onnx(path)
+    held = {tensor.name for tensor in graph.graph.initializer}
+    for given in [one for one in graph.graph.input if one.name in held]:  # its default; TVM would have it twice
+        graph.graph.input.remove(given)
     extents: dict[str, object] = {}
     asked = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
     shapes = {
@@ -111,8 +114,7 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
     with explained("TVM's ONNX front end refused it", _REFUSED, path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it renames inputs: they get their names back below
         module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
-    held = {tensor.name for tensor in graph.graph.initializer}
-    inputs = tuple(one.name for one in graph.graph.input if one.name not in held)
+    inputs = tuple(one.name for one in graph.graph.input)
     return replace(_detached(module), inputs=inputs, outputs=tuple(one.name for one in graph.graph.output))
 
 

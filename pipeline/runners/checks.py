@@ -26,7 +26,7 @@ from pipeline.errors import StepError
 from pipeline.proofs.parameters import check_parameters
 
 from .machine import Launch, Machine, MachineDied
-from .session import WEIGHT_CHANGES, ModelSession, write_changed
+from .session import INPUT_CHANGES, WEIGHT_CHANGES, Change, ModelSession, write_changed
 from .trial import Outcome, Trial
 
 CALLS = 20
@@ -90,7 +90,7 @@ def _starter(launch: Launch, trial: Trial) -> Callable[[], Machine]:
     return partial(Process, Path(launch.library), trial.model.prefix)
 
 
-def _session(trial: Trial, machine: Machine, *, change_inputs: bool = False) -> ModelSession:
+def _session(trial: Trial, machine: Machine, change: Change | None = None) -> ModelSession:
     """The model with its parameters loaded."""
     names: frozenset[str] = frozenset()
     if trial.parameters is not None:
@@ -104,7 +104,7 @@ def _session(trial: Trial, machine: Machine, *, change_inputs: bool = False) -> 
         functions={one.name: one for one in trial.functions},
         parameters=names,
         machine=machine,
-        change_inputs=change_inputs,
+        change=change,
     )
 
 
@@ -134,7 +134,7 @@ def _control(trial: Trial, machine: Machine, check: Check) -> str | None:
                     return "weights"
     if has_weights:  # with other inputs it may well fail: that says nothing of the weights
         return None
-    return "inputs" if _fails(check, _session(trial, machine, change_inputs=True)) else None
+    return "inputs" if any(_fails(check, _session(trial, machine, change)) for change in INPUT_CHANGES) else None
 
 
 def _fails(check: Check, session: ModelSession) -> bool:

@@ -19,6 +19,8 @@ from pipeline.errors import StepError
 
 from .machine import Held, Machine, Parameter, Value
 
+Change = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True)
 class ModelSession:
@@ -28,7 +30,7 @@ class ModelSession:
         functions: signatures by name, as `functions.json` has them.
         parameters: names of the parameters that the machine has loaded.
         machine: that has the model's functions.
-        change_inputs: whether arrays are changed on their way to the model.
+        change: what becomes of arrays on their way to the model.
         seconds: function -> how long each of its calls took.
         last: function -> arguments of its last call, where it can be made again: no object that keeps a state is in it.
     """
@@ -40,7 +42,7 @@ class ModelSession:
     functions: Mapping[str, Function]
     parameters: frozenset[str]
     machine: Machine
-    change_inputs: bool = False
+    change: Change | None = None
     seconds: dict[str, list[float]] = field(default_factory=dict)
     last: dict[str, list[Value]] = field(default_factory=dict)
 
@@ -60,7 +62,7 @@ class ModelSession:
                 what = f"{self.model}'s {function} was called with {argument.name} {wrong}"
                 raise StepError(what, hint=f"it takes {_signature(argument)}")
         appended = [self._parameter(argument) for argument in expected if argument.parameter]
-        sent = [changed(value) if isinstance(value, np.ndarray) and self.change_inputs else value for value in plain]
+        sent = [self.change(value) if isinstance(value, np.ndarray) and self.change else value for value in plain]
         result = self._timed(function, [*sent, *appended])
         if not _holds_state([sent, result]):
             self.last[function] = [*sent, *appended]
@@ -121,12 +123,12 @@ def changed(array: np.ndarray) -> np.ndarray:
     """
     if array.dtype.kind in "biu":
         return np.zeros_like(array) if array.any() else np.ones_like(array)
-    return (array.astype("float32") * 1.5 + 0.25).astype(array.dtype)
+    return np.asarray(array.astype("float32") * 1.5 + 0.25).astype(array.dtype)
 
 
 def _times(factor: float) -> Callable[[np.ndarray], np.ndarray]:
     def change(array: np.ndarray) -> np.ndarray:
-        return array if _is_whole(array) else (array.astype("float32") * factor).astype(array.dtype)
+        return array if _is_whole(array) else np.asarray(array.astype("float32") * factor).astype(array.dtype)
 
     return change
 
@@ -149,7 +151,11 @@ WEIGHT_CHANGES = (_times(1.5), _times(-1.0), _mirrored, _rolled)
 """How all weights are changed, in turn: what one leaves as it is (an argmax, a cosine, a sum), another does not."""
 
 
-def write_changed(parameters: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> bool:
+INPUT_CHANGES = (changed, lambda array: _rolled(array) if _is_whole(array) else np.zeros_like(array))
+"""How all inputs are changed, in turn: which numbers are not 0 is another thing with the second alone."""
+
+
+def write_changed(parameters: Path, folder: Path, change: Change) -> bool:
     """Write a copy of a tensor cache in which the weights are changed.
 
     Returns:

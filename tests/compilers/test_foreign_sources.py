@@ -13,7 +13,8 @@ import pytest
 from compiled_models import Compiled, host_triple, link, model
 
 from pipeline.compilers import tensor_cache
-from pipeline.compilers.reference import read_onnx
+from pipeline.compilers.judge import judge
+from pipeline.compilers.reference import check_of, read_onnx
 from pipeline.errors import StepError, ToolMissing
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
@@ -91,6 +92,74 @@ def test_the_tensors_of_an_onnx_model_are_beside_it(tmp_path, location):
     (tmp_path / "tiny.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(StepError, match="which is not beside it"):
         read_onnx(tmp_path / "tiny.onnx")
+
+
+def saved(path: Path, nodes, outputs, parameters, inputs=()):
+    """A model of x, float32[4, 4]."""
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    x = helper.make_tensor_value_info("x", kinds.FLOAT, [4, 4])
+    held = [onnx.numpy_helper.from_array(value, name) for name, value in parameters.items()]
+    given = [
+        x,
+        *(helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in held if one.name in inputs),
+    ]
+    graph = helper.make_graph([helper.make_node(*one[:3], **one[3]) for one in nodes], "tiny", given, outputs, held)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+def proven(folder: Path):
+    compiled = Compiled(folder, folder / "tiny.onnx", model("tiny", "onnx"), kind="onnx")
+    objects = compiled.compile(host_triple())
+    results = compiled.check(link(objects), objects, compiled.parameters(), check=None, reference="onnx")
+    return results, compiled.outcome.control
+
+
+def test_a_parameter_that_older_exporters_list_among_the_inputs(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 4])
+    nodes = [("MatMul", ["x", "w"], ["v"], {}), ("Mul", ["v", "scale"], ["y"], {})]
+    parameters = {"w": np.eye(4, dtype="float32"), "scale": np.array(3, "float32")}
+    saved(tmp_path / "tiny.onnx", nodes, [y], parameters, inputs=parameters)
+    results, control = proven(tmp_path)
+    assert all(one.passed for one in results)
+    assert control == "weights", "a number alone is a weight, too"
+
+
+def test_which_elements_are_not_zero_depends_on_the_inputs(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [2, None])
+    saved(tmp_path / "tiny.onnx", [("NonZero", ["x"], ["y"], {})], [y], {})
+    assert proven(tmp_path)[1] == "inputs"
+
+
+def test_a_sequence_is_compared_with_nothing_and_said(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    y = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, [4, 4])
+    saved(tmp_path / "tiny.onnx", [("SequenceConstruct", ["x", "x"], ["y"], {})], [y], {})
+    with pytest.raises(ToolMissing, match="the output y is no tensor"):
+        check_of("onnx", tmp_path / "tiny.onnx", {})
+
+
+def test_small_values_beside_large_ones_are_held_to_a_tolerance_of_their_own(tmp_path):
+    """A detector gives coordinates and probabilities in one tensor."""
+    onnx = pytest.importorskip("onnx")
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 8])
+    nodes = [("Mul", ["x", "big"], ["boxes"], {}), ("Softmax", ["x"], ["scores"], {"axis": 1})]
+    nodes.append(("Concat", ["boxes", "scores"], ["y"], {"axis": 1}))
+    saved(tmp_path / "tiny.onnx", nodes, [y], {"big": np.array([640], "float32")})
+    check = check_of("onnx", tmp_path / "tiny.onnx", {})
+
+    class Right:
+        wrong = 0.0
+
+        def call(self, _function, x):
+            scores = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) + self.wrong
+            return np.concatenate([640 * x, scores], axis=1)
+
+    assert [judge(one).passed for one in check(Right())] == [True, True]
+    Right.wrong = 0.05
+    assert [judge(one).passed for one in check(Right())] == [True, False]
 
 
 def test_the_option_shapes_names_the_open_extents_of_an_onnx_model(tmp_path):
