@@ -7,6 +7,7 @@ shown as it is, with its last lines.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -32,7 +33,7 @@ def explain(done: Finished, step: str) -> StepError:
         return known
     ended, hint = f"ended with status {done.status}", "the log has all that it said"
     died = -done.status if done.status < 0 else done.status - _BY_SIGNAL
-    if died > 0:
+    if 0 < died < signal.NSIG:
         ended = f"was ended by signal {died}, {signal_name(died)}"
         hint = "if nobody ended it, the system was short of memory: see its log, and build fewer at once (-n 1)"
     elif done.status == 0:

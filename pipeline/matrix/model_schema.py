@@ -191,7 +191,7 @@ class Device(Strict):
     gpu: GpuFamily = Field(description="Family of its GPU; a backend that is made for another one is not for it.")
     ram: MemorySize = Field(description="Its memory, as it is sold: `4GB`; GB are decimal, GiB are binary.")
     os: DeviceOs = Field(description="Its system, as the platforms of backends are called; visionOS is `xros`.")
-    usable: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    usable: Annotated[float, Field(gt=0, le=1, strict=True)] | None = Field(
         default=None,
         description="Share of the memory that an app can use for its model; left out, 0.5.",
     )

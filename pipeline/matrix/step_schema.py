@@ -90,7 +90,7 @@ class Step(Strict):
         description="Names of variables that are passed on. Their values are in no key, result or log; another value "
         "does not run the step again.",
     )
-    timeout: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = Field(
+    timeout: Annotated[float, Field(gt=0, le=7 * 24 * 3600, strict=True)] = Field(
         default=3600, description="Seconds after which it is ended, with all it has started."
     )
     ship: bool = Field(

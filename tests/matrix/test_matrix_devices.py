@@ -29,6 +29,8 @@ def test_half_of_the_memory_is_for_a_model_unless_it_is_said(expand, good):
         (", usable: 0.5, reserved: 1GB", "`usable` and `reserved` say the same thing twice"),
         (", reserved: 8GB", "nothing is left of 8GB for a model"),
         (", usable: 1.5", "`1.5` is out of bounds"),
+        (", usable: yes", "devices.phone.usable"),
+        (", usable: '0.5'", "devices.phone.usable"),
         (", backends: [ios]", "`ios` cannot run on phone: it is for ios, and the device runs android"),
         (", backends: [web]", "no cell is compiled for backend `web`"),
         (", models: [minilm-f23]", "unknown model `minilm-f23`\n  hint: did you mean `minilm-f32`?"),
@@ -54,6 +56,7 @@ def test_a_backend_that_is_made_for_another_gpu(refuse, good):
     [
         ("adreno", "adrenno", "did you mean `adreno`?"),
         ("8GB", "8 gigabytes", "is not a size of memory\n  hint: write a number and MB, GB, MiB or GiB, like 4GB"),
+        ("8GB", "9" * 400 + "GB", "is not a size of memory"),
         ("8GB", "8", "write a number and MB, GB, MiB or GiB, like 4GB"),
         ("os: android", "os: andriod", "did you mean `android`?"),
     ],

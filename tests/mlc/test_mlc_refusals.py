@@ -27,6 +27,7 @@ def test_a_killed_compile_names_the_signal(status):
 
 def test_what_it_said_last_is_shown():
     assert ended(1, "one\ntwo\n").what == "mlc_llm compile ended with status 1:\n    one\n    two"
+    assert ended(255, "boom").what == "mlc_llm compile ended with status 255:\n    boom"
     assert ended(0).what == "mlc_llm compile ended well and left no output"
 
 
