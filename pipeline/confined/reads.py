@@ -14,12 +14,15 @@ from pathlib import Path
 
 STRACE = "strace"
 
-_CALLS = "trace=?open,openat,?openat2,execve,?execveat"
-"""What reads a file by its name; a question mark stands before what some processors' kernels lack."""
+_CALLS = "trace=?open,openat,?openat2,execve,?execveat,chdir,fchdir"
+"""What reads a file by its name, and what names are relative to; a question mark stands before what some processors'
+kernels lack."""
 
 _OPENED = re.compile(r'^open(?:at2?)?\(.*?"(?:[^"\\]|\\.)*", (.*) = \d+<(.*)>$')
 """Its groups are the flags and the path; that of the next is the path."""
 _STARTED = re.compile(r'^execve(?:at)?\((?:[^"]*, )?"((?:[^"\\]|\\.)*)".* = 0$')
+_MOVED = re.compile(r'^f?chdir\((?:"((?:[^"\\]|\\.)*)"|\d+<(.*)>)\) += 0$')
+_MOST_FOLDERS = 200
 _NO_READ = ("O_WRONLY", "O_DIRECTORY", "O_PATH")
 
 SYSTEM = (
@@ -50,15 +53,26 @@ def prefix(strace: Path, traces: Path) -> list[str]:
 def read_traces(traces: Path, cwd: Path) -> Reads:
     """What strace wrote down of a program that began in `cwd`."""
     files: set[str] = set()
-    programs: set[str] = set()
+    started_as: set[str] = set()
+    folders = {cwd}
     for line in _lines(traces):
         if opened := _OPENED.match(line):
             flags, path = opened[1], _unescaped(opened[2])
             if path.startswith("/") and not any(flag in flags for flag in _NO_READ):
                 files.add(path)
         elif started := _STARTED.match(line):
-            programs.add(os.path.normpath(cwd / _unescaped(started[1])))
+            started_as.add(_unescaped(started[1]))
+        elif (moved := _MOVED.match(line)) and len(folders) < _MOST_FOLDERS:
+            places = {Path(os.path.normpath(folder / _unescaped(moved[1] or moved[2]))) for folder in folders}
+            folders |= {place for place in places if place.is_dir()}
+    programs = (place for name in started_as for place in _places(name, folders, cwd))
     return Reads(frozenset(files), frozenset(programs))
+
+
+def _places(name: str, folders: Iterable[Path], cwd: Path) -> set[str]:
+    """What a program may be that was called by this name in one of the folders that somebody was in."""
+    there = {os.path.normpath(folder / name) for folder in folders if (folder / name).is_file()}
+    return there or {os.path.normpath(cwd / name)}
 
 
 def undeclared(reads: Reads, *, declared: Iterable[str], program: str, kept_out: Sequence[Path]) -> list[str]:

@@ -302,6 +302,10 @@ def test_a_program_that_is_not_declared_is_named(attempt, tmp_path):
     other.chmod(0o755)
     with pytest.raises(StepError, match=f"no key knows:\n    {other}"):
         attempt(f'{other} > "$0/a"', traced=True)
+    shutil.copy(shutil.which("true") or "", tmp_path / "mine" / "true")  # the kernel opens it, and nobody else
+    with pytest.raises(StepError, match=f"no key knows:\n    {tmp_path}/mine/true"):
+        attempt(f'echo > "$0/a"; cd {tmp_path}/mine && ./true', traced=True)
+    assert attempt('echo > "$0/a"; cp /bin/true $TMPDIR && cd $TMPDIR && ./true', traced=True), "that is its own"
 
 
 def test_without_strace_the_cure_is_named(attempt, monkeypatch):
