@@ -101,7 +101,6 @@ class DaskPool:
     """The workers of a scheduler; see `placement.Pool`. Connected to when first needed, and again when lost.
 
     Args:
-        address: of the scheduler.
         note: gets a sentence when it cannot be reached.
     """
 
@@ -245,7 +244,6 @@ def serve(
     """Be a worker of a scheduler until that is gone, or the process is interrupted.
 
     Args:
-        address: of the scheduler.
         threads: orders at one time.
         resources: see `placement.Machine`.
         folder: for what Dask itself writes.

@@ -95,7 +95,6 @@ def schedule(works: Sequence[Work], machines: int, slots: int, sending: float = 
         works: those before others first.
         machines: how many there are, beside the near side.
         slots: works that each of them, and the near side, does at a time.
-        sending: see `SENDING`.
     """
     ways = _ways(works)
     run = _Run(ways, machines, max(1, slots), sending)

@@ -13,12 +13,7 @@ from pipeline.store.cas import Cas
 
 
 class Folders:
-    """Directories below one. The same files are the same directory, so that orders can share a lowering.
-
-    Args:
-        home: the one.
-        blobs: the content.
-    """
+    """Directories below one. The same files are the same directory, so that orders can share a lowering."""
 
     def __init__(self, home: Path, blobs: Cas) -> None:
         self._home = home

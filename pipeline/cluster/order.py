@@ -41,10 +41,7 @@ class Order:
     """An action for another machine.
 
     Attributes:
-        step: see `pipeline.action.Action`, as for the next three.
-        subject: see there.
-        outputs: see there.
-        memory: see there.
+        step: see `pipeline.action.Action`, as for `subject`, `outputs` and `memory`.
         run: the step's function, `module:name`.
         params: its parameters with all their fields; in whole.
         fields: the key document.
@@ -56,7 +53,6 @@ class Order:
         toolchain: the name of the toolchain that works for the step.
         environment: of that toolchain; None where it is the Python that runs the worker.
         machine: kind of machine, as `here` says it.
-        format: of this document.
     """
 
     step: str
@@ -92,10 +88,8 @@ class Receipt:
     """What became of an order: a key that the store knows now, or why not.
 
     Attributes:
-        host: the machine.
         key: of the result, which is in the remote store with all its blobs.
         refused: why this machine cannot do it exactly, or could not; another may.
-        failure: what the step raised.
         log: the end of what its tools printed.
     """
 

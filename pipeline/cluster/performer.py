@@ -69,7 +69,6 @@ class Performer:
 
     Args:
         home: directory for what stays: environments of toolchains and, where SLIPWAY_STORE names no other, the store.
-        root: the scratch tree.
         packages: where steps may come from.
         host: what this machine is called; by default its own name.
 

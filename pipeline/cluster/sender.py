@@ -57,8 +57,6 @@ class Sender:
     """Has actions of one project performed by the machines of a pool. May be called from any thread.
 
     Args:
-        pool: the machines.
-        root: the project's tree.
         inputs: what actions read.
         store: with a remote store that may be written to.
         environment: the Python environment of a toolchain by its name.
