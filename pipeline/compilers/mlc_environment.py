@@ -31,15 +31,11 @@ def variables(scratch: Path) -> dict[str, str | None]:
     }
 
 
-def beside() -> Path:
-    """Where the program `mlc_llm` of this environment would be."""
-    return Path(sys.executable).with_name("mlc_llm")
-
-
 def find_program(kind: str) -> Path | None:
     """The program `mlc_llm`: that of this environment, or for the kind `path` the one on PATH."""
     if kind != "path":
-        return beside() if os.access(beside(), os.X_OK) else None
+        own = Path(sys.executable).with_name("mlc_llm")
+        return own if os.access(own, os.X_OK) else None
     found = shutil.which("mlc_llm")
     return None if found is None else Path(found)
 

@@ -19,7 +19,7 @@ from pipeline.documents.probe import MlcProbe
 from pipeline.errors import SlipwayError
 from pipeline.files import sha256_bytes
 from pipeline.process import run
-from pipeline.toolchains import marker
+from pipeline.toolchains.spec import read_marker
 
 from .mlc_environment import allow_missing_library, find_program
 from .reasons import reason
@@ -49,7 +49,7 @@ def describe(*, on_path: bool) -> MlcProbe | None:
 
 def installed() -> list[str]:
     """What the environment consists of, as exact requirements: what we made it of, or else all that is in it."""
-    made = marker.read(Path(sys.prefix))
+    made = read_marker(Path(sys.prefix))
     if made is not None:
         return list(made.frozen)
     found: dict[str, str] = {}

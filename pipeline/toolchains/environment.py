@@ -22,9 +22,8 @@ from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.matrix.cells import Toolchain
 
-from . import marker
 from .install import install
-from .spec import WITHOUT_LIBRARY, is_made, spec
+from .spec import WITHOUT_LIBRARY, Marker, is_made, read_marker, spec, write_marker
 
 FOLDER = "build/toolchains"
 
@@ -120,12 +119,12 @@ class Environment:
         """Whether it is there, whole, and of what slipway.lock says."""
         if self.kind != "made":
             return self.python.is_file()
-        made = marker.read(self.folder)
+        made = read_marker(self.folder)
         return made is not None and self.python.is_file() and made.installed == self._installed()
 
     def made_of(self) -> tuple[str, ...] | None:
         """What an environment of ours consists of, once it is made; None for others."""
-        made = marker.read(self.folder) if self.kind == "made" else None
+        made = read_marker(self.folder) if self.kind == "made" else None
         return None if made is None else made.frozen
 
     def ensure(self, *, log: Path, note: Callable[[str], None]) -> Path:
@@ -157,7 +156,7 @@ class Environment:
             shutil.rmtree(self.folder, ignore_errors=True)
             log.parent.mkdir(parents=True, exist_ok=True)
             got = install(self.toolchain, self.folder, self.frozen, cwd=self.root, log=log)
-            marker.write(self.folder, marker.Marker(spec(self.toolchain), tuple(got), self._installed()))
+            write_marker(self.folder, Marker(spec(self.toolchain), tuple(got), self._installed()))
 
     def _installed(self) -> tuple[str, ...]:
         """The distributions in it. Their versions are in their names, so what pip changes by hand shows."""

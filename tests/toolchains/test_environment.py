@@ -15,9 +15,8 @@ from fake_wheels import wheel
 from pipeline.engine.tools import Finder
 from pipeline.errors import Position, StepError, ToolMissing
 from pipeline.matrix.cells import Toolchain
-from pipeline.toolchains import marker
 from pipeline.toolchains.environment import Environment
-from pipeline.toolchains.spec import is_made
+from pipeline.toolchains.spec import MARKER, is_made
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -95,7 +94,7 @@ def test_a_damaged_one_is_made_again(desk, damage):
     Made(desk, frozen=("a==1.1",)).ensure()
     folder = Made(desk).environment.folder
     if damage == "marker":
-        (folder / marker.NAME).unlink()
+        (folder / MARKER).unlink()
     elif damage == "python":
         (folder / "bin" / "python").unlink()
     else:
