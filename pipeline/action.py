@@ -98,6 +98,11 @@ class Action(Generic[P_co]):
         """The doit task name, which reads like a sentence: `compile:minilm-f32@ios-arm64`."""
         return f"{self.step}:{self.subject}"
 
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The names of the actions upstream, each once."""
+        return tuple(dict.fromkeys(edge.action for edge in self.upstream.values()))
+
 
 AnyAction = Action[Any]
 """An action of some step: what plans and the engine hand around without looking at its parameters."""

@@ -80,7 +80,7 @@ def works_of(engine: Engine, listed: Iterable[Forecast]) -> list[Work]:
         Work(
             name,
             item.seconds or 0.0,
-            tuple(edge.action for edge in engine.actions[name].upstream.values() if edge.action in todo),
+            tuple(other for other in engine.actions[name].waits_for if other in todo),
             engine.actions[name].shares,
             engine.actions[name].travels,
         )

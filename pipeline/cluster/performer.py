@@ -24,8 +24,7 @@ from pipeline.action import LOGS, Action, AnyAction, Run, Upstream
 from pipeline.documents.codec import decode, encode
 from pipeline.engine import keys
 from pipeline.engine.code import code_digest, code_files
-from pipeline.engine.engine import result_of
-from pipeline.engine.executor import Executor, ResolvedInputs, Tools
+from pipeline.engine.executor import Executor, ResolvedInputs, Tools, result_of
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
 from pipeline.engine.tools import PYTHON_OF, Finder

@@ -52,8 +52,6 @@ class Gc(ProjectCommand[GcOptions]):
             engine.store.close()
         removed = "would remove" if dry_run else "removed"
         lines = [f"{removed} {count(done.records, 'result')} and {count(done.blobs, 'blob')}, {size(done.bytes)}"]
-        if done.old_bytes:
-            lines.append(f"{removed} results of an earlier version of Slipway, {size(done.old_bytes)}")
         lines.append(f"kept {count(done.kept_records, 'result')} with {size(done.kept_bytes)} of blobs")
         if max_bytes is not None and done.kept_bytes > max_bytes:
             lines.append(f"that is more than {options.max_size}: all of it is needed by the matrix of today")

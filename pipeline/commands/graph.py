@@ -95,7 +95,7 @@ FORMATS: Mapping[str, Callable[[Engine, Sequence[Forecast]], Iterator[str]]] = {
 def _edges(engine: Engine, listed: Sequence[Forecast]) -> Iterator[tuple[str, str]]:
     """(upstream, downstream), in the order of the tasks."""
     for item in listed:
-        for upstream in sorted({edge.action for edge in engine.actions[item.name].upstream.values()}):
+        for upstream in sorted(engine.actions[item.name].waits_for):
             yield upstream, item.name
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidDodoFile
 
+from pipeline.errors import MatrixError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -33,7 +35,13 @@ class ProjectLoader(DodoTaskLoader):  # type: ignore[misc]
 
         Raises:
             InvalidDodoFile: there is none.
+            MatrixError: `targtes=other.yaml`, which doit would take for a setting of the project's own tasks.
         """
+        for name in {word.partition("=")[0] for word in sys.argv[1:] if "=" in word and word[0] != "-"} - {"targets"}:
+            from difflib import get_close_matches  # noqa: PLC0415 - a no-op does not come here
+
+            if get_close_matches("targets", [name], cutoff=0.75):
+                raise MatrixError(f"there is no setting `{name}=`", hint="did you mean targets=PATH?")
         self.dodo = dodo_path(opt_values)
         try:
             super().setup(opt_values)

@@ -5,7 +5,6 @@ Opened once, by the first of doit's tasks, its database, the reporter or a comma
 
 from __future__ import annotations
 
-import difflib
 import gc
 import logging
 import os
@@ -28,7 +27,7 @@ from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available, processors
 from pipeline.engine.options import Options
 from pipeline.engine.tools import Finder
-from pipeline.errors import MatrixError, SlipwayError, StoreError
+from pipeline.errors import SlipwayError, StoreError
 from pipeline.files import State, is_settled, look
 from pipeline.project import Planner, Project
 from pipeline.store.action_result import LINK
@@ -338,15 +337,6 @@ def use(planner: Planner) -> Session:
 def _open(planner: Planner) -> Session:
     global _current  # noqa: PLW0603 - doit's database, reporter and tasks have no other way to meet
     gc.set_threshold(GARBAGE)
-    _check_names(sys.argv[1:])
     settings.check()
     _current = Session(Path(noop.targets_path(sys.argv[1:])), options(), planner)
     return _current
-
-
-def _check_names(arguments: Iterable[str]) -> None:
-    """Refuse `targtes=other.yaml`, which doit would take for a setting of the project's own tasks."""
-    names = {word.partition("=")[0] for word in arguments if "=" in word and not word.startswith("-")} - {"targets"}
-    for name in names:
-        if difflib.get_close_matches("targets", [name], cutoff=0.75):
-            raise MatrixError(f"there is no setting `{name}=`", hint="did you mean targets=PATH?")

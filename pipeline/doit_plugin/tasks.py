@@ -72,7 +72,7 @@ def _task(engine: Engine, action: AnyAction, here: str) -> Task:
         [Perform(engine, action)],
         file_dep=tuple(engine.inputs.at(path) if here else path for path in _files_read(engine, action)),
         targets=tuple(f"{here}{path}" for path in targets(action)),
-        task_dep=tuple(dict.fromkeys(edge.action for edge in action.upstream.values())),
+        task_dep=action.waits_for,
         uptodate=(UpToDate(engine, action.name),),
         clean=((_clean, [engine, action.name]),),
         subtask_of=action.step,

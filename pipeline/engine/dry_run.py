@@ -91,7 +91,7 @@ def needed(engine: Engine, names: Iterable[str]) -> set[str]:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo += [edge.action for edge in engine.actions[name].upstream.values()]
+            todo += engine.actions[name].waits_for
     return seen
 
 
@@ -124,7 +124,7 @@ def estimate(engine: Engine, listed: Sequence[Forecast], jobs: int) -> Estimate:
     free = [0.0] * max(1, min(jobs, len(may_run)))
     ends: dict[str, float] = {}
     for item in may_run:
-        ready = max((ends.get(edge.action, 0.0) for edge in engine.actions[item.name].upstream.values()), default=0.0)
+        ready = max((ends.get(other, 0.0) for other in engine.actions[item.name].waits_for), default=0.0)
         ends[item.name] = max(ready, heapq.heappop(free)) + (item.seconds or 0.0)
         heapq.heappush(free, ends[item.name])
     return Estimate(
@@ -185,11 +185,10 @@ class _View:
         """Why nothing more can be foreseen of an action, if that is so."""
         if self._engine.workspace.ignored(action.name):
             return "blocked", f"ignored, as asked by `doit ignore` (`doit forget {action.name}` ends that)"
-        upstream = dict.fromkeys(edge.action for edge in action.upstream.values())
-        for other in upstream:
+        for other in action.waits_for:
             if other in self._blocked:
                 return "blocked", f"{other} is blocked"
-        for other in upstream:
+        for other in action.waits_for:
             if other not in self._outputs:
                 return "unknown", f"{other} is to be built first"
         return None

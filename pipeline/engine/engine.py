@@ -6,8 +6,6 @@ doit's tasks and the commands call it: `status` from doit's main thread, `perfor
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import __version__
 from pipeline.action import SCRATCH, AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
@@ -29,7 +26,7 @@ from pipeline.store.tree import demand_no_links, folders_of
 from pipeline.store.workspace import Entry, Workspace
 
 from . import keys
-from .executor import ExecutionResult, Executor, ResolvedInputs
+from .executor import ExecutionResult, Executor, ResolvedInputs, result_of
 from .inputs import Inputs
 from .options import Options
 from .status import UP_TO_DATE, Outcome, Status, and_more, manifest_path, stale
@@ -141,27 +138,26 @@ class Engine:
         damaged = outputs.damaged(entry.outputs, f"{self._base}/{action.out}", self.stat_cache, self.store.blobs)
         if damaged:
             return stale(f"output {damaged[0]} is missing or was changed", key, fields, damaged)
-        if self._options.strict and self._leaves_open(self.facts(action.name)):
+        if self._options.strict and verdict_in(self.facts(action.name)).not_proven:
             return stale("not all of it was proven, which --strict asks for", key, fields)
         if self._is_traced(action):
             return stale("--trace-reads runs it again", key, fields)
         return UP_TO_DATE
 
+    def _stale_before(self, action: AnyAction) -> list[str]:
+        return [name for name in action.waits_for if not self.status(name).fresh]
+
     def _is_traced(self, action: AnyAction) -> bool:
         return action.runs_command and self._options.trace_reads
 
     def _decide(self, action: AnyAction) -> Status:
-        behind = [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]
+        behind = self._stale_before(action)
         if behind:
             return stale(f"{behind[0]} is stale{and_more(behind)}")
         try:
             return self.compare(action, self.inputs.key_fields(action))
         except SlipwayError as error:  # `perform` will say it, as a failure of this action and of no other
             return stale(error.headline)
-
-    def _leaves_open(self, facts: Mapping[str, object]) -> bool:
-        """Whether a result is no good where everything must be proven."""
-        return verdict_in(facts).not_proven > 0
 
     def _key_change(self, old_key: str, fields: Mapping[str, object]) -> str:
         """The first difference between the recorded key's fields and today's."""
@@ -203,7 +199,7 @@ class Engine:
             key = keys.digest(fields)
             if not self._options.always and not self._is_traced(action) and not (entry is not None and entry.forgotten):
                 found = self.store.lookup(key, action.outputs)
-                if found is not None and not (self._options.strict and self._leaves_open(found.record.facts)):
+                if found is not None and not (self._options.strict and verdict_in(found.record.facts).not_proven):
                     try:
                         self._place(action, found.record, entry)
                     except BlobMissing as gone:  # since `lookup`: as if it had never been there
@@ -315,7 +311,7 @@ class Engine:
         Raises:
             SlipwayError: what it reads is stale, or it failed.
         """
-        if behind := [edge.action for edge in action.upstream.values() if not self.status(edge.action).fresh]:
+        if behind := self._stale_before(action):
             raise StepError(f"{behind[0]} is stale{and_more(behind)}", hint=f"build it first: doit {' '.join(behind)}")
         paths = {role: view.folder for role, view in self.views.of(action).items()}
         resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
@@ -342,19 +338,3 @@ class Engine:
             if entry is not None:
                 for path, made in entry.outputs.items():
                     yield f"{self._base}/{entry.out}/{path}", made
-
-
-def result_of(key: str, action: AnyAction, fields: Mapping[str, object], made: ExecutionResult) -> ActionResult:
-    """What is known of an action that was executed here, before its outputs are committed."""
-    return ActionResult(
-        key=key,
-        name=action.name,
-        fields=fields,
-        facts=made.facts,
-        started=made.started,
-        seconds=made.seconds,
-        cpu_seconds=made.usage.cpu,
-        peak_bytes=made.usage.peak,
-        host=os.uname().nodename,
-        versions={"python": sys.version.split()[0], "slipway": __version__},
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pipeline import __version__
 from pipeline.action import LOGS, SCRATCH, AnyAction, Job, Services, Tool, Worker
 from pipeline.errors import StepError
 from pipeline.files import Digest, temporary_in
+from pipeline.store.action_result import ActionResult
 from pipeline.store.stat_cache import walk
 from pipeline.worker.usage import Usage, measure
 
@@ -111,6 +114,22 @@ class ExecutionResult:
     usage: Usage
     known: Mapping[str, Digest]
     linked: Mapping[str, tuple[Path, Digest]]
+
+
+def result_of(key: str, action: AnyAction, fields: Mapping[str, object], made: ExecutionResult) -> ActionResult:
+    """What is known of an action that was executed here, before its outputs are committed."""
+    return ActionResult(
+        key=key,
+        name=action.name,
+        fields=fields,
+        facts=made.facts,
+        started=made.started,
+        seconds=made.seconds,
+        cpu_seconds=made.usage.cpu,
+        peak_bytes=made.usage.peak,
+        host=os.uname().nodename,
+        versions={"python": sys.version.split()[0], "slipway": __version__},
+    )
 
 
 class Executor:

@@ -112,7 +112,7 @@ class Explainer:
         entry = engine.workspace.get(action.name)
         record = engine.store.record(entry.key) if entry is not None else self._newest(action.name)
         base = Explanation(action.name, "fresh", record=record, here=entry is not None)
-        stale = [other for name in _upstream(action) if (other := self.explain(name)).state != "fresh"]
+        stale = [other for name in action.waits_for if (other := self.explain(name)).state != "fresh"]
         blocked = tuple(other for other in stale if other.state == "blocked")
         if blocked:
             return replace(base, state="blocked", reason=f"{blocked[0].name} is blocked", because=blocked)
@@ -240,10 +240,6 @@ class Explainer:
                 if record.name in self._engine.actions:
                     self._by_name.setdefault(record.name, []).append(record)
         return self._by_name.get(name, [])
-
-
-def _upstream(action: AnyAction) -> Iterable[str]:
-    return dict.fromkeys(edge.action for edge in action.upstream.values())
 
 
 def _without_upstream(fields: Mapping[str, object]) -> dict[str, object]:

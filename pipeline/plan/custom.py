@@ -82,7 +82,7 @@ def in_order(matrix: Matrix, actions: Sequence[AnyAction]) -> tuple[AnyAction, .
     if not steps:
         return tuple(actions)
     places = {action.name: place for place, action in enumerate(actions)}
-    sorter = TopologicalSorter({one.name: [edge.action for edge in one.upstream.values()] for one in actions})
+    sorter = TopologicalSorter({one.name: one.waits_for for one in actions})
     try:
         sorter.prepare()
     except CycleError as error:
@@ -182,5 +182,5 @@ def _behind(name: str, actions: Mapping[str, AnyAction]) -> list[AnyAction]:
         action = actions[todo.pop()]
         if action.name not in found:
             found[action.name] = action
-            todo += [edge.action for edge in action.upstream.values()]
+            todo += action.waits_for
     return list(found.values())

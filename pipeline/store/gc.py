@@ -5,29 +5,23 @@ The commands call it. What a key means, and which keys today's matrix needs, the
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from .store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed, or would remove, and what it left. Sizes are bytes of blobs.
-
-    `old_bytes` is the size of what an earlier version of Slipway left in the directory, which goes too.
-    """
+    """What a collection removed, or would remove, and what it left. Sizes are bytes of blobs."""
 
     records: int
     blobs: int
     bytes: int
     kept_records: int
     kept_bytes: int
-    old_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +101,8 @@ def collect(
             store.records.remove(key)
         for sha256 in garbage:
             store.blobs.remove(sha256)
-    old = remove_old(Path(store.top), dry_run=dry_run)
     freed = sum(sizes[sha256] for sha256 in garbage)
-    return Collected(len(doomed), len(garbage), freed, len(records) - len(doomed), sum(sizes.values()) - freed, old)
-
-
-def remove_old(top: Path, *, dry_run: bool) -> int:
-    """Remove what the first layout of a store has left; give its size in bytes, 0 where there is nothing of it."""
-    records, cas = top / "records", top / "cas"
-    if not records.is_file() or not cas.is_dir() or cas.is_symlink():
-        return 0
-    folders, files = (cas, top / "part"), (top / "blobs", top / "lock", records)  # `records` last: it tells
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    size = sum(path.lstat().st_size for path in (*found, *files) if path.exists())
-    if not dry_run:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        for path in files:
-            path.unlink(missing_ok=True)
-    return size
+    return Collected(len(doomed), len(garbage), freed, len(records) - len(doomed), sum(sizes.values()) - freed)
 
 
 def stats(store: Store) -> Stats:

@@ -319,7 +319,7 @@ class Store:
             try:
                 if create:
                     if not Path(self.root).is_dir() and Path(self.top, "records").is_file():
-                        self.note(f"{self.top} has results of an earlier version, which are not read: see doit gc")
+                        self.note(f"{self.top} has results of an earlier version, which nothing reads: delete them")
                     Path(self.root).mkdir(parents=True, exist_ok=True)
                     tag_cache(self.top)
                 fd = open_lock(path, os.O_RDONLY | (0 if self.read_only else os.O_CREAT))

@@ -176,23 +176,3 @@ def test_verify_reads_even_what_is_known_by_heart(store, aged, tmp_path):
     assert set(verified.incomplete) == {record.key for record in aged}
     assert verified.blobs == 6
     assert verify(store).damaged == ()
-
-
-def test_what_the_first_layout_left_goes_and_nothing_else(store, aged):
-    top = Path(store.top)
-    (top / "cas/ab").mkdir(parents=True)
-    (top / "part").mkdir()
-    for name in ("records", "cas/ab/abc", "part/x", "lock"):
-        (top / name).write_bytes(b"12345")
-    (top / "notes.txt").write_text("of the user")
-    assert collect(store, (), dry_run=True).old_bytes == 20
-    assert (top / "records").exists()
-    assert collect(store, ()).old_bytes == 20
-    assert sorted(path.name for path in top.iterdir()) == ["CACHEDIR.TAG", "notes.txt", "v2"]
-    assert collect(store, ()).old_bytes == 0
-
-
-def test_a_users_own_folders_are_not_taken_for_it(store, aged):
-    (Path(store.top) / "cas").mkdir()
-    assert collect(store, ()).old_bytes == 0
-    assert (Path(store.top) / "cas").is_dir()
