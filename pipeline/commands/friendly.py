@@ -43,6 +43,9 @@ def setting(
 
 DEBUG = setting("debug", "log each decision, command and store access, and show tracebacks", variable="SLIPWAY_DEBUG")
 
+MOST = 1000
+"""The largest number that an option takes."""
+
 _NOT_A_TASK = re.compile(r"'(.*)' is not a task\.")
 """What doit's own commands say."""
 
@@ -61,12 +64,12 @@ class Option(CmdOption):  # type: ignore[misc]
             raise CmdParseError(error.what) from error
         except CmdParseError as error:
             raise CmdParseError(self._refusal(str_val)) from error
-        if self.type is int and isinstance(value, int) and value < 0:
+        if self.type is int and isinstance(value, int) and not 0 <= value <= MOST:
             raise CmdParseError(self._refusal(str_val))
         return value
 
     def _refusal(self, value: object) -> str:
-        kinds = {int: "a number, 0 or more", bool: "0 or 1"}
+        kinds = {int: f"a number from 0 to {MOST}", bool: "0 or 1"}
         takes = f"one of {', '.join(self.choices)}" if self.choices else kinds.get(self.type, "something else")
         name = f"-{self.short}" if self.short else f"--{self.long}"
         if self.env_var and os.environ.get(self.env_var) == value:

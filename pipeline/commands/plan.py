@@ -12,7 +12,6 @@ from pipeline.compilers.devices import unable
 from pipeline.documents.probe import Probe
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
-from pipeline.errors import SlipwayError
 
 from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
@@ -35,12 +34,6 @@ LIMITS: Mapping[str, str] = {
     "sending": "sending orders, one after the other",
     "near side": "what this machine does itself",
 }
-
-
-MOST = 1000
-"""Machines that a forecast is made for."""
-
-_MANY = "the row `more than … machines` of a smaller forecast says from where more bring little"
 
 
 @dataclass(frozen=True)
@@ -91,13 +84,7 @@ def _unable(session: Session) -> Iterator[str]:
 
 
 def _fleets(session: Session, listed: Sequence[Forecast], options: PlanOptions) -> list[Fleet]:
-    """Forecasts for machines; none where there is nothing to do, as far as that is known.
-
-    Raises:
-        SlipwayError: more machines than a forecast is made for.
-    """
-    if options.workers > MOST:
-        raise SlipwayError(f"--workers takes a number up to {MOST}, not {options.workers}", hint=_MANY)
+    """Forecasts for machines; none where there is nothing to do, as far as that is known."""
     works = works_of(session.engine, listed)
     if not options.workers or not any(work.seconds for work in works):
         return []

@@ -70,7 +70,7 @@ class Profile(ProjectCommand[ProfileOptions]):
         except OSError as error:
             raise store_error(error, "write the trace", target) from error
         actions = session.engine.actions.items()
-        upstream = {name: sorted({edge.action for edge in one.upstream.values()}) for name, one in actions}
+        upstream = {name: sorted(one.waits_for) for name, one in actions}
         path = critical_path(timings.spans, upstream)
         figures = _figures(timings, path)
         lines = [*_lines(timings, path, figures), f"trace: {target} (open it in ui.perfetto.dev)"]

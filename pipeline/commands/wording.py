@@ -22,8 +22,9 @@ LONGEST = 60
 SHOWN = 12
 """Characters of a digest that are shown."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?")
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_NUMBER = r"(\d{1,15}(?:\.\d{1,9})?)"
+_SIZE = re.compile(rf"{_NUMBER}\s*([kMGT]?)B?")
+_AGE = re.compile(rf"{_NUMBER}\s*([smhdw])")
 
 
 def read_size(text: str) -> int:

@@ -227,9 +227,10 @@ class Document:
 
 
 def one_line(text: str) -> str:
-    """`text` with what would break a line, or not show, written out, and cut where it would fill the screen."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:LONGEST_MESSAGE])
-    return f"{shown}…" if len(text) > LONGEST_MESSAGE else shown
+    """`text` with what would break a line, or not show, written out, and without its middle where it is very long."""
+    half = LONGEST_MESSAGE // 2
+    cut = text if len(text) <= LONGEST_MESSAGE else f"{text[:half]}…{text[-half:]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
 
 
 def _place(file: str, mark: _Mark | None) -> Position:

@@ -56,12 +56,13 @@ def started(tmp_path_factory):
         (["info"], "info takes one task, not 0\n  hint: doit list --all names them"),
         *(([name, "comple"], "'comple' is not a task\n  hint: did you mean compile?") for name in TAKE_TASKS),
         (["ignore"], "ignore which task?"),
-        (["-n", "-3"], "-n takes a number, 0 or more, not -3"),
-        (["-n", "many"], "-n takes a number, 0 or more, not 'many'"),
+        (["-n", "-3"], "-n takes a number from 0 to 1000, not -3"),
+        (["-n", "many"], "-n takes a number from 0 to 1000, not 'many'"),
+        (["-n", "9" * 400], "-n takes a number from 0 to 1000, not 999"),
         (["plan", "compile", "--workers"], "option --workers requires argument\n  hint: doit plan --workers VALUE"),
         (["import", "x.json", "-o"], "option -o requires argument\n  hint: doit import -o VALUE"),
         (["-n"], "option -n requires argument"),
-        (["plan", "-n", "-3"], "-n takes a number, 0 or more, not -3"),
+        (["plan", "-n", "-3"], "-n takes a number from 0 to 1000, not -3"),
         (["cells", "--group-by", "x"], "--group-by takes one of model, variant, backend, cell, not 'x'"),
         (["dumpdb"], "hint: doit explain TASK"),
         (["dumpdb", "--db-file", "targets.yaml"], "hint: doit explain TASK"),
@@ -86,7 +87,7 @@ def started(tmp_path_factory):
         (["-f", "nope.py"], "there is no nope.py in"),
         (["plan", "--workers"], "option --workers requires argument\n  hint: doit plan --workers VALUE"),
         (["-n"], "option -n requires argument\n  hint: doit -n VALUE"),
-        (["plan", "--workers", "100000000"], "--workers takes a number up to 1000, not 100000000"),
+        (["plan", "--workers", "100000000"], "--workers takes a number from 0 to 1000, not 100000000"),
         (["init", "/proc/x"], "hint: make its directory, or name another place"),
         (["compile:scorer-f32@ios"], "did you mean compile:scorer-f32@ios-arm64?"),
         (["plan", "compile:scorer-f32@andriod"], "did you mean compile:scorer-f32@android-arm64?"),
@@ -114,7 +115,7 @@ def test_the_environment_and_the_configuration_of_doit_are_checked_like_the_comm
     (tmp_path / "doit.cfg").write_text("[GLOBAL]\nnum_process = many\n")
     done = run(tmp_path, "run")
     assert done.returncode == 3
-    assert done.stderr.startswith("ERROR: -n takes a number, 0 or more, not 'many'\n  hint: correct doit.cfg")
+    assert done.stderr.startswith("ERROR: -n takes a number from 0 to 1000, not 'many'\n  hint: correct doit.cfg")
 
 
 @pytest.mark.parametrize("command", ["run", "list", "plan", "clean"])

@@ -20,7 +20,7 @@ def test_ages(text, age):
     assert read_age(text) == age
 
 
-@pytest.mark.parametrize("text", ["", "G", "-1G", "1X", "1e3", "ten"])
+@pytest.mark.parametrize("text", ["", "G", "-1G", "1X", "1e3", "ten", f"{'9' * 400}G", f"{'9' * 400}d"])
 def test_what_is_neither_is_refused(text):
     for read in (read_size, read_age):
         with pytest.raises(SlipwayError) as caught:

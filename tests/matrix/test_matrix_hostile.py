@@ -46,7 +46,7 @@ def test_a_device_is_not_read(told):
 
 def test_a_folder_is_not_read(told):
     told.path.mkdir()
-    assert "cannot be read: Is a directory" in told()
+    assert "cannot be read: " in told()
 
 
 def test_a_file_that_is_too_large_is_not_read(told):
@@ -98,6 +98,23 @@ def test_a_version_is_a_number_and_nothing_that_equals_it(good, refuse):
         "targets.yaml:1:10: version: `true` is not possible here\n  hint: known values: 1"
     )
     assert "version: `1.0` is not possible here" in refuse(good.replace("version: 1", "version: 1.0"))
+
+
+LONG_NUMBERS = {
+    "deployment_target": ("{preset: iphone}", "{preset: iphone, deployment_target: '%s.0'}"),
+    "ram": ("matrix:", "devices: {phone: {gpu: apple, ram: %sGB, os: ios}}\nmatrix:"),
+    "runtime_version": ("matrix:", "runtime_version: '0.%s'\nmatrix:"),
+    "python": ("matrix:", "toolchains: {own: {requirements: [mlc-ai], python: '3.%s'}}\nmatrix:"),
+}
+
+
+@pytest.mark.parametrize("digits", [400, 5_000])
+@pytest.mark.parametrize("key", LONG_NUMBERS)
+def test_a_number_in_a_text_has_as_many_digits_as_somebody_writes(key, digits, good, refuse):
+    before, after = LONG_NUMBERS[key]
+    said = refuse(good.replace(before, after % ("9" * digits), 1))
+    assert f"{key}: `" in said
+    assert "` is not a" in said, "what is wrong is said, too"
 
 
 def axes(count: int, more: str = "") -> str:
