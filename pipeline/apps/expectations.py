@@ -65,7 +65,10 @@ def models_of_config(data: bytes, where: str, notes: list[str] | None = None) ->
 
     MLC asks the runtime for it with every `-` replaced and one `_` at the end.
 
-    `notes` takes what is said of records without a `model_lib`, which are another engine's; None refuses them.
+    Args:
+        data: the file.
+        where: how errors name it.
+        notes: takes what is said of records without a `model_lib`, which are another engine's; None refuses them.
 
     Raises:
         SlipwayError: it is no such file.

@@ -118,7 +118,11 @@ def kind_of(record: Record) -> Kind | None:
 
 
 def read_list(text: str, where: str) -> AppList:
-    """Read an app's file, which is given without a byte order mark.
+    """Read an app's file.
+
+    Args:
+        text: the file, without a byte order mark.
+        where: how errors name it.
 
     Raises:
         SlipwayError: it is not JSON with a list of models, has one twice, or has the form of 2023 and 2024.

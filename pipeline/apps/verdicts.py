@@ -87,6 +87,7 @@ def judge(
     """Compare.
 
     Args:
+        contents: the app.
         expected: of the command line or targets.yaml. What the app's own lists ask for is added.
         allow_stripped: count a model that registers itself as alive although no name of it is left.
         runtime_version: the release of TVM that the app's runtime is declared to be of.

@@ -57,6 +57,8 @@ def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool
     A Darwin archive pads its members to 8 bytes with newlines and counts the padding: such a member comes back with it.
 
     Args:
+        data: the whole archive.
+        where: how errors name it.
         skip_apple_double: leave out members called `._*`, which macOS's tar and zip make of extended attributes,
             instead of refusing the archive.
 
@@ -103,6 +105,8 @@ def read_members(data: bytes, where: str = "archive", *, skip_others: bool = Fal
     """What the objects in an archive say about themselves.
 
     Args:
+        data: the whole archive.
+        where: how errors name it.
         skip_others: leave out members that are no objects, instead of refusing them.
 
     Raises:
@@ -149,6 +153,8 @@ def write_archive(members: Iterable[Member], flavour: Flavour, where: str = "arc
 
     Args:
         members: in the order they are to have. Names must be unique: linkers and `ar x` confuse equal ones.
+        flavour: the dialect, see `Flavour`.
+        where: how errors name the archive.
 
     Raises:
         FormatError: a name is used twice or cannot be one, an object is malformed or bitcode, or the archive would be

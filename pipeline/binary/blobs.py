@@ -32,6 +32,7 @@ class Blob:
     """The blob of a model, read from its own header.
 
     Attributes:
+        prefix: of the model.
         generation: the spelling of its name.
         size: bytes.
         kinds: of its modules.

@@ -60,8 +60,10 @@ class Record(NamedTuple):
 
     Attributes:
         at: its offset in the file.
+        name: of the symbol.
         value: an offset in its section; of a common symbol its size.
         section: from 1; 0 where it is defined elsewhere.
+        storage: its storage class.
         aux: offset of its first auxiliary record, None where it has none.
     """
 
@@ -124,6 +126,10 @@ def read_coff(data: bytes, name: str) -> ObjectInfo:
 
     Of an image the exports and the imported libraries are told, and the constructors only where the linker has kept
     the section `.CRT` to itself: the C runtime has it merged into `.rdata`, where nothing tells its entries.
+
+    Args:
+        data: the whole file.
+        name: how errors name it.
 
     Raises:
         FormatError: it is malformed, 32-bit, an import object, or for another processor.

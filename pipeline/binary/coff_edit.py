@@ -25,7 +25,9 @@ def own_weak_definitions(data: bytes, prefix: str, where: str) -> bytes:
     the same helpers into every model.
 
     Args:
+        data: the object.
         prefix: of its model. A name that ends in it already stays.
+        where: how errors name the object.
 
     Raises:
         FormatError: it is malformed.

@@ -56,6 +56,7 @@ def write_fat(slices: Iterable[Slice], where: str = "fat file") -> bytes:
 
     Args:
         slices: one a processor, as `kits.slices` has them. What each calls its processor is held to its objects.
+        where: how errors name the fat file.
 
     Raises:
         FormatError: a slice is not for the processor it claims or is no Mach-O, or the file would be larger than 4 GiB.
@@ -108,6 +109,10 @@ def is_fat(data: bytes) -> bool:
 
 def read_fat(data: bytes, where: str = "fat file") -> tuple[Slice, ...]:
     """Take a fat file apart.
+
+    Args:
+        data: the whole file.
+        where: how errors name it.
 
     Raises:
         FormatError: it is no fat file, its slices overlap or go beyond its end, or two are for one processor.

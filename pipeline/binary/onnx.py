@@ -36,6 +36,7 @@ def external_files(path: Path, _state: State) -> tuple[str, ...]:
     """The files that a model's tensors are in, relative to its folder, sorted; none where it is no ONNX model.
 
     Args:
+        path: the model.
         _state: of the file: it is read again only when that differs.
     """
     try:

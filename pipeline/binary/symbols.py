@@ -109,6 +109,9 @@ def symbol_name(name: str, format_: Format) -> str:
 def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
     """Find every model in objects (the members of an archive) or in linked images.
 
+    Args:
+        infos: objects that will be linked together, or images.
+
     Returns:
         One entry a model, sorted by prefix.
 

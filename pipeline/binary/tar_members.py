@@ -26,6 +26,8 @@ def read_tar(data: bytes, where: str = "tar", *, limit: int = 8 << 30) -> tuple[
     Directories are left out, and so are `._*` files, which macOS's tar makes of extended attributes.
 
     Args:
+        data: the whole file.
+        where: how errors name it.
         limit: most bytes the unzipped tar may have.
 
     Raises:

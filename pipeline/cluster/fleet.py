@@ -27,6 +27,9 @@ class Work:
     """Something to be done.
 
     Attributes:
+        name: of it.
+        seconds: how long it takes.
+        after: what must be done before.
         family: works of one family share what one machine does once; empty for none.
         travels: whether another machine may do it.
     """
@@ -43,6 +46,7 @@ class Fleet:
     """A run on several machines.
 
     Attributes:
+        machines: how many.
         elapsed: seconds by the clock.
         machine_seconds: what is paid for: every machine for all of that time.
         busy: the share of it in which they work.

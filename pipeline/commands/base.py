@@ -159,7 +159,15 @@ class ProjectCommand(Answering[Given], DoitCmdBase):  # type: ignore[misc]
         return self.answer(session, self.given(params), args)
 
     def answer(self, session: Session, options: Given, args: Sequence[str]) -> int:
-        """Do the command's work; `args` are the words of the command line that are no options. Returns the exit status.
+        """Do the command's work.
+
+        Args:
+            session: the project.
+            options: those of the command line.
+            args: its other words.
+
+        Returns:
+            The exit status.
 
         Raises:
             SlipwayError: it cannot be done; the text is printed and the status is 3.

@@ -32,6 +32,7 @@ def declared(job: Job[object], role: str, *given: Path | None) -> Declared:
     """What the code in a role may read.
 
     Args:
+        job: the action's.
         role: of a model's source or check.
         given: what it is handed besides: weights, parameters.
     """

@@ -29,6 +29,8 @@ def judged(check: Check, session: Session, recipe: Path) -> tuple[Verdict, ...]:
     """Run a check on a model, and its negative control; return one verdict a comparison.
 
     Args:
+        check: the function.
+        session: the model.
         recipe: the file the check is in, for messages.
 
     Raises:

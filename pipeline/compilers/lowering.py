@@ -68,8 +68,12 @@ def generate(
     """Generate the host's code and write `<prefix>lib0.o` and `<prefix>devc.o` into `out`.
 
     Args:
+        parts: what `lower` returned.
+        device: the target that it was given.
         triple: the host, e.g. "arm64-apple-ios14.0".
+        prefix: the module's `system_lib_prefix`.
         shaders: for Metal kernels that are to be compiled here: for what.
+        out: an existing directory.
 
     Returns:
         Facts: `bytes` of both objects; for Metal `kernels`, which is `source` or `metallib`, and for the latter

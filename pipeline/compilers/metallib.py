@@ -186,6 +186,7 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
     """As long as the context lasts, TVM in this process gets its Metal kernels compiled by us.
 
     Args:
+        shaders: what for.
         jobs: how many compilers may run at once; one a processor where left out.
 
     Yields:

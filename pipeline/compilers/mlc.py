@@ -51,6 +51,8 @@ class Compile:
     Attributes:
         kind: what mlc_llm is here, `package`, `program` or `path`; see `mlc_probe.describe`.
         config: the file `mlc-chat-config.json`.
+        model: what is compiled.
+        backend: for what.
         shaders: for Metal kernels that are to be compiled here: for what.
         metal_simdgroup: what the toolchain's probe found.
         named_for: the device whose name in mlc_llm the prefix is meant to be, or None.
@@ -69,6 +71,7 @@ def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
     """Compile a model in one go, by mlc_llm as a program.
 
     Args:
+        asked: what.
         out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
         log: file that gets what mlc_llm is told and says.
 
@@ -101,7 +104,10 @@ def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: P
     """Check the objects that were made, and write them with what is known of them.
 
     Args:
+        asked: what was to be compiled.
+        members: the objects.
         reported: what `mlc_driver` has written down of the configuration.
+        out: see `compile_model`.
 
     Returns:
         Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
@@ -244,6 +250,7 @@ def library_names(reported: Reported, options: MlcOptions, named_for: str | None
 
     Args:
         reported: what `mlc_driver` has written down of the configuration.
+        options: of the variant.
         named_for: a device besides those of mlc_llm's package configs.
     """
     if reported.config is None:

@@ -62,6 +62,7 @@ def convert(job: Job[Conversion], subcommand: str, more: Sequence[str], expected
 
     Args:
         job: its inputs have the checkpoint, or its small files.
+        subcommand: of mlc_llm.
         more: words besides those that both commands take.
         expected: names of files.
 
@@ -111,6 +112,8 @@ def run(*, kind: str, words: list[str], log: Path) -> Finished:
 
     Args:
         kind: what mlc_llm is here; see `mlc_probe.describe`.
+        words: those behind `mlc_llm`.
+        log: file that gets what mlc_llm is told and says.
 
     Raises:
         ToolMissing: there is no mlc_llm.

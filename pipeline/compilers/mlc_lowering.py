@@ -156,6 +156,8 @@ def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path, log: Path)
 
     Args:
         state: what `lower` returned, possibly for another backend whose device is of the same kind.
+        asked: what is compiled.
+        out: an existing directory.
         log: file that gets what mlc_llm says, where it is run here.
 
     Returns:

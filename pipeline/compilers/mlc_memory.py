@@ -28,6 +28,7 @@ def memory(metadata: Mapping[str, object], chat: Mapping[str, object]) -> Memory
 
     Args:
         metadata: as in the library; see `mlc_metadata`.
+        chat: `mlc-chat-config.json`.
 
     Raises:
         TypeError, ValueError, KeyError: the metadata is of another form.

@@ -94,6 +94,7 @@ def model_lib(
         model_type: e.g. `qwen3`.
         quantization: e.g. `q4f16_1`.
         device: as in a package config: `iphone`, `macabi` or `android`.
+        overrides: what is overridden.
         opt: optimisation flags, `O2` or `flashinfer=1;…`.
 
     Raises:
@@ -184,6 +185,7 @@ def check_shared(chats: Mapping[str, Mapping[str, object]], options: MlcOptions)
 
     Args:
         chats: subject -> `mlc-chat-config.json`, of two models.
+        options: of both variants.
 
     Raises:
         StepError: it would not, or mlc_llm would refuse one of them.

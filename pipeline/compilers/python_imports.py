@@ -15,6 +15,7 @@ def imported(tree: ast.AST, module: str, *, package: bool) -> tuple[str, ...]:
     """The dotted names that a module imports, relative ones resolved; also their parents, whose `__init__` runs first.
 
     Args:
+        tree: of the module.
         module: its own dotted name.
         package: whether it is the `__init__` of that name.
     """

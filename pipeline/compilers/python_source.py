@@ -57,6 +57,7 @@ def run(
     Args:
         function: what `load_function` returned, or a function that one returned.
         path: the recipe, for the place in the message.
+        arguments: passed on.
         weights: the narrowed directory of weights the recipe was given, if it was: a file missing in it is explained.
         name: what to call the function in a message, where its own name would say nothing.
     """

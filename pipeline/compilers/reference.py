@@ -61,6 +61,7 @@ def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
 
     Args:
         kind: `onnx` or `exported`.
+        path: the file.
         options: of the variant; `shapes` are those of an ONNX model.
 
     Raises:

@@ -122,7 +122,9 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
     """Generate the host's code and write `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json` into `out`.
 
     Args:
+        state: what `lower` returned.
         triple: the host, e.g. "arm64-apple-ios14.0".
+        out: an existing directory.
         shaders: for Metal kernels that are to be compiled here: for what.
 
     Returns:

@@ -79,6 +79,7 @@ def usual(target: Target, *, metal_simdgroup: bool) -> Schedule:
     """The pipeline that is taken first.
 
     Args:
+        target: the device's target.
         metal_simdgroup: whether dlight's simdgroup rule works in this toolchain; only asked for Metal.
     """
     if _needs_plain_matmul(target, metal_simdgroup=metal_simdgroup):

@@ -25,6 +25,7 @@ def describe(module: tvm.IRModule, parameters: Sequence[str] | None, where: Path
         module: the module, not yet lowered.
         parameters: names of the model's parameters, in order; the arguments that carry them get these names, whether
             packed in one tuple or plain.
+        where: the model's source, for messages.
 
     Raises:
         StepError: a function has other names for its parameters, or has them in another order.
@@ -104,6 +105,7 @@ def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> tuple[list[
     Args:
         own: what the function calls them; characters that its language does not have are underscores.
         given: what the source calls them, in its order.
+        where: the source.
     """
     known = {_plain(name): name for name in given}
     found = [known.get(_plain(name)) for name in own]

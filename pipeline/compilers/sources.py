@@ -56,6 +56,7 @@ def load(source: SourceRef, scope: Confinement, spec: BuildSpec, *, compiling: b
     Args:
         source: of kind `factory`, `onnx` or `exported`.
         scope: around this, and around all that is done with the parameters; its source is the model's file.
+        spec: what to build.
         compiling: whether `spec.weights` is narrowed to the `config` files, which error messages then explain.
 
     Raises:

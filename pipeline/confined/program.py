@@ -56,6 +56,7 @@ def run(
     Args:
         command: the program, by its whole path, and its arguments.
         before: words that stand before the command, of a program that watches it.
+        cwd: directory to run in.
         environment: all of its environment but for secrets.
         secrets: further variables, whose values are shown nowhere.
         writable: folders it may write to; see `is_held`.

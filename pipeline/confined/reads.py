@@ -79,6 +79,7 @@ def undeclared(reads: Reads, *, declared: Iterable[str], program: str, kept_out:
     """The files that no key knows, sorted: those outside of what was declared, of the program and of the system.
 
     Args:
+        reads: what was read.
         declared: files and directories that may be read, links followed.
         program: the command's own; where it is installed, its libraries are.
         kept_out: directories of which no part counts as an installation: the user's and the project's.

@@ -58,8 +58,10 @@ class KitArchive:
         path: the archive, relative to the kit.
         backends: those in it; more than one in a fat archive.
         architectures: theirs, arm64 being always called arm64.
+        platform: theirs.
         format: of the objects.
         models: what it holds, sorted by subject.
+        data: its bytes.
         runtime: what the kit brings along to link beside it, in link order.
     """
 
@@ -132,6 +134,7 @@ class Kit:
     """A product's archives and models.
 
     Attributes:
+        product: its name.
         kind: `xcframework`, `android`, `native`, `web` or `layout`.
         library: the name of the library without `lib` and `.a`.
         archives: the archives, in the order of their names.
@@ -184,7 +187,10 @@ def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend],
     """Read the archives of a product and decide which goes where.
 
     Args:
+        product: its name.
         library: name of the library, without `lib` and `.a`.
+        kind: of the product.
+        backends: in it.
         inputs: role -> directory with an archive and its `archive.json`; of an xcframework also that; and see
             `kits.runtime`.
 

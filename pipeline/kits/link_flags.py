@@ -82,6 +82,7 @@ def version_script(prefixes: Iterable[str], also: Iterable[str] = ()) -> str:
     """Text of an ELF version script that exports the models' symbols and hides the rest.
 
     Args:
+        prefixes: of the models.
         also: more names or patterns to export, for instance `Java_*` for a library that is loaded by Java.
     """
     names = [*(symbol for prefix in prefixes for symbol in exported(prefix)), *also]

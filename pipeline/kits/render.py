@@ -33,6 +33,9 @@ class Templates:
 
     Files of the user whose names begin with `_` are for `{% include %}`; any other must replace one of ours.
 
+    Args:
+        overrides: the user's directory, or None.
+
     Raises:
         StepError: a file in it replaces nothing.
     """

@@ -106,6 +106,7 @@ def check_versions(inputs: Mapping[str, Path], models: Mapping[str, Iterable[Arc
     """A packaged runtime is of the TVM that compiled the models beside it.
 
     Args:
+        inputs: of the step.
         models: backend -> what its archive holds.
 
     Raises:

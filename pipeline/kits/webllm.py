@@ -79,6 +79,7 @@ def record(
             key-value cache from there, and all else from the library.
         vram_bytes: what the model takes on the GPU, or None.
         low_resource: whether it is for limited devices; None lets its size decide.
+        integrity: see `integrity`.
     """
     fits = None if vram_bytes is None else vram_bytes <= LOW_RESOURCE_MIB * MIB
     said = {
@@ -109,7 +110,11 @@ def with_one_window(overrides: Mapping[str, object], chat: Mapping[str, object])
 
 
 def model_type(chat: Mapping[str, object]) -> int:
-    """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type."""
+    """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type.
+
+    Args:
+        chat: `mlc-chat-config.json`.
+    """
     kind, config = chat.get("model_type"), chat.get("model_config")
     if chat.get("model_task") == "embedding" or kind in _EMBEDS:
         return 1
@@ -125,6 +130,8 @@ def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[st
     """Digests by which WebLLM refuses a file that is not the one that was built.
 
     Args:
+        config: `mlc-chat-config.json`.
+        model_lib: the library.
         tokenizer: name -> file, of those that the config lists.
     """
     found = {

@@ -44,6 +44,7 @@ class Target:
     """A target of a configured project.
 
     Attributes:
+        name: its name in CMake.
         type: `STATIC_LIBRARY`, `SHARED_LIBRARY`, `OBJECT_LIBRARY`, `UTILITY`, ….
         artifacts: the files it makes; the objects of an object library.
         dependencies: names of targets it needs.
@@ -57,7 +58,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build folder."""
+    """A build folder.
+
+    Attributes:
+        cmake: the program.
+        source: the project.
+        folder: where it is built.
+        log: gets what the programs say.
+    """
 
     cmake: Path
     source: Path
@@ -68,6 +76,7 @@ class Build:
         """Configure, from nothing unless the folder was made for the same.
 
         Args:
+            settings: CMake's cache variables.
             identity: what else the objects in the folder depend on (versions of compilers).
 
         Raises:

@@ -47,7 +47,13 @@ _MISSING_HEADER = re.compile(r"fatal error: '?([^':]+)'? ?(?:file not found|: No
 
 @dataclass(frozen=True, slots=True)
 class Emscripten:
-    """One emcc, at work for one action."""
+    """One emcc, at work for one action.
+
+    Attributes:
+        emcc: the program.
+        version: what it says it is.
+        log: gets what it says.
+    """
 
     emcc: Path
     version: str
@@ -72,6 +78,8 @@ class Emscripten:
             includes: directories of headers, relative to `root`.
             folder: where objects are kept from one run to the next.
             blobs: file -> what tells its content from another's, of everything that may be included.
+            flags: further words.
+            jobs: how many at once.
 
         Returns:
             name -> object.

@@ -57,7 +57,10 @@ def wanted(
 
     Args:
         project: its name in CMake.
+        targets: all it has.
+        device: kind of the backend's device.
         asked: names of targets, where targets.yaml says them.
+        folder: the build folder.
 
     Raises:
         StepError: the project is neither TVM nor mlc_llm, or lacks what an app cannot do without.

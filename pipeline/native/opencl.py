@@ -32,9 +32,12 @@ def build(
     """Build the library; one that is there for the same of all of this is taken.
 
     Args:
+        checkout: of TVM.
+        compiler: for C++.
         packages: what `wheel.find` found.
         runtime: libraries of the packages, which it is linked with.
         home: a directory that is kept.
+        log: gets what the compiler says.
 
     Raises:
         ToolMissing: the checkout is of another TVM than the packages, or of none.

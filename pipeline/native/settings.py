@@ -66,7 +66,9 @@ def settings(
     """CMake's variables for a backend, without compiler flags (see `flags`).
 
     Args:
+        backend: BACKEND of docs/design.md.
         found: the tools of `tools`, by name.
+        source: the project that is built.
         sdk_path: the SDK's directory, for Catalyst.
 
     Raises:
@@ -87,6 +89,7 @@ def flags(backend: Backend, *, renamed: Mapping[Path, str], sdk_path: str | None
     """The variables with compiler flags.
 
     Args:
+        backend: BACKEND of docs/design.md.
         renamed: directory -> what it is called in messages of the compiled code, so that no path of this machine gets
             into an archive, and equal sources give equal archives everywhere.
         sdk_path: the SDK's directory, for Catalyst.

@@ -51,7 +51,10 @@ def plan(
 ) -> tuple[AnyAction, ...]:
     """Return every action of the matrix, upstream before downstream.
 
-    `frozen` has the exact requirements that slipway.lock pins for each toolchain on this platform.
+    Args:
+        matrix: what targets.yaml asks for.
+        lock: what slipway.lock pins of weights.
+        frozen: toolchain name -> the exact requirements that slipway.lock pins for it on this platform.
 
     Raises:
         MatrixError: something is asked for that this version cannot build.

@@ -179,8 +179,11 @@ def wheel_actions(
 ) -> Iterator[AnyAction]:
     """Each package once for each kind of machine.
 
-    Products of the backends `shipped` bring the runtime along; models of those in `ran` are only run with it, by the
-    tools beside them, without which nothing is fetched.
+    Args:
+        matrix: the matrix.
+        lock: what slipway.lock pins.
+        shipped: backends whose products bring the runtime along.
+        ran: backends whose models are only run with it, and the tools for that: without one nothing is fetched.
     """
     needed: dict[str, tuple[Backend, tuple[str, ...]]] = {wheel.platform_of(one): (one, tools) for one, tools in ran}
     needed |= {wheel.platform_of(one): (one, ()) for one in shipped}

@@ -36,6 +36,8 @@ class Aar:
 
     Attributes:
         folder: the product.
+        product: its name.
+        maven: its coordinates.
         libraries: the proven archive of every ABI.
         runtime: names of libraries that have the TVM runtime.
         bundles: path below the assets -> digest of that file.

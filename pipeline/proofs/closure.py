@@ -59,6 +59,7 @@ def check_closure(library: Library, libraries: Mapping[str, str], runtime_versio
     """Undefined symbols of the archive are a subset of what runtime and system define.
 
     Args:
+        library: the archive.
         libraries: name -> path of the runtime's shared libraries; empty where the toolchain has none.
         runtime_version: the release of TVM whose runtime apps have, where that is declared: of the names that tell ages
             it has those of its time, whatever the toolchain has.
@@ -108,6 +109,7 @@ class Shipped:
     """The libraries of a runtime, as far as models are concerned.
 
     Attributes:
+        libraries: their names.
         defined: C names they offer.
     """
 

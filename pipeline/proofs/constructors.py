@@ -50,7 +50,12 @@ def check_constructors(
     """Link with and without the flags and compare.
 
     Args:
+        library: what is linked.
+        linker: of `links.linker_for`.
+        flags: those under test.
         offered: C names of the system and the runtime.
+        scratch: directory for the linked files.
+        log: gets the command lines.
         cwd: what relative paths in the flags are relative to.
 
     Returns:

@@ -38,6 +38,8 @@ class Layout:
     """A layout and what went into it.
 
     Attributes:
+        folder: its tree.
+        product: its name.
         libraries: the proven archive of each backend, by name.
         members: subject and backend -> names of the model's objects in that archive.
         modules: subject and backend -> digest of the module that was linked.
@@ -62,6 +64,7 @@ def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Itera
     """Compare every library and every bundle with what was proven.
 
     Args:
+        layout: the tree.
         wanted: subject and backend of each library that must be there -> the subject whose objects it has.
 
     Yields:
@@ -170,6 +173,7 @@ def shared_problems(path: Path, ours: Library, objects: Iterable[bytes], runtime
     """What keeps a shared library from being the proven objects, and from being loaded.
 
     Args:
+        path: it.
         ours: the models that it must hold, and what their objects say.
         objects: the bytes of those.
         runtime: names of libraries that have the TVM runtime.

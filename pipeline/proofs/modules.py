@@ -24,6 +24,10 @@ _AGAIN = "doit forget linkkit:{0} && doit linkkit:{0}"
 def check_modules(folder: Path, product: str) -> Iterator[Check]:
     """Compare the modules of a kit with its `link.json`, and ask each what it leaves to the page.
 
+    Args:
+        folder: the kit.
+        product: its name, for hints.
+
     Yields:
         `modules` and, once those are the right ones, `imports of modules`; nothing where a kit has no modules.
     """

@@ -93,7 +93,11 @@ def library_of(name: str, platform: str) -> Literal["c", "m", "compiler"] | None
 
 
 def system_symbols(platform: str) -> frozenset[str]:
-    """C names offered by a system and its compiler's helper library."""
+    """C names offered by a system and its compiler's helper library.
+
+    Args:
+        platform: see `platforms.Platform`.
+    """
     names = {*_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS), *_MEMORY}
     if platform == "windows":  # whose compiler has no library of helpers as the others have
         return frozenset(names - {"posix_memalign"} | _WINDOWS)

@@ -38,6 +38,7 @@ class Settings:
 
     Args:
         text: of the file. `#include` is not followed: kits are one file.
+        name: how errors name it.
 
     Raises:
         FormatError: a line that is no assignment.
@@ -60,6 +61,7 @@ class Settings:
         """The text of a setting, fully expanded.
 
         Args:
+            setting: its name.
             build: what conditions match against: `sdk` (with a version, as Xcode has it: `iphoneos18.0`), `arch`,
                 `config`.
             given: settings from outside the file, such as `SRCROOT`; what the file assigns wins over them, and

@@ -30,7 +30,9 @@ def link(job: Job[Params], compiler: Tool, given: Sequence[str | Path], out: Pat
 
     Args:
         job: its toolchain has the headers.
+        compiler: for C++.
         given: models and runtime, as the compiler takes them.
+        out: the program.
 
     Raises:
         StepError: it does not compile or link.

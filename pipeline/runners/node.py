@@ -93,6 +93,7 @@ def launch(
     """Start Node on the module.
 
     Args:
+        job: see `check.perform`.
         program: that loads the module.
         oldest: version of Node that can run it.
         more: gives further variables of the environment, where nothing of the user's steers Node, and further words for

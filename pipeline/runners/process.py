@@ -29,6 +29,10 @@ CPU = (1, 0, 2)
 class Process:
     """A machine in this process.
 
+    Args:
+        library: the shared library.
+        prefix: of the model.
+
     Raises:
         StepError: the library cannot be loaded, or the model is not in it.
     """

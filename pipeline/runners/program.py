@@ -39,6 +39,7 @@ class Program:
     """A machine behind pipes.
 
     Args:
+        launch: what to start.
         seconds: of wall time that it has for everything.
 
     Raises:
@@ -196,7 +197,13 @@ class Program:
 
 
 class DeviceProgram(Program):
-    """A machine on a device. Parameters are pushed before they are loaded; the memory is the device's to tell."""
+    """A machine on a device. Parameters are pushed before they are loaded; the memory is the device's to tell.
+
+    Args:
+        launch: what to start, by adb.
+        device: where that is.
+        seconds: see `Program`.
+    """
 
     def __init__(self, launch: Launch, device: OnDevice, seconds: float) -> None:
         self._device = Device(Path(device.adb), device.serial, launch.env)

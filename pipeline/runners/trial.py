@@ -22,6 +22,7 @@ class Trial:
     """One model, and what it is held against.
 
     Attributes:
+        model: the model.
         functions: what `functions.json` (or `archive.json`) says of it.
         parameters: directory with the tensor cache, if the model has parameters.
         weights: directory with the model's weights, if it has any.

@@ -131,6 +131,7 @@ class Environment:
         """Return the interpreter, after making the environment where that is ours to do.
 
         Args:
+            log: gets what the installer prints.
             note: told when something that takes long begins.
 
         Raises:

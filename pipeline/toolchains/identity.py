@@ -44,6 +44,7 @@ def version(
     """What enters the key; None where there is no such environment.
 
     Args:
+        environment: the toolchain's.
         remember: answers from a stat_cache.
         packages: names of distributions that can change what is compiled.
         families: beginnings of such names.

@@ -31,9 +31,11 @@ def install(
     """Make the environment of a toolchain.
 
     Args:
+        toolchain: what to install.
         folder: a directory that does not exist.
         frozen: exact requirements to install instead of resolving the toolchain's.
         cwd: where paths in requirements begin.
+        log: gets what the programs print.
 
     Returns:
         What is in it now, exactly: `pip freeze`.

@@ -70,6 +70,8 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
     """What is not here and has to be, each tool once.
 
     Args:
+        actions: of the whole plan.
+        find: see `engine.tools.Finder`.
         rust: whether the runtime is built from a checkout with parts in Rust, which no action names.
     """
     found: dict[tuple[str, str], list[str]] = {}

@@ -62,6 +62,8 @@ def download(
         target: where the whole file goes; on the same file system as `part`.
         part: the half-done file, kept when this fails.
         sha256: what the content must be, if that is known.
+        progress: told the bytes.
+        patience: see `Patience`.
         headers: for this host and no other, in place of a login from ~/.netrc.
         sleep: for tests.
 

@@ -56,10 +56,13 @@ def fetch(
     """Have the weights of a model on this machine.
 
     Args:
+        model: name in targets.yaml.
+        source: where they come from.
         locked: its entry in `slipway.lock`; None on first sight.
         path: the user's file or directory, for a source of kind `path`.
         out: an empty directory, for files that have to be copied.
         log: file for what tools print.
+        progress: told the bytes.
 
     Raises:
         DownloadError: it cannot be had, or is not what the lock promises.

@@ -27,6 +27,7 @@ class ToolchainWorkers:
     """Gives workers by toolchain.
 
     Args:
+        root: the tree.
         environment: the Python environment of a toolchain by its name, which need not have been made yet.
         note: gets a line when one is made.
         room: bytes that may be taken by processes that nobody uses, asked before another one is started.
@@ -51,6 +52,7 @@ class ToolchainWorkers:
         """The worker of a toolchain, whose environment is made first where that is ours to do.
 
         Args:
+            toolchain: its name.
             fresh: see `pipeline.action.Services`.
 
         Raises:
