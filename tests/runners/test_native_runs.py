@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from projects import Project, tiny_project
+from projects import DODO, Project, tiny_project
 
 from pipeline.action import Tool
 from pipeline.binary.objects import read_object
@@ -204,3 +204,38 @@ def test_the_kits_runtime_is_of_the_tvm_that_compiled_the_models(copied):
     ) as caught:
         check_versions({"runtime:host": copied.path("other")}, models)
     assert "toolchain" in caught.value.hint
+
+
+MANY = """
+import numpy as np
+from tvm import relax
+from pipeline.compilers.recipe import Comparison
+
+def build(spec):
+    builder, x = relax.BlockBuilder(), relax.Var("x", relax.TensorType([2], "float32"))
+    with builder.function("many", [x]):
+        with builder.dataflow():
+            more = [builder.emit(relax.op.add(x, relax.const(float(i), "float32"))) for i in range(70)]
+            outputs = builder.emit_output(relax.Tuple(more))
+        builder.emit_func_output(outputs)
+    return builder.get(), {}
+
+def check(session):
+    for i, got in enumerate(session.call("many", np.array([1, 2], "float32"))):
+        yield Comparison(f"output {i}", got, np.array([1 + i, 2 + i], "float32"), 1e-6)
+"""
+
+
+def test_a_function_may_have_more_than_64_results(tmp_path):
+    project = Project(tmp_path / "project")
+    project.write("recipes/many.py", MANY)
+    project.write("dodo.py", DODO)
+    model = '{factory: "recipes/many.py:build", check: "recipes/many.py:check", variants: {f32: {}}}'
+    project.write(
+        "targets.yaml",
+        f"version: 1\nname: models\nmodels: {{many: {model}}}\nbackends: {{host: {{preset: host}}}}\n"
+        "matrix: {model: [many], backend: [host]}\n"
+        "products: {kit: {kind: native, backends: [host], programs: [cpp]}}\n",
+    )
+    project.ok()
+    assert len(project.json("build/check/kit/many-f32@host/cpp/run.json")["compared"]) == 70

@@ -21,7 +21,7 @@
 namespace {
 
 using Value = KIT(_value);
-constexpr int32_t kRoom = 64;
+constexpr int32_t kRoom = 4096;
 
 // What an argument points to.
 struct Owned {
@@ -45,11 +45,12 @@ class Program {
     std::vector<Value> arguments;
     for (size_t i = 0; i < count; ++i) read(&arguments);
     try {
-      Value results[kRoom] = {};
+      std::vector<Value> results(kRoom);
       const auto begin = std::chrono::steady_clock::now();
-      const int32_t made = run(verb, name, arguments, results);
+      const int32_t made = run(verb, name, arguments, results.data());
       const auto spent = std::chrono::steady_clock::now() - begin;
       if (made < 0) throw std::runtime_error(KIT(_error)());
+      if (made > kRoom) throw std::runtime_error(std::to_string(made) + " results are too many");
       std::cout << "done " << std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count() << "\n";
       if (made > 1) std::cout << "array " << made << "\n";
       if (made == 0) std::cout << "none\n";
