@@ -61,7 +61,7 @@ class Option(CmdOption):  # type: ignore[misc]
                 str_val = str_val or self.default
             value = super().str2type(str_val)
         except SlipwayError as error:
-            raise CmdParseError(error.what) from error
+            raise CmdParseError(str(error)) from error
         except CmdParseError as error:
             raise CmdParseError(self._refusal(str_val)) from error
         if self.type is int and isinstance(value, int) and not 0 <= value <= MOST:
@@ -126,7 +126,8 @@ class Friendly:
         except (CmdParseError, getopt.GetoptError) as error:
             cause = error if isinstance(error, getopt.GetoptError) else error.__context__
             if not isinstance(cause, getopt.GetoptError):
-                raise CmdParseError(f"{error}\n  hint: doit help {self.name}") from error
+                hint = "" if "\n  hint: " in str(error) else f"\n  hint: doit help {self.name}"
+                raise CmdParseError(f"{error}{hint}") from error
             # doit's own text goes on with all options, as Python prints them
             meant = nearest(cause.opt, (option.rstrip("=") for option in parser.get_long()))
             what, hint = str(cause), f"did you mean --{meant}?" if meant else f"doit help {self.name}"

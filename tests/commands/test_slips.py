@@ -124,7 +124,7 @@ def test_a_variable_of_ours_takes_only_what_it_takes_whatever_the_command(starte
         done = run(started, command, env={name: value})
         assert done.returncode == 3
         assert f"{name} takes " in done.stderr
-        assert f"not '{value}'" in done.stderr
+        assert f"not '{value}'\n  hint: correct it, or leave it out: unset {name}\n" in done.stderr
         assert "Traceback" not in done.stderr
 
 
