@@ -57,6 +57,8 @@ int main(int, char **argv) {
   refused([&] { calls::first_f32 none(""); });
   refused([&] { calls::first_f32 none("/nowhere"); });
   refused([&] { calls::runtime("no.such.function", 1); });
+  refused([&] { first.ones({-3}); });
+  refused([&] { first.forward({{int64_t(1) << 62, 4}, {}}); });
   return 0;
 }
 """
@@ -74,6 +76,11 @@ refused: first-f32 has parameters: open it with the folder dist/bundle/first-f32
 refused: /nowhere/tensor-cache.json is missing: ship the whole folder dist/bundle/first-f32 and open the model with it
 refused: the runtime of this program has no function no.such.function: link all of libtvm_runtime \
 (a static one whole), of the TVM that compiled the models
+"""
+
+MORE = """\
+refused: ones: argument `count` has the shape [-3], and no extent is below 0
+refused: no memory holds the shape [4611686018427387904, 4]
 """
 
 
@@ -103,7 +110,7 @@ def program(called, runtime, tmp_path_factory) -> Path:
 
 def test_models_are_called_with_their_own_parameters_and_wrong_arguments_are_named(called, program):
     bundles = [called.path(f"dist/bundle/{name}-f32") for name in ("first", "second")]
-    assert run(program, *bundles) == SAID
+    assert run(program, *bundles) == SAID + MORE
 
 
 def damaged(called, tmp_path, spoil) -> Path:
