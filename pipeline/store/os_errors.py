@@ -24,7 +24,6 @@ _HINTS = {
     errno.EACCES: "make it writable for you",
     errno.EPERM: "make it writable for you",
     errno.EROFS: "the file system is read-only: make it writable",
-    errno.ENOENT: "make its directory, or name another place: nothing can be made there now",
     errno.EIO: "the disk cannot be read or written there: check it before you trust it with a build",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or run fewer jobs (-n)",
     errno.ENAMETOOLONG: "shorten the names of models or variants, or build in a directory with a shorter path",
@@ -66,6 +65,8 @@ def store_error(error: OSError, doing: str, path: StrPath | None = None) -> Stor
         hint = "make it readable for you"
     elif error.errno in _REFUSED and doing.endswith(_IN_THE_STORE):
         hint += ", or point SLIPWAY_STORE at a directory that is"
+    elif error.errno == errno.ENOENT and doing.startswith(("write", "keep")) and not doing.endswith(_IN_THE_STORE):
+        hint = "make its directory, or name another place: nothing can be made there now"
     where = path if path is not None else error.filename
     return StoreError(f"cannot {doing}: {said}", where=os.fsdecode(where) if where is not None else None, hint=hint)
 
