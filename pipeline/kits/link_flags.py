@@ -11,7 +11,9 @@ symbol is there, the model loads, and the first call ends in "Cannot find functi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from pipeline.binary.object_info import Format as Format
 from pipeline.binary.symbols import GENERATIONS, symbol_name
@@ -92,3 +94,8 @@ def version_script(prefixes: Iterable[str], also: Iterable[str] = ()) -> str:
 def page_size(platform: str) -> tuple[str, ...]:
     """Linker flags for the alignment of LOAD segments that a platform asks for."""
     return ("-z", f"max-page-size={ANDROID_PAGE_SIZE}") if platform == "android" else ()
+
+
+def output(path: Path, cwd: Path | None = None) -> str:
+    """How a linker that runs in `cwd` is told what to write, see quirk ELF-14."""
+    return os.path.relpath(path, cwd or os.curdir) if "%" in str(path) else str(path)

@@ -148,6 +148,10 @@ def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check
             yield failed(f"strip settings for {target.library.backend.name}", listed(wrong), kit.again)
 
 
+_SRCROOT = "/SRCROOT"
+"""Of an app, in whose place the folder here is put once words are told apart: a quote in its name is not the kit's."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     """What an Xcode target gets from the settings for one slice and architecture; `library` is the slice's archive.
@@ -164,10 +168,11 @@ class _Target:
 def _target(kit: Kit, settings: Settings, piece: FrameworkSlice, library: Library) -> _Target:
     platform = library.backend.platform
     build = {"sdk": f"{SDKS[platform]}99.0", "arch": library.backend.arch, "config": "Release"}
-    given = {"SRCROOT": str(kit.folder.parent), "IS_MACCATALYST": "YES" if platform == "maccatalyst" else "NO"}
+    given = {"SRCROOT": _SRCROOT, "IS_MACCATALYST": "YES" if platform == "maccatalyst" else "NO"}
     shipped = replace(library, path=kit.folder / f"{kit.product}.xcframework" / piece.path)
     beside = [path for path in kit.folder.glob("*.xcframework/*/*.a") if path.parts[-3] != f"{kit.product}.xcframework"]
-    words, runtime = _runtime_words(linker_flags(settings.words("OTHER_LDFLAGS", build, given)), beside)
+    written = linker_flags(settings.words("OTHER_LDFLAGS", build, given))
+    words, runtime = _runtime_words([word.replace(_SRCROOT, str(kit.folder.parent)) for word in written], beside)
     return _Target(
         library=shipped,
         words=tuple(words),

@@ -137,21 +137,23 @@ def link(
     Raises:
         StepError: the linker refused; the message carries its last lines.
     """
+    cwd = out.parent if cwd is None and "%" in str(out) else cwd  # to say nothing of the folders above, quirk ELF-14
     exports: list[str] = []
     if flags.exports is not None:
         file = out.with_suffix(".exports")
         file.write_text(flags.exports, encoding="utf-8")
         exports = ["-exported_symbols_list", str(file)] if backend.format == "macho" else [f"--version-script={file}"]
     run(
-        [linker.tool.path, *_frame(linker, backend, out, offered), *linker.words([*exports, *flags.words])],
+        [linker.tool.path, *_frame(linker, backend, out, offered, cwd), *linker.words([*exports, *flags.words])],
         log=log,
         cwd=cwd,
     )
     return out
 
 
-def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) -> list[str]:
+def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str], cwd: Path | None) -> list[str]:
     """Everything on the command line that has nothing to do with keeping models alive."""
+    made = link_flags.output(out, cwd)
     if backend.format == "macho":
         stub = out.with_suffix(".tbd")
         names, system = [*offered, BINDER], "/usr/lib/libSystem.B.dylib"
@@ -161,19 +163,19 @@ def _frame(linker: Linker, backend: Backend, out: Path, offered: Iterable[str]) 
         if linker.driver:  # Apple's compiler, for the Mac it runs on
             where = ["-arch", backend.arch, f"-mmacosx-version-min={version}"]
         start = ["-dynamiclib" if linker.driver else "-dylib", *where, *linker.words(["-dead_strip"])]
-        return [*start, str(stub), "-o", str(out)]
+        return [*start, str(stub), "-o", made]
     if backend.format == "wasm":
-        return ["--no-entry", "--export=__wasm_call_ctors", "--allow-undefined", "-o", str(out)]
+        return ["--no-entry", "--export=__wasm_call_ctors", "--allow-undefined", "-o", made]
     if backend.format == "coff":
         library = out.with_suffix(".obj")
         library.write_bytes(stub_object(backend.arch, offered))
         # Without the C runtime, all that is in the section .CRT is ours, and nothing merges it into another.
         where = ["/NOLOGO", "/DLL", "/NOENTRY", "/NODEFAULTLIB", f"/MACHINE:{COFF_MACHINES[backend.arch]}", "/OPT:REF"]
-        return [*where, f"/OUT:{out}", str(library)]
+        return [*where, f"/OUT:{made}", str(library)]
     if linker.driver:
         # Without the start files of the C library, every constructor in the result is one of ours.
         start = ["-shared", "-nostartfiles"]
     else:
         emulation = ELF_EMULATIONS.get(backend.arch)
         start = ["-shared", *(["-m", emulation] if emulation else [])]
-    return [*start, *linker.words(["--gc-sections"]), "-o", str(out)]
+    return [*start, *linker.words(["--gc-sections"]), "-o", made]

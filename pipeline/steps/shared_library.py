@@ -101,7 +101,7 @@ def link_shared(models: Models, found: Mapping[str, Tool | None], folder: Path, 
             *_frame(models, scratch, exported, aliases),
             *link_flags.keep(models.prefixes, backend.format),
         ]
-        words += [*paths, *_libraries(models, providers, found, scratch, log), "-o", out]
+        words += [*paths, *_libraries(models, providers, found, scratch, log), "-o", link_flags.output(out)]
         run(words, log=log)
         return out.read_bytes()
 
@@ -220,9 +220,8 @@ def _write_stub(stub: Path, start: Sequence[str | Path], names: Iterable[str], l
     """Write an ELF library that defines these names and holds nothing, see quirk ELF-11."""
     nothing = stub.with_suffix(".empty")
     nothing.touch()
-    run(
-        [*start, "-b", "binary", nothing, "-b", "default", *(f"--defsym={one}=0" for one in names), "-o", stub], log=log
-    )
+    symbols = [f"--defsym={one}=0" for one in names]
+    run([*start, "-b", "binary", nothing, "-b", "default", *symbols, "-o", link_flags.output(stub)], log=log)
 
 
 def _in_ndk(ndk: Tool, pattern: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from proof_subjects import MACHINE, backend
 
 from pipeline.action import Tool
 from pipeline.kits import link_flags
-from pipeline.proofs.links import Linker, full_flags, is_native, link, linker_for, missing_linker
+from pipeline.proofs.links import Flags, Linker, full_flags, is_native, link, linker_for, missing_linker
 
 TOOLS = {name: Tool(name, Path("/bin", name), "LLD 19") for name in ("ld64.lld", "ld.lld", "wasm-ld", "cc")}
 FOREIGN = "linux-arm64" if MACHINE != "aarch64" else "android-arm64"
@@ -66,6 +67,23 @@ def test_an_elf_linker_is_told_the_architecture(tmp_path):
     link(linker, backend("android-arm64"), flags, tmp_path / "out.so", offered=(), log=tmp_path / "log")
     words = (tmp_path / "ld.lld.words").read_text().splitlines()
     assert words[words.index("-m") + 1] == "aarch64linux"
+
+
+def test_a_folder_with_a_percent_sign_in_its_name(tmp_path, monkeypatch):
+    """See quirk ELF-14; a real linker writes here."""
+    lld = shutil.which("ld.lld-19") or shutil.which("ld.lld")
+    if lld is None:
+        pytest.skip("no ld.lld")
+    folder = tmp_path / "feature%2Fx"
+    folder.mkdir()
+    (tmp_path / "log").touch()
+    monkeypatch.chdir(tmp_path)
+    linker = Linker(Tool("ld.lld", Path(lld), "LLD"))
+    for cwd in (None, folder):
+        out = folder / f"out{cwd is None}.so"
+        flags = Flags(("-b", "binary", str(tmp_path / "log")))
+        link(linker, backend("android-arm64"), flags, out, offered=(), log=tmp_path / "log", cwd=cwd)
+        assert out.is_file()
 
 
 def test_the_flags_are_those_of_the_kits():
