@@ -79,6 +79,8 @@ XCODE_LINK = Path("/var/db/xcode_select_link")
 
 SECONDS = 60
 """How long a program may take to say its version: Xcode's tools look around when they are first used."""
+_LONGEST = 300
+"""Characters of what a program says of its version."""
 
 
 class Finder:
@@ -210,7 +212,7 @@ def _said(*command: str | Path) -> str:
     except (SlipwayError, OSError):
         return ""
     lines = [line.strip() for line in done.output.splitlines() if line.strip()]
-    return lines[0] if done.status == 0 and lines else ""
+    return lines[0][:_LONGEST] if done.status == 0 and lines else ""
 
 
 def _python_paths() -> list[Path]:

@@ -92,7 +92,7 @@ def recent(tool: Tool | None, name: str, oldest: tuple[int, ...], hint: str) -> 
         ToolMissing: there is none, or it is older.
     """
     tool = present(tool, f"there is no {name}", hint)
-    found = re.search(r"v?(\d+(?:\.\d+)*)", tool.version)
+    found = re.search(r"v?(\d{1,9}(?:\.\d{1,9})*)", tool.version)
     if found is None or tuple(map(int, found[1].split("."))) < oldest:
         raise ToolMissing(f"{name} {found[0] if found else tool.version} is too old", hint=hint)
     return tool

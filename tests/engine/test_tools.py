@@ -48,6 +48,11 @@ def test_a_program_is_found_with_the_first_line_that_says_anything(folder, finde
     assert finder.find("cargo") == Tool("cargo", path, "cargo 1.80.0 (abc)")
 
 
+def test_of_an_endless_line_no_more_than_a_version_is_kept(folder, finder):
+    fake(folder / "cargo", says="9" * 5000)
+    assert finder.find("cargo").version == "9" * 300
+
+
 def test_a_program_that_is_not_there_is_none(folder, finder):
     assert finder.find("cargo") is None
     assert finder.find("ld64.lld") is None

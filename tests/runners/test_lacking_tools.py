@@ -102,6 +102,7 @@ def test_an_old_node_is_refused(version, problem):
     with pytest.raises(ToolMissing, match=problem):
         recent(Tool("node", Path("/usr/bin/node"), version), "Node", (18,), "install it")
     assert recent(Tool("node", Path("/usr/bin/node"), "v20.20.2"), "Node", (20,), "").version == "v20.20.2"
+    assert recent(Tool("node", Path("/usr/bin/node"), "9" * 5000), "Node", (20,), ""), "a number of any length is read"
 
 
 def test_what_npm_has_not_installed_or_has_been_cleaned_up_is_no_runtime(tmp_path, monkeypatch):
