@@ -107,12 +107,17 @@ def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> tuple[list[
         given: what the source calls them, in its order.
         where: the source.
     """
+    # TVM puts a number behind the names of a module's second function.
+    if len(own) == len(given) and all(
+        re.fullmatch(f"{_plain(g)}\\d*", _plain(o)) for o, g in zip(own, given, strict=True)
+    ):
+        return list(given), True
     known = {_plain(name): name for name in given}
     found = [known.get(_plain(name)) for name in own]
     hint = "give each parameter under its name in the module, in the order in which the function takes them"
     if not any(found) or len(known) < len(given):
         if len(own) == len(given):
-            return list(given), [*map(_plain, own)] == [*map(_plain, given)]
+            return list(given), False
         what = f"a function of the module takes {len(own)} parameters, and the source gives {len(given)}"
         raise StepError(what, where=where, hint=hint)
     missing = [name for name, one in zip(own, found, strict=True) if one is None]

@@ -164,6 +164,42 @@ def test_names_that_are_not_those_of_the_module_are_refused_at_the_compile(tmp_p
     assert message in caught.value.what
 
 
+TWICE = """
+import numpy as np
+from tvm.relax.frontend import nn
+
+class M(nn.Module):
+    def __init__(self):
+        self.w = nn.ParameterList([nn.Parameter((4,), "float32") for _ in range(12)])
+    def first(self, x):
+        return sum((x * w for w in self.w), x)
+    def second(self, x):
+        return sum((x + w for w in self.w), x)
+
+def build(spec):
+    how = {"param_mode": spec.options["mode"], "effect_mode": "none"}
+    told = {name: {"x": nn.spec.Tensor([4], "float32"), "$": how} for name in ("first", "second")}
+    module, named = M().export_tvm(spec=told)
+    names = [name for name, _ in named]
+    if spec.options.get("swapped"):
+        names[0], names[1] = names[1], names[0]
+    return module, {name: (lambda i=i: np.full(4, i, "float32")) for i, name in enumerate(names)}
+"""
+
+
+@pytest.mark.parametrize("mode", ["packed", "plain"])
+def test_what_a_second_function_calls_a_parameter_is_its_name_and_a_number(tmp_path, mode):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(TWICE)
+    out = Compiled(tmp_path, recipe, model("twice", "f32", {"mode": mode})).compile("x86_64-linux-gnu")
+    functions = json.loads((out / "functions.json").read_text())["functions"]
+    assert [(one["name"], one.get("by_place")) for one in functions] == [("first", None), ("second", None)]
+    (tmp_path / "other").mkdir()
+    swapped = Compiled(tmp_path / "other", recipe, model("twice", "f32", {"mode": mode, "swapped": True}))
+    with pytest.raises(StepError, match="in another order than the module takes them"):
+        swapped.compile("x86_64-linux-gnu")
+
+
 def test_names_of_which_the_module_has_none_go_by_their_place(tmp_path):
     out = given(tmp_path, "other names").compile("x86_64-linux-gnu")
     (forward,) = json.loads((out / "functions.json").read_text())["functions"]
