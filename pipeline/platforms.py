@@ -25,11 +25,14 @@ _SPELLINGS = {"aarch64": "arm64", "amd64": "x86_64", "arm": "armv7", "armv7a": "
 _DEVICES = frozenset(
     {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 )
+_LONGEST_PATH, _LONGEST_PART = 1000, 255
 _NOT_IN_NAMES = frozenset('<>:"|?*\\')
 
 
 def unportable(path: str) -> str | None:
     """Why a system on which apps are built could have no file at this relative path; None where all of them can."""
+    if len(path) > _LONGEST_PATH or any(len(part.encode(errors="replace")) > _LONGEST_PART for part in path.split("/")):
+        return "is longer than files may be called"
     for part in path.split("/"):
         if any(ord(char) < 0x20 or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in part):  # noqa: PLR2004 - ASCII
             return "holds what is no text"

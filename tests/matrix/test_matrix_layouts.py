@@ -68,6 +68,8 @@ def test_patterns_are_filled_in_for_every_cell(good, expand):
         ('"Link.json/{subject}.tar"', "is a file that every product has"),
         ('"aux/{subject}.tar"', "holds aux, which is a device on Windows"),
         ('"mali. /{subject}.tar"', "ends in a dot or a blank"),
+        (f'"{"x" * 256}/{{subject}}.tar"', "is longer than files may be called"),
+        (f'"{"x/" * 600}{{subject}}.tar"', "is longer than files may be called"),
         ('"ma?li/{subject}.tar"', "holds ?, which Windows has in no name"),
     ],
 )

@@ -103,6 +103,11 @@ def test_names_that_not_every_system_has_are_refused(refuse, good, old, name):
     assert "Windows" in refuse(text)
 
 
+def test_a_name_that_makes_names_of_files_too_long_is_refused(refuse, good):
+    text = with_step(good, "command: [sh], outputs: [a]")
+    assert "is longer than 80 characters" in refuse(text.replace("  kit:", f"  {'x' * 81}:"))
+
+
 def test_what_is_shipped_needs_a_place_of_its_own(refuse, good):
     text = with_step(good, "command: [sh], outputs: [a], ship: true").replace("  pack:", "  kit:")
     assert "`kit` is a product too" in refuse(text)
