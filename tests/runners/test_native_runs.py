@@ -112,8 +112,9 @@ def test_a_kit_that_gives_other_numbers_is_not_published(copied):
     assert copied.products() == before
 
 
-def test_a_kit_that_does_not_compile_is_told_with_the_compilers_words(copied):
-    copied.write("mine/core.cpp.j2", "#error this is not for you\n")
+@pytest.mark.parametrize("template", ["core.cpp.j2", "models.hpp.j2"])
+def test_a_kit_that_does_not_compile_is_told_with_the_compilers_words(copied, template):
+    copied.write(f"mine/{template}", "#error this is not for you\n")
     copied.edit("targets.yaml", "kind: native,", "kind: native, templates: mine,")
     run = copied.doit(CPP, timeout=900)
     assert run.status == 1

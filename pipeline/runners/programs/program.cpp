@@ -2,6 +2,9 @@
 // argument is the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle;
 // a model without any is loaded at once.
 #include HEADER
+#ifdef TYPED
+#include TYPED
+#endif
 
 #include <chrono>
 #include <cstdio>
