@@ -189,7 +189,8 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
             roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"),
             **upstream_of(matrix, backend),
         }
-        for model in (cell.model for cell in cells):
+        sharing = [cell for cell in matrix.sharing if cell.backend.name == backend.name]
+        for model in (cell.model for cell in (*cells, *sharing)):
             if (parameters := _parameter_names(matrix, model)) is not None:
                 upstream[roles.of(roles.PARAMS, model.subject)] = parameters
         runs = [subject for cell in cells for subject in cell_runs(matrix, cell)]
@@ -206,6 +207,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
                 host=backend.is_host,
                 artifact=lacking_artifact(matrix, backend),
                 runtime_version=runtime_version(matrix, backend),
+                sharing={cell.model.subject: matrix.library_of(cell).model.subject for cell in sharing},
             ),
             upstream=upstream,
             tools=("cc",) if backend.is_host else LINKERS[backend.format],

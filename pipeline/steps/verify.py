@@ -59,6 +59,7 @@ class BackendProof:
         host: whether every model of it should be run here.
         artifact: what there is nothing of to run, and how there would be.
         runtime_version: the release of TVM whose runtime apps have, where targets.yaml says so.
+        sharing: variant that is not compiled -> the model whose library it uses.
     """
 
     backend: Backend
@@ -68,6 +69,7 @@ class BackendProof:
     host: bool = False
     artifact: str | None = None
     runtime_version: str | None = None
+    sharing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,11 +179,13 @@ def _prove_parameters(
     """
     checks, notes = [], {}
     described = Archive.read(job.inputs[roles.ARCHIVE])
-    for model in library.models:
-        folder, taken = job.inputs.get(roles.of(roles.PARAMS, model.subject)), described.model(model.subject).parameters
+    owners = {model.subject: model.subject for model in library.models}
+    for subject, owner in {**owners, **job.params.sharing}.items():
+        folder, taken = job.inputs.get(roles.of(roles.PARAMS, subject)), described.model(owner).parameters
         if folder is not None and taken is not None and (folder / INDEX).is_file():
-            held = checkpoint.parameters(folder / INDEX)
-            checks.append(check_library(model.subject, taken, held))
+            checks.append(check_library(subject, taken, checkpoint.parameters(folder / INDEX)))
+    for model in library.models:
+        folder = job.inputs.get(roles.of(roles.PARAMS, model.subject))
         if folder is None or not (folder / Parameters.NAME).is_file():
             continue  # weights that an app brings itself, or of a kind that only the app knows
         held = Parameters.read(folder)

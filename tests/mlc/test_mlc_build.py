@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from mlc_projects import CHAT, TARGETS, TENSOR, converted, raw, shard
@@ -144,6 +145,28 @@ def test_weights_of_another_model_fail_without_running_anything(mlc_built, chang
     assert run.status == 1
     assert problem in " ".join(run.output.split())
     assert not compiled(run)
+
+
+def test_the_weights_of_each_fine_tune_fit_the_library_that_they_share(mlc_built):
+    mlc_built.edit("targets.yaml", "q0f32: {", "q0f32: {model_lib: small_shared, ")
+    mlc_built.edit("targets.yaml", "\nbackends:\n", f"\n{TUNED}backends:\n")
+    mlc_built.edit("targets.yaml", "model: [small]", "model: [small, tuned]")
+    shutil.copytree(mlc_built.path("weights"), mlc_built.path("tuned"))
+    assert "verify:ios" in mlc_built.ok("verify:ios").built
+    shard(mlc_built.path("tuned"), b"other" * 7, TENSOR | {"shape": [4, 2]})
+    run = mlc_built.doit("verify:ios")
+    assert run.status == 1
+    assert "parameters of tuned-q0f32: it takes weight as float32[2, 4]" in " ".join(run.output.split())
+
+
+TUNED = """\
+  tuned:
+    compiler: mlc
+    toolchain: mlc
+    weights: {path: tuned}
+    variants:
+      q0f32: {model_lib: small_shared, overrides: {context_window_size: 64}}
+"""
 
 
 def test_the_bundle_is_what_an_app_ships(mlc_built):
