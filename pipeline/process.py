@@ -7,6 +7,7 @@ what the program said.
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import resource
@@ -25,6 +26,9 @@ from pipeline.transport.http import redact, redact_variable
 from .errors import StepError, ToolMissing
 
 _log = logging.getLogger(__name__)
+
+_NO_PROGRAM = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOEXEC, errno.EPERM})
+"""What is said of a file that cannot be run. Anything else (too few descriptors, too little memory) is the machine's."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded when this is imported, and not after a fork that has other things to do
@@ -77,6 +81,8 @@ def run(
     except FileNotFoundError as error:
         raise ToolMissing(f"{words[0]} is not installed", hint=f"install it, or put it on PATH: {words[0]}") from error
     except OSError as error:
+        if error.errno not in _NO_PROGRAM:
+            raise
         hint = "it is no program for this machine: install one that is, or take it off PATH"
         raise ToolMissing(f"{words[0]} cannot be run: {error.strerror}", hint=hint) from error
     with process:

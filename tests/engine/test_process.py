@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 import time
 from contextlib import suppress
@@ -79,3 +81,12 @@ def test_what_a_program_has_started_ends_with_it(tmp_path):
     with suppress(FileNotFoundError, ProcessLookupError):
         while stat.read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < until
+
+
+def test_a_machine_that_has_no_descriptor_left_is_not_a_program_that_is_missing(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        process.run(["true"])
