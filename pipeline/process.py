@@ -28,7 +28,7 @@ from .errors import StepError, ToolMissing
 _log = logging.getLogger(__name__)
 
 _NO_PROGRAM = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOEXEC, errno.EPERM})
-"""What is said of a file that cannot be run. Anything else (too few descriptors, too little memory) is the machine's."""
+"""What is said of a file that cannot be run. The rest (no descriptors, no memory) is the machine's."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded when this is imported, and not after a fork that has other things to do
