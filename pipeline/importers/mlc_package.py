@@ -18,6 +18,8 @@ from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
 from pipeline.errors import MatrixError, StepError
+from pipeline.matrix.fields import LONGEST_NAME
+from pipeline.platforms import unportable
 from pipeline.transport.http import redact
 
 APPLE = ("iphone", "macabi")
@@ -328,4 +330,11 @@ def _named(model_id: str) -> tuple[str, str]:
     """Names of the model and its variant, from an app's name for both: `Qwen3-0.6B-q4f16_1-MLC`."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", model_id.removesuffix("-MLC")).lstrip("_.-") or "model"
     found = _QUANTIZATION.search(plain)
-    return (plain[: found.start()] or "model", found[1]) if found else (plain, "default")
+    model, variant = (plain[: found.start()], found[1]) if found else (plain, "default")
+    return _allowed(model), _allowed(variant)
+
+
+def _allowed(name: str) -> str:
+    """The name as targets.yaml takes it: `con` would be a device on Windows."""
+    allowed = name[:LONGEST_NAME].rstrip(".") or "model"
+    return f"model-{allowed}"[:LONGEST_NAME].rstrip(".") if unportable(allowed) else allowed

@@ -29,7 +29,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from pipeline.platforms import unportable
 from pipeline.transport.http import redact_urls
 
-_LONGEST_NAME = 80
+LONGEST_NAME = 80
 """Names of files have up to three names in them."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -109,9 +109,9 @@ def check_prefix(prefix: str) -> str:
 
 def check_name(name: str) -> str:
     """Return `name` if every system can have a file of that name."""
-    why = unportable(name) or (f"is longer than {_LONGEST_NAME} characters" if len(name) > _LONGEST_NAME else None)
+    why = unportable(name) or (f"is longer than {LONGEST_NAME} characters" if len(name) > LONGEST_NAME else None)
     if why is not None:
-        raise wrong(f"the name `{name[:_LONGEST_NAME]}` {why}", "choose another: folders and files are called so")
+        raise wrong(f"the name `{name[:LONGEST_NAME]}` {why}", "choose another: folders and files are called so")
     return name
 
 

@@ -55,7 +55,7 @@ def kit(tmp_path) -> Path:
     for pattern, template in PAGES:
         (folder / pattern.format(product="web")).write_text(Templates().render(template, values))
     for module in modules:
-        (folder / module.path).write_text("a module")
+        (folder / module.file).write_text("a module")
     bundle = folder / "first-f32"
     bundle.mkdir()
     tensor_cache.write([("other", np.ones(3, "int32")), ("scale", np.full(4, 2, "float32"))], bundle)

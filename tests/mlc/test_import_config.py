@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from mlc_projects import CHAT
 from projects import DOIT
@@ -301,6 +301,9 @@ letters = st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_
 names = st.text(letters, min_size=1, max_size=12).filter(lambda name: not name.startswith("."))
 
 
+@example(names=["0."], chunk=1, both=False)
+@example(names=["con", "Aux.x"], chunk=1, both=True)
+@example(names=["x" * 100], chunk=1, both=False)
 @settings(max_examples=60, deadline=None)
 @given(names=st.lists(names, min_size=1, max_size=3, unique=True), chunk=st.integers(1, 4096), both=st.booleans())
 def test_any_id_survives(tmp_path_factory, names, chunk, both):
