@@ -70,3 +70,13 @@ def test_an_empty_directory_is_no_model(get: Fetcher, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DownloadError, match="no files in it"):
         get(SOURCE, path=tmp_path / "empty")
+
+
+def test_links_that_double_at_every_level_end_soon(mine: Path, get: Fetcher) -> None:
+    for level in range(40):
+        (mine / f"l{level}").mkdir()
+        for name in "ab":
+            (mine / f"l{level}" / name).symlink_to(mine / f"l{level + 1}", target_is_directory=True)
+    (mine / "l40").mkdir()
+    with pytest.raises(DownloadError, match="links to directories"):
+        get(SOURCE, path=mine)
