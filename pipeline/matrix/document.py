@@ -37,10 +37,18 @@ LONGEST_MESSAGE = 600
 
 _MAP, _SEQ, _MERGE, _STR = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "merge", "str"))
 _NUMBERS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float"))
-_ODD_NUMBER = re.compile(r".*:|[+-]?0[0-9_]+\Z").match
-"""Numbers to base 60 and 8, as YAML 1.1 has them: 16:9 is 969, and 010 is 8."""
+_ODD_NUMBER = re.compile(r".*:|[+-]?0[0-9_o]+\Z").match
+"""Numbers to base 60 and 8, as YAML has them: 16:9 is 969 to YAML 1.1, and 010 and 0o10 are 8."""
 
-_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = type("_LOADER", (_BASE,), {})
+"""PyYAML's loader, to which more are numbers: those of YAML 1.2 and JSON that are text to YAML 1.1 (`1e-3`, `-.5`)."""
+
+for _tag, _pattern in (
+    ("int", r"[-+]?(?:0o)?[0-9]+\Z"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"),
+):
+    yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list("-+.0123456789"), _LOADER)
 
 
 class _Mark(Protocol):

@@ -46,6 +46,19 @@ def test_numbers_keep_the_text_they_were_written_as():
     assert document.written(["nowhere"]) is None
 
 
+def test_a_number_of_json_or_of_yaml_1_2_is_one():
+    document = Document("[1e-3, 1E5, -1.5e3, .5, -.5, +.5e3, 5., 1_000, 0x1F]\n", "t")
+    assert document.value == [0.001, 100000.0, -1500.0, 0.5, -0.5, 500.0, 5.0, 1000, 31]
+    assert not document.problems
+    texts = Document("""['1e-3', "1E5", !!str 1e-3, 1e-3x, 1.2.3, e3, 12e]\n""", "t")
+    assert texts.value == ["1e-3", "1E5", "1e-3", "1e-3x", "1.2.3", "e3", "12e"]
+
+
+@pytest.mark.parametrize("text", ["0o10", "-010", "08", "0o9", "12:30", "1e999"])
+def test_what_is_another_number_to_another_reader_is_refused(text):
+    assert problems(f"a: {text}\n")[0].startswith(f"t:1:4: {text} ")
+
+
 def test_anchors_and_merges_work_and_point_to_where_a_value_is_written():
     document = Document("base: &b {x: 1, y: 2}\nmore: &m {y: 3, z: 4}\nc:\n  <<: [*b, *m]\n  x: 5\n", "t")
     assert document.value["c"] == {"x": 5, "y": 2, "z": 4}
