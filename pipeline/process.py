@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import math
 import os
 import resource
 import shlex
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,12 +36,18 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded when this is imported, and not after a fork that has other things to do
 
 
+_MOMENT = 0.5
+"""Seconds that are left to what a program has started and that still holds its output, once it has ended itself."""
+
+
 class Finished(NamedTuple):
     """How a program ended. `output` is stdout and stderr as they came, decoded with replacement."""
 
     command: tuple[str, ...]
     status: int
     output: str
+    errors: str = ""
+    """Stderr, where it was asked for apart: `output` is stdout alone then."""
 
 
 def run(
@@ -50,6 +58,7 @@ def run(
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
     timeout: float | None = None,
+    apart: bool = False,
 ) -> Finished:
     """Run a program to its end and return what it said.
 
@@ -60,6 +69,7 @@ def run(
         env: changes to the environment; None as a value removes the variable.
         check: raise when the status is not 0.
         timeout: seconds of wall time, after which it is ended with all it has started.
+        apart: keep stderr out of `output`, for who reads an answer there: a warning is none.
 
     Raises:
         ToolMissing: the program does not exist, or is none for this machine.
@@ -76,8 +86,9 @@ def run(
     _log.debug("in %s: %s", cwd or ".", line)
     try:
         process = subprocess.Popen(
-            words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+            words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+        )  # fmt: skip
     except FileNotFoundError as error:
         raise ToolMissing(f"{words[0]} is not installed", hint=f"install it, or put it on PATH: {words[0]}") from error
     except OSError as error:
@@ -87,7 +98,7 @@ def run(
         raise ToolMissing(f"{words[0]} cannot be run: {error.strerror}", hint=hint) from error
     with process:
         try:
-            output, _ = process.communicate(timeout=timeout)
+            said = _said(process, timeout)
         except subprocess.TimeoutExpired as late:
             _kill(process.pid)
             _append(log, line, (late.output or b"").decode(errors="replace"))
@@ -95,14 +106,31 @@ def run(
         except BaseException:
             process.kill()
             raise
-    text = output.decode(errors="replace")
+    output, errors = (part.decode(errors="replace") for part in said)
+    text = output + errors
     _append(log, line, text)
     if check and process.returncode != 0:
         tail = "\n    ".join(text.strip().splitlines()[-8:])
         code = process.returncode
         how = f"died of {signal_name(-code)}" if code < 0 else f"ended with status {code}"
         raise StepError(f"{words[0]} {how}:\n    {tail}", log=log)
-    return Finished(words, process.returncode, text)
+    return Finished(words, process.returncode, output, errors)
+
+
+def _said(process: subprocess.Popen[bytes], timeout: float | None) -> tuple[bytes, bytes]:
+    """What a program has said when it ends; who else holds its output need not."""
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        ended = process.poll() is not None
+        try:
+            output, errors = process.communicate(timeout=max(0, min(_MOMENT, until - time.monotonic())))
+        except subprocess.TimeoutExpired as late:
+            if ended:
+                return late.output or b"", late.stderr or b""
+            if time.monotonic() >= until:
+                raise
+        else:
+            return output, errors or b""
 
 
 def children(process: int) -> list[int]:

@@ -91,7 +91,7 @@ def _commit(folder: Path) -> str | None:
     """The commit of a checkout, or the one in the version of a wheel (`…+g1234abc`)."""
     if (folder.parents[1] / ".git").exists():
         try:
-            done = run(["git", "-C", folder, "rev-parse", "HEAD"], check=False, timeout=20)
+            done = run(["git", "-C", folder, "rev-parse", "HEAD"], check=False, timeout=20, apart=True)
         except SlipwayError:
             return None
         said = done.output.strip()

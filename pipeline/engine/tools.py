@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -161,8 +162,7 @@ class Finder:
         for file in PROGRAMS.get(name, (name.removeprefix(PROGRAM),)):
             if found := shutil.which(file):
                 yield Path(found)
-        xcrun = shutil.which("xcrun") if sys.platform == "darwin" and name in FROM_XCODE else None
-        if xcrun:
+        if sys.platform == "darwin" and name in FROM_XCODE and (xcrun := shutil.which("xcrun")):
             words = [xcrun, "--find", FROM_XCODE[name]]
             path = self._remember([*words, *_xcode()], partial(_said, *words))
             if path:
@@ -206,13 +206,13 @@ def _version(path: Path) -> str:
 
 
 def _said(*command: str | Path) -> str:
-    """The first line a program prints that says anything; empty when it fails, as Apple's stand-ins for Xcode do."""
+    """The first line of a program with a version, or with anything; empty when it fails, as Apple's stand-ins do."""
     try:
-        done = process.run(command, env={"LC_ALL": "C"}, check=False, timeout=SECONDS)
+        done = process.run(command, env={"LC_ALL": "C"}, check=False, timeout=SECONDS, apart=True)
     except (SlipwayError, OSError):
         return ""
-    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
-    return lines[0][:_LONGEST] if done.status == 0 and lines else ""
+    lines = (done.output.strip() or done.errors.strip()).splitlines() if done.status == 0 else []
+    return next(filter(re.compile(r"\d\.\d").search, lines), "".join(lines[:1])).strip()[:_LONGEST]
 
 
 def _python_paths() -> list[Path]:

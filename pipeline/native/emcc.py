@@ -112,7 +112,9 @@ class Emscripten:
     def _optimiser(self) -> Path | None:
         """The wasm-opt that belongs to this emcc; None where it is not found, and emcc must call it by itself."""
         config = self.emcc.with_name("em-config")
-        said = run([config, "BINARYEN_ROOT"], env={"LC_ALL": "C"}, check=False) if config.is_file() else None
+        said = (
+            run([config, "BINARYEN_ROOT"], env={"LC_ALL": "C"}, check=False, apart=True) if config.is_file() else None
+        )
         found = Path(said.output.strip(), "bin", "wasm-opt") if said is not None and said.status == 0 else None
         return found if found is not None and found.is_file() else None
 

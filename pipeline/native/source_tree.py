@@ -120,7 +120,7 @@ def _of_git(root: Path, prefix: str) -> Iterator[tuple[str, tuple[str, str]]]:
         listed[path] = (mode, blob)
     if not listed:
         raise StepError("git knows no file here", where=root)
-    inside = run(["git", "-C", root, "rev-parse", "--show-prefix"], env=_LOOK_ONLY).output.removesuffix("\n")
+    inside = run(["git", "-C", root, "rev-parse", "--show-prefix"], env=_LOOK_ONLY, apart=True).output[:-1]
     for line in _git(root, "status", "--porcelain", "-z", *_STATUS, "--", "."):
         path = line[3:].removeprefix(inside)
         if not os.path.lexists(root / path):
@@ -156,7 +156,7 @@ def _on_disk(path: Path, *, sha1: bool) -> tuple[str, str]:
 
 def _git(root: Path, *words: str) -> list[str]:
     """What a command of git lists with `-z`."""
-    return [part for part in run(["git", "-C", root, *words], env=_LOOK_ONLY).output.split("\0") if part]
+    return [part for part in run(["git", "-C", root, *words], env=_LOOK_ONLY, apart=True).output.split("\0") if part]
 
 
 def _below(folder: Path, besides: str = "") -> Iterator[Path]:

@@ -38,7 +38,7 @@ def emulator(job: Job[Params]) -> tuple[Tool, tuple[str, ...]]:
     """
     qemu = present(job.tools.get("qemu-aarch64"), "there is no qemu-aarch64", _QEMU)
     compiler = present(job.tools.get("aarch64-c++"), "there is no cross compiler", _COMPILER)
-    said = run_program([compiler.path, "-print-sysroot"], log=job.log).output.strip()
+    said = run_program([compiler.path, "-print-sysroot"], log=job.log, apart=True).output.strip()
     root = said if said not in {"", "/"} else f"/usr/{_triple(compiler)}"
     return compiler, (str(qemu.path), "-L", root)
 

@@ -145,8 +145,8 @@ def _sdk_path(job: Job[Params]) -> str | None:
             "does not have",
             hint="build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
         )
-    said = run_program([tool.path, "-sdk", SDKS[platform], "--show-sdk-path"], log=job.log, env={"SDKROOT": None})
-    return said.output.strip()
+    words = (tool.path, "-sdk", SDKS[platform], "--show-sdk-path")
+    return run_program(words, log=job.log, env={"SDKROOT": None}, apart=True).output.strip()
 
 
 def _check_untouched(tree: SourceTree) -> None:

@@ -106,7 +106,8 @@ def _packages(environment: Environment, remember: Remember) -> list[Path]:
 def _asked(environment: Environment, program: str) -> str:
     """What the interpreter prints, as JSON; empty when it fails."""
     try:
-        done = run([environment.python, "-I", "-c", program], env={"PYTHONPATH": None}, check=False, timeout=SECONDS)
+        words = (environment.python, "-I", "-c", program)
+        done = run(words, env={"PYTHONPATH": None}, check=False, timeout=SECONDS, apart=True)
     except (SlipwayError, OSError):
         return ""
     try:

@@ -65,7 +65,7 @@ def install(
             run([*base, *what], log=log, cwd=cwd, env=_CLEAN)
         except StepError as error:
             raise StepError(f"toolchain {toolchain.name}: {error.what}", hint=_hint(frozen), log=log) from error
-    got = _frozen(run(freeze, log=log, cwd=cwd, env=_CLEAN).output.splitlines())
+    got = _frozen(run(freeze, log=log, cwd=cwd, env=_CLEAN, apart=True).output.splitlines())
     missing = sorted(set(frozen or ()) - set(got))
     if missing:
         raise StepError(
@@ -109,7 +109,7 @@ def _uv_may(log: Path) -> bool:
     """Whether uv would look where pip looks: it reads no setting of pip's, and a mirror must not be passed by."""
     if any(os.environ.get(name) for name in _UV_INDEXES):
         return True
-    said = run([sys.executable, "-m", "pip", "config", "list"], check=False)
+    said = run([sys.executable, "-m", "pip", "config", "list"], check=False, apart=True)
     keys = {line.partition("=")[0].rpartition(".")[2] for line in said.output.splitlines()}
     ours = sorted(keys.intersection(_INDEXES))
     if ours:

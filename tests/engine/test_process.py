@@ -90,3 +90,28 @@ def test_a_machine_that_has_no_descriptor_left_is_not_a_program_that_is_missing(
     monkeypatch.setattr("subprocess.Popen", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         process.run(["true"])
+
+
+def test_who_holds_the_output_of_a_program_that_has_ended_is_not_waited_for(tmp_path):
+    """A daemon that it left behind, like the server of adb's or of a compiler."""
+    began = time.monotonic()
+    done = process.run(["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; echo said; echo late >&2"], timeout=30)
+    assert (done.output, done.status) == ("said\nlate\n", 0)
+    assert time.monotonic() - began < 20
+    os.kill(int((tmp_path / "pid").read_text()), 9)
+
+
+def test_a_program_that_closes_its_output_is_waited_for(tmp_path):
+    process.run(["sh", "-c", f"exec >&- 2>&-; sleep 1.2; touch {tmp_path}/done"])
+    assert (tmp_path / "done").exists()
+    with pytest.raises(StepError, match="did not end within"):
+        process.run(["sh", "-c", "exec >&- 2>&-; exec sleep 60"], timeout=0.1)
+
+
+def test_a_warning_is_no_answer(tmp_path):
+    words = ["sh", "-c", "echo careful >&2; echo answer; exit 3"]
+    done = process.run(words, check=False, apart=True, log=tmp_path / "log")
+    assert (done.output, done.errors) == ("answer\n", "careful\n")
+    assert (tmp_path / "log").read_text().endswith("answer\ncareful\n")
+    with pytest.raises(StepError, match=r"answer\n.*careful"):
+        process.run(words, apart=True)

@@ -53,6 +53,28 @@ def test_of_an_endless_line_no_more_than_a_version_is_kept(folder, finder):
     assert finder.find("cargo").version == "9" * 300
 
 
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        ("echo 'warning: 2.5 is old' >&2; echo cargo 1.80.0", "cargo 1.80.0"),
+        ("echo nginx version: nginx/1.22.1 >&2", "nginx version: nginx/1.22.1"),
+        ("echo 'LLVM (http://llvm.org/):'; echo '  LLVM version 19.1.7'", "LLVM version 19.1.7"),
+        ("sleep 60 & echo $! > $0.pid; echo cargo 1.80.0", "cargo 1.80.0"),
+    ],
+)
+def test_the_version_is_what_the_program_says_of_itself(folder, finder, monkeypatch, script, version):
+    """No warning, no headline, and whatever it leaves running."""
+    monkeypatch.setenv("PATH", os.defpath, prepend=":")
+    monkeypatch.setattr(tools, "SECONDS", 10)
+    path = folder / "cargo"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    found = finder.find("cargo")
+    for left in folder.glob("*.pid"):
+        os.kill(int(left.read_text()), 9)
+    assert found == Tool("cargo", path, version)
+
+
 def test_a_program_that_is_not_there_is_none(folder, finder):
     assert finder.find("cargo") is None
     assert finder.find("ld64.lld") is None
