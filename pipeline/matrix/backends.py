@@ -94,7 +94,7 @@ def _runners(backend: Backend, asked: tuple[str, ...] | None, problems: Diagnost
             hint = suggest(one, able, "runners") if able else "remove this key: nothing here can run its models"
             what = f"runner {one} cannot run what is built for {backend.name}"
             problems.add(("backends", backend.name, "runners", number), what, hint)
-    return able if asked is None else tuple(dict.fromkeys(asked))
+    return able if asked is None else asked
 
 
 def _base(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> tuple[Preset, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -85,9 +85,22 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
 """What a value that misses a pattern is not, and how to write one that does not."""
 
 
-def wrong(what: str, hint: str) -> PydanticCustomError:
-    """What a validator raises: `loader` shows both sentences as they are."""
-    return PydanticCustomError("slipway", "{what}", {"what": what, "hint": hint})
+T = TypeVar("T")
+
+
+def wrong(what: str, hint: str, item: int | None = None) -> PydanticCustomError:
+    """What a validator raises: `loader` shows both sentences as they are, at that item of a list."""
+    return PydanticCustomError("slipway", "{what}", {"what": what, "hint": hint, "item": item})
+
+
+def check_distinct(items: tuple[T, ...]) -> tuple[T, ...]:
+    """Return `items` if none of them is there twice: somebody meant another one, and would get what was built once."""
+    seen = set()
+    for number, one in enumerate(items):
+        if one in seen:
+            raise wrong(f"{f'`{one}`' if isinstance(one, str) else 'this'} is named twice", "name it once", number)
+        seen.add(one)
+    return items
 
 
 def check_prefix(prefix: str) -> str:
@@ -151,8 +164,9 @@ Link = Annotated[str, StringConstraints(pattern=LINK_PATTERN), AfterValidator(ch
 Requirement = Annotated[str, StringConstraints(pattern=REQUIREMENT_PATTERN), AfterValidator(check_public)]
 MavenGroup = Annotated[str, StringConstraints(pattern=GROUP_PATTERN)]
 MavenVersion = Annotated[str, StringConstraints(pattern=MAVEN_VERSION_PATTERN)]
-Patterns = tuple[FileName, ...]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Distinct = Annotated[tuple[T, ...], AfterValidator(check_distinct), Field(json_schema_extra={"uniqueItems": True})]
+Patterns = Distinct[FileName]
+Names = Annotated[Distinct[Name], Field(min_length=1)]
 Prefix = Annotated[
     str,
     AfterValidator(check_prefix),

@@ -112,6 +112,7 @@ class _Context(BaseModel):
     hint: str = ""
     pattern: str = ""
     expected: str = ""
+    item: int | None = None
 
 
 def read(path: Path) -> tuple[Targets, Document]:
@@ -167,6 +168,7 @@ def _explain(model: type[BaseModel], error: ErrorDetails, problems: Diagnostics,
         only = next((way.const for way in _schema(model).at(inner) if way.const is not None), "")
         problems.add(parent, f"the key `{path[-1]}` is missing", f"add `{path[-1]}: {only}".rstrip() + "`", key=True)
     elif kind == "slipway":
+        path = path if context.item is None else (*path, context.item)
         problems.add(path, context.what, context.hint, key=isinstance(value, dict))
     elif kind == "source_kind":
         problems.add(path, error["msg"], f"give one of {', '.join(WEIGHT_KINDS)}", key=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from .fields import (
     FUNCTION_PATTERN,
+    Distinct,
     FileName,
     FunctionName,
     MemorySize,
@@ -36,14 +37,14 @@ ANY_BACKEND = "*"
 
 Prebuilt = Annotated[dict[str, Annotated[SourceFile, Short("path")]], Short(ANY_BACKEND)]
 
-Archives = Annotated[tuple[Annotated[PathFile, Short("path")], ...], Field(min_length=1)]
+Archives = Annotated[Distinct[Annotated[PathFile, Short("path")]], Field(min_length=1)]
 
 
 class RecipeFunction(Strict):
     """A Python function in a file of yours, and what it reads. `file.py:name` alone is short for `{function: …}`."""
 
     function: FunctionName = Field(description="The file, relative to targets.yaml, and the name: `recipe.py:build`.")
-    reads: tuple[FileName, ...] = Field(
+    reads: Patterns = Field(
         default=(),
         description="Files and directories that the function reads besides the Python files it imports (reference "
         "numbers, tables). What changes in them makes its results stale; no other file of yours can be read.",

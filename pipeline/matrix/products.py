@@ -58,8 +58,6 @@ def resolve(
         place = (*here, "backends", i)
         if wanted not in backends:
             problems.add(place, f"unknown backend `{wanted}`", suggest(wanted, backends, "backends"))
-        elif wanted in spec.backends[:i]:
-            problems.add(place, f"`{wanted}` is named twice", "name it once")
         elif (backend := backends[wanted]) is not None:
             held.append((place, backend))
             if used and wanted not in used:

@@ -21,6 +21,7 @@ from pipeline.platforms import Platform
 
 from .fields import (
     BaseUrl,
+    Distinct,
     FileName,
     Link,
     MavenGroup,
@@ -46,12 +47,12 @@ class Toolchain(Strict):
     """A Python environment with a compiler in it: made of `requirements`, or one that exists (`path`), or the Python
     that runs doit where it has neither. `current` is that Python: it needs no entry and takes no keys."""  # noqa: D205, D209 - pydantic shows it as one paragraph
 
-    requirements: tuple[Requirement, ...] = Field(
+    requirements: Distinct[Requirement] = Field(
         default=(),
         description="What pip (or uv) installs into an environment of its own. What that turned out to be is pinned in "
         "slipway.lock.",
     )
-    find_links: tuple[Link, ...] = Field(
+    find_links: Distinct[Link] = Field(
         default=(), description="Pages with wheels, besides the index that pip is set up for."
     )
     pre: bool = Field(default=False, description="Whether pre-releases are taken.", strict=True)
@@ -137,8 +138,8 @@ class MatrixAxes(Strict):
     toolchain: Names | None = Field(
         default=None, description="Toolchains. A combination without one is compiled by its model's `toolchain`."
     )
-    include: tuple[Include, ...] = Field(default=(), description="Additions, made after the exclusions.")
-    exclude: tuple[Exclude, ...] = Field(default=(), description="Exclusions.")
+    include: Distinct[Include] = Field(default=(), description="Additions, made after the exclusions.")
+    exclude: Distinct[Exclude] = Field(default=(), description="Exclusions.")
 
 
 class LaidOut(Strict):
@@ -210,7 +211,7 @@ class Product(Strict):
         description="Of kind `web`: where pages get `dist/<name>`, an address that ends in `/`. It comes before every "
         "path in WebLLM's records, which are relative without it, and has them change with the bytes.",
     )
-    programs: tuple[Literal["cpp", "rust"], ...] | None = Field(
+    programs: Distinct[Literal["cpp", "rust"]] | None = Field(
         default=None,
         description="Of kind `native`: in which languages a program is built from the kit and run with the models' "
         "checks, by CMake or Cargo, before the product is published. Left out, in both; `[]`: in none.",
@@ -262,7 +263,7 @@ class Runtime(Strict):
         description="Which backends get a runtime; left out, all that are in a product, with `wheel` in one whose "
         "backends can all have one.",
     )
-    libraries: tuple[FileName, ...] = Field(
+    libraries: Patterns = Field(
         default=(),
         description="CMake targets whose archives are wanted; left out, those that an app links of TVM or of mlc-llm.",
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from .fields import INPUT_PATTERN, VARIABLE_PATTERN, FileName, Patterns, Short, Strict, check_name, wrong
+from .fields import INPUT_PATTERN, VARIABLE_PATTERN, Distinct, FileName, Patterns, Short, Strict, check_name, wrong
 
 OURS = ("PATH", "HOME", "TMPDIR")
 """Variables that a step has without naming them, and cannot choose."""
@@ -78,14 +78,14 @@ class Step(Strict):
         description="What it reads, by name. A file of the tree is at the same relative path in the folder that the "
         "command runs in; nothing else of the tree is there.",
     )
-    outputs: Annotated[tuple[FileName, ...], Field(min_length=1)] = Field(
+    outputs: Annotated[Patterns, Field(min_length=1)] = Field(
         description="What it writes, relative to `{out}`: names, or patterns where only the step knows them. One "
         "that is not there afterwards is an error, and so is anything else."
     )
     environment: dict[Variable, str] = Field(
         default={}, description="Variables. Besides these and the secrets it has PATH, HOME, TMPDIR and LANG."
     )
-    secrets: tuple[Variable, ...] = Field(
+    secrets: Distinct[Variable] = Field(
         default=(),
         description="Names of variables that are passed on. Their values are in no key, result or log; another value "
         "does not run the step again.",

@@ -182,6 +182,10 @@ MISTAKES = {
         "matrix: {model: [minilm, minilm-f32], backend: [ios]}",
         "16:26: matrix.model[1]: `minilm-f32` is named twice",
     ),
+    "an exclude twice": (
+        "matrix: {model: [minilm], backend: [ios, web], exclude: [{backend: web}, {backend: web}]}",
+        "16:74: matrix.exclude[1]: this is named twice\n  hint: name it once",
+    ),
     "same include twice": (
         (
             "matrix: {model: [minilm], backend: [ios], include: [{model: decoder, backend: web}, "
@@ -230,6 +234,10 @@ MISTAKES = {
     "backend twice in a product": (
         "matrix: {model: [minilm], backend: [ios]}\nproducts: {p: {kind: xcframework, backends: [ios, ios]}}",
         "17:51: products.p.backends[1]: `ios` is named twice",
+    ),
+    "language twice": (
+        "matrix: {model: [minilm], backend: [ios]}\nproducts: {p: {kind: native, programs: [cpp, rust, cpp]}}",
+        "17:52: products.p.programs[2]: `cpp` is named twice",
     ),
     "product named like a backend": (
         "matrix: {model: [minilm], backend: [ios]}\nproducts: {ios: {kind: xcframework, backends: [ios]}}",

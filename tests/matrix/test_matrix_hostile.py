@@ -134,7 +134,7 @@ def test_a_matrix_that_nobody_could_build_is_counted_and_not_expanded(refuse):
 
 
 def test_includes_and_excludes_count_too(refuse):
-    many = "".join(f"    - {{model: m{i % 150}}}\n" for i in range(4_000))
+    many = "".join(f"    - {{model: m{i % 150}, backend: b{i // 150}}}\n" for i in range(4_000))
     assert ": matrix: " in refuse(axes(150, f"  exclude:\n{many}"))
 
 

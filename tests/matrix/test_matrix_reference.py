@@ -31,6 +31,15 @@ def test_the_schema_offers_the_presets_and_refuses_unknown_keys():
     assert schema["properties"]["models"]["additionalProperties"] is False
 
 
+def test_every_list_but_arguments_refuses_what_is_named_twice():
+    def lists(node, place=()):
+        found = [place] if isinstance(node, dict) and node.get("type") == "array" and "uniqueItems" not in node else []
+        pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        return found + [one for key, value in pairs for one in lists(value, (*place, key))]
+
+    assert lists(json_schema()) == [("$defs", "Step", "properties", "command")]
+
+
 def test_every_key_is_described():
     schema = json_schema()
     for part in [schema, *schema["$defs"].values()]:
