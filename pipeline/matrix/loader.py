@@ -52,7 +52,7 @@ _BOUNDS = {
 
 
 class Node(BaseModel):
-    """A JSON Schema, as far as anybody looks at it; the words are its own. `reference` finds keys of classes in it."""
+    """A JSON Schema, as far as anybody looks at it; the words are its own. The reference is made of it, too."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel)
 

@@ -1,7 +1,7 @@
 """The presets of backends, read from `presets.yaml` beside this file.
 
-`backends` takes them as starting points and `reference` lists them. They are data: a new one needs no code. The
-file is ours, so a mistake in it is a bug, yet it is read and validated like a user's.
+`backends` takes them as starting points and the reference lists them. They are data: a new one needs no code. The file
+is ours, so a mistake in it is a bug, yet it is read and validated like a user's.
 """
 
 from __future__ import annotations

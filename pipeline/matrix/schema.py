@@ -1,8 +1,8 @@
 """The classes that validate `targets.yaml`, version 1.
 
-`loader` runs them, `reference` turns them into the JSON Schema for editors and into docs/reference/targets.md: the
-docstrings and descriptions here are that reference. They check what can be seen in one place; what needs two places (a
-name that must exist elsewhere) is the business of `expand`.
+`loader` runs them, docs/make_reference.py turns them into the JSON Schema for editors and docs/reference/targets.md:
+the docstrings and descriptions here are that reference. They check what can be seen in one place; what needs two places
+(a name that must exist elsewhere) is the business of `expand`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is made from the classes of `schema`: the JSON Schema of `targets.yaml`, and docs/reference/targets.md.
+"""Makes the JSON Schema of `targets.yaml`, and docs/reference/targets.md, from the classes of `pipeline.matrix.schema`.
 
 Editors complete and check the file with the schema (its first line names it). `doit docs` writes both, and tests
 compare them with what is checked in. What a key means is said in `schema.py`; what concerns several keys at once is in
@@ -15,13 +15,13 @@ import jinja2
 from pydantic import JsonValue
 from pydantic.json_schema import JsonSchemaValue
 
-from .fields import NAME_PATTERN
-from .loader import Node
-from .presets import presets
-from .schema import Targets
+from pipeline.matrix.fields import NAME_PATTERN
+from pipeline.matrix.loader import Node
+from pipeline.matrix.presets import presets
+from pipeline.matrix.schema import Targets
 
-SCHEMA = Path(__file__).with_name("targets.schema.json")
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"
+SCHEMA = Path(__file__).parents[1] / "pipeline" / "matrix" / "targets.schema.json"
+PAGE = Path(__file__).parent / "reference" / "targets.md"
 TEMPLATE = Path(__file__).with_name("targets.md.j2")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
