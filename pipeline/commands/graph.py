@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, State, forecast
@@ -47,62 +50,28 @@ class Graph(ProjectCommand[GraphOptions]):
     def answer(self, session: Session, options: GraphOptions, args: Sequence[str]) -> int:
         """See `ProjectCommand`."""
         listed = list(forecast(session.engine, args or None))
-        self.show(None, FORMATS[options.format](session.engine, listed), as_json=False)
+        self.say(drawn(session.engine, listed, options.format))
         return 0
 
 
-def dot(engine: Engine, listed: Sequence[Forecast]) -> Iterator[str]:
-    """The graph in the language of Graphviz."""
-    yield "digraph slipway {"
-    yield "  rankdir=LR;"
-    yield '  node [shape=box, style="rounded,filled", fontname="sans-serif", fontsize=11];'
-    yield '  edge [color="#555555"];'
-    for item in listed:
-        action = engine.actions[item.name]
-        label = _quoted(f"{action.step}\n{action.subject}")
-        yield f'  {_quoted(item.name)} [label={label}, fillcolor="{COLOURS[item.state][0]}"];'
-    for upstream, name in _edges(engine, listed):
-        yield f"  {_quoted(upstream)} -> {_quoted(name)};"
-    yield "  subgraph cluster_legend {"
-    yield '    label="a run would find"; fontname="sans-serif"; fontsize=11;'
-    for state in _states(listed):
-        fill, words = COLOURS[state]
-        yield f'    {_quoted(f"legend {state}")} [label={_quoted(words)}, fillcolor="{fill}"];'
-    yield "  }"
-    yield "}"
-
-
-def mermaid(engine: Engine, listed: Sequence[Forecast]) -> Iterator[str]:
-    """The graph in the language of Mermaid."""
-    numbers = {item.name: f"t{i}" for i, item in enumerate(listed)}
-    yield "flowchart LR"
-    for item in listed:
-        action = engine.actions[item.name]
-        yield f'  {numbers[item.name]}["{_entities(action.step)}<br/>{_entities(action.subject)}"]:::{item.state}'
-    for upstream, name in _edges(engine, listed):
-        yield f"  {numbers[upstream]} --> {numbers[name]}"
-    yield '  subgraph legend["a run would find"]'
-    for state in _states(listed):
-        yield f'    legend_{state}["{_entities(COLOURS[state][1])}"]:::{state}'
-    yield "  end"
-    for state in _states(listed):
-        yield f"  classDef {state} fill:{COLOURS[state][0]},stroke:#555555,color:#000000"
-
-
-FORMATS: Mapping[str, Callable[[Engine, Sequence[Forecast]], Iterator[str]]] = {"dot": dot, "mermaid": mermaid}
-
-
-def _edges(engine: Engine, listed: Sequence[Forecast]) -> Iterator[tuple[str, str]]:
-    """(upstream, downstream), in the order of the tasks."""
-    for item in listed:
-        for upstream in sorted(engine.actions[item.name].waits_for):
-            yield upstream, item.name
-
-
-def _states(listed: Sequence[Forecast]) -> list[State]:
-    """The states that occur, in the order of the legend."""
+def drawn(engine: Engine, listed: Sequence[Forecast], language: str) -> str:
+    """The graph in a language, by its template: the tasks in their order, and the states that occur in the legend's."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - every text goes through the filter of its language
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"dot": _quoted, "mermaid": _entities}
     found = {item.state for item in listed}
-    return [state for state in COLOURS if state in found]
+    text = environment.get_template(f"graph.{language}.j2").render(
+        listed=[(item, engine.actions[item.name]) for item in listed],
+        numbers={item.name: f"t{i}" for i, item in enumerate(listed)},
+        colours=COLOURS,
+        states=[state for state in COLOURS if state in found],
+    )
+    return text.rstrip()
 
 
 def _quoted(text: str) -> str:
