@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 import subprocess
 
 import pytest
@@ -31,6 +33,7 @@ int TVMFFIEnvModRegisterSystemLibSymbol(const char *name, void *symbol) { puts(n
     "sentencepiece": "int sentences(void) { return 7; }\n",
 }
 OTHERS = [model("other_bert"), model("other_llama", variant="q4f16_1")]
+OTHERS_REGISTERED = [word.replace("tiny_", "other_") for word in REGISTERED]
 WHOLE = {"tvm_runtime", "tvm_ffi_static"}
 
 CMAKE = """
@@ -61,8 +64,8 @@ def runtime(tmp_path):
 @pytest.fixture
 def others(job, build_archive, runtime):
     """A second kit with the same runtime."""
-    params = {"product": "others", "library": "others", "kind": "native", "backends": [HOST], "overrides": False}
-    made = job(params, {"archive:host": build_archive(HOST, OTHERS, "others"), "runtime:host": runtime})
+    params = {"product": "others", "library": "models", "kind": "native", "backends": [HOST], "overrides": False}
+    made = job(params, {"archive:host": build_archive(HOST, OTHERS), "runtime:host": runtime})
     linkkit.run(made)
     return made.out
 
@@ -136,6 +139,31 @@ def test_cargo_links_models_and_runtime(kit, tmp_path):
     run_tool("cargo", "build", "--offline", "--release", "--manifest-path", app / "Cargo.toml")
     done = subprocess.run([app / "target/release/app"], capture_output=True, text=True, check=True, timeout=60)
     assert sorted(done.stdout.split()) == sorted([*REGISTERED, "loader7"])
+
+
+@pytest.mark.parametrize("one", ["0", ""], ids=["one-runtime", "two-runtimes"])
+def test_two_crates_of_one_project_in_one_workspace(kit, others, tmp_path, one):
+    """Their archives have one name, and linkers look for names; a kit may lie in the workspace of an app."""
+    app = tmp_path / "app"
+    (app / "src").mkdir(parents=True)
+    (tmp_path / "Cargo.toml").write_text('[workspace]\nmembers = ["app"]\nresolver = "2"\n')
+    crates = {"models": kit, "others": others}
+    (app / "Cargo.toml").write_text(
+        '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\n'
+        + "".join(f'slipway-{name} = {{ path = "{folder}/rust" }}\n' for name, folder in crates.items())
+    )
+    read = " + ".join(f"slipway_{name}::MODELS.len()" for name in crates)
+    (app / "src/main.rs").write_text(f"fn main() {{ assert_eq!({read}, 4); }}\n")
+    words = ["cargo", "build", "--offline", "--manifest-path", app / "Cargo.toml"]
+    environment = {**os.environ, "MODELS_TVM_RUNTIME": one}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    if one == "0":
+        assert done.returncode == 0, done.stderr
+        said = run_tool(str(tmp_path / "target/debug/app")).split()
+        assert sorted(said) == sorted([*REGISTERED, *OTHERS_REGISTERED, "loader7"])
+    else:
+        twice = "(duplicate symbol: |multiple definition of .)TVMFFIEnvModRegisterSystemLibSymbol"
+        assert re.search(twice, done.stderr)
 
 
 def test_a_kit_without_a_runtime_says_so(job, build_archive):

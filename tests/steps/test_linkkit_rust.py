@@ -7,6 +7,7 @@ import subprocess
 from fake_kits import HOST, LINUX_ARM, PREFIXES, REGISTERED, WINDOWS, WINDOWS_ARM
 from fake_models import find_tool, run_tool
 
+COPY = "libslipway_models_models.a"
 RUST_MAIN = """
 use std::ffi::{c_char, c_int, c_void, CStr};
 
@@ -49,18 +50,23 @@ def test_a_rust_program_two_crates_away_has_every_model(make_kit, tmp_path):
 
 
 def test_for_windows_the_archive_is_named_as_it_is(make_kit, tmp_path):
-    """Where rustc would look for `models.lib`. The build script alone is run: its lines are what rustc is told."""
+    """Where rustc would look for `….lib`. Elsewhere, too, it is a copy whose name no other kit has.
+
+    The build script alone is run: its lines are what rustc is told.
+    """
     kit = make_kit("native", [HOST, WINDOWS, WINDOWS_ARM])
     run_tool("rustc", "--edition=2021", kit / "rust/build.rs", "-o", tmp_path / "build")
-    said = {}
+    said, copies = {}, {}
     for target in ("x86_64-pc-windows-msvc", "aarch64-pc-windows-msvc", "x86_64-unknown-linux-gnu"):
         env = {"TARGET": target, "CARGO_MANIFEST_DIR": str(kit / "rust"), "OUT_DIR": str(tmp_path)}
         done = subprocess.run([tmp_path / "build"], env=env, capture_output=True, text=True, check=True, timeout=60)
+        copies[target] = (tmp_path / COPY).read_bytes()
         said[target] = [line for line in done.stdout.splitlines() if line.startswith("cargo:rustc-link-")]
     whole = "cargo:rustc-link-lib=static:+whole-archive,-bundle"
     for name, target in (("windows", "x86_64-pc-windows-msvc"), ("windows-arm64", "aarch64-pc-windows-msvc")):
-        assert said[target] == [f"cargo:rustc-link-search=native={kit / name}", f"{whole},+verbatim=libmodels.a"]
-    assert f"{whole}=models" in said["x86_64-unknown-linux-gnu"]
+        assert said[target] == [f"cargo:rustc-link-search=native={tmp_path}", f"{whole},+verbatim={COPY}"]
+        assert copies[target] == (kit / name / "libmodels.a").read_bytes()
+    assert f"{whole}=slipway_models_models" in said["x86_64-unknown-linux-gnu"]
 
 
 def test_a_rust_target_that_is_not_in_the_kit_is_named(make_kit):
