@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.documents.codec import dumps, load
 from pipeline.errors import FormatError, StepError
-from pipeline.process import run
+from pipeline.process import run, state_of
 
 EMSCRIPTEN = (
     "install emscripten (emsdk install 3.1.56, source emsdk_env.sh; Debian, Ubuntu: apt-get install emscripten)"
@@ -130,7 +130,7 @@ class Emscripten:
             Path(os.path.normpath(root / name))
             for name in shlex.split(listed.read_text(encoding="utf-8").replace("\\\n", " "))[1:]
         ]
-        known = {str(path): blobs[path] for path in read if path in blobs}
+        known = {str(path): _known(path, blobs) for path in read}
         about.write_text(dumps(_About(made_by, known)), encoding="utf-8")
         return made
 
@@ -167,4 +167,9 @@ def _is_fresh(about: Path, words: tuple[str, ...], blobs: Mapping[Path, str]) ->
         known = load(_About, about)
     except (OSError, FormatError):
         return False
-    return known.words == words and all(blobs.get(Path(path)) == blob for path, blob in known.files.items())
+    return known.words == words and all(_known(Path(path), blobs) == blob for path, blob in known.files.items())
+
+
+def _known(path: Path, blobs: Mapping[Path, str]) -> str:
+    """What tells a file that was read from another: of emscripten's own, and whatever else, its state."""
+    return blobs.get(path) or str(state_of(path))

@@ -15,8 +15,10 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_bytes, sha256_path
 from pipeline.files.locks import locked
 from pipeline.process import run as run_program
+from pipeline.process import state_of
 
 from . import wheel
+from .cmake import STEERING
 
 PACKAGE_DATA = "native/opencl"
 
@@ -46,7 +48,8 @@ def build(
     lacking = next((path for path in sources if not path.is_file()), None)
     if lacking is not None:
         raise ToolMissing(f"the checkout of TVM has no {lacking.relative_to(checkout.path)}", hint=_fitting(packages))
-    identity = [checkout.version, compiler.version, sha256_path(OURS), *sorted(packages.values()), *map(str, runtime)]
+    linked = [str(state_of(path)) for path in runtime]  # a package that is installed anew keeps its path and version
+    identity = [checkout.version, compiler.version, sha256_path(OURS), *sorted(packages.values()), *linked]
     out = home / f"libtvm_runtime_opencl-{sha256_bytes(chr(0).join(identity).encode())[:16]}.so"
     # The package has no headers but its runtime's; what these include besides comes from the checkout.
     folders = [f"-I{checkout.path / name}" for name in ("include", "3rdparty/compiler-rt", ".")]
@@ -56,7 +59,9 @@ def build(
         if out.is_file():
             return out
         try:
-            run_program([*words, *sources, OURS, *runtime, "-lOpenCL", "-o", made], log=log)
+            run_program(
+                [*words, *sources, OURS, *runtime, "-lOpenCL", "-o", made], log=log, env=dict.fromkeys(STEERING)
+            )
         except StepError as error:
             said = re.search(r"(?:fatal )?error: (.+)", error.what)
             what = "the OpenCL runtime of the checkout does not compile with the headers of the toolchain's package"

@@ -14,12 +14,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import SlipwayError, StepError
 from pipeline.files import sha256_bytes
+from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.process import run
 
 _LOOK_ONLY: dict[str, str | None] = {
@@ -109,6 +110,28 @@ def mirror(tree: SourceTree, folder: Path) -> None:
                 continue
         link.unlink(missing_ok=True)
         link.symlink_to(target)
+
+
+@contextmanager
+def built_by_times(tree: SourceTree, home: Path) -> Iterator[Path]:
+    """A folder for a builder that goes by the times of files, emptied where these do not tell of a change.
+
+    `tar` and `rsync` put files there that are older than what was built of others. While the context lasts, nothing
+    says what the folder was made of: a build that is killed leaves what looks new.
+    """
+    folder, seen = home / "build", home / "seen.json"
+    known = read_sealed(seen)
+    files = None if known is None else json.loads(known)
+    if files is None or any(
+        files.get(path) != [*about] and (tree.root / path).lstat().st_mtime_ns <= seen.stat().st_mtime_ns
+        for path, about in tree.files.items()
+    ):
+        shutil.rmtree(folder, ignore_errors=True)
+    seen.unlink(missing_ok=True)
+    try:
+        yield folder
+    finally:
+        write_sealed(seen, json.dumps(tree.files).encode())
 
 
 def _of_git(root: Path, prefix: str) -> Iterator[tuple[str, tuple[str, str]]]:

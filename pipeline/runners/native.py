@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from pipeline.kits.escaping import identifier
 from pipeline.native.cmake import STEERING, Build
 from pipeline.native.settings import android
 from pipeline.process import run as run_program
+from pipeline.process import state_of
 
 from .check import Params, perform
 from .linked import COMPILER, present, recent, shared_runtime
@@ -94,7 +95,7 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
         project.configure({**settings, "KIT": str(home / "kit")}, None)
         project.build(["program"])
 
-    home = _built(job, "native-cpp", scratch, settings, build)
+    home = _built(job, "native-cpp", scratch, [settings, *map(state_of, map(Path, runtime))], build)
     shipped = [home / "kit" / one.archive for archive in _mine(job, kit) for one in archive.runtime if one.shared]
     return Built(home / "build" / "program", before, (*shipped, *map(Path, runtime)))
 
@@ -131,14 +132,15 @@ def _launch_rust(job: Job[Params], scratch: Path) -> Launch:
         words: list[str | Path] = [cargo.path, "build", "--offline", "--release", "--target-dir", home / "build"]
         run_program(words, log=job.log, cwd=home / "program", env={**_steering(), **settings}, timeout=_SECONDS)
 
-    home = _built(job, "native-rust", scratch, settings, build)
+    home = _built(job, "native-rust", scratch, [settings, *map(state_of, map(Path, runtime))], build)
     return Launch(command=(str(home / "build" / "release" / "program"), job.params.model.prefix), env=_UNSEEN)
 
 
-def _built(
-    job: Job[Params], name: str, scratch: Path, settings: Mapping[str, str], build: Callable[[Path], None]
-) -> Path:
-    """The folder with the program, made by the first who asks for one of this kit, with these tools and settings."""
+def _built(job: Job[Params], name: str, scratch: Path, given: Sequence[object], build: Callable[[Path], None]) -> Path:
+    """The folder with the program, made by the first who asks for one of this kit, with these tools and what is given.
+
+    What a compiler has read besides (headers of the system, or of the user) CMake and Cargo look at by themselves.
+    """
     home = job.cache_dir("programs", str(job.params.product), job.params.backend.name, name)
     if _AWKWARD.search(str(home)):
         home = scratch / name
@@ -146,15 +148,16 @@ def _built(
     sources = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(_PROGRAMS.iterdir())}
     kit = {path: job.digest_of(roles.KIT, path).sha256 for path, _ in job.files(roles.KIT)}
     tools = {name: tool.version for name, tool in job.tools.items() if tool is not None}
-    wanted = dumps({"settings": settings, "tools": tools, "sources": sources, "kit": kit})
+    wanted = dumps({"given": given, "tools": tools, "sources": sources, "kit": kit})
     done = home / "built.json"
     with locked(f"{home}.lock"):
         if not done.is_file() or done.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(home)
             shutil.copytree(_PROGRAMS, home / "program")
             shutil.copytree(job.inputs[roles.KIT], home / "kit")
-            build(home)
-            done.write_text(wanted, encoding="utf-8")
+        done.unlink(missing_ok=True)  # a build that is killed leaves what looks fresh
+        build(home)
+        done.write_text(wanted, encoding="utf-8")
     return home
 
 

@@ -22,7 +22,7 @@ from pipeline.native import settings
 from pipeline.native.cmake import Build
 from pipeline.native.collect import Library, from_archive, from_objects
 from pipeline.native.libraries import wanted
-from pipeline.native.source_tree import SourceTree, mirror, read_tree
+from pipeline.native.source_tree import SourceTree, built_by_times, mirror, read_tree
 from pipeline.platforms import SDKS, sdk_tool
 from pipeline.process import run as run_program
 
@@ -106,18 +106,21 @@ def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, object]]:
         raise StepError("the checkout changed a moment ago", where=tree.root, hint="run doit again")
     source = home / "source"
     mirror(tree, source)
-    build = Build(cmake.path, source, home / "build", job.log)
-    values = {
-        **settings.settings(backend, job.tools, source=source, sdk_path=sdk_path),
-        **settings.flags(backend, renamed={home / "build": "build", source: "source"}, sdk_path=sdk_path),
-        **job.params.options,
-        **settings.launcher(shutil.which("ccache")),  # no tool of the key: it changes nothing but the time it takes
-    }
-    build.configure(values, {name: tool.version for name, tool in job.tools.items() if tool and name != roles.CHECKOUT})
-    project, targets = build.describe()
-    device = backend.device_kind
-    chosen = wanted(project, targets, device=device, asked=list(job.params.libraries), folder=build.folder)
-    build.build(dict.fromkeys(target for library in chosen for target in library.targets))
+    with built_by_times(tree, home) as folder:
+        build = Build(cmake.path, source, folder, job.log)
+        values = {
+            **settings.settings(backend, job.tools, source=source, sdk_path=sdk_path),
+            **settings.flags(backend, renamed={folder: "build", source: "source"}, sdk_path=sdk_path),
+            **job.params.options,
+            **settings.launcher(shutil.which("ccache")),  # no tool of the key: it changes nothing but the time it takes
+        }
+        build.configure(
+            values, {name: tool.version for name, tool in job.tools.items() if tool and name != roles.CHECKOUT}
+        )
+        project, targets = build.describe()
+        device = backend.device_kind
+        chosen = wanted(project, targets, device=device, asked=list(job.params.libraries), folder=build.folder)
+        build.build(dict.fromkeys(target for library in chosen for target in library.targets))
     _check_untouched(tree)
     libraries = [
         from_objects(one.name, one.objects, backend)

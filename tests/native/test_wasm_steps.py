@@ -118,6 +118,17 @@ def test_only_what_an_edit_touched_is_compiled_again(bench, checkout):
     assert "webgpu_runtime.cc" not in bench.log
 
 
+def test_a_header_beside_the_checkout_is_known_too(bench, checkout, tmp_path):
+    own = tmp_path / "own.h"
+    own.write_text("#define TABLE 1\n")
+    (checkout / "web/emcc/webgpu_runtime.cc").write_text(f'#include "{own}"\nint webgpu_runtime = TABLE;\n')
+    first = bench.runtime(checkout)
+    bench.runtime(checkout)
+    assert "webgpu_runtime.cc" not in bench.log
+    own.write_text("#define TABLE 2\n")
+    assert (first / "webgpu_runtime.o").read_bytes() != (bench.runtime(checkout) / "webgpu_runtime.o").read_bytes()
+
+
 def test_equal_sources_give_equal_objects_anywhere(bench, checkout, tmp_path):
     first = bench.runtime(checkout)
     second = Bench(tmp_path / "another place").runtime(fake_wasm.checkout(tmp_path / "another checkout"))

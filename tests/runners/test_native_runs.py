@@ -122,6 +122,24 @@ def test_a_kit_that_does_not_compile_is_told_with_the_compilers_words(copied, te
     assert "Traceback" not in run.output
 
 
+def test_a_program_that_is_kept_is_held_against_all_that_its_compiler_read(copied):
+    """A header beside the kit, which only the compiler knows of; the check runs again for another reason."""
+    ours = (Path(__file__).parents[2] / "templates/models.hpp.j2").read_text()
+    copied.write("mine/models.hpp.j2", f'{ours}#include "{copied.path("own.hpp")}"\n')
+    copied.write("own.hpp", "")
+    copied.edit("targets.yaml", "kind: native,", "kind: native, templates: mine,")
+    copied.ok(CPP, timeout=900)
+    built = program(copied, "cpp").stat()
+    copied.write("recipe.py", copied.path("recipe.py").read_text() + "# again\n")
+    assert CPP in copied.ok(CPP, timeout=900).built
+    assert program(copied, "cpp").stat() == built, "it is kept"
+    copied.write("own.hpp", "#error this is not for you\n")
+    copied.write("recipe.py", copied.path("recipe.py").read_text() + "# once more\n")
+    run = copied.doit(CPP, timeout=900)
+    assert run.status == 1
+    assert "this is not for you" in run.output
+
+
 def without(tmp_path: Path, *names: str) -> str:
     """A PATH with all programs but some."""
     folder = tmp_path / "bin"
