@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import jinja2
 
@@ -26,6 +29,15 @@ SUFFIX = ".j2"
 
 _MISTAKES = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
 """What an expression in a template can raise."""
+
+_COMMENT = re.compile(r"/\*.*?\*/|<!--.*?-->|<\?xml.*?\?>|//[^\n]*|#(?=\s|$)[^\n]*", re.DOTALL)
+"""In any of the languages of our templates."""
+
+_FORMATS: Mapping[str, Callable[[str], object]] = {
+    ".json": json.loads,
+    ".xml": lambda text: ParserCreate().Parse(text, True),
+}
+"""Ending of a file -> what reads its format."""
 
 
 class Templates:
@@ -60,11 +72,12 @@ class Templates:
         """Fill in the template `name` (without its ending `.j2`).
 
         Raises:
-            StepError: it names something that is not there, is no template, or raises. Says the file and the line.
+            StepError: it names something that is not there, is no template, or raises; what it gives says nothing, or
+                is not of its format. Says the file and the line.
         """
         file = name + SUFFIX
         try:
-            return self._environment.get_template(file).render(values)
+            text = self._environment.get_template(file).render(values)
         except jinja2.UndefinedError as error:
             raise StepError(
                 error.message or "undefined", where=self._where(file, error), hint=_hint(error, values)
@@ -84,6 +97,15 @@ class Templates:
                 where=self._where(file, error),
                 hint="correct the template",
             ) from error
+        if not _COMMENT.sub("", text).strip():
+            hint = "take it out of the folder of templates to have ours, or write what belongs into this file"
+            raise StepError(f"it gives a {name} that says nothing", where=self._path(file), hint=hint)
+        try:
+            _FORMATS.get(Path(name).suffix, str)(text)
+        except (ValueError, ExpatError) as error:
+            what = f"it gives a {name} that cannot be read: {error}"
+            raise StepError(what, where=self._path(file), hint="correct the template") from error
+        return text
 
     def _path(self, file: str) -> Path:
         mine = self._overrides / file if self._overrides is not None else None

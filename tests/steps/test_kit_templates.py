@@ -6,6 +6,7 @@ import pytest
 from fake_kits import IOS
 
 from pipeline.errors import StepError
+from pipeline.kits.render import Templates, ours
 
 
 def test_a_template_of_the_user_replaces_ours(make_kit, tmp_path):
@@ -40,6 +41,29 @@ def test_a_mistake_in_a_template_is_shown_with_its_line(make_kit, tmp_path, text
     assert message in said
     if "undefined" in message:
         assert "archive, archives, callable, common_models, cpp_namespace, deployment_targets, frameworks" in said
+
+
+@pytest.mark.parametrize("template", ours())
+def test_a_template_that_says_nothing_is_refused(tmp_path, template):
+    for number, text in enumerate(
+        ["", "{% if false %}lost{% endif %}\n", "// all\n# of it\n/* left\nout */ <!-- -->\n"]
+    ):
+        mine = tmp_path / f"templates{number}"
+        mine.mkdir()
+        (mine / template).write_text(text)
+        with pytest.raises(StepError, match="that says nothing") as caught:
+            Templates(mine).render(template.removesuffix(".j2"), {})
+        assert caught.value.where == mine / template
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [("package.json", '{"name": "x",}'), ("pom.xml", '<?xml version="1.0"?><project><a></project>')],
+)
+def test_what_is_not_of_its_format_is_refused(tmp_path, template, text):
+    (tmp_path / f"{template}.j2").write_text(text)
+    with pytest.raises(StepError, match=f"a {template} that cannot be read: .*line 1"):
+        Templates(tmp_path).render(template, {})
 
 
 def test_a_template_that_replaces_nothing_is_refused(make_kit, tmp_path):
