@@ -51,7 +51,7 @@ class Action(Generic[P_co]):
         files: role -> path, relative to the root or absolute: files and directories a human owns. Their digests are
             in the key.
         upstream: role -> edge. The digests of those outputs are in the key.
-        tools: names of programs or environments whose identity is in the key (`pipeline.engine.tools` finds them).
+        tools: names of programs or environments whose identity is in the key (`pipeline.tools.finder` finds them).
         outputs: names, relative to `out`, known before the action runs. Empty where only the step can know them
             (weights, xcframeworks): then a manifest under `build/manifest/` stands for them.
         memory: bytes this is expected to need at its peak, for admission; not in the key.

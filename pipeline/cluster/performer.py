@@ -27,7 +27,6 @@ from pipeline.engine.code import code_digest, code_files
 from pipeline.engine.executor import Executor, ResolvedInputs, Tools, result_of
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
-from pipeline.engine.tools import PYTHON_OF, Finder
 from pipeline.errors import CompilerCrash, DownloadError, FormatError, Position, SlipwayError, StoreError, ToolMissing
 from pipeline.files import write_atomic
 from pipeline.files.own_folder import own_folder
@@ -39,6 +38,7 @@ from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Workspace
 from pipeline.toolchains.environment import Environment
+from pipeline.tools.finder import PYTHON_OF, Finder
 from pipeline.transport.http import redact
 from pipeline.weights.cache import DownloadCache
 from pipeline.worker.errors import describe

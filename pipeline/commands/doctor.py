@@ -111,7 +111,7 @@ def _told(need: needs.Need) -> str:
 
 
 def _without_matrix(folder: Path) -> Diagnosis:
-    from pipeline.engine.tools import Finder  # noqa: PLC0415 - what a session has made already
+    from pipeline.tools.finder import Finder  # noqa: PLC0415 - what a session has made already
     from pipeline.worker.worker import ToolchainWorker  # noqa: PLC0415
 
     with closing(ToolchainWorker(preload=["tvm"])) as forks, closing(ToolchainWorker(fresh=True)) as fresh:

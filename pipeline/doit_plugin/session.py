@@ -26,7 +26,6 @@ from pipeline.engine.executor import Executor, Tools
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available, processors
 from pipeline.engine.options import Options
-from pipeline.engine.tools import Finder
 from pipeline.errors import SlipwayError, StoreError
 from pipeline.files import State, is_settled, look
 from pipeline.project import Planner, Project
@@ -40,6 +39,7 @@ from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.tree import demand_no_links, states
 from pipeline.store.workspace import Workspace
+from pipeline.tools.finder import Finder
 from pipeline.worker.pool import ToolchainWorkers
 
 from . import noop
@@ -48,7 +48,7 @@ from .options import options
 PACKAGE = Path(__file__).resolve().parent.parent
 
 CHECKOUT = "checkout:"
-"""Before the name of sources that are built (see `engine.native_tools`)."""
+"""Before the name of sources that are built (see `tools.native`)."""
 
 GARBAGE = 50_000
 """Objects made between two looks for garbage: nearly all that a run makes stays to its end."""

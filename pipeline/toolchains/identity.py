@@ -1,6 +1,6 @@
 """What of a toolchain's environment belongs in keys, found out without importing anything into it.
 
-`engine.tools.Finder` calls `version` and `watched`. An environment that we make is known by its spec and by what
+`tools.finder.Finder` calls `version` and `watched`. An environment that we make is known by its spec and by what
 slipway.lock pins, which are parameters of its action already; so only the platform is asked for, and the answer is the
 same before it is made and after. One that others made is known by the packages in it, a checkout by its files.
 """
@@ -20,7 +20,7 @@ from pipeline.process import run, state_of
 from .environment import Environment
 
 Remember = Callable[[list[object], Callable[[], str]], str]
-"""Answers a question from memory, or by asking; see `engine.tools.Finder`."""
+"""Answers a question from memory, or by asking; see `tools.finder.Finder`."""
 
 _LIST = """
 import json, platform, sys

@@ -71,7 +71,7 @@ def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *,
 
     Args:
         actions: of the whole plan.
-        find: see `engine.tools.Finder`.
+        find: see `tools.finder.Finder`.
         rust: whether the runtime is built from a checkout with parts in Rust, which no action names.
     """
     found: dict[tuple[str, str], list[str]] = {}
@@ -107,7 +107,7 @@ class Help:
     """Something that a machine may have.
 
     Attributes:
-        name: as in keys; see `engine.tools`.
+        name: as in keys; see `tools.finder`.
         title: for people.
         cost: what is lost without it.
         hint: how to get it.

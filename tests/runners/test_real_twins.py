@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from projects import Project, tiny_project
 
-from pipeline.engine.tools import Finder
+from pipeline.tools.finder import Finder
 
 CHECKOUT = os.environ.get("TVM_TEST_CHECKOUT", "")
 

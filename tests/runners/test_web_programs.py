@@ -19,11 +19,11 @@ from test_program import alive
 
 from pipeline.action import Tool
 from pipeline.compilers import tensor_cache
-from pipeline.engine.tools import PROGRAMS
 from pipeline.errors import StepError, ToolMissing, Unsuited
 from pipeline.runners.machine import Launch, Parameter
 from pipeline.runners.node import _WEB, _in_chromium, installed
 from pipeline.runners.program import Program
+from pipeline.tools.finder import PROGRAMS
 
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
 FAKE = Path(__file__).parent / "fake_web_runtime.js"

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from fake_wheels import wheel
 
-from pipeline.engine.tools import Finder
 from pipeline.errors import Position, StepError, ToolMissing
 from pipeline.matrix.cells import Toolchain
 from pipeline.toolchains.environment import Environment
 from pipeline.toolchains.spec import MARKER, is_made
+from pipeline.tools.finder import Finder
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 

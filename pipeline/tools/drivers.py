@@ -1,4 +1,4 @@
-"""The drivers of Vulkan and OpenCL on this machine, which models on a GPU run with; `engine.native_tools` asks here."""
+"""The drivers of Vulkan and OpenCL on this machine, which models on a GPU run with; `native` asks here."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.action import Tool
-from pipeline.engine import tools
-from pipeline.engine.tools import Finder
 from pipeline.files.sealed import read_sealed
+from pipeline.tools import finder as tools
+from pipeline.tools.finder import Finder
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from pipeline.files import sha256_path
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.process import state_of
 
-from . import native_tools
+from . import native
 
 if TYPE_CHECKING:
     from pipeline.toolchains.environment import Environment
@@ -124,10 +124,8 @@ class Finder:
             found = next(self._candidates(name), None)
             said = [] if found is None else program_digest(found)
             return None if found is None or not said else Tool(name, found, said[0])
-        if native_tools.is_native(name):
-            return native_tools.find(
-                name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts
-            )
+        if native.is_native(name):
+            return native.find(name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts)
         for path in self._candidates(name):
             kind, ask = ([PROGRAM], sha256_path) if name.startswith(PROGRAM) else ([], _version)
             version = self._remember([*kind, state_of(path), *_xcode()], partial(ask, path))
@@ -149,8 +147,8 @@ class Finder:
             return identity.watched(environment, self._remember)
         tool = self.find(name)
         paths = [*([tool.path] if tool else []), *map(Path, os.get_exec_path()), *_xcode_paths()]
-        if native_tools.is_native(name):
-            paths += native_tools.watched(name, self._checkouts)
+        if native.is_native(name):
+            paths += native.watched(name, self._checkouts)
         return [path for path in dict.fromkeys(paths) if path.exists()]
 
     def _environment(self, name: str) -> Environment | None:

@@ -10,7 +10,7 @@ import fake_checkout
 import fake_xcode
 import pytest
 
-from pipeline.engine.tools import Finder
+from pipeline.tools.finder import Finder
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ def test_opencl_is_a_driver_with_the_loader_and_headers_to_compile_with(finder, 
     drivers, headers, loader = tmp_path / "vendors", tmp_path / "CL", tmp_path / "lib" / "x86_64-linux-gnu"
     for folder in (drivers, headers, loader):
         folder.mkdir(parents=True)
-    monkeypatch.setattr("pipeline.runners.drivers._OPENCL_DRIVERS", drivers)
-    monkeypatch.setattr("pipeline.runners.drivers._OPENCL_HEADERS", (str(headers),))
-    monkeypatch.setattr("pipeline.runners.drivers._OPENCL_LOADERS", (str(loader.parent),))
+    monkeypatch.setattr("pipeline.tools.drivers._OPENCL_DRIVERS", drivers)
+    monkeypatch.setattr("pipeline.tools.drivers._OPENCL_HEADERS", (str(headers),))
+    monkeypatch.setattr("pipeline.tools.drivers._OPENCL_LOADERS", (str(loader.parent),))
     for path in (drivers / "pocl.icd", headers / "opencl.h", loader / "libOpenCL.so"):
         assert finder.find("opencl") is None
         path.write_text("libpocl.so.2.10.0\n")

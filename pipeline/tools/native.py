@@ -1,6 +1,6 @@
 """Finds what is no single program on PATH: Xcode's compilers, the NDK, drivers, a checkout.
 
-`tools.Finder` asks here for such names. Names are the same on every machine; where something is found is not part of
+`finder.Finder` asks here for such names. Names are the same on every machine; where something is found is not part of
 any key, what it says it is, is.
 """
 
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pipeline.action import Tool
 from pipeline.native.source_tree import read_tree
-from pipeline.runners import drivers
-from pipeline.runners.drivers import DRIVERS
+
+from . import drivers
+from .drivers import DRIVERS
 
 Remember = Callable[[list[object], Callable[[], str]], str]
 """A stat_cache: question, and how to find the answer."""
