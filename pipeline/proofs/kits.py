@@ -15,9 +15,11 @@ from pathlib import Path
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import defined, undefined
-from pipeline.documents.link_json import LinkedArchive, LinkJson
+from pipeline.documents.link_json import LinkedArchive, LinkedModule, LinkJson
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import sha256_path
+from pipeline.kits.runtime import FOLDER
+from pipeline.native.wasm_imports import missing
 from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
@@ -37,16 +39,23 @@ _POD_FLAG = re.compile(r"'(-Wl,[^']+)'")
 """A flag for the linker in the Ruby of a podspec."""
 
 
-def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
-    """`link.json` names an archive for every backend, and it is the proven one, to the byte where it is not fat.
+def check_kit(kit: Kit) -> tuple[list[Check], tuple[LinkedArchive, ...]]:
+    """Ask about the archives, their runtimes and the modules that `link.json` tells of.
 
     Returns:
-        The finding, and what `link.json` has of each.
+        The findings, and what `link.json` has of each archive.
     """
     try:
-        archives = LinkJson.read(kit.folder).archives
+        found = LinkJson.read(kit.folder)
     except (OSError, FormatError) as error:
-        return failed("archives", f"link.json cannot be read: {error}", kit.again), ()
+        return [failed("archives", f"link.json cannot be read: {error}", kit.again)], ()
+    archives, modules = found.archives, found.modules
+    asked = (_check_link_json(kit, archives), _check_runtimes(kit, archives), _check_modules(kit, modules))
+    return [_check_archives(kit, archives), *(check for checks in asked for check in checks)], archives
+
+
+def _check_archives(kit: Kit, archives: Sequence[LinkedArchive]) -> Check:
+    """`link.json` names an archive for every backend, and it is the proven one, to the byte where it is not fat."""
     problems = []
     for archive in archives:
         proven_ones = [sha256_path(one.path) for one in _of_archive(kit, archive)]
@@ -57,10 +66,10 @@ def check_archives(kit: Kit) -> tuple[Check, tuple[LinkedArchive, ...]]:
     named = {backend.name for archive in archives for backend in archive.backends}
     problems += [f"{one.backend.name} is in no archive of it" for one in kit.libraries if one.backend.name not in named]
     saw = f"{counted(len(archives), 'archive')}, the very bytes that were proven"
-    return settled("archives", problems, saw, kit.again), archives
+    return settled("archives", problems, saw, kit.again)
 
 
-def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
+def _check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
     """The linker flags of `link.json` keep every model alive, for every archive and architecture."""
     for archive in archives:
         for library in _of_archive(kit, archive):
@@ -68,7 +77,7 @@ def check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Che
             yield from _try(kit, f"link.json for {library.backend.name}", shipped, archive.linker_flags)
 
 
-def check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
+def _check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:
     """The runtime that the kit brings along is what `link.json` says, for every archive and architecture.
 
     It links with the models, and what was linked is strict: every symbol that the models ask for must come from those
@@ -123,7 +132,7 @@ def _linked(kit: Kit, library: Library, members: Sequence[ObjectInfo], words: tu
     return proven("runtime", f"linked with the models; {counted(len(wanted), 'symbol')} of TVM's found in it")
 
 
-def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
+def check_settings(kit: Kit, archives: Sequence[LinkedArchive], slices: Iterable[FrameworkSlice]) -> Iterator[Check]:
     """The Xcode settings keep every model alive, for every slice and architecture, with the paths they name."""
     file = kit.folder / f"{kit.product}.xcconfig"
     try:
@@ -134,7 +143,7 @@ def check_settings(kit: Kit, slices: Iterable[FrameworkSlice]) -> Iterator[Check
         return
     for target in targets:
         name = f"xcconfig for {target.library.backend.name}"
-        if target.runtime != (wanted := _runtime_of(kit, target.library)):
+        if target.runtime != (wanted := _runtime_of(kit, archives, target.library)):
             saw = f"the flags link {listed(target.runtime) or 'nothing'} of the runtime, not {listed(wanted)}"
             yield failed(f"runtime in {name}", saw, kit.again)
         if str(target.library.path) in target.words:
@@ -196,9 +205,8 @@ def _runtime_words(words: Sequence[str], archives: Sequence[Path]) -> tuple[list
     return models, runtime
 
 
-def _runtime_of(kit: Kit, shipped: Library) -> list[str]:
+def _runtime_of(kit: Kit, archives: Iterable[LinkedArchive], shipped: Library) -> list[str]:
     """The linker flags of the runtime that goes with a slice's archive, by `link.json`."""
-    archives = LinkJson.read(kit.folder).archives
     of_slice = next((one for one in archives if kit.folder / one.archive == shipped.path), None)
     return [flag for one in (of_slice.runtime if of_slice is not None else ()) for flag in one.linker_flags]
 
@@ -247,3 +255,38 @@ def _of_archive(kit: Kit, archive: LinkedArchive) -> list[Library]:
     names = {backend.name for backend in archive.backends}
     found = [library for library in kit.libraries if library.backend.name in names]
     return [one for one in found if one.backend.arch in archive.architectures]
+
+
+def _check_modules(kit: Kit, described: Sequence[LinkedModule]) -> Iterator[Check]:
+    """The modules for pages are those that `link.json` tells of, and a page has all that they ask for.
+
+    Yields:
+        `modules` and, once those are the right ones, `imports of modules`; nothing where a kit has no modules.
+    """
+    present = {f"{FOLDER}/{path.name}" for path in kit.folder.glob(f"{FOLDER}/*.wasm")}
+    if not described and not present:
+        return
+    wrong = {one.file: unlike(kit.folder / one.file, one.size, one.sha256) for one in described}
+    problems = [f"{name} {what}" for name, what in wrong.items() if what]
+    problems += [f"{name} is not in link.json" for name in sorted(present - wrong.keys())]
+    saw = f"{counted(len(described), 'module')}, size and SHA-256 as in link.json"
+    yield settled("modules", problems, saw, kit.rebuild)
+    if not problems:
+        yield _check_imports(kit, described)
+
+
+def _check_imports(kit: Kit, described: Sequence[LinkedModule]) -> Check:
+    """Whether every function that the modules leave to the page is one that a page has."""
+    name, total, problems = "imports of modules", 0, []
+    backends = sorted({one.backend for one in described})
+    again = " && ".join(f"doit forget wasm:{backend} && doit wasm:{backend}" for backend in backends)
+    hint = f"{again}; the checkout in `runtime.source` must be of the TVM that compiled the models"
+    for one in described:
+        try:
+            module = read_object((kit.folder / one.file).read_bytes(), one.file)
+        except FormatError as error:
+            return failed(name, f"{one.file} cannot be read: {error}", kit.rebuild)
+        total += sum(wanted.kind == "function" for wanted in module.imports)
+        if nowhere := [wanted.name for wanted in missing(module)]:
+            problems.append(f"{one.file} asks for {listed(nowhere)}, which no page has")
+    return settled(name, problems, f"{total} functions, all of the page", hint)

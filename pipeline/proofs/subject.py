@@ -65,10 +65,14 @@ class Kit:
     log: Path
 
     @property
-    def again(self) -> str:
+    def rebuild(self) -> str:
         """The hint where its files are wrong."""
-        again = f"doit forget linkkit:{self.product} && doit linkkit:{self.product}"
-        return f"{again}; a template of your own must keep the flags of ours"
+        return f"doit forget linkkit:{self.product} && doit linkkit:{self.product}"
+
+    @property
+    def again(self) -> str:
+        """The same of files that are made from templates."""
+        return f"{self.rebuild}; a template of your own must keep the flags of ours"
 
 
 def unlike(path: Path, size: int, sha256: str) -> str | None:

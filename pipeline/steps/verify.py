@@ -35,10 +35,9 @@ from pipeline.proofs.closure import (
     runtime_symbols,
 )
 from pipeline.proofs.constructors import check_constructors
-from pipeline.proofs.kits import check_archives, check_link_json, check_podspec, check_runtimes, check_settings
+from pipeline.proofs.kits import check_kit, check_podspec, check_settings
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
-from pipeline.proofs.modules import check_modules
 from pipeline.proofs.parameters import BY_NAME, by_place, check_library, check_parameters, equal_words
 from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.subject import Kit, Library, read_library
@@ -254,8 +253,7 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
     libraries = tuple(product_library(job, backend) for backend in job.params.backends)
     folder = _as_shipped(job, product, scratch)
     kit = Kit(product, folder, libraries, job.tools, scratch, job.log)
-    check, archives = check_archives(kit)
-    checks = [check, *check_link_json(kit, archives), *check_runtimes(kit, archives), *check_modules(folder, product)]
+    checks, archives = check_kit(kit)
     if kind == "xcframework":
         bundle = folder / f"{product}.xcframework"
         check, slices = check_plist(bundle, product)
@@ -263,7 +261,7 @@ def prove_product(job: Job[ProductProof], scratch: Path) -> Findings:
         for beside in sorted({one.name for archive in archives for one in archive.runtime}):
             check, _ = check_plist(folder / f"{beside}.xcframework", product)
             checks.append(replace(check, name=f"Info.plist of {beside}"))
-        checks += [*check_settings(kit, slices), *check_podspec(kit, slices)]
+        checks += [*check_settings(kit, archives, slices), *check_podspec(kit, slices)]
         checks.append(check_zip(folder / f"{bundle.name}.zip", bundle, product))
     if job.params.maven is not None:
         digests = bundle_digests(job)
