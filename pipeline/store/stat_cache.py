@@ -19,9 +19,11 @@ from typing import NamedTuple
 
 from pipeline.errors import StoreError
 from pipeline.files import (
+    NotRegularError,
     State,
     is_settled,
     is_stamped,
+    open_regular,
     sha256_bytes,
     sha256_file,
     state_of,
@@ -98,11 +100,8 @@ class StatCache:
         try:
             for _ in range(ATTEMPTS):
                 now = time.time_ns()
-                # Non-blocking: a FIFO without a writer would otherwise be waited for.
-                with open(name, "rb", buffering=0, opener=_open_now) as file:
+                with open_regular(name) as file:
                     before = os.fstat(file.fileno())
-                    if not stat.S_ISREG(before.st_mode):
-                        raise StoreError("is not a regular file", where=name, hint="name a file or a directory")
                     if known := self.known(name, state_of(before)):
                         return known
                     sha256 = sha256_file(file)
@@ -201,10 +200,6 @@ def _load(path: StrPath) -> dict[str, tuple[State, str]]:
     return rows if form == FORMAT else {}
 
 
-def _open_now(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
 def _unreadable(error: OSError, path: str) -> StoreError:
     if isinstance(error, FileNotFoundError) and os.path.islink(path):
         return StoreError(
@@ -212,6 +207,9 @@ def _unreadable(error: OSError, path: str) -> StoreError:
         )
     if error.errno == errno.ELOOP:
         return StoreError("is a link that goes in a circle", where=path, hint="remove the link")
+    if isinstance(error, NotRegularError) or error.errno == errno.ENXIO:  # what is said of a socket
+        hint = "an input is files and directories: remove it, or have it made elsewhere"
+        return StoreError("is not a regular file, but a pipe, a socket or a device", where=path, hint=hint)
     if isinstance(error, FileNotFoundError):
         return StoreError("there is no such file", where=path, hint="restore it, or correct the name that asks for it")
     return store_error(error, "read", path)

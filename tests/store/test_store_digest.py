@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 
 import pytest
@@ -19,8 +20,8 @@ HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 def reads(monkeypatch):
     """How often files are opened to be hashed."""
     opened = []
-    real = module._open_now
-    monkeypatch.setattr(module, "_open_now", lambda path, flags: (opened.append(path), real(path, flags))[1])
+    real = module.open_regular
+    monkeypatch.setattr(module, "open_regular", lambda path: (opened.append(path), real(path))[1])
     return opened
 
 
@@ -226,25 +227,38 @@ def test_a_missing_file_says_so(tmp_path):
     assert "hint" in str(caught.value)
 
 
-def test_a_fifo_is_neither_waited_for_nor_hashed(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(StoreError, match="not a regular file"):
-        StatCache().digest(tmp_path / "fifo")
+def test_what_is_no_file_is_neither_waited_for_nor_hashed(tmp_path, monkeypatch):
+    """Nor told to be made anew: it is the user's, and nothing here makes it."""
+    (tmp_path / "in").mkdir()
+    for make in (os.mkfifo, bind):
+        odd = tmp_path / "in" / "odd"
+        monkeypatch.chdir(odd.parent)
+        make(odd.name)
+        for path in (odd, odd.parent):
+            with pytest.raises(StoreError, match="not a regular file, but a pipe, a socket or a device") as caught:
+                StatCache().digest(path)
+            assert str(caught.value.where) == str(odd)
+            assert "remove it, or have it made elsewhere" in str(caught.value.hint)
+        odd.unlink()
+
+
+def bind(name):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
 
 
 def test_a_file_that_keeps_changing_is_refused(tmp_path, monkeypatch):
     path = hello(tmp_path)
-    real = module._open_now
+    real = module.open_regular
 
-    def grow(name, flags):
-        descriptor = real(name, flags)
-        original = os.fstat(descriptor)
-        path.write_bytes(b"x" * (original.st_size + 1))
-        return descriptor
+    def grow(name):
+        file = real(name)
+        path.write_bytes(b"x" * (os.fstat(file.fileno()).st_size + 1))
+        return file
 
     states = iter(range(100))
     real_state = module.state_of
-    monkeypatch.setattr(module, "_open_now", grow)
+    monkeypatch.setattr(module, "open_regular", grow)
     monkeypatch.setattr(module, "state_of", lambda found: (*real_state(found)[:3], next(states)))
     with pytest.raises(StoreError, match="keeps changing"):
         StatCache().file(path)
