@@ -7,12 +7,14 @@ relative paths, and links to what its upstream put out; nothing else of the tree
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.files import State, look
 from pipeline.files.sharing import share
 from pipeline.matrix.placeholders import filled
+from pipeline.process import Finished
 
 PROGRAM = "program:"
 """Before the name of a program on PATH: the tool that stands for it, whose version is the digest of its file."""
@@ -31,6 +34,11 @@ _SHOWN, _TRACED = 6, 40
 """Files that a message lists; those of `--trace-reads`, which are asked for."""
 
 _CHUNK_BYTES = 1 << 20
+
+_LAST, _LONGEST = 20, 2000
+"""Lines in which a command says why it failed, and characters of one."""
+_LACKS = re.compile("no such file|no module named|not (?:be )?f(?:ou|i)nd|not exist|can(?:no|')t open", re.IGNORECASE)
+_WORD = re.compile(r"[^\s'\"`\u2018\u2019:;,()\[\]<>]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,8 @@ def run(job: Job[Params]) -> Facts:
         )
         _check_given(job, given)
         denied = program.is_held() and "denied" in done.output
-        program.demand_success(
-            done, job.log, hint="a step writes nowhere but below {out}, $TMPDIR and $HOME" if denied else None
-        )
+        place = "a step writes nowhere but below {out}, $TMPDIR and $HOME" if denied else None
+        program.demand_success(done, job.log, hint=_undeclared(job, folders, done) or place)
         _check_places(job, before)
         _check_secrets(job, secrets)  # before a message names an output
         _check_outputs(job, folders)
@@ -224,6 +231,20 @@ def _files(out: Path) -> dict[str, Path]:
     """Everything in the directory of the outputs that is not a directory."""
     found = (Path(folder) / name for folder, folders, files in os.walk(out) for name in (*folders, *files))
     return {path.relative_to(out).as_posix(): path for path in found if path.is_symlink() or not path.is_dir()}
+
+
+def _undeclared(job: Job[Params], folders: _Folders, done: Finished) -> str | None:
+    """What to do where a command says that it lacks a file that is in the tree."""
+    beside = {Path(path).parent for path in job.params.paths.values() if path and not Path(path).is_absolute()}
+    for line in filter(_LACKS.search, done.output.splitlines()[-_LAST:]):
+        for word in _WORD.findall(line[:_LONGEST].replace(f"{folders.tree}/", "")):
+            module = word.replace(".", "/")
+            for folder, name in product([Path(), *beside], (word, f"{module}.py", f"{module}/__init__.py")):
+                path = os.path.normpath(folder / name)
+                hidden = not path.startswith(("/", "..")) and not (folders.tree / path).exists()
+                if hidden and (job.cache.parents[1] / path).is_file():
+                    return f"a step sees only what it declares: add {path} to its `inputs`"
+    return None
 
 
 def _check_outputs(job: Job[Params], folders: _Folders) -> None:

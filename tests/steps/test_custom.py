@@ -109,6 +109,39 @@ def test_what_a_command_does_wrong_is_said(attempt, script, said):
     assert "log:" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("script", "named"),
+    [
+        ("cat data/words.txt", "data/words.txt"),
+        (f"{sys.executable} -c \"open('data/words.txt')\"", "data/words.txt"),
+        (f"{sys.executable} -c \"import os; open(os.path.abspath('data/words.txt'))\"", "data/words.txt"),
+        (f"{sys.executable} tools/tool.py", "tools/beside.py"),
+        (f"{sys.executable} -c 'import tools.deep.one'", "tools/deep/__init__.py"),
+        ("cd tools && cat beside.py", "tools/beside.py"),
+        ("cd tools && cat ../data/words.txt", "data/words.txt"),
+        ("echo data/words.txt; false", None),
+        ("cat nowhere", None),
+        ("cat /data/words.txt", None),
+        ("cat tools/tool.py/none", None),
+    ],
+)
+def test_a_file_of_the_tree_that_was_not_declared_is_named(attempt, tmp_path, monkeypatch, script, named):
+    files = {
+        "data/words.txt": "",
+        "tools/tool.py": "import beside",
+        "tools/beside.py": "",
+        "tools/deep/__init__.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text(text)
+    monkeypatch.chdir(tmp_path / "tree")
+    with pytest.raises(StepError) as caught:
+        attempt(script, paths={"tool": "tools/tool.py"}, inputs={"tool": tmp_path / "tree/tools/tool.py"})
+    hint = f"a step sees only what it declares: add {named} to its `inputs`"
+    assert caught.value.hint == (hint if named else program._PRINTED)
+
+
 @held
 @pytest.mark.parametrize("do", ["echo > {}", "rm {}", "mv {} here", "mkdir {}.d", "ln -s x {}.link", "cp {} {}.copy"])
 def test_a_command_writes_nowhere_else(attempt, tmp_path, do):
