@@ -55,6 +55,14 @@ RUST_ARCHITECTURES: Mapping[str, str] = {"arm64": "aarch64", "armv7": "arm", "i6
 
 ANDROID_ABIS: Mapping[str, str] = {"arm64": "arm64-v8a", "x86_64": "x86_64", "armv7": "armeabi-v7a", "i686": "x86"}
 
+_OF_ANDROID = (
+    "EGL GLESv1_CM GLESv2 GLESv3 OpenCL OpenMAXAL OpenSLES RS aaudio amidi android binder_ndk c c++_shared "
+    "camera2ndk dl icu jnigraphics log m mediandk nativehelper nativewindow neuralnetworks stdc++ sync tvm_ffi "
+    "tvm_runtime vulkan z"
+)
+ANDROID_LIBRARIES = frozenset(f"lib{name}.so" for name in _OF_ANDROID.split())
+"""Of the system, of the NDK and of TVM: the loader takes the one of a name that is there, so ours needs another."""
+
 CMAKE_PROCESSORS: Mapping[str, tuple[str, ...]] = {
     "arm64": ("aarch64", "arm64", "ARM64", "arm64-v8a"),
     "x86_64": ("x86_64", "amd64", "AMD64"),

@@ -7,6 +7,7 @@ merely follows from another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -136,8 +137,12 @@ def _names(
     every = [one for of_model in variants.values() for one in of_model]
     subjects = [(("models", one.model, "variants", one.variant), one.subject) for one in every]
     _must_differ([*subjects, *((("models", name), name) for name in files)], problems)
-    for section in ("backends", "products", "devices", "steps"):
+    for section in ("backends", "devices", "steps"):
         _must_differ([((section, name), name) for name in getattr(targets, section)], problems)
+    _must_differ([(("products", name), name) for name in targets.products], problems, in_code=True)
+    aars = [(name, spec.maven) for name, spec in targets.products.items() if spec.maven is not None]
+    named = [(("products", name, "maven", "artifact"), f"{maven.group}.{maven.artifact}") for name, maven in aars]
+    _must_differ(named, problems, in_code=True)
     return selection.Names(variants, resolved, known, files)
 
 
@@ -167,14 +172,19 @@ def _check_names_of_models(targets: schema.Targets, toolchains: list[str], probl
                 problems.add(("models", name, "prebuilt", backend), f"unknown backend `{backend}`", known, key=True)
 
 
-def _must_differ(named: Iterable[tuple[Steps, str]], problems: Diagnostics) -> None:
-    """Names become tasks and directories, on file systems that may not tell upper from lower case."""
+def _must_differ(named: Iterable[tuple[Steps, str]], problems: Diagnostics, *, in_code: bool = False) -> None:
+    """Names become tasks and directories, on file systems that may not tell upper from lower case.
+
+    With `in_code` they become names of targets, packages and variables, in which other characters are `_`.
+    """
     seen: dict[str, str] = {}
     for place, name in named:
-        first = seen.setdefault(name.lower(), ".".join(map(str, place)))
+        spelt = re.sub(r"[^a-z0-9]", "_", name.lower()) if in_code else name.lower()
+        first = seen.setdefault(spelt, ".".join(map(str, place)))
         if first != ".".join(map(str, place)):
-            what = f"`{name}` is also the name of {first}"
-            problems.add(place, f"{what}, or differs from it only in upper and lower case", "rename one", key=True)
+            what = f"`{name}` is also the name of {first}, or "
+            how = f"is spelt like it in code: {spelt}" if in_code else "differs from it only in upper and lower case"
+            problems.add(place, what + how, "rename one", key=True)
 
 
 def _check_prefixes(cells: Iterable[Cell], problems: Diagnostics) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
-from pipeline.platforms import unportable
+from pipeline.platforms import ANDROID_LIBRARIES, unportable
 
 from . import schema
 from .cells import Backend, Cell, FilePlacement, LayoutRule, ModelVariant, Product, Runtime
@@ -57,7 +57,7 @@ def outputs_of(
 def resolve(
     here: Steps,
     spec: schema.Product,
-    backends: Iterable[tuple[Steps, Backend]],
+    backends: Collection[tuple[Steps, Backend]],
     cells: Sequence[Cell],
     tasks: Mapping[str, Outputs],
     *,
@@ -82,10 +82,14 @@ def resolve(
         elif _check_rule((*here, "layout", backend.name), rule, backend, problems):
             sound.append(LayoutRule(backend.name, rule.library, rule.bundle))
     files = list(_files(here, spec, tasks, problems))
+    phones = {backend.name for _, backend in backends if backend.platform == "android"}
     taken: dict[str, _Taken] = {}
     clashing = set()
     for place, one in _wanted(sound, cells, files):
-        if one.owner not in clashing and (problem := _claim(one, taken)) is not None:
+        if one.kind == "library" and place[1] in phones and one.path.rpartition("/")[2] in ANDROID_LIBRARIES:
+            what = f"Android, the NDK or TVM has a library that is called as `{one.path}`"
+            problems.add((*here, *place), what, "give it another name: an app would load that one")
+        elif one.owner not in clashing and (problem := _claim(one, taken)) is not None:
             clashing.add(one.owner)
             problems.add((*here, *place), *problem)
     return tuple(sound), tuple(one for _, one in files)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline.platforms import ANDROID_ABIS, PRODUCT_PLATFORMS
+from pipeline.platforms import ANDROID_ABIS, ANDROID_LIBRARIES, PRODUCT_PLATFORMS
 
 from . import layouts, schema
 from .cells import Backend, Cell, Maven, Product
@@ -52,6 +52,9 @@ def resolve(
     if name.lower() in {backend.lower() for backend in backends}:
         what = f"`{name}` is a backend too, and both would be verified as verify:{name}"
         problems.add(here, what, "give one of them another name", key=True)
+    if spec.maven is not None and f"lib{name}.so" in ANDROID_LIBRARIES:
+        what = f"its library would be lib{name}.so, and Android, the NDK or TVM has one of that name"
+        problems.add(here, what, "give the product another name, such as models: an app would load that one", key=True)
     used = {cell.backend.name for cell in cells}
     held: list[tuple[Steps, Backend]] = []
     for i, wanted in enumerate(spec.backends):

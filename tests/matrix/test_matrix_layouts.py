@@ -167,6 +167,29 @@ def test_coordinates_of_maven_are_checked(good, refuse, expand):
     assert "only an AAR has shared libraries" in said
 
 
+@pytest.mark.parametrize("name", ["android", "log", "tvm_ffi"])
+def test_a_library_is_not_called_as_one_that_android_has(good, refuse, expand, name):
+    """The loader would take the system's for ours, or ours for the system's."""
+    aar = APP.format("android", "com.x", '"1.0"', "")
+    text = good + aar.replace("  app:", f"  {name}:")
+    assert f"3: products.{name}: its library would be lib{name}.so" in refuse(text)
+    assert expand(text.replace("    maven", "    # maven"))
+    text = of(good, '"ios/{subject}.a"', android=f"android-arm64: {{library: lib/lib{name}.so}}")
+    assert f"called as `lib/lib{name}.so`" in refuse(text)
+
+
+def test_products_that_code_spells_alike(good, refuse, expand):
+    """In an app with both, CMake would take the targets of one for the other's, and Gradle one library for both."""
+    kind = "{{kind: android, backends: [android-arm64]{}}}\n"
+    twice = f"products:\n  kit-a: {kind}  {{}}: {kind}"
+    said = refuse(good + twice.format("", "Kit_a", ""))
+    assert "products.Kit_a: `Kit_a` is also the name of products.kit-a, or is spelt like it in code: kit_a" in said
+    first, other = (f", maven: {{group: com.x, artifact: {name}, version: '1'}}" for name in ("a-b", "a_b"))
+    assert "products.other.maven.artifact: `com.x.a-b` is also" in refuse(good + twice.format(first, "other", first))
+    assert "products.other.maven.artifact: `com.x.a_b` is also" in refuse(good + twice.format(first, "other", other))
+    assert expand(good + twice.format(first, "other", other.replace("a_b", "c")))
+
+
 FILES = """\
 models:
   llama: {factory: recipe.py:build, variants: {q4: {}}}
