@@ -2,7 +2,8 @@
 
 `program.run` runs this file, and talks to it by a pipe: when that is closed, by will or by death, the program's session
 is killed, and on Linux whatever left the session. It imports nothing of ours, as it runs without site packages.
-Landlock (Linux 5.19) is what holds a program to its folders; elsewhere it may write where the user may.
+Landlock (Linux 5.19) is what holds a program to its folders; elsewhere it may write where the user may. Shared memory
+(`/dev/shm`, System V's) is its own where the system allows namespaces, and is gone with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -31,6 +32,12 @@ _CUTS = 3
 _WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
 _CHANGE_FOLDERS = sum(1 << bit for bit in range(4, 13))
 """Remove and make files and folders of every kind."""
+
+MEMORY = "/dev/shm"  # noqa: S108 - what is looked for there is hidden, and nothing of ours put there
+"""Where programs have shared memory and semaphores."""
+
+_NEW_MOUNTS, _NEW_IPC, _NEW_USER = 0x20000, 0x8000000, 0x10000000
+_PRIVATE, _NO_DEVICES = ctypes.c_ulong(1 << 18 | 1 << 14), ctypes.c_ulong(2 | 4)
 
 CANNOT_START = 127
 """The status where the program is nothing that can be run."""
@@ -51,19 +58,54 @@ def version() -> int:
 
 
 def hold_to(folders: Iterable[str], interface: int) -> None:
-    """Give up, for this process and all it starts, writing anywhere but below these folders and to devices."""
+    """Give up, for this process and all it starts, writing anywhere but below these folders, or to devices."""
     libc = ctypes.CDLL(None, use_errno=True)
     rights = _WRITE_FILE | _CHANGE_FOLDERS | _REFER | (_TRUNCATE if interface >= _CUTS else 0)
     handled = ctypes.c_uint64(rights)
     ruleset = _called(libc.syscall(_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(8), 0))
-    for folder in (*folders, "/dev", "/proc"):
+    shared = [MEMORY] if pathlib.Path(MEMORY).is_dir() else []
+    for folder in (*folders, *shared, "/dev", "/proc"):
         opened = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-        rule = _Beneath(rights, opened)
+        rule = _Beneath(rights & ~_CHANGE_FOLDERS if folder in {"/dev", "/proc"} else rights, opened)
         _called(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0))
         os.close(opened)
     _called(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
     _called(libc.syscall(_RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
+
+
+def give_memory() -> None:
+    """Give this process, and all it starts, shared memory of its own, as `bwrap` does.
+
+    Raises:
+        OSError: the system does not allow it; half of it may be done.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    _called(libc.unshare(_NEW_MOUNTS | _NEW_IPC | (_NEW_USER if user else 0)))
+    if user:
+        for file, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            pathlib.Path("/proc/self", file).write_text(text)
+    _called(libc.mount(None, b"/", None, _PRIVATE, None))
+    _called(libc.mount(b"tmpfs", MEMORY.encode(), b"tmpfs", _NO_DEVICES, b"mode=1777"))
+
+
+def _works(function: Callable[[], None]) -> bool:
+    """Whether a function does what it should, in a child."""
+    if child := os.fork():
+        return os.waitpid(child, 0)[1] == 0
+    status = 1
+    try:
+        function()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _in_memory() -> set[str]:
+    with suppress(OSError):
+        return {path.name for path in pathlib.Path(MEMORY).iterdir()}
+    return set()
 
 
 def _called(result: int) -> int:
@@ -73,10 +115,18 @@ def _called(result: int) -> int:
 
 
 def main() -> int:
-    """Run the command that the arguments name: the folders as JSON, then its words. Returns its status."""
+    """Run the command that the arguments name, and return its status.
+
+    They are JSON of the folders and of whether it may have shared memory of its own, then its words.
+    """
     interface = version()
+    folders, own = json.loads(sys.argv[1])
+    own = own and sys.platform == "linux" and _works(give_memory)
+    if own:
+        give_memory()
+    before = _in_memory()
     if interface:
-        hold_to(json.loads(sys.argv[1]), interface)
+        hold_to(folders, interface)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     command = sys.argv[2:]
@@ -99,6 +149,8 @@ def main() -> int:
             _kill(orphan)
         with suppress(ChildProcessError):
             os.waitpid(-1, 0)
+    if not own and (left := sorted(_in_memory() - before)):
+        os.write(2, f"new in {MEMORY}, of this or of another program: {', '.join(left)}\n".encode(errors="replace"))
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 

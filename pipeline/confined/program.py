@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -48,6 +48,7 @@ def run(
     environment: Mapping[str, str],
     secrets: Mapping[str, str],
     writable: Sequence[Path],
+    readable: Iterable[Path],
     log: Path,
     timeout: float,
 ) -> Finished:
@@ -60,6 +61,7 @@ def run(
         environment: all of its environment but for secrets.
         secrets: further variables, whose values are shown nowhere.
         writable: folders it may write to; see `is_held`.
+        readable: what it may read besides, links perhaps: nothing of it is hidden.
         log: file to append the command line and its output to.
         timeout: seconds of wall time.
 
@@ -68,7 +70,9 @@ def run(
     """
     line = command_line(command, {**environment, **dict.fromkeys(secrets, HIDDEN.decode())})
     _log.debug("in %s: %s", cwd, line)
-    folders = json.dumps([str(folder) for folder in writable])
+    used = (sys.executable, *before[:1], command[0], cwd, *writable, *readable)
+    own_memory = not any(os.path.realpath(path).startswith(launch.MEMORY) for path in used)
+    folders = json.dumps([[str(folder) for folder in writable], own_memory])
     words = [sys.executable, "-I", "-S", launch.__file__, folders, *before, *command]
     process = subprocess.Popen(
         words, cwd=cwd, env={**environment, **secrets}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -115,6 +115,7 @@ def run(job: Job[Params]) -> Facts:
             environment=environment,
             secrets=secrets,
             writable=(folders.whole, job.out),
+            readable=(*job.inputs.values(), *given, *map(Path, os.get_exec_path())),
             log=job.log,
             timeout=params.timeout,
         )

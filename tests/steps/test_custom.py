@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.action import Job, Tool
-from pipeline.confined import program
+from pipeline.confined import launch, program
 from pipeline.errors import StepError, ToolMissing
 from pipeline.steps import custom
 
@@ -154,6 +156,44 @@ def test_a_command_writes_nowhere_else(attempt, tmp_path, do):
     assert {path.name for path in tmp_path.iterdir()} == {"kept", "out", "log"}
 
 
+SEGMENT = "import ctypes; assert ctypes.CDLL(None).shmget(7531, 99, 0o1600) >= 0"
+
+
+def in_memory():
+    return sorted(Path(launch.MEMORY).glob("slipway-*")), "7531" in Path("/proc/sysvipc/shm").read_text()
+
+
+def test_shared_memory_is_gone_with_the_command(attempt):
+    trial = "from pipeline.confined import launch; launch.give_memory()"
+    if subprocess.run([sys.executable, "-c", trial], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("namespaces are not allowed here")
+    assert in_memory() == ([], False)
+    lock = f"{sys.executable} -c 'import multiprocessing; multiprocessing.Lock()'"
+    script = f"ls {launch.MEMORY}; echo > {launch.MEMORY}/slipway-left; {lock} && {sys.executable} -c '{SEGMENT}'"
+    assert attempt(f'({script}) > "$0/a"; id -u >> "$0/a"') == {"a": f"{os.getuid()}\n"}, "nothing of others is there"
+    assert in_memory() == ([], False)
+
+
+@pytest.mark.skipif(not Path(launch.MEMORY).is_dir(), reason="there is no such folder")
+def test_what_it_is_given_in_shared_memory_is_there_and_what_it_leaves_is_told(attempt, tmp_path):
+    (tmp_path / "view").mkdir()
+    with tempfile.TemporaryDirectory(dir=launch.MEMORY) as folder:
+        Path(folder, "blob").write_text("given")
+        (tmp_path / "view" / "blob").symlink_to(f"{folder}/blob")
+        left = f"{folder}-left"
+        got = attempt(f'cat ../in/w/blob > "$0/a"; echo > {left}', paths={"w": ""}, inputs={"w": tmp_path / "view"})
+        Path(left).unlink()
+    assert got == {"a": "given"}
+    assert f"new in {launch.MEMORY}, of this or of another program: {Path(left).name}" in (tmp_path / "log").read_text()
+
+
+@held
+@pytest.mark.skipif(os.getuid() != 0, reason="others may not anyway")
+def test_nothing_is_made_among_devices(attempt):
+    with pytest.raises(StepError, match="denied"):
+        attempt('echo > /dev/null && echo > /dev/slipway-test && echo > "$0/a"')
+
+
 @held
 def test_inside_its_folders_everything_works(attempt):
     script = 'echo 1 > x; mkdir d; mv x d/; mkdir -p "$0/e"; mv d/x "$0/e/a"; mktemp >/dev/null; echo > /dev/null'
@@ -288,13 +328,11 @@ def test_it_ends_with_whoever_asked_for_it(tmp_path):
     asker = f"""
 import sys; sys.path.insert(0, {str(Path(custom.__file__).parents[2])!r})
 from pathlib import Path
-from pipeline.confined import program
+from pipeline.confined import launch, program
 here = Path({str(tmp_path)!r})
 program.run(["/bin/sh", "-c", "echo > begun; sleep 62"], cwd=here, environment={{"PATH": {os.environ["PATH"]!r}}},
-            secrets={{}}, writable=[here], log=here / "log", timeout=60)
+            secrets={{}}, writable=[here], readable=[], log=here / "log", timeout=60)
 """
-    import subprocess
-
     process = subprocess.Popen([sys.executable, "-c", asker])
     deadline = time.monotonic() + 30
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
