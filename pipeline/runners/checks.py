@@ -56,7 +56,8 @@ def run(launch: Launch, trial: Trial) -> Outcome:
                 session.repeat(CALLS, min(_REPEATING, trial.seconds / 10))
                 control = _control(trial, machine, check)
     except BaseException:
-        machine.close()
+        with suppress(MachineDied):
+            machine.close()
         raise
     peak = machine.close()
     measured = Measured(loaded, peak, {name: tuple(taken) for name, taken in session.seconds.items()})

@@ -95,4 +95,8 @@ class Machine(Protocol):
         """
 
     def close(self) -> int:
-        """End it; returns the most memory it had, in bytes. Never raises."""
+        """End it; returns the most memory it had, in bytes.
+
+        Raises:
+            MachineDied: it crashed as it ended, or never did: so would an app.
+        """

@@ -73,7 +73,7 @@ class Program:
         try:
             self.emulated = self._ready() or launch.emulated
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def use_parameters(self, folder: Path) -> None:
@@ -90,6 +90,13 @@ class Program:
 
     def close(self) -> int:
         """See `Machine`. What it has started ends with it."""
+        self._doing = "its work was done"
+        peak = self._end()
+        if self._process.returncode:
+            raise self._ended()
+        return peak
+
+    def _end(self) -> int:
         peak, late = _peak(self._process.pid), time.monotonic() + PATIENCE
         with suppress(OSError, ValueError):
             self._process.stdin.close()  # type: ignore[union-attr]
@@ -99,6 +106,7 @@ class Program:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
                 peak = peak or peak_bytes(usage)
             elif time.monotonic() > late:
+                self._doing = f"it had not ended in {PATIENCE:g} s"
                 self._kill()
             else:
                 time.sleep(0.01)
@@ -190,7 +198,7 @@ class Program:
 
     def _ended(self) -> MachineDied:
         """The error that says how the program died: by which signal, or with which status."""
-        self.close()
+        self._end()
         status = self._process.returncode
         how = f"was ended by {signal_name(-status).partition(' (')[0]}" if status < 0 else f"ended with status {status}"
         return MachineDied(f"{self._name} {how} when {self._doing}", hint="the log has what it printed")
@@ -225,11 +233,11 @@ class DeviceProgram(Program):
         self._deadline += time.monotonic() - began
         super().use_parameters(Path("parameters"))  # the program runs in the folder
 
-    def close(self) -> int:
-        """See `Machine`. The folder on the device goes with it."""
+    def _end(self) -> int:
+        """The folder on the device goes with it."""
         pid = f"$(cat {shlex.quote(f'{self._folder}/pid')})"
         peak = self._said(f"cat /proc/{pid}/status")
-        super().close()
+        super()._end()
         # Where the program hangs, it does not notice that its input has ended. Its number may be another's by now.
         mine = f"grep -q {shlex.quote(self._folder)} /proc/{pid}/cmdline"
         self._said(f"{mine} 2>/dev/null && kill -9 {pid}; rm -rf {shlex.quote(self._folder)}")

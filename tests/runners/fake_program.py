@@ -99,3 +99,8 @@ while line := IN.readline():
     else:
         sys.stderr.write(f"parameters in {arguments[0]}\n")
         say(b"done 1\nnone\n")
+if HOW == "late-crash":
+    os.kill(os.getpid(), signal.SIGSEGV)
+if HOW == "late-hang":
+    time.sleep(60)
+sys.exit(3 if HOW == "late-exit" else 0)

@@ -56,6 +56,11 @@ def test_a_machine_that_dies_in_the_control_is_no_control(tmp_path):
         outcome(tmp_path, "later")
 
 
+def test_a_machine_that_dies_at_the_end_has_not_passed(tmp_path):
+    with pytest.raises(MachineDied, match="was ended by SIGSEGV when its work was done"):
+        outcome(tmp_path, "late-crash")
+
+
 def test_numbers_that_are_none_fail(tmp_path):
     """Whatever the tolerance is, NaN is no number of the model's; and what fails is not called again for its times."""
     seen = outcome(tmp_path, "nan")

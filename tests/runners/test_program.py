@@ -36,7 +36,8 @@ def program():
 
     yield start
     for one in started:
-        one.close()
+        with suppress(StepError):
+            one.close()
 
 
 def session(machine: Program, function: Function = DOUBLE) -> ModelSession:
@@ -142,9 +143,26 @@ def test_one_that_hangs_is_ended_with_its_children(program):
     with pytest.raises(StepError, match=r"did not end within 5 s; it ran double then") as caught:
         machine.call("double", [X])
     assert "SLIPWAY_CHECK_SECONDS" in caught.value.hint
-    machine.close()
+    with pytest.raises(StepError):
+        machine.close()
     assert time.monotonic() - began < 30
     assert not alive(machine._process.pid)
+
+
+LATE = {
+    "late-crash": "was ended by SIGSEGV when its work was done",
+    "late-exit": "ended with status 3 when its work was done",
+    "late-hang": "was ended by SIGKILL when it had not ended in 1 s",
+}
+
+
+@pytest.mark.parametrize("how", LATE)
+def test_one_that_answers_and_then_does_not_end_well_is_told(program, how, monkeypatch):
+    monkeypatch.setattr("pipeline.runners.program.PATIENCE", 1.0)
+    machine = program(how)
+    assert np.array_equal(session(machine).call("double", X), 2 * X)
+    with pytest.raises(StepError, match=LATE[how]):
+        machine.close()
 
 
 def test_what_this_machine_lacks_is_no_failure_of_the_model(program):
