@@ -18,6 +18,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL
 from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps
+from pipeline.documents.functions import Function
 from pipeline.documents.parameters import INDEX, Parameters
 from pipeline.documents.report import Check, Report
 from pipeline.documents.run import Run
@@ -39,7 +40,7 @@ from pipeline.proofs.kits import check_kit, check_podspec, check_settings
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.parameters import BY_NAME, by_place, check_library, check_parameters, equal_words
-from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
+from pipeline.proofs.report import counted, facts, listed, not_proven, open_summary, proven, settle
 from pipeline.proofs.subject import Kit, Library, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip
@@ -141,11 +142,18 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
         checks += [check_declared(shipped, params.runtime_version)] if params.runtime_version is not None else []
     runs = _runs(job)
     ran = {one.model for one in runs.values() if one.lacks is None}
-    fitting, notes = _prove_parameters(job, library, ran)
+    described = Archive.read(folder)
+    fitting, notes = _prove_parameters(job, library, described, ran)
     checks += fitting
     checks += (linked := _prove_links(job, library, runtime, scratch)).checks
     by_model = {one.subject: [run for run in runs.values() if run.model == one.subject] for one in library.models}
     checks += [check for model, made in by_model.items() if made or params.host for check in _numbers(model, made)]
+    for model, made in by_model.items():
+        if rest := listed(_uncalled(described.model(model).functions, made)):
+            checks.append(
+                not_proven(f"functions of {model}", f"no check calls {rest}", "let the model's `check` call it")
+            )
+            notes[model] = "; ".join(filter(None, (notes.get(model), f"not checked: {rest}")))
     found = _ran(params, linked, runs)
     lines = {subject: found.models.get(subject, found.summary) for subject in notes}
     noted = {subject: f"{lines[subject]}; {note}" for subject, note in notes.items()}
@@ -170,14 +178,13 @@ def _runs(job: Job[P]) -> dict[str, Run]:
 
 
 def _prove_parameters(
-    job: Job[BackendProof], library: Library, ran: Collection[str]
+    job: Job[BackendProof], library: Library, described: Archive, ran: Collection[str]
 ) -> tuple[list[Check], dict[str, str]]:
     """Compare each model's parameters with its functions; and what the table should say of a model's parameters.
 
     Two parameters that changed places are seen by their names, or else by the numbers of a model that `ran`.
     """
     checks, notes = [], {}
-    described = Archive.read(job.inputs[roles.ARCHIVE])
     owners = {model.subject: model.subject for model in library.models}
     for subject, owner in {**owners, **job.params.sharing}.items():
         folder, taken = job.inputs.get(roles.of(roles.PARAMS, subject)), described.model(owner).parameters
@@ -238,6 +245,12 @@ def _numbers(subject: str, runs: Sequence[Run]) -> Iterator[Check]:
             yield proven(name, seen(run))
         elif not (ran and run.unsuited):
             yield not_proven(name, f"not run by {run.runner}: {run.lacks}", run.hint or "install it")
+
+
+def _uncalled(functions: Sequence[Function], runs: Sequence[Run]) -> list[str]:
+    """The functions that no run has called; none where there was no run, which is told of the whole model."""
+    called = {name for run in runs if run.measured is not None for name in run.measured.calls}
+    return [one.name for one in functions if called and one.name not in called]
 
 
 def _why_not(params: BackendProof) -> str:

@@ -67,6 +67,31 @@ def test_a_strict_run_believes_no_open_proof_though_the_store_is_gone(project):
     assert "recipe has no check" in project.doit("--strict").output
 
 
+def test_a_function_that_no_check_calls_is_told(project):
+    project.edit("targets.yaml", "host, ios-arm64]", "host]")
+    project.edit(
+        "targets.yaml",
+        "  kit: {kind: xcframework, backends: [ios-arm64]}",
+        "  kit: {kind: native, programs: [], backends: [host]}",
+    )
+    project.edit(
+        "recipe.py",
+        "\ndef build",
+        "    def twice(self, x: nn.Tensor) -> nn.Tensor:\n        return x + x\n\n\ndef build",
+    )
+    project.edit("recipe.py", "dtype)}})", 'dtype)}, "twice": {"x": nn.spec.Tensor([2, size], dtype)}})')
+    row = next(line for line in project.ok().output.splitlines() if line.startswith("tiny-f32@host "))
+    assert "run: max error" in row
+    assert row.endswith("; not checked: twice")
+    assert "functions of tiny-f32: no check calls twice" in project.doit("--strict").output
+    project.edit(
+        "recipe.py",
+        "x @ w.T, 0), 1e-5)",
+        'x @ w.T, 0), 1e-5)\n    yield Comparison("twice", session.call("twice", x), 2 * x, 0)',
+    )
+    assert "not checked" not in project.ok("--strict").output
+
+
 def test_a_touched_file_rebuilds_nothing(built):
     os.utime(built.path("recipe.py"))
     os.utime(built.path("weights/weight.txt"))
