@@ -18,6 +18,7 @@ from pipeline.adb.shipment import Fit, Shipment, check_fits, choose_shipment, de
 from pipeline.documents.memory import gigabytes
 from pipeline.reports.events import size
 from pipeline.reports.transfer import shown
+from pipeline.weights.cache import DownloadCache
 
 from .base import PlainCommand, flag, json_flag, value
 from .wording import count, duration
@@ -88,15 +89,16 @@ def _deploy(options: DeployOptions, names: Sequence[str]) -> _Deployed:
     device = choose(find_adb(), options.device)
     known = declared(document, device, options.declared)
     fit = check_fits(document, shipment, known, device.serial) if known is not None else None
-    found = deploying.survey(device, shipment, folder)
-    deploying.check_space(device, found)
     removed: tuple[str, ...] = ()
-    if not options.dry_run:
-        stream = sys.stderr if options.json else sys.stdout
-        with shown(stream, len(found.push), _bytes(shipment, found.push)) as arrived:
-            removed = deploying.deploy(
-                device, shipment, found, lambda path: arrived(path, shipment.files[path].size), prune=options.prune
-            )
+    with DownloadCache.default().alone(f"device {device.serial}"):  # two deploys would rename each other's files
+        found = deploying.survey(device, shipment, folder)
+        deploying.check_space(device, found)
+        if not options.dry_run:
+            stream = sys.stderr if options.json else sys.stdout
+            with shown(stream, len(found.push), _bytes(shipment, found.push)) as arrived:
+                removed = deploying.deploy(
+                    device, shipment, found, lambda path: arrived(path, shipment.files[path].size), prune=options.prune
+                )
     return _Deployed(device, shipment, fit, found, removed, time.monotonic() - began)
 
 

@@ -18,6 +18,7 @@ def phone(tmp_path, monkeypatch) -> Phone:
     tools.mkdir()
     shutil.copy(Path(__file__).with_name("stand_in_adb.py"), tools / "adb")
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
     for name in ("ANDROID_SERIAL", "ANDROID_HOME", "ANDROID_SDK_ROOT"):
         monkeypatch.delenv(name, raising=False)
     made = Phone(monkeypatch, tmp_path / "phone")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -360,3 +363,20 @@ def test_ctrl_c_is_quiet_and_the_next_deploy_goes_on(phone, dist, deploy):
     assert phone.pushes
     assert deploy()[0] == 0
     assert phone.pushes == 3 + 1
+
+
+def test_two_deploys_at_once_leave_what_one_of_them_ships(phone, dist, tmp_path):
+    """Files of equal size, as shards are: what one pushes must not get the name that the other has looked at."""
+    trees = [tmp_path / name for name in ("first", "second")]
+    for tree in trees:
+        shutil.copytree(dist, tree / "dist")
+        for number in range(6):
+            (tree / f"dist/bundle/tiny-f32/shard{number}.bin").write_bytes(f"{number}{tree.name[0]}".encode() * 999)
+        list_files(tree / "dist")
+    phone.set(seconds=0.05)
+    script = "from pipeline.commands.deploy import Deploy; raise SystemExit(Deploy().parse_execute([]))"
+    with ExitStack() as ended:
+        running = [ended.enter_context(subprocess.Popen([sys.executable, "-c", script], cwd=tree)) for tree in trees]
+    assert [one.returncode for one in running] == [0, 0]
+    now = phone.files()
+    assert now in [shipped(tree / "dist", *ALL) for tree in trees]
