@@ -29,7 +29,7 @@ from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
 from pipeline.errors import CompilerCrash, DownloadError, FormatError, Position, SlipwayError, StoreError, ToolMissing
 from pipeline.files import write_atomic
-from pipeline.files.own_folder import own_folder
+from pipeline.files.locks import own_folder
 from pipeline.matrix.cells import Toolchain
 from pipeline.store.action_result import ActionResult, digests_of
 from pipeline.store.os_errors import store_error

@@ -49,7 +49,7 @@ class Compile:
     """One model to be compiled for one backend.
 
     Attributes:
-        kind: what mlc_llm is here, `package`, `program` or `path`; see `mlc_probe.describe`.
+        kind: what mlc_llm is here, `package`, `program` or `path`; see `probe.mlc_llm`.
         config: the file `mlc-chat-config.json`.
         model: what is compiled.
         backend: for what.

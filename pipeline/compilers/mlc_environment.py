@@ -1,6 +1,6 @@
 """What a run of mlc_llm needs, whatever it is to do: its program, and the variables that keep it to its job.
 
-`mlc`, `mlc_driver`, `mlc_convert` and `mlc_probe` ask. It knows neither of compiling nor of converting, so neither is
+`mlc`, `mlc_driver`, `probe` and the step `convert` ask. It knows neither of compiling nor of converting, so neither is
 in the other's key.
 """
 

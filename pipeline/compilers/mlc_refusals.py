@@ -1,7 +1,7 @@
 """Puts what mlc_llm says when it fails into a sentence with a hint.
 
-`mlc` and `mlc_convert` ask. The messages looked for are those of its releases of 2024 to 2026; what is not known is
-shown as it is, with its last lines.
+`mlc` and the step `convert` ask. The messages looked for are those of its releases of 2024 to 2026; what is not known
+is shown as it is, with its last lines.
 """
 
 from __future__ import annotations

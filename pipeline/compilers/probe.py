@@ -1,17 +1,34 @@
-"""Finds out what a toolchain can do: its versions, its code generators, and whether its Metal matmul rule works.
+"""Finds out what a toolchain can do: versions, code generators, whether its Metal matmul rule works, its mlc_llm.
 
-`pipeline.steps.toolchain` calls it inside that toolchain's worker, each function in a child of its own. A list of
-versions would be wrong soon: the same TVM works or crashes with the tvm-ffi beside it. TVM is imported there only.
+`pipeline.steps.toolchain` calls it inside that toolchain's worker, each function in a child of its own: importing TVM
+or mlc_llm may fail, or crash. A list of versions would be wrong soon: the same TVM works or crashes with the tvm-ffi
+beside it. Every answer goes into `probe.json`, and so into keys.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
+import importlib.util
 import json
 import platform
+import re
+import sys
 import traceback
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
 
-from pipeline.documents.probe import Versions
+from pipeline.documents.probe import MlcProbe, Versions
+from pipeline.errors import SlipwayError
+from pipeline.files import sha256_bytes
+from pipeline.process import run
+from pipeline.toolchains.spec import read_marker
+
+from .mlc_environment import allow_missing_library, find_program
+from .reasons import reason
+
+_FAMILY = "mlc-llm"
+"""Nightly packages carry their kind in their name: `mlc-llm-nightly-cpu`."""
 
 
 def versions() -> Versions:
@@ -25,7 +42,7 @@ def versions() -> Versions:
         tvm=tvm.__version__,
         tvm_library=library_version(),
         tvm_ffi=tvm_ffi.__version__,
-        mlc_llm=_version("mlc_llm", "mlc-llm", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-llm-cpu"),
+        mlc_llm=_mlc_version(),
         codegens=tuple(sorted(name.removeprefix(start) for name in known if name.startswith(start))),
     )
 
@@ -82,10 +99,73 @@ def _matmuls(dtypes: tuple[str, ...]) -> object:
     return builder.finalize()
 
 
-def _version(*names: str) -> str | None:
-    for name in names:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+def mlc_llm(*, on_path: bool) -> MlcProbe | None:
+    """What there is of mlc_llm; None where there is nothing.
+
+    Args:
+        on_path: whether a program on PATH will do, as it does for the Python that runs doit.
+
+    A program that is no package of this Python cannot be asked what it knows; its version is the digest of its file.
+    """
+    found = importlib.util.find_spec("mlc_llm")
+    if found is not None and found.origin is not None:
+        return _package(Path(found.origin).parent)
+    kind = "program" if find_program("program") or not on_path else "path"
+    program = find_program(kind)
+    if program is None:
+        return None
+    digest = sha256_bytes(program.read_bytes())[:16]
+    return MlcProbe(kind, digest, commit=None, architectures=None, quantizations=None, error=None)
+
+
+def installed() -> list[str]:
+    """What the environment consists of, as exact requirements: what we made it of, or else all that is in it."""
+    made = read_marker(Path(sys.prefix))
+    if made is not None:
+        return list(made.frozen)
+    found: dict[str, str] = {}
+    for one in metadata.distributions():
+        name = one.metadata["Name"]
+        if name:
+            found.setdefault(name.lower().replace("_", "-"), f"{name}=={one.version}")
+    return [found[name] for name in sorted(found) if name not in {"pip", "setuptools", "wheel"}]
+
+
+def _package(folder: Path) -> MlcProbe:
+    version = _mlc_version()
+    answer = MlcProbe("package", version, _commit(folder), architectures=None, quantizations=None, error=None)
+    try:
+        allow_missing_library()
+        models = importlib.import_module("mlc_llm.model").MODELS
+        quantizations = importlib.import_module("mlc_llm.quantization").QUANTIZATION
+    except Exception as error:  # noqa: BLE001 - a TVM that does not fit, say: whatever it is, it is the answer
+        traceback.print_exc()
+        return replace(answer, error=reason(error))
+    return replace(
+        answer,
+        version=version or str(sys.modules["mlc_llm"].__version__),
+        architectures=tuple(sorted(models)),
+        quantizations=tuple(sorted(quantizations)),
+    )
+
+
+def _mlc_version() -> str | None:
+    """What mlc_llm's installed distribution says; None for a checkout, which says it itself when it is imported."""
+    for one in metadata.distributions():
+        name = (one.metadata["Name"] or "").lower().replace("_", "-")
+        if name == _FAMILY or name.startswith(f"{_FAMILY}-"):
+            return str(one.version)
     return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of a checkout, or the one in the version of a wheel (`…+g1234abc`)."""
+    if (folder.parents[1] / ".git").exists():
+        try:
+            done = run(["git", "-C", folder, "rev-parse", "HEAD"], check=False, timeout=20, apart=True)
+        except SlipwayError:
+            return None
+        said = done.output.strip()
+        return said if done.status == 0 and re.fullmatch(r"[0-9a-f]{40}", said) else None
+    named = re.search(r"\+g?([0-9a-f]{7,40})", _mlc_version() or "")
+    return named[1] if named else None

@@ -1,10 +1,17 @@
-"""A lock between the processes of a machine, held while something that many may use is made."""
+"""What processes of a machine have for themselves: a lock while something is made, and a folder that goes with them."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+SHORT = Path("/tmp")  # noqa: S108 - Chromium's sockets need a path below 60 characters or so, wherever the project is
+"""Where there is room for paths of sockets."""
 
 
 @contextmanager
@@ -14,3 +21,35 @@ def locked(path: str | Path) -> Iterator[None]:
 
     with FileLock(path):
         yield
+
+
+@contextmanager
+def own_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
+    """A new directory, gone afterwards. Those with this prefix that killed processes have left there are removed.
+
+    Its process holds the kernel's lock on it; on a file system without such locks nobody removes it but its process.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for old in parent.glob(f"{prefix}*"):
+        with suppress(OSError), _locked(old, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(old, ignore_errors=True)
+    with ExitStack() as held:
+        folder = None
+        while folder is None or not folder.is_dir():  # somebody took it for one that was left, before it was locked
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            with suppress(OSError):
+                held.enter_context(_locked(folder, fcntl.LOCK_EX))
+        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

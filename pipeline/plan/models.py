@@ -13,7 +13,6 @@ from typing import Any
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Run, Upstream
-from pipeline.compilers.mlc_convert import Conversion
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.errors import MatrixError, Position
 from pipeline.matrix.cells import Cell, ModelVariant
@@ -164,7 +163,7 @@ def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:
 
 def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[AnyAction]:
     """`gen_config` and `convert_weight` of a raw checkpoint, unless another variant converts it in the same way."""
-    steps: dict[str, tuple[Run[Conversion], tuple[str, ...]]] = {
+    steps: dict[str, tuple[Run[convert.Conversion], tuple[str, ...]]] = {
         "gen_config": (convert.gen_config, ("conv_template", "gen_config")),
         "convert_weight": (convert.convert_weight, ("source_format",)),
     }
@@ -176,7 +175,7 @@ def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterato
             step=step,
             run=run,
             subject=model.subject,
-            params=Conversion(_chosen(model, (*_CONVERSION, *options)), toolchain),
+            params=convert.Conversion(_chosen(model, (*_CONVERSION, *options)), toolchain),
             upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"), roles.WEIGHTS: weights},
             outputs=(CHAT_CONFIG,) if step == "gen_config" else (),
             memory=COMPILE_MEMORY,

@@ -19,12 +19,11 @@ from pipeline.documents.archive import Archive
 from pipeline.documents.codec import dumps, encode
 from pipeline.documents.run import Run, Verdict, summary
 from pipeline.errors import CompilerCrash, StepError, ToolMissing, Unsuited, VerifyError
-from pipeline.files.own_folder import SHORT, own_folder
+from pipeline.files.locks import SHORT, own_folder
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.report import counted, listed
 
-from .machine import Launch
-from .trial import Outcome, Trial, run_checks
+from .machine import Launch, Outcome, Trial, run_checks
 
 SECONDS = 1200.0
 """Wall time of a check, where SLIPWAY_CHECK_SECONDS does not say otherwise. In no key: it changes no result."""

@@ -1,6 +1,6 @@
 """Runs a model's check on a machine, and sees to it that the check depends on the model.
 
-`trial.run_checks` calls `run` inside a worker. `compilers.judge` measures, and shows that no comparison holds with
+`machine.run_checks` calls `run` inside a worker. `compilers.judge` measures, and shows that no comparison holds with
 other outputs. Here is the control that takes the machine along: the same check once more with every weight changed
 (where no function takes one, every input). It ends at the first comparison that fails, and one must.
 """
@@ -25,9 +25,8 @@ from pipeline.documents.run import Measured, Verdict
 from pipeline.errors import StepError
 from pipeline.proofs.parameters import check_parameters
 
-from .machine import Launch, Machine, MachineDied
+from .machine import Launch, Machine, MachineDied, Outcome, Trial
 from .session import INPUT_CHANGES, WEIGHT_CHANGES, Change, ModelSession, write_changed
-from .trial import Outcome, Trial
 
 CALLS = 20
 """How often each function is called, for its times, where that takes no longer than the next constant says."""
@@ -40,7 +39,7 @@ _GRACE = 20
 
 
 def run(launch: Launch, trial: Trial) -> Outcome:
-    """See `trial.run_checks`."""
+    """See `machine.run_checks`."""
     _end_after(trial.seconds + _GRACE)
     start = _starter(launch, trial)
     began = time.perf_counter()

@@ -28,9 +28,9 @@ from pipeline.process import run as run_program
 from pipeline.process import state_of
 
 from .check import Params, perform
+from .foreign import emulator
 from .linked import COMPILER, present, recent, shared_runtime
 from .machine import Launch
-from .qemu import emulator
 
 PACKAGE_DATA = "runners/programs"
 

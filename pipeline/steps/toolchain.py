@@ -2,7 +2,7 @@
 
 The questions are asked inside the toolchain's worker, in children that may crash: that is an answer too. Asking for the
 worker makes the environment where it is ours to make. `compile` reads the result, `probe.json`; the functions that ask
-are in `pipeline.compilers.probe` and `mlc_probe`.
+are in `pipeline.compilers.probe`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.action import Facts, Job, Worker
-from pipeline.compilers import mlc_probe
 from pipeline.compilers.mlc_refusals import missing
-from pipeline.compilers.probe import compiles, metal_simdgroup, versions
+from pipeline.compilers.probe import compiles, installed, metal_simdgroup, mlc_llm, versions
 from pipeline.documents.codec import dumps, encode
 from pipeline.documents.probe import Probe, Versions
 from pipeline.errors import CompilerCrash, StepError, ToolMissing
@@ -66,9 +65,8 @@ def run(job: Job[Params]) -> Facts:
     facts: dict[str, object] = encode(found)
     if name == "current":
         return facts
-    installed = worker.call(partial(mlc_probe.installed), log=job.log)
-    pinned = job.params.lock
-    frozen = installed if pinned is None else list(pinned)
+    present, pinned = worker.call(partial(installed), log=job.log), job.params.lock
+    frozen = present if pinned is None else list(pinned)
     job.write("freeze.txt", "".join(f"{line}\n" for line in frozen))
     return {**facts, "lock": frozen} if job.params.spec is not None else facts
 
@@ -107,7 +105,7 @@ def probe(workers: Workers, name: str, log: Path, *, mlc: bool) -> Probe:
         raise StepError(what, hint=hint, log=log)
     simdgroup = "metal" in found.codegens and works(metal_simdgroup, SIMDGROUP_CPU)
     on_path = mlc and name == "current"
-    of_mlc = worker.call(partial(mlc_probe.describe, on_path=on_path), log=log)
+    of_mlc = worker.call(partial(mlc_llm, on_path=on_path), log=log)
     # It must not be remembered that mlc_llm cannot be used: what the hint says may change no input.
     if mlc and of_mlc is None:
         raise missing(f"toolchain {name}")

@@ -1,7 +1,7 @@
 """What a toolchain's entry in targets.yaml asks for, and what an environment of ours was made of.
 
 `plan` and `environment` ask for the spec: for keys, for slipway.lock, for the name of a directory. The marker says that
-an environment is whole, and is written last; `compilers.mlc_probe` reads it inside the environment, where only the
+an environment is whole, and is written last; `compilers.probe` reads it inside the environment, where only the
 standard library is sure to be there, so nothing else may be imported here.
 """
 

@@ -21,8 +21,7 @@ from pathlib import Path
 from pipeline import settings
 from pipeline.errors import StoreError
 from pipeline.files import Digest, sha256_bytes, sha256_path
-from pipeline.files.locks import locked
-from pipeline.files.own_folder import own_folder
+from pipeline.files.locks import locked, own_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ import pytest
 from fake_worker import PROBE, FakeWorker, behind, make_job
 
 from pipeline.documents.codec import decode
-from pipeline.runners.machine import Launch
-from pipeline.runners.trial import Trial, run_checks
+from pipeline.runners.machine import Launch, Trial, run_checks
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step
 

@@ -9,7 +9,7 @@ import pytest
 from compiled_models import TINY, Compiled, model
 
 from pipeline.errors import VerifyError
-from pipeline.runners import device_code
+from pipeline.runners.twin import check_equal, of_objects
 
 pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("warm")]
 
@@ -31,19 +31,19 @@ def test_the_place_of_a_vector_store_holds_no_statement(tmp_path, monkeypatch):
 
 
 def kernels(folder, prefix):
-    return device_code.of_objects(folder, prefix)["opencl"].decode("latin-1")
+    return of_objects(folder, prefix)["opencl"].decode("latin-1")
 
 
 def test_a_twin_has_the_kernels_that_ship_and_other_host_code(tmp_path):
     compiled = Compiled(tmp_path, TINY, model("tiny", "f32"))
     ships = compiled.compile(ANDROID, "ships", kind="opencl")
     twin = compiled.compile(ANDROID, "twin", host="x86_64-linux-gnu", kind="opencl")
-    shipped = device_code.of_objects(ships, "tiny_f32_")
+    shipped = of_objects(ships, "tiny_f32_")
     assert b"__kernel void" in shipped["opencl"]
-    device_code.check_equal(shipped, device_code.of_objects(twin, "tiny_f32_"))
+    check_equal(shipped, of_objects(twin, "tiny_f32_"))
     assert (twin / "tiny_f32_lib0.o").read_bytes()[18:20] == b"\x3e\x00", "x86-64"
     assert (ships / "tiny_f32_lib0.o").read_bytes()[18:20] == b"\xb7\x00", "AArch64"
     blob = twin / "tiny_f32_devc.o"
     blob.write_bytes(blob.read_bytes().replace(b"get_group_id", b"get_other_id"))
     with pytest.raises(VerifyError, match=r"opencl kernels are not those that ship: at byte \d+ in tiny_f32_\w+: "):
-        device_code.check_equal(shipped, device_code.of_objects(twin, "tiny_f32_"))
+        check_equal(shipped, of_objects(twin, "tiny_f32_"))

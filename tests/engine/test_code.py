@@ -42,7 +42,7 @@ def test_converting_weights_and_compiling_are_not_in_each_others_key():
     compiling = {name for name in names("compile_mlc") - names("convert") if "mlc" in name or "metallib" in name}
     assert {"pipeline.compilers.mlc", "pipeline.compilers.mlc_driver", "pipeline.compilers.metallib"} <= compiling
     converting = names("convert") - names("compile_mlc")
-    assert "pipeline.compilers.mlc_convert" in converting
+    assert "pipeline.steps.convert" in converting
 
 
 def test_templates_are_code_of_the_kits():

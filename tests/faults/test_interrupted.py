@@ -14,7 +14,7 @@ from fault_graph import TRACEBACK, Background, children, is_alive, recorded, unt
 from projects import Project
 
 from pipeline.files import temporary_in
-from pipeline.files.own_folder import own_folder
+from pipeline.files.locks import own_folder
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_what_steps_and_their_programs_put_into_the_temporary_directory_goes(gra
 HOLDS = """
 import sys, time
 from pathlib import Path
-from pipeline.files.own_folder import own_folder
+from pipeline.files.locks import own_folder
 with own_folder(Path(sys.argv[1]), "mine-") as folder:
     print(folder, flush=True)
     time.sleep(60)

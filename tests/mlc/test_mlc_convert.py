@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.compilers.mlc_convert import inlined
+from pipeline.steps.convert import inlined
 
 pytestmark = pytest.mark.tvm
 

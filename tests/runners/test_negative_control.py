@@ -16,9 +16,8 @@ from pipeline.documents.functions import Function, Value
 from pipeline.errors import StepError
 from pipeline.files import sha256_path
 from pipeline.matrix.cells import ModelRef
-from pipeline.runners.machine import Launch, MachineDied
+from pipeline.runners.machine import Launch, MachineDied, Outcome, Trial, run_checks
 from pipeline.runners.session import WEIGHT_CHANGES, write_changed
-from pipeline.runners.trial import Outcome, Trial, run_checks
 
 CHECK = """\
 import numpy as np

@@ -11,9 +11,8 @@ from pipeline.action import Job, Tool
 from pipeline.documents.run import Run
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.native import opencl
-from pipeline.runners import device_code
 from pipeline.runners.check import run_line
-from pipeline.runners.twin import _runtime
+from pipeline.runners.twin import _runtime, check_equal, extensions, of_objects
 
 CODE = b"""// Function: add
 __kernel void add(__global float* x) {
@@ -27,7 +26,7 @@ kernel void mul(__global float* x) {
 
 
 def test_equal_device_code_passes():
-    device_code.check_equal({"opencl": CODE}, {"opencl": bytes(CODE)})
+    check_equal({"opencl": CODE}, {"opencl": bytes(CODE)})
 
 
 @pytest.mark.parametrize(
@@ -46,23 +45,23 @@ def test_equal_device_code_passes():
 )
 def test_a_difference_names_the_kernel(twin, message):
     with pytest.raises(VerifyError, match=message):
-        device_code.check_equal({"opencl": CODE}, twin)
+        check_equal({"opencl": CODE}, twin)
 
 
 def test_nothing_that_ships_is_no_proof():
     with pytest.raises(VerifyError, match="what ships has none"):
-        device_code.check_equal({}, {})
+        check_equal({}, {})
 
 
 def test_extensions_are_those_that_kernels_ask_for():
     asks = b"#ifdef cl_khr_fp16\n#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n#elif defined(cl_amd_fp16)\n"
-    assert device_code.extensions({"opencl": asks + CODE + asks}) == ("cl_khr_fp16",)
-    assert device_code.extensions({"opencl": CODE}) == ()
+    assert extensions({"opencl": asks + CODE + asks}) == ("cl_khr_fp16",)
+    assert extensions({"opencl": CODE}) == ()
 
 
 def test_objects_without_the_model_are_refused(tmp_path):
     with pytest.raises(StepError, match="no object has the blob of tiny_f32_"):
-        device_code.of_objects(tmp_path, "tiny_f32_")
+        of_objects(tmp_path, "tiny_f32_")
 
 
 def test_the_table_says_that_only_kernels_were_run():
