@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pipeline.binary import abi
@@ -151,10 +152,15 @@ def _registrations(contents: Contents, found: Sequence[Finding]) -> Iterator[Che
             elif not image.linked:
                 continue  # an archive of models never holds its runtime
             else:
-                hint = "give the whole app, or the library together with the runtime it loads"
-                yield CheckVerdict("registration", "unknown", image.path, f"{asks}, which is not in this file", hint)
+                saw = f"{asks}, which is not in this file"
+                yield CheckVerdict("registration", "unknown", image.path, saw, _whole(contents))
                 continue
             yield CheckVerdict("registration", "wrong", image.path, saw, hints.REBUILD_TOGETHER)
+
+
+def _whole(contents: Contents) -> str:
+    named = " ".join(PurePosixPath(one).name for one in contents.lacking) or "LIBRARY…"
+    return f"give the whole app, or what this loads behind it: doit verify-app {contents.name} {named}"
 
 
 def _since(registration: str) -> str:
@@ -198,8 +204,7 @@ def _no_loader(
         saw = f"no {wanted}: the runtime is of {_age(families)} ({', '.join(others)}), {finding.prefix} of {model}"
         return CheckVerdict("runtime", "wrong", image.path, saw, hints.REBUILD_TOGETHER)
     if not contents.complete:
-        hint = "give the whole app, or the library together with the runtime it loads"
-        return CheckVerdict("runtime", "unknown", image.path, f"no loader {wanted} in this file", hint)
+        return CheckVerdict("runtime", "unknown", image.path, f"no loader {wanted} in this file", _whole(contents))
     what = "a runtime without it" if families else "no TVM runtime at all"
     saw = f"no loader {wanted}: there is {what}"
     hint = hints.load_runtime(kind, image.platform, macho=macho, families=bool(families))

@@ -72,10 +72,14 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An app as it was given: `kind` is its suffix without the dot, `binary` for a lone file of machine code."""
+    """An app as it was given: `kind` is its suffix without the dot, `binary` for a lone file of machine code.
+
+    `libraries` are those that a lone one loads, as far as they were given.
+    """
 
     path: Path
     kind: str
+    libraries: tuple[Path, ...] = ()
 
     def files(self) -> Iterator[File]:
         """Every regular file, once; links are left out, since what they lead to comes by itself.
@@ -90,7 +94,7 @@ class Container:
             elif self.kind == "pkg":
                 found = _package(self.path)
             elif self.kind == "binary":
-                found = iter([_on_disk(self.path, self.path.name)])
+                found = (_on_disk(path, path.name) for path in (self.path, *self.libraries))
             else:
                 found = _zip(self.path, budget)
             for number, file in enumerate(found):
@@ -118,12 +122,18 @@ class _Budget:
             return file.load()
 
 
-def open_container(path: Path) -> Container:
+def open_container(path: Path, *libraries: Path) -> Container:
     """Say what an app is packed in, by its content, and by its name where content does not tell.
 
     Raises:
-        SlipwayError: there is nothing, or it is of a kind that is not supported.
+        SlipwayError: there is nothing, or it is of a kind that is not supported; or `libraries` are beside an app.
     """
+    if libraries:
+        given = [open_container(one) for one in (path, *libraries)]
+        if other := [one.path.name for one in given if one.kind != "binary"]:
+            what = f"{', '.join(other)}: only a lone program or library is given with libraries that it loads"
+            raise SlipwayError(what, hint="give an app by itself: what is in it is looked at")
+        return Container(path, "binary", libraries)
     suffix = path.suffix.lower()
     if path.is_dir():
         if suffix not in FOLDERS:

@@ -70,11 +70,17 @@ class Contents:
     bad_lists: tuple[SlipwayError, ...] = ()
 
     @property
+    def lacking(self) -> list[str]:
+        """Libraries that images load, and that are not here."""
+        here = {PurePosixPath(image.path).name for image in self.images}
+        loaded = dict.fromkeys(library for image in self.images for library in image.needed)
+        return [one for one in loaded if not _is_systems(one) and PurePosixPath(one).name not in here]
+
+    @property
     def complete(self) -> bool:
         """Whether everything that will run together is here: what a lone binary lacks may be in a library it loads."""
         if self.kind == "binary":
-            loaded = [library for image in self.images if image.path in self.programs for library in image.needed]
-            return bool(self.programs) and all(_is_systems(library) for library in loaded)
+            return bool(self.programs) and not self.lacking
         return bool(self.programs) or self.kind in {"apk", "aab", "apks"}
 
 
@@ -164,11 +170,17 @@ def read_contents(container: Container, exclude: Sequence[str] = ()) -> Contents
         said = f" ({'; '.join(reading.notes)})" if reading.notes else ""
         hint = "give an app, or a library that a compiler or a linker wrote"
         raise FormatError(f"holds no binary that can be read{said}", where=container.path, hint=hint)
+    programs = _programs(images, reading.executables)
+    named = {PurePosixPath(library).name for image in images for library in image.needed}
+    strangers = [one.name for one in container.libraries if programs and one.name not in named]
+    if strangers:
+        hint = f"give what is loaded: {', '.join(sorted(named)) or 'nothing'}"
+        raise FormatError(f"nothing in it loads {', '.join(strangers)}", where=container.path, hint=hint)
     return Contents(
         name=container.path.name,
         kind=container.kind,
         images=tuple(images),
-        programs=_programs(images, reading.executables),
+        programs=programs,
         claims=tuple(sorted(reading.claims, key=lambda claim: len(claim.root))),
         config=tuple(config),
         notes=tuple(reading.notes),

@@ -42,19 +42,20 @@ class VerifyApp(PlainCommand[VerifyOptions]):
 
     name = "verify-app"
     errors_in_json = True
-    doc_usage = "PATH [--models a,b | --config mlc-app-config.json | --link link.json]"
+    doc_usage = "PATH [LIBRARY…] [--models a,b | --config mlc-app-config.json | --link link.json]"
     doc_description = (
-        f"PATH is {SUPPORTED}. Without an option the models of targets.yaml are expected, where there is one; what the "
-        "app's own mlc-app-config.json asks for is always expected. "
+        f"PATH is {SUPPORTED}. Behind a lone program or library may stand the libraries that it loads. Without an "
+        "option the models of targets.yaml are expected, where there is one; what the app's own "
+        "mlc-app-config.json asks for is always expected. "
         "Exit status: 0 all alive, 1 something is wrong, 3 the check could not be made."
     )
 
     def answer(self, options: VerifyOptions, args: Sequence[str]) -> int:
         """Check, print, and return the exit status."""
         expected, version = expected_models(options)
-        if len(args) != 1:
-            raise SlipwayError(f"verify-app takes one PATH, not {len(args)}", hint=f"give {SUPPORTED}")
-        contents = read_contents(open_container(Path(args[0])), options.exclude)
+        if not args:
+            raise SlipwayError("verify-app takes a PATH", hint=f"give {SUPPORTED}")
+        contents = read_contents(open_container(*map(Path, args)), options.exclude)
         found = judge(contents, expected, allow_stripped=options.allow_stripped, runtime_version=version)
         text = report.text(found, self.width).rstrip("\n")
         self.show(report.document(found), [text], as_json=options.json)

@@ -59,9 +59,9 @@ def good_program(model_objects, tmp_path_factory) -> bytes:
 def verify() -> Callable[..., Report]:
     """Read an app and judge it: `verify(path, "prefix,prefix")`, or with a list of expectations."""
 
-    def run(path: Path, expected: str | list[Expected] = BOTH, **options: bool) -> Report:
+    def run(path: Path, expected: str | list[Expected] = BOTH, *libraries: Path, **options: bool) -> Report:
         models = models_named(expected) if isinstance(expected, str) and expected else list(expected)
-        return judge(read_contents(open_container(path)), models, **options)
+        return judge(read_contents(open_container(path, *libraries)), models, **options)
 
     return run
 

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from app_builders import MODELS, fat, program, write_folder
+from app_builders import MODELS, OLD_LOADER, fat, program, write_folder
 
 from pipeline.binary.ar import Member, write_archive
+from pipeline.errors import FormatError
 from pipeline.reports.app_report import text
 
 pytestmark = pytest.mark.tvm
@@ -89,6 +90,25 @@ def test_a_dynamic_library_alone_cannot_tell_its_runtime(linker, tmp_path, verif
         ("registration", "unknown"),
         ("runtime", "unknown"),
     }
+
+
+def test_a_program_is_held_against_the_runtime_that_it_loads(linker, tmp_path, verify):
+    link, name = linker(), "libtvm_runtime.dylib"
+    library, old, chat = tmp_path / name, tmp_path / "old" / name, tmp_path / "chat"
+    installed = ("-install_name", f"@rpath/{name}")
+    library.write_bytes(link.link(*installed, models=(), kind="dylib", runtime=link.runtime()))
+    old.parent.mkdir()
+    runtime = link.runtime(registration="TVMBackendRegisterSystemLibSymbol", loader=OLD_LOADER)
+    old.write_bytes(link.link(*installed, models=(), kind="dylib", runtime=runtime))
+    chat.write_bytes(link.link(library))
+    both = ",".join(MODELS)
+    alone = {check.check: check for check in verify(chat).checks}
+    assert alone["registration"].state == "unknown"
+    assert f"doit verify-app chat {name}" in alone["registration"].hint
+    assert {check.check: check.state for check in verify(chat, both, library).checks} == {"runtime": "ok"}
+    assert not verify(chat, both, old).ok
+    with pytest.raises(FormatError, match=r"nothing in it loads other\.dylib"):
+        verify(chat, both, library.rename(tmp_path / "other.dylib"))
 
 
 @pytest.fixture

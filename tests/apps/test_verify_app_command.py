@@ -84,8 +84,8 @@ def test_json_for_programs(ipa, command):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "takes one PATH, not 0"),
-        (["a.ipa", "b.ipa"], "takes one PATH, not 2"),
+        ([], "takes a PATH"),
+        (["Chat.ipa", "Chat.ipa"], "Chat.ipa, Chat.ipa: only a lone program or library is given with libraries"),
         (["missing.ipa"], "missing.ipa: cannot be read"),
         (["Chat.ipa", "--config", "missing.json"], "missing.json: cannot be read"),
         (["Chat.ipa", "--config=a", "--link=b"], "--config and --link say the same thing twice"),
