@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
+from pipeline.errors import nearest
 
 from . import hints
 from .checks import CheckVerdict, check_app, check_runtime_version
@@ -201,10 +202,10 @@ class _Comparison:
             return _unreadable(image)
         others = sorted({finding.prefix for finding in self.unclaimed if processor.has(finding.image)})[:_MOST_NAMED]
         listed = ", ".join(other.removesuffix("_") for other in others)
-        nearest = nearest_name(model.prefixes[0], others)
+        meant = nearest_name(model.prefixes[0], others)
         nothing = "neither its constructors nor its symbols are there"
-        if model.asked is not None and nearest:
-            name = nearest.removesuffix("_")
+        if model.asked is not None and meant:
+            name = meant.removesuffix("_")
             saw = f"{model.source} asks for {model.asked}; the nearest that is there is {name}"
             return "wrong-name", saw, hints.rename(name, model.source)
         if others and model.asked is None:
@@ -222,10 +223,10 @@ def nearest_name(asked: str, others: Sequence[str]) -> str | None:
     A name of MLC's ends in a digest of the options it was compiled with: that of an older build shares what is before.
     """
     kinds = {other: _DIGEST.sub("", other) for other in others}
-    if same := difflib.get_close_matches(_DIGEST.sub("", asked), set(kinds.values()), 1, _SAME_KIND):
-        others = [other for other, kind in kinds.items() if kind == same[0]]
+    if same := nearest(_DIGEST.sub("", asked), set(kinds.values()), _SAME_KIND):
+        others = [other for other, kind in kinds.items() if kind == same]
         return max(others, key=lambda other: difflib.SequenceMatcher(None, asked, other).ratio())
-    return next(iter(difflib.get_close_matches(asked, others, 1, _SIMILAR)), None)
+    return nearest(asked, others, _SIMILAR)
 
 
 def _about(

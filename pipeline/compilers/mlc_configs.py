@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from inspect import signature
 from typing import Any
 
-from pipeline.errors import StepError
+from pipeline.errors import StepError, nearest
 
 Fields = dict[str, Any]
 """Numbers, texts and whatever else a class of mlc_llm's has."""
@@ -60,8 +59,8 @@ def effective(model_type: str, model_config: Mapping[str, object], changes: Mapp
     known = CLASSES.get(model_type)
     if known is None:
         what = f"how mlc_llm names libraries of kind {model_type!r} is not known here"
-        near = get_close_matches(model_type, CLASSES, n=1)
-        raise StepError(what, hint=f"did you mean {near[0]!r}? Else {_NAME_IT}" if near else _NAME_IT)
+        near = nearest(model_type, CLASSES, 0.6)
+        raise StepError(what, hint=f"did you mean {near!r}? Else {_NAME_IT}" if near else _NAME_IT)
     fields = {**known.later, **model_config}
     missing = [name for name in (*known.required, *_asked(known)) if name not in fields]
     if missing:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 
 from pipeline.documents.chat_config import model_config
 from pipeline.documents.probe import MlcProbe, Probe
-from pipeline.errors import StepError, ToolMissing
+from pipeline.errors import StepError, ToolMissing, nearest
 from pipeline.platforms import METAL_INSTALL
 from pipeline.process import Finished, signal_name
 
@@ -66,8 +65,8 @@ def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence
     A name that some mlc_llm knows is no slip: what is nearest to `qwen3` is `qwen2`, which is another model.
     """
     whose = f"toolchain {toolchain}" if toolchain else "this mlc_llm"
-    near = [] if model_type in CLASSES else get_close_matches(model_type, known, n=1)
-    slip = f"did you mean {near[0]!r}? If not, " if near else ""
+    near = None if model_type in CLASSES else nearest(model_type, known, 0.6)
+    slip = f"did you mean {near!r}? If not, " if near else ""
     return StepError(
         f"{whose} does not know the architecture {model_type!r}; it knows {', '.join(sorted(known))}",
         hint=f"{slip}use a toolchain with a newer mlc_llm; or take objects that somebody compiled with one: "

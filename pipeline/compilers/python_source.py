@@ -6,13 +6,12 @@ the traceback of its mistakes goes to stderr, which is the action's log. It know
 
 from __future__ import annotations
 
-import difflib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.errors import SlipwayError, StepError
+from pipeline.errors import SlipwayError, StepError, nearest
 
 from .confinement import Confinement
 from .recipe_modules import OURS, RENAME
@@ -40,8 +39,8 @@ def load_function(scope: Confinement, name: str) -> Callable[..., Any]:
     if callable(function):
         return function  # type: ignore[no-any-return]
     own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-    near = difflib.get_close_matches(name, own, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it defines {', '.join(sorted(own)) or 'nothing'}"
+    near = nearest(name, own, 0.6)
+    hint = f"did you mean {near!r}?" if near else f"it defines {', '.join(sorted(own)) or 'nothing'}"
     raise StepError(f"there is no function {name!r} in this recipe", where=path, hint=hint)
 
 

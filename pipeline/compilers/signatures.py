@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ import tvm
 from tvm import relax
 
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
-from pipeline.errors import StepError
+from pipeline.errors import StepError, nearest
 
 
 def describe(module: tvm.IRModule, parameters: Sequence[str] | None, where: Path) -> tuple[Function, ...]:
@@ -122,8 +121,8 @@ def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> tuple[list[
         raise StepError(what, where=where, hint=hint)
     missing = [name for name, one in zip(own, found, strict=True) if one is None]
     if missing:
-        near = difflib.get_close_matches(missing[0], map(_plain, given), n=1)
-        close = f" ({known[near[0]]} is near)" if near else ""
+        near = nearest(missing[0], map(_plain, given), 0.6)
+        close = f" ({known[near]} is near)" if near else ""
         what = f"the module takes a parameter {missing[0]!r} that the source does not give{close}"
         raise StepError(what, where=where, hint=hint)
     bound = [name for name in found if name is not None]

@@ -6,7 +6,6 @@ variant. `package_yaml` writes the file. What targets.yaml has no place for is l
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
-from pipeline.errors import MatrixError, StepError
+from pipeline.errors import MatrixError, StepError, nearest
 from pipeline.matrix.fields import LONGEST_NAME
 from pipeline.platforms import unportable
 from pipeline.transport.http import redact
@@ -140,9 +139,9 @@ def _leave_out(found: Mapping[str, object], known: Collection[str], where: str, 
         raise MatrixError(f"has {len(strange)} keys that mlc_llm does not know", where=where, hint=_HINT)
     for key in strange:
         shown = key[:80]
-        if nearest := next(iter(difflib.get_close_matches(key, set(known) - set(found), 1, _MISSPELT)), None):
+        if meant := nearest(key, set(known) - set(found), _MISSPELT):
             what = f"mlc_llm knows no `{shown}` here and ignores it"
-            raise MatrixError(what, where=where, hint=f"write `{nearest}`, or remove it")
+            raise MatrixError(what, where=where, hint=f"write `{meant}`, or remove it")
         note(f"{where}: `{shown}` is left out: mlc_llm ignores it")
     return {key: value for key, value in found.items() if key in known}
 

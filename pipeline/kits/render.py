@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import traceback
@@ -15,7 +14,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 import jinja2
 
-from pipeline.errors import StepError
+from pipeline.errors import StepError, nearest
 
 from .escaping import FILTERS
 
@@ -123,8 +122,8 @@ class Templates:
 def _hint(error: jinja2.UndefinedError, values: Mapping[str, object]) -> str:
     """What to write instead of a name that nothing has."""
     name = (error.message or "").partition("' is undefined")[0].lstrip("'")
-    near = difflib.get_close_matches(name, values, n=1)
-    guess = f"did you mean `{near[0]}`? " if near else ""
+    near = nearest(name, values, 0.6)
+    guess = f"did you mean `{near}`? " if near else ""
     return f"{guess}there are: {', '.join(sorted(values))}; or put `| default(...)` after it"
 
 
@@ -138,8 +137,8 @@ def _refuse_strangers(overrides: Path) -> None:
     for path in sorted(overrides.glob(f"*{SUFFIX}")):
         if path.name in known or path.name.startswith("_"):
             continue
-        near = difflib.get_close_matches(path.name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(path.name, known, 0.6)
+        hint = f"did you mean {near}? " if near else ""
         raise StepError(
             "this template replaces none of ours",
             where=path,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline.errors import MatrixError, Position
+from pipeline.errors import MatrixError, Position, nearest
 from pipeline.transport.http import redact
 
 from .document import Document, Steps, one_line
@@ -74,6 +73,6 @@ def dotted(path: Steps) -> str:
 def suggest(name: str, known: Collection[str], noun: str = "names") -> str:
     """A hint for a name that is not known: the nearest one, and all there are."""
     names = sorted(known)[:_SEARCHED]
-    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=_NEAR)
+    near = nearest(name, names, _NEAR)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"
-    return f"did you mean `{near[0]}`? {listed}" if near else listed
+    return f"did you mean `{near}`? {listed}" if near else listed

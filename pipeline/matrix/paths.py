@@ -7,13 +7,13 @@ way that reading does not show, the answer is "not known", and running the recip
 from __future__ import annotations
 
 import ast
-import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from pipeline.errors import nearest
 from pipeline.files import read_file
 
 from .diagnostics import Diagnostics
@@ -48,8 +48,8 @@ def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *,
         return False
     parent, name = os.path.split(os.path.normpath(path))
     beside = os.listdir(parent) if os.path.isdir(parent) and os.access(parent, os.R_OK) else []  # noqa: PTH112, PTH208
-    near = difflib.get_close_matches(name[:100], beside, n=1)
-    hint = f"did you mean `{near[0]}` there?" if near else problems.relative
+    near = nearest(name, beside, 0.6)
+    hint = f"did you mean `{near}` there?" if near else problems.relative
     problems.add(place, f"there is no {'directory' if folder else 'file'} `{written}`", hint)
     return False
 
@@ -95,8 +95,8 @@ def must_define(place: Steps, written: str, function: str, root: Path, problems:
     """Report a function that a file does not have: a slip in `recipe.py:biuld`, before anything is built."""
     names = _defined_names(root / written)
     if names is not None and function not in names:
-        near = difflib.get_close_matches(function, names, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"define `{function}` there, or name another function"
+        near = nearest(function, names, 0.6)
+        hint = f"did you mean `{near}`?" if near else f"define `{function}` there, or name another function"
         problems.add(place, f"`{written}` defines no `{function}`", hint)
 
 

@@ -6,12 +6,11 @@ because a model without its weights must not look like a model.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from pipeline.errors import DownloadError
+from pipeline.errors import DownloadError, nearest
 from pipeline.matrix.source import WeightsSource
 
 _EMPTY = "put the files there, or name the place where they are in targets.yaml"
@@ -50,15 +49,9 @@ def choose(names: Iterable[str], source: WeightsSource, where: str) -> dict[str,
     return {name: path for name, path in below.items() if any(fnmatchcase(path, pattern) for pattern in patterns)}
 
 
-def nearest(wanted: str, names: Iterable[str]) -> str | None:
-    """The name that was probably meant, or None."""
-    close = difflib.get_close_matches(wanted, list(names), n=1, cutoff=0.5)
-    return close[0] if close else None
-
-
 def _nearest(wanted: str, names: Iterable[str]) -> str:
     candidates = sorted(names)
-    guess = nearest(wanted, candidates)
+    guess = nearest(wanted, candidates, 0.5)
     if guess:
         return f"; did you mean {guess!r}?"
     shown = ", ".join(candidates[:8]) + (", …" if len(candidates) > 8 else "")  # noqa: PLR2004 (as many as fit a line)

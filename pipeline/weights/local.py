@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import DownloadError
+from pipeline.errors import DownloadError, nearest
 from pipeline.files.below import below
 
-from .choose import choose, nearest
+from .choose import choose
 from .entry import Arrived, Request
 
 
@@ -26,7 +26,7 @@ def fetch(request: Request) -> Arrived:
         raise DownloadError("a `path` source without a path", where=request.model, hint="set `path` in targets.yaml")
     if not root.exists():
         siblings = [child.name for child in root.parent.iterdir()] if root.parent.is_dir() else []
-        guess = nearest(root.name, siblings)
+        guess = nearest(root.name, siblings, 0.5)
         raise DownloadError(
             f"the weights of {request.model} are not there",
             where=root,

@@ -13,11 +13,11 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
+from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing, nearest
 from pipeline.process import run
 from pipeline.transport.http import redact
 
-from .choose import choose, nearest
+from .choose import choose
 from .entry import Arrived, Request
 from .safe_extract import extract
 
@@ -132,7 +132,7 @@ def _failure(said: str, package: str, version: str | None, where: str, log: Path
     listed = _VERSIONS.search(said)
     versions = [v.strip() for v in listed.group(1).split(",")] if listed else []
     if versions and versions != ["none"]:
-        guess = nearest(version or "", versions) or versions[-1]
+        guess = nearest(version or "", versions, 0.5) or versions[-1]
         return DownloadError(
             "there is no wheel of that version",
             where=where,

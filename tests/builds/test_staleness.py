@@ -189,10 +189,10 @@ def test_a_deployment_target_rebuilds_its_backend_only(built):
 
 
 def test_a_users_template_rebuilds_its_kit_only(built):
-    built.write("templates/models.h.j2", "// ours\n")
+    built.write("templates/models.h.j2", "#pragma once\n")
     built.edit("targets.yaml", "backends: [ios-arm64]}", "backends: [ios-arm64], templates: templates}")
     assert built.ok().built == {"linkkit:kit", "verify:kit", "product:kit", "manifest:dist"}
-    assert built.path("dist/kit/Sources/kitKit/include/kit.h").read_text() == "// ours\n"
+    assert built.path("dist/kit/Sources/kitKit/include/kit.h").read_text() == "#pragma once\n"
 
 
 def test_a_changed_tensor_compiles_nothing(built):
