@@ -97,7 +97,7 @@ class _Shard:
         self.path.write_bytes(b"")
         self.size = 0
         self.records: list[TensorRecord] = []
-        # MD5 is the format's own check against damage, not ours against malice: the manifest has SHA-256.
+        # MD5 is the format's own check against damage, SHA-256 ours, for whoever downloads a shard.
         self.digest = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
 
@@ -113,7 +113,8 @@ class _Shard:
         self.size += array.nbytes
 
     def record(self) -> ShardRecord:
-        return ShardRecord(self.path.name, "raw-shard", self.size, tuple(self.records), self.digest.hexdigest())
+        digests = self.digest.hexdigest(), self.sha256.hexdigest()
+        return ShardRecord(self.path.name, "raw-shard", self.size, tuple(self.records), *digests)
 
 
 def _as_array(name: str, tensor: Array) -> np.ndarray:

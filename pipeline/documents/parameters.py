@@ -52,13 +52,14 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard of raw bytes, and the tensors in it."""
+    """One shard of raw bytes, and the tensors in it; `sha256` is for who downloads it, and no runtime reads it."""
 
     dataPath: str  # noqa: N815 - see above
     format: str
     nbytes: int
     records: tuple[TensorRecord, ...]
     md5sum: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

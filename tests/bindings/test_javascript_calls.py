@@ -175,6 +175,22 @@ await FirstF32.open(tvmjs);
 """
 
 
+def test_a_shard_that_is_downloaded_is_held_against_its_digest(kit):
+    script = """
+import { createServer } from "node:http";
+import { readFileSync } from "node:fs";
+const server = createServer((request, answer) => answer.end(readFileSync(`.${request.url}`))).listen(0, "127.0.0.1");
+await new Promise((done) => server.on("listening", done));
+await said(() => FirstF32.open(tvmjs, `http://127.0.0.1:${server.address().port}/first-f32`));
+server.close();
+"""
+    assert node(kit, script) == ["not refused"]
+    shard = kit / "first-f32" / "params_shard_0.bin"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    (said,) = node(kit, script)
+    assert said.endswith("is not the file that tensor-cache.json lists, its SHA-256 is another: ship the bundle again")
+
+
 def test_types_hold_dtypes_and_constant_extents(kit):
     compiler = shutil.which("tsc")
     if compiler is None:

@@ -61,6 +61,7 @@ def test_no_shard_is_larger_than_allowed_unless_one_tensor_is(tmp_path_factory, 
         data = (folder / shard["dataPath"]).read_bytes()
         assert shard["nbytes"] == len(data)
         assert shard["md5sum"] == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        assert shard["sha256"] == hashlib.sha256(data).hexdigest()
         filled = [record for record in shard["records"] if record["nbytes"]]
         assert len(data) <= shard_bytes or len(filled) == 1
 
