@@ -63,7 +63,7 @@ class Machine(NamedTuple):
         timings = load(self.project)
         if timings is None:
             raise Failed(f"there was no run in {self.project}")
-        return [span.name for span in timings.spans if span.how not in {"restored", "fetched"}]
+        return [span.name for span in timings.spans if span.how not in {"restored", "fetched", "remote"}]
 
 
 def another(work: Path, name: str) -> Machine:

@@ -63,6 +63,8 @@ class Action(Generic[P_co]):
         proven_by: the action whose report says how the outputs are proven, for the table; not in the key.
         travels: another machine may do it, if it has the same code and tools; not in the key.
         shares: the work it has in common with others, which had best be done on one machine; not in the key.
+        intermediate: only other actions read its outputs: what the remote store has of them stays there until one
+            does. It has no `outputs`; not in the key.
     """
 
     step: str
@@ -83,6 +85,7 @@ class Action(Generic[P_co]):
     proven_by: str = ""
     travels: bool = False
     shares: str = ""
+    intermediate: bool = False
 
     def __post_init__(self) -> None:
         """Complete the directory for the outputs."""

@@ -53,7 +53,8 @@ class Project:
             timeout=timeout,
             check=False,
         )
-        worked = dict(re.findall(r"^\[ *\d+/\d+\] (\S+): (built|restored|fetched) in", done.stdout, re.MULTILINE))
+        line = r"^\[ *\d+/\d+\] (\S+): (built|restored|fetched|stays) in"
+        worked = dict(re.findall(line, done.stdout, re.MULTILINE))
         return Run(done.returncode, done.stdout, worked)
 
     def ok(self, *words: str, **more) -> Run:

@@ -16,6 +16,7 @@ from pipeline.adb.device import Device, choose, find_adb
 from pipeline.documents.codec import dumps, encode
 from pipeline.documents.run import Run, summary
 from pipeline.doit_plugin.session import Session
+from pipeline.engine.apart import apart
 from pipeline.errors import DeviceError, SlipwayError, VerifyError
 from pipeline.files import write_atomic
 from pipeline.matrix.cells import ModelRef
@@ -127,7 +128,7 @@ def _done(session: Session, device: Device, action: AnyAction) -> Run | _Wrong:
         DeviceError: the device went away.
     """
     try:
-        with session.engine.apart(replace(action, run=partial(adb.run, device=device))) as made:
+        with apart(session.engine, replace(action, run=partial(adb.run, device=device))) as made:
             run = Run.read(made.out)
     except VerifyError as error:
         choose(device.adb, device.serial)  # a program that ended with its device says nothing of the model

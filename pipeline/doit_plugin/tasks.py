@@ -163,7 +163,7 @@ def _clean(engine: Engine, name: str, dryrun: bool) -> None:
     entry = engine.workspace.get(name)
     if entry is None:
         return
-    for path in sorted(entry.outputs):
+    for path in sorted(entry.in_tree):
         print(f"{name} - removing {entry.out}/{path}")  # noqa: T201 - what doit's own clean prints
     if not dryrun:
         try:

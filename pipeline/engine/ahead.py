@@ -75,7 +75,7 @@ class _Ahead:
             self._know(action.name, entry.outputs)
         elif (record := engine.store.record(key)) is not None:
             self._know(action.name, record.outputs)
-        elif (answer := engine.store.ask(key)) is not None:
+        elif (answer := engine.store.ask(key, bytes_wanted=engine.bytes_wanted(action))) is not None:
             self._asked[answer] = action.name
 
     def _know(self, name: str, outputs: Mapping[str, Output]) -> None:

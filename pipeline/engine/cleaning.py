@@ -25,8 +25,8 @@ def clean(engine: Engine, name: str) -> list[Path]:
     if entry is None:
         return []
     out = engine.root / entry.out
-    demand_no_links(engine.root, folders_of(entry.out, entry.outputs))
-    outputs.remove(entry.outputs, str(out))
+    demand_no_links(engine.root, folders_of(entry.out, entry.in_tree))
+    removed = outputs.remove(entry.in_tree, str(out))
     try:
         if name in engine.actions:
             (engine.root / manifest_path(engine.actions[name])).unlink(missing_ok=True)
@@ -35,7 +35,7 @@ def clean(engine: Engine, name: str) -> list[Path]:
         raise store_error(error, f"remove the outputs of {name}") from error
     engine.workspace.remove(name)
     engine.reconsider()
-    return [out / path for path in entry.outputs]
+    return [out / path for path in removed]
 
 
 def prune(engine: Engine) -> list[tuple[str, list[Path]]]:

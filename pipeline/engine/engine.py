@@ -6,9 +6,9 @@ doit's tasks and the commands call it: `status` from doit's main thread, `perfor
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,6 @@ from typing import Protocol
 from pipeline.action import SCRATCH, AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
-from pipeline.files import write_atomic
 from pipeline.store import outputs
 from pipeline.store.action_result import ActionResult, Output, digests_of
 from pipeline.store.os_errors import BlobMissing, store_error
@@ -29,7 +28,7 @@ from . import keys
 from .executor import ExecutionResult, Executor, ResolvedInputs, result_of
 from .inputs import Inputs
 from .options import Options
-from .status import UP_TO_DATE, Outcome, Status, and_more, manifest_path, stale
+from .status import UP_TO_DATE, Outcome, Status, and_more, stale, write_manifest
 from .views import View, Views
 
 ATTEMPTS = 3
@@ -78,6 +77,7 @@ class Engine:
 
     Attributes:
         elsewhere: has actions performed by other machines, where there are any.
+        wanted: names of actions whose outputs are to be in the tree, also where they are only intermediate.
     """
 
     def __init__(
@@ -100,12 +100,14 @@ class Engine:
         self.executor = executor
         self.views = Views(root, workspace, store, stat_cache)
         self.elsewhere: Elsewhere | None = None
+        self.wanted: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
         self._pin = pin
         self._options = options
         self._base = str(root)
         self._statuses: dict[str, Status] = {}
         self._hosts: dict[str, str] = {}
+        self._fetching: dict[str, threading.Lock] = {}
 
     @property
     def actions(self) -> Mapping[str, AnyAction]:
@@ -135,7 +137,8 @@ class Engine:
             return stale("never built here" if entry is None else "forgotten", key, fields)
         if entry.key != key:
             return stale(partial(self._key_change, entry.key, fields), key, fields)
-        damaged = outputs.damaged(entry.outputs, f"{self._base}/{action.out}", self.stat_cache, self.store.blobs)
+        wanted = entry.outputs if self.bytes_wanted(action) else entry.in_tree
+        damaged = outputs.damaged(wanted, f"{self._base}/{action.out}", self.stat_cache, self.store.blobs)
         if damaged:
             return stale(f"output {damaged[0]} is missing or was changed", key, fields, damaged)
         if self._options.strict and verdict_in(self.facts(action.name)).not_proven:
@@ -144,14 +147,15 @@ class Engine:
             return stale("--trace-reads runs it again", key, fields)
         return UP_TO_DATE
 
-    def _stale_before(self, action: AnyAction) -> list[str]:
+    def stale_before(self, action: AnyAction) -> list[str]:
+        """The upstream actions that are stale."""
         return [name for name in action.waits_for if not self.status(name).fresh]
 
     def _is_traced(self, action: AnyAction) -> bool:
         return action.runs_command and self._options.trace_reads
 
     def _decide(self, action: AnyAction) -> Status:
-        behind = self._stale_before(action)
+        behind = self.stale_before(action)
         if behind:
             return stale(f"{behind[0]} is stale{and_more(behind)}")
         try:
@@ -161,7 +165,7 @@ class Engine:
 
     def _key_change(self, old_key: str, fields: Mapping[str, object]) -> str:
         """The first difference between the recorded key's fields and today's."""
-        record = self.store.record(old_key)
+        record = self.record(old_key)
         changes = [path for path, _, _ in keys.differences(record.fields, fields)] if record is not None else []
         return f"{changes[0]} changed{and_more(changes)}" if changes else "its key changed"
 
@@ -181,10 +185,9 @@ class Engine:
             raise store_error(error, f"build {name}", error.filename or self.root / SCRATCH) from error
         self.inputs.note_outputs(name, digests_of(record.outputs))
         self._statuses[name] = UP_TO_DATE
-        size = sum(output.size for output in record.outputs.values())
         host = self._hosts.pop(name, "")
         seconds = record.seconds if host else time.monotonic() - started  # without the wait for room elsewhere
-        outcome = Outcome(name, how, seconds, record.facts, size, host)
+        outcome = Outcome(name, how, seconds, host)
         self.outcomes[name] = outcome
         log.debug("%s: %s in %.3f s (key %s)", name, how, outcome.seconds, record.key)
         return outcome
@@ -198,16 +201,17 @@ class Engine:
                 fields = self.inputs.key_fields(action)
             key = keys.digest(fields)
             if not self._options.always and not self._is_traced(action) and not (entry is not None and entry.forgotten):
-                found = self.store.lookup(key, action.outputs)
+                found = self.store.lookup(key, action.outputs, bytes_wanted=self.bytes_wanted(action))
                 if found is not None and not (self._options.strict and verdict_in(found.record.facts).not_proven):
                     try:
-                        self._place(action, found.record, entry)
+                        self._place(action, found.record, entry, remote=found.how == "remote")
                     except BlobMissing as gone:  # since `lookup`: as if it had never been there
                         log.debug("%s: %s", action.name, gone)
                     else:
                         return found.record, found.how
             try:
-                built = self._build(action, key, fields, entry)
+                # What is built for it may come out different.
+                built = None if self.fetch_upstream(action) else self._build(action, key, fields, entry)
             except BlobMissing as gone:  # spoilt while it was put away
                 log.debug("%s: %s", action.name, gone)
                 built = None
@@ -230,8 +234,7 @@ class Engine:
             )
         expected = entry.peak if entry is not None and entry.peak else action.memory
         before, views = self.inputs.states(action), self.views.of(action)
-        paths = {role: view.folder for role, view in views.items()}
-        resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
+        resolved = self.resolved(action, views)
 
         def held_still() -> bool:
             seen = all(view.is_still() for view in views.values())
@@ -263,6 +266,28 @@ class Engine:
             self.executor.clear_away(made.out)
         return result
 
+    def bytes_wanted(self, action: AnyAction) -> bool:
+        """Whether an action's outputs are to be in the tree: else they may stay in the remote store."""
+        return not action.intermediate or action.name in self.wanted
+
+    def fetch_upstream(self, action: AnyAction) -> bool:
+        """Have here what an action reads of outputs that stayed in the remote store; whether any had to be built."""
+        built = False
+        for edge in action.upstream.values():
+            with self._fetching.setdefault(edge.action, threading.Lock()):
+                entry = self.workspace.get(edge.action)
+                if entry is None or not entry.remote or self.views.fetch(edge, entry, self.record(entry.key)):
+                    continue
+                self.wanted.add(edge.action)
+                self.perform(edge.action)
+                built = True
+        return built
+
+    def resolved(self, action: AnyAction, views: Mapping[str, View]) -> ResolvedInputs:
+        """The inputs of an action, with the views of its upstream."""
+        paths = {role: view.folder for role, view in views.items()}
+        return ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
+
     def _must_run_here(self, entry: Entry | None) -> bool:
         """Whether the user wants it done anew: another machine would answer from the store."""
         return self._options.always or (entry is not None and entry.forgotten)
@@ -280,46 +305,25 @@ class Engine:
             self._pin(action, lock)
         return result_of(key, action, fields, made)
 
-    def _place(self, action: AnyAction, record: ActionResult, entry: Entry | None) -> None:
-        """Put a result's outputs into the tree and into the workspace."""
+    def _place(self, action: AnyAction, record: ActionResult, entry: Entry | None, *, remote: bool = False) -> None:
+        """Put a result's outputs into the tree, unless they stay in the remote store, and into the workspace."""
         if entry is not None and entry.out != action.out:
-            demand_no_links(self.root, folders_of(entry.out, entry.outputs))
-            outputs.remove(entry.outputs, f"{self._base}/{entry.out}")
+            demand_no_links(self.root, folders_of(entry.out, entry.in_tree))
+            outputs.remove(entry.in_tree, f"{self._base}/{entry.out}")
             entry = None
-        before = entry.outputs if entry is not None else ()
+        before = entry.in_tree if entry is not None else ()
         demand_no_links(self.root, folders_of(action.out, (*record.outputs, *before)))
         out = f"{self._base}/{action.out}"
         scratch = self.executor.unused() if action.in_one_rename else None
-        self.store.materialise(record, out, before, self.stat_cache, link=action.link_outputs, scratch=scratch)
+        if remote:
+            outputs.remove(before, out)
+        else:
+            self.store.materialise(record, out, before, self.stat_cache, link=action.link_outputs, scratch=scratch)
         if not action.outputs:
-            self._write_manifest(action, record)
+            write_manifest(action, self.root, record.outputs)
         held, facts = dict(record.outputs), dict(record.facts)
-        made = Entry(record.key, action.out, held, record.seconds, record.peak_bytes, facts=facts)
+        made = Entry(record.key, action.out, held, record.seconds, record.peak_bytes, facts=facts, remote=remote)
         self.workspace.set(action.name, made)
-
-    def _write_manifest(self, action: AnyAction, record: ActionResult) -> None:
-        """The file that stands for a directory of outputs in doit's eyes."""
-        path = self.root / manifest_path(action)
-        rows = (f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(record.outputs.items()))
-        data = "".join(rows).encode("utf-8", "surrogateescape")
-        write_atomic(path, data, through=self.root / SCRATCH)
-
-    @contextmanager
-    def apart(self, action: AnyAction) -> Iterator[ExecutionResult]:
-        """Run an action that is no part of the matrix; what it leaves is there while the block runs, and kept nowhere.
-
-        Raises:
-            SlipwayError: what it reads is stale, or it failed.
-        """
-        if behind := self._stale_before(action):
-            raise StepError(f"{behind[0]} is stale{and_more(behind)}", hint=f"build it first: doit {' '.join(behind)}")
-        paths = {role: view.folder for role, view in self.views.of(action).items()}
-        resolved = ResolvedInputs({**self.inputs.paths(action), **paths}, self.inputs.digests(action))
-        made = self.executor.run(action, resolved, action.memory)
-        try:
-            yield made
-        finally:
-            self.executor.clear_away(made.out)
 
     # What the tree holds
 
@@ -331,10 +335,15 @@ class Engine:
         record = self.store.record(entry.key)
         return record.facts if record is not None else {}
 
+    def record(self, key: str) -> ActionResult | None:
+        """The result that the tree's outputs were made by; where it was left in the remote store, from there."""
+        remote = self.store.remote
+        return self.store.record(key) or (remote.record(key) if remote is not None else None)
+
     def outputs(self) -> Iterator[tuple[str, Output]]:
         """(absolute path, output) of every file that actions have put into the tree."""
         for name in self.actions:
             entry = self.workspace.get(name)
             if entry is not None:
-                for path, made in entry.outputs.items():
+                for path, made in entry.in_tree.items():
                     yield f"{self._base}/{entry.out}/{path}", made

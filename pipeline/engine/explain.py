@@ -110,7 +110,7 @@ class Explainer:
     def _explain(self, action: AnyAction) -> Explanation:
         engine = self._engine
         entry = engine.workspace.get(action.name)
-        record = engine.store.record(entry.key) if entry is not None else self._newest(action.name)
+        record = engine.record(entry.key) if entry is not None else self._newest(action.name)
         base = Explanation(action.name, "fresh", record=record, here=entry is not None)
         stale = [other for name in action.waits_for if (other := self.explain(name)).state != "fresh"]
         blocked = tuple(other for other in stale if other.state == "blocked")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pipeline.action import AnyAction
+from pipeline.action import SCRATCH, AnyAction
+from pipeline.files import write_atomic
+from pipeline.store.action_result import Output
 
 MANIFESTS = "build/manifest"
 """Directory, relative to the root, of the files that stand for outputs whose names only the step knows."""
@@ -59,24 +62,33 @@ class Outcome:
 
     Attributes:
         name: the action.
-        how: `built`, `restored` (local store) or `fetched` (remote store).
+        how: `built`, `restored` (local store), `fetched` (remote store), or `remote` where it stays there.
         seconds: how long that took.
-        facts: what the step reported.
-        bytes: the size of all outputs.
         host: the machine of a cluster that built it in this run, if one did.
     """
 
     name: str
     how: str
     seconds: float
-    facts: Mapping[str, object]
-    bytes: int
     host: str = ""
+
+    def __str__(self) -> str:
+        """For people, after the name."""
+        if self.how == "remote":
+            return "stays in the remote store"
+        return f"{self.how} in {self.seconds:.1f} s{f' on {self.host}' if self.host else ''}"
 
 
 def manifest_path(action: AnyAction) -> str:
     """Where the manifest that stands for a directory of outputs lies, relative to the root."""
     return f"{MANIFESTS}/{action.step}.{action.subject}.txt"
+
+
+def write_manifest(action: AnyAction, root: Path, outputs: Mapping[str, Output]) -> None:
+    """Write the manifest of an action, through a scratch directory."""
+    rows = (f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(outputs.items()))
+    data = "".join(rows).encode("utf-8", "surrogateescape")
+    write_atomic(root / manifest_path(action), data, through=root / SCRATCH)
 
 
 def targets(action: AnyAction) -> list[str]:

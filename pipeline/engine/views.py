@@ -11,14 +11,14 @@ import itertools
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import Digest, Written, look, read_file, sha256_bytes, write_new, written
 from pipeline.files.sharing import share
-from pipeline.store.action_result import INLINED_BYTES, LINK, PROGRAM, Output, digests_of
+from pipeline.store.action_result import INLINED_BYTES, LINK, PROGRAM, ActionResult, Output, digests_of
 from pipeline.store.outputs import is_intact
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -67,6 +67,7 @@ class Views:
         self._stat_cache = stat_cache
         self._lock = threading.Lock()
         self._numbers = itertools.count()
+        self._records: dict[str, ActionResult] = {}
         self._known: dict[tuple[str, tuple[str, ...]], tuple[str, View]] = {}
 
     def of(self, action: AnyAction) -> dict[str, View]:
@@ -76,6 +77,23 @@ class Views:
             StepError: an output is neither in the store nor, unchanged, in the tree.
         """
         return {role: self._view(edge) for role, edge in action.upstream.items()}
+
+    def fetch(self, edge: Upstream, entry: Entry, record: ActionResult | None) -> bool:
+        """Have in the store here what an edge reads of outputs that are not in the tree; whether that could be done.
+
+        Args:
+            edge: what is read.
+            entry: what the workspace has of the outputs.
+            record: what the remote store has of them.
+
+        Raises:
+            StoreError: a blob cannot be written.
+        """
+        if record is None:
+            return False
+        self._records[entry.key] = record
+        read = {path: entry.outputs[path] for path in read_by(edge, digests_of(entry.outputs))}
+        return self._store.fetch(replace(record, outputs=read))
 
     def _view(self, edge: Upstream) -> View:
         entry = self._workspace.get(edge.action)
@@ -113,7 +131,7 @@ class Views:
             data = os.fsencode(os.readlink(tree)) if output.mode == LINK else read_file(tree, INLINED_BYTES)
             if sha256_bytes(data) == output.sha256:
                 return data
-        record = self._store.record(key)
+        record = self._records.get(key) or self._store.record(key)
         return None if record is None else record.small.get(output.sha256)
 
     def _show(self, action: str, tree: str, output: Output, place: str) -> dict[str, Written]:

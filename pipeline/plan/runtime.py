@@ -132,6 +132,7 @@ def _wasm_runtime(matrix: Matrix, backend: Backend) -> AnyAction:
         tools=("emcc",) if toolchain is not None else (roles.CHECKOUT, "emcc"),
         memory=BUILD_MEMORY,
         doc="the TVM runtime as wasm objects",
+        intermediate=True,
         where=backend.where,
     )
 
@@ -201,4 +202,5 @@ def wheel_actions(
                 doc=f"the runtime in {package} for {platform}",
                 where=backend.where,
                 link_outputs=True,
+                intermediate=True,
             )

@@ -115,8 +115,7 @@ class Plain(Watcher):
     def finished(self, outcome: Outcome) -> None:
         """One line."""
         self._said.pop(outcome.name, None)
-        where = f" on {outcome.host}" if outcome.host else ""
-        self._line(f"{outcome.name}: {outcome.how} in {outcome.seconds:.1f} s{where}")
+        self._line(f"{outcome.name}: {outcome}")
 
     def failed(self, name: str, headline: str) -> None:
         """One line."""

@@ -42,8 +42,7 @@ class Live(Watcher):
     def finished(self, outcome: Outcome) -> None:
         """A row less, and a line above the board."""
         self._leave(outcome.name)
-        said = f"  {outcome.how} {outcome.seconds:.1f} s{f' on {outcome.host}' if outcome.host else ''}"
-        self._console.print(Text.assemble(("✓ ", "green"), outcome.name, (said, "dim")))
+        self._console.print(Text.assemble(("✓ ", "green"), outcome.name, (f"  {outcome}", "dim")))
 
     def failed(self, name: str, headline: str) -> None:
         """A row less, and a line above the board."""

@@ -65,6 +65,9 @@ class Reporter:
             entries = {name: engine.workspace.get(name) for name in selected}
             self._expected = {name: entry.seconds for name, entry in entries.items() if entry is not None}
             self._watcher = Live(self._terminal, self._counts, self._expected)
+        if len(selected_tasks) < len(tasks):  # not just all of them: what is asked for by name is to be there
+            asked = {one for name in selected_tasks for one in (name, *tasks[name].task_dep)}
+            engine.wanted |= asked & engine.actions.keys()
         all_ours = all(name in engine.actions for name in selected)
         self._everything = all_ours and self._counts.total == len(engine.actions)
         engine.executor.progress = self._progress
@@ -98,7 +101,7 @@ class Reporter:
             if self._over:
                 return
             if task.name not in engine.actions:  # a task that the user has put beside ours in dodo.py
-                outcome = Outcome(task.name, "done", self._trace.since(task.name), {}, 0)
+                outcome = Outcome(task.name, "done", self._trace.since(task.name))
                 self._counts.own += 1
             elif (outcome := engine.outcomes[task.name]).how == "built":
                 self._counts.built += 1

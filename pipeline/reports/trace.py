@@ -24,7 +24,7 @@ PLACE = "build/last-run.json"
 
 
 class Span(NamedTuple):
-    """One task being worked on, from `start` to `end` (unix seconds). `how`: built, restored, fetched or failed.
+    """One task being worked on, from `start` to `end` (unix seconds). `how`: see `engine.status.Outcome`; or failed.
 
     `host` is the machine of a cluster that did it.
     """

@@ -57,12 +57,12 @@ class Incoming:
         self._files: dict[str, Future[bool]] = {}
         self._lock = threading.Lock()
 
-    def ask(self, key: str) -> Future[ActionResult | None]:
-        """Ask for a record; what is missing here of its blobs is fetched, too."""
+    def ask(self, key: str, *, blobs: bool) -> Future[ActionResult | None]:
+        """Ask for a record; what is missing here of its blobs is fetched, too, where they are wanted."""
         with self._lock:
             asked = self._records.get(key)
             if asked is None or asked.is_stale():
-                asked = self._begin_lookup(key, self._record)
+                asked = self._begin_lookup(key, self._record if blobs else self._remote.record)
         return asked.answer
 
     def record(self, key: str, *, anew: bool = False) -> ActionResult | None:

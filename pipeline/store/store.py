@@ -45,13 +45,16 @@ if TYPE_CHECKING:
     from .outgoing import Outgoing
     from .remote import Remote
 
-How = Literal["restored", "fetched"]
+How = Literal["restored", "fetched", "remote"]
 VERSION = "v2"
 """Directory of this layout; what other versions of Slipway have beside it is left alone."""
 
 
 class Found(NamedTuple):
-    """A record whose outputs can be had. `how` is `restored` (from this store) or `fetched` (from the remote one)."""
+    """A record whose outputs can be had.
+
+    `how` is `restored` (they are in this store), `fetched` (they are by now) or `remote` (not all are: see `lookup`).
+    """
 
     record: ActionResult
     how: How
@@ -102,19 +105,23 @@ class Store:
         """
         return self.records.get(key)
 
-    def lookup(self, key: str, declared: Iterable[str] = (), *, anew: bool = False) -> Found | None:
+    def lookup(
+        self, key: str, declared: Iterable[str] = (), *, anew: bool = False, bytes_wanted: bool = True
+    ) -> Found | None:
         """The record of a key, with every blob it names in this store, fetched if need be; None when that cannot be.
 
         Args:
             key: of the action.
             declared: outputs that the action has in any case; a result without them is dropped.
             anew: it has just been made elsewhere: that the remote store did not have it before counts for nothing.
+            bytes_wanted: else blobs that are not here stay in the remote store, which is believed to have them.
 
         Raises:
             StoreError: the store cannot be read, or what was fetched cannot be written.
         """
         self.hold(create=False)
-        record, how = self.records.get(key), "restored"
+        record = self.records.get(key)
+        how: How = "restored"
         if record is None:
             how = "fetched"
             if key not in self._refused and (incoming := self._downloads()) is not None:
@@ -125,6 +132,8 @@ class Store:
             self._drop(record, f"has no {min(missing)}")
             return None
         if not all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
+            if not bytes_wanted and self._downloads() is not None:
+                return Found(record, "remote")
             if not self.fetch(record):
                 return None
             how = "fetched"
@@ -133,19 +142,19 @@ class Store:
             return None
         if how == "restored":
             self.records.touch(key)
-            return Found(record, "restored")
-        self.hold()  # who does that first sweeps away leftovers: a file of ours must not be among them
-        self.records.put(record)
-        return Found(record, "fetched")
+        else:
+            self.hold()  # who does that first sweeps away leftovers: a file of ours must not be among them
+            self.records.put(record)
+        return Found(record, how)
 
-    def ask(self, key: str) -> Future[ActionResult | None] | None:
+    def ask(self, key: str, *, bytes_wanted: bool) -> Future[ActionResult | None] | None:
         """Have the remote store look for a record that will be looked up, and fetch its blobs; None without a remote.
 
         Raises:
             StoreError: the store cannot be written.
         """
         self.hold()
-        return None if (incoming := self._downloads()) is None else incoming.ask(key)
+        return None if (incoming := self._downloads()) is None else incoming.ask(key, blobs=bytes_wanted)
 
     def fetch(self, record: ActionResult) -> bool:
         """Have every blob of a record here, from the remote store where it must be; whether that could be done.

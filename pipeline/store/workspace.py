@@ -50,6 +50,7 @@ class Entry:
         forgotten: the user wants it done again (`doit forget`).
         ignored: the user wants it left alone (`doit ignore`).
         facts: what the step reported; the store may be gone, and a proof is read here.
+        remote: its outputs are not in the tree: nothing has read them, so they stayed in the remote store.
     """
 
     key: str
@@ -60,6 +61,12 @@ class Entry:
     forgotten: bool = False
     ignored: bool = False
     facts: Mapping[str, object] = field(default_factory=dict)
+    remote: bool = False
+
+    @property
+    def in_tree(self) -> Mapping[str, Output]:
+        """The outputs that are in the tree: all or none."""
+        return {} if self.remote else self.outputs
 
 
 _NEVER = Entry(key="", out="", outputs={})

@@ -119,3 +119,14 @@ def test_what_both_have_lost_is_an_error(views, weights, store, tmp_path):
     path.write_bytes(b"other" * 400_000)
     with pytest.raises(StepError, match="an output of weights:m was changed, and the store has lost it"):
         view(views, weights)
+
+
+def test_of_outputs_that_stayed_in_the_remote_store_only_what_an_edge_reads_is_fetched(
+    views, weights, store, monkeypatch, tmp_path
+):
+    wanted = []
+    monkeypatch.setattr(store, "fetch", lambda record: wanted.append(set(record.outputs)) or True)
+    entry = Workspace(tmp_path / "workspace").get("weights:m")
+    assert views.fetch(Upstream("weights:m", ("*.json", "link")), entry, store.record(entry.key))
+    assert wanted == [{"config.json", "link"}]
+    assert not views.fetch(Upstream("weights:m"), entry, None)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fault_graph import TRACEBACK, graph_project
+from fault_graph import TRACEBACK, Graph, graph_project
 from nginx_server import Nginx
 from projects import Project, clone
 
@@ -77,6 +77,90 @@ def test_the_graph_from_a_remote_store(graph, tmp_path, nginx):
     records = {path.name for path in (nginx.data / "ac").rglob("*") if path.is_file()}
     assert {path for path in asked if asked.count(path) > 2} == set()  # once by each machine
     assert records <= {path.rpartition("/")[2] for path in asked}
+
+
+def intermediate_graph(root: Path) -> Graph:
+    """The graph with weights that are large, and that nobody but its own actions reads."""
+    graph = graph_project(root)
+    dodo, made = graph.path("dodo.py").read_text(), 'join(f"weights-{m}", files={"source": f"src/{m}.txt"})'
+    assert made in dodo
+    dodo = dodo.replace(made, f"replace({made}, outputs=(), intermediate=True)")
+    graph.write("dodo.py", dodo.replace("import json\n", "import json\nfrom dataclasses import replace\n"))
+    for m in range(3):
+        graph.write(f"src/m{m}.txt", f"{m}" * 5_000)
+    return graph
+
+
+@pytest.fixture
+def spared(tmp_path, nginx) -> Graph:
+    """A second machine whose weights stayed in the remote store."""
+    first = intermediate_graph(tmp_path / "first" / "graph")
+    first.ok(env={"SLIPWAY_REMOTE": nginx.url, "SLIPWAY_REMOTE_WRITE": "1"})
+    graph = intermediate_graph(tmp_path / "second" / "graph")
+    graph.env = {"SLIPWAY_REMOTE": nginx.url}
+    run = graph.ok()
+    weights = {f"join:weights-m{m}" for m in range(3)}
+    assert {name for name, how in run.worked.items() if how == "stays"} == weights
+    assert {how for name, how in run.worked.items() if name not in weights} == {"fetched"}
+    assert not weights_of(graph)
+    assert shipped(graph) == shipped(graph, graph.expected())
+    assert graph.ok().idle
+    assert not graph.ran()
+    return graph
+
+
+def shipped(graph: Graph, outputs: dict[str, str] | None = None) -> dict[str, str]:
+    return {name: text for name, text in (outputs or graph.outputs()).items() if "weights" not in name}
+
+
+def weights_of(graph: Graph) -> set[str]:
+    return {name for name in graph.outputs() if "weights" in name}
+
+
+def test_what_only_restored_tasks_would_read_is_not_fetched_until_one_must_run(spared):
+    spared.resize(3, 5)
+    run = spared.ok()
+    assert run.built == {f"join:compile-m{m}-b4" for m in range(3)} | {"join:archive-b4", "join:flags-b4"}
+    assert shipped(spared) == shipped(spared, spared.expected())
+    assert not any("weights" in name for name in spared.ran())
+    assert not weights_of(spared)
+    assert spared.ok().idle
+
+
+def test_what_is_asked_for_by_name_is_fetched(spared):
+    assert spared.ok("join:weights-m1").worked == {"join:weights-m1": "fetched"}
+    assert weights_of(spared) == {"weights-m1"}
+    assert spared.ok().idle
+    spared.ok("clean", "join:weights-m0", "join:weights-m1")
+    assert not weights_of(spared)
+
+
+@pytest.mark.parametrize("lost", ["the server", "a blob", "the variable"])
+def test_what_the_remote_store_has_lost_is_built(spared, nginx, lost):
+    """Another action makes it, within the run that needs it."""
+    if lost == "the server":
+        nginx.stop()
+    elif lost == "a blob":
+        for path in (nginx.data / "cas").rglob("*"):
+            if path.is_file() and path.read_text().endswith("weights-m0\n"):
+                path.unlink()
+    else:
+        spared.env = {}
+    spared.resize(3, 5)
+    run = spared.ok()
+    assert TRACEBACK not in run.output
+    assert spared.ran()["weights-m0"] == 1
+    assert shipped(spared) == shipped(spared, spared.expected())
+    assert spared.ok().idle
+
+
+def test_a_change_says_why_where_the_bytes_stayed(spared):
+    spared.write("src/m0.txt", "0" * 6_000)
+    assert "files.source" in spared.ok("explain", "join:weights-m0").output
+    spared.ok()
+    assert spared.ran()["weights-m0"] == 1
+    assert weights_of(spared) == {"weights-m0"}
+    assert shipped(spared) == shipped(spared, spared.expected())
 
 
 def test_a_remote_store_that_is_down(graph, nginx):

@@ -34,7 +34,7 @@ def test_plain_output_is_a_line_an_event():
     plain.started("compile:m@b")
     plain.progress("compile:m@b", 1, 2, "files")  # too soon for a line
     counts.built += 1
-    plain.finished(Outcome("compile:m@b", "built", 1.25, {}, 10))
+    plain.finished(Outcome("compile:m@b", "built", 1.25))
     plain.failed("verify:b", "it is wrong\n  hint: mend it")
     assert stream.getvalue() == (
         "[ 4/12] compile:m@b: built in 1.2 s\n[ 4/12] verify:b: FAILED: it is wrong\n  hint: mend it\n"
@@ -60,7 +60,7 @@ def test_the_board_leaves_lines_behind_and_shows_what_runs():
     live.started("compile:a")
     live.progress("compile:a", 1, 2, "files")
     board = "\n".join(str(part) for part in live._draw().renderables[:1])
-    live.finished(Outcome("compile:a", "built", 1.0, {}, 10))
+    live.finished(Outcome("compile:a", "built", 1.0))
     live.end()
     assert "about 4 s left" in board
     assert "compile:a" in stream.getvalue()

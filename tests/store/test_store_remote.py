@@ -566,7 +566,7 @@ def test_blobs_of_a_record_come_at_a_time_and_each_once(nginx, machine, tmp_path
             at_work.pop()
 
     monkeypatch.setattr(second.remote, "fetch", counted)
-    assert second.ask(KEY) is not None
+    assert second.ask(KEY, bytes_wanted=True) is not None
     assert second.lookup(KEY).how == "fetched"
     asked = [path for method, path in nginx.requests() if method == "GET"]
     assert len(asked) == len(set(asked)) == 41
@@ -575,25 +575,46 @@ def test_blobs_of_a_record_come_at_a_time_and_each_once(nginx, machine, tmp_path
 
 def test_what_was_asked_ahead_is_not_asked_again(nginx, uploaded, machine, tree):
     second = machine(nginx.url)
-    second.ask(KEY).result()
-    second.ask(KEY)
+    second.ask(KEY, bytes_wanted=True).result()
+    second.ask(KEY, bytes_wanted=True)
     assert second.lookup(KEY) == (uploaded, "fetched")
     asked = [path for method, path in nginx.requests() if method == "GET"]
     assert sorted(asked) == sorted([f"/ac/{KEY}", *(f"/cas/{sha}" for sha in uploaded.blobs() if sha != EMPTY)])
 
 
+def test_bytes_that_nobody_wants_stay_in_the_remote_store(nginx, uploaded, machine):
+    second = machine(nginx.url)
+    assert second.ask(KEY, bytes_wanted=False).result() == uploaded
+    assert second.lookup(KEY, bytes_wanted=False) == (uploaded, "remote")
+    assert {path for method, path in nginx.requests() if method == "GET"} == {f"/ac/{KEY}"}
+    assert second.record(KEY) is None
+    assert second.lookup(KEY) == (uploaded, "fetched")
+    assert second.lookup(KEY, bytes_wanted=False) == (uploaded, "restored")
+
+
+def test_without_a_remote_store_no_bytes_stay_there(machine, uploaded, nginx):
+    second = machine(nginx.url)
+    second.lookup(KEY)
+    for path in Path(second.blobs.root, "cas").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    second.remote.close()
+    second.remote = second._incoming = None
+    assert second.lookup(KEY, bytes_wanted=False) is None
+
+
 def test_a_miss_is_believed_for_a_while(nginx, machine, tmp_path, monkeypatch):
     nginx.start()
     second = machine(nginx.url)
-    assert second.ask(KEY).result() is None
+    assert second.ask(KEY, bytes_wanted=True).result() is None
     first = machine(nginx.url, write=True)
     build(first, tmp_path)
     first.close()
     assert second.lookup(KEY) is None
-    assert second.ask("1" * 64).result() is None
-    second.ask("1" * 64)
+    assert second.ask("1" * 64, bytes_wanted=True).result() is None
+    second.ask("1" * 64, bytes_wanted=True)
     monkeypatch.setattr("pipeline.store.incoming.MISS_SECONDS", -1)
-    assert second.ask(KEY).result() is not None
+    assert second.ask(KEY, bytes_wanted=True).result() is not None
     assert second.lookup(KEY).how == "fetched"
 
 
@@ -613,7 +634,7 @@ def test_closing_does_not_wait_for_what_nobody_wants(fake, machine):
     """A run that failed has no use for the downloads that were begun for it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = machine(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        asked = [store.ask(f"{n:064}") for n in range(20)]
+        asked = [store.ask(f"{n:064}", bytes_wanted=True) for n in range(20)]
         began = time.monotonic()
         store.close()
         assert time.monotonic() - began < 5
