@@ -189,11 +189,10 @@ def bound_models(kit: Kit) -> tuple[Bound, ...]:
             _function(one if agreed else replace(one, arguments=None, returns=None), name, members)
             for one, name in named
         )
-        constants = ((name, value) for name, value in model.document.options.items() if _is_constant(value))
+        constants = ((name, value) for name, value in model.options.items() if _is_constant(value))
         options = {_unique(name, members): value for name, value in constants}
-        about = model.document
         found.append(
-            Bound(model.subject, model.prefix, snake, _pascal(snake), about.tvm, about.tvm_ffi, functions, options)
+            Bound(model.subject, model.prefix, snake, _pascal(snake), model.tvm, model.tvm_ffi, functions, options)
         )
     return tuple(found)
 

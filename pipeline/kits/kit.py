@@ -12,7 +12,6 @@ from pathlib import Path
 from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import Archive, ArchivedModel
-from pipeline.documents.functions import Function
 from pipeline.documents.link_json import LinkedModule
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import (
@@ -28,25 +27,24 @@ from .runtime import RuntimeLibrary, read_modules, read_runtime
 from .slices import Slice, library_name, library_path, slices
 
 
-@dataclass(frozen=True, slots=True)
-class KitModel:
-    """A model of a kit.
+@dataclass(frozen=True)
+class KitModel(ArchivedModel):
+    """A model of a kit: its entry in `archive.json`, with what templates ask of it besides."""
 
-    Attributes:
-        subject: `model-variant`.
-        prefix: what the runtime finds it by.
-        required_symbols: the C symbols to name so that both of its objects are linked.
-        exported: the C symbols to leave visible in what is linked.
-        functions: name, arguments and results of each, as in `archive.json`.
-        document: its whole entry in `archive.json`.
-    """
+    @property
+    def document(self) -> ArchivedModel:
+        """Its whole entry."""
+        return self
 
-    subject: str
-    prefix: str
-    required_symbols: tuple[str, ...]
-    exported: tuple[str, ...]
-    functions: tuple[Function, ...]
-    document: ArchivedModel
+    @property
+    def required_symbols(self) -> tuple[str, ...]:
+        """The C symbols to name so that both of its objects are linked."""
+        return link_flags.required_symbols(self.prefix)
+
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """The C symbols to leave visible in what is linked."""
+        return link_flags.exported(self.prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,17 +246,6 @@ def _archive(
         architectures=tuple(backend.arch for backend in backends),
         platform=first.platform,
         format=first.format,
-        models=tuple(_model(model) for model in described[first.name].models),
+        models=tuple(KitModel(**vars(model)) for model in described[first.name].models),
         data=data,
-    )
-
-
-def _model(model: ArchivedModel) -> KitModel:
-    return KitModel(
-        subject=model.subject,
-        prefix=model.prefix,
-        required_symbols=link_flags.required_symbols(model.prefix),
-        exported=link_flags.exported(model.prefix),
-        functions=model.functions,
-        document=model,
     )

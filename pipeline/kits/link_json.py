@@ -50,8 +50,8 @@ def system_lib_metadata(kit: Kit) -> dict[str, object]:
     in it as they are (`checkpoint`, `batch_size` and what else the program wants to know).
     """
     models = kit.models
-    names = [model.document.model for model in models]
-    options = [model.document.options for model in models]
+    names = [model.model for model in models]
+    options = [model.options for model in models]
     shared = {
         name: value
         for name, value in (options[0] if options else {}).items()
@@ -82,15 +82,14 @@ def _device(kit: Kit) -> str | None:
 
 
 def _model(model: KitModel) -> LinkedModel:
-    about = model.document
     return LinkedModel(
-        model=about.model,
-        variant=about.variant,
-        options=about.options,
+        model=model.model,
+        variant=model.variant,
+        options=model.options,
         prefix=model.prefix,
-        library_bin=about.library_bin,
+        library_bin=model.library_bin,
         keep_symbols=model.required_symbols,
-        abi=Abi(about.generation, about.registration, about.tvm, about.tvm_ffi),
+        abi=Abi(model.generation, model.registration, model.tvm, model.tvm_ffi),
         functions=model.functions,
     )
 

@@ -67,7 +67,6 @@ class Emscripten:
         includes: Sequence[Path],
         folder: Path,
         blobs: Mapping[Path, str],
-        flags: Sequence[str] = (),
         jobs: int = 2,
     ) -> dict[str, Path]:
         """Compile sources, side by side.
@@ -78,7 +77,6 @@ class Emscripten:
             includes: directories of headers, relative to `root`.
             folder: where objects are kept from one run to the next.
             blobs: file -> what tells its content from another's, of everything that may be included.
-            flags: further words.
             jobs: how many at once.
 
         Returns:
@@ -90,19 +88,19 @@ class Emscripten:
         folder.mkdir(parents=True, exist_ok=True)
 
         def compile_one(name: str) -> Path:
-            words = [*COMPILE, *flags, *(f"-I{path}" for path in includes), "-c", str(sources[name])]
+            words = [*COMPILE, *(f"-I{path}" for path in includes), "-c", str(sources[name])]
             return self._compile(words, folder / f"{name}.o", root, blobs)
 
         with ThreadPoolExecutor(jobs) as pool:
             return dict(zip(sources, pool.map(compile_one, sources), strict=True))
 
-    def link(self, objects: Sequence[Path], out: Path, flags: Sequence[str] = ()) -> None:
+    def link(self, objects: Sequence[Path], out: Path) -> None:
         """Link objects into a module.
 
         Raises:
             StepError: they do not link.
         """
-        words = [COMPILE[1], *LINK, *flags, *map(str, objects), "-o", str(out)]
+        words = [COMPILE[1], *LINK, *map(str, objects), "-o", str(out)]
         if (optimiser := self._optimiser()) is not None:
             self._run(["-O1", *words], "link")
             if run([optimiser, *QUICK, out, "-o", out], log=self.log, check=False).status == 0:

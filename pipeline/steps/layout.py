@@ -62,7 +62,7 @@ def run(job: Job[Params]) -> Facts:
     for done, place in enumerate(params.placements):
         archive = archives[place.backend]
         model = next(one for one in archive.models if one.subject == place.owner)
-        objects = [members[place.backend][name] for name in model.document.members]
+        objects = [members[place.backend][name] for name in model.members]
         libraries.append(_library(job, archive.backends[0], place, objects))
         job.services.progress(done + 1, len(params.placements), "libraries")
     taken: _Taken = {one.library.casefold(): ("a library", None) for one in params.placements}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.documents.archive import ArchivedModel
 from pipeline.documents.functions import Function, Value
 from pipeline.documents.link_json import LinkedModule
 from pipeline.kits.bindings import DTYPES, bound_models
@@ -54,11 +53,9 @@ FUNCTIONS = (
 def kit(kind: str, backend: Backend) -> Kit:
     functions = {"odd-names": FUNCTIONS, **dict.fromkeys(SUBJECTS, FUNCTIONS[:1])}
     models = tuple(
-        KitModel(name, f"prefix_{number}_", (), (), found, ArchivedModel(
-            name, "f32", name, f"prefix_{number}_", dict.fromkeys(NAMES, number), (), "bin", "0.27", None, found,
-        ))
+        KitModel(name, "f32", name, f"prefix_{number}_", dict.fromkeys(NAMES, number), (), "bin", "0.27", None, found)
         for number, (name, found) in enumerate(functions.items())
-    )  # fmt: skip
+    )
     archive = KitArchive("one", "one/libmodels.a", (backend,), (backend.arch,), backend.platform, "elf", models, b"")
     modules = tuple(LinkedModule(name, "one", f"{name}.wasm", 8, "") for name in functions) if kind == "web" else ()
     return Kit("odd", kind, "models", (archive,), modules=modules)
