@@ -71,7 +71,7 @@ def run(
     line = command_line(command, {**environment, **dict.fromkeys(secrets, HIDDEN.decode())})
     _log.debug("in %s: %s", cwd, line)
     used = [*map(Path, (sys.executable, *before[:1], command[0])), cwd, *writable, *readable]
-    own_memory = not any(path.resolve().is_relative_to(launch.MEMORY) for path in used)
+    own_memory = not any(os.path.realpath(path).startswith(f"{launch.MEMORY}/") for path in used)
     folders = json.dumps([[str(folder) for folder in writable], own_memory])
     words = [sys.executable, "-I", "-S", launch.__file__, folders, *before, *command]
     process = subprocess.Popen(
