@@ -6,12 +6,8 @@ reaches the user and is not one of these is a bug of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
-
-_COMPARED = 100
-"""Characters of a name that is compared with others."""
 
 
 def printable(text: str) -> str:
@@ -19,30 +15,6 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
-    """The name that was probably meant. Of `compile:model@backend` what stands before the @ weighs more.
-
-    Args:
-        word: what was written.
-        known: the names there are.
-        cutoff: similarity of difflib from which one may be meant.
-    """
-    from difflib import SequenceMatcher, get_close_matches  # noqa: PLC0415 - a no-op does not come here
-
-    word, names = word[:_COMPARED], list(known)
-    head, at, tail = word.rpartition("@")
-    alike = [name.removeprefix(f"{head}@") for name in names if at and name.startswith(f"{head}@")]
-    if not alike:
-        return next(iter(get_close_matches(word, names, 1, cutoff)), None)
-
-    def likeness(other: str) -> float:
-        same = next(number for number in range(len(tail), -1, -1) if other.startswith(tail[:number]))
-        return same / max(1, len(tail)) + SequenceMatcher(None, other, tail).ratio()
-
-    best = max(alike, key=likeness)
-    return f"{head}@{best}" if likeness(best) > 0.5 else None  # noqa: PLR2004 - not alike at all
 
 
 class Position(NamedTuple):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from .errors import SlipwayError, nearest
+from .errors import SlipwayError
+from .nearest import did_you_mean
 
 PREFIX = "SLIPWAY_"
 _LONGEST = 1e9
@@ -79,9 +80,9 @@ def slips(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     """A sentence on each variable that has nearly the name of one of ours, which nobody reads."""
     for name in environ:
         if name.startswith(PREFIX) and name not in TAKES:
-            meant = nearest(name.removeprefix(PREFIX), (one.removeprefix(PREFIX) for one in TAKES))
-            if meant is not None:
-                yield f"{name} is no variable of Slipway, and does nothing: did you mean {PREFIX}{meant}?"
+            known = (one.removeprefix(PREFIX) for one in TAKES)
+            if meant := did_you_mean(name.removeprefix(PREFIX), known, f"{PREFIX}{{}}"):
+                yield f"{name} is no variable of Slipway, and does nothing: {meant}"
 
 
 def are_plain(environ: Mapping[str, str] = os.environ) -> bool:

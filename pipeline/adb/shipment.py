@@ -17,8 +17,9 @@ from pipeline.documents.codec import load
 from pipeline.documents.link_json import LinkJson
 from pipeline.documents.manifest import SCHEMA, Manifest, ManifestDevice, ManifestFile, ManifestProduct
 from pipeline.documents.memory import gigabytes
-from pipeline.errors import DeviceError, FormatError, StoreError, nearest
+from pipeline.errors import DeviceError, FormatError, StoreError
 from pipeline.files import Digest, digest_path, unsafe_path
+from pipeline.nearest import did_you_mean
 
 from .device import Device
 
@@ -128,8 +129,7 @@ def _chosen(
     given = [name.rstrip("/") for name in names]
     for name in given:
         if name not in products and not any(path.startswith(f"{name}/") for path in files):
-            near = nearest(name, [*products, *bundles], 0.6)
-            hint = f"did you mean {near}?" if near else _choices(products, bundles)
+            hint = did_you_mean(name, [*products, *bundles]) or _choices(products, bundles)
             raise DeviceError(f"there is no product, bundle or folder {name!r}", hint=hint)
     return {*given}
 
@@ -187,11 +187,10 @@ def declared(document: Manifest, device: Device, name: str) -> ManifestDevice | 
             raise DeviceError(what, hint=f"say which it is: --as {found[0].name}")
         return found[0] if found else None
     if name not in known:
-        near = nearest(name, known, 0.6)
         listed = (
             f"declared are: {', '.join(known)}" if known else "declare it: `devices` in targets.yaml, then run doit"
         )
-        raise DeviceError(f"no device {name!r} is declared", hint=f"did you mean {near}? {listed}" if near else listed)
+        raise DeviceError(f"no device {name!r} is declared", hint=f"{did_you_mean(name, known)} {listed}".lstrip())
     if known[name].os not in _SYSTEMS:
         what = f"{name} runs {known[name].os}, and {device.serial} is behind adb"
         raise DeviceError(what, hint="--as takes the name of a device that runs Android")

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS
-from pipeline.errors import nearest
+from pipeline.nearest import nearest
 
 from . import hints
 from .checks import CheckVerdict, check_app, check_runtime_version
@@ -27,8 +27,8 @@ ModelState = Literal["alive", "stripped", "half", "not-linked", "wrong-name", "u
 """`stripped`: registers itself, and no name of it is left to find it by. `half`: one of its two constructors is gone.
 `wrong-name`: the app asks for a name that is not there, and a model is there that is not expected."""
 
-_SIMILAR, _SAME_KIND = 0.6, 0.8
-"""How alike two names are that may be meant for each other: the whole of them, and without MLC's digest at the end."""
+_SAME_KIND = 0.8
+"""How alike two names are, without MLC's digest at the end, that may be meant for each other."""
 
 _MOST_NAMED = 50
 """Models that are there and not expected, of which a message names this many."""
@@ -202,10 +202,10 @@ class _Comparison:
             return _unreadable(image)
         others = sorted({finding.prefix for finding in self.unclaimed if processor.has(finding.image)})[:_MOST_NAMED]
         listed = ", ".join(other.removesuffix("_") for other in others)
-        meant = nearest_name(model.prefixes[0], others)
+        near = nearest_name(model.prefixes[0], others)
         nothing = "neither its constructors nor its symbols are there"
-        if model.asked is not None and meant:
-            name = meant.removesuffix("_")
+        if model.asked is not None and near:
+            name = near.removesuffix("_")
             saw = f"{model.source} asks for {model.asked}; the nearest that is there is {name}"
             return "wrong-name", saw, hints.rename(name, model.source)
         if others and model.asked is None:
@@ -226,7 +226,7 @@ def nearest_name(asked: str, others: Sequence[str]) -> str | None:
     if same := nearest(_DIGEST.sub("", asked), set(kinds.values()), _SAME_KIND):
         others = [other for other, kind in kinds.items() if kind == same]
         return max(others, key=lambda other: difflib.SequenceMatcher(None, asked, other).ratio())
-    return nearest(asked, others, _SIMILAR)
+    return nearest(asked, others)
 
 
 def _about(

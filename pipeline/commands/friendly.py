@@ -21,7 +21,8 @@ from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from pipeline import settings
-from pipeline.errors import SlipwayError, nearest
+from pipeline.errors import SlipwayError
+from pipeline.nearest import did_you_mean
 
 from .loader import ProjectLoader, mistake
 
@@ -129,8 +130,8 @@ class Friendly:
                 hint = "" if "\n  hint: " in str(error) else f"\n  hint: doit help {self.name}"
                 raise CmdParseError(f"{error}{hint}") from error
             # doit's own text goes on with all options, as Python prints them
-            meant = nearest(cause.opt, (option.rstrip("=") for option in parser.get_long()))
-            what, hint = str(cause), f"did you mean --{meant}?" if meant else f"doit help {self.name}"
+            meant = did_you_mean(cause.opt, (option.rstrip("=") for option in parser.get_long()), "--{}")
+            what, hint = str(cause), meant or f"doit help {self.name}"
             option, _ = parser.get_option(f"{'-' * min(len(cause.opt), 2)}{cause.opt}")
             if option is not None:
                 dashed = f"-{cause.opt}" if len(cause.opt) == 1 else f"--{cause.opt}"
@@ -171,10 +172,10 @@ class Friendly:
         """What to say of a word that names nothing."""
         tasks = [task.name for task in getattr(self, "task_list", None) or ()]
         first = self.name in {"run", "help"}
-        meant = nearest(word, [*(self._commands if first else ()), *tasks])
+        meant = did_you_mean(word, [*(self._commands if first else ()), *tasks], "{}")
         known = "doit list shows the tasks, doit help the commands" if first else "doit list --all shows the tasks"
-        hint = f"did you mean {meant}?" if meant else known
-        return f"{word!r} is {'neither a command nor a task nor a target' if first else 'not a task'}\n  hint: {hint}"
+        what = "neither a command nor a task nor a target" if first else "not a task"
+        return f"{word!r} is {what}\n  hint: {meant or known}"
 
     def _print_help(self, *, everything: bool) -> None:
         if everything:

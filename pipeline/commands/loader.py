@@ -14,6 +14,7 @@ from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidDodoFile
 
 from pipeline.errors import MatrixError
+from pipeline.nearest import did_you_mean, nearest
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -38,9 +39,7 @@ class ProjectLoader(DodoTaskLoader):  # type: ignore[misc]
             MatrixError: `targtes=other.yaml`, which doit would take for a setting of the project's own tasks.
         """
         for name in {word.partition("=")[0] for word in sys.argv[1:] if "=" in word and word[0] != "-"} - {"targets"}:
-            from difflib import get_close_matches  # noqa: PLC0415 - a no-op does not come here
-
-            if get_close_matches("targets", [name], cutoff=0.75):
+            if nearest(name, ["targets"], 0.75):
                 raise MatrixError(f"there is no setting `{name}=`", hint="did you mean targets=PATH?")
         self.dodo = dodo_path(opt_values)
         try:
@@ -95,11 +94,9 @@ def mistake(error: Exception, dodo: Path) -> str | None:
     if not own or Path(places[-1][0]).is_relative_to(PACKAGE):
         return None
     if isinstance(error, ModuleNotFoundError):
-        from difflib import get_close_matches  # noqa: PLC0415 - a no-op does not come here
-
         hint = f"install what provides {error.name!r}, for {sys.executable}"
-        if get_close_matches(str(error.name), [PACKAGE.name], cutoff=0.8) and error.name != PACKAGE.name:
-            hint = f"did you mean `{PACKAGE.name}`?"
+        if error.name != PACKAGE.name and (meant := did_you_mean(str(error.name), [PACKAGE.name])):
+            hint = meant
         if str(error.name).startswith(f"{PACKAGE.name}."):
             hint = f"`{PACKAGE.name}` is Slipway's own package here: give yours another name"
     file, line = own[-1]

@@ -13,7 +13,8 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-from pipeline.errors import StepError, nearest
+from pipeline.errors import StepError
+from pipeline.nearest import did_you_mean
 
 Fields = dict[str, Any]
 """Numbers, texts and whatever else a class of mlc_llm's has."""
@@ -59,8 +60,8 @@ def effective(model_type: str, model_config: Mapping[str, object], changes: Mapp
     known = CLASSES.get(model_type)
     if known is None:
         what = f"how mlc_llm names libraries of kind {model_type!r} is not known here"
-        near = nearest(model_type, CLASSES, 0.6)
-        raise StepError(what, hint=f"did you mean {near!r}? Else {_NAME_IT}" if near else _NAME_IT)
+        meant = did_you_mean(model_type, CLASSES)
+        raise StepError(what, hint=f"{meant} Else {_NAME_IT}" if meant else _NAME_IT)
     fields = {**known.later, **model_config}
     missing = [name for name in (*known.required, *_asked(known)) if name not in fields]
     if missing:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.documents.chat_config import model_config
 from pipeline.documents.probe import MlcProbe, Probe
-from pipeline.errors import StepError, ToolMissing, nearest
+from pipeline.errors import StepError, ToolMissing
+from pipeline.nearest import did_you_mean
 from pipeline.platforms import METAL_INSTALL
 from pipeline.process import Finished, signal_name
 
@@ -65,8 +66,8 @@ def unknown_architecture(model_type: str, toolchain: str | None, known: Sequence
     A name that some mlc_llm knows is no slip: what is nearest to `qwen3` is `qwen2`, which is another model.
     """
     whose = f"toolchain {toolchain}" if toolchain else "this mlc_llm"
-    near = None if model_type in CLASSES else nearest(model_type, known, 0.6)
-    slip = f"did you mean {near!r}? If not, " if near else ""
+    meant = "" if model_type in CLASSES else did_you_mean(model_type, known)
+    slip = f"{meant} If not, " if meant else ""
     return StepError(
         f"{whose} does not know the architecture {model_type!r}; it knows {', '.join(sorted(known))}",
         hint=f"{slip}use a toolchain with a newer mlc_llm; or take objects that somebody compiled with one: "

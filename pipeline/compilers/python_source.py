@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.errors import SlipwayError, StepError, nearest
+from pipeline.errors import SlipwayError, StepError
+from pipeline.nearest import did_you_mean
 
 from .confinement import Confinement
 from .recipe_modules import OURS, RENAME
@@ -39,8 +40,7 @@ def load_function(scope: Confinement, name: str) -> Callable[..., Any]:
     if callable(function):
         return function  # type: ignore[no-any-return]
     own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-    near = nearest(name, own, 0.6)
-    hint = f"did you mean {near!r}?" if near else f"it defines {', '.join(sorted(own)) or 'nothing'}"
+    hint = did_you_mean(name, own) or f"it defines {', '.join(sorted(own)) or 'nothing'}"
     raise StepError(f"there is no function {name!r} in this recipe", where=path, hint=hint)
 
 

@@ -14,7 +14,8 @@ import tvm
 from tvm import relax
 
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
-from pipeline.errors import StepError, nearest
+from pipeline.errors import StepError
+from pipeline.nearest import nearest
 
 
 def describe(module: tvm.IRModule, parameters: Sequence[str] | None, where: Path) -> tuple[Function, ...]:
@@ -121,7 +122,7 @@ def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> tuple[list[
         raise StepError(what, where=where, hint=hint)
     missing = [name for name, one in zip(own, found, strict=True) if one is None]
     if missing:
-        near = nearest(missing[0], map(_plain, given), 0.6)
+        near = nearest(missing[0], map(_plain, given))
         close = f" ({known[near]} is near)" if near else ""
         what = f"the module takes a parameter {missing[0]!r} that the source does not give{close}"
         raise StepError(what, where=where, hint=hint)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ from tvm.target import Target
 from tvm.target import codegen as llvm
 
 from pipeline.errors import StepError
+from pipeline.nearest import did_you_mean
 
 STAND_IN_TRIPLE = "arm64-apple-ios14.0"
 """Host of the shared part where the caller names none. Only its pointer width (64 bits) reaches the result."""
@@ -43,8 +43,7 @@ def _check_processor(device: Mapping[str, object]) -> None:
     plain = Target({key: device[key] for key in ("kind", "mtriple") if key in device})
     known = sorted({"generic", *map(str, llvm.llvm_get_cpu_archlist(plain))})
     if (name := str(device["mcpu"])) not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "clang --print-supported-cpus lists them"
+        hint = did_you_mean(name, known) or "clang --print-supported-cpus lists them"
         what = f"LLVM knows no processor {name!r} for {device.get('mtriple', 'this machine')}"
         raise StepError(what, hint=f"correct `mcpu` of the backend's `device` in targets.yaml; {hint}")
 
@@ -58,9 +57,8 @@ def _check_features(device: Mapping[str, object]) -> None:
         if feature[:1] not in {"+", "-"}:
             what, hint = f"{feature!r} neither begins with + nor with -", f"write +{feature} to have it"
         elif not llvm.llvm_cpu_has_features([name], Target({**plain, "mattr": [f"+{name}"]})):
-            near = difflib.get_close_matches(name, _features(plain), n=3)
             what = f"LLVM knows no feature {name!r} for {device.get('mtriple', 'this machine')}"
-            hint = f"did you mean {' or '.join(near)}?" if near else "llc -mattr=help lists them; one to an entry"
+            hint = did_you_mean(name, _features(plain)) or "llc -mattr=help lists them; one to an entry"
         else:
             continue
         raise StepError(what, hint=f"correct `mattr` of the backend's `device` in targets.yaml; {hint}")

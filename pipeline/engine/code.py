@@ -24,7 +24,8 @@ PACKAGE = Path(__file__).resolve().parent.parent
 DATA = re.compile(rb'^PACKAGE_DATA = "([^"]+)"$', re.MULTILINE)
 """How a module says that a directory of the package belongs to its code."""
 
-SHARED = frozenset({"pipeline", "pipeline.action", "pipeline.errors", "pipeline.process", "pipeline.settings"})
+_GROUND = ("action", "errors", "nearest", "process", "settings")
+SHARED = frozenset({"pipeline", *(f"pipeline.{name}" for name in _GROUND)})
 """How errors are worded and values are carried changes no output, and no variable of ours does."""
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.action import AnyAction
-from pipeline.errors import MatrixError, SlipwayError, nearest
+from pipeline.errors import MatrixError, SlipwayError
+from pipeline.nearest import did_you_mean
 from pipeline.store.action_result import ActionResult, Output, digests_of
 
 from . import keys
@@ -105,9 +106,8 @@ def named(engine: Engine, names: Iterable[str]) -> list[str]:
     for name in names:
         some = [name] if name in engine.actions else [n for n, action in engine.actions.items() if action.step == name]
         if not some:
-            meant = nearest(name, {**engine.actions, **{a.step: a for a in engine.actions.values()}})
-            hint = f"did you mean {meant}?" if meant else "doit list --all shows the tasks"
-            raise MatrixError(f"{name!r} is not a task", hint=hint)
+            hint = did_you_mean(name, {**engine.actions, **{a.step: a for a in engine.actions.values()}}, "{}")
+            raise MatrixError(f"{name!r} is not a task", hint=hint or "doit list --all shows the tasks")
         found |= dict.fromkeys(some)
     return list(found)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
-from pipeline.errors import MatrixError, StepError, nearest
+from pipeline.errors import MatrixError, StepError
 from pipeline.matrix.fields import LONGEST_NAME
+from pipeline.nearest import nearest
 from pipeline.platforms import unportable
 from pipeline.transport.http import redact
 

@@ -14,7 +14,8 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 import jinja2
 
-from pipeline.errors import StepError, nearest
+from pipeline.errors import StepError
+from pipeline.nearest import did_you_mean
 
 from .escaping import FILTERS
 
@@ -122,9 +123,8 @@ class Templates:
 def _hint(error: jinja2.UndefinedError, values: Mapping[str, object]) -> str:
     """What to write instead of a name that nothing has."""
     name = (error.message or "").partition("' is undefined")[0].lstrip("'")
-    near = nearest(name, values, 0.6)
-    guess = f"did you mean `{near}`? " if near else ""
-    return f"{guess}there are: {', '.join(sorted(values))}; or put `| default(...)` after it"
+    known = f"there are: {', '.join(sorted(values))}; or put `| default(...)` after it"
+    return f"{did_you_mean(name, values)} {known}".lstrip()
 
 
 def ours() -> tuple[str, ...]:
@@ -137,10 +137,6 @@ def _refuse_strangers(overrides: Path) -> None:
     for path in sorted(overrides.glob(f"*{SUFFIX}")):
         if path.name in known or path.name.startswith("_"):
             continue
-        near = nearest(path.name, known, 0.6)
-        hint = f"did you mean {near}? " if near else ""
-        raise StepError(
-            "this template replaces none of ours",
-            where=path,
-            hint=f"{hint}ours are: {', '.join(known)}; begin the name with _ if it is to be included by another",
-        )
+        listed = f"ours are: {', '.join(known)}; begin the name with _ if it is to be included by another"
+        hint = f"{did_you_mean(path.name, known)} {listed}".lstrip()
+        raise StepError("this template replaces none of ours", where=path, hint=hint)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline.errors import MatrixError, Position, nearest
+from pipeline.errors import MatrixError, Position
+from pipeline.nearest import did_you_mean
 from pipeline.transport.http import redact
 
 from .document import Document, Steps, one_line
@@ -15,10 +16,6 @@ SHOWN = 50
 
 _SEARCHED = 2_000
 """Names among which a slip is looked for; difflib takes a second for a few thousand more."""
-
-
-_NEAR = 0.65
-"""Similarity of difflib from which a name may be meant; `windows` is no slip for `ios`, which has 0.6."""
 
 
 class Diagnostics:
@@ -73,6 +70,5 @@ def dotted(path: Steps) -> str:
 def suggest(name: str, known: Collection[str], noun: str = "names") -> str:
     """A hint for a name that is not known: the nearest one, and all there are."""
     names = sorted(known)[:_SEARCHED]
-    near = nearest(name, names, _NEAR)
     listed = f"known {noun}: {', '.join(names)}" if names else f"there are no {noun} yet"
-    return f"did you mean `{near}`? {listed}" if near else listed
+    return f"{did_you_mean(name, names)} {listed}".lstrip()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipeline.errors import nearest
+from pipeline.nearest import nearest
 
 from . import mlc_options, model_schema, schema
 from .cells import ForApps, ModelVariant
@@ -174,9 +174,8 @@ def _catch_misspellings(
             )
             problems.add((*own, key), f"`{key}` is a key of the model, not of a variant", hint, key=True)
         word = key.lower().replace("-", "_")
-        near = nearest(word, known, _NEAR)
-        begun = [one for one in known if one.startswith(f"{word}_") and 2 * len(word) > len(one)]
-        for meant in ([near] if near else begun)[:1] if key not in keys else ():
+        begun = next((one for one in known if one.startswith(f"{word}_") and 2 * len(word) > len(one)), None)
+        if key not in keys and (meant := nearest(word, known, _NEAR) or begun):
             hint = f"write `{meant}`; an option that is really called `{key}` goes into the model's `options`"
             problems.add((*own, key), f"this looks like `{meant}`", hint, key=True)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from pipeline.errors import nearest
 from pipeline.files import read_file
+from pipeline.nearest import did_you_mean
 
 from .diagnostics import Diagnostics
 from .document import Steps
@@ -48,8 +48,7 @@ def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *,
         return False
     parent, name = os.path.split(os.path.normpath(path))
     beside = os.listdir(parent) if os.path.isdir(parent) and os.access(parent, os.R_OK) else []  # noqa: PTH112, PTH208
-    near = nearest(name, beside, 0.6)
-    hint = f"did you mean `{near}` there?" if near else problems.relative
+    hint = did_you_mean(name, beside, "`{}` there") or problems.relative
     problems.add(place, f"there is no {'directory' if folder else 'file'} `{written}`", hint)
     return False
 
@@ -95,8 +94,7 @@ def must_define(place: Steps, written: str, function: str, root: Path, problems:
     """Report a function that a file does not have: a slip in `recipe.py:biuld`, before anything is built."""
     names = _defined_names(root / written)
     if names is not None and function not in names:
-        near = nearest(function, names, 0.6)
-        hint = f"did you mean `{near}`?" if near else f"define `{function}` there, or name another function"
+        hint = did_you_mean(function, names) or f"define `{function}` there, or name another function"
         problems.add(place, f"`{written}` defines no `{function}`", hint)
 
 

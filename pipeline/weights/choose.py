@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from pipeline.errors import DownloadError, nearest
+from pipeline.errors import DownloadError
 from pipeline.matrix.source import WeightsSource
+from pipeline.nearest import did_you_mean
 
 _EMPTY = "put the files there, or name the place where they are in targets.yaml"
 
@@ -51,8 +52,7 @@ def choose(names: Iterable[str], source: WeightsSource, where: str) -> dict[str,
 
 def _nearest(wanted: str, names: Iterable[str]) -> str:
     candidates = sorted(names)
-    guess = nearest(wanted, candidates, 0.5)
-    if guess:
-        return f"; did you mean {guess!r}?"
+    if meant := did_you_mean(wanted, candidates):
+        return f"; {meant}"
     shown = ", ".join(candidates[:8]) + (", …" if len(candidates) > 8 else "")  # noqa: PLR2004 (as many as fit a line)
     return f"; there are: {shown}" if shown else ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import DownloadError, nearest
+from pipeline.errors import DownloadError
 from pipeline.files.below import below
+from pipeline.nearest import nearest
 
 from .choose import choose
 from .entry import Arrived, Request

@@ -13,7 +13,8 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing, nearest
+from pipeline.errors import DownloadError, SlipwayError, StoreError, ToolMissing
+from pipeline.nearest import nearest
 from pipeline.process import run
 from pipeline.transport.http import redact
 

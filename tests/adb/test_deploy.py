@@ -315,7 +315,7 @@ def test_what_is_not_what_the_manifest_says_does_not_leave(phone, dist, deploy):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["phnoe"], "hint: did you mean phone?"),
+        (["phnoe"], "hint: did you mean `phone`?"),
         (["other"], 'name one of: native, phone, bundle/it\'s a "model", bundle/tiny-f32'),
         (["--dist", "nowhere"], "nowhere/manifest.json: is not there"),
     ],

@@ -86,7 +86,7 @@ def test_a_name_on_the_command_line_wins(phone, ship, deploy):
     assert deploy(f"bundle/{BIG}")[0] == 3
     assert deploy(f"bundle/{BIG}", "--as", "galaxy")[0] == 0
     _, _, err = deploy("--as", "galxy")
-    assert "no device 'galxy' is declared\n  hint: did you mean galaxy? declared are: rokid, galaxy, iphone" in err
+    assert "no device 'galxy' is declared\n  hint: did you mean `galaxy`? declared are: rokid, galaxy, iphone" in err
     assert f"iphone runs ios, and {SERIAL} is behind adb" in deploy("--as", "iphone")[2]
     ship()
     assert "no device 'rokid' is declared\n  hint: declare it: `devices` in targets.yaml" in deploy("--as", "rokid")[2]

@@ -67,7 +67,7 @@ TEMPLATES = {
     "replaces nothing": (
         ("settings.xconfig.j2", ""),
         "mine/settings.xconfig.j2: this template replaces none of ours",
-        "did you mean settings.xcconfig.j2? ours are: ",
+        "did you mean `settings.xcconfig.j2`? ours are: ",
     ),
 }
 

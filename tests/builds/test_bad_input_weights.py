@@ -92,7 +92,7 @@ MISTAKES = {
     "an archive that lacks a file": (
         "{url: 'URL/weights.zip', files: [weigths.txt]}",
         "URL/weights.zip: no file matches 'weigths.txt'",
-        "correct `files` in targets.yaml:6:5; did you mean 'weight.txt'?",
+        "correct `files` in targets.yaml:6:5; did you mean `weight.txt`?",
     ),
     "a page in place of an archive": (
         "{url: 'URL/page.zip'}",
@@ -102,7 +102,7 @@ MISTAKES = {
     "a directory that lacks a file": (
         "{path: weights, files: [config.json, tokenizer.jsn]}",
         "weights: no file matches 'tokenizer.jsn'",
-        "correct `files` in targets.yaml:6:5; did you mean 'tokenizer.json'?",
+        "correct `files` in targets.yaml:6:5; did you mean `tokenizer.json`?",
     ),
     "a directory without files": (
         "{path: empty}",

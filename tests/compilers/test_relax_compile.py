@@ -141,7 +141,7 @@ def test_a_device_without_code_generator(tmp_path):
     ("device", "told"),
     [
         ({"mcpu": "nonsense"}, "LLVM knows no processor 'nonsense' for x86_64-linux-gnu"),
-        ({"mcpu": "skylaek"}, "did you mean skylake"),
+        ({"mcpu": "skylaek"}, "did you mean `skylake`"),
     ],
 )
 def test_a_processor_that_llvm_does_not_know(tmp_path, device, told):
@@ -153,7 +153,7 @@ def test_a_processor_that_llvm_does_not_know(tmp_path, device, told):
     ("features", "told"),
     [
         (["+avx2", "+nonsense"], "LLVM knows no feature 'nonsense' for x86_64-linux-gnu"),
-        (["-avx512ff"], "did you mean avx512f"),
+        (["-avx512ff"], "did you mean `avx512f`"),
         (["avx2"], "'avx2' neither begins with + nor with -"),
         (["+avx2,+fma"], "LLVM knows no feature 'avx2,+fma'"),
     ],

@@ -90,7 +90,7 @@ KNOWN = MlcProbe("package", "0.15", None, ("gemma2", "llama", "mistral", "qwen2"
     ("asked", "hint"),
     [
         ("qwen3", "use a toolchain with a newer mlc_llm; or take objects"),
-        ("lama", "did you mean 'llama'? If not, use a toolchain with a newer mlc_llm"),
+        ("lama", "did you mean `llama`? If not, use a toolchain with a newer mlc_llm"),
         ("granite", "use a toolchain with a newer mlc_llm"),
     ],
 )

@@ -41,4 +41,4 @@ def test_a_type_by_a_name(fresh):
     run = fresh.doit("compile")
     assert run.status != 0
     assert "how mlc_llm names libraries of kind 'lama' is not known here" in run.output
-    assert "did you mean 'llama'? Else give the variant a `model_lib`" in run.output
+    assert "did you mean `llama`? Else give the variant a `model_lib`" in run.output

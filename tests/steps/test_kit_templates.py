@@ -71,6 +71,6 @@ def test_a_template_that_replaces_nothing_is_refused(make_kit, tmp_path):
     mine.mkdir()
     (mine / "podpsec.j2").write_text("")
     with pytest.raises(
-        StepError, match=r"podpsec.j2: this template replaces none of ours\n  hint: did you mean podspec.j2\?"
+        StepError, match=r"podpsec.j2: this template replaces none of ours\n  hint: did you mean `podspec.j2`\?"
     ):
         make_kit("xcframework", [IOS], templates=mine)

@@ -35,7 +35,7 @@ def test_a_locked_source_stays_at_its_commit_without_the_network(hub: FakeHub, g
 
 def test_chosen_files_only(hub: FakeHub, get: Fetcher) -> None:
     assert set(get({**SOURCE, "files": ["*.json", "a/*"]})[1]) == {"config.json", "a/b.txt"}
-    with pytest.raises(DownloadError, match=r"did you mean 'model.bin'\?"):
+    with pytest.raises(DownloadError, match=r"did you mean `model.bin`\?"):
         get({**SOURCE, "files": ["models.bin"]})
     source = {**SOURCE, "subdir": "a"}
     entry, files = get(source)

@@ -83,9 +83,9 @@ def test_an_index_that_cannot_be_reached(get: Fetcher, monkeypatch: pytest.Monke
 
 def test_the_nearest_directory_and_file_are_suggested(wheels: Wheels, get: Fetcher) -> None:
     wheels("1.0", FILES)
-    with pytest.raises(DownloadError, match=r"did you mean 'tiny_model/model'\?"):
+    with pytest.raises(DownloadError, match=r"did you mean `tiny_model/model`\?"):
         get({**SOURCE, "subdir": "tiny_model/modell"})
-    with pytest.raises(DownloadError, match=r"no file matches 'conifg.json'.*\n.*did you mean 'config.json'\?"):
+    with pytest.raises(DownloadError, match=r"no file matches 'conifg.json'.*\n.*did you mean `config.json`\?"):
         get({**SOURCE, "files": ["conifg.json"]})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import nearest
+from pipeline.nearest import nearest
 
 TASKS = [
     "compile:a-f32@host",
