@@ -41,9 +41,8 @@ from pipeline.toolchains.environment import Environment
 from pipeline.tools.finder import PYTHON_OF, Finder
 from pipeline.transport.http import redact
 from pipeline.weights.cache import DownloadCache
-from pipeline.worker.errors import describe
 from pipeline.worker.pool import CURRENT, ToolchainWorkers
-from pipeline.worker.wire import Failure
+from pipeline.worker.wire import Failure, describe
 
 from .folders import Folders
 from .order import LOG_BYTES, Order, Receipt, read_order, write

@@ -29,8 +29,8 @@ from pipeline.project import Project
 from pipeline.store.action_result import FILE, LINK, PROGRAM, ActionResult, Output
 from pipeline.store.store import Store
 from pipeline.toolchains.environment import Environment as Here
-from pipeline.worker.errors import rebuild
 from pipeline.worker.pool import CURRENT
+from pipeline.worker.wire import rebuild
 
 from .dask_pool import DaskPool, demand_cluster
 from .order import Environment, Order, Receipt, read_receipt, write

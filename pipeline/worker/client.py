@@ -25,9 +25,8 @@ from pipeline.errors import CompilerCrash, SlipwayError, ToolMissing
 from pipeline.process import command_line, package_command, signal_name
 
 from . import server as zygote
-from .errors import describe
 from .usage import charge
-from .wire import Call, Exit, Failure, Reply, Request, frame, receive, receive_number
+from .wire import Call, Exit, Failure, Reply, Request, describe, frame, receive, receive_number
 
 _log = logging.getLogger(__name__)
 

@@ -38,8 +38,7 @@ from pipeline.documents.codec import decode, encode
 from pipeline.errors import StepError
 from pipeline.process import package_command, peak_bytes, set_parent_death_signal
 
-from .errors import describe
-from .wire import Call, Cost, Exit, Reply, Request, frame, number, receive
+from .wire import Call, Cost, Exit, Reply, Request, describe, frame, number, receive
 
 CANNOT_IMPORT = 3
 """Status of a server that could not preload a module; the last line it printed says which and why."""

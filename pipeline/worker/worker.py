@@ -21,8 +21,7 @@ from pipeline.documents.codec import decode
 from pipeline.errors import CompilerCrash, StepError, StoreError
 
 from .client import Server, Stages, call
-from .errors import rebuild
-from .wire import Reply, Request
+from .wire import Reply, Request, rebuild
 
 R = TypeVar("R")
 
