@@ -227,7 +227,10 @@ class _Reader:
         return alignment
 
     def _check_places(self, tensors: list[_Tensor], alignment: int) -> None:
-        """Each tensor must begin where the one before it ends, aligned, as llama.cpp wants it; all in the file."""
+        """Each tensor must begin where the one before it ends, aligned, as llama.cpp wants it; all in the file.
+
+        What is behind the last one llama.cpp passes over, and so is it here: padding, a signature.
+        """
         start = _aligned(self._at, alignment)
         end = 0
         for tensor in tensors:

@@ -83,7 +83,7 @@ def read_litert(path: Path) -> Litert:
 
 
 def read_tflite(window: FileWindow) -> Litert:
-    """Read a FlatBuffer of TFLite's schema.
+    """Read a FlatBuffer of TFLite's schema. Bytes that nothing in it points to are passed over, as LiteRT does.
 
     Raises:
         FormatError: it is malformed, or what its buffers tell of is not in the file.

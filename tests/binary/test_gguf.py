@@ -50,6 +50,16 @@ def test_sizes_of_types_are_those_of_the_library():
     assert dict(FILE_TYPES) == {number: names[number] for number in FILE_TYPES}
 
 
+def test_what_is_behind_the_last_tensor_is_passed_over(good, tmp_path):
+    """As by llama.cpp, which asks no more than that each tensor ends in the file."""
+    path = tmp_path / "more.gguf"
+    path.write_bytes(good + b"behind" * 99)
+    assert len(gguf.GGUFReader(str(path)).tensors) == 2
+    found = read_gguf(path)
+    path.write_bytes(good)
+    assert read_gguf(path) == found
+
+
 def test_every_cut_is_refused(good, refused):
     assert "is cut: the tensor 'weight' ends at byte" in refused(good[: -1 - gguf.GGUF_DEFAULT_ALIGNMENT])
     for length in range(0, len(good) - gguf.GGUF_DEFAULT_ALIGNMENT, 97):

@@ -48,6 +48,10 @@ def test_what_a_model_says(read):
     assert found.minimum_runtime == "1.5.0"
 
 
+def test_what_is_behind_a_model_is_passed_over(read):
+    assert read(tflite_bytes() + b"behind" * 99) == read(tflite_bytes())
+
+
 def test_what_a_bundle_holds(read):
     found = read(task_bytes())
     assert found.parts == ("TF_LITE_PREFILL_DECODE", "TOKENIZER_MODEL")
