@@ -47,6 +47,9 @@ from pipeline.worker.wire import Failure, describe
 from .folders import Folders
 from .order import LOG_BYTES, Order, Receipt, read_order, write
 
+_LONGEST = 100
+"""Characters of what a machine is called."""
+
 ELSEWHERE = (CompilerCrash, DownloadError, StoreError, ToolMissing)
 """Errors that say more of the machine than of the action."""
 
@@ -312,6 +315,14 @@ def performing(home: Path | None = None, packages: tuple[str, ...] = (), host: s
             _here = None
 
 
+def _called() -> str:
+    """What Dask's own worker is called around this call, where that is no address; else nothing."""
+    with contextlib.suppress(KeyError, ValueError):  # there is no Dask in this process, or no worker
+        name = str(sys.modules["distributed"].get_worker().name)
+        return name[:_LONGEST] if "://" not in name and name.isprintable() else ""
+    return ""
+
+
 def perform(text: str, attempt: int = 0) -> str:
     """Perform an order; what a cluster is asked to call.
 
@@ -321,10 +332,8 @@ def perform(text: str, attempt: int = 0) -> str:
     """
     del attempt
     try:
-        with _starting:
-            here = _here or _lasting.enter_context(
-                performing()
-            )  # the latter in a worker that `doit worker` did not start
+        with _starting:  # of a worker that `doit worker` did not start, the latter
+            here = _here or _lasting.enter_context(performing(host=_called()))
     except (SlipwayError, OSError) as error:
-        return write(Receipt(os.uname().nodename, refused=redact(str(error))))
+        return write(Receipt(_called() or os.uname().nodename, refused=redact(str(error))))
     return write(here.perform(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from projects import TINY
 
+from pipeline.cluster import performer
 from pipeline.cluster.order import Environment, Order, Receipt, read_order, read_receipt, write
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import FormatError
@@ -83,3 +85,20 @@ def test_every_action_that_travels_arrives_as_it_was(tmp_path):
         assert found.backend.preset == action.params.backend.preset
         assert found.backend.is_host == action.params.backend.is_host
         assert found.backend.where == action.params.backend.where
+
+
+@pytest.mark.parametrize(("name", "called"), [("worker-3", "worker-3"), (None, ""), (7, "7"), ("a\nb", "")])
+def test_a_worker_of_dasks_own_is_called_as_its_owner_calls_it(name, called):
+    """By the machine's name where that is an address. Outside of Dask there is nothing to ask."""
+    distributed = pytest.importorskip("distributed")
+
+    async def ask():
+        async with (
+            distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+            distributed.Worker(scheduler.address, name=name, nthreads=1),
+            distributed.Client(scheduler.address, asynchronous=True) as client,
+        ):
+            return await client.submit(performer._called)
+
+    assert asyncio.run(ask()) == called
+    assert performer._called() == ""
