@@ -6,13 +6,13 @@ The step `runtime` calls it with what CMake made, or with archives that somebody
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.binary.ar import Member, flavour_of, read_archive, write_archive
 from pipeline.binary.conformance import mismatch
+from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import is_object, read_object
-from pipeline.binary.symbols import REGISTRATIONS, c_name
+from pipeline.binary.symbols import REGISTRATIONS, defined
 from pipeline.documents.runtime import LibraryFile
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
@@ -20,38 +20,8 @@ from pipeline.matrix.cells import Backend
 
 from .libraries import REGISTERING
 
-
-@dataclass(frozen=True, slots=True)
-class Library:
-    """A static library of a runtime.
-
-    Attributes:
-        name: `tvm_runtime`.
-        data: the archive.
-        defined: C names it offers.
-        undefined: C names it needs from elsewhere.
-    """
-
-    name: str
-    data: bytes
-    defined: frozenset[str]
-    undefined: frozenset[str]
-
-    @property
-    def file(self) -> str:
-        """Its file's name."""
-        return f"lib{self.name}.a"
-
-    def entry(self) -> LibraryFile:
-        """Its entry in `runtime.json`."""
-        return LibraryFile(
-            name=self.name,
-            file=self.file,
-            sha256=sha256_bytes(self.data),
-            size=len(self.data),
-            whole=self.name in REGISTERING,
-            registrations=tuple(sorted(self.defined & REGISTRATIONS)),
-        )
+Library = tuple[LibraryFile, bytes]
+"""A static library of a runtime: its entry in `runtime.json`, and the archive."""
 
 
 def from_archive(name: str, path: Path, backend: Backend) -> Library:
@@ -80,8 +50,7 @@ def from_objects(name: str, files: Sequence[Path], backend: Backend) -> Library:
 
 
 def _library(name: str, members: Iterable[Member], backend: Backend) -> Library:
-    defined: set[str] = set()
-    undefined: set[str] = set()
+    infos: list[ObjectInfo] = []
     kept: list[Member] = []
     taken: set[str] = set()
     for member in members:
@@ -94,13 +63,14 @@ def _library(name: str, members: Iterable[Member], backend: Backend) -> Library:
                 f"{member.name} of lib{name}.a {problem}",
                 hint=f"build it for {backend.triple}; a `prebuilt` archive must be of that very system",
             )
-        defined.update(c_name(symbol.name, info.format) for symbol in info.defined)
-        undefined.update(c_name(symbol.name, info.format) for symbol in info.undefined if not symbol.weak)
+        infos.append(info)
         kept.append(Member(_unique(member.name, taken), member.data))
     if not kept:
         raise StepError(f"lib{name}.a holds no objects", hint="see the log of the build")
-    data = write_archive(kept, flavour_of(backend.format), f"lib{name}.a")
-    return Library(name, data, frozenset(defined), frozenset(undefined - defined))
+    file = f"lib{name}.a"
+    data = write_archive(kept, flavour_of(backend.format), file)
+    registrations = tuple(sorted(defined(infos) & REGISTRATIONS))
+    return LibraryFile(name, file, sha256_bytes(data), len(data), name in REGISTERING, registrations), data
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -60,14 +60,14 @@ def run(job: Job[Params]) -> Facts:
         project = None
     else:
         project, libraries, facts = _built(job)
-    for library in libraries:
-        (job.out / library.file).write_bytes(library.data)
-    document = RuntimeManifest(job.params.backend, project, tuple(library.entry() for library in libraries))
+    for library, data in libraries:
+        job.write(library.file, data)
+    document = RuntimeManifest(job.params.backend, project, tuple(library for library, _ in libraries))
     job.write(RuntimeManifest.NAME, dumps(document))
     return {
         **facts,
-        "libraries": [library.name for library in libraries],
-        "bytes": sum(len(library.data) for library in libraries),
+        "libraries": [library.name for library in document.libraries],
+        "bytes": sum(library.size for library in document.libraries),
     }
 
 
@@ -85,9 +85,10 @@ def _prebuilt(job: Job[Params], pins: tuple[str | None, ...]) -> list[Library]:
         if not (path.name.startswith("lib") and path.suffix == ".a"):
             raise StepError("it is not called lib<name>.a", where=path, hint="give the static libraries, one file each")
         libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params.backend))
-    twins = [one.name for n, one in enumerate(libraries) if one.name in {other.name for other in libraries[:n]}]
+    files = [library.file for library, _ in libraries]
+    twins = [file for n, file in enumerate(files) if file in files[:n]]
     if twins:
-        raise StepError(f"two of the prebuilt archives are called lib{twins[0]}.a", hint="name each once")
+        raise StepError(f"two of the prebuilt archives are called {twins[0]}", hint="name each once")
     return libraries
 
 
