@@ -19,10 +19,9 @@ from pipeline.documents.codec import decode
 from pipeline.doit_plugin.options import set_options
 from pipeline.doit_plugin.session import Session, current
 from pipeline.engine.options import Options
-from pipeline.errors import SlipwayError
 from pipeline.reports.tables import terminal_width
 
-from .friendly import DEBUG, ERROR, Friendly
+from .friendly import DEBUG, Friendly
 
 Given = TypeVar("Given")
 """The options of a command: a frozen dataclass whose fields `flag` and `value` make."""
@@ -119,25 +118,11 @@ class Answering(Friendly, Generic[Given]):
 
 
 class PlainCommand(Answering[Given], Command):  # type: ignore[misc]
-    """A command that needs no project. Subclasses implement `answer`.
-
-    Attributes:
-        errors_in_json: whether what cannot be answered is a document, too, where JSON is asked for.
-    """
-
-    errors_in_json = False
+    """A command that needs no project. Subclasses implement `answer`."""
 
     def work(self, params: Mapping[str, object], args: Sequence[str]) -> int:
         """Answer."""
-        try:
-            return self.answer(self.given(params), args)
-        except SlipwayError as error:
-            if not (self.errors_in_json and params.get("json")):
-                raise
-            from pipeline.reports.app_report import error_document  # noqa: PLC0415 - few need it
-
-            self.show(error_document(error), (), as_json=True)
-            return ERROR
+        return self.answer(self.given(params), args)
 
     def answer(self, options: Given, args: Sequence[str]) -> int:
         """See `ProjectCommand.answer`."""

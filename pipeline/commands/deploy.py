@@ -61,7 +61,6 @@ class Deploy(PlainCommand[DeployOptions]):
     """push what dist/ ships to an Android device, over adb (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "deploy"
-    errors_in_json = True
     doc_usage = "[PRODUCT|bundle/MODEL|FOLDER ...] [--device SERIAL] [--as NAME] [--to FOLDER] [--prune] [--dry-run]"
     doc_description = (
         "A product travels with the bundles of its models. Without names all of dist/ does, but products of kind "

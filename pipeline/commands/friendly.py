@@ -153,15 +153,16 @@ class Friendly:
         except InvalidCommand as error:
             doits = _NOT_A_TASK.fullmatch(str(error)) if error.not_found is None else None
             word = doits[1] if doits else error.not_found
-            if word is None:
-                raise
-            raise InvalidCommand(self._unknown(str(word))) from error
+            what = str(error) if word is None else self._unknown(str(word))
+            _answer_in_json(params, what)
+            raise InvalidCommand(what) from error
         except Exception as error:
             loader = getattr(self, "loader", None)
             said = _said_of(error, loader.dodo if isinstance(loader, ProjectLoader) else None)
             if said is None:
                 raise
             sys.stderr.write(f"ERROR: {said}\n")
+            _answer_in_json(params, error if isinstance(error, SlipwayError) else said)
             return ERROR
 
     def work(self, params: dict[str, object], args: list[str]) -> object:
@@ -192,6 +193,18 @@ def _said_of(error: Exception, dodo: Path | None) -> str | None:
         logging.getLogger(__name__).debug("caused by", exc_info=error)
         return str(error)
     return None if dodo is None or os.environ.get("SLIPWAY_DEBUG") == "1" else mistake(error, dodo)
+
+
+def _answer_in_json(params: Mapping[str, object], said: SlipwayError | str) -> None:
+    """Print what went wrong as the document that a program asked for."""
+    if params.get("json") or params.get("format") == "json":
+        import json  # noqa: PLC0415 - a no-op comes by here
+
+        from pipeline.reports.app_report import error_document  # noqa: PLC0415
+
+        what, _, hint = str(said).partition("\n  hint: ")
+        error = said if isinstance(said, SlipwayError) else SlipwayError(what, hint=hint or None)
+        sys.stdout.write(f"{json.dumps(error_document(error), indent=2, ensure_ascii=False)}\n")
 
 
 _NO_READER = (errno.EPIPE, errno.ENOSPC, errno.EIO)

@@ -41,7 +41,6 @@ class VerifyApp(PlainCommand[VerifyOptions]):
     """check that a shipped app or library holds its models, with both constructors (Slipway)"""  # noqa: D415 - doit prints this as it is
 
     name = "verify-app"
-    errors_in_json = True
     doc_usage = "PATH [LIBRARY…] [--models a,b | --config mlc-app-config.json | --link link.json]"
     doc_description = (
         f"PATH is {SUPPORTED}. Behind a lone program or library may stand the libraries that it loads. Without an "

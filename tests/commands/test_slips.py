@@ -297,3 +297,25 @@ def test_doctor_says_its_version_and_that_there_is_no_matrix(tmp_path):
     done = run(tmp_path, "doctor")
     assert done.stdout.startswith("Slipway ")
     assert done.stdout.rstrip().endswith("doit init makes one")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"{name} --json" for name in ("plan", "devices", "doctor", "gc", "profile", "bench", "cache stats")),
+        "explain --json verify:host", "cells --format json", "merge-app-config --json a.json",
+        "plan --json nothing:here", "explain --json nothing:here", "verify-app --json nowhere.apk",
+        "deploy --json --dist nowhere",
+    ],
+)  # fmt: skip
+def test_a_program_that_asked_for_json_gets_json_when_something_is_wrong(started, tmp_path, words):
+    project = tmp_path / "project"
+    shutil.copytree(started, project)
+    if "nothing:here" not in words:
+        project.joinpath("targets.yaml").write_text("version: 1\nversion: 1\n")
+    done = run(project, *words.split())
+    assert done.returncode == 3, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["ok"]) == (1, False)
+    assert document["error"]["what"] in done.stderr, "and somebody who reads the log sees it, too"
+    assert (document["error"]["hint"] or "hint: ") in done.stderr
