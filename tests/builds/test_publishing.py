@@ -13,7 +13,7 @@ pytestmark = pytest.mark.tvm
 WRONG = ("np.maximum(x @ w.T, 0), 1e-5)", "np.maximum(x @ w.T, 0) + 1, 1e-5)")
 """An edit that makes the check on the host fail."""
 
-SPOILT_EXPORTS = "# nothing is exported\n"
+SPOILT_EXPORTS = "_of_another_kit\n"
 
 
 @pytest.fixture
@@ -108,11 +108,11 @@ def test_what_others_keep_beside_a_kit_stays_there(built: Project) -> None:
     built.write("dist/kit/Package.resolved", "{}")
     built.write("dist/kit/.swiftpm/xcode/state", "open")
     built.path("dist/kit/link").symlink_to("Package.swift")
-    built.write("templates/models.h.j2", "// ours\n")
+    built.write("templates/models.h.j2", "#define OURS\n")
     built.edit("targets.yaml", "backends: [ios-arm64]}", "backends: [ios-arm64], templates: templates}")
     unchanged = built.path("dist/kit/kit.xcframework/Info.plist").stat()
     built.ok()
-    assert built.path("dist/kit/Sources/kitKit/include/kit.h").read_text() == "// ours\n"
+    assert built.path("dist/kit/Sources/kitKit/include/kit.h").read_text() == "#define OURS\n"
     assert built.path("dist/kit/Package.resolved").read_text() == "{}"
     assert built.path("dist/kit/.swiftpm/xcode/state").read_text() == "open"
     assert built.path("dist/kit/link").is_symlink()
