@@ -100,6 +100,9 @@ class Cache(ProjectCommand[JsonOptions]):
             target.close()
         missing = len(foreseen) - len(there)
         absent = [f"{missing} of {count(len(foreseen), 'task')} not in the store"] if missing else []
+        entries = {name: engine.workspace.get(name) for name in sorted(wanted)}
+        if remote := [name for name, entry in entries.items() if entry is not None and entry.remote]:
+            absent.append(f"in the remote store alone: run `doit {' '.join(remote)}` to have them here")
         self.show({**asdict(found), "missing": missing}, [*_told(found, f"to {args[0]}"), *absent], as_json=as_json)
         return FAULTY if found.refused else 0
 

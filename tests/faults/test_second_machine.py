@@ -135,6 +135,16 @@ def test_what_is_asked_for_by_name_is_fetched(spared):
     assert not weights_of(spared)
 
 
+def test_an_export_tells_what_stayed_in_the_remote_store(spared, tmp_path):
+    names = [f"join:weights-m{m}" for m in range(3)]
+    run = spared.ok("cache", "export", str(tmp_path / "usb"))
+    assert f"run `doit {' '.join(names)}` to have them here" in run.output
+    spared.ok(*names)
+    run = spared.ok("cache", "export", str(tmp_path / "usb"))
+    assert "not in the store" not in run.output
+    assert "remote store" not in run.output
+
+
 @pytest.mark.parametrize("lost", ["the server", "a blob", "the variable"])
 def test_what_the_remote_store_has_lost_is_built(spared, nginx, lost):
     """Another action makes it, within the run that needs it."""
