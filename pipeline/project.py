@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .action import AnyAction
+from .errors import MatrixError
 from .files import State, look
 
 if TYPE_CHECKING:
     from .matrix.matrix import Matrix
     from .plan.lockfile import Pins
     from .toolchains.environment import Environment
+
+_NO_TEXT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and bytes of a name that are no UTF-8, as Python has them."""
 
 
 class Project:
@@ -51,6 +56,9 @@ class Project:
         from .plan.lockfile import read_lock  # noqa: PLC0415
 
         matrix = load(self.targets)
+        if bad := _NO_TEXT.search(str(self.root)):
+            what = f"the project lies in a folder whose name holds {bad[0]!a}, which CMake, Cargo and TVM do not take"
+            raise MatrixError(what, where=self.root, hint="give that folder another name")
         for path in filter(None, (config_of(model, matrix.root) for model in matrix.models)):
             self.states[path] = look(path)
         matrix = named(matrix, Place(matrix.root, self.lock_path, read_lock(self.lock_path), self._note))

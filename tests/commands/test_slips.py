@@ -319,3 +319,12 @@ def test_a_program_that_asked_for_json_gets_json_when_something_is_wrong(started
     assert (document["schema"], document["ok"]) == (1, False)
     assert document["error"]["what"] in done.stderr, "and somebody who reads the log sees it, too"
     assert (document["error"]["hint"] or "hint: ") in done.stderr
+
+
+@pytest.mark.parametrize(("name", "bad"), [("two\nlines", "'\\n'"), ("no text \udcff", "'\\udcff'")])
+def test_a_folder_whose_name_cmake_cargo_and_tvm_do_not_take(started, tmp_path, name, bad):
+    shutil.copytree(started, tmp_path / name)
+    done = run(tmp_path / name, "plan")
+    assert done.returncode == 3
+    assert f"the project lies in a folder whose name holds {bad}, which CMake" in done.stderr
+    assert "hint: give that folder another name" in done.stderr
