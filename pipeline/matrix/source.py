@@ -89,7 +89,7 @@ class WeightsSource:
     Attributes:
         kind: which of the fields of that name is set.
         package: the name of a package, of which there is a `version`.
-        version: the release of the package; the newest where there is none.
+        version: the release of the package.
         platform: the machine that the package is for, if not this one.
         hf: a repository of the Hugging Face hub, owner/name.
         revision: its commit, tag or branch.

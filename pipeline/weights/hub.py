@@ -42,7 +42,7 @@ def fetch(request: Request) -> Arrived:
         StoreError: the hub's cache cannot be written.
         ToolMissing: huggingface_hub is not installed.
     """
-    repo, revision = request.source.name, request.source.revision or "main"
+    repo, revision = request.source.name, str(request.source.revision)
     where, told = f"hf {repo}@{revision}", request.scratch / "progress"
     if request.locked:
         commit, subdir = request.locked.resolved, (request.source.subdir or "").strip("/")

