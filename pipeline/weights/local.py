@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pipeline.errors import DownloadError
 from pipeline.files.below import below
-from pipeline.nearest import nearest
 
 from .choose import choose
 from .entry import Arrived, Request
@@ -20,19 +19,10 @@ def fetch(request: Request) -> Arrived:
     """List what there is; symbolic links are followed, as checkpoints often are directories of links into a cache.
 
     Raises:
-        DownloadError: nothing there, an empty directory, a dangling link, or something that is no file.
+        DownloadError: an empty directory, a dangling link, or something that is no file.
     """
     root = request.local
-    if root is None:
-        raise DownloadError("a `path` source without a path", where=request.model, hint="set `path` in targets.yaml")
-    if not root.exists():
-        siblings = [child.name for child in root.parent.iterdir()] if root.parent.is_dir() else []
-        guess = nearest(root.name, siblings, 0.5)
-        raise DownloadError(
-            f"the weights of {request.model} are not there",
-            where=root,
-            hint="correct `path` in targets.yaml" + (f"; did you mean {root.with_name(guess)}?" if guess else ""),
-        )
+    assert root is not None  # noqa: S101 - a source of this kind has one, and the matrix has seen that it is there
     if not root.is_dir():
         _check(root)
         return Arrived(resolved="", files={root.name: root}, keep="copy")

@@ -46,12 +46,6 @@ def test_files_and_subdir_choose(mine: Path, get: Fetcher) -> None:
     assert get({**SOURCE, "files": ["*.json"]}, path=mine)[1] == {"config.json": b"{}"}
 
 
-def test_a_path_that_is_not_there_names_its_neighbour(mine: Path, get: Fetcher) -> None:
-    with pytest.raises(DownloadError, match="are not there") as caught:
-        get(SOURCE, path=mine.with_name("mien"))
-    assert f"did you mean {mine}?" in str(caught.value)
-
-
 def test_what_is_no_file_is_refused(mine: Path, get: Fetcher) -> None:
     os.mkfifo(mine / "pipe")
     with pytest.raises(DownloadError, match="not a plain file"):
