@@ -29,10 +29,14 @@ def fetch(request: Request) -> Arrived:
     """
     source, url = request.source, request.source.name
     where = redact_url(url)
-    parts = _parts(url, where)
-    if parts.endswith("/"):
+    try:
+        path = urlsplit(url).path
+    except ValueError as error:  # a host that is none, which the matrix does not see
+        hint = "correct `url` in targets.yaml, or use `path` for a file"
+        raise DownloadError("is not an http or https URL", where=where, hint=hint) from error
+    if path.endswith("/"):
         return _each(request, url, where)
-    name = PurePosixPath(unquote(parts)).name
+    name = PurePosixPath(unquote(path)).name
     unpack = is_archive(name) and source.extract is not False
     if not unpack and (source.files or source.subdir):
         raise DownloadError(
@@ -49,22 +53,6 @@ def fetch(request: Request) -> Arrived:
     digests = extract(file, request.scratch / "members", lambda names: choose(names, source, where), where=where)
     files = {path: request.scratch / "members" / path for path in digests}
     return Arrived("", files, keep="move", digests=digests)
-
-
-def _parts(url: str, where: str) -> str:
-    """The path of the URL, after a check that it is one we can use."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname
-    except ValueError:
-        usable = None
-    if not usable:
-        raise DownloadError(
-            "is not an http or https URL", where=where, hint="correct `url` in targets.yaml, or use `path` for a file"
-        )
-    if not parts.path:
-        raise DownloadError("names no file", where=where, hint="correct `url` in targets.yaml")
-    return parts.path
 
 
 def _each(request: Request, base: str, where: str) -> Arrived:

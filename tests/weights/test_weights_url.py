@@ -280,9 +280,7 @@ def test_several_names_below_a_url(server: FakeServer, get: Fetcher) -> None:
 @pytest.mark.parametrize(
     ("source", "what"),
     [
-        ({"url": "ftp://host/x"}, "not an http or https URL"),
         ({"url": "http://[bad/x"}, "not an http or https URL"),
-        ({"url": "http://host"}, "names no file"),
         ({"url": "http://host/m/"}, "needs `files`"),
         ({"url": "http://host/m/", "files": ["*.bin"]}, "is a pattern"),
         ({"url": "http://host/m/", "files": ["../x"]}, "leaves its directory"),
