@@ -165,6 +165,10 @@ def read_onnx(path: Path) -> ModelProto:
             tensor.raw_data = _data_of(tensor, path)
             tensor.data_location = onnx.TensorProto.DEFAULT
             del tensor.external_data[:]
+    for value in model.graph.input:
+        for extent in value.type.tensor_type.shape.dim:
+            if extent.dim_value < 0:  # how some exporters write what is known only at the call
+                extent.ClearField("dim_value")
     return model
 
 

@@ -126,6 +126,18 @@ def test_a_parameter_that_older_exporters_list_among_the_inputs(tmp_path):
     assert control == "weights", "a number alone is a weight, too"
 
 
+def test_an_extent_of_minus_one_is_known_only_at_the_call(tmp_path):
+    """Some exporters write it where ONNX has no number or a name."""
+    onnx_file(tmp_path / "tiny.onnx")
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tmp_path / "tiny.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(model, tmp_path / "tiny.onnx")
+    results, control = proven(tmp_path)
+    assert ([one.passed for one in results], control) == ([True], "weights")
+
+
 def test_which_elements_are_not_zero_depends_on_the_inputs(tmp_path):
     onnx = pytest.importorskip("onnx")
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [2, None])
