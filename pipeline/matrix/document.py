@@ -42,7 +42,7 @@ _ODD_NUMBER = re.compile(r".*:|[+-]?0[0-9_o]+\Z").match
 
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = type("_LOADER", (_BASE,), {})
-"""PyYAML's loader, to which more are numbers: those of YAML 1.2 and JSON that are text to YAML 1.1 (`1e-3`, `-.5`)."""
+"""PyYAML's loader, with the numbers of YAML 1.2 and JSON that are text to YAML 1.1 (`1e-3`); see quirk YAML-3."""
 
 for _tag, _pattern in (
     ("int", r"[-+]?(?:0o)?[0-9]+\Z"),
