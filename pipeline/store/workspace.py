@@ -219,6 +219,8 @@ class Workspace:
         return self._table
 
     def _opened(self) -> sqlite3.Connection:
+        if self._obstacle() == errno.ENOSPC:  # see quirk OS-13
+            raise sqlite3.OperationalError(os.strerror(errno.ENOSPC))
         table = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=PATIENCE)
         try:
             if os.access(self.path, os.W_OK):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.errors import StoreError
 from pipeline.store.action_result import Output
 from pipeline.store.workspace import Entry, Workspace
 
@@ -22,6 +23,20 @@ def test_an_entry_survives_without_closing(path):
     assert again.get("compile:x") == ENTRY
     assert again.names() == ["compile:x"]
     assert again.get("compile:y") is None
+
+
+def test_on_a_full_disk_the_table_is_read_and_not_opened_for_writing(path, monkeypatch):
+    """There SQLite dies of SIGBUS, where blocks of the file system are smaller than its pages."""
+    workspace = Workspace(path)
+    workspace.set("x", ENTRY)
+    workspace._close()
+    free = shutil.disk_usage(path.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=0))
+    again = Workspace(path)
+    assert again.get("x") == ENTRY
+    assert [one.name for one in path.parent.iterdir()] == ["workspace"]
+    with pytest.raises(StoreError, match="no space left on device"):
+        again.set("y", ENTRY)
 
 
 def test_the_last_word_counts(path):
