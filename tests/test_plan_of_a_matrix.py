@@ -26,48 +26,6 @@ def test_the_default_matrix_has_seventeen_cells(default):
     assert sum(action.step == "compile" for action in default.values()) == 17
 
 
-def refusal(tmp_path: Path, names: str, kinds: str, more: str) -> str:
-    """Why two products of these names cannot be; empty where they can."""
-    presets = {"xcframework": "iphone", "android": "android", "native": "host", "web": "webgpu"}
-    backends = "".join(f"  for-{kind}: {{preset: {preset}}}\n" for kind, preset in presets.items())
-    products = "".join(
-        f"  {name}: {{kind: {kind}, backends: [for-{kind}]{more.format(name)}}}\n"
-        for name, kind in zip(names.split(), kinds.split(), strict=True)
-    )
-    axes = ", ".join(f"for-{kind}" for kind in presets)
-    (tmp_path / "recipe.py").write_text("def build(spec): ...\n")
-    text = f"version: 1\nmodels: {{m: {{factory: recipe.py:build}}}}\nbackends:\n{backends}"
-    text += f"matrix: {{model: [m], backend: [{axes}]}}\nproducts:\n{products}"
-    (tmp_path / "targets.yaml").write_text(text)
-    try:
-        plan(load(tmp_path / "targets.yaml"), {})
-    except MatrixError as bad:
-        return str(bad)
-    return ""
-
-
-@pytest.mark.parametrize(
-    ("names", "kinds", "more", "what"),
-    [
-        ("a.b a_b", "xcframework xcframework", "", "C prefix slipway_a_b_"),
-        ("a.b a-b", "android android", "", "C prefix slipway_a_b_"),
-        ("A.b a_b", "native native", "", "C prefix slipway_a_b_"),
-        ("int int_", "native native", "", "C++ namespace int_"),
-        ("ava ava-Kit", "xcframework xcframework", "", ""),
-        ("ava avaKit", "xcframework xcframework", "", "Swift module avaKit"),
-        ("ava ava-exports", "android android", "", "CMake target slipway::ava_exports"),
-        ("a b", "android android", ", maven: {{group: c.d, artifact: e, version: v}}", "package of Java c.d.e"),
-        ("a a_", "android android", ", maven: {{group: c.d, artifact: e{}, version: v}}", "asset pack a_bundles"),
-        ("a.b a_b", "xcframework android", "", ""),
-        ("a.b a_b", "web web", "", ""),
-    ],
-)
-def test_products_whose_names_are_one_in_some_language_are_refused(tmp_path, names, kinds, more, what):
-    said = refusal(tmp_path, names, kinds, more)
-    told = f"targets.yaml:11:3: products {names.replace(' ', ' and ')} cannot be in one app: both have the {what}\n"
-    assert told in said if what else not said
-
-
 def test_upstream_comes_first(default):
     seen: set[str] = set()
     for action in default.values():

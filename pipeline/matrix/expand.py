@@ -139,11 +139,18 @@ def _names(
     _must_differ([*subjects, *((("models", name), name) for name in files)], problems)
     for section in ("backends", "devices", "steps"):
         _must_differ([((section, name), name) for name in getattr(targets, section)], problems)
-    _must_differ([(("products", name), name) for name in targets.products], problems, in_code=True)
+    spelt = [(name, name + end) for name, spec in targets.products.items() for end in _ENDS[spec.kind]]
+    _must_differ([(("products", name), one) for name, one in spelt], problems, in_code=True)
     aars = [(name, spec.maven) for name, spec in targets.products.items() if spec.maven is not None]
     named = [(("products", name, "maven", "artifact"), f"{maven.group}.{maven.artifact}") for name, maven in aars]
     _must_differ(named, problems, in_code=True)
     return selection.Names(variants, resolved, known, files)
+
+
+_ENDS = {"xcframework": ("", "Kit", "Models"), "web": ("",), "layout": ("",)} | dict.fromkeys(
+    ("android", "native"), ("", "_exports")
+)
+"""What a product's name has behind it where it names modules of Swift, or targets of CMake."""
 
 
 def _toolchains(targets: schema.Targets, problems: Diagnostics) -> tuple[Toolchain, ...]:
@@ -175,11 +182,12 @@ def _check_names_of_models(targets: schema.Targets, toolchains: list[str], probl
 def _must_differ(named: Iterable[tuple[Steps, str]], problems: Diagnostics, *, in_code: bool = False) -> None:
     """Names become tasks and directories, on file systems that may not tell upper from lower case.
 
-    With `in_code` they become names of targets, packages and variables, in which other characters are `_`.
+    With `in_code` they become names of targets, packages and variables, in which other characters are `_`, and one more
+    `_` ends what is a word of the language.
     """
     seen: dict[str, str] = {}
     for place, name in named:
-        spelt = re.sub(r"[^a-z0-9]", "_", name.lower()) if in_code else name.lower()
+        spelt = re.sub(r"[^a-z0-9]", "_", name.lower()).strip("_") if in_code else name.lower()
         first = seen.setdefault(spelt, ".".join(map(str, place)))
         if first != ".".join(map(str, place)):
             what = f"`{name}` is also the name of {first}, or "

@@ -34,7 +34,7 @@ from .models import (
     toolchain_actions,
     weight_actions,
 )
-from .products import aar_actions, assets_of, check_names, layout_actions, manifest_action, proof_of, shipped
+from .products import aar_actions, assets_of, layout_actions, manifest_action, proof_of, shipped
 from .runtime import packaged, runtime_actions, runtime_version, upstream_of, upstream_of_product, wheel_actions
 
 PARTS = frozenset({"xcframework", "linkkit", "app_config", "layout", "aar"})
@@ -59,7 +59,6 @@ def plan(
     Raises:
         MatrixError: something is asked for that this version cannot build.
     """
-    check_names(matrix)
     bundles = tuple(_bundles(matrix))
     having = tuple(action.subject for action in bundles)
     actions = [

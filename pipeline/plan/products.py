@@ -5,20 +5,15 @@ That is what is proven, and the list of it, which is made last.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.manifest import Manifest, ManifestProduct
-from pipeline.errors import MatrixError, Position
-from pipeline.kits import maven
-from pipeline.kits.bindings import java_package, namespace
-from pipeline.kits.escaping import identifier
+from pipeline.errors import Position
 from pipeline.matrix.cells import Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.placement import Placement, filled, form_of
-from pipeline.platforms import APPLE
 from pipeline.steps import aar, layout, manifest, shared_library, verify_layout
 from pipeline.steps import product as product_step
 
@@ -28,41 +23,6 @@ from .runtime import upstream_of_product
 
 DIST = "dist/"
 """What is shipped; nothing but `product` and `manifest` writes there."""
-
-
-def check_names(matrix: Matrix) -> None:
-    """Hold the names of products against one another where one app may have both.
-
-    Raises:
-        MatrixError: something that follows from a name is the same of two of them.
-    """
-    owners: dict[tuple[str, str, str], Product] = {}
-    for product in matrix.products:
-        systems = {"apple" if one.platform in APPLE else one.platform for one in matrix.backends_of(product)}
-        for system, (what, name) in itertools.product(sorted(systems), _names(product)):
-            first = owners.setdefault((system, what, name.lower()), product)
-            if first is not product:
-                raise MatrixError(
-                    f"products {first.name} and {product.name} cannot be in one app: both have the {what} {name}",
-                    where=product.where,
-                    hint="rename one of them (an Android library's package follows from its `maven`)",
-                )
-
-
-def _names(product: Product) -> Iterator[tuple[str, str]]:
-    """What a product is called where its own name cannot stand, and what that is; case does not tell headers apart."""
-    name, languages = identifier(product.name), product.kind in ("xcframework", "android", "native")
-    if languages:
-        yield from (("C prefix", f"slipway_{name}_"), ("C++ namespace", namespace(product.name)))
-    if product.kind == "xcframework":
-        yield from (("Swift module", f"{name}{end}") for end in ("", "Kit", "Models"))
-    elif languages:
-        yield from (("CMake target", f"slipway::{name}{end}") for end in ("", "_exports"))
-    if product.kind == "android":
-        yield "package of Java", f"slipway.{java_package(product.name)}"
-    if product.maven is not None:
-        yield "package of Java", maven.package(product.maven)
-        yield "asset pack", maven.pack(product.name)
 
 
 def layout_actions(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyAction]:

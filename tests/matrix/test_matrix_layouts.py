@@ -184,6 +184,11 @@ def test_products_that_code_spells_alike(good, refuse, expand):
     twice = f"products:\n  kit-a: {kind}  {{}}: {kind}"
     said = refuse(good + twice.format("", "Kit_a", ""))
     assert "products.Kit_a: `Kit_a` is also the name of products.kit-a, or is spelt like it in code: kit_a" in said
+    for name in ("kit-a_", "kit_a_exports"):
+        assert f"products.{name}: `{name}` is also the name of" in refuse(good + twice.format("", name, ""))
+    swift = "products:\n  ava: {kind: xcframework, backends: [ios]}\n  avaKit: {kind: xcframework, backends: [ios]}\n"
+    assert "products.avaKit: `avaKit` is also the name of products.ava" in refuse(good + swift)
+    assert expand(good + swift.replace("avaKit", "ava-Kit"))
     first, other = (f", maven: {{group: com.x, artifact: {name}, version: '1'}}" for name in ("a-b", "a_b"))
     assert "products.other.maven.artifact: `com.x.a-b` is also" in refuse(good + twice.format(first, "other", first))
     assert "products.other.maven.artifact: `com.x.a_b` is also" in refuse(good + twice.format(first, "other", other))
