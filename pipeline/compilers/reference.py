@@ -253,6 +253,7 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
 
     for given in (leaves, [noise(leaf) for leaf in leaves]):
         arguments, keywords = tree.tree_unflatten(given, structure)
+        inputs = [_array(torch, leaf).copy() for leaf in given if isinstance(leaf, torch.Tensor)]  # it may write there
         try:
             with torch.no_grad():
                 outputs = [_array(torch, one) for one in tree.tree_leaves(module(*arguments, **keywords))]
@@ -261,7 +262,6 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
                 raise ToolMissing(f"torch cannot run this program: {error}", where=path, hint=_HINT) from error
             continue  # noise is no input of it
         if all(np.isfinite(output.astype(np.float64)).all() for output in outputs):
-            inputs = [_array(torch, leaf) for leaf in given if isinstance(leaf, torch.Tensor)]
             named = [(f"output_{number}", output) for number, output in enumerate(outputs)]
             yield Example(f"torch {torch.__version__}", inputs, named)
 

@@ -217,6 +217,23 @@ def test_a_torch_program_gives_its_numbers(tmp_path):
     assert list(tensor_cache.read(tmp_path / "params")) == names
 
 
+def test_a_torch_program_that_writes_into_its_input_is_compared_with_what_it_was_given(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Network(torch.nn.Module):
+        def forward(self, x):
+            return x.add_(1) * 2
+
+    torch.export.save(torch.export.export(Network().eval(), (torch.ones(3, 6),)), tmp_path / "tiny.pt2")
+
+    class Right:
+        def call(self, _function, x):
+            return (x + 1) * 2
+
+    checked = list(check_of("exported", tmp_path / "tiny.pt2", {})(Right()))
+    assert [judge(one).passed for one in checked] == [True, True]
+
+
 def test_a_file_that_is_no_torch_program(tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "tiny.pt2").write_bytes(b"not a model")
