@@ -204,8 +204,11 @@ class Document:
         """A scalar as JSON. Anything YAML can say and JSON cannot is noted, and its text stands in for it."""
         text = self._text(node)
         try:
+            if not isinstance(node, ScalarNode):
+                raise yaml.constructor.ConstructorError  # noqa: TRY301 - said like any other
             if node.tag in _NUMBERS and len(text) > LONGEST_NUMBER:
-                raise ValueError(f"it has {len(text)} characters")  # noqa: TRY301 - said like any other
+                length, text = len(text), f"{text[:40]}…"
+                raise ValueError(f"it has {length} characters")  # noqa: TRY301 - said like any other
             value = self._scalars.construct_object(node, deep=True)
         except yaml.constructor.ConstructorError:
             self._wrong(node, f"the tag {node.tag} is not for this file", "write plain text, numbers, lists, mappings")

@@ -72,6 +72,9 @@ def test_anchors_and_merges_work_and_point_to_where_a_value_is_written():
     [
         ("a: 1\nb: 2\na: 3\n", "t:3:1: duplicate key `a`"),
         ("a: 2026-01-02\n", "t:1:4: this is a date, which means nothing here"),
+        ("a: !!set {b, c}\n", "t:1:4: the tag tag:yaml.org,2002:set is not for this file"),
+        ("a: !!omap [b: 1]\n", "t:1:4: the tag tag:yaml.org,2002:omap is not for this file"),
+        (f"a: {'9' * 5000}\n", f"t:1:4: {'9' * 40}… cannot be read: it has 5000 characters"),
         (
             "a: !!python/name:os.system x\n",
             "t:1:4: the tag tag:yaml.org,2002:python/name:os.system is not for this file",
