@@ -118,18 +118,6 @@ def ingest_log(file: str, inlined: dict[str, bytes], blobs: Cas) -> str | None:
     return blobs.put_bytes(data).sha256
 
 
-def log_of(record: ActionResult, blobs: Cas) -> str | None:
-    """What the tools of an action printed when it ran; None when that is not known here."""
-    if record.log is None:
-        return None
-    data = record.small.get(record.log)
-    if data is None:
-        if not blobs.check(record.log):
-            return None
-        data = blobs.read(record.log)
-    return data.decode(errors="replace")
-
-
 def _inline(data: bytes, mode: int, inlined: dict[str, bytes]) -> Output:
     sha256 = sha256_bytes(data)
     inlined[sha256] = data
