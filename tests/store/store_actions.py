@@ -52,3 +52,10 @@ def finish(store, scratch, name, files, *, log=None, started=1_700_000_000.0, **
 def contents(folder):
     """Relative path -> bytes of every file below a directory."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def log_of(record, blobs):
+    """What the tools of an action printed; None when it is nothing, or damaged."""
+    if record.log is None or not (record.log in record.small or blobs.check(record.log)):
+        return None
+    return (record.small.get(record.log) or blobs.read(record.log)).decode()

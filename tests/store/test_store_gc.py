@@ -8,12 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from store_actions import MIDDLE, SOME, finish
+from store_actions import MIDDLE, SOME, finish, log_of
 
 from pipeline.errors import StoreError
 from pipeline.files import look, temporary_in
 from pipeline.store.gc import collect, stats, verify
-from pipeline.store.outputs import log_of
 from pipeline.store.store import Store
 
 NOW = time.time()

@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for
+from store_actions import BIG, MIDDLE, SOME, contents, finish, key_for, log_of
 
 from pipeline.errors import StoreError
 from pipeline.store import outputs
 from pipeline.store.action_result import ActionResult, key_of
 from pipeline.store.os_errors import BlobMissing
-from pipeline.store.outputs import log_of
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Workspace
