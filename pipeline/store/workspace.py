@@ -35,6 +35,8 @@ PATIENCE = 60.0
 SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID"
 FULL_DISK_BYTES = 1 << 20
 """Free bytes below which an error of SQLite, which has no better word for it, is reported as a full disk."""
+MAPPED_BYTES = 1 << 16
+"""Free bytes below which the table is not opened for writing: SQLite maps 32 KiB of a file beside it."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class Workspace:
         return self._table
 
     def _opened(self) -> sqlite3.Connection:
-        if self._obstacle() == errno.ENOSPC:  # see quirk OS-13
+        if shutil.disk_usage(Path(self.path).parent).free < MAPPED_BYTES:  # see quirk OS-13
             raise sqlite3.OperationalError(os.strerror(errno.ENOSPC))
         table = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=PATIENCE)
         try:

@@ -152,7 +152,7 @@ FOUND = {
     ("simdgroup", "expected"), [(True, True), (False, False), (CompilerCrash("died of SIGSEGV"), False)]
 )
 def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
-    answers = {"versions": dict(FOUND), "compiles": True, "metal_simdgroup": simdgroup, "describe": None}
+    answers = {"versions": dict(FOUND), "compiles": True, "metal_simdgroup": simdgroup, "mlc_llm": None}
     worker = RecordingWorker(answers)
     job = make_job(tmp_path, {"toolchain": "current"}, {}, worker)
     facts = toolchain.run(job)
@@ -163,13 +163,13 @@ def test_the_probe_survives_a_crash(tmp_path, simdgroup, expected):
 
 
 def test_a_tvm_without_metal_is_not_asked_about_it(tmp_path):
-    worker = RecordingWorker({"versions": {**FOUND, "codegens": ["llvm"]}, "compiles": True, "describe": None})
+    worker = RecordingWorker({"versions": {**FOUND, "codegens": ["llvm"]}, "compiles": True, "mlc_llm": None})
     assert toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, worker))["metal_simdgroup"] is False
 
 
 @pytest.mark.parametrize("crashes", ["versions", "compiles"])
 def test_where_a_fork_crashes_and_an_interpreter_of_its_own_does_not_that_is_what_it_gets(tmp_path, crashes):
-    answers = {"versions": FOUND, "compiles": True, "metal_simdgroup": True, "describe": None}
+    answers = {"versions": FOUND, "compiles": True, "metal_simdgroup": True, "mlc_llm": None}
     forks = RecordingWorker({**answers, "versions": dict(FOUND), crashes: CompilerCrash("died of SIGABRT")})
     fresh = RecordingWorker({**answers, "versions": dict(FOUND)})
     facts = toolchain.run(make_job(tmp_path, {"toolchain": "current"}, {}, forks, fresh=fresh))

@@ -205,7 +205,7 @@ def test_a_broken_recipe_is_placed(tmp_path, case):
 def test_a_misspelt_function_has_a_suggestion(tmp_path):
     recipe = tmp_path / "recipe.py"
     recipe.write_text("def bild(spec): ...\n")
-    assert "'bild'" in refused(Compiled(tmp_path, recipe, model("broken", "f32"))).hint
+    assert "`bild`" in refused(Compiled(tmp_path, recipe, model("broken", "f32"))).hint
 
 
 def test_the_traceback_is_in_the_log(tmp_path):

@@ -49,7 +49,7 @@ def test_a_package(tmp_path: Path, wheels: Callable[..., Path]) -> None:
 def test_the_cache_of_the_hub_shares_too(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     FakeHub(server, files={"w.bin": LARGE, "config.json": b"{}"}, large={"w.bin"})
-    got = get(tmp_path, {"hf": "org/tiny"})
+    got = get(tmp_path, {"hf": "org/tiny", "revision": "main"})
     blob = placed(tmp_path, got, tmp_path / "tree")
     assert (tmp_path / "tree" / "w.bin").read_bytes() == LARGE
     if not sharing.reflink(str(blob), str(tmp_path / "clone")):

@@ -22,7 +22,7 @@ from pipeline.weights import hub as hub_source
 from pipeline.weights import hub_child
 from pipeline.weights.entry import Promise
 
-SOURCE = {"kind": "hf", "hf": "org/tiny"}
+SOURCE = {"kind": "hf", "hf": "org/tiny", "revision": "main"}
 BODY = os.urandom(5_000_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
