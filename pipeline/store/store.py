@@ -132,7 +132,7 @@ class Store:
             self._drop(record, f"has no {min(missing)}")
             return None
         if not all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
-            if not bytes_wanted and self._downloads() is not None:
+            if not bytes_wanted and how == "fetched":
                 return Found(record, "remote")
             if not self.fetch(record):
                 return None

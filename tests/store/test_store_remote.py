@@ -603,6 +603,16 @@ def test_without_a_remote_store_no_bytes_stay_there(machine, uploaded, nginx):
     assert second.lookup(KEY, bytes_wanted=False) is None
 
 
+def test_what_the_remote_store_never_had_does_not_stay_there(nginx, machine, tmp_path):
+    nginx.start()
+    second = machine(nginx.url)
+    build(second, tmp_path)
+    for path in Path(second.blobs.root, "cas").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert second.lookup(KEY, bytes_wanted=False) is None
+
+
 def test_a_miss_is_believed_for_a_while(nginx, machine, tmp_path, monkeypatch):
     nginx.start()
     second = machine(nginx.url)
