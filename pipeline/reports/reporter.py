@@ -20,8 +20,9 @@ from pipeline.engine.status import Outcome
 from pipeline.errors import SlipwayError
 from pipeline.proofs.report import counted
 
-from .events import BrokenPipeSafeStream, Counts, Plain, Watcher
+from .events import BrokenPipeSafeStream, Counts, Watcher
 from .failures import Failure, Failures, shortened
+from .plain import Plain
 from .summary import table
 from .tables import terminal_width
 from .trace import Trace

@@ -7,8 +7,9 @@ import io
 import pytest
 
 from pipeline.engine.status import Outcome
-from pipeline.reports.events import Counts, Plain, amount, size
+from pipeline.reports.events import Counts, amount, size
 from pipeline.reports.live import Live
+from pipeline.reports.plain import Plain
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_plain_output_is_a_line_an_event():
 
 def test_a_long_download_says_how_far_it_is(monkeypatch):
     clock = iter([0.0, 1.0, 6.0, 6.0])
-    monkeypatch.setattr("pipeline.reports.events.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("pipeline.reports.plain.time.monotonic", lambda: next(clock))
     stream = io.StringIO()
     plain = Plain(stream, Counts(total=1))
     plain.begin()
