@@ -24,6 +24,7 @@ from tvm.target import Target
 from pipeline.action import Facts
 from pipeline.documents.functions import Functions
 from pipeline.errors import StepError
+from pipeline.files.sharing import show
 
 from . import lowering, reasons, schedules, signatures, sources, targets
 from .confinement import confined
@@ -158,7 +159,7 @@ def _folder_of(files: Mapping[str, Path] | None) -> Iterator[Path | None]:
         for name, file in files.items():
             link = Path(folder, name)
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file)
+            show(file, link)
         yield Path(folder)
 
 

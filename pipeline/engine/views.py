@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import Digest, Written, look, read_file, sha256_bytes, write_new, written
-from pipeline.files.sharing import share
+from pipeline.files.sharing import share, show
 from pipeline.store.action_result import INLINED_BYTES, LINK, PROGRAM, ActionResult, Output, digests_of
 from pipeline.store.outputs import is_intact
 from pipeline.store.stat_cache import StatCache
@@ -155,5 +155,6 @@ class Views:
         blob = os.path.abspath(blobs.path(output.sha256))
         if output.mode == PROGRAM:  # a blob cannot be run
             return {place: share(blob, place, PROGRAM, link=False), blob: left}
-        os.symlink(blob, place)
-        return {place: left}
+        show(blob, place)
+        shown = written(look(place))
+        return {place: left} if shown == left else {place: shown, blob: left}

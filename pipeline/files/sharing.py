@@ -60,6 +60,22 @@ def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -
             Path(temporary).unlink()
 
 
+def show(source: str | Path, place: str | Path) -> None:
+    """Have a file or a directory at another path, where nothing is, to be read there: by a symlink.
+
+    Where the file system has none (see quirk OS-14), by what `share` makes of each file.
+    """
+    try:
+        Path(place).symlink_to(source)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        if Path(source).is_dir():
+            shutil.copytree(source, place, copy_function=show)
+        else:
+            share(str(source), str(place), Path(source).stat().st_mode & 0o777)
+
+
 def move(source: str, target: str, mode: int) -> bool:
     """Move a file; copy it, and say no, where another file system, or another owner, is in the way."""
     try:

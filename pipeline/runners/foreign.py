@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.action import Facts, Job, Tool
+from pipeline.files.sharing import show
 from pipeline.process import run as run_program
 
 from .check import Params, perform
@@ -73,7 +74,7 @@ def _launch_wine(job: Job[Params], scratch: Path) -> Launch:
     beside = []  # where a program for Windows looks for libraries first
     for path in of_wheels(job, _DLLS):
         beside.append(scratch / path.name)
-        beside[-1].symlink_to(path.resolve())
+        show(path.resolve(), beside[-1])
     # Of tvm_runtime.dll the models need no symbol, and a library of which nothing is needed is not loaded.
     flags = models(job, "-u", "TVMBackendAllocWorkspace")
     program = link(job, compiler, ["-static", *flags, *beside], scratch / "program.exe")

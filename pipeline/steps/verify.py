@@ -23,6 +23,7 @@ from pipeline.documents.parameters import INDEX, Parameters
 from pipeline.documents.report import Check, Report
 from pipeline.documents.run import Run
 from pipeline.files import Digest
+from pipeline.files.sharing import show
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend, Maven, ModelRef
 from pipeline.native import wheel
@@ -316,5 +317,5 @@ def _as_shipped(job: Job[ProductProof], product: str, scratch: Path) -> Path:
         for path in sorted(job.inputs[role].iterdir()) if role in job.inputs else ():
             link = folder / path.name
             if not link.exists():
-                link.symlink_to(path.resolve())
+                show(path.resolve(), link)
     return folder

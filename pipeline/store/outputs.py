@@ -182,7 +182,9 @@ def is_intact(target: str, output: Output, stat_cache: StatCache, blobs: Cas) ->
             link = os.readlink(target) if stat.S_ISLNK(found.st_mode) else ""
             return sha256_bytes(os.fsencode(link)) == output.sha256
         mode = found.st_mode
-        if not stat.S_ISREG(mode) or found.st_size != output.size or (not mode & 0o111) != (not output.mode & 0o111):
+        if not stat.S_ISREG(mode) or found.st_size != output.size:
+            return False
+        if (not mode & 0o111) != (not output.mode & 0o111) and _keeps_modes(target, stat.S_IMODE(mode)):
             return False
         known = stat_cache.known(target, state_of(found))
         if known is None and _is_sound_link(target, found, output, blobs):
@@ -266,6 +268,14 @@ def _write_symlink(path: str, target: str, data: bytes, folder: str) -> None:
     except OSError:
         Path(temporary).unlink()
         raise
+
+
+def _keeps_modes(path: str, mode: int) -> bool:
+    """Whether a file whose mode is wrong can have another (see quirk OS-14)."""
+    os.chmod(path, mode ^ 0o111)
+    changed = stat.S_IMODE(os.lstat(path).st_mode) != mode
+    os.chmod(path, mode)
+    return changed
 
 
 def _is_sound_link(target: str, found: os.stat_result, output: Output, blobs: Cas) -> bool:

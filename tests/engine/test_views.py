@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from pipeline.action import Action, Upstream
 from pipeline.engine.views import View, Views
 from pipeline.errors import StepError
+from pipeline.files.sharing import show
 from pipeline.store.action_result import ActionResult
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -64,6 +67,22 @@ def test_it_is_what_was_made_whatever_the_tree_holds(views, weights, tmp_path):
     assert (folder / "tool").stat().st_mode & 0o111
     assert not (folder / "tokens").stat().st_mode & 0o111
     assert (folder / "link").readlink() == Path("tokens")
+
+
+def test_a_file_system_without_symlinks_has_what_the_key_names(views, store, tmp_path, monkeypatch):
+    def symlink_to(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(Path, "symlink_to", symlink_to)
+    seen = view(views, reader("tool", "*.bin", "tokens"))
+    found = {path.name: path.read_bytes() for path in seen.folder.iterdir()}
+    assert found == {"model.bin": LARGE, "tokens": MIDDLE, "tool": MIDDLE}
+    assert not any(path.is_symlink() for path in seen.folder.iterdir())
+    assert seen.is_still()
+    os.utime(seen.folder / "tokens", ns=(0, 0))
+    assert not seen.is_still()
+    show(seen.folder, tmp_path / "shown" / "whole")
+    assert (tmp_path / "shown/whole/tokens").read_bytes() == MIDDLE
 
 
 def test_actions_that_read_the_same_see_the_same_directory(views, weights):

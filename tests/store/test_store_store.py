@@ -115,6 +115,23 @@ def test_whatever_is_done_to_an_output_is_noticed_and_healed(store, build, tree,
     assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == []
 
 
+@pytest.mark.parametrize("mounted", [0o755, 0o644])
+def test_a_file_system_that_keeps_no_modes_holds_what_it_should(store, build, tree, mounted, monkeypatch):
+    """FAT, and folders shared with a virtual machine: every file has the mode of the mount, whatever is said to it."""
+    stat_cache = StatCache()
+    record = build(files=FILES | {"run": (b"#!/bin/sh", 0o755)})
+    store.materialise(record, tree, (), stat_cache)
+    monkeypatch.setattr("os.chmod", lambda *_, **__: None)
+    for path in record.outputs:
+        file, data = tree / path, (tree / path).read_bytes()
+        file.unlink()  # it has no hard links either
+        file.write_bytes(data)
+        subprocess.run(["chmod", f"{mounted:o}", file], check=True)
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == []
+    (tree / "run").write_bytes(b"#!/bin/zh")
+    assert outputs.damaged(record.outputs, str(tree), stat_cache, store.blobs) == ["run"]
+
+
 def test_what_is_no_longer_owned_goes_and_what_never_was_stays(store, build, tree, stat_cache):
     old = build(files={"a/x": b"1", "a/y": b"2", "b": b"3"})
     new = build(files={"a": b"4", "b": b"3"}, version=2)
