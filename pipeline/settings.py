@@ -54,7 +54,7 @@ def flag(name: str, environ: Mapping[str, str] = os.environ, *, default: bool = 
     Raises:
         SlipwayError: it is neither.
     """
-    return (_checked(name, environ) or str(int(default))) == "1"
+    return (text(name, environ) or str(int(default))) == "1"
 
 
 def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) -> float:
@@ -63,7 +63,7 @@ def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) 
     Raises:
         SlipwayError: it is none.
     """
-    return float(_checked(name, environ) or default)
+    return float(text(name, environ) or default)
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
@@ -73,7 +73,7 @@ def check(environ: Mapping[str, str] = os.environ) -> None:
         SlipwayError: with the variable, its value and what it takes.
     """
     for name in TAKES:
-        _checked(name, environ)
+        text(name, environ)
 
 
 def slips(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
@@ -89,16 +89,6 @@ def are_plain(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether there is nothing to say of them, and nothing that they ask to be said."""
     fit = all(_fits(kind, environ[name]) for name, kind in TAKES.items() if environ.get(name))
     return fit and environ.get("SLIPWAY_DEBUG") != "1" and not any(slips(environ))
-
-
-def _checked(name: str, environ: Mapping[str, str]) -> str:
-    """The value of a variable, if it is one that it takes."""
-    written = text(name, environ)
-    if written and not _fits(TAKES[name], written):
-        raise SlipwayError(
-            f"{name} takes {TAKES[name]}, not {written!r}", hint=f"correct it, or leave it out: unset {name}"
-        )
-    return written
 
 
 def _fits(kind: str, written: str) -> bool:

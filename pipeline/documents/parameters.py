@@ -67,7 +67,7 @@ class TensorCache:
     """The whole index."""
 
     records: tuple[ShardRecord, ...]
-    metadata: Mapping[str, int] = field(default_factory=dict)
+    metadata: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -150,12 +150,26 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def fed(state: hashlib._Hash, file: IO[bytes]) -> hashlib._Hash:
+    """A hash that has taken in what is left to read of a binary file."""
+    while block := file.read(CHUNK_BYTES):
+        state.update(block)
+    return state
+
+
 def sha256_file(file: IO[bytes]) -> str:
     """SHA-256 of what is left to read of a binary file."""
-    digest = hashlib.sha256()
-    while block := file.read(CHUNK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
+    return fed(hashlib.sha256(), file).hexdigest()
+
+
+def hash_path(path: str | Path, kind: str) -> str:
+    """The hash of a file's content by another algorithm (`md5`, `sha1`), for formats that have it so.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return fed(hashlib.new(kind, usedforsecurity=False), file).hexdigest()
 
 
 def sha256_path(path: str | Path) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.matrix.cells import Maven
 
@@ -19,13 +17,14 @@ REPOSITORY = "maven"
 ASSET_PACK = "play-asset-pack"
 METADATA = "META-INF/com/android/build/gradle/aar-metadata.properties"
 CHECKSUMS = ("sha1", "sha256")
+"""Of each file, beside it: nothing but its digits."""
+
 PAGE = 16384
 """What the content of a shared library is aligned to in a zip: devices map it from there, in pages of this size."""
 
 PREFAB = 2
 """Version of the format of prefab's metadata: what the Android Gradle plugin has read since 7.1."""
 
-_CHUNK = 1 << 20
 _CMAKE_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}")
 
 
@@ -37,15 +36,6 @@ def base(maven: Maven) -> str:
 def artifact_folder(maven: Maven) -> str:
     """The directory of an artifact."""
     return f"{REPOSITORY}/{maven.group.replace('.', '/')}/{maven.artifact}"
-
-
-def digest(file: Path, kind: str) -> str:
-    """The digest of a file, as Maven has it beside it: nothing but its digits."""
-    hashed = hashlib.new(kind, usedforsecurity=False)
-    with file.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            hashed.update(chunk)
-    return hashed.hexdigest()
 
 
 def package(maven: Maven) -> str:

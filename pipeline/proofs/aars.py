@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 from pipeline.binary.ar import read_archive
 from pipeline.documents.codec import decode
 from pipeline.errors import FormatError
-from pipeline.files import Digest, sha256_file
+from pipeline.files import Digest, hash_path, sha256_file
 from pipeline.kits import maven as layout
 from pipeline.kits.zip import content_at
 from pipeline.matrix.cells import Maven
@@ -83,7 +83,7 @@ def _repository(aar: Aar) -> Iterator[str]:
         for kind in layout.CHECKSUMS:
             file = aar.folder / f"{path}.{kind}"
             whole = file.is_file() and (aar.folder / path).is_file()
-            if not whole or file.read_text(encoding="ascii") != layout.digest(aar.folder / path, kind):
+            if not whole or file.read_text(encoding="ascii") != hash_path(aar.folder / path, kind):
                 yield f"{path}.{kind} is not the digest of {path}"
     wanted = {"groupId": aar.maven.group, "artifactId": aar.maven.artifact}
     yield from _unlike(aar.folder / f"{base}.pom", {**wanted, "version": aar.maven.version, "packaging": "aar"})

@@ -15,6 +15,7 @@ from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.binary.ar import read_archive
 from pipeline.documents.codec import dumps
+from pipeline.files import hash_path
 from pipeline.kits import maven as layout
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.render import Templates
@@ -86,7 +87,7 @@ def run(job: Job[Params]) -> Facts:
     job.write(metadata, templates.render("maven-metadata.xml", values))
     for path in (f"{base}.aar", f"{base}.pom", metadata):
         for kind in layout.CHECKSUMS:
-            job.write(f"{path}.{kind}", layout.digest(job.out / path, kind))
+            job.write(f"{path}.{kind}", hash_path(job.out / path, kind))
     return {"abis": len(kit.archives), "entries": len(entries), "bytes": aar.stat().st_size}
 
 

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import IO, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from pipeline.files import sha256_bytes
+from pipeline.files import CHUNK_BYTES, sha256_bytes
 
 T = TypeVar("T")
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
-
-CHUNK_BYTES = 1 << 20
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s'\"<>]+")
 _FIELD = re.compile(r"([?&;])([^\s?&;=#'\"<>]*)(=?)([^\s?&;#'\"<>]*)")

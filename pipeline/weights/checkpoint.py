@@ -7,18 +7,17 @@ lists; it finds out on the device what is missing. What is wanted of each is wha
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.documents import untrusted
 from pipeline.documents.chat_config import NAME as CHAT_CONFIG
-from pipeline.documents.parameters import INDEX, Parameter, Parameters
-from pipeline.errors import StepError
-from pipeline.files import CHUNK_BYTES, is_safe_relative
+from pipeline.documents.codec import decode
+from pipeline.documents.parameters import INDEX, Parameter, Parameters, ShardRecord, TensorCache
+from pipeline.errors import FormatError, StepError
+from pipeline.files import hash_path, is_safe_relative
 
 OLD_INDEX = "ndarray-cache.json"
 """The name of the index in checkpoints of 2023 to 2025; today's apps do not look for it."""
@@ -99,12 +98,12 @@ def check(subject: str, files: Mapping[str, Path], *, shipped: bool, ours: froze
     if INDEX not in ours:
         _check_index(shards, files[INDEX])
     for shard in shards:
-        path = files.get(shard.path)
+        path = files.get(shard.dataPath)
         if path is not None:
-            _check_shard(shard, path, read=shard.path not in ours)
+            _check_shard(shard, path, read=shard.dataPath not in ours)
         elif shipped:
             raise StepError(
-                f"{INDEX} of {subject} lists {shard.path}, which the weights do not have",
+                f"{INDEX} of {subject} lists {shard.dataPath}, which the weights do not have",
                 hint=f"{_AGAIN}; or name it in `files` of `weights`, where that is set",
             )
 
@@ -115,7 +114,7 @@ def parameters(index: Path) -> Parameters:
     Raises:
         StepError: it is none.
     """
-    tensors = (tensor for shard in _shards(index) for tensor in shard.tensors)
+    tensors = (tensor for shard in _shards(index) for tensor in shard.records)
     return Parameters(tuple(Parameter(one.name, one.shape, one.dtype) for one in tensors))
 
 
@@ -162,87 +161,45 @@ def _is_object(data: bytes) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """A tensor that an index lists; `start` and `size` are its bytes in the shard, None where they are not said."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int | None
-    size: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    """A shard that an index lists: its name, its size, its MD5 where that is said, and the tensors in it."""
-
-    path: str
-    size: int
-    md5: str | None
-    form: object
-    tensors: tuple[_Tensor, ...]
-
-
-def _check_index(shards: Sequence[_Shard], index: Path) -> None:
+def _check_index(shards: Sequence[ShardRecord], index: Path) -> None:
     """A runtime reads what the index means. How many bytes dtype and shape come to is for a tensor's format to say."""
     for shard in shards:
-        if shard.form != "raw-shard":
-            what = f"{shard.path} is a {shard.form!r}, and runtimes load nothing but a raw-shard"
+        if shard.format != "raw-shard":
+            what = f"{shard.dataPath} is a {shard.format!r}, and runtimes load nothing but a raw-shard"
             raise StepError(what, where=index, hint=_AGAIN)
-        for one in shard.tensors:
-            if one.start is None or one.size is None:
-                raise StepError(f"the index does not say where {one.name} lies", where=index, hint=_AGAIN)
-            if not 0 <= one.start <= one.start + one.size <= shard.size:
-                place = f"bytes {one.start} to {one.start + one.size} of {shard.path}, which has {shard.size}"
+        for one in shard.records:
+            end = one.byteOffset + one.nbytes
+            if not 0 <= one.byteOffset <= end <= shard.nbytes:
+                place = f"bytes {one.byteOffset} to {end} of {shard.dataPath}, which has {shard.nbytes}"
                 raise StepError(f"{one.name} is {place}", where=index, hint=_AGAIN)
-    for names in ([shard.path for shard in shards], [one.name for shard in shards for one in shard.tensors]):
+    for names in ([shard.dataPath for shard in shards], [one.name for shard in shards for one in shard.records]):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             what = f"the index lists {twice[0]} twice, and a runtime would take the last"
             raise StepError(what, where=index, hint=_AGAIN)
 
 
-def _shards(index: Path) -> list[_Shard]:
+def _shards(index: Path) -> tuple[ShardRecord, ...]:
     """The shards that an index lists."""
-    records = _object(index).get("records")
-    if not isinstance(records, list) or not records:
+    try:
+        shards = decode(TensorCache, _object(index), "the index").records
+    except FormatError as error:
+        what = f"the index has an entry that is not a shard of tensors: {error.headline}"
+        raise StepError(what, where=index, hint=_AGAIN) from error
+    if not shards:
         raise StepError("the index lists no shards", where=index, hint=_AGAIN)
-    return [_shard(one, index) for one in records]
+    for shard in shards:
+        if not is_safe_relative(shard.dataPath):
+            what = f"the index has an entry that is not a shard: {shard.dataPath!r}"
+            raise StepError(what, where=index, hint=_AGAIN)
+    return shards
 
 
-def _shard(record: object, index: Path) -> _Shard:
-    fields = record if isinstance(record, dict) else {}
-    path, size, md5, inside = (fields.get(key) for key in ("dataPath", "nbytes", "md5sum", "records"))
-    if not isinstance(path, str) or not is_safe_relative(path) or type(size) is not int:
-        raise StepError("the index has an entry that is not a shard", where=index, hint=_AGAIN)
-    if (not isinstance(md5, str) and "md5sum" in fields) or not isinstance(inside, list):
-        raise StepError("the index has an entry that is not a shard", where=index, hint=_AGAIN)
-    return _Shard(path, size, md5, fields.get("format", "raw-shard"), tuple(_tensor(one, index) for one in inside))
-
-
-def _tensor(record: object, index: Path) -> _Tensor:
-    fields = record if isinstance(record, dict) else {}
-    name, dtype, shape, start, size = (fields.get(key) for key in ("name", "dtype", "shape", "byteOffset", "nbytes"))
-    if not isinstance(name, str) or not isinstance(dtype, str) or not isinstance(shape, list):
-        raise StepError("the index has an entry that is not a tensor", where=index, hint=_AGAIN)
-    place = (start, size) if type(start) is int and type(size) is int else (None, None)
-    return _Tensor(name, dtype, tuple(n for n in shape if type(n) is int), *place)
-
-
-def _check_shard(shard: _Shard, path: Path, *, read: bool) -> None:
-    size = path.stat().st_size
-    if size != shard.size:
-        raise StepError(f"{shard.path} has {size} bytes, and {INDEX} says {shard.size}", where=path, hint=_AGAIN)
-    if read and shard.md5 is not None and _md5(path) != shard.md5.lower():
-        raise StepError(f"{shard.path} is not the file that {INDEX} lists: its MD5 is another", where=path, hint=_AGAIN)
-
-
-def _md5(path: Path) -> str:
-    state = hashlib.md5(usedforsecurity=False)
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(CHUNK_BYTES):
-            state.update(block)
-    return state.hexdigest()
+def _check_shard(shard: ShardRecord, path: Path, *, read: bool) -> None:
+    name, size = shard.dataPath, path.stat().st_size
+    if size != shard.nbytes:
+        raise StepError(f"{name} has {size} bytes, and {INDEX} says {shard.nbytes}", where=path, hint=_AGAIN)
+    if read and shard.md5sum is not None and hash_path(path, "md5") != shard.md5sum.lower():
+        raise StepError(f"{name} is not the file that {INDEX} lists: its MD5 is another", where=path, hint=_AGAIN)
 
 
 def _object(path: Path) -> dict[str, object]:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
 from pipeline.errors import DownloadError, FormatError, StoreError
-from pipeline.files import CHUNK_BYTES, Digest
+from pipeline.files import Digest, fed
 from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
 
 from .cache import disk_errors
@@ -244,8 +244,7 @@ class _Transfer:
         self._hash, self._hashed = hashlib.sha256(), offset
         if offset:
             with self.part.data.open("rb") as file:
-                while block := file.read(CHUNK_BYTES):
-                    self._hash.update(block)
+                fed(self._hash, file)
 
 
 def _require_space(directory: Path, wanted: int) -> None:

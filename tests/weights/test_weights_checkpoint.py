@@ -128,9 +128,9 @@ def test_an_index_of_another_format(folder):
         ({"byteOffset": 17}, "w is bytes 17 to 33 of params_shard_0.bin, which has 32"),
         ({"byteOffset": -1}, "w is bytes -1 to 15"),
         ({"nbytes": -1}, "w is bytes 16 to 15"),
-        ({"byteOffset": "0"}, "does not say where w lies"),
-        ({"nbytes": None}, "does not say where w lies"),
-        ({"shape": 4}, "an entry that is not a tensor"),
+        ({"byteOffset": "0"}, "records[0].byteOffset: expected a whole number"),
+        ({"nbytes": None}, "records[0].nbytes: expected a whole number"),
+        ({"shape": 4}, "records[0].shape: expected an array"),
     ],
     ids=str,
 )
