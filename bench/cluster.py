@@ -31,7 +31,7 @@ from measure import Cost, Failed, median, run
 from project import DOIT, frozen, project
 from second import nginx
 
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 2
@@ -92,7 +92,7 @@ def trivial(folder: Path) -> Path:
 def shipped(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a product, or trivial step's output, but of those that say how long something took."""
     files = (path for name in ("dist", "build/out") for path in (folder / name).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): sha256_path(path) for path in files if path.name not in WITH_TIMES}
+    return {str(path.relative_to(folder)): hash_path(path) for path in files if path.name not in WITH_TIMES}
 
 
 def by_turns(work: Path, rounds: int, make: str) -> tuple[list[Cost], list[Cost]]:

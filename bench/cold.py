@@ -53,7 +53,7 @@ def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """(subject, arguments of the compiler) of every cell of a project whose weights are there."""
     from pipeline.compilers.devices import HOST_BLIND
     from pipeline.documents.codec import encode
-    from pipeline.files import sha256_path
+    from pipeline.files import hash_path
     from pipeline.matrix.expand import load
 
     for cell in load(built / "targets.yaml").cells:
@@ -67,7 +67,7 @@ def cells(built: Path) -> Iterator[tuple[str, dict[str, object]]]:
                 "lower": {
                     "model": encode(model.ref()),
                     "source": encode(model.source.ref()),
-                    "reads": {"source": str(source), "files": {str(source): sha256_path(source)}, "data": []},
+                    "reads": {"source": str(source), "files": {str(source): hash_path(source)}, "data": []},
                     "config": config,
                     "seen": [],
                     "device": dict(backend.device),

@@ -40,7 +40,7 @@ import kills
 from kills import BUILT, WrongError, descendants
 from project import frozen
 
-from pipeline.files import TEMPORARY, sha256_path
+from pipeline.files import TEMPORARY, hash_path
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 HERE = Path(__file__).resolve().parent
@@ -120,7 +120,7 @@ class Tree(kills.Project, ABC):
     def digests(self) -> dict[str, str]:
         """SHA-256 of every output by its path."""
         files = (path for name in self.places for path in (self.root / name).rglob("*") if path.is_file())
-        return {str(path.relative_to(self.root)): sha256_path(path) for path in files}
+        return {str(path.relative_to(self.root)): hash_path(path) for path in files}
 
     def files(self) -> set[str]:
         """All that lies in the tree but its store; logs, and who holds the lock, come and go."""

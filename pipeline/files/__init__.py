@@ -130,9 +130,6 @@ def read_file(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
 # Digests
 
 
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z").match
-
-
 class Digest(NamedTuple):
     """SHA-256 in lower-case hex, and size in bytes, of a content."""
 
@@ -142,7 +139,7 @@ class Digest(NamedTuple):
 
 def is_sha256(text: str) -> bool:
     """Whether it is written as SHA-256 is here: 64 digits of lower-case hex."""
-    return _SHA256(text) is not None
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -162,24 +159,14 @@ def sha256_file(file: IO[bytes]) -> str:
     return fed(hashlib.sha256(), file).hexdigest()
 
 
-def hash_path(path: str | Path, kind: str) -> str:
-    """The hash of a file's content by another algorithm (`md5`, `sha1`), for formats that have it so.
+def hash_path(path: str | Path, kind: str = "sha256") -> str:
+    """The hash of a file's content; by another algorithm (`md5`, `sha1`) only for formats that have it so.
 
     Raises:
         OSError: it cannot be read.
     """
     with open_regular(path) as file:
         return fed(hashlib.new(kind, usedforsecurity=False), file).hexdigest()
-
-
-def sha256_path(path: str | Path) -> str:
-    """SHA-256 of a file's content.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open_regular(path) as file:
-        return sha256_file(file)
 
 
 def digest_path(path: str | Path) -> Digest:
@@ -279,16 +266,13 @@ def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = Fals
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         fd = os.open(path, flags, mode)
     try:
-        try:
-            done = os.write(fd, data)
-            while done < len(data):
-                done += os.write(fd, memoryview(data)[done:])
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
             stamp(fd)
             left = written(state_of(os.fstat(fd)))
             if durable:
                 os.fsync(fd)
-        finally:
-            os.close(fd)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(path)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.documents.app_records import WINDOW
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 
 MIB = 1 << 20
 
@@ -144,7 +144,7 @@ def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[st
 
 def sri(path: Path) -> str:
     """The digest of a file as browsers write it (Subresource Integrity): `sha256-` and base64."""
-    return "sha256-" + base64.b64encode(bytes.fromhex(sha256_path(path))).decode()
+    return "sha256-" + base64.b64encode(bytes.fromhex(hash_path(path))).decode()
 
 
 def _short(size: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.action import Tool
 from pipeline.errors import StepError, ToolMissing
-from pipeline.files import sha256_bytes, sha256_path
+from pipeline.files import hash_path, sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.process import run as run_program
 from pipeline.process import state_of
@@ -49,7 +49,7 @@ def build(
     if lacking is not None:
         raise ToolMissing(f"the checkout of TVM has no {lacking.relative_to(checkout.path)}", hint=_fitting(packages))
     linked = [str(state_of(path)) for path in runtime]  # a package that is installed anew keeps its path and version
-    identity = [checkout.version, compiler.version, sha256_path(OURS), *sorted(packages.values()), *linked]
+    identity = [checkout.version, compiler.version, hash_path(OURS), *sorted(packages.values()), *linked]
     out = home / f"libtvm_runtime_opencl-{sha256_bytes(chr(0).join(identity).encode())[:16]}.so"
     # The package has no headers but its runtime's; what these include besides comes from the checkout.
     folders = [f"-I{checkout.path / name}" for name in ("include", "3rdparty/compiler-rt", ".")]

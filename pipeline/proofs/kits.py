@@ -17,7 +17,7 @@ from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import defined, undefined
 from pipeline.documents.link_json import LinkedArchive, LinkedModule, LinkJson
 from pipeline.errors import FormatError, SlipwayError
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 from pipeline.kits.runtime import FOLDER
 from pipeline.native.wasm_imports import missing
 from pipeline.platforms import SDKS
@@ -58,7 +58,7 @@ def _check_archives(kit: Kit, archives: Sequence[LinkedArchive]) -> Check:
     """`link.json` names an archive for every backend, and it is the proven one, to the byte where it is not fat."""
     problems = []
     for archive in archives:
-        proven_ones = [sha256_path(one.path) for one in _of_archive(kit, archive)]
+        proven_ones = [hash_path(one.path) for one in _of_archive(kit, archive)]
         if what := unlike(kit.folder / archive.archive, archive.size, archive.sha256):
             problems.append(f"{archive.archive} {what}")
         elif len(archive.backends) == 1 and archive.sha256 not in proven_ones:

@@ -15,7 +15,7 @@ from pipeline.binary import fat
 from pipeline.binary.ar import read_members
 from pipeline.documents.info_plist import AvailableLibrary, read_info_plist
 from pipeline.errors import FormatError
-from pipeline.files import sha256_bytes, sha256_path
+from pipeline.files import hash_path, sha256_bytes
 from pipeline.platforms import APPLE
 
 from .report import Check, counted, failed, listed, proven, settled
@@ -119,7 +119,7 @@ def check_slices(bundle: Path, slices: list[FrameworkSlice], libraries: list[Lib
             library = left.pop((piece.platform, arch), None)
             if library is None:
                 problems.append(f"{piece.identifier} has {arch}, which no backend of the product is for")
-            elif sha256_bytes(thin) != sha256_path(library.path):
+            elif sha256_bytes(thin) != hash_path(library.path):
                 problems.append(
                     f"{arch} of {piece.identifier} is not the archive of {library.backend.name} that was proven"
                 )
@@ -142,7 +142,7 @@ def check_zip(packed: Path, bundle: Path, product: str) -> Check:
     checksum = packed.with_name(f"{packed.name}.checksum")
     if lacking := [path.name for path in (packed, checksum) if not path.is_file()]:
         return failed("zip", f"{' and '.join(lacking)} missing", _AGAIN.format(product))
-    said, is_ = checksum.read_text(encoding="ascii").strip(), sha256_path(packed)
+    said, is_ = checksum.read_text(encoding="ascii").strip(), hash_path(packed)
     if said != is_:
         return failed("zip", f"its SHA-256 is {is_[:12]}…, its checksum file says {said[:12]}…", _AGAIN.format(product))
     try:
@@ -153,7 +153,7 @@ def check_zip(packed: Path, bundle: Path, product: str) -> Check:
     except zipfile.BadZipFile as error:
         return failed("zip", f"it is no zip: {error}", _AGAIN.format(product))
     folder = {
-        f"{bundle.name}/{path.relative_to(bundle).as_posix()}": sha256_path(path)
+        f"{bundle.name}/{path.relative_to(bundle).as_posix()}": hash_path(path)
         for path in bundle.rglob("*")
         if path.is_file()
     }

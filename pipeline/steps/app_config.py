@@ -23,7 +23,7 @@ from pipeline.documents.chat_config import read_chat_config
 from pipeline.documents.codec import encode
 from pipeline.documents.memory import Memory
 from pipeline.errors import StepError
-from pipeline.files import sha256_bytes, sha256_path
+from pipeline.files import hash_path, sha256_bytes
 from pipeline.kits import webllm
 from pipeline.kits.runtime import FOLDER
 
@@ -182,7 +182,7 @@ def _web(job: Job[Params], model: AppModel, total: int) -> dict[str, object]:
     record = webllm.record(
         model=f"{base}{place}" if model.bundle_weight else str(model.url),
         model_id=model.model_id,
-        model_lib=f"{base}{FOLDER}/{model.file}" + (f"?sha256={sha256_path(module)[:_DIGITS]}" if base else ""),
+        model_lib=f"{base}{FOLDER}/{model.file}" + (f"?sha256={hash_path(module)[:_DIGITS]}" if base else ""),
         quantization=None if said is None else str(said),
         overrides=webllm.with_one_window(model.overrides, chat),
         vram_bytes=total,

@@ -16,7 +16,7 @@ from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import RuntimeManifest
 from pipeline.errors import StepError, ToolMissing
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 from pipeline.matrix.cells import Backend
 from pipeline.native import settings
 from pipeline.native.cmake import Build
@@ -75,7 +75,7 @@ def _prebuilt(job: Job[Params], pins: tuple[str | None, ...]) -> list[Library]:
     libraries = []
     for number, pinned in enumerate(pins):
         path = job.inputs[roles.prebuilt(number)]
-        digest = sha256_path(path)
+        digest = hash_path(path)
         if pinned is not None and digest != pinned:
             raise StepError(
                 f"it has the SHA-256 {digest}, and targets.yaml says {pinned}",

@@ -17,7 +17,7 @@ from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import ObjectFile, WebRuntimeManifest
 from pipeline.errors import StepError, ToolMissing
-from pipeline.files import sha256_path
+from pipeline.files import digest_path
 from pipeline.native import wheel
 from pipeline.native.emcc import EMSCRIPTEN, Emscripten
 from pipeline.native.source_tree import SourceTree, mirror, read_tree
@@ -72,10 +72,7 @@ def run(job: Job[Params]) -> Facts:
     )
     for name, made in objects.items():
         (job.out / f"{name}.o").write_bytes(made.read_bytes())
-    listed = tuple(
-        ObjectFile(f"{name}.o", sha256_path(job.out / f"{name}.o"), (job.out / f"{name}.o").stat().st_size)
-        for name in objects
-    )
+    listed = tuple(ObjectFile(f"{name}.o", *digest_path(job.out / f"{name}.o")) for name in objects)
     job.write(WebRuntimeManifest.NAME, dumps(WebRuntimeManifest(listed)))
     return {"objects": list(objects), "bytes": sum(one.size for one in listed), "emcc": emscripten.version}
 

@@ -17,7 +17,7 @@ from pipeline.action import Facts, Job
 from pipeline.binary import fat
 from pipeline.documents.info_plist import NAME, AvailableLibrary, InfoPlist, dumps
 from pipeline.errors import StepError
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 from pipeline.kits.runtime import RuntimeLibrary, check_alike, read_runtime
 from pipeline.kits.slices import Slice, library_name, library_path, slices
 from pipeline.kits.zip import write_zip
@@ -83,7 +83,7 @@ def _write(out: Path, name: str, found: tuple[Slice, ...], data: Mapping[str, by
     (bundle / NAME).write_bytes(dumps(InfoPlist(tuple(entries), "XFWK", "1.0")))
     packed = out / f"{bundle.name}.zip"
     write_zip(packed, bundle)
-    checksum = sha256_path(packed)
+    checksum = hash_path(packed)
     (out / f"{packed.name}.checksum").write_text(f"{checksum}\n", encoding="ascii")
     return checksum
 

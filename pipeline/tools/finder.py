@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pipeline import process
 from pipeline.action import Tool
 from pipeline.errors import SlipwayError
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.process import state_of
 
@@ -127,7 +127,7 @@ class Finder:
         if native.is_native(name):
             return native.find(name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts)
         for path in self._candidates(name):
-            kind, ask = ([PROGRAM], sha256_path) if name.startswith(PROGRAM) else ([], _version)
+            kind, ask = ([PROGRAM], hash_path) if name.startswith(PROGRAM) else ([], _version)
             version = self._remember([*kind, state_of(path), *_xcode()], partial(ask, path))
             if version:
                 return Tool(name, path, version)

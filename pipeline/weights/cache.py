@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pipeline import settings
 from pipeline.errors import StoreError
-from pipeline.files import Digest, sha256_bytes, sha256_path
+from pipeline.files import Digest, hash_path, sha256_bytes
 from pipeline.files.locks import locked, own_folder
 
 
@@ -60,7 +60,7 @@ class DownloadCache:
         blob = self.blob(sha256)
         if not blob.is_file():
             return False
-        if sha256_path(blob) == sha256:
+        if hash_path(blob) == sha256:
             return True
         blob.unlink()
         return False

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.compilers import tensor_cache
 from pipeline.errors import FormatError
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 
 DTYPES = [np.dtype(name) for name in ("float16", "float32", "int8", "uint8", "int32", "uint32", "int64", "bool")]
 DTYPES += [np.dtype(ml_dtypes.bfloat16), np.dtype(ml_dtypes.float8_e4m3fn), np.dtype(">f4")]
@@ -49,7 +49,7 @@ def test_reads_what_was_written_in_the_same_order(tmp_path_factory, given_tensor
         assert found[name].tobytes() == little.tobytes()
     assert counted.bytes == sum(array.nbytes for array in given_tensors.values())
     assert len(list(folder.glob("params_shard_*.bin"))) == len(counted.digests) - 1
-    assert counted.digests == {one.name: sha256_path(one) for one in folder.iterdir()}
+    assert counted.digests == {one.name: hash_path(one) for one in folder.iterdir()}
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,7 +14,7 @@ from pipeline.compilers import tensor_cache
 from pipeline.compilers.declared import Declared
 from pipeline.documents.functions import Function, Value
 from pipeline.errors import StepError
-from pipeline.files import sha256_path
+from pipeline.files import hash_path
 from pipeline.matrix.cells import ModelRef
 from pipeline.runners.machine import Launch, MachineDied, Outcome, Trial, run_checks
 from pipeline.runners.session import WEIGHT_CHANGES, write_changed
@@ -37,7 +37,7 @@ def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: P
     """Of the check on the fake program, in a process of its own: a check confines the one that it runs in."""
     recipe = tmp_path / "recipe.py"
     recipe.write_text(CHECK)
-    reads = Declared(str(recipe), {str(recipe): sha256_path(recipe)}, (str(parameters),) if parameters else ())
+    reads = Declared(str(recipe), {str(recipe): hash_path(recipe)}, (str(parameters),) if parameters else ())
     trial = Trial(ModelRef("tiny", "f32", "", {}), (function,), parameters, None, reads, "check", 30)
     launch = Launch(command=(sys.executable, str(FAKE), how))
     with ProcessPoolExecutor(1) as pool:
