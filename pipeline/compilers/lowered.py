@@ -5,14 +5,12 @@ It imports no TVM, so that steps can name it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.action import Facts
-from pipeline.documents.codec import decode
 from pipeline.documents.functions import Function
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef
@@ -119,26 +117,17 @@ class Lowered:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What `mlc_driver` writes down; None where there is nothing of the kind.
+    """What `mlc_driver` has seen of the configuration; None where mlc_llm is another than is known here.
 
     Attributes:
         config: every field of mlc_llm's configuration class, overrides applied.
         model_type: as mlc_llm calls it.
         quantization: as mlc_llm calls it.
-        shaders: how many Metal kernels were compiled here.
-        shaders_compiled: how many of them were not known from before.
     """
 
     config: Mapping[str, object] | None = None
     model_type: str = ""
     quantization: str = ""
-    shaders: int | None = None
-    shaders_compiled: int | None = None
-
-    @staticmethod
-    def of(file: Path) -> Reported:
-        """What is in its file, which need not be there."""
-        return decode(Reported, json.loads(file.read_bytes()), str(file)) if file.is_file() else Reported()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +138,7 @@ class MlcLowered:
         device: the target; its host stands in for others where `mlc_lowering.lower` was given none.
         parts: what is left to be put together for a host.
         preset: what mlc_llm's preset of the device made of the cell's device.
-        reported: what `mlc_driver` has written down of the configuration.
+        reported: what `mlc_driver` has seen of the configuration.
         cpu: seconds it took.
     """
 

@@ -20,9 +20,6 @@ from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 from tvm_ffi import Module
 
-from pipeline.errors import StepError, ToolMissing
-from pipeline.platforms import METAL_INSTALL
-
 from . import metallib, targets
 from .lowered import Parts
 from .metallib import Shaders
@@ -101,17 +98,9 @@ def _kernels_for(parts: Parts, device: Target, shaders: Shaders | None) -> tuple
     """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
     if device.kind.name != "metal":
         return parts.kernels, {}
-    if shaders is None:
-        return parts.kernels, {"kernels": "source"}
-    try:
-        with metallib.compiling(shaders) as count:
-            made = kernels(parts.functions_on_device)
-    except metallib.Missing as missing:
-        raise ToolMissing(str(missing), hint=METAL_INSTALL) from missing
-    except metallib.Refused as refused:
-        hint = "see the log for the kernel; with `kernels: source` the device compiles it"
-        raise StepError(f"a Metal kernel does not compile: {refused}", hint=hint) from refused
-    return made, {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
+    with metallib.compiling(shaders) as count:
+        made = parts.kernels if count is None else kernels(parts.functions_on_device)
+    return made, metallib.facts(count)
 
 
 def _retargeted(module: tvm.IRModule, host: Target) -> tvm.IRModule:

@@ -1,6 +1,6 @@
 """Compiles Metal kernels on this machine, with Xcode's Metal compiler, instead of on the device when a model is loaded.
 
-Steps ask `shaders` for what a backend's kernels are compiled; `lowering` and `mlc_driver` compile them, inside the
+Steps ask `shaders` for what a backend's kernels are compiled; `lowering` and `mlc` compile them, inside the
 worker. TVM asks for one kernel after the other (`tvm_callback_metal_compile`), and its own helper starts two programs
 for each. Here TVM is asked twice: the first time only to learn the sources, which are then compiled side by side, one
 program each; the second time it gets what was compiled. Kernels repeat, between the context sizes of a model and
@@ -13,9 +13,8 @@ import fcntl
 import importlib
 import json
 import os
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,11 +23,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pipeline.action import Job
-from pipeline.errors import ToolMissing
+from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import METAL_INSTALL, SDKS, metal_target, metal_tool
+from pipeline.process import run
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -49,13 +49,10 @@ _OPTIMISATION = "-O3"
 _TOOLCHAIN_MISSING = ("missing Metal Toolchain", "unable to find utility")
 """What xcrun says where Xcode has no Metal compiler: since Xcode 26 it is a download of its own."""
 
-
-class Refused(Exception):
-    """The Metal compiler refused a kernel; the message has its last lines."""
-
-
-class Missing(Exception):
-    """There is no Metal compiler; the message says what was looked for. `platforms.METAL_INSTALL` is the hint."""
+_UNSTEERED: dict[str, str | None] = dict.fromkeys(
+    ("SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "TOOLCHAINS")
+)
+"""Without these variables nothing steers the compiler past its flags."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +112,13 @@ class Count:
     compiled: int = 0
 
 
+def facts(count: Count | None) -> dict[str, object]:
+    """What is known of a model's Metal kernels; None where they stayed source."""
+    if count is None:
+        return {"kernels": "source"}
+    return {"kernels": "metallib", "shaders": count.kernels, "shaders_compiled": count.compiled}
+
+
 @dataclass(frozen=True)
 class Compiler:
     """Compiles kernels for one kind of system, `jobs` at a time."""
@@ -127,7 +131,8 @@ class Compiler:
         """The metallib of each source.
 
         Raises:
-            Refused, Missing: one could not be compiled.
+            StepError: the Metal compiler refused one.
+            ToolMissing: there is none.
         """
         distinct = list(dict.fromkeys(sources))
         self.count.kernels += len(distinct)
@@ -157,53 +162,55 @@ class Compiler:
             text.write_text(source, encoding="utf-8")
             words = ["xcrun", "-sdk", self.shaders.sdk, "metal", *self.shaders.flags, str(text), "-o", str(made)]
             try:
-                done = subprocess.run(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                    env=_environment(),
-                )
-            except FileNotFoundError as error:
-                raise Missing("there is no xcrun on this machine") from error
-            said = done.stdout.decode(errors="replace").strip()
+                done = run(words, env=_UNSTEERED, check=False)
+            except ToolMissing as error:
+                raise ToolMissing("there is no xcrun on this machine", hint=METAL_INSTALL) from error
+            said = done.output.strip()
             if any(phrase in said for phrase in _TOOLCHAIN_MISSING):
-                raise Missing(f"Xcode has no Metal compiler for {self.shaders.sdk}: {said.splitlines()[0]}")
-            if done.returncode != 0 or not made.is_file():
+                what = f"Xcode has no Metal compiler for {self.shaders.sdk}: {said.splitlines()[0]}"
+                raise ToolMissing(what, hint=METAL_INSTALL)
+            if done.status != 0 or not made.is_file():
                 print(f"$ {' '.join(words)}\n{said}\n{source}", flush=True)  # noqa: T201 - a worker's stdout is its log
-                raise Refused(
-                    f"metal ended with status {done.returncode}:\n    " + "\n    ".join(said.splitlines()[-_LINES:])
-                )
+                lines = "\n    ".join(said.splitlines()[-_LINES:])
+                raise _refused(f"metal ended with status {done.status}:\n    {lines}")
             data = made.read_bytes()
         if not data.startswith(MAGIC):
-            raise Refused(f"metal wrote something that is no metallib: it begins with {data[:4]!r}")
+            raise _refused(f"metal wrote something that is no metallib: it begins with {data[:4]!r}")
         return data
 
 
+def _refused(why: str) -> StepError:
+    hint = "see the log for the kernel; with `kernels: source` the device compiles it"
+    return StepError(f"a Metal kernel does not compile: {why}", hint=hint)
+
+
 @contextmanager
-def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
+def compiling(shaders: Shaders | None) -> Iterator[Count | None]:
     """As long as the context lasts, TVM in this process gets its Metal kernels compiled by us.
 
     Args:
-        shaders: what for.
-        jobs: how many compilers may run at once; one a processor where left out.
+        shaders: what for; None where kernels stay source.
 
     Yields:
         How many kernels were asked for, and how many had to be compiled.
 
     Raises:
-        Refused, Missing: a kernel could not be compiled. (On their way through TVM they become something else.)
+        StepError: the Metal compiler refused a kernel. (On its way through TVM it becomes something else.)
+        ToolMissing: there is none; likewise.
     """
+    if shaders is None:
+        yield None
+        return
+    importlib.import_module("tvm")  # it registers the generator
     ffi = importlib.import_module("tvm_ffi")
     generate = ffi.get_global_func(GENERATOR)
-    compiler = Compiler(shaders, jobs or os.cpu_count() or 1)
-    failures: list[Exception] = []
+    compiler = Compiler(shaders, os.cpu_count() or 1)
+    failures: list[StepError] = []
 
     def compile_all(sources: Sequence[str]) -> dict[str, bytes]:
         try:
             return compiler.compile_all(sources)
-        except (Refused, Missing) as failure:
+        except StepError as failure:
             failures.append(failure)
             raise
 
@@ -242,9 +249,3 @@ def compiling(shaders: Shaders, jobs: int | None = None) -> Iterator[Count]:
 
 def _register(ffi: ModuleType, name: str, function: Callable[..., object]) -> None:
     ffi.register_global_func(name, function, override=True)
-
-
-def _environment() -> Mapping[str, str]:
-    """The environment without what would steer the compiler past its flags."""
-    steering = {"SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "TOOLCHAINS"}
-    return {name: value for name, value in os.environ.items() if name not in steering}

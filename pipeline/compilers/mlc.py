@@ -1,15 +1,13 @@
 """Compiles a model with `mlc_llm compile`, and takes what it makes apart into two objects. Runs inside the worker.
 
 `pipeline.steps.compile_mlc` has the worker of the model's toolchain call it where `mlc_lowering`, which does most of it
-once for several backends, cannot be had. mlc_llm is run as a program of that environment; nothing of the caller's
-environment steers it, and its cache of compiled libraries, which forgets what a library was compiled with, is out of
-its reach. It knows no archive, no store and no graph.
+once for several backends, cannot be had. Nothing of the caller's environment steers mlc_llm, and its cache of compiled
+libraries, which forgets what a library was compiled with, is out of its reach. It knows no archive, no store and no
+graph.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +19,11 @@ from pipeline.binary.ar import Member
 from pipeline.binary.conformance import mismatch
 from pipeline.binary.objects import read_object
 from pipeline.binary.tar_members import read_tar
-from pipeline.documents.codec import encode
 from pipeline.errors import StepError
 from pipeline.matrix.cells import Backend, ModelRef
+from pipeline.process import Finished
 
-from . import mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
+from . import metallib, mlc_driver, mlc_environment, mlc_metadata, mlc_names, mlc_refusals
 from .lowered import GENERIC, Reported
 from .metallib import Shaders
 from .mlc_names import MlcOptions
@@ -68,7 +66,7 @@ class Compile:
 
 
 def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
-    """Compile a model in one go, by mlc_llm as a program.
+    """Compile a model in one go.
 
     Args:
         asked: what.
@@ -83,21 +81,29 @@ def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
         ToolMissing: there is no mlc_llm.
     """
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder).resolve()
-        output, report = scratch / "model.tar", scratch / "config.json"
-        backend = asked.backend
-        words = command_line(asked.config, asked.model, device(backend), backend.triple, output)
-        told = mlc_driver.Settings(
-            backend.device, backend.triple, asked.metal_simdgroup, report=report, shaders=asked.shaders
-        )
-        command = [*_program(asked, told), *words]
-        done = process.run(command, cwd=scratch, env=environment(scratch, backend), check=False, log=log)
-        if done.status != 0 or not output.is_file():
-            raise mlc_refusals.explain(done, "compile")
+        output = Path(folder).resolve() / "model.tar"
+        with metallib.compiling(asked.shaders if asked.kind == "package" else None) as count:
+            reported = _run(asked, output, log)
         members = [member for member in read_tar(output.read_bytes(), output.name) if member.name.endswith(".o")]
-        reported = Reported.of(report)
     made = finish(asked, members, reported, out)
-    return made | _kernels(asked, reported)
+    return made | (metallib.facts(count) if asked.backend.device_kind == "metal" else {})
+
+
+def _run(asked: Compile, output: Path, log: Path) -> Reported:
+    """Run mlc_llm as what it is here: a package, in this process, or a program, which cannot be told as much."""
+    backend = asked.backend
+    words = command_line(asked.config, asked.model, device(backend), backend.triple, output)
+    variables = environment(output.parent, backend)
+    if asked.kind == "package":
+        told = mlc_driver.Settings(backend.device, backend.triple, asked.metal_simdgroup)
+        reported = mlc_driver.run(words, told, output.parent, variables)
+        done = Finished(("mlc_llm",), 0, "")
+    else:
+        reported = Reported()
+        done = process.run([_program(asked), *words], cwd=output.parent, env=variables, check=False, log=log)
+    if done.status != 0 or not output.is_file():
+        raise mlc_refusals.explain(done, "compile")
+    return reported
 
 
 def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: Path) -> dict[str, object]:
@@ -106,7 +112,7 @@ def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: P
     Args:
         asked: what was to be compiled.
         members: the objects.
-        reported: what `mlc_driver` has written down of the configuration.
+        reported: what `mlc_driver` has seen of the configuration.
         out: see `compile_model`.
 
     Returns:
@@ -180,26 +186,14 @@ def environment(scratch: Path, backend: Backend | None = None) -> dict[str, str 
     }
 
 
-def _kernels(asked: Compile, reported: Reported) -> dict[str, object]:
-    if asked.backend.device_kind != "metal":
-        return {}
-    if asked.shaders is None:
-        return {"kernels": "source"}
-    return {"kernels": "metallib", "shaders": reported.shaders, "shaders_compiled": reported.shaders_compiled}
-
-
 def _schedule(asked: Compile) -> str:
     if asked.backend.device_kind == "metal" and asked.kind == "package" and not asked.metal_simdgroup:
         return GENERIC
     return "mlc_llm's own"
 
 
-def _program(asked: Compile, told: mlc_driver.Settings) -> list[str | Path]:
-    if asked.kind == "package":
-        return [*process.package_command(sys.executable, mlc_driver.__name__, json.dumps(encode(told)))]
-    program = mlc_environment.find_program(asked.kind)
-    if program is None:
-        raise mlc_refusals.missing(sys.executable)
+def _program(asked: Compile) -> Path:
+    program = mlc_refusals.program(asked.kind)
     if asked.shaders is not None:
         raise StepError(
             f"the program {program} cannot be told to compile Metal kernels here",
@@ -211,7 +205,7 @@ def _program(asked: Compile, told: mlc_driver.Settings) -> list[str | Path]:
             f"the program {program} cannot be told {', '.join(extra)} of the backend's device",
             hint="use a toolchain whose Python has mlc_llm as a package, or remove them from `device`",
         )
-    return [program]
+    return program
 
 
 def _named(members: Sequence[Member], prefix: str) -> list[Member]:
@@ -249,7 +243,7 @@ def library_names(reported: Reported, options: MlcOptions, named_for: str | None
     """What mlc_llm would call the library, by its own configuration class, or None where that is not known.
 
     Args:
-        reported: what `mlc_driver` has written down of the configuration.
+        reported: what `mlc_driver` has seen of the configuration.
         options: of the variant.
         named_for: a device besides those of mlc_llm's package configs.
     """

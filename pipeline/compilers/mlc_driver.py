@@ -1,7 +1,7 @@
-"""Runs `mlc_llm compile` with things put right that its command line cannot say.
+"""Runs `mlc_llm compile` in this process, with things put right that its command line cannot say.
 
-`compilers.mlc` runs `main` as a program of its own in the toolchain's interpreter. Two rules of mlc_llm's are replaced,
-by names that its own command uses, and one of TVM's where it is broken; all else is theirs:
+`mlc` and `mlc_lowering` call `run` in a child of the worker. Two rules of mlc_llm's are replaced, by names that its own
+command uses, and one of TVM's where it is broken; all else is theirs:
 
 * Its presets fix the host: `arm64-apple-darwin` for iPhone, which leaves objects without a platform, and iOS 18.0 for
   Catalyst; `--host` is not looked at. Here the preset gets the host, and the fields of the device, of the cell.
@@ -11,45 +11,44 @@ by names that its own command uses, and one of TVM's where it is broken; all els
   generic rule for GPUs takes its place.
 
 And every device is written as a tar of objects, as the phones are: what is linked of them is not decided here. Where
-TVM leaves the order of stores to chance, they are sorted (`passes`). `mlc_lowering`, which runs the same command
-inside a worker, calls `prepare`. No TVM may be imported at the top: it need not fit this package.
+TVM leaves the order of stores to chance, they are sorted (`passes`). No TVM may be imported at the top: it need not fit
+this package.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
+import io
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.documents.codec import decode, dumps
+from pipeline.errors import SlipwayError, StepError
+from pipeline.process import command_line
 
-from . import metallib, mlc_environment
+from . import mlc_environment, mlc_refusals
 from .lowered import Reported
-from .metallib import Shaders
 from .mlc_environment import Foreign
+from .reasons import reason
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `compilers.mlc` tells.
+    """What mlc_llm's words cannot say.
 
     Attributes:
         target: the cell's device.
         host: its triple.
         metal_simdgroup: what the toolchain's probe found.
-        report: the file that gets what there is to say; see `lowered.Reported`.
-        shaders: for Metal kernels that are to be compiled here: for what.
     """
 
     target: Mapping[str, object]
     host: str
     metal_simdgroup: bool
-    report: Path
-    shaders: Shaders | None = None
 
     @property
     def kind(self) -> str:
@@ -61,50 +60,52 @@ ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 """What mlc_llm appends `:generic` to."""
 
 
-def main(told: str, subcommand: str, *words: str) -> None:
-    """Run one command of mlc_llm's: `Settings` as JSON, and mlc_llm's own words."""
-    settings = decode(Settings, json.loads(told), "settings")
-    command = prepare(subcommand, list(words), settings)
-    with kernels(settings):
-        command.main(list(words))
+def run(words: Sequence[str], settings: Settings, folder: Path, variables: Mapping[str, str | None]) -> Reported:
+    """Run a command of mlc_llm's once, in a process that is fit for no other then.
 
+    Args:
+        words: those behind `mlc_llm`.
+        settings: what they cannot say.
+        folder: to run in.
+        variables: changes to the environment: nothing else steers mlc_llm.
 
-def prepare(subcommand: str, words: list[str], settings: Settings) -> Foreign:
-    """Make this process fit to run one command of mlc_llm's once; return its module, whose `main` takes the words."""
-    mlc_environment.allow_missing_library()
-    importlib.import_module("mlc_llm.support.logging").enable_logging()
-    command: Foreign = importlib.import_module(f"mlc_llm.cli.{subcommand}")
-    _prepare_compile(command, words, settings)
-    sys.argv = ["mlc_llm", subcommand, *words]
-    return command
-
-
-@contextmanager
-def kernels(settings: Settings) -> Iterator[None]:
-    """Have Metal kernels compiled here, where that is wanted; how many there were goes into the report."""
-    if settings.shaders is None:
-        yield
-        return
+    Raises:
+        StepError: mlc_llm refused the model.
+    """
+    said, reported, before = io.StringIO(), list[Reported](), Path.cwd()
+    print(command_line(["mlc_llm", *words], {}))  # noqa: T201 - a worker's stdout is its log
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    os.chdir(folder)
     try:
-        with metallib.compiling(settings.shaders) as count:
-            yield
-    except metallib.Missing as missing:
-        sys.exit(f"slipway: no Metal compiler: {missing}")
-    except metallib.Refused as refused:
-        sys.exit(f"slipway: a Metal kernel does not compile: {refused}")
-    report = replace(Reported.of(settings.report), shaders=count.kernels, shaders_compiled=count.compiled)
-    settings.report.write_text(dumps(report), encoding="utf-8")
+        with redirect_stderr(said):
+            _prepared(words, settings, reported).main(list(words[1:]))
+    except SlipwayError:
+        raise
+    except BaseException as error:
+        traceback.print_exc(file=said)  # argparse has said it already, and only exits
+        unknown = StepError(f"mlc_llm {words[0]}: {reason(error)}", hint="the log has all that it said")
+        raise mlc_refusals.meaning(said.getvalue(), words[0]) or unknown from error
+    finally:
+        sys.stderr.write(said.getvalue())
+        os.chdir(before)
+    return reported[-1] if reported else Reported()
 
 
-def _prepare_compile(command: Foreign, words: list[str], settings: Settings) -> None:
+def _prepared(words: Sequence[str], settings: Settings, reported: list[Reported]) -> Foreign:
+    """The module of a command of mlc_llm's, once its rules are replaced; see the top."""
+    command = mlc_environment.command(words[0], words[1:])
     targets = importlib.import_module("mlc_llm.support.auto_target")
     key = preset_name(words[words.index("--device") + 1])
     made = preset(targets.PRESET, key, settings)
     targets.PRESET[key] = {**made, "build": _in_order(made["build"])}
     command.detect_system_lib_prefix = lambda _device, prefix, *_rest: prefix
-    _report_config(command, settings.report)
+    _report_config(command, reported)
     if settings.kind == "metal" and not settings.metal_simdgroup:
         _schedule_without_simdgroup()
+    return command
 
 
 def preset_name(device: str) -> str:
@@ -157,13 +158,13 @@ def _schedule_without_simdgroup() -> None:
     rule.apply = apply
 
 
-def _report_config(command: Foreign, file: Path) -> None:
-    """Have the configuration that is compiled written down: what mlc_llm calls the library follows from it."""
+def _report_config(command: Foreign, reported: list[Reported]) -> None:
+    """Have the configuration that is compiled noted: what mlc_llm calls the library follows from it."""
     compile_model = command.compile
 
     def reporting(*args: Foreign, **kwargs: Foreign) -> Foreign:
         with suppress(KeyError, AttributeError, TypeError):  # this release is not like that
-            file.write_text(dumps(_described(**kwargs)), encoding="utf-8")
+            reported.append(_described(**kwargs))
         return compile_model(*args, **kwargs)
 
     command.compile = reporting

@@ -10,6 +10,7 @@ import importlib
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def find_program(kind: str) -> Path | None:
         return own if os.access(own, os.X_OK) else None
     found = shutil.which("mlc_llm")
     return None if found is None else Path(found)
+
+
+def command(subcommand: str, words: Sequence[str]) -> Foreign:
+    """The module of one of mlc_llm's own commands, whose `main` takes the words and is run once in this process."""
+    allow_missing_library()
+    importlib.import_module("mlc_llm.support.logging").enable_logging()
+    sys.argv = ["mlc_llm", subcommand, *words]
+    return importlib.import_module(f"mlc_llm.cli.{subcommand}")
 
 
 def allow_missing_library() -> None:

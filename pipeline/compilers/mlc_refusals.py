@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from pipeline.documents.chat_config import model_config
 from pipeline.documents.probe import MlcProbe, Probe
 from pipeline.errors import StepError, ToolMissing
 from pipeline.nearest import did_you_mean
-from pipeline.platforms import METAL_INSTALL
 from pipeline.process import Finished, signal_name
 
 from .mlc_configs import CLASSES
+from .mlc_environment import find_program
 
 _LAST = 8
 _BY_SIGNAL = 128
@@ -91,6 +93,18 @@ def missing(where: str) -> ToolMissing:
     )
 
 
+def program(kind: str) -> Path:
+    """The program `mlc_llm` of this environment; see `mlc_environment.find_program`.
+
+    Raises:
+        ToolMissing: there is none.
+    """
+    found = find_program(kind)
+    if found is None:
+        raise missing(sys.executable)
+    return found
+
+
 def _choice(_step: str, option: str, value: str, choices: str) -> StepError:
     if option == "--model-type":
         return unknown_architecture(value, None, _words(choices))
@@ -132,11 +146,6 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
     r"argument (--[a-z-]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)": _choice,
     r"module 'mlc_llm[^']*_ffi_api' has no attribute '(\w+)'": _no_library,
     r"(AttributeError: .*\btvm\b.*|(?:ImportError|AttributeError): .*'(?:tvm|tvm_ffi)[.'].*)": _unfit,
-    r"slipway: no Metal compiler: (.*)": lambda _step, said: ToolMissing(said, hint=METAL_INSTALL),
-    r"slipway: a Metal kernel does not compile: (.*)": lambda _step, said: StepError(
-        f"a Metal kernel does not compile: {said}",
-        hint="see the log for the kernel; with `kernels: source` the device compiles it",
-    ),
     r"ModuleNotFoundError: No module named '([^']+)'": _no_module,
 }
 """What mlc_llm says -> what is meant by it."""

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Facts, Job, Worker
 from pipeline.compilers import mlc
 from pipeline.compilers.devices import HOST_BLIND, check_device
 from pipeline.compilers.lowered import AskedOfMlc, MlcLowered, Singly
@@ -54,19 +54,23 @@ def run(job: Job[Params]) -> Facts:
         CompilerCrash: mlc_llm died of it.
         ToolMissing: the toolchain has no mlc_llm, or this machine no Metal compiler where one is asked for.
     """
-    worker = job.services.worker(job.params.toolchain)
-    asked = compilation(job)
-    if asked.kind == "package":
-        work = partial(codegen, asked=asked, out=job.out, log=job.log)
-        made = worker.call(work, log=job.log, after=lowering(asked))
-    else:
-        made = worker.call(partial(mlc.compile_model, asked=asked, out=job.out, log=job.log), log=job.log)
-        made = {**made, "singly": "mlc_llm is a program here, and no package of the toolchain's Python"}
+    made = compiled(job.services.worker(job.params.toolchain), compilation(job), job.out, job.log)
     chat = read_chat_config(job.inputs[roles.CONFIG], job.params.model.model)
     options = MlcOptions.of(job.params.model.options)
     faults = known_faults(str(options.over(chat).get("model_type")), chat, options.overrides)
     notes = [note for note in (faults, other_type(options.model_type, chat)) if note is not None]
     return {**made, "note": "; ".join(notes)} if notes else made
+
+
+def compiled(worker: Worker, asked: Compile, out: Path, log: Path) -> Facts:
+    """The objects, of a lowering that others share; where that cannot be had, of one go, and `singly` says why."""
+    made: Facts = {"singly": "mlc_llm is a program here, and no package of the toolchain's Python"}
+    if asked.kind == "package":
+        made = worker.call(partial(codegen, asked=asked, out=out), log=log, after=lowering(asked))
+    if "singly" not in made:
+        return made
+    alone = worker.call(partial(mlc.compile_model, asked=asked, out=out, log=log), log=log)
+    return {**alone, **made}
 
 
 def compilation(job: Job[Params]) -> Compile:
@@ -127,10 +131,10 @@ def lower(*, asked: AskedOfMlc) -> MlcLowered | Singly:
     return mlc_lowering.lower(asked)
 
 
-def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path, log: Path) -> Facts:
+def codegen(state: MlcLowered | Singly, *, asked: Compile, out: Path) -> Facts:
     """What the worker runs for each backend: see `compilers.mlc_lowering.codegen`."""
     if isinstance(state, Singly):
-        return {**mlc.compile_model(asked=asked, out=out, log=log), "singly": state.why}
+        return {"singly": state.why}
     from pipeline.compilers import mlc_lowering  # noqa: PLC0415 - TVM is in the worker only
 
-    return mlc_lowering.codegen(state, asked=asked, out=out, log=log)
+    return mlc_lowering.codegen(state, asked=asked, out=out)

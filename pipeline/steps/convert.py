@@ -154,10 +154,7 @@ def run_mlc_llm(*, kind: str, words: list[str], log: Path) -> Finished:
     if kind == "package":
         program: list[str | Path] = [*process.package_command(sys.executable, __name__)]
     else:
-        found = mlc_environment.find_program(kind)
-        if found is None:
-            raise mlc_refusals.missing(sys.executable)
-        program = [found]
+        program = [mlc_refusals.program(kind)]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
         # One run for all backends, with nothing beside it that needs the processors more.
@@ -168,14 +165,12 @@ def run_mlc_llm(*, kind: str, words: list[str], log: Path) -> Finished:
 
 def main(subcommand: str, *words: str) -> None:
     """Run a command of mlc_llm's where its C++ library may be missing: the words are those behind `mlc_llm`."""
-    mlc_environment.allow_missing_library()
-    importlib.import_module("mlc_llm.support.logging").enable_logging()
+    command = mlc_environment.command(subcommand, words)
     if subcommand == "convert_weight":
         # It asks a process of its own whether there is a CPU, and that needs the library, which may be missing.
         importlib.import_module("mlc_llm.support.auto_device")._RESULT_CACHE["cpu:0"] = True  # noqa: SLF001
         _quantize_in_one_pass()
-    sys.argv = ["mlc_llm", subcommand, *words]
-    importlib.import_module(f"mlc_llm.cli.{subcommand}").main(list(words))
+    command.main(list(words))
 
 
 def _quantize_in_one_pass() -> None:

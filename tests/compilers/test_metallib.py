@@ -14,8 +14,8 @@ from fake_worker import PROBE, make_job, run_forked
 
 from pipeline import platforms as apple
 from pipeline.action import Tool
-from pipeline.compilers.metallib import Compiler, Missing, Refused, Shaders
-from pipeline.errors import ToolMissing
+from pipeline.compilers.metallib import Compiler, Shaders
+from pipeline.errors import StepError, ToolMissing
 from pipeline.steps import compile_relax as compile_step
 
 SOURCES = [f"kernel void k{n}() {{}}" for n in range(4)]
@@ -86,20 +86,20 @@ def test_a_damaged_memo_is_not_believed(xcode, shaders, damage, tmp_path):
 
 
 def test_a_kernel_that_does_not_compile_says_why(xcode, shaders, capfd):
-    with pytest.raises(Refused, match="unknown type name 'mistake'"):
+    with pytest.raises(StepError, match=r"a Metal kernel does not compile: .*\n.*unknown type name 'mistake'"):
         Compiler(shaders(), 1).compile_all(["mistake"])
     assert "xcrun -sdk iphoneos metal" in capfd.readouterr().out
 
 
 def test_xcode_without_its_metal_toolchain_is_told_apart(xcode, shaders):
     xcode.set("no-metal", "yes")
-    with pytest.raises(Missing, match=r"no Metal compiler for iphoneos: .*missing Metal Toolchain"):
+    with pytest.raises(ToolMissing, match=r"no Metal compiler for iphoneos: .*missing Metal Toolchain"):
         Compiler(shaders(), 1).compile_all(SOURCES)
 
 
 def test_no_xcode_at_all(shaders, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Missing, match="no xcrun"):
+    with pytest.raises(ToolMissing, match="no xcrun"):
         Compiler(shaders(), 1).compile_all(SOURCES)
 
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from pipeline.compilers import mlc_driver, mlc_refusals
+from pipeline.compilers import mlc_driver
 from pipeline.compilers.lowered import Reported
-from pipeline.compilers.metallib import Count, Missing, Shaders
 from pipeline.compilers.mlc_driver import Settings
-from pipeline.documents.codec import dumps, encode
-from pipeline.errors import ToolMissing
-from pipeline.process import Finished, package_command
+from pipeline.worker.worker import ToolchainWorker
 
 PRESETS = {
     "iphone:generic": {
@@ -34,7 +28,7 @@ PRESETS = {
 
 
 def settings(**changes):
-    usual = Settings({"kind": "metal"}, "arm64-apple-ios15.0", metal_simdgroup=True, report=Path("report.json"))
+    usual = Settings({"kind": "metal"}, "arm64-apple-ios15.0", metal_simdgroup=True)
     return replace(usual, **changes)
 
 
@@ -73,7 +67,7 @@ PACKAGE = {
     "mlc_llm/support/auto_target.py": f"PRESET = {PRESETS!r}\n",
     "mlc_llm/cli/__init__.py": "",
     "mlc_llm/cli/compile.py": """
-import json, sys
+import json, os, sys
 from types import SimpleNamespace
 from mlc_llm.support.auto_target import PRESET
 
@@ -85,7 +79,8 @@ class Config:
         return SimpleNamespace(asdict=lambda: {key: fields[key] for key in ("hidden_size", "window", "model_type")})
 
 def compile(config, quantization, model_type, overrides, prefix):
-    print(json.dumps({"prefix": prefix, "target": PRESET["iphone:generic"]["target"], "argv": sys.argv}))
+    print(json.dumps({"prefix": prefix, "target": PRESET["iphone:generic"]["target"], "argv": sys.argv,
+                      "own": os.environ["OWN"]}))
 
 def main(words):
     named = lambda name: SimpleNamespace(name=name)
@@ -98,62 +93,25 @@ def main(words):
 }
 
 
-class Command:
-    """The driver, run on the fake package; `report` is what it left."""
-
-    def __init__(self, folder: Path, **changes):
-        for name, text in PACKAGE.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        self.words = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"]
-        told = json.dumps(encode(settings(report=folder / "report.json", **changes)))
-        self.done = subprocess.run(
-            [*package_command(sys.executable, mlc_driver.__name__, told), *self.words],
-            env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False, cwd=folder,
-        )  # fmt: skip
-        self.report = Reported.of(folder / "report.json")
-
-
 EFFECTIVE = Reported({"hidden_size": 8, "window": 3, "model_type": "own"}, "llama", "q0f32")
 
 
 def test_the_command_runs_with_the_prefix_and_reports_its_config(tmp_path):
-    command = Command(tmp_path)
-    assert command.done.returncode == 0, command.done.stderr
-    said = json.loads(command.done.stdout)
-    assert said["prefix"] == "mine_"
-    assert said["target"]["host"]["mtriple"] == "arm64-apple-ios15.0"
-    assert said["argv"] == ["mlc_llm", *command.words]
-    assert command.report == EFFECTIVE
-
-
-def shaders(folder: Path) -> Settings:
-    wanted = Shaders("iphoneos", "air64-apple-ios15.0", "ios-metal2.4", "1", str(folder))
-    return settings(report=folder / "report.json", shaders=wanted)
-
-
-def test_without_a_metal_compiler_the_error_says_so(tmp_path, monkeypatch):
-    @contextmanager
-    def compiling(_shaders):
-        raise Missing("there is no xcrun")
-        yield
-
-    monkeypatch.setattr("pipeline.compilers.metallib.compiling", compiling)
-    with pytest.raises(SystemExit) as ended, mlc_driver.kernels(shaders(tmp_path)):
-        pass
-    error = mlc_refusals.explain(Finished(("mlc_llm",), 1, str(ended.value)), "compile")
-    assert isinstance(error, ToolMissing)
-    assert error.what == "there is no xcrun"
-
-
-def test_metal_kernels_are_compiled_by_us_where_that_is_asked_for(tmp_path, monkeypatch):
-    @contextmanager
-    def compiling(_shaders):
-        yield Count(kernels=7, compiled=3)
-
-    monkeypatch.setattr("pipeline.compilers.metallib.compiling", compiling)
-    asked = shaders(tmp_path)
-    with mlc_driver.kernels(asked):
-        asked.report.write_text(dumps(EFFECTIVE))
-    assert Reported.of(asked.report) == replace(EFFECTIVE, shaders=7, shaders_compiled=3)
+    for name, text in PACKAGE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    words, log = ["compile", "--device", "iphone", "--system-lib-prefix", "mine_"], tmp_path / "log"
+    work = partial(mlc_driver.run, words=words, settings=settings(), folder=tmp_path, variables={"OWN": "1"})
+    worker = ToolchainWorker(path=[tmp_path])
+    try:
+        assert worker.call(work, log=log) == EFFECTIVE
+    finally:
+        worker.close()
+    command, said = log.read_text().splitlines()
+    assert command == "mlc_llm compile --device iphone --system-lib-prefix mine_"
+    told = json.loads(said)
+    assert told["prefix"] == "mine_"
+    assert told["target"]["host"]["mtriple"] == "arm64-apple-ios15.0"
+    assert told["argv"] == ["mlc_llm", *words]
+    assert told["own"] == "1"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import fake_xcode
 import pytest
 from fake_package import fake_package
 
 from pipeline.compilers import mlc
+from pipeline.compilers.metallib import Shaders
 from pipeline.compilers.mlc import Compile
-from pipeline.errors import StepError
+from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.steps import compile_mlc
 from pipeline.worker.usage import measure
@@ -51,22 +54,24 @@ class Toolchain:
 
     def shared(self, backend: Backend, **options):
         """Compile as the step does; return the facts, and the objects by name."""
-        asked = self.asked(backend, **options)
-        work = partial(compile_mlc.codegen, asked=asked, **self._places(f"shared-{backend.name}"))
-        return self._made(work, compile_mlc.lowering(asked))
+        asked, (out, log) = self.asked(backend, **options), self._places(f"shared-{backend.name}")
+        with measure() as usage:
+            facts = compile_mlc.compiled(self.worker, asked, out, log)
+        self.cpu = usage.cpu
+        return facts, objects(out)
 
-    def single(self, backend: Backend):
-        return self._made(partial(mlc.compile_model, asked=self.asked(backend), **self._places(f"one-{backend.name}")))
+    def single(self, backend: Backend, shaders: Shaders | None = None):
+        asked, (out, log) = replace(self.asked(backend), shaders=shaders), self._places(f"one-{backend.name}")
+        facts = self.worker.call(partial(mlc.compile_model, asked=asked, out=out, log=log), log=log)
+        return facts, objects(out)
 
     def _places(self, name: str):
         (self.folder / name).mkdir()
-        return {"out": self.folder / name, "log": self.folder / f"{name}.log"}
+        return self.folder / name, self.folder / f"{name}.log"
 
-    def _made(self, work, after=None):
-        with measure() as usage:
-            facts = self.worker.call(work, log=work.keywords["log"], after=after)
-        self.cpu = usage.cpu
-        return facts, {path.name: path.read_bytes() for path in work.keywords["out"].glob("*.o")}
+
+def objects(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.o")}
 
 
 @pytest.fixture
@@ -86,11 +91,11 @@ def toolchain(tmp_path):
 def test_objects_are_those_of_single_compiles(toolchain):
     tools = toolchain()
     for backend in (IPHONE, CATALYST, INTEL, ANDROID):
-        facts, objects = tools.shared(backend)
+        facts, shared = tools.shared(backend)
         assert "singly" not in facts
-        assert sorted(objects) == ["fake_model_devc.o", "fake_model_lib0.o"]
+        assert sorted(shared) == ["fake_model_devc.o", "fake_model_lib0.o"]
         expected, single = tools.single(backend)
-        assert objects == single, backend.name
+        assert shared == single, backend.name
         assert expected.items() <= facts.items()
         assert expected["metadata"]["model_type"] == "llama"
 
@@ -107,11 +112,11 @@ def test_a_second_host_costs_its_code_generation_only(toolchain):
 
 def test_another_config_at_the_same_place_is_lowered_anew(toolchain):
     tools = toolchain()
-    _, objects = tools.shared(IPHONE)
+    _, before = tools.shared(IPHONE)
     tools.config.write_text(json.dumps({"model_config": {"hidden_size": 96}}))
     tools.folder.joinpath("shared-ios").rename(tools.folder / "before")
     _, others = tools.shared(IPHONE)
-    assert objects["fake_model_devc.o"] != others["fake_model_devc.o"]
+    assert before["fake_model_devc.o"] != others["fake_model_devc.o"]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +130,26 @@ def test_another_config_at_the_same_place_is_lowered_anew(toolchain):
 )
 def test_an_mlc_that_is_not_as_known_compiles_singly_and_the_record_says_so(toolchain, own, why):
     tools = toolchain(OWN=own)
-    facts, objects = tools.shared(CATALYST)
+    facts, alone = tools.shared(CATALYST)
     assert facts["singly"] == why
-    assert sorted(objects) == ["fake_model_devc.o", "fake_model_lib0.o"]
+    assert sorted(alone) == ["fake_model_devc.o", "fake_model_lib0.o"]
+
+
+def test_metal_kernels_are_compiled_by_us_in_one_go_too(toolchain, tmp_path, monkeypatch):
+    xcode = fake_xcode.install(tmp_path / "xcode")
+    monkeypatch.setenv("PATH", f"{xcode.bin}{os.pathsep}{os.environ['PATH']}")
+    wanted = Shaders("iphoneos", "air64-apple-ios15.0", "ios-metal2.4", "1", str(tmp_path / "kept"))
+    facts, made = toolchain().single(IPHONE, wanted)
+    assert facts["kernels"] == "metallib"
+    assert facts["shaders"] == facts["shaders_compiled"] == len(xcode.compiles) > 0
+    assert b"MTLB iphoneos" in made["fake_model_devc.o"]
+
+
+def test_without_a_metal_compiler_the_error_says_so(toolchain, tmp_path):
+    wanted = Shaders("iphoneos", "air64-apple-ios15.0", "ios-metal2.4", "1", str(tmp_path / "kept"))
+    with pytest.raises(ToolMissing, match="there is no xcrun") as caught:
+        toolchain().single(IPHONE, wanted)
+    assert "MetalToolchain" in str(caught.value.hint)
 
 
 def test_what_mlc_refuses_is_put_into_words(toolchain):
