@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,8 +29,13 @@ _NOISE = re.compile(
 
 
 @contextmanager
-def explained(what: str, hint: str, where: str | Path | None = None) -> Iterator[None]:
+def explained(
+    what: str, hint: str, where: str | Path | None = None, at: Callable[[Exception], str] = lambda _: ""
+) -> Iterator[None]:
     """Turn what TVM or a front end raises into a message with its reason; the traceback goes into the action's log.
+
+    Args:
+        at: finds in the error where in the input it came up; follows `what`.
 
     Raises:
         StepError: `what`, and why.
@@ -41,7 +46,7 @@ def explained(what: str, hint: str, where: str | Path | None = None) -> Iterator
         raise
     except Exception as error:
         traceback.print_exc()
-        raise StepError(f"{what}: {reason(error)}", where=where, hint=hint) from error
+        raise StepError(f"{what}{at(error)}: {reason(error)}", where=where, hint=hint) from error
 
 
 def reason(error: BaseException) -> str:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from pipeline.documents.codec import decode
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import is_safe_relative, open_regular
+from pipeline.nearest import did_you_mean
 
 from .recipe import Array, Check, Comparison, Session, Shapes
 
@@ -123,11 +124,10 @@ def _is_float(array: np.ndarray) -> bool:
 
 def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     onnx = importlib.import_module("onnx")
-    model = read_onnx(path)
+    model = read_onnx(path, options)
     graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
-    shapes = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
-    wanted = [_described(onnx, one, shapes) for one in graph.input if one.name not in held]
+    wanted = [_described(onnx, one) for one in graph.input if one.name not in held]
     names = [output.name for output in graph.output]
     odd = [output.name for output in graph.output if not output.type.HasField("tensor_type")]
     if odd:
@@ -149,13 +149,13 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Iterator[Example]:
     raise ToolMissing(what, where=path, hint=_HINT)
 
 
-def read_onnx(path: Path) -> ModelProto:
-    """An ONNX model with all its tensors.
+def read_onnx(path: Path, options: Mapping[str, object]) -> ModelProto:
+    """An ONNX model with all its tensors, its inputs having the shapes that the option `shapes` gives them.
 
     The package refuses tensors in a file that is a link or has a second name, as every file in a cache is.
 
     Raises:
-        StepError: it keeps a tensor outside of its directory, or that file is too short.
+        StepError: it keeps a tensor outside of its directory, or that file is too short; `shapes` does not fit.
         Exception: whatever the package raises of a file that is no model.
     """
     onnx = importlib.import_module("onnx")
@@ -169,7 +169,25 @@ def read_onnx(path: Path) -> ModelProto:
         for extent in value.type.tensor_type.shape.dim:
             if extent.dim_value < 0:  # how some exporters write what is known only at the call
                 extent.ClearField("dim_value")
+    _give_shapes(model, decode(Shapes, options.get("shapes", {}), "the option `shapes`"), path)
     return model
+
+
+def _give_shapes(model: ModelProto, shapes: Shapes, path: Path) -> None:
+    """Written into the model, so that a name in `shapes` and the same name in the file are one extent."""
+    inputs = {one.name: one.type.tensor_type for one in model.graph.input}
+    for name, shape in shapes.items():
+        if name not in inputs:
+            hint = did_you_mean(name, inputs) or f"its inputs are {', '.join(inputs)}"
+            raise StepError(f"it has no input `{name}`, which `shapes` names", where=path, hint=hint)
+        kind = inputs[name]
+        if kind.HasField("shape") and len(kind.shape.dim) != len(shape):
+            wrong = f"its input `{name}` has {len(kind.shape.dim)} dimensions, and `shapes` says {len(shape)}"
+            raise StepError(wrong, where=path, hint="give each dimension a number or a name")
+        kind.shape.SetInParent()
+        del kind.shape.dim[:]
+        for extent in shape:
+            kind.shape.dim.add(**{"dim_param" if isinstance(extent, str) else "dim_value": extent})
 
 
 def _tensors(message: ModelProto) -> Iterator[TensorProto]:
@@ -214,13 +232,13 @@ def _onnx_runner(
     return "onnxruntime", session.run
 
 
-def _described(onnx: ModuleType, value: ValueInfoProto, shapes: Shapes) -> tuple[str, np.dtype, list[int | str]]:
+def _described(onnx: ModuleType, value: ValueInfoProto) -> tuple[str, np.dtype, list[int | str]]:
     """Name, dtype and shape of an input; an extent without a name gets one of its own."""
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
         raise ToolMissing(f"the input {value.name} is no tensor, and cannot be made up", hint=_HINT)
     stated = [one.dim_value or one.dim_param or f"{value.name} {number}" for number, one in enumerate(kind.shape.dim)]
-    return value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type), list(shapes.get(value.name, stated))
+    return value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type), stated
 
 
 def _feeds(

@@ -8,6 +8,7 @@ missing is said with what to install. It does not know what becomes of the modul
 from __future__ import annotations
 
 import importlib
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +18,16 @@ from types import ModuleType
 
 import numpy as np
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from pipeline.documents.codec import decode
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.source import SourceRef
 
 from . import python_source
 from .confinement import Confinement
 from .reasons import explained
-from .recipe import Array, BuildSpec, Parameters, Shapes
+from .recipe import Array, BuildSpec, Parameters
 from .reference import read_onnx
 
 
@@ -103,22 +103,23 @@ def _onnx(path: Path, options: Mapping[str, object]) -> Loaded:
     _optional("onnx", path)
     hint = "export the model again; tensors that it keeps in other files must lie beside it"
     with explained("this is not a readable ONNX model", hint, path):
-        graph = read_onnx(path)
+        graph = read_onnx(path, options)
     held = {tensor.name for tensor in graph.graph.initializer}
     for given in [one for one in graph.graph.input if one.name in held]:  # its default; TVM would have it twice
         graph.graph.input.remove(given)
-    extents: dict[str, object] = {}
-    asked = decode(Shapes, options.get("shapes", {}), "the option `shapes`")
-    shapes = {
-        name: [extents.setdefault(one, tirx.Var(one, "int64")) if isinstance(one, str) else one for one in shape]
-        for name, shape in asked.items()
-    }
     front_end = importlib.import_module("tvm.relax.frontend.onnx")
-    with explained("TVM's ONNX front end refused it", _REFUSED, path), warnings.catch_warnings():
+    with explained("TVM's ONNX front end refused it", _REFUSED, path, _operator), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it renames inputs: they get their names back below
-        module = front_end.from_onnx(graph, shape_dict=shapes or None, keep_params_in_input=True)
+        module = front_end.from_onnx(graph, keep_params_in_input=True)
     inputs = tuple(one.name for one in graph.graph.input)
     return replace(_detached(module), inputs=inputs, outputs=tuple(one.name for one in graph.graph.output))
+
+
+def _operator(error: Exception) -> str:
+    """Which node of the graph the front end was converting, with its inputs: its own words seldom say."""
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    nodes = [held["node"] for held in frames if "inputs" in held and hasattr(held.get("node"), "op_type")]
+    return f" at {nodes[-1].op_type} for `{', '.join(nodes[-1].output)}`" if nodes else ""
 
 
 def _exported(path: Path, _options: Mapping[str, object]) -> Loaded:

@@ -130,7 +130,7 @@ class Callable:
         packed: whether those are one argument.
         outputs: what it returns, as the compiler said.
         known: whether the compiler said what the arguments are.
-        arguments: the inputs, typed; None where a binding can not have types for it.
+        arguments: the inputs, typed; None where a binding cannot have types for it.
         results: likewise.
         constants: the arguments whose shape is a constant of the model, by what that is called in C++.
         untyped: why there are no types.

@@ -86,7 +86,7 @@ def xcconfig_inside(text: object) -> str:
     string = _plain(text, "xcconfig")
     if "//" in string or "$" in string:
         raise ValueError(
-            f"{string!r} can not be written in an xcconfig file: // begins a comment there, and $ a variable"
+            f"{string!r} cannot be written in an xcconfig file: // begins a comment there, and $ a variable"
         )
     return string.replace("\\", "\\\\").replace('"', '\\"')
 

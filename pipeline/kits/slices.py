@@ -1,6 +1,6 @@
 """Which archives share one slice of an xcframework, and what the slice is called.
 
-`xcframework` packs slices and `linkkit` writes flags that point into them; both ask here, so they can not disagree.
+`xcframework` packs slices and `linkkit` writes flags that point into them; both ask here, so they cannot disagree.
 """
 
 from __future__ import annotations

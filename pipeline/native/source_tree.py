@@ -2,7 +2,7 @@
 
 For a git checkout that is what git would show: tracked files as they are now and new ones that are not ignored, of it
 and of its submodules. What is ignored (a `build/` of yesterday, a `config.cmake` of somebody's own) is neither in the
-digest nor in the `mirror` that is built from, so it can not change a result unseen. `tools.finder` asks for the digest,
+digest nor in the `mirror` that is built from, so it cannot change a result unseen. `tools.finder` asks for the digest,
 the step `runtime` for the files. Nothing in the checkout is ever written.
 """
 

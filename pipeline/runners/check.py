@@ -144,7 +144,8 @@ def _judge(job: Job[Params], outcome: Outcome) -> None:
     with job.log.open("a", encoding="utf-8") as file:
         file.write(dumps(outcome))
     if wrong:
-        what = f"{len(wrong)} of {len(outcome.compared)} comparisons differ: {listed(wrong, 3)}"
+        of = counted(len(outcome.compared), "comparison")
+        what = f"{len(wrong)} of {of} {'differs' if len(wrong) == 1 else 'differ'}: {listed(wrong, 3)}"
         blind = all(one.problem for one in outcome.compared if not one.passed)
         hint = _BLIND if blind else _WRONG_NUMBERS if job.params.reference is None else _MISCOMPILED
         raise VerifyError(what, hint=hint, log=job.log)
@@ -177,8 +178,8 @@ _SAID = {"twin": "twin (kernels alone)"}
 def run_line(runs: Sequence[Run], linked: str, *, times: bool = True) -> str:
     """Runs in the table, beside what links have shown: `run: qemu, max error 2.0e-06, 3.1 ms/call (emulated); linked`.
 
-    Of several the error is told that came closest to its tolerance, the time of a run that was not emulated if there is
-    one, and what the first lacks that could not be made.
+    Of several the error is told that came closest to its tolerance, the longest time of those that were not emulated if
+    there are any, and what the first lacks that could not be made.
     Without times the line is the same for every run of the same artifact.
     """
     ran, idle = [one for one in runs if one.lacks is None], [one for one in runs if one.lacks is not None]
@@ -195,7 +196,7 @@ def _ran(runs: Sequence[Run], *, times: bool) -> str:
     said = [_SAID.get(name, name) for name in sorted({one.runner for one in runs} - {"host"})]
     if (worst := run.worst) is not None:
         said.append(f"max error {worst.max_abs_error:.1e} (tolerance {worst.atol:.1e})")
-    timed = max(runs, key=lambda one: (not one.emulated, one is run))
+    timed = max(runs, key=lambda one: (not one.emulated, one.typical or 0.0))
     said += [f"{_short(timed.typical)}/call"] if timed.typical is not None and times else []
     return f"run: {', '.join(said)}{' (emulated)' if timed.emulated else ''}"
 

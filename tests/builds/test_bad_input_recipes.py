@@ -91,7 +91,7 @@ MISTAKES = {
     "has numbers that differ": (
         ("np.maximum(x @ w.T, 0)", "np.maximum(x @ w.T, 1)"),
         CHECK,
-        "1 of 1 comparisons differ: forward: max abs error 1.0e+00, ",
+        "1 of 1 comparison differs: forward: max abs error 1.0e+00, ",
         "compare the recipe with the implementation its reference values come from; ",
     ),
 }

@@ -73,11 +73,11 @@ def test_the_tensors_of_an_onnx_model_may_lie_in_a_cache(tmp_path):
     (tmp_path / "hub/w.data").rename(tmp_path / "hub/other")
     (tmp_path / "tiny.onnx").symlink_to("hub/blob")
     (tmp_path / "w.data").symlink_to("hub/other")
-    linked = [one.raw_data for one in read_onnx(tmp_path / "tiny.onnx").graph.initializer]
+    linked = [one.raw_data for one in read_onnx(tmp_path / "tiny.onnx", {}).graph.initializer]
     assert linked == [one.raw_data for one in onnx.load(tmp_path / "whole.onnx").graph.initializer] != [b""]
     os.truncate(tmp_path / "hub/other", 8)
     with pytest.raises(StepError, match="bytes before the tensor 'weight' does"):
-        read_onnx(tmp_path / "tiny.onnx")
+        read_onnx(tmp_path / "tiny.onnx", {})
 
 
 @pytest.mark.parametrize("location", ["../w.data", "/etc/hostname", ""])
@@ -91,7 +91,7 @@ def test_the_tensors_of_an_onnx_model_are_beside_it(tmp_path, location):
     tensor.external_data.add(key="location", value=location)
     (tmp_path / "tiny.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(StepError, match="which is not beside it"):
-        read_onnx(tmp_path / "tiny.onnx")
+        read_onnx(tmp_path / "tiny.onnx", {})
 
 
 def saved(path: Path, nodes, outputs, parameters, inputs=()):
@@ -180,6 +180,44 @@ def test_the_option_shapes_names_the_open_extents_of_an_onnx_model(tmp_path):
     compiled = Compiled(tmp_path, tmp_path / "tiny.onnx", asked, kind="onnx")
     described = json.loads((compiled.compile(host_triple()) / "functions.json").read_text())
     assert described["functions"][0]["arguments"][0]["shape"] == ["rows", 6]
+
+
+def test_a_name_in_shapes_is_the_extent_of_that_name_in_the_file(tmp_path):
+    """TVM alone has two extents `n` then, and does not know the rank of what comes out of both."""
+    onnx = pytest.importorskip("onnx")
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 6]) for name in ("x", "y", "z")]
+    nodes = [onnx.helper.make_node("Add", ["x", "y"], ["sum"]), onnx.helper.make_node("Identity", ["sum"], ["z"])]
+    graph = onnx.helper.make_graph(nodes, "tiny", ends[:2], ends[2:])
+    onnx.save(
+        onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)]),
+        tmp_path / "tiny.onnx",
+    )
+    compiled = Compiled(
+        tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx", {"shapes": {"x": ["n", 6]}}), kind="onnx"
+    )
+    (main,) = json.loads((compiled.compile(host_triple()) / "functions.json").read_text())["functions"]
+    assert [one["shape"] for one in (*main["arguments"], *main["returns"])] == [["n", 6]] * 3
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"xx": ["rows", 6]}, "it has no input `xx`, which `shapes` names"),
+        ({"x": ["rows"]}, "its input `x` has 2 dimensions, and `shapes` says 1"),
+    ],
+)
+def test_shapes_that_do_not_fit_the_model(tmp_path, shapes, message):
+    onnx_file(tmp_path / "tiny.onnx")
+    with pytest.raises(StepError, match=message):
+        read_onnx(tmp_path / "tiny.onnx", {"shapes": shapes})
+
+
+def test_the_operator_that_tvm_gave_up_at_is_named(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 4])
+    saved(tmp_path / "tiny.onnx", [("MatMul", ["x", "w"], ["y"], {})], [y], {"w": np.zeros((3, 3), "float32")})
+    with pytest.raises(StepError, match="ONNX front end refused it at MatMul for `y`: "):
+        Compiled(tmp_path, tmp_path / "tiny.onnx", model("tiny", "onnx"), kind="onnx").compile("x86_64-linux-gnu")
 
 
 def test_the_names_of_an_onnx_model_stay(tmp_path):

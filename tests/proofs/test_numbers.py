@@ -49,3 +49,11 @@ def test_the_time_that_is_told_is_not_that_of_an_emulator_where_there_is_another
     said = run_line([here, arm], "linked")
     assert said == "run: native-cpp, max error 9.0e-03 (tolerance 1.0e-02), 3 ms/call; linked"
     assert run_line([arm], "linked").endswith("8.0 s/call (emulated); linked")
+
+
+def test_of_several_models_the_time_of_the_slowest_is_told():
+    small = replace(RAN, measured=Measured(1, 1, {"f": (0.003, 0.003)}))
+    exact = (Verdict("y", 4, 1e-2, 1e-5, 1.0, passed=True),)
+    large = replace(RAN, model="large-f16", compared=exact, measured=Measured(1, 1, {"f": (0.2, 0.2)}))
+    for runs in ([small, large], [large, small]):
+        assert run_line(runs, "linked") == "run: webgpu, max error 1.0e-03 (tolerance 1.0e-02), 200 ms/call; linked"

@@ -108,7 +108,7 @@ def test_a_kit_that_gives_other_numbers_is_not_published(copied):
     assert run.status == 1
     for name in (CPP, RUST):
         assert f"{name}: FAILED: " in run.output
-    assert "1 of 1 comparisons differ" in run.output
+    assert "1 of 1 comparison differs" in run.output
     assert copied.products() == before
 
 

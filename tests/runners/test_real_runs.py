@@ -83,7 +83,7 @@ def test_wrong_numbers_fail_there_too(there):
     run = project.doit(timeout=1800)
     assert run.status == 1
     assert "check:tiny-f32@linux-arm64: FAILED: " in run.output
-    assert "1 of 1 comparisons differ: forward: max abs error 5.0e-01" in run.output
+    assert "1 of 1 comparison differs: forward: max abs error 5.0e-01" in run.output
 
 
 def test_float16_on_a_gpu_in_software(there):

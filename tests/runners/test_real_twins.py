@@ -69,7 +69,7 @@ def test_wrong_numbers_fail(tmp_path):
     project.edit("recipe.py", "np.maximum(x @ w.T, 0), 1e-5", "np.maximum(x @ w.T, 0) + 0.5, 1e-5")
     run = project.doit(timeout=600)
     assert run.status == 1
-    assert "1 of 1 comparisons differ: forward: max abs error 5.0e-01" in run.output
+    assert "1 of 1 comparison differs: forward: max abs error 5.0e-01" in run.output
 
 
 def test_a_driver_without_float16_is_told_before_anything_runs(tmp_path):

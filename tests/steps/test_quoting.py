@@ -71,7 +71,7 @@ def test_xml_is_read_back(text):
 @given(TEXT)
 def test_a_word_of_an_xcconfig_stays_one_word(text):
     if "$" in text or "//" in text:
-        with pytest.raises(ValueError, match="can not be written in an xcconfig"):
+        with pytest.raises(ValueError, match="cannot be written in an xcconfig"):
             quoting.xcconfig(text)
     else:
         assert shlex.split(quoting.xcconfig(text)) == [text]
