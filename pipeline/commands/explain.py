@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, forecast, named
@@ -14,7 +15,7 @@ from pipeline.reports.events import size
 from pipeline.store.action_result import ActionResult
 
 from .base import JsonOptions, ProjectCommand
-from .wording import count, duration, short, shown
+from .wording import count, duration, shown
 
 MANY = 12
 """Changed fields and files of one task above which the rest is only counted."""
@@ -48,19 +49,22 @@ class Explain(ProjectCommand[JsonOptions]):
         explainer = Explainer(engine)
         fates = {item.name: item for item in forecast(engine, names)}
         found = [(explainer.explain(name), fates[name]) for name in names]
-        lines = (line for one in found for line in _lines(*one))
+        logs = {name: engine.executor.log_of(engine.actions[name]) for name in names}
+        lines = (line for one, fate in found for line in _lines(one, fate, logs[one.name]))
         documents = [{**_node(one, set()), "fate": fate.state, "roots": sorted(one.roots)} for one, fate in found]
         self.show(documents, lines, as_json=options.json)
         return 0
 
 
-def _lines(explanation: Explanation, fate: Forecast) -> Iterator[str]:
+def _lines(explanation: Explanation, fate: Forecast, log: Path) -> Iterator[str]:
     if fate.state == "blocked" and explanation.state != "blocked":
         yield f"{explanation.name} would not be looked at: {fate.reason}"
     if explanation.state == "fresh":
         yield f"{explanation.name} is fresh"
         if explanation.record is not None:
             yield from _history(explanation.record)
+            if log.is_file():  # what another machine's tools printed is in the store alone
+                yield f"  log      {log}"
         return
     if explanation.state == "blocked":
         yield f"{explanation.name} cannot run"
@@ -154,8 +158,6 @@ def _history(record: ActionResult) -> Iterator[str]:
     if "singly" in record.facts:
         yield f"  singly   shares no lowering with other backends: {record.facts['singly']}"
     yield f"  outputs  {count(len(record.outputs), 'file')}, {volume}, all as recorded"
-    if record.log is not None:
-        yield f"  log      {short(record.log)}"
 
 
 def _node(explanation: Explanation, seen: set[str]) -> dict[str, object]:

@@ -179,6 +179,8 @@ class _View:
         state, record = self._stored(key)
         if record is not None:
             self._outputs[action.name] = record.outputs
+            if state == "fetch" and record.blobs() and not self._engine.bytes_wanted(action):
+                reason += "; its outputs stay in the remote store until a task reads them"
         return state, reason, key
 
     def _hindered(self, action: AnyAction) -> tuple[State, str] | None:

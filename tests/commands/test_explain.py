@@ -20,6 +20,8 @@ def test_a_fresh_task_tells_its_key_and_how_it_was_built(built):
     assert "compile:tiny-f32@ios-arm64 is fresh" in text
     for word in ("key      ", "built    20", "took     ", "of CPU in workers", "slipway 0.", "3 files"):
         assert word in text
+    logs = {line.split()[1] for line in built.ok("explain", "verify").output.splitlines() if "  log   " in line}
+    assert logs == {str(path) for path in (built.root / "build" / "log").glob("verify.*")}
     (found,) = explained(built, "compile:tiny-f32@ios-arm64")
     assert found["state"] == found["fate"] == "fresh"
     assert len(found["key"]) == 64

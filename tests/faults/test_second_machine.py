@@ -66,6 +66,19 @@ def test_a_remote_store(built: Project, tmp_path, nginx):
     assert other.ok(env={"SLIPWAY_REMOTE": nginx.url}).idle
 
 
+@pytest.mark.tvm
+def test_the_plan_tells_what_will_stay_in_the_remote_store(built: Project, tmp_path, nginx):
+    first, second = (clone(built, tmp_path / name / "project") for name in ("first", "second"))
+    for machine in (first, second):
+        machine.env = {"SLIPWAY_REMOTE": nginx.url}
+        machine.write("weights/large.txt", "large" * 2000)
+    first.ok("bundle", env={"SLIPWAY_REMOTE_WRITE": "1"})
+    listed = second.ok("plan", "bundle").output.splitlines()
+    run = second.ok("bundle")
+    stayed = {name for name, how in run.worked.items() if how == "stays"}
+    assert {line.split()[1] for line in listed if "stay in the remote store" in line} == stayed == {"weights:tiny"}
+
+
 def test_the_graph_from_a_remote_store(graph, tmp_path, nginx):
     graph.ok(env={"SLIPWAY_REMOTE": nginx.url, "SLIPWAY_REMOTE_WRITE": "1"})
     other = graph_project(tmp_path / "elsewhere" / "graph")
