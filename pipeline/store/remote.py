@@ -149,7 +149,8 @@ class Remote:
         with contextlib.suppress(ValueError, RecursionError):  # numbers and depths that JSON can say and we never do
             if record is not None and record.key == key and key_of(record.fields) == key:
                 return record
-        raise Trouble(f"its record {key[:12]}… is not what it should be")
+        page = ", but a web page: of a login, perhaps" if body.lstrip().startswith(b"<") else ""
+        raise Trouble(f"its record {key[:12]}… is not what it should be{page}")
 
     def _fetch(self, sha256: str, size: int, target: str) -> bool:
         if sha256 == EMPTY:  # servers treat it specially, each in its own way

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlunsplit
 
 from pipeline.errors import StoreError
-from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, split_login, supervised
+from pipeline.transport.http import (
+    BUSY,
+    Meter,
+    Patience,
+    TooSlow,
+    asked_to_wait,
+    redact,
+    redact_url,
+    split_login,
+    supervised,
+    through_proxy,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -26,13 +37,14 @@ PATIENCE = Patience(attempts=3, first_wait=0.25, longest_wait=2.0, connect=5.0, 
 
 
 _OK = 200
+_PROXY_LOGIN = 407
 _MISS = {204, 404, 410}
 
 T = TypeVar("T")
 
 
 class _Busy(Exception):
-    """A reply after which the same request may succeed."""
+    """A reply after which the same request may succeed: why, and the seconds that the server asks for."""
 
 
 class Trouble(Exception):
@@ -94,10 +106,10 @@ class Client:
         size = 0 if body is None else body.stat().st_size if isinstance(body, Path) else len(body)
         # What is sent counts when the reply comes: until then a server that takes it slowly is given its time.
         patience = replace(self._patience, grace=self._patience.grace + size / self._patience.floor)
-        why = ""
+        why, asked = "", None
         for attempt in range(1, self._patience.attempts + 1):
             if attempt > 1:
-                time.sleep(self._patience.pause(attempt - 1))
+                time.sleep(self._patience.pause(attempt - 1, asked))
             last = method == "PUT" and attempt == self._patience.attempts
             try:
                 return supervised(
@@ -106,11 +118,11 @@ class Client:
                     self._closed,
                 )
             except _Busy as busy:
-                why = str(busy)
+                why, asked = busy.args
             except TooSlow as error:
                 raise Trouble(f"it is too slow ({error})") from error
             except httpx.TransportError as error:
-                why = f"it cannot be reached ({type(error).__name__}: {error})"
+                why = f"it cannot be reached{through_proxy(self.url)} ({type(error).__name__}: {error})"
             except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError) as error:
                 raise Trouble(f"{type(error).__name__}: {error}") from error
         raise Trouble(why)
@@ -138,9 +150,16 @@ class Client:
                 self._connected().stream(method, f"{self.url}/{path}", content=content, headers=headers)
             )
             if reply.status_code in BUSY and not last:
-                raise _Busy(f"it answers with status {reply.status_code}")
+                raise _Busy(f"it answers with status {reply.status_code}", asked_to_wait(reply.headers))
             if reply.status_code in {401, 403} and method != "PUT":
                 raise Trouble(f"it wants other credentials (status {reply.status_code})")
+            if reply.status_code == _PROXY_LOGIN:
+                raise Trouble(f"it cannot be reached{through_proxy(self.url)} (status 407: the proxy wants a login)")
+            if reply.has_redirect_location:
+                raise Trouble(
+                    f"it sends on to {redact_url(str(reply.headers['location']))} (status {reply.status_code}), and "
+                    "credentials go nowhere but to SLIPWAY_REMOTE: name the server that answers itself"
+                )
             return take(reply, meter)
 
     def _connected(self) -> httpx.Client:

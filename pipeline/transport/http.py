@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -69,6 +69,21 @@ class Patience:
         """Seconds to wait after so many failures in a row; `asked` is what the server wants."""
         grown = self.first_wait * 2 ** (failures - 1) * random.uniform(0.5, 1.5)  # noqa: S311 (not a secret)
         return float(min(self.longest_wait, max(grown, asked or 0)))
+
+
+def asked_to_wait(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server that is busy asks for."""
+    asked = headers.get("retry-after", "")
+    return float(asked) if asked.isdecimal() and asked.isascii() else None
+
+
+def through_proxy(url: str) -> str:
+    """How a URL is reached where the environment names a proxy for it, to be told with a failure; else nothing."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - only where something failed
+
+    parts = urlsplit(url)
+    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    return f" through the proxy {redact_url(proxy if '://' in proxy else f'http://{proxy}')}" if proxy else ""
 
 
 class TooSlow(Exception):

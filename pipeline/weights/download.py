@@ -24,7 +24,7 @@ from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
 from pipeline.errors import DownloadError, FormatError, StoreError
 from pipeline.files import Digest, fed
-from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, redact, redact_url, supervised
+from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, asked_to_wait, redact, redact_url, supervised
 
 from .cache import disk_errors
 from .entry import Progress
@@ -269,8 +269,7 @@ def _validator_of(response: httpx.Response) -> str | None:
 def _refuse(response: httpx.Response, where: str) -> None:
     status = response.status_code
     if status in BUSY:
-        asked = response.headers.get("retry-after", "")
-        raise _AgainError(f"HTTP status {status}", float(asked) if asked.isdecimal() else None)
+        raise _AgainError(f"HTTP status {status}", asked_to_wait(response.headers))
     if response.is_success:
         return
     hints = {

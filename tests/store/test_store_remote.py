@@ -334,6 +334,59 @@ def test_a_busy_server_is_asked_again(fake, machine):
     assert fake.answers == [404]
 
 
+def test_a_busy_server_is_given_the_time_that_it_asks_for(fake, machine):
+    opens = time.monotonic() + 1.0
+
+    def limited(request):
+        late = time.monotonic() >= opens
+        request.send_response(404 if late else 429)
+        request.send_header("Retry-After", "1")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    fake.do_GET = limited
+    store = machine(fake.url)
+    assert store.lookup(KEY) is None
+    assert store.notes == []
+
+
+def test_who_sends_on_is_told_with_the_place(fake, machine):
+    def send_on(request):
+        request.send_response(301)
+        request.send_header("Location", "https://u:SECRET@new.example/slipway?X-Amz-Signature=SECRET")
+        request.end_headers()
+
+    fake.do_GET = send_on
+    store = machine(fake.url)
+    assert store.lookup(KEY) is None
+    (note,) = store.notes
+    assert "it sends on to https://new.example/slipway" in note
+    assert "SECRET" not in note
+
+
+def test_a_page_that_wants_a_login_is_called_one(fake, machine):
+    fake.answers, fake.body = [200], b"<!doctype html><title>Sign in</title>"
+    store = machine(fake.url)
+    assert store.lookup(KEY) is None
+    assert "but a web page" in store.notes[0]
+
+
+def test_a_proxy_is_named_where_it_is_the_one_that_fails(fake, machine, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://u:SECRET@127.0.0.1:1")
+    away = machine("http://cache.example/c", patience=replace(QUICK, attempts=1))
+    assert away.lookup(KEY) is None
+    assert "cannot be reached through the proxy http://127.0.0.1:1 (ConnectError" in away.notes[0]
+    monkeypatch.setenv("HTTP_PROXY", fake.url.removeprefix("http://"))
+    fake.answers = [407]
+    locked = machine("http://cache.example/c")
+    assert locked.lookup(KEY) is None
+    assert f"through the proxy {fake.url} (status 407: the proxy wants a login)" in locked.notes[0]
+    monkeypatch.setenv("NO_PROXY", "cache.example")
+    direct = machine("http://cache.example/c", patience=replace(QUICK, attempts=1))
+    assert direct.lookup(KEY) is None
+    assert not any("proxy" in note or "SECRET" in note for note in (*direct.notes, away.notes[0].partition("proxy")[2]))
+
+
 def test_a_server_that_says_nothing_is_not_waited_for(machine):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
