@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.native.emcc import EMSCRIPTEN
 from pipeline.process import run as run_program
+from pipeline.process import state_of
 from pipeline.weights.cache import DownloadCache
 
 from .check import Params, perform
@@ -33,6 +35,8 @@ PACKAGE_DATA = "runners/web"
 _WEB = Path(__file__).parent / "web"
 _NODE = "install Node {} or later (Debian, Ubuntu: apt-get install nodejs npm; macOS: brew install node)"
 _NPM_SECONDS = 600
+_FAILURE_SECONDS = 3600
+"""How long a failure of npm answers for all checks of this process: a machine of a cluster lives on."""
 _OLDEST = 18
 
 DRIVER = (
@@ -115,7 +119,8 @@ def installed(npm: Tool | None, log: Path) -> Path:
 
     Raises:
         ToolMissing: there is no npm, or what is called so installs nothing.
-        DownloadError: it cannot get them: no network, perhaps. That is not kept, so the next run tries again.
+        DownloadError: it cannot get them: no network, perhaps. All checks of a run get that answer, and the next run
+            tries again.
     """
     lock = (_WEB / "package-lock.json").read_bytes()
     home = DownloadCache.default().root / "npm" / sha256_bytes(lock)[:16]
@@ -127,6 +132,10 @@ def installed(npm: Tool | None, log: Path) -> Path:
     with locked(home.with_suffix(".lock")):
         if done.is_file() and not _absent(home, lock):
             return home
+        tried = (home, *state_of(npm.path))
+        failed, when = _failures.get(tried, (None, 0.0))
+        if failed is not None and time.monotonic() < when + _FAILURE_SECONDS:
+            raise DownloadError(failed.what, hint=failed.hint, log=failed.log)
         shutil.rmtree(home, ignore_errors=True)  # of one that was interrupted, or cleaned up in part
         home.mkdir()
         for name in ("package.json", "package-lock.json"):
@@ -135,11 +144,17 @@ def installed(npm: Tool | None, log: Path) -> Path:
         try:
             run_program(words, log=log, cwd=home, timeout=_NPM_SECONDS)
         except StepError as error:
-            raise DownloadError(_why(error), hint=_ONLINE, log=log) from error
+            failed = DownloadError(_why(error), hint=_ONLINE, log=log)
+            _failures[tried] = failed, time.monotonic()
+            raise failed from error
         if absent := _absent(home, lock):
             raise ToolMissing(f"{npm.path} has not installed {absent[0]}", hint=_NODE.format(_OLDEST))
         done.touch()
     return home
+
+
+_failures: dict[tuple[object, ...], tuple[DownloadError, float]] = {}
+"""Where which npm has failed to install them, and when."""
 
 
 def _absent(home: Path, lock: bytes) -> list[str]:

@@ -81,11 +81,17 @@ def test_npm_without_a_network_is_told(tmp_path, monkeypatch):
     with pytest.raises(ToolMissing, match="there is no npm"):
         installed(None, tmp_path / "log")
     npm = tmp_path / "npm"
-    npm.write_text('#!/bin/sh\necho "npm error code ENOTFOUND"\necho "npm error network request to x failed"\nexit 1\n')
+    npm.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/calls\n"
+        'echo "npm error code ENOTFOUND"\necho "npm error network request to x failed"\nexit 1\n'
+    )
     npm.chmod(0o755)
-    with pytest.raises(DownloadError, match="cannot install the web runtime: network request to x failed") as caught:
-        installed(Tool("npm", npm, "11"), tmp_path / "log")
-    assert "registry" in caught.value.hint
+    for number in range(3):
+        with pytest.raises(DownloadError, match="the web runtime: network request to x failed") as caught:
+            installed(Tool("npm", npm, "11"), tmp_path / f"log{number}")
+        assert "registry" in caught.value.hint
+        assert caught.value.log == tmp_path / "log0", "what npm said is there"
+    assert (tmp_path / "calls").read_text() == "\n", "one failure serves all checks of a run"
     npm.write_text(NPM)
     home = installed(Tool("npm", npm, "11"), tmp_path / "log")
     npm.write_text("#!/bin/sh\nexit 1\n")
