@@ -2,7 +2,8 @@
 
 `session` calls it. A model's numbers are proven by a comparison with numbers that do not come from it, and with a
 tolerance that lets nothing else through. Neither can be seen in one comparison; so each that has passed is made again
-with other numbers in place of the model's, and must not pass. That is its negative control.
+with other numbers in place of the model's, and must not pass. That is its negative control. In the same way each result
+of a function is seen to matter: with other numbers there alone, something must differ.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,11 +36,19 @@ def judged(check: Check, session: Session, recipe: Path) -> tuple[Verdict, ...]:
         recipe: the file the check is in, for messages.
 
     Raises:
-        StepError: the check yields something else than comparisons.
+        StepError: the check yields something else than comparisons, or leaves a result out of them.
     """
     recorded = _Recorded(session.model, session.variant, session.options, session.weights, session)
     verdicts = [judge(comparison) for comparison in _comparisons(check(recorded), recipe)]
     blind = _blind(check, recorded, verdicts)
+    places = dict.fromkeys((one.function, path) for one in recorded.answers for path in _numbers(one.answer))
+    if len(places) > 1 and not blind and all(one.passed for one in verdicts):
+        for function, path in places:
+            if not _matters(check, recorded, function, path, len(verdicts)):
+                number = ".".join(str(index + 1) for index in path)
+                what = f"result {number} of {function}" if path else f"what {function} returns"
+                hint = "yield a Comparison of it too, or let the model not return it"
+                raise StepError(f"the check compares {what} with nothing", where=recipe, hint=hint)
     return tuple(
         replace(one, passed=False, problem=_BLIND) if number in blind else one for number, one in enumerate(verdicts)
     )
@@ -101,6 +111,26 @@ def _blind(check: Check, recorded: _Recorded, verdicts: Sequence[Verdict]) -> se
     return left
 
 
+def _matters(check: Check, recorded: _Recorded, function: str, path: Sequence[int], count: int) -> bool:
+    """Whether a check notices other numbers in one result of a function: by a comparison, or by what it calls then.
+
+    Args:
+        check: passes with the right ones.
+        recorded: what the model gave.
+        function: whose result it is.
+        path: where that is in what the function returns.
+        count: of comparisons there are.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            passed = [judge(one).passed for one in check(_Disturbed.of(recorded, attempt, function, path))]
+        except (Exception, SystemExit):  # noqa: BLE001 - the recipe's own code, which may raise anything
+            return True
+        if passed != [True] * count:
+            return True
+    return False
+
+
 @dataclass(frozen=True)
 class _About:
     """What a session says of the model it has."""
@@ -111,62 +141,96 @@ class _About:
     weights: Path | None
 
 
+class _Called(NamedTuple):
+    """A call: the function, what stands for the arguments, and a copy of what it gave."""
+
+    function: str
+    arguments: object
+    answer: object
+
+
 @dataclass(frozen=True)
 class _Recorded(_About):
     """A session that remembers what it gave."""
 
     session: Session
-    answers: list[tuple[str, object]] = field(default_factory=list)
+    answers: list[_Called] = field(default_factory=list)
 
     def call(self, function: str, *arguments: object) -> object:
         """See `recipe.Session`."""
-        return self._remembered(function, self.session.call(function, *arguments))
+        return self._remembered(function, arguments, self.session.call(function, *arguments))
 
     def runtime(self, function: str, *arguments: object) -> object:
         """See `recipe.Session`."""
-        return self._remembered(function, self.session.runtime(function, *arguments))
+        return self._remembered(function, arguments, self.session.runtime(function, *arguments))
 
-    def _remembered(self, function: str, answer: object) -> object:
-        self.answers.append((function, _other(answer, None)))
+    def _remembered(self, function: str, arguments: object, answer: object) -> object:
+        self.answers.append(_Called(function, _mark(arguments), _other(answer, None)))
         return answer
 
 
 @dataclass(frozen=True)
 class _Disturbed(_About):
-    """A session that runs nothing: it gives what another has given, with other numbers; others in each attempt."""
+    """A session that runs nothing: it gives what another has given, with other numbers; others in each attempt.
 
-    answers: Iterator[tuple[str, object]]
+    `only` names the function that does so, at `path` of what it returns; then other arguments are an error, as the
+    numbers went back into the model.
+    """
+
+    answers: Iterator[_Called]
     attempt: int
+    only: str | None
+    path: Sequence[int]
 
     @classmethod
-    def of(cls, recorded: _Recorded, attempt: int) -> _Disturbed:
+    def of(cls, recorded: _Recorded, attempt: int, only: str | None = None, path: Sequence[int] = ()) -> _Disturbed:
         """One with the answers of another."""
-        return cls(
-            recorded.model, recorded.variant, recorded.options, recorded.weights, iter(recorded.answers), attempt
-        )
+        about = recorded.model, recorded.variant, recorded.options, recorded.weights
+        return cls(*about, iter(recorded.answers), attempt, only, path)
 
-    def call(self, function: str, *_arguments: object) -> object:
+    def call(self, function: str, *arguments: object) -> object:
         """See `recipe.Session`; every number in the answer is another."""
-        return _other(self._next(function), self.attempt)
+        answer = self._next(function, arguments)
+        return _other(answer, self.attempt if self.only in {None, function} else None, self.path)
 
-    def runtime(self, function: str, *_arguments: object) -> object:
+    def runtime(self, function: str, *arguments: object) -> object:
         """See `recipe.Session`."""
-        return _other(self._next(function), None)
+        return _other(self._next(function, arguments), None)
 
-    def _next(self, function: str) -> object:
-        called, answer = next(self.answers, (None, None))
-        if called != function:
-            raise LookupError(f"with other numbers the check calls {function} where it called {called}")
-        return answer
+    def _next(self, function: str, arguments: object) -> object:
+        called = next(self.answers, None)
+        if called is None or called.function != function:
+            raise LookupError(f"with other numbers the check calls {function} where it called something else")
+        if self.only is not None and called.arguments != _mark(arguments):
+            raise LookupError(f"with other numbers the check calls {function} with them")
+        return called.answer
 
 
-def _other(answer: object, attempt: int | None) -> object:
+def _mark(value: object) -> object:
+    """What stands for an argument: equal where they are equal."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.shape, value.dtype.str, zlib.crc32(value.tobytes())
+    return tuple(map(_mark, value)) if isinstance(value, list | tuple) else value
+
+
+def _numbers(answer: object, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Where in what a function gave there are numbers that can be others."""
+    if isinstance(answer, list | tuple):
+        for index, item in enumerate(answer):
+            yield from _numbers(item, (*path, index))
+    elif isinstance(answer, float) or (isinstance(answer, np.ndarray) and answer.size):
+        yield path
+
+
+def _other(answer: object, attempt: int | None, path: Sequence[int] = ()) -> object:
     """A copy of what a function gave, with noise over its numbers; what is no number (a cache) stays what it is.
 
-    Equal numbers get equal noise, so that what is called twice and compared is still equal. None is for no noise.
+    Equal numbers get equal noise, so that what is called twice and compared is still equal. None is for no noise, and
+    a path for noise there alone.
     """
     if isinstance(answer, list | tuple):
-        return type(answer)([_other(item, attempt) for item in answer])
+        here = [attempt if not path or index == path[0] else None for index in range(len(answer))]
+        return type(answer)([_other(item, noise, path[1:]) for item, noise in zip(answer, here, strict=True)])
     if isinstance(answer, float):
         return np.asarray(_other(np.asarray(answer), attempt)).item()
     if not isinstance(answer, np.ndarray):

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.compilers.judge import judge, judged
 from pipeline.compilers.recipe import Comparison
+from pipeline.errors import StepError
 
 
 class Model:
@@ -43,3 +44,38 @@ def test_a_tolerance_that_grows_with_the_output_proves_nothing():
         yield Comparison("y", y, 3 * np.array([1.0, 2.0, 3.0]), float(abs(y - 3 * np.array([1.0, 2.0, 3.0])).max()))
 
     assert not judged(check, Model(), Path("recipe.py"))[0].passed
+
+
+class Several(Model):
+    """A model with three results, the last of which goes back in; and an object that keeps a state."""
+
+    def call(self, function, *_):
+        if function == "scores":
+            return np.float32([4, 5])
+        return [np.float32([1]), [np.float32([2]), np.float32([3])], object()]
+
+    runtime = call
+
+
+def several(*, left_out: int):
+    def check(session):
+        first, (second, third), _ = session.call("f", np.float32([7]))
+        got = [(first, 1), (second, 2), (session.call("scores", third), [4, 5])]
+        for number, (one, want) in enumerate(got):
+            if number != left_out:
+                yield Comparison(f"y{number}", one, np.float32([want]).reshape(-1), 0.0)
+
+    return judged(check, Several(), Path("recipe.py"))
+
+
+def test_all_results_are_compared_or_go_back_into_the_model():
+    assert [one.passed for one in several(left_out=-1)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("left_out", "which"), [(0, "result 1 of f"), (1, "result 2.1 of f"), (2, "what scores returns")]
+)
+def test_a_result_that_is_compared_with_nothing_is_refused(left_out, which):
+    with pytest.raises(StepError, match=f"compares {which} with nothing") as caught:
+        several(left_out=left_out)
+    assert "yield a Comparison of it" in caught.value.hint
