@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +29,7 @@ from .recipe import Array, Check, Comparison, Session, Shapes
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto, ValueInfoProto
     from torch import Tensor
+    from torch.export.graph_signature import InputSpec, OutputSpec
 
 Arrays = list[np.ndarray]
 
@@ -259,6 +260,8 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
     torch = importlib.import_module("torch")
     tree = importlib.import_module("torch.utils._pytree")
     program = torch.export.load(path)
+    if without_tensors(program.graph_signature.output_specs):
+        raise ToolMissing("an output of this program is no tensor, and cannot be compared", where=path, hint=_HINT)
     if program.example_inputs is None:
         raise ToolMissing("this program carries no example of its inputs", where=path, hint=_HINT)
     module = program.module()
@@ -282,6 +285,12 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Iterator[Example]:
         if all(np.isfinite(output.astype(np.float64)).all() for output in outputs):
             named = [(f"output_{number}", output) for number, output in enumerate(outputs)]
             yield Example(f"torch {torch.__version__}", inputs, named)
+
+
+def without_tensors(specs: Iterable[InputSpec | OutputSpec]) -> list[str]:
+    """Names of the inputs or outputs of a program that are something else than tensors: numbers, text, None."""
+    given = [one for one in specs if one.kind.name.startswith("USER_")]
+    return [getattr(one.arg, "name", "") for one in given if type(one.arg).__name__ != "TensorArgument"]
 
 
 def _array(torch: ModuleType, tensor: Tensor) -> np.ndarray:

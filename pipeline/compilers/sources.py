@@ -28,7 +28,7 @@ from . import python_source
 from .confinement import Confinement
 from .reasons import explained
 from .recipe import Array, BuildSpec, Parameters
-from .reference import read_onnx
+from .reference import read_onnx, without_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,9 @@ def _exported(path: Path, _options: Mapping[str, object]) -> Loaded:
     hint = "write it with torch.export.save, and with a torch that is no newer than the toolchain's"
     with explained("this is not a torch.export program", hint, path):
         program = torch.export.load(path)
+    if odd := without_tensors(program.graph_signature.input_specs):
+        hint = "export it with a tensor for that, such as torch.tensor(3), or with the value in the module itself"
+        raise StepError(f"its input {odd[0]} is no tensor, and TVM takes no other", where=path, hint=hint)
     front_end = importlib.import_module("tvm.relax.frontend.torch")
     with explained("TVM's torch.export front end refused it", _REFUSED, path):
         module = front_end.from_exported_program(program, keep_params_as_input=True, unwrap_unit_return_tuple=True)

@@ -272,6 +272,28 @@ def test_a_torch_program_that_writes_into_its_input_is_compared_with_what_it_was
     assert [judge(one).passed for one in checked] == [True, True]
 
 
+@pytest.mark.parametrize("value", [3, 1.5, None])
+def test_a_torch_program_that_takes_or_gives_something_else_than_tensors(tmp_path, value):
+    torch = pytest.importorskip("torch")
+
+    class Takes(torch.nn.Module):
+        def forward(self, x, k):
+            return x if k is None else x * k
+
+    class Gives(torch.nn.Module):
+        def forward(self, x):
+            return x * 2, value
+
+    torch.export.save(torch.export.export(Takes(), (torch.ones(3, 6), value)), tmp_path / "tiny.pt2")
+    with pytest.raises(StepError, match="its input k is no tensor") as caught:
+        Compiled(tmp_path, tmp_path / "tiny.pt2", model("tiny", "torch"), kind="exported").compile("x86_64-linux-gnu")
+    assert "torch.tensor" in caught.value.hint
+    torch.export.save(torch.export.export(Gives(), (torch.ones(3, 6),)), tmp_path / "tiny.pt2")
+    with pytest.raises(ToolMissing, match="an output of this program is no tensor") as lacking:
+        check_of("exported", tmp_path / "tiny.pt2", {})
+    assert "check" in lacking.value.hint
+
+
 def test_a_file_that_is_no_torch_program(tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "tiny.pt2").write_bytes(b"not a model")
