@@ -39,9 +39,11 @@ _MISCOMPILED = (
 _BLIND = (
     "compare the model's output with numbers that were not computed by it, with a tolerance below the largest of them"
 )
-
-
 _NO_WEIGHTS = "compare what comes out of a function that takes the parameters, and depends on each"
+_CONSTANT = (
+    "export the model with all the outputs that an app reads; where they do depend, for inputs that were not tried, "
+    "name a `check` of your own in targets.yaml that tries them"
+)
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,12 @@ def _judge(job: Job[Params], outcome: Outcome) -> None:
         of = counted(len(outcome.compared), "comparison")
         what = f"{len(wrong)} of {of} {'differs' if len(wrong) == 1 else 'differ'}: {listed(wrong, 3)}"
         blind = all(one.problem for one in outcome.compared if not one.passed)
-        hint = _BLIND if blind else _WRONG_NUMBERS if job.params.reference is None else _MISCOMPILED
+        hint = _MISCOMPILED if job.params.check is None else _BLIND if blind else _WRONG_NUMBERS
         raise VerifyError(what, hint=hint, log=job.log)
-    if trial(job).takes_parameters:
+    changed = "weights" if trial(job).takes_parameters else "inputs"
+    if job.params.check is None:
+        what, hint = f"nothing that this model gives depends on its {changed}, so it proves nothing of them", _CONSTANT
+    elif changed == "weights":
         what, hint = "the check passes with other weights just as well, so it proves nothing of them", _NO_WEIGHTS
     else:
         what, hint = "the check passes with changed inputs too, so it proves nothing", _BLIND

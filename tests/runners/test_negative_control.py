@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from test_program import DOUBLE, FAKE
 from pipeline.compilers import tensor_cache
 from pipeline.compilers.declared import Declared
 from pipeline.documents.functions import Function, Value
-from pipeline.errors import StepError
+from pipeline.documents.run import Measured, Verdict
+from pipeline.errors import StepError, VerifyError
 from pipeline.files import hash_path
 from pipeline.matrix.cells import ModelRef
+from pipeline.runners import check
 from pipeline.runners.machine import Launch, MachineDied, Outcome, Trial, run_checks
 from pipeline.runners.session import WEIGHT_CHANGES, write_changed
 
@@ -142,3 +145,18 @@ def test_no_numbers_are_no_weights(tmp_path):
     (tmp_path / "old").mkdir()
     tensor_cache.write([("w", np.zeros((0, 3), "float32"))], tmp_path / "old")
     assert not any(write_changed(tmp_path / "old", tmp_path / "new", change) for change in WEIGHT_CHANGES)
+
+
+@pytest.mark.parametrize("changed", ["weights", "inputs"])
+@pytest.mark.parametrize("named", ["check", None])
+def test_who_has_no_check_is_not_told_to_mend_it(tmp_path, monkeypatch, changed, named):
+    trial = SimpleNamespace(takes_parameters=changed == "weights")
+    monkeypatch.setattr(check, "trial", lambda _: trial)
+    passed = (Verdict("y", 4, 1e-2, 1e-3, 1.0, passed=True),)
+    params = check.Params(ModelRef("tiny", "f32", "", {}), None, "lib", named, reference=None if named else "onnx")
+    job = SimpleNamespace(params=params, log=tmp_path / "log")
+    with pytest.raises(VerifyError) as caught:
+        check._judge(job, Outcome(passed, None, None, Measured(1, 1, {})))
+    assert ("the check passes with" in str(caught.value)) == bool(named)
+    assert (f"nothing that this model gives depends on its {changed}" in str(caught.value)) == (not named)
+    assert ("name a `check` of your own" in caught.value.hint) == (not named)
