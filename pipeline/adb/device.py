@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import DeviceError, StepError, ToolMissing
+from pipeline.files.locks import alone, user_cache
 from pipeline.process import run
+from pipeline.store.os_errors import store_error
 
 _INSTALL = (
     "install Android's platform-tools (Debian, Ubuntu: apt-get install adb; macOS: brew install "
@@ -194,6 +198,26 @@ class Device:
     serial: str
     env: Mapping[str, str | None] = field(default_factory=dict)
     model: str = ""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold off what else this user does on the device until the block ends; what has to wait says so.
+
+        Raises:
+            StoreError: the lock cannot be made.
+        """
+
+        def waiting() -> None:
+            said = f"another deploy or bench uses {self.serial}; waiting for it to end"
+            print(said, file=sys.stderr, flush=True)  # noqa: T201 - no part of an answer
+
+        cache = user_cache()
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(cache, f"device {self.serial}", waiting))
+            except OSError as error:
+                raise store_error(error, "lock the device", cache) from error
+            yield
 
     def words(self, *words: str | Path) -> list[str | Path]:
         """A command line of adb for this device."""

@@ -25,7 +25,6 @@ from pipeline.platforms import ANDROID_ABIS, architecture
 from pipeline.reports.events import size
 from pipeline.reports.tables import lines
 from pipeline.runners import adb
-from pipeline.weights.cache import DownloadCache
 
 from .base import ProjectCommand, json_flag, several, value
 from .friendly import ERROR
@@ -67,7 +66,7 @@ class Bench(ProjectCommand[BenchOptions]):
         actions = _chosen(session, device, options)
         session.begin(lambda text: print(text, file=sys.stderr))  # noqa: T201 - no part of the answer
         try:
-            with DownloadCache.default().alone(f"device {device.serial}"):
+            with device.alone():
                 done = [_done(session, device, action) for action in actions]
         finally:
             session.end(all_fresh=False, said="")

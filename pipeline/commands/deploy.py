@@ -18,7 +18,6 @@ from pipeline.adb.shipment import Fit, Shipment, check_fits, choose_shipment, de
 from pipeline.documents.memory import gigabytes
 from pipeline.reports.events import size
 from pipeline.reports.transfer import shown
-from pipeline.weights.cache import DownloadCache
 
 from .base import PlainCommand, flag, json_flag, value
 from .wording import count, duration
@@ -89,7 +88,7 @@ def _deploy(options: DeployOptions, names: Sequence[str]) -> _Deployed:
     known = declared(document, device, options.declared)
     fit = check_fits(document, shipment, known, device.serial) if known is not None else None
     removed: tuple[str, ...] = ()
-    with DownloadCache.default().alone(f"device {device.serial}"):  # two deploys would rename each other's files
+    with device.alone():  # two deploys would rename each other's files
         found = deploying.survey(device, shipment, folder)
         deploying.check_space(device, found)
         if not options.dry_run:

@@ -6,20 +6,54 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from pipeline import settings
+
+from . import sha256_bytes
 
 SHORT = Path("/tmp")  # noqa: S108 - Chromium's sockets need a path below 60 characters or so, wherever the project is
 """Where there is room for paths of sockets."""
 
 
-@contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Wait for the lock, and have it until the block ends. The file stays; a process that dies lets go of it."""
-    from filelock import FileLock  # noqa: PLC0415 - planning does not need it
+def user_cache() -> Path:
+    """What this user's processes share: `SLIPWAY_CACHE`, or the platform's place for caches."""
+    if chosen := settings.text("SLIPWAY_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs  # noqa: PLC0415 (most commands never come here)
 
-    with FileLock(path):
+    return platformdirs.user_cache_path("slipway")
+
+
+@contextmanager
+def alone(cache: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold off other processes with this cache that want to do the same thing until the block ends; see `locked`."""
+    folder = cache / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / f"{sha256_bytes(what.encode())[:32]}.lock", waiting):
+        yield
+
+
+@contextmanager
+def locked(path: str | Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Wait for the lock, and have it until the block ends. The file stays; a process that dies lets go of it.
+
+    Args:
+        path: the file.
+        waiting: called once where somebody else has it, to say so.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - planning does not need it
+
+    lock = FileLock(path)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock.acquire(blocking=waiting is None))
+        except Timeout:
+            if waiting is not None:
+                waiting()
+            held.enter_context(lock)
         yield
 
 

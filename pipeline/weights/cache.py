@@ -18,10 +18,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import settings
 from pipeline.errors import StoreError
 from pipeline.files import Digest, hash_path, sha256_bytes
-from pipeline.files.locks import locked, own_folder
+from pipeline.files.locks import alone, own_folder, user_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,8 @@ class DownloadCache:
 
     @staticmethod
     def default() -> DownloadCache:
-        """The cache of this user: `SLIPWAY_CACHE`, or the platform's place for caches."""
-        chosen = settings.text("SLIPWAY_CACHE")
-        if chosen:
-            return DownloadCache(Path(chosen).expanduser().absolute())
-        import platformdirs  # noqa: PLC0415 (most commands never come here)
-
-        return DownloadCache(platformdirs.user_cache_path("slipway"))
+        """The cache of this user."""
+        return DownloadCache(user_cache())
 
     def blob(self, sha256: str) -> Path:
         """Where the file of that digest is, or would be."""
@@ -81,12 +75,9 @@ class DownloadCache:
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
         """Hold off other processes that want to do the same thing until the block ends."""
-        directory = self.root / "locks"
         with ExitStack() as held:
-            with disk_errors(directory):
-                directory.mkdir(parents=True, exist_ok=True)
-                name = f"{sha256_bytes(what.encode())[:32]}.lock"
-                held.enter_context(locked(directory / name))
+            with disk_errors(self.root):
+                held.enter_context(alone(self.root, what))
             yield
 
     @contextmanager

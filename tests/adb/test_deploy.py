@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from phones import SERIAL, list_files, shipped
 from projects import DOIT
 
+from pipeline.adb.device import Device
 from pipeline.documents.codec import dumps, load
 from pipeline.documents.manifest import Manifest
 
@@ -380,3 +383,24 @@ def test_two_deploys_at_once_leave_what_one_of_them_ships(phone, dist, tmp_path)
     assert [one.returncode for one in running] == [0, 0]
     now = phone.files()
     assert now in [shipped(tree / "dist", *ALL) for tree in trees]
+
+
+def test_what_waits_for_a_device_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path))
+    device = Device(Path("adb"), "S1")
+    ended = []
+
+    def second():
+        with device.alone():
+            ended.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with device.alone():
+            assert not capsys.readouterr().err
+            waits, said = pool.submit(second), ""
+            while not said and not waits.done():
+                said = capsys.readouterr().err
+            assert said == "another deploy or bench uses S1; waiting for it to end\n"
+            ended.append("first")
+        waits.result()
+    assert ended == ["first", "second"]
