@@ -14,7 +14,7 @@ from pipeline.action import Action, AnyAction, Run, Upstream
 from pipeline.matrix.cells import Backend, Cell, Product
 from pipeline.matrix.matrix import Matrix
 from pipeline.matrix.source import files_of
-from pipeline.runners import foreign, host, native, node, twin
+from pipeline.runners import host, native, node, qemu, twin, wine
 from pipeline.runners.check import Params
 
 from .models import COMPILE_MEMORY, SHARDS, compile_actions, proving_toolchain
@@ -35,10 +35,10 @@ RUNNERS = {
     "browser": _How(node.run_browser, ("node", "npm", "chromium")),
     "host": _How(host.run, ("cc",)),
     "node": _How(node.run, ("node", "npm")),
-    "qemu": _How(foreign.run_qemu, QEMU),
+    "qemu": _How(qemu.run, QEMU),
     "twin": _How(twin.run, ("c++", "opencl", roles.TVM_CHECKOUT)),
     "webgpu": _How(node.run_webgpu, ("node", "npm", "vulkan")),
-    "wine": _How(foreign.run_wine, FOREIGN["wine"]),
+    "wine": _How(wine.run, FOREIGN["wine"]),
 }
 PROGRAMS = {
     "host": {"cpp": _How(native.run_cpp, ("cmake", "c++")), "rust": _How(native.run_rust, ("cargo", "c++"))},

@@ -1,15 +1,15 @@
 """What every runner's step does: start the artifact, run the recipe's check on it, judge, and write `run.json`.
 
-A runner is a module here with a `run(job)` that calls `perform` with a function that launches it. The check is the
-recipe's own, and so is the session it gets; only how the artifact is brought to life differs. A machine that lacks
-something for it is no failure: the result says so, and what to install.
+A runner is a function that launches it, made a step by `runner`. The check is the recipe's own, and so is the session
+it gets; only how the artifact is brought to life differs. A machine that lacks something for it is no failure: the
+result says so, and what to install.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 from pipeline import roles, settings
@@ -23,7 +23,8 @@ from pipeline.files.locks import SHORT, own_folder
 from pipeline.matrix.cells import Backend, ModelRef
 from pipeline.proofs.report import counted, listed
 
-from .machine import Launch, Outcome, Trial, run_checks
+from .machine import Launch
+from .trial import Trial, run_checks
 
 SECONDS = 1200.0
 """Wall time of a check, where SLIPWAY_CHECK_SECONDS does not say otherwise. In no key: it changes no result."""
@@ -71,14 +72,31 @@ class Params:
     product: str | None = None
 
 
-def perform(job: Job[Params], runner: str, launch: Callable[[Job[Params], Path], Launch]) -> Facts:
+Launcher = Callable[[Job[Params], Path], Launch]
+"""Builds and installs what a run takes, given a directory that is removed after the run. A ToolMissing says what this
+machine lacks: the model is then not run, which is said."""
+
+
+def runner(name: str) -> Callable[[Launcher], Callable[[Job[Params]], Facts]]:
+    """Make a step of a launcher; see `perform`."""
+
+    def step(launch: Launcher) -> Callable[[Job[Params]], Facts]:
+        @wraps(launch)
+        def run(job: Job[Params]) -> Facts:
+            return perform(job, name, launch)
+
+        return run
+
+    return step
+
+
+def perform(job: Job[Params], name: str, launch: Launcher) -> Facts:
     """Run the check and write `run.json`.
 
     Args:
         job: its inputs have the artifact.
-        runner: the kind of machine, as targets.yaml and the table say it.
-        launch: builds and installs what that takes, given a directory that is removed after the run. A ToolMissing
-            says what this machine lacks: the model is then not run, which is said.
+        name: of the kind of machine, as targets.yaml and the table say it.
+        launch: what brings the artifact to life.
 
     Returns:
         Facts: `ran`, and of a run the fields of `RunSummary`.
@@ -87,16 +105,15 @@ def perform(job: Job[Params], runner: str, launch: Callable[[Job[Params], Path],
         VerifyError: the numbers are wrong, the check cannot fail, or the model crashed or hung.
     """
     params = job.params
-    about = Run(params.model.subject, params.backend.name, runner)
+    about = Run(params.model.subject, params.backend.name, name)
     with own_folder(SHORT, "slipway-run-") as folder:
         try:
-            outcome = _tried(job, launch(job, folder.resolve()))
+            run = _tried(job, launch(job, folder.resolve()), about)
         except ToolMissing as error:
             lacking = replace(about, lacks=error.what, hint=error.hint, unsuited=isinstance(error, Unsuited))
             job.write(Run.NAME, dumps(lacking))
             return {"ran": False, "lacks": error.what}
-    _judge(job, outcome)
-    run = replace(about, **vars(outcome))
+    _judge(job, run)
     job.write(Run.NAME, dumps(run))
     return {"ran": True, **encode(summary(run))}
 
@@ -116,12 +133,12 @@ def trial(job: Job[Params]) -> Trial:
     )
 
 
-def _tried(job: Job[Params], launch: Launch) -> Outcome:
+def _tried(job: Job[Params], launch: Launch, about: Run) -> Run:
     """The check in a child of the toolchain's worker. Whatever goes wrong there is about the artifact."""
     told = trial(job)
     try:
         return job.services.worker(job.params.toolchain).call(
-            partial(run_checks, launch=launch, trial=told), log=job.log
+            partial(run_checks, launch=launch, trial=told, about=about), log=job.log
         )
     except CompilerCrash as error:
         late = "SIGALRM" in error.what
@@ -134,21 +151,21 @@ def _tried(job: Job[Params], launch: Launch) -> Outcome:
         raise VerifyError(error.what, where=error.where, hint=error.hint, log=error.log or job.log) from error
 
 
-def _judge(job: Job[Params], outcome: Outcome) -> None:
+def _judge(job: Job[Params], run: Run) -> None:
     """Whether the numbers are right, and the check is worth something.
 
     Raises:
         VerifyError: they are not, or it is not. All comparisons are in the log then.
     """
-    wrong = [describe(one) for one in outcome.compared if not one.passed]
-    if not wrong and outcome.control is not None:
+    wrong = [describe(one) for one in run.compared if not one.passed]
+    if not wrong and run.control is not None:
         return
     with job.log.open("a", encoding="utf-8") as file:
-        file.write(dumps(outcome))
+        file.write(dumps(run))
     if wrong:
-        of = counted(len(outcome.compared), "comparison")
+        of = counted(len(run.compared), "comparison")
         what = f"{len(wrong)} of {of} {'differs' if len(wrong) == 1 else 'differ'}: {listed(wrong, 3)}"
-        blind = all(one.problem for one in outcome.compared if not one.passed)
+        blind = all(one.problem for one in run.compared if not one.passed)
         hint = _MISCOMPILED if job.params.check is None else _BLIND if blind else _WRONG_NUMBERS
         raise VerifyError(what, hint=hint, log=job.log)
     changed = "weights" if trial(job).takes_parameters else "inputs"

@@ -1,6 +1,6 @@
 """Runs a model's check on a machine, and sees to it that the check depends on the model.
 
-`machine.run_checks` calls `run` inside a worker. `compilers.judge` measures, and shows that no comparison holds with
+`trial.run_checks` calls `run` inside a worker. `compilers.judge` measures, and shows that no comparison holds with
 other outputs. Here is the control that takes the machine along: the same check once more with every weight changed
 (where no function takes one, every input). It ends at the first comparison that fails, and one must.
 """
@@ -21,12 +21,13 @@ from pipeline.compilers import reference as references
 from pipeline.compilers.confinement import Confinement, confined
 from pipeline.compilers.recipe import Check
 from pipeline.documents.parameters import Parameter, Parameters
-from pipeline.documents.run import Measured, Verdict
+from pipeline.documents.run import Measured, Run, Verdict
 from pipeline.errors import StepError
 from pipeline.proofs.parameters import check_parameters
 
-from .machine import Launch, Machine, MachineDied, Outcome, Trial
+from .machine import Launch, Machine, MachineDied
 from .session import INPUT_CHANGES, WEIGHT_CHANGES, Change, ModelSession, write_changed
+from .trial import Trial
 
 CALLS = 20
 """How often each function is called, for its times, where that takes no longer than the next constant says."""
@@ -38,8 +39,8 @@ _GRACE = 20
 """Seconds after its time is up until a child that does not end by itself is killed."""
 
 
-def run(launch: Launch, trial: Trial) -> Outcome:
-    """See `machine.run_checks`."""
+def run(launch: Launch, trial: Trial, about: Run) -> Run:
+    """See `trial.run_checks`."""
     _end_after(trial.seconds + _GRACE)
     start = _starter(launch, trial)
     began = time.perf_counter()
@@ -60,7 +61,7 @@ def run(launch: Launch, trial: Trial) -> Outcome:
         raise
     peak = machine.close()
     measured = Measured(loaded, peak, {name: tuple(taken) for name, taken in session.seconds.items()})
-    return Outcome(results, control, machine.emulated, measured)
+    return replace(about, compared=results, control=control, emulated=machine.emulated, measured=measured)
 
 
 def _check(trial: Trial, scope: Confinement) -> Check:

@@ -7,23 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Job
 from pipeline.documents.archive import Archive
 from pipeline.errors import StepError
 from pipeline.process import run as run_program
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags
 
-from .check import Params, perform
+from .check import Params, runner
 from .linked import present, shared_runtime
 from .machine import Launch
 
 
-def run(job: Job[Params]) -> Facts:
-    """See `check.perform`."""
-    return perform(job, "host", _launch)
-
-
-def _launch(job: Job[Params], scratch: Path) -> Launch:
+@runner("host")
+def run(job: Job[Params], scratch: Path) -> Launch:
     """Nothing may stay undefined, and the runtime is found where it was linked."""
     compiler = present(job.tools.get("cc"), "no C compiler found to link with", LINKER_HINTS["cc"])
     runtime = shared_runtime(job, "the toolchain has no runtime to run with")

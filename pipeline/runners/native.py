@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkedArchive, LinkJson
 from pipeline.files import sha256_bytes
@@ -27,10 +27,10 @@ from pipeline.native.settings import android
 from pipeline.process import run as run_program
 from pipeline.process import state_of
 
-from .check import Params, perform
-from .foreign import emulator
+from .check import Params, runner
 from .linked import COMPILER, present, recent, shared_runtime
 from .machine import Launch
+from .qemu import emulator
 
 PACKAGE_DATA = "runners/programs"
 
@@ -48,17 +48,9 @@ NDK = "install Android's NDK (sdkmanager 'ndk;27.2.12479018'), and set ANDROID_N
 _SECONDS = 1800
 
 
-def run_cpp(job: Job[Params]) -> Facts:
-    """See `check.perform`: a program in C++, for this machine or one that qemu stands for."""
-    return perform(job, "native-cpp", _launch_cpp)
-
-
-def run_rust(job: Job[Params]) -> Facts:
-    """See `check.perform`: a program in Rust, for this machine."""
-    return perform(job, "native-rust", _launch_rust)
-
-
-def _launch_cpp(job: Job[Params], scratch: Path) -> Launch:
+@runner("native-cpp")
+def run_cpp(job: Job[Params], scratch: Path) -> Launch:
+    """A program in C++, for this machine or one that qemu stands for."""
     built = build_cpp(job, scratch)
     words = (*built.before, str(built.program), job.params.model.prefix)
     return Launch(command=words, env=_UNSEEN, emulated="qemu-user" if built.before else None)
@@ -113,8 +105,9 @@ def _compiler(job: Job[Params]) -> tuple[tuple[str, ...], dict[str, str]]:
     return (), {"CMAKE_CXX_COMPILER": str(compiler.path)}
 
 
-def _launch_rust(job: Job[Params], scratch: Path) -> Launch:
-    """Cargo downloads nothing: the crate depends on no other."""
+@runner("native-rust")
+def run_rust(job: Job[Params], scratch: Path) -> Launch:
+    """A program in Rust, for this machine. Cargo downloads nothing: the crate depends on no other."""
     cargo = recent(job.tools.get("cargo"), "Cargo", (1, 67), _RUST)
     compiler = present(job.tools.get("c++"), "there is no C++ compiler", COMPILER)
     kit = LinkJson.read(job.inputs[roles.KIT])

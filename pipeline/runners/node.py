@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job, Tool
+from pipeline.action import Job, Tool
 from pipeline.errors import DownloadError, StepError, ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
@@ -26,7 +26,7 @@ from pipeline.process import run as run_program
 from pipeline.process import state_of
 from pipeline.weights.cache import DownloadCache
 
-from .check import Params, perform
+from .check import Params, runner
 from .linked import present, recent
 from .machine import Launch
 
@@ -51,14 +51,16 @@ _OLDEST_CHROMIUM = 113
 _CHROMIUM = "install Chromium {} or later, or Google Chrome (Debian: apt-get install chromium)"
 
 
-def run(job: Job[Params]) -> Facts:
-    """See `check.perform`."""
-    return perform(job, "node", lambda job, _: launch(job))
+@runner("node")
+def run(job: Job[Params], _scratch: Path) -> Launch:
+    """On the processor."""
+    return launch(job)
 
 
-def run_webgpu(job: Job[Params]) -> Facts:
-    """See `check.perform`."""
-    return perform(job, "webgpu", lambda job, scratch: launch(job, more=partial(_on_gpu, job, scratch)))
+@runner("webgpu")
+def run_webgpu(job: Job[Params], scratch: Path) -> Launch:
+    """On a GPU."""
+    return launch(job, more=partial(_on_gpu, job, scratch))
 
 
 def _on_gpu(job: Job[Params], scratch: Path) -> tuple[dict[str, str], tuple[()]]:
@@ -68,12 +70,9 @@ def _on_gpu(job: Job[Params], scratch: Path) -> tuple[dict[str, str], tuple[()]]
     return {"XDG_RUNTIME_DIR": str(scratch), **dict.fromkeys(names, str(driver.path))}, ()
 
 
-def run_browser(job: Job[Params]) -> Facts:
-    """See `check.perform`. The picture is beside `run.json`."""
-    return perform(job, "browser", _launch_chromium)
-
-
-def _launch_chromium(job: Job[Params], scratch: Path) -> Launch:
+@runner("browser")
+def run_browser(job: Job[Params], scratch: Path) -> Launch:
+    """In Chromium. The picture is beside `run.json`."""
     return launch(job, program="browser.mjs", oldest=20, more=partial(_in_chromium, job, scratch))
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Job
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.blobs import VM_KINDS, find_blobs
 from pipeline.binary.objects import loaded_sections
@@ -22,7 +22,7 @@ from pipeline.documents.archive import Archive
 from pipeline.errors import StepError, VerifyError
 from pipeline.native import opencl, wheel
 
-from .check import Params, perform
+from .check import Params, runner
 from .linked import COMPILER, link, present
 from .machine import Launch
 
@@ -40,12 +40,8 @@ Modules = dict[str, bytes]
 """Kind of a module (`opencl`) -> its content: the kernels' source and how they are called."""
 
 
-def run(job: Job[Params]) -> Facts:
-    """See `check.perform`."""
-    return perform(job, "twin", _launch)
-
-
-def _launch(job: Job[Params], scratch: Path) -> Launch:
+@runner("twin")
+def run(job: Job[Params], scratch: Path) -> Launch:
     """Raises a VerifyError where the twin's kernels are not those that ship."""
     params, archive = job.params, job.inputs[roles.ARCHIVE]
     objects = job.inputs[roles.objects(params.model.subject)]

@@ -12,7 +12,9 @@ import pytest
 from fake_worker import PROBE, FakeWorker, behind, make_job
 
 from pipeline.documents.codec import decode
-from pipeline.runners.machine import Launch, Trial, run_checks
+from pipeline.documents.run import Run
+from pipeline.runners.machine import Launch
+from pipeline.runners.trial import Trial, run_checks
 from pipeline.steps import compile_relax as compile_step
 from pipeline.steps import params as params_step
 
@@ -74,7 +76,8 @@ class Compiled:
             "seconds": 300,
             **changes,
         }
-        work = partial(run_checks, launch=Launch(library=str(library)), trial=decode(Trial, trial, "trial"))
+        given = {"launch": Launch(library=str(library)), "about": Run("tiny-f32", "host", "host")}
+        work = partial(run_checks, trial=decode(Trial, trial, "trial"), **given)
         self.outcome = self.worker.call(work, log=self.folder / "check.log")
         return self.outcome.compared
 

@@ -14,13 +14,14 @@ from test_program import DOUBLE, FAKE
 from pipeline.compilers import tensor_cache
 from pipeline.compilers.declared import Declared
 from pipeline.documents.functions import Function, Value
-from pipeline.documents.run import Measured, Verdict
+from pipeline.documents.run import Measured, Run, Verdict
 from pipeline.errors import StepError, VerifyError
 from pipeline.files import hash_path
 from pipeline.matrix.cells import ModelRef
 from pipeline.runners import check
-from pipeline.runners.machine import Launch, MachineDied, Outcome, Trial, run_checks
+from pipeline.runners.machine import Launch, MachineDied
 from pipeline.runners.session import WEIGHT_CHANGES, write_changed
+from pipeline.runners.trial import Trial, run_checks
 
 CHECK = """\
 import numpy as np
@@ -36,7 +37,7 @@ def check(session):
 """
 
 
-def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: Path | None = None) -> Outcome:
+def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: Path | None = None) -> Run:
     """Of the check on the fake program, in a process of its own: a check confines the one that it runs in."""
     recipe = tmp_path / "recipe.py"
     recipe.write_text(CHECK)
@@ -44,7 +45,7 @@ def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: P
     trial = Trial(ModelRef("tiny", "f32", "", {}), (function,), parameters, None, reads, "check", 30)
     launch = Launch(command=(sys.executable, str(FAKE), how))
     with ProcessPoolExecutor(1) as pool:
-        return pool.submit(run_checks, launch=launch, trial=trial).result()
+        return pool.submit(run_checks, launch=launch, trial=trial, about=Run("tiny-f32", "host", "host")).result()
 
 
 def test_a_check_that_follows_the_inputs_is_one(tmp_path):
@@ -156,7 +157,7 @@ def test_who_has_no_check_is_not_told_to_mend_it(tmp_path, monkeypatch, changed,
     params = check.Params(ModelRef("tiny", "f32", "", {}), None, "lib", named, reference=None if named else "onnx")
     job = SimpleNamespace(params=params, log=tmp_path / "log")
     with pytest.raises(VerifyError) as caught:
-        check._judge(job, Outcome(passed, None, None, Measured(1, 1, {})))
+        check._judge(job, Run("tiny-f32", "host", "host", compared=passed, measured=Measured(1, 1, {})))
     assert ("the check passes with" in str(caught.value)) == bool(named)
     assert (f"nothing that this model gives depends on its {changed}" in str(caught.value)) == (not named)
     assert ("name a `check` of your own" in caught.value.hint) == (not named)
