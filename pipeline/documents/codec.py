@@ -82,7 +82,9 @@ class Document:
         (folder / self.NAME).write_text(dumps(self), encoding="utf-8")
 
 
-_WANTED: Mapping[object, str] = {str: "a text", int: "a whole number", float: "a number", Path: "a path"}
+_WANTED: Mapping[object, str] = {
+    str: "a text", bool: "true or false", int: "a whole number", float: "a number", Path: "a path",
+}  # fmt: skip
 
 
 def decode(kind: type[T], data: object, place: str) -> T:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.compilers.mlc_names import OVERRIDES, opt_text
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
-from pipeline.errors import MatrixError, StepError
+from pipeline.errors import FormatError, MatrixError, StepError
 from pipeline.matrix.fields import LONGEST_NAME
 from pipeline.nearest import nearest
 from pipeline.platforms import unportable
@@ -174,10 +174,10 @@ class _Reader:
         if not isinstance(entry, dict) or not {"model", "model_id", "estimated_vram_bytes"} <= set(entry):
             raise MatrixError("needs `model`, `model_id` and `estimated_vram_bytes`", where=where, hint=_HINT)
         known = _leave_out(entry, [one.name for one in fields(_Entry)], where, self.note)
-        for key, kind, wanted in _TYPES:
-            if known.get(key) is not None and not isinstance(known[key], kind):
-                raise MatrixError(f"`{key}` is not {wanted}", where=where, hint=_HINT)
-        said: _Entry = decode(_Entry, known, where)
+        try:
+            said: _Entry = decode(_Entry, known, where)
+        except FormatError as error:
+            raise MatrixError(error.what, where=error.where, hint=_HINT) from error
         overrides = _leave_out(said.overrides or {}, _OVERRIDES, f"{where}: overrides", self.note)
         options: dict[str, object] = {"model_id": said.model_id, **self._memory(said.estimated_vram_bytes, where)}
         options |= {"bundle_weight": True} if said.bundle_weight else {}
@@ -227,15 +227,6 @@ class _Reader:
             hint = f"a repository of the hub is written HF://{model}" if is_repository else "correct the path"
             raise MatrixError(f"there is no directory `{model}`", where=where, hint=hint)
         return {"path": _inside(self.place, model)}
-
-
-_TYPES: tuple[tuple[str, type, str], ...] = (
-    ("model", str, "text"),
-    ("model_id", str, "text"),
-    ("bundle_weight", bool, "true or false"),
-    ("overrides", dict, "a mapping"),
-    ("model_lib", str, "text"),
-)
 
 
 def _flags(opt: object, where: str) -> str:

@@ -196,7 +196,7 @@ def _check_path(place: Steps, path: str, root: Path, fill: _Filler) -> None:
     if normal(path).split("/")[0] in {"build", "dist"}:
         hint = "name the task that makes it: `bundle:{subject}`"
         fill.problems.add(place, f"`{path}` is where results are put", hint)
-    elif must_be_apart(place, path, root, fill.problems) and must_exist(place, path, root, fill.problems):
+    elif must_be_apart(place, path, root, fill.problems):
         return
     fill.reported.add(place)
 

@@ -6,7 +6,6 @@ targets.yaml is read, `plan` fills them in.
 
 from __future__ import annotations
 
-import string
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from .cells import Backend, Cell, FilePlacement, LayoutRule, ModelVariant, Produ
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
 from .matrix import CustomStep, ModelFile
+from .placeholders import wrong_names
 from .placement import FORMS, filled, form_of
 
 _RESERVED = frozenset({"link.json", "manifest.json"})
@@ -209,15 +209,13 @@ def _folded(path: str) -> str:
 def wrong_pattern(pattern: str, known: Collection[str] = PLACEHOLDERS) -> tuple[str, str] | None:
     """What is wrong with a pattern in which these placeholders stand for something, and the hint."""
     names = ", ".join(f"{{{name}}}" for name in known)
-    try:
-        fields = [(name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(pattern)]
-    except ValueError as error:
-        return f"`{pattern}` is no pattern: {error}", f"write placeholders as one of {names}"
-    for name, spec, conversion in fields:
-        if name is not None and (name not in known or spec or conversion):
-            strange = name not in PLACEHOLDERS or name in known  # one of ours, with an end that ours have not
-            what = f"unknown placeholder `{{{name}}}`" if strange else f"`{{{name}}}` stands for nothing here"
-            return what, f"use {names}"
+    wrong = next(wrong_names(pattern, known), None)
+    if wrong in {"{", "}"}:
+        return f"`{pattern}` is no pattern: it has a brace of its own", f"write placeholders as one of {names}"
+    if wrong is not None:
+        ours = wrong in PLACEHOLDERS
+        what = f"`{{{wrong}}}` stands for nothing here" if ours else f"unknown placeholder `{{{wrong}}}`"
+        return what, f"use {names}"
     unsafe = "\\" in pattern or ":" in pattern or not pattern.isprintable()
     if unsafe or not {"", ".", ".."}.isdisjoint(pattern.split("/")):
         return f"`{pattern}` is not a path inside the product", "write names with `/` between, without `.` and `..`"

@@ -126,9 +126,7 @@ def missing_files(name: str, spec: model_schema.Model, root: Path, problems: Dia
         for number, read in enumerate(recipe.reads):
             must_exist((*here, key, "reads", number), read, root, problems)
     if isinstance(spec.weights, PathWeights):
-        of_weights, path = (*here, "weights", "path"), spec.weights.path
-        if must_be_apart(of_weights, path, root, problems):
-            must_exist(of_weights, path, root, problems)
+        must_be_apart((*here, "weights", "path"), spec.weights.path, root, problems)
 
 
 def _source(spec: model_schema.Model) -> Source:
@@ -214,10 +212,7 @@ def files(targets: schema.Targets, root: Path, problems: Diagnostics) -> Iterato
             continue
         place = ("models", name, kind)
         if isinstance(written, PathFile):
-            of_path, path = (*place, "path"), written.path
-            there = must_be_apart(of_path, path, root, problems) and must_exist(of_path, path, root, problems)
-            if there and not (root / path).is_file():
-                problems.add(of_path, f"`{path}` is a directory", "name the file in it")
+            must_be_apart((*place, "path"), written.path, root, problems, folder=False)
         where = problems.document.at(place, key=True)
         sha256 = written.sha256 if isinstance(written, PathFile) else None
         yield ModelFile(name, kind, source_of(written), sha256, where, spec.estimated_vram_bytes)

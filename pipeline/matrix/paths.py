@@ -53,15 +53,15 @@ def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *,
     return False
 
 
-def must_be_apart(place: Steps, written: str, root: Path, problems: Diagnostics) -> bool:
-    """Whether a directory of weights can be walked: outside of the project only where that is plainly meant."""
+def must_be_apart(place: Steps, written: str, root: Path, problems: Diagnostics, *, folder: bool | None = None) -> bool:
+    """Whether there are such weights, as `must_exist`: outside of the project only where that is plainly meant."""
     if _holds_project(place, root / written, written, root, problems):
         return False
     if Path(normal(written)).parts[:1] == ("..",):
         hint = "write an absolute path, or move the weights (a symbolic link will do) into the project"
         problems.add(place, f"`{written}` leads out of the project", hint)
         return False
-    return True
+    return must_exist(place, written, root, problems, folder=folder)
 
 
 def _holds_project(place: Steps, path: str | Path, written: str, root: Path, problems: Diagnostics) -> bool:

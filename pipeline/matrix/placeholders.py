@@ -1,6 +1,7 @@
-"""Placeholders in the words of a custom step: `{model}.ava3`. `{{` and `}}` are braces.
+"""Placeholders in the words of a custom step and the paths of a layout: `{model}.ava3`. `{{` and `}}` are braces.
 
-`custom_steps` fills in what the matrix knows, `pipeline.steps.custom` what is known when the step runs.
+`layouts` looks for wrong ones. `custom_steps` fills in what the matrix knows, `pipeline.steps.custom` what is known
+when the step runs.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def test_patterns_are_filled_in_for_every_cell(good, expand):
     ("library", "message"),
     [
         ('"{name}.tar"', "unknown placeholder `{name}`"),
-        ('"{model!r}.tar"', "unknown placeholder `{model}`"),
-        ('"{model:>9}.tar"', "unknown placeholder `{model}`"),
+        ('"{model!r}.tar"', "unknown placeholder `{model!r}`"),
+        ('"{model:>9}.tar"', "unknown placeholder `{model:>9}`"),
         ('"{model.tar"', "is no pattern"),
         ('"/tmp/{subject}.tar"', "is not a path inside the product"),
         ('"../{subject}.tar"', "is not a path inside the product"),
