@@ -26,6 +26,7 @@ from typing import NamedTuple
 from pipeline.transport.http import redact, redact_variable
 
 from .errors import StepError, ToolMissing
+from .files import look, written
 
 _log = logging.getLogger(__name__)
 
@@ -197,11 +198,7 @@ def _append(log: Path | None, line: str, text: str) -> None:
 
 def state_of(path: Path) -> list[str | int]:
     """What changes with the file behind the path; links are followed (`cc` is one, by way of another, to `gcc-12`)."""
-    try:
-        status = path.stat()
-    except OSError:
-        return [str(path)]
-    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+    return [str(path), *written(look(path))]
 
 
 def peak_bytes(usage: resource.struct_rusage) -> int:

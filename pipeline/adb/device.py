@@ -247,9 +247,7 @@ class Device:
         Raises:
             DeviceError: it did not arrive.
         """
-        status, text = self._run("push", local, remote, seconds=SECONDS + size / _SLOWEST_LINK)
-        if status:
-            raise failure(f"{local.name} could not be pushed to {self.serial}", text)
+        self._copy(size, f"{local.name} could not be pushed to {self.serial}", "push", local, remote)
 
     def pull(self, remote: str, local: Path, size: int) -> None:
         """Copy a file from the device.
@@ -257,9 +255,12 @@ class Device:
         Raises:
             DeviceError: it did not arrive.
         """
-        status, text = self._run("pull", remote, local, seconds=SECONDS + size / _SLOWEST_LINK)
+        self._copy(size, f"{remote} could not be read from {self.serial}", "pull", remote, local)
+
+    def _copy(self, size: int, failing: str, *words: str | Path) -> None:
+        status, text = self._run(*words, seconds=SECONDS + size / _SLOWEST_LINK)
         if status:
-            raise failure(f"{remote} could not be read from {self.serial}", text)
+            raise failure(failing, text)
 
     def _run(self, *words: str | Path, seconds: float) -> tuple[int, str]:
         try:

@@ -71,8 +71,7 @@ def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
             members.append(member)
             infos.append(read_object(member.data, member.name))
             owners.append(group.model)
-    _check_symbols(infos, owners)
-    _check_names(infos, owners)
+    _check(infos, owners)
     by_model = {model: tuple(i.name for i, o in zip(infos, owners, strict=True) if o == model) for model in owners}
     return Merged(tuple(members), tuple(infos), by_model, flavour_of(infos[0].format))
 
@@ -83,28 +82,21 @@ def _renamed(member: Member, prefix: str) -> Member:
     return Member(name, own_weak_definitions(member.data, prefix, name) if is_coff_object(member.data) else member.data)
 
 
-def _check_symbols(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
-    """No strong definition twice: force-loading the archive would end in a duplicate symbol."""
-    strong: dict[str, tuple[ObjectInfo, str]] = {}
+def _check(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
+    """No strong definition twice: force-loading the archive would end in a duplicate symbol. And no name twice."""
+    strong: dict[str, str] = {}
+    names: dict[str, str] = {}
     for info, owner in zip(infos, owners, strict=True):
+        here = f"{info.name} of {owner}"
         for symbol in info.defined:
-            if symbol.weak:
-                continue
-            if symbol.name in strong:
-                other, other_owner = strong[symbol.name]
+            if not symbol.weak and (other := strong.setdefault(symbol.name, here)) is not here:
                 raise FormatError(
-                    f"{symbol.name} is defined twice: in {other.name} of {other_owner} and in {info.name} of {owner}",
+                    f"{symbol.name} is defined twice: in {other} and in {here}",
                     hint="give each model a prefix of its own, and compile both again",
                 )
-            strong[symbol.name] = info, owner
-
-
-def _check_names(infos: Sequence[ObjectInfo], owners: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
-    for info, owner in zip(infos, owners, strict=True):
-        if info.name in seen:
+        if info.name in names:
             raise FormatError(
-                f"two members would be called {info.name}: one of {seen[info.name]}, one of {owner}",
+                f"two members would be called {info.name}: one of {names[info.name]}, one of {owner}",
                 hint="choose prefixes of which none starts with another",
             )
-        seen[info.name] = owner
+        names[info.name] = owner

@@ -176,9 +176,7 @@ class _Run:
 
     def _begin(self) -> None:
         """Begin all that there is room for."""
-        for machine, queue in self.at_home.items():
-            while queue and self.used[machine] < self.slots:
-                self._start(heapq.heappop(queue)[2], machine)
+        self._begin_at_home()
         while self.ready:
             machine = min(range(self.machines), key=lambda one: self.used[one])
             if self.used[machine] >= self.slots:
@@ -190,6 +188,9 @@ class _Run:
             if work.family:
                 self.homes[work.family] = machine
             self._start(work, machine)
+        self._begin_at_home()
+
+    def _begin_at_home(self) -> None:
         for machine, queue in self.at_home.items():
             while queue and self.used[machine] < self.slots:
                 self._start(heapq.heappop(queue)[2], machine)

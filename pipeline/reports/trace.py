@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,26 +119,16 @@ def critical_path(spans: Iterable[Span], upstream: Mapping[str, Iterable[str]]) 
         upstream: task -> tasks that it waits for; those without a span cost nothing.
     """
     by_name = {span.name: span for span in spans}
-    best: dict[str, tuple[float, str | None]] = {}
-
-    def length(name: str) -> float:
-        todo = [name]
-        while todo:
-            current = todo[-1]
-            before = [other for other in upstream.get(current, ()) if other not in best]
-            if before:
-                todo += before
-                continue
-            todo.pop()
-            last = max(upstream.get(current, ()), key=lambda other: best[other][0], default=None)
-            own = by_name[current].seconds if current in by_name else 0.0
-            best[current] = (own + (best[last][0] if last is not None else 0.0), last)
-        return best[name][0]
-
-    end: str | None = max(sorted(by_name), key=length, default=None)
+    length: dict[str, float] = {}
+    longest: dict[str, str | None] = {}
+    for name in TopologicalSorter({**dict.fromkeys(by_name, ()), **upstream}).static_order():
+        before = max(upstream.get(name, ()), key=length.__getitem__, default=None)
+        own = by_name[name].seconds if name in by_name else 0.0
+        length[name], longest[name] = own + (0.0 if before is None else length[before]), before
+    end = max(sorted(by_name), key=length.__getitem__, default=None)
     path: list[Span] = []
     while end is not None:
         if end in by_name:
             path.append(by_name[end])
-        end = best[end][1]
+        end = longest[end]
     return path[::-1]
