@@ -211,7 +211,8 @@ def _explain_type(expected: str, path: Steps, value: object, problems: Diagnosti
         hint = "write below it, further to the right, what belongs to it, or remove the key"
     elif expected == "a mapping" and written:
         keys = [key for way in ways for key in way.properties if way.additional_properties is False]
-        hint = f"write keys and values: {{{keys[0] if keys else 'dtype'}: {written}}}"
+        quoted = written if not isinstance(value, bool) else f'"{written}"'
+        hint = f"write keys and values: {{{keys[0] if keys else 'dtype'}: {quoted}}}"
     problems.add(path, f"expected {expected}, not {_named(value)}", hint)
 
 

@@ -42,10 +42,14 @@ def variants(name: str, spec: model_schema.Model, problems: Diagnostics, kind: s
     `kind` is the `model_type` that the model's name stands for, where it has none of its own.
     """
     weights, prebuilt = source_of(spec.weights) if spec.weights else None, spec.prebuilt or {}
+    compiler = spec.compiler or ("prebuilt" if spec.prebuilt else "relax")
+    if compiler != "mlc":
+        _refuse_loose(spec.options, ("models", name, "options"), problems)
     made = []
     for variant, changes in spec.variants.items():
         own = ("models", name, "variants", variant)
-        compiler = spec.compiler or ("prebuilt" if spec.prebuilt else "relax")
+        free = {} if compiler == "mlc" else changes.model_extra or {}
+        _refuse_loose({**free, "overrides": changes.overrides}, own, problems)
         options, app = _options(spec, changes), ForApps()
         if compiler == "mlc":
             options, app = _mlc({"model_type": kind, **options} if kind else options, own, problems)
@@ -158,6 +162,18 @@ def _options(spec: model_schema.Model, variant: model_schema.Variant) -> dict[st
     base = spec.options.get("overrides", {})
     overrides = {**(base if isinstance(base, Mapping) else {}), **variant.overrides}
     return {**options, "overrides": overrides} if overrides else options
+
+
+def _refuse_loose(value: object, place: tuple[str | int, ...], problems: Diagnostics) -> None:
+    """Refuse `language: no` where anything may stand: false to YAML 1.1, text to YAML 1.2; see quirk YAML-4."""
+    if isinstance(value, Mapping | list):
+        for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _refuse_loose(one, (*place, key), problems)
+    elif isinstance(value, bool) and (written := problems.document.written(place)):
+        meant = str(value).lower()
+        if written.lower() != meant:
+            hint = f'write it in quotes: "{written}"; or {meant}, if that is meant'
+            problems.add(place, f"{written} is {meant} to YAML, and text to other readers", hint)
 
 
 def _catch_misspellings(

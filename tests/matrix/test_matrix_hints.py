@@ -44,6 +44,31 @@ def test_what_should_be_a_mapping_is_shown_as_one(good, refuse):
     assert "expected a mapping, not text\n  hint: write keys and values: {dtype: float32}" in said
 
 
+@pytest.mark.parametrize("word", ["no", "Off", "yes", "ON"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("variants:\n      f32: {language: WORD}", "variants.f32.language"),
+        ("variants:\n      f32: {overrides: {a: [1, {b: WORD}]}}", "variants.f32.overrides.a[1].b"),
+        ("options: {x: {language: WORD}}\n    variants:\n      f32: {}", "options.x.language"),
+    ],
+)
+def test_a_word_that_is_a_truth_value_to_yaml_1_1_alone_is_no_option(good, refuse, expand, place, word):
+    written, path = place
+    text = good.replace("variants:\n      f32: {dtype: float32}", written)
+    said = refuse(text.replace("WORD", word))
+    meant = "true" if word in {"yes", "ON"} else "false"
+    assert f"models.minilm.{path}: {word} is {meant} to YAML, and text to other readers" in said
+    assert f'hint: write it in quotes: "{word}"; or {meant}' in said
+    for cure in (f'"{word}"', meant, meant.title()):
+        expand(text.replace("WORD", cure))
+
+
+def test_a_truth_value_where_a_mapping_belongs_is_shown_in_quotes(good, refuse):
+    said = refuse(good.replace("f32: {dtype: float32}", "f32: no"))
+    assert 'expected a mapping, not true or false\n  hint: write keys and values: {dtype: "no"}' in said
+
+
 @pytest.mark.parametrize("key", ["estimated_vram", "estimated-vram-bytes", "system_lib"])
 def test_the_beginning_of_a_key_of_ours_is_no_option(good, refuse, key):
     assert "this looks like `" in refuse(good.replace("f32: {dtype: float32}", f"f32: {{dtype: float32, {key}: 3}}"))
