@@ -128,7 +128,7 @@ class Friendly:
             cause = error if isinstance(error, getopt.GetoptError) else error.__context__
             if not isinstance(cause, getopt.GetoptError):
                 hint = "" if "\n  hint: " in str(error) else f"\n  hint: doit help {self.name}"
-                raise CmdParseError(f"{error}{hint}") from error
+                raise _slip(f"{error}{hint}", parser, words) from error
             # doit's own text goes on with all options, as Python prints them
             meant = did_you_mean(cause.opt, (option.rstrip("=") for option in parser.get_long()), "--{}")
             what, hint = str(cause), meant or f"doit help {self.name}"
@@ -140,15 +140,20 @@ class Friendly:
                 if "not recognized" in what:  # a task could have options of its own
                     what = f"{dashed} stands behind a task, where only options of that task may stand"
                     hint = f"options stand before tasks: doit {usage} TASK"
-            raise CmdParseError(f"{what}\n  hint: {hint}") from error
+            raise _slip(f"{what}\n  hint: {hint}", parser, words) from error
 
     def execute(self, params: dict[str, object], args: list[str]) -> object:
         """Refuse words that mean nothing, and say which were meant. What doit calls."""
         if args and not self.doc_usage:
-            raise InvalidCommand(f"{self.name} takes no arguments, not {args[0]!r}\n  hint: doit help {self.name}")
+            what = f"{self.name} takes no arguments, not {args[0]!r}\n  hint: doit help {self.name}"
+            _answer_in_json(params, what)
+            raise InvalidCommand(what)
         try:
             return self.work(params, args)
-        except (CmdParseError, InvalidDodoFile, InvalidTask):
+        except CmdParseError:
+            raise
+        except (InvalidDodoFile, InvalidTask) as error:
+            _answer_in_json(params, str(error))
             raise
         except InvalidCommand as error:
             doits = _NOT_A_TASK.fullmatch(str(error)) if error.not_found is None else None
@@ -205,6 +210,14 @@ def _answer_in_json(params: Mapping[str, object], said: SlipwayError | str) -> N
         what, _, hint = str(said).partition("\n  hint: ")
         error = said if isinstance(said, SlipwayError) else SlipwayError(what, hint=hint or None)
         sys.stdout.write(f"{json.dumps(error_document(error), indent=2, ensure_ascii=False)}\n")
+
+
+def _slip(what: str, parser: object, words: list[str]) -> CmdParseError:
+    """The error for a command line that cannot be read; a program that asked for JSON gets it so."""
+    given, known = " ".join(words).replace("--format ", "--format=").split(), parser.get_long()  # type: ignore[attr-defined]
+    if ("json" in known and "--json" in given) or ("format=" in known and "--format=json" in given):
+        _answer_in_json({"json": True}, what)
+    return CmdParseError(what)
 
 
 _NO_READER = (errno.EPIPE, errno.ENOSPC, errno.EIO)

@@ -305,7 +305,8 @@ def test_doctor_says_its_version_and_that_there_is_no_matrix(tmp_path):
         *(f"{name} --json" for name in ("plan", "devices", "doctor", "gc", "profile", "bench", "cache stats")),
         "explain --json verify:host", "cells --format json", "merge-app-config --json a.json",
         "plan --json nothing:here", "explain --json nothing:here", "verify-app --json nowhere.apk",
-        "deploy --json --dist nowhere",
+        "deploy --json --dist nowhere", "plan --jsno --json", "plan --json --workers=x", "doctor --json two words",
+        "cells --format json --foo", "gc --json --max-age",
     ],
 )  # fmt: skip
 def test_a_program_that_asked_for_json_gets_json_when_something_is_wrong(started, tmp_path, words):
