@@ -148,10 +148,10 @@ def attached(adb: Path) -> list[Attached]:
     Raises:
         DeviceError: adb's server cannot be reached.
     """
-    done = run([adb, "devices", "-l"], check=False, timeout=SECONDS)
+    done = run([adb, "devices", "-l"], check=False, timeout=SECONDS, apart=True)
     if done.status:
-        raise failure("adb cannot list the devices", done.output)
-    lines = [line for line in done.output.splitlines() if line.strip() and not line.startswith(_NOISE)]
+        raise failure("adb cannot list the devices", done.output + done.errors)
+    lines = [line for line in done.output.splitlines() if line.strip()]
     return [_attached(line) for line in lines if not line.startswith("List of devices")]
 
 

@@ -9,7 +9,7 @@ import pytest
 from phones import SERIAL
 from stand_in_adb import NO_PERMISSIONS
 
-from pipeline.adb.device import failure
+from pipeline.adb.device import attached, failure
 
 
 def test_several_devices_are_listed_and_one_is_to_be_chosen(phone, dist, deploy, monkeypatch):
@@ -95,3 +95,12 @@ def test_each_text_of_adb_has_a_cure(said, cure):
     error = failure("it", said)
     assert cure in str(error)
     assert "$ADB_VENDOR_KEYS" not in error.what
+
+
+def test_a_warning_of_adbs_is_no_device(tmp_path):
+    adb = tmp_path / "adb"
+    adb.write_text(
+        "#!/bin/sh\necho WARNING: odd thing >&2\nprintf 'List of devices attached\\nS1 device model:Pixel\\n'\n"
+    )
+    adb.chmod(0o755)
+    assert [str(one) for one in attached(adb)] == ["S1 (device) model:Pixel"]
