@@ -45,12 +45,10 @@ class SourceTree(NamedTuple):
     Attributes:
         root: its directory.
         files: relative path -> [git's mode, git's blob id]; the id of anything that is no git checkout is git's too.
-        kind: `git` or `files`.
     """
 
     root: Path
     files: dict[str, tuple[str, str]]
-    kind: str
 
     @property
     def digest(self) -> str:
@@ -80,10 +78,9 @@ def read_tree(root: Path) -> SourceTree:
     if not root.is_dir():
         raise StepError("there is no such directory", where=root, hint="correct the path of the checkout")
     try:
-        files = dict(_of_git(root, ""))
+        return SourceTree(root, dict(_of_git(root, "")))
     except SlipwayError:  # no git on this machine, or this is no checkout of it
-        return SourceTree(root, dict(_of_folder(root)), "files")
-    return SourceTree(root, files, "git")
+        return SourceTree(root, dict(_of_folder(root)))
 
 
 def mirror(tree: SourceTree, folder: Path) -> None:

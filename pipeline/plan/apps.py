@@ -70,7 +70,7 @@ def remarks(matrix: Matrix) -> Iterator[str]:
             model = cells[0].model
             if not has_record(model) or model.weights is None:
                 continue
-            bundled, revision = _is_bundled(model), model.weights.revision or "main"
+            bundled, revision = _is_bundled(model), model.weights.revision
             if product.kind == "web" and bundled and product.base_url is None:
                 yield (
                     f"{product.name}: the addresses in its records are relative, and WebLLM takes absolute ones, and "
@@ -82,7 +82,7 @@ def remarks(matrix: Matrix) -> Iterator[str]:
                     f"{product.name}: no address has the weights of {model.subject}: they must be on the phone, in the "
                     f"app's files under {model_id(matrix, model)}, before it starts"
                 )
-            elif product.kind != "web" and not bundled and model.app.model_url is None and revision != "main":
+            elif product.kind != "web" and not bundled and not model.app.model_url and revision not in {None, "main"}:
                 yield (
                     f"{product.name}: apps download {model.subject} from `main` of its repository, not from "
                     f"{revision}: the records of MLC's apps cannot say a revision"

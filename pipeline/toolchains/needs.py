@@ -181,9 +181,6 @@ HELPS = (
     ),
     Help("cmake", "CMake", "runtimes are not built", "pip install cmake"),
     Help("cargo", "Cargo", "runtimes with a tokenizer (mlc_llm's) are not built", "install Rust: https://rustup.rs"),
-    Help(
-        "nginx", "nginx", "the tests of the remote store that need a real server are left out", "apt-get install nginx"
-    ),
     Help("uv", "uv", "environments of toolchains are made by pip, which takes longer", "pip install uv"),
 )
 
@@ -203,5 +200,4 @@ class Finding:
 
 def look(find: Callable[[str], Tool | None]) -> list[Finding]:
     """Look for everything."""
-    # A server is not on the PATH of people.
-    return [Finding(one, find(one.name) or (find("/usr/sbin/nginx") if one.name == "nginx" else None)) for one in HELPS]
+    return [Finding(one, find(one.name)) for one in HELPS]

@@ -72,7 +72,7 @@ PROGRAMS = {
 FROM_XCODE = {"ld64.lld": "ld"}
 """Names for which Xcode has a program that will do, on a Mac."""
 
-VERSION_FLAGS = {"ld": "-v", "nginx": "-v", "xcodebuild": "-version"}
+VERSION_FLAGS = {"ld": "-v", "xcodebuild": "-version"}
 """Programs that do not know `--version`. GNU's `ld` knows both, Apple's only this."""
 
 XCODE_LINK = Path("/var/db/xcode_select_link")
