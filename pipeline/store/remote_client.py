@@ -25,6 +25,7 @@ from pipeline.transport.http import (
     redact,
     redact_url,
     split_login,
+    streamed,
     supervised,
     through_proxy,
 )
@@ -147,7 +148,7 @@ class Client:
             elif body is not None:
                 headers, content = {"Content-Length": str(len(body))}, iter((body,))
             reply = stack.enter_context(
-                self._connected().stream(method, f"{self.url}/{path}", content=content, headers=headers)
+                streamed(self._connected(), method, f"{self.url}/{path}", headers=headers, content=content)
             )
             if reply.status_code in BUSY and not last:
                 raise _Busy(f"it answers with status {reply.status_code}", asked_to_wait(reply.headers))

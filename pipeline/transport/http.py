@@ -11,11 +11,15 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from pipeline.files import CHUNK_BYTES, sha256_bytes
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -146,6 +150,22 @@ def supervised(work: Callable[[Meter], T], patience: Patience, closed: threading
     for error in errors:
         raise error
     return results[0]
+
+
+@contextmanager
+def streamed(
+    client: httpx.Client, method: str, url: str, *, headers: Mapping[str, str], content: Iterator[bytes] | None = None
+) -> Iterator[httpx.Response]:
+    """Make a request, and have the reply until the block ends.
+
+    A client that is closed while a thread still connects does not know that connection: it is closed here.
+    """
+    with client.stream(method, url, content=content, headers=headers) as reply:
+        try:
+            yield reply
+        finally:
+            if client.is_closed:
+                reply.extensions["network_stream"].close()
 
 
 # Secrets

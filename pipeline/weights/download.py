@@ -24,7 +24,17 @@ from pipeline.documents import untrusted
 from pipeline.documents.codec import decode
 from pipeline.errors import DownloadError, FormatError, StoreError
 from pipeline.files import Digest, fed
-from pipeline.transport.http import BUSY, Meter, Patience, TooSlow, asked_to_wait, redact, redact_url, supervised
+from pipeline.transport.http import (
+    BUSY,
+    Meter,
+    Patience,
+    TooSlow,
+    asked_to_wait,
+    redact,
+    redact_url,
+    streamed,
+    supervised,
+)
 
 from .cache import disk_errors
 from .entry import Progress
@@ -193,7 +203,7 @@ class _Transfer:
         rest = self.part.request()
         offset = self.part.size if rest else 0
         headers = {"Accept-Encoding": "identity", **rest}
-        with _transport(self.where), self.client.stream("GET", self.url, headers=headers) as response:
+        with _transport(self.where), streamed(self.client, "GET", self.url, headers=headers) as response:
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 if offset and response.headers.get("content-range") == f"bytes */{offset}":
                     return  # it was whole already

@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -703,6 +704,32 @@ def test_closing_does_not_wait_for_what_nobody_wants(fake, machine):
         assert time.monotonic() - began < 5
     assert all(one.cancelled() or one.result() is None for one in asked)
     assert store.notes == []
+
+
+def test_a_connection_that_is_being_made_when_the_remote_is_closed_is_closed(nginx, uploaded, monkeypatch):
+    """The pool of the client does not know it yet, and the thread that makes it is not waited for."""
+    client, connect = Client(nginx.url, patience=QUICK), socket.create_connection
+    made, began, closed = [], threading.Event(), threading.Event()
+
+    def slow(*given, **more):
+        made.append(connect(*given, **more))
+        began.set()
+        assert closed.wait(10)
+        return made[0]
+
+    monkeypatch.setattr(socket, "create_connection", slow)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.send, "GET", f"ac/{KEY}", lambda reply, _: reply.read())
+        assert began.wait(10)
+        client.close()
+        closed.set()
+        assert asked.exception() is not None or asked.result()
+    until = time.monotonic() + 5
+    while made[0].fileno() >= 0 and time.monotonic() < until:
+        time.sleep(0.01)
+    left = made[0].fileno()
+    made[0].close()
+    assert left == -1
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again(nginx, uploaded, machine):
