@@ -24,11 +24,12 @@ from urllib.parse import urlsplit
 from pipeline.documents.codec import decode
 from pipeline.errors import SlipwayError, StoreError, ToolMissing
 from pipeline.store.remote import Remote
+from pipeline.transport.http import redact_url
 
 from .placement import Machine
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 CONNECT_SECONDS = 5.0
 AGAIN_SECONDS = 15.0
@@ -36,6 +37,9 @@ AGAIN_SECONDS = 15.0
 
 LOOK_SECONDS = 1.0
 """How old what is known of the machines may be."""
+
+
+_SCHEMES = ("tcp", "tls")
 
 
 def demand_cluster(address: str, remote: Remote | None, note: Callable[[str], None]) -> None:
@@ -47,11 +51,14 @@ def demand_cluster(address: str, remote: Remote | None, note: Callable[[str], No
     """
     try:
         parts = urlsplit(address)
-        usable = parts.scheme in {"tcp", "tls"} and bool(parts.hostname) and bool(parts.port)
+        usable = bool(parts.hostname and parts.port) and address in {
+            f"{scheme}://{parts.netloc}" for scheme in _SCHEMES
+        }
     except ValueError:
         usable = False
-    if not usable or parts.path:
-        raise SlipwayError(f"{address!r} is no address of a scheduler", hint="e.g. tcp://scheduler:8786, or tls://…")
+    if not usable or "@" in address:
+        said = redact_url(address) if "@" in address else address
+        raise SlipwayError(f"{said!r} is no address of a scheduler", hint="e.g. tcp://scheduler:8786, or tls://…")
     lacks = {}
     if find_spec("distributed") is None:
         lacks["Dask is not installed"] = "pip install 'slipway-tvm[dask]'"
@@ -209,8 +216,11 @@ async def _reach(address: str, role: str) -> None:
     from distributed import Security  # noqa: PLC0415 - as above
     from distributed.comm import connect  # noqa: PLC0415
 
+    security = Security()
+    _demand_certificates(address, security, role)
+
     async def asked() -> object:
-        comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args(role))
+        comm = await connect(address, timeout=CONNECT_SECONDS, **security.get_connection_args(role))
         try:
             await comm.write({"op": "identity", "reply": True})
             return await comm.read()
@@ -227,6 +237,23 @@ async def _reach(address: str, role: str) -> None:
         found = ""
     if found != "Scheduler":
         raise ConnectionError(f"what answers there is {_STRANGERS.get(found, 'no scheduler of Dask')}")
+
+
+def _demand_certificates(address: str, security: Security, role: str) -> None:
+    """Say what Dask's configuration lacks for an address: Dask itself names neither files nor fields.
+
+    Raises:
+        ConnectionError: something.
+    """
+    named = security.get_tls_config_for_role(role)
+    files = [named["ca_file"], named["cert"], named["key"]]
+    if address.startswith("tls:") and not all(files):
+        raise ConnectionError("for tls:// Dask's configuration has to name a ca-file, and a cert and a key")
+    if address.startswith("tcp:") and security.require_encryption:
+        raise ConnectionError("Dask's configuration demands tls://")
+    for path in files:
+        if path and "\n" not in path and not Path(path).is_file():  # Dask takes the text of a certificate, too
+            raise ConnectionError(f"Dask's configuration names {path}, and there is no such file")
 
 
 _STRANGERS = {"Worker": "a worker of Dask, no scheduler", "silent": "no scheduler of Dask: it says nothing"}
@@ -263,8 +290,8 @@ def serve(
             await _reach(address, "worker")
         except Exception as error:
             hint = (
-                "start it (dask scheduler), check the port (8786 where it was not told another), or name this "
-                "machine's certificates in Dask's configuration"
+                "start it (dask scheduler), check the address (tls:// or tcp://, as the scheduler's own; port 8786 "
+                "where it was not told another), or name this machine's certificates in Dask's configuration"
             )
             raise SlipwayError(f"{address} cannot be reached: {_said(error)}", hint=hint) from error
         async with AsyncExitStack() as stack:

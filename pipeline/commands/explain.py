@@ -20,6 +20,8 @@ from .wording import count, duration, shown
 MANY = 12
 """Changed fields and files of one task above which the rest is only counted."""
 
+_STAY = "in the remote store, until something reads them"
+
 FATES = {
     "restore": "the store here has its result: it would be restored, not run",
     "fetch": "the remote store has its result: it would be fetched, not run",
@@ -50,21 +52,25 @@ class Explain(ProjectCommand[JsonOptions]):
         fates = {item.name: item for item in forecast(engine, names)}
         found = [(explainer.explain(name), fates[name]) for name in names]
         logs = {name: engine.executor.log_of(engine.actions[name]) for name in names}
-        lines = (line for one, fate in found for line in _lines(one, fate, logs[one.name]))
+        entries = {name: engine.workspace.get(name) for name in names}
+        stayed = {name for name, entry in entries.items() if entry is not None and entry.remote}
+        lines = (line for one, fate in found for line in _lines(one, fate, logs[one.name], stays=one.name in stayed))
         documents = [{**_node(one, set()), "fate": fate.state, "roots": sorted(one.roots)} for one, fate in found]
         self.show(documents, lines, as_json=options.json)
         return 0
 
 
-def _lines(explanation: Explanation, fate: Forecast, log: Path) -> Iterator[str]:
+def _lines(explanation: Explanation, fate: Forecast, log: Path, *, stays: bool) -> Iterator[str]:
     if fate.state == "blocked" and explanation.state != "blocked":
         yield f"{explanation.name} would not be looked at: {fate.reason}"
     if explanation.state == "fresh":
         yield f"{explanation.name} is fresh"
         if explanation.record is not None:
-            yield from _history(explanation.record)
+            yield from _history(explanation.record, _STAY if stays else "all as recorded")
             if log.is_file():  # what another machine's tools printed is in the store alone
                 yield f"  log      {log}"
+        elif stays:
+            yield f"  outputs  {_STAY}"
         return
     if explanation.state == "blocked":
         yield f"{explanation.name} cannot run"
@@ -141,8 +147,8 @@ def _file(change: Change) -> str:
     return f"{change.field}, sha256 {shown(change.old)} → {shown(change.new)}"
 
 
-def _history(record: ActionResult) -> Iterator[str]:
-    """When, where and with what the outputs of a fresh action were made."""
+def _history(record: ActionResult, where: str) -> Iterator[str]:
+    """When, where and with what the outputs of a fresh action were made, and where they are."""
     volume = size(sum(output.size for output in record.outputs.values()))
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
     cost = [duration(record.seconds)]
@@ -157,7 +163,7 @@ def _history(record: ActionResult) -> Iterator[str]:
         yield f"  with     {', '.join(f'{name} {version}' for name, version in sorted(record.versions.items()))}"
     if "singly" in record.facts:
         yield f"  singly   shares no lowering with other backends: {record.facts['singly']}"
-    yield f"  outputs  {count(len(record.outputs), 'file')}, {volume}, all as recorded"
+    yield f"  outputs  {count(len(record.outputs), 'file')}, {volume}, {where}"
 
 
 def _node(explanation: Explanation, seen: set[str]) -> dict[str, object]:

@@ -189,6 +189,8 @@ def test_a_worker_without_a_store_refuses_to_begin(cluster):
     [
         (["--on", "nowhere"], {}, "no address of a scheduler"),
         (["--on", "http://x:1"], {}, "no address of a scheduler"),
+        (["--on", "TCP://x:1"], {}, "no address of a scheduler"),
+        (["--on", "tcp://u:SECRET@x:1"], {}, "'tcp://x:1' is no address of a scheduler"),
         (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE": ""}, "there is no remote store"),
         (["--on", "tcp://127.0.0.1:1"], {"SLIPWAY_REMOTE_WRITE": ""}, "may be written to"),
     ],
@@ -198,6 +200,7 @@ def test_what_cannot_be_used_is_said_before_anything_is_built(graph, words, env,
     assert run.status == 3
     assert said in run.output
     assert TRACEBACK not in run.output
+    assert "SECRET" not in run.output
     assert not graph.ran()
 
 

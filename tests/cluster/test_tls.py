@@ -10,9 +10,16 @@ import pytest
 from fault_graph import TRACEBACK
 from loopback import Cluster
 
+from pipeline.cluster.dask_pool import serve
+from pipeline.errors import SlipwayError
+
 pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+
+
+PAIR = {"tls.worker.cert": __file__, "tls.worker.key": __file__}
 
 
 def openssl(*words: object) -> None:
@@ -36,6 +43,22 @@ def certificate(folder: Path, authority: str, name: str) -> dict[str, str]:
     roles = ("SCHEDULER", "WORKER", "CLIENT")
     pairs = {f"{prefix}{role}__{what}": str(path) for role in roles for what, path in (("KEY", key), ("CERT", cert))}
     return {f"{prefix}CA_FILE": str(ca), **pairs}
+
+
+@pytest.mark.parametrize(
+    ("address", "config", "said"),
+    [
+        ("tls://127.0.0.1:1", {}, "for tls:// Dask's configuration has to name a ca-file"),
+        ("tls://127.0.0.1:1", {"tls.ca-file": __file__}, "for tls:// Dask's configuration has to name a ca-file"),
+        ("tls://127.0.0.1:1", {"tls.ca-file": "/gone.pem", **PAIR}, "names /gone.pem, and there is no such file"),
+        ("tcp://127.0.0.1:1", {"require-encryption": True}, "demands tls://"),
+    ],
+)
+def test_a_configuration_that_cannot_do_is_told_and_no_stranger_is_blamed(address, config, said, tmp_path):
+    options = {f"distributed.comm.{name}": value for name, value in config.items()}
+    with dask.config.set(options), pytest.raises(SlipwayError) as caught:
+        serve(address, threads=1, resources={}, folder=tmp_path, name=None, ready=pytest.fail)
+    assert said in caught.value.what
 
 
 def test_who_has_no_certificate_of_ours_neither_works_nor_orders(graph, nginx, tmp_path):

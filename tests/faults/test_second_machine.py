@@ -119,6 +119,8 @@ def spared(tmp_path, nginx) -> Graph:
     assert shipped(graph) == shipped(graph, graph.expected())
     assert graph.ok().idle
     assert not graph.ran()
+    assert "B, in the remote store, until something" in graph.ok("explain", "join:weights-m0").output
+    assert "outputs  in the remote store" in graph.ok("explain", "join:weights-m0", env={"SLIPWAY_REMOTE": ""}).output
     return graph
 
 
