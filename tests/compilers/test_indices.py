@@ -35,7 +35,7 @@ def gathered(*, operator: str, index: Any, axis: int | None = None, shape: Any =
     import tvm
     from tvm import relax
 
-    from pipeline.compilers.sources import from_the_beginning
+    from pipeline.compilers.indices import from_the_beginning
 
     builder = relax.BlockBuilder()
     extents = [tvm.tirx.Var("n", "int64") if extent is None else extent for extent in shape]
