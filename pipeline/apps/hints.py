@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.binary.object_info import Format
-from pipeline.binary.symbols import Generation, symbol_name
-from pipeline.kits import link_flags
+from pipeline.binary.symbols import Generation, required_symbols, symbol_name
 from pipeline.platforms import SDKS
 
 
@@ -37,7 +36,7 @@ def force_load(platform: str | None, archive: str | None, *, macho: bool) -> str
 def whole_model(prefix: str, platform: str | None, archive: str | None, *, macho: bool) -> str:
     """One of the two objects was linked."""
     form: Format = "macho" if macho else "elf"
-    both = " ".join(f"-Wl,-u,{symbol_name(name, form)}" for name in link_flags.required_symbols(prefix))
+    both = " ".join(f"-Wl,-u,{symbol_name(name, form)}" for name in required_symbols(prefix))
     return (
         f"an -u, an exported symbol or a keep file that names the blob alone links one object of two: "
         f"{force_load(platform, archive, macho=macho)}; or name a symbol of each: {both}"

@@ -106,6 +106,26 @@ def symbol_name(name: str, format_: Format) -> str:
     return _MACHO_UNDERSCORE + name if format_ == "macho" else name
 
 
+def library_bin(prefix: str) -> str:
+    """C name of the blob that says "this model is here"; `ffi.SystemLib(prefix)` looks for it."""
+    return prefix + GENERATIONS[0].blob_suffix
+
+
+def library_ctx(prefix: str) -> str:
+    """C name of the (weak) symbol that lives beside the compiled functions."""
+    return prefix + GENERATIONS[0].context_suffix
+
+
+def required_symbols(prefix: str) -> tuple[str, str]:
+    """The C symbols to name with `-u`: one in each of the two objects of a model."""
+    return library_bin(prefix), library_ctx(prefix)
+
+
+def exported(prefix: str) -> tuple[str, ...]:
+    """The C symbols to keep visible in the linked product, so that a strip of the product can be checked with nm."""
+    return (library_bin(prefix),)
+
+
 def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
     """Find every model in objects (the members of an archive) or in linked images.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.binary import symbols
 from pipeline.matrix.cells import Backend
 
 from .codec import Document
@@ -41,6 +42,16 @@ class ArchivedModel:
     tvm: str | None = None
     tvm_ffi: str | None = None
     parameters: tuple[Value, ...] | None = None
+
+    @property
+    def required_symbols(self) -> tuple[str, ...]:
+        """The C symbols to name so that both of its objects are linked."""
+        return symbols.required_symbols(self.prefix)
+
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """The C symbols to leave visible in what is linked."""
+        return symbols.exported(self.prefix)
 
 
 @dataclass(frozen=True)

@@ -27,26 +27,6 @@ from .runtime import RuntimeLibrary, read_modules, read_runtime
 from .slices import Slice, library_name, library_path, slices
 
 
-@dataclass(frozen=True)
-class KitModel(ArchivedModel):
-    """A model of a kit: its entry in `archive.json`, with what templates ask of it besides."""
-
-    @property
-    def document(self) -> ArchivedModel:
-        """Its whole entry."""
-        return self
-
-    @property
-    def required_symbols(self) -> tuple[str, ...]:
-        """The C symbols to name so that both of its objects are linked."""
-        return link_flags.required_symbols(self.prefix)
-
-    @property
-    def exported(self) -> tuple[str, ...]:
-        """The C symbols to leave visible in what is linked."""
-        return link_flags.exported(self.prefix)
-
-
 @dataclass(frozen=True, slots=True)
 class KitArchive:
     """One archive of a kit, and what it is for.
@@ -69,7 +49,7 @@ class KitArchive:
     architectures: tuple[str, ...]
     platform: str
     format: Format
-    models: tuple[KitModel, ...]
+    models: tuple[ArchivedModel, ...]
     data: bytes
     runtime: tuple[RuntimeLibrary, ...] = ()
 
@@ -153,7 +133,7 @@ class Kit:
         return library_name(self.product) if self.kind == "xcframework" else f"lib{self.library}.a"
 
     @property
-    def models(self) -> tuple[KitModel, ...]:
+    def models(self) -> tuple[ArchivedModel, ...]:
         """Every model that some archive holds, once, sorted by subject."""
         every = {model.subject: model for archive in reversed(self.archives) for model in archive.models}
         return tuple(every[subject] for subject in sorted(every))
@@ -246,6 +226,6 @@ def _archive(
         architectures=tuple(backend.arch for backend in backends),
         platform=first.platform,
         format=first.format,
-        models=tuple(KitModel(**vars(model)) for model in described[first.name].models),
+        models=described[first.name].models,
         data=data,
     )

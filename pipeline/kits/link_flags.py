@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.binary.object_info import Format as Format
-from pipeline.binary.symbols import GENERATIONS, symbol_name
+from pipeline.binary.symbols import exported, required_symbols, symbol_name
 
 ANDROID_PAGE_SIZE = 16384
 """Devices with 16 KiB pages refuse libraries whose LOAD segments are aligned to less (required by Google Play)."""
@@ -26,26 +26,6 @@ PAGED = frozenset({"arm64", "x86_64"})
 
 RUNTIME_LIBRARIES = ("tvm_ffi", "tvm_runtime")
 """The shared libraries that TVM's own build makes of its runtime."""
-
-
-def library_bin(prefix: str) -> str:
-    """C name of the blob that says "this model is here"; `ffi.SystemLib(prefix)` looks for it."""
-    return prefix + GENERATIONS[0].blob_suffix
-
-
-def library_ctx(prefix: str) -> str:
-    """C name of the (weak) symbol that lives beside the compiled functions."""
-    return prefix + GENERATIONS[0].context_suffix
-
-
-def required_symbols(prefix: str) -> tuple[str, str]:
-    """The C symbols to name with `-u`: one in each of the two objects of a model."""
-    return library_bin(prefix), library_ctx(prefix)
-
-
-def exported(prefix: str) -> tuple[str, ...]:
-    """The C symbols to keep visible in the linked product, so that a strip of the product can be checked with nm."""
-    return (library_bin(prefix),)
 
 
 def force_load(archive: str, form: Format) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from pipeline.documents.archive import ArchivedModel
 from pipeline.documents.link_json import (
     SCHEMA,
     Abi,
@@ -18,7 +19,7 @@ from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend
 
 from . import link_flags
-from .kit import Kit, KitArchive, KitModel
+from .kit import Kit, KitArchive
 from .runtime import RuntimeLibrary
 
 METADATA = "system_lib_metadata.json"
@@ -81,7 +82,7 @@ def _device(kit: Kit) -> str | None:
     return devices.pop() if len(devices) == 1 else None
 
 
-def _model(model: KitModel) -> LinkedModel:
+def _model(model: ArchivedModel) -> LinkedModel:
     return LinkedModel(
         model=model.model,
         variant=model.variant,
@@ -95,7 +96,7 @@ def _model(model: KitModel) -> LinkedModel:
 
 
 def _archive(kit: Kit, archive: KitArchive) -> LinkedArchive:
-    usual: Mapping[str, KitModel] = {model.subject: model for model in kit.models}
+    usual: Mapping[str, ArchivedModel] = {model.subject: model for model in kit.models}
     return LinkedArchive(
         name=archive.name,
         archive=archive.path,

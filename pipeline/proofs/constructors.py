@@ -13,9 +13,8 @@ from pathlib import Path
 
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, FUNCTION_PREFIX, defined
+from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, FUNCTION_PREFIX, defined, library_bin
 from pipeline.errors import SlipwayError
-from pipeline.kits import link_flags
 
 from .links import Flags, Linker, link, no_flags
 from .report import Check, failed, listed, proven
@@ -106,7 +105,7 @@ def survivors(library: Library, linked: Path) -> Survivors:
     functions = _functions(library)
     lost: dict[str, str] = {}
     for model in library.models:
-        blob = link_flags.library_bin(model.prefix)
+        blob = library_bin(model.prefix)
         gone = [name for name in functions.get(model.subject, ()) if name.encode() + b"\0" not in data]
         if blob not in visible and (info.format != "wasm" or blob.encode() not in data):
             lost[model.subject] = blob

@@ -19,13 +19,12 @@ from pipeline.binary.conformance import hint, mismatch
 from pipeline.binary.merge import Merged, ModelObjects, merge_objects
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import GENERATIONS, ModelSymbols, defined, find_models, undefined
+from pipeline.binary.symbols import GENERATIONS, ModelSymbols, defined, find_models, library_bin, undefined
 from pipeline.documents.archive import Archive, ArchivedModel
 from pipeline.documents.codec import dumps
 from pipeline.documents.functions import Functions
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
-from pipeline.kits import link_flags
 from pipeline.matrix.cells import Backend, ModelRef
 
 
@@ -115,7 +114,7 @@ def check_blob(group: ModelObjects, found: Mapping[str, ModelSymbols]) -> None:
     Raises:
         StepError: it does not.
     """
-    wanted = link_flags.library_bin(group.prefix)
+    wanted = library_bin(group.prefix)
     model = found.get(group.prefix)
     if model is None:
         others = ", ".join(repr(prefix) for prefix in sorted(found)) or "none"
@@ -140,7 +139,7 @@ def describe(model: ModelRef, merged: Merged, found: ModelSymbols, compiled: Fun
         prefix=model.prefix,
         options=model.options,
         members=tuple(merged.by_model[model.subject]),
-        library_bin=link_flags.library_bin(model.prefix),
+        library_bin=library_bin(model.prefix),
         generation=found.generation.name,
         registration=found.registration,
         functions=compiled.functions,

@@ -120,7 +120,7 @@ def context(kit: Kit) -> dict[str, object]:
     """The variables of every template.
 
     Returns:
-        `product`, `kind`, `library` and `archive` (names); `models` (see `KitModel`) and `archives` (`KitArchive`);
+        `product`, `kind`, `library` and `archive` (names); `models` (`ArchivedModel`) and `archives` (`KitArchive`);
         `common_models`, the subjects of the models that all archives hold; `system_libraries` and `frameworks` of all
         archives; `sdks` and `deployment_targets` (of an xcframework: slices by SDK of Xcode, and the oldest system of
         each platform, with its frameworks);

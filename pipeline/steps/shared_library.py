@@ -20,7 +20,7 @@ from pipeline.action import Tool
 from pipeline.binary.ar import Member
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
-from pipeline.binary.symbols import FUNCTION_PREFIX, defined, symbol_name, undefined
+from pipeline.binary.symbols import FUNCTION_PREFIX, defined, library_bin, required_symbols, symbol_name, undefined
 from pipeline.binary.tbd import BINDER, write_tbd
 from pipeline.errors import StepError, ToolMissing
 from pipeline.kits import link_flags
@@ -90,7 +90,7 @@ def link_shared(models: Models, found: Mapping[str, Tool | None], folder: Path, 
             paths.append(scratch / f"{number}.o")
             paths[-1].write_bytes(member.data)
         aliases, functions = _by_path(models.prefixes[0], infos) if models.by_path else ({}, set())
-        blobs = {name for one in models.prefixes for name in link_flags.exported(one)}
+        blobs = {library_bin(one) for one in models.prefixes}
         exported = sorted(blobs | aliases.keys() | functions)
         providers = providers_of(undefined(infos, weak=False) - LINKER_SYMBOLS - UNWINDERS, backend, models.runtime)
         linker = _linker(backend, found)
@@ -140,8 +140,7 @@ def _by_path(prefix: str, infos: Sequence[ObjectInfo]) -> tuple[dict[str, str], 
     Functions have the prefix also where the library is found by its path.
     """
     names = defined(infos)
-    both = (link_flags.library_bin(prefix), link_flags.library_ctx(prefix))
-    aliases = {name.removeprefix(prefix): name for name in both if name in names}
+    aliases = {name.removeprefix(prefix): name for name in required_symbols(prefix) if name in names}
     return aliases, {name for name in names if name.startswith(FUNCTION_PREFIX + prefix)}
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from pipeline.compilers import tensor_cache
+from pipeline.documents.archive import ArchivedModel
 from pipeline.documents.functions import Function, Value
 from pipeline.documents.link_json import LinkedModule
-from pipeline.kits.kit import Kit, KitArchive, KitModel
+from pipeline.kits.kit import Kit, KitArchive
 from pipeline.kits.render import Templates
 from pipeline.matrix.cells import Backend
 from pipeline.steps.linkkit import PAGES, context
@@ -40,7 +41,7 @@ def backend(name: str, kind: str) -> Backend:
 def kit(tmp_path) -> Path:
     """A kit for pages with one model, on WebGPU and on the CPU, and its bundle."""
     options = {"scale": 2.0, "static_text_len": 512}
-    model = KitModel("first", "f32", "first-f32", "first_f32_", options, (), "bin", "2025-09", None, FUNCTIONS)
+    model = ArchivedModel("first", "f32", "first-f32", "first_f32_", options, (), "bin", "2025-09", None, FUNCTIONS)
     places = {"page": backend("page", "webgpu"), "cpu": backend("cpu", "llvm")}
     archives = tuple(
         KitArchive(name, f"{name}/libmodels.a", (one,), ("wasm32",), "wasm", "wasm", (model,), b"")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.documents.archive import ArchivedModel
 from pipeline.documents.functions import Function, Value
 from pipeline.documents.link_json import LinkedModule
 from pipeline.kits.bindings import DTYPES, bound_models
-from pipeline.kits.kit import Kit, KitArchive, KitModel
+from pipeline.kits.kit import Kit, KitArchive
 from pipeline.kits.render import Templates
 from pipeline.matrix.cells import Backend
 from pipeline.steps.linkkit import context
@@ -53,7 +54,9 @@ FUNCTIONS = (
 def kit(kind: str, backend: Backend) -> Kit:
     functions = {"odd-names": FUNCTIONS, **dict.fromkeys(SUBJECTS, FUNCTIONS[:1])}
     models = tuple(
-        KitModel(name, "f32", name, f"prefix_{number}_", dict.fromkeys(NAMES, number), (), "bin", "0.27", None, found)
+        ArchivedModel(
+            name, "f32", name, f"prefix_{number}_", dict.fromkeys(NAMES, number), (), "bin", "0.27", None, found
+        )
         for number, (name, found) in enumerate(functions.items())
     )
     archive = KitArchive("one", "one/libmodels.a", (backend,), (backend.arch,), backend.platform, "elf", models, b"")
