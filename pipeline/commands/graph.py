@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from pipeline.doit_plugin.session import Session
 from pipeline.engine.dry_run import Forecast, State, forecast
 from pipeline.engine.engine import Engine
+from pipeline.kits.render import environment
 
 from .base import ProjectCommand, value
 
@@ -56,16 +55,9 @@ class Graph(ProjectCommand[GraphOptions]):
 
 def drawn(engine: Engine, listed: Sequence[Forecast], language: str) -> str:
     """The graph in a language, by its template: the tasks in their order, and the states that occur in the legend's."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - every text goes through the filter of its language
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"dot": _quoted, "mermaid": _entities}
+    jinja = environment([Path(__file__).parent], {"dot": _quoted, "mermaid": _entities})
     found = {item.state for item in listed}
-    text = environment.get_template(f"graph.{language}.j2").render(
+    text = jinja.get_template(f"graph.{language}.j2").render(
         listed=[(item, engine.actions[item.name]) for item in listed],
         numbers={item.name: f"t{i}" for i, item in enumerate(listed)},
         colours=COLOURS,

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
+from pipeline.kits.render import environment
 
 from .mlc_package import APPLE, DEVICES, Model
 
-_TEMPLATE = Path(__file__).with_name("targets.yaml.j2")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*|0|-?[1-9][0-9]*")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
@@ -63,15 +62,8 @@ def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) ->
     devices = [device for device in DEVICES if any(device in built for _, built in variants)]
     backends = {device: backends_of(device, systems) for device in devices}
     prebuilt = [model for model in models if model.prebuilt]
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - YAML: whatever is not ours goes through `flow`
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["flow"] = flow
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    jinja = environment([Path(__file__).parent], {"flow": flow})
+    return jinja.get_template("targets.yaml.j2").render(
         sources=sources,
         systems=systems,
         models=models,

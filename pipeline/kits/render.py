@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.parsers.expat import ExpatError, ParserCreate
 
@@ -40,6 +40,21 @@ _FORMATS: Mapping[str, Callable[[str], object]] = {
 """Ending of a file -> what reads its format."""
 
 
+def environment(folders: Sequence[Path], filters: Mapping[str, Callable[..., str]]) -> jinja2.Environment:
+    """Jinja, as all templates here are written for it. A file in an earlier folder comes before one in a later."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - never HTML: every value goes through the filter of its own language
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+    made.filters.update(filters)
+    return made
+
+
 class Templates:
     """The templates by name, where a file of the same name in the user's directory comes before ours.
 
@@ -55,16 +70,7 @@ class Templates:
     def __init__(self, overrides: Path | None = None) -> None:
         self._overrides = overrides
         folders = [OURS] if overrides is None else [overrides, OURS]
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(folders),
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,  # noqa: S701 - never HTML: every value goes through the filter of its own language
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            auto_reload=False,
-        )
-        self._environment.filters.update(FILTERS)
+        self._environment = environment(folders, FILTERS)
         if overrides is not None:
             _refuse_strangers(overrides)
 

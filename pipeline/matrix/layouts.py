@@ -15,12 +15,22 @@ from typing import Literal, NamedTuple
 from pipeline.platforms import ANDROID_LIBRARIES, unportable
 
 from . import schema
-from .cells import Backend, Cell, FilePlacement, LayoutRule, ModelVariant, Product, Runtime
+from .cells import (
+    LIBRARY_FORMS,
+    Backend,
+    Cell,
+    FilePlacement,
+    LayoutRule,
+    ModelVariant,
+    Product,
+    Runtime,
+    filled,
+    form_of,
+)
 from .diagnostics import Diagnostics, suggest
 from .document import Steps
 from .matrix import CustomStep, ModelFile
 from .placeholders import wrong_names
-from .placement import FORMS, filled, form_of
 
 _RESERVED = frozenset({"link.json", "manifest.json"})
 
@@ -125,7 +135,7 @@ def check_modules(products: Iterable[Product], runtime: Runtime, problems: Diagn
     """Report modules for pages that have no runtime to be linked with."""
     for product in products:
         for rule in product.layout:
-            if form_of(rule.library) == FORMS[".wasm"] and rule.backend not in runtime.backends:
+            if form_of(rule.library) == LIBRARY_FORMS[".wasm"] and rule.backend not in runtime.backends:
                 place = ("products", product.name, "layout", rule.backend, "library")
                 what = f"a module is linked with the TVM runtime, and there is none for `{rule.backend}`"
                 problems.add(place, what, "add `runtime: {wheel: true}`, or let the path end in .tar or .a")
@@ -140,7 +150,7 @@ def _check_rule(here: Steps, rule: schema.LaidOut, backend: Backend, problems: D
     if wrong:
         return False
     form = form_of(rule.library)
-    able = [suffix for suffix, (_, platforms) in FORMS.items() if backend.platform in platforms]
+    able = [suffix for suffix, (_, platforms) in LIBRARY_FORMS.items() if backend.platform in platforms]
     if form is not None and backend.platform in form[1]:
         return True
     what = f"`{rule.library}` is no form that a library for {backend.platform} has"

@@ -11,9 +11,8 @@ from pipeline import roles
 from pipeline.action import Action, AnyAction, Upstream
 from pipeline.documents.manifest import Manifest, ManifestProduct
 from pipeline.errors import Position
-from pipeline.matrix.cells import Product
+from pipeline.matrix.cells import Placement, Product, filled, form_of
 from pipeline.matrix.matrix import Matrix
-from pipeline.matrix.placement import Placement, filled, form_of
 from pipeline.steps import aar, layout, manifest, shared_library, verify_layout
 from pipeline.steps import product as product_step
 

@@ -22,8 +22,7 @@ from pipeline.errors import StepError
 from pipeline.files import Digest, sha256_bytes
 from pipeline.kits.kit import read_kit
 from pipeline.kits.link_json import link_json
-from pipeline.matrix.cells import Backend, FilePlacement
-from pipeline.matrix.placement import Placement
+from pipeline.matrix.cells import Backend, FilePlacement, Placement
 
 from .shared_library import Models, link_shared
 

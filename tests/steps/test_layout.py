@@ -22,8 +22,7 @@ from pipeline.documents.manifest import ModelFile
 from pipeline.documents.runtime import ModuleFile, Modules
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.files import digest_path
-from pipeline.matrix.cells import Backend, FilePlacement
-from pipeline.matrix.placement import Placement, form_of
+from pipeline.matrix.cells import Backend, FilePlacement, Placement, form_of
 from pipeline.steps import layout, shared_library, verify_layout
 from pipeline.steps.shared_library import Models, link_shared, providers_of
 
