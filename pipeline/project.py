@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _NO_TEXT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 """Control characters, and bytes of a name that are no UTF-8, as Python has them."""
+
+_LONGEST = 504 - len("/build/workspace-")
+"""Bytes that the folder and the name of the matrix file may have: SQLite opens nothing with a longer path."""
 
 
 class Project:
@@ -59,6 +63,11 @@ class Project:
         if bad := _NO_TEXT.search(str(self.root)):
             what = f"the project lies in a folder whose name holds {bad[0]!a}, which CMake, Cargo and TVM do not take"
             raise MatrixError(what, where=self.root, hint="give that folder another name")
+        if (size := len(os.fsencode(self.root))) > (most := _LONGEST - len(os.fsencode(self.targets.name))):
+            what = (
+                f"the project lies in a folder whose path has {size} bytes, and SQLite takes no more than {most} of it"
+            )
+            raise MatrixError(what, where=f"{str(self.root)[:40]}…", hint="move it to a folder with a shorter path")
         for path in filter(None, (config_of(model, matrix.root) for model in matrix.models)):
             self.states[path] = look(path)
         matrix = named(matrix, Place(matrix.root, self.lock_path, read_lock(self.lock_path), self._note))

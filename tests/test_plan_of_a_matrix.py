@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,16 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.expand import load
 from pipeline.plan import plan
 from pipeline.plan.models import WINDOW
+from pipeline.project import Project
 from pipeline.weights.entry import Entry
 
 ROOT = Path(__file__).parent.parent
+SMALL = """\
+version: 1
+models: {m: {factory: "recipe.py:build", variants: {f32: {}}}}
+backends: {host: {preset: host}}
+matrix: {model: [m], backend: [host]}
+"""
 TINY = Path(__file__).parent / "builds" / "tiny"
 
 
@@ -106,3 +115,26 @@ def test_a_product_with_the_name_of_a_backend_is_refused(tmp_path):
     (tmp_path / "weights").mkdir()
     with pytest.raises(MatrixError, match="host"):
         plan(load(tmp_path / "targets.yaml"), {})
+
+
+@pytest.mark.parametrize("size", [475, 476, 3600])
+def test_a_path_that_is_too_long_for_sqlite_is_told_before_anything_is_made(tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    while (left := size - len(str(Path.cwd())) - 1) > 0:  # in steps, since mkdir takes no such path either
+        Path("d" * min(left if left <= 200 else left // 2, 200)).mkdir()
+        monkeypatch.chdir(next(Path.cwd().iterdir()))
+    Path("recipe.py").write_text("def build(spec): ...\n")
+    Path("targets.yaml").write_text(SMALL)
+    table = Path("build/workspace-targets.yaml").absolute()
+    table.parent.mkdir()
+    project = Project(Path("targets.yaml"), print)
+    if size == 475:
+        assert project.matrix.cells
+        with closing(sqlite3.connect(table)) as opened:
+            opened.execute("PRAGMA journal_mode = WAL")
+        return
+    with pytest.raises(MatrixError, match=f"path has {size} bytes, and SQLite takes no more than 475") as caught:
+        _ = project.matrix
+    assert "shorter path" in caught.value.hint
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        sqlite3.connect(table)
