@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from .errors import Position, StepError
+from .errors import Position, StepError, ToolMissing
 from .files import Digest, digest_path
 
 
@@ -117,6 +117,17 @@ class Tool(NamedTuple):
     name: str
     path: Path
     version: str
+
+
+def present(tool: Tool | None, what: str, hint: str) -> Tool:
+    """The tool.
+
+    Raises:
+        ToolMissing: there is none, which `what` says.
+    """
+    if tool is None:
+        raise ToolMissing(what, hint=hint)
+    return tool
 
 
 class Worker(Protocol):

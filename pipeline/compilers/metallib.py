@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from pipeline.action import Job
+from pipeline.action import Job, present
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.sealed import read_sealed, write_sealed
@@ -93,13 +93,12 @@ def shaders(job: Job[object], backend: Backend) -> Shaders | None:
     if backend.kernels != "metallib":
         return None
     platform = backend.platform
-    tool = job.tools.get(metal_tool(platform))
-    if tool is None:
-        raise ToolMissing(
-            f"the kernels of backend {backend.name} are to be compiled here, and this machine has no Metal compiler "
-            f"for {SDKS[platform]}",
-            hint=METAL_INSTALL,
-        )
+    tool = present(
+        job.tools.get(metal_tool(platform)),
+        f"the kernels of backend {backend.name} are to be compiled here, and this machine has no Metal compiler for "
+        f"{SDKS[platform]}",
+        METAL_INSTALL,
+    )
     triple, language = metal_target(platform, str(backend.deployment_target))
     return Shaders(SDKS[platform], triple, language, tool.version, str(job.cache_dir("metallib")))
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.action import Tool
+from pipeline.action import Tool, present
 from pipeline.errors import StepError, ToolMissing
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import ANDROID_ABIS, SDKS, architecture, sdk_tool
@@ -152,12 +152,11 @@ def android(backend: Backend, found: Mapping[str, Tool | None]) -> dict[str, str
     Raises:
         ToolMissing: there is none.
     """
-    ndk = found.get("ndk")
-    if ndk is None:
-        raise ToolMissing(
-            f"the runtime of backend {backend.name} is built with Android's NDK, and there is none",
-            hint="install it (sdkmanager 'ndk;27.2.12479018') and set ANDROID_NDK_HOME, or give `prebuilt:` archives",
-        )
+    ndk = present(
+        found.get("ndk"),
+        f"the runtime of backend {backend.name} is built with Android's NDK, and there is none",
+        "install it (sdkmanager 'ndk;27.2.12479018') and set ANDROID_NDK_HOME, or give `prebuilt:` archives",
+    )
     return {
         "CMAKE_TOOLCHAIN_FILE": str(ndk.path / "build/cmake/android.toolchain.cmake"),
         "ANDROID_ABI": ANDROID_ABIS[backend.arch],

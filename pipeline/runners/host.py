@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job
+from pipeline.action import Job, present
 from pipeline.documents.archive import Archive
 from pipeline.errors import StepError
 from pipeline.process import run as run_program
 from pipeline.proofs.links import LINKER_HINTS, Linker, full_flags
 
 from .check import Params, runner
-from .linked import present, shared_runtime
+from .linked import shared_runtime
 from .machine import Launch
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job, Tool
+from pipeline.action import Job, Tool, present
 from pipeline.documents.archive import Archive
 from pipeline.errors import StepError, ToolMissing
 from pipeline.kits import link_flags
@@ -72,17 +72,6 @@ def shared_runtime(job: Job[Params], lacking: str) -> tuple[str, str]:
         case [runtime, ffi]:
             return runtime, ffi
     raise ToolMissing(lacking, hint="install apache-tvm and apache-tvm-ffi in the toolchain's Python")
-
-
-def present(tool: Tool | None, what: str, hint: str) -> Tool:
-    """The tool.
-
-    Raises:
-        ToolMissing: there is none.
-    """
-    if tool is None:
-        raise ToolMissing(what, hint=hint)
-    return tool
 
 
 def recent(tool: Tool | None, name: str, oldest: tuple[int, ...], hint: str) -> Tool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job
+from pipeline.action import Job, present
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkedArchive, LinkJson
 from pipeline.files import sha256_bytes
@@ -28,7 +28,7 @@ from pipeline.process import run as run_program
 from pipeline.process import state_of
 
 from .check import Params, runner
-from .linked import COMPILER, present, recent, shared_runtime
+from .linked import COMPILER, recent, shared_runtime
 from .machine import Launch
 from .qemu import emulator
 

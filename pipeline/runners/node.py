@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job, Tool
+from pipeline.action import Job, Tool, present
 from pipeline.errors import DownloadError, StepError, ToolMissing
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
@@ -27,7 +27,7 @@ from pipeline.process import state_of
 from pipeline.weights.cache import DownloadCache
 
 from .check import Params, runner
-from .linked import present, recent
+from .linked import recent
 from .machine import Launch
 
 PACKAGE_DATA = "runners/web"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.action import Job, Tool
+from pipeline.action import Job, Tool, present
 from pipeline.process import run as run_program
 
 from .check import Params, runner
-from .linked import link, models, of_wheels, present
+from .linked import link, models, of_wheels
 from .machine import Launch
 
 _SHARED = ("libtvm_runtime.so", "libtvm_ffi.so")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Job
+from pipeline.action import Job, present
 from pipeline.binary.ar import Member, read_archive
 from pipeline.binary.blobs import VM_KINDS, find_blobs
 from pipeline.binary.objects import loaded_sections
@@ -23,7 +23,7 @@ from pipeline.errors import StepError, VerifyError
 from pipeline.native import opencl, wheel
 
 from .check import Params, runner
-from .linked import COMPILER, link, present
+from .linked import COMPILER, link
 from .machine import Launch
 
 DRIVER = "install an OpenCL driver and headers ({})".format(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.action import Job
+from pipeline.action import Job, present
 
 from .check import Params, runner
-from .linked import link, models, of_wheels, present
+from .linked import link, models, of_wheels
 from .machine import Launch
 
 _DLLS = ("tvm_runtime.dll", "tvm_ffi.dll")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Facts, Job, present
 from pipeline.confined import program, reads
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import State, look
@@ -89,12 +89,8 @@ def run(job: Job[Params]) -> Facts:
     secrets = _secrets(params.secrets)
     words = list(params.command)
     if params.program is not None:
-        tool = job.tools[f"{PROGRAM}{params.program}"]
-        if tool is None:
-            raise ToolMissing(
-                f"{params.program} is not installed",
-                hint=f"install it, or put it on PATH; a file of the tree is written with its path: ./{params.program}",
-            )
+        hint = f"install it, or put it on PATH; a file of the tree is written with its path: ./{params.program}"
+        tool = present(job.tools[f"{PROGRAM}{params.program}"], f"{params.program} is not installed", hint)
         words[0] = str(tool.path)
     with _laid_out(job) as folders:
         values = {"out": "../out", **dict(map(_placeholder, params.paths.items()))}

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Facts, Job, present
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import RuntimeManifest
-from pipeline.errors import StepError, ToolMissing
+from pipeline.errors import StepError
 from pipeline.files import hash_path
 from pipeline.matrix.cells import Backend
 from pipeline.native import settings
@@ -97,9 +97,9 @@ def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, object]]:
     checkout = job.tools.get(roles.CHECKOUT)
     if checkout is None:
         raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")
-    cmake = job.tools.get("cmake")
-    if cmake is None:
-        raise ToolMissing("the runtime is built by CMake, which is not installed", hint="pip install cmake")
+    cmake = present(
+        job.tools.get("cmake"), "the runtime is built by CMake, which is not installed", "pip install cmake"
+    )
     sdk_path = _sdk_path(job)
     home = job.cache_dir("cmake", backend.name)
     tree = read_tree(checkout.path)
@@ -142,13 +142,12 @@ def _sdk_path(job: Job[Params]) -> str | None:
     platform = backend.platform
     if platform not in SDKS:
         return None
-    tool = job.tools.get(sdk_tool(platform))
-    if tool is None:
-        raise ToolMissing(
-            f"the runtime of backend {backend.name} is built with Xcode's {SDKS[platform]} SDK, which this machine "
-            "does not have",
-            hint="build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
-        )
+    tool = present(
+        job.tools.get(sdk_tool(platform)),
+        f"the runtime of backend {backend.name} is built with Xcode's {SDKS[platform]} SDK, which this machine does "
+        "not have",
+        "build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
+    )
     words = (tool.path, "-sdk", SDKS[platform], "--show-sdk-path")
     return run_program(words, log=job.log, env={"SDKROOT": None}, apart=True).output.strip()
 

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import roles
-from pipeline.action import Facts, Job
+from pipeline.action import Facts, Job, present
 from pipeline.documents.codec import dumps
 from pipeline.documents.runtime import ObjectFile, WebRuntimeManifest
-from pipeline.errors import StepError, ToolMissing
+from pipeline.errors import StepError
 from pipeline.files import digest_path
 from pipeline.native import wheel
 from pipeline.native.emcc import EMSCRIPTEN, Emscripten
@@ -96,9 +96,8 @@ def find_emscripten(job: Job[object]) -> Emscripten:
     Raises:
         ToolMissing: there is none.
     """
-    tool = job.tools.get("emcc")
-    if tool is None:
-        raise ToolMissing("modules for pages are linked with emscripten, which is not installed", hint=EMSCRIPTEN)
+    what = "modules for pages are linked with emscripten, which is not installed"
+    tool = present(job.tools.get("emcc"), what, EMSCRIPTEN)
     return Emscripten(tool.path, tool.version, job.log)
 
 

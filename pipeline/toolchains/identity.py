@@ -60,7 +60,7 @@ def version(
             program,
         ]
         parts.append(remember(question, lambda: _asked(environment, program)))
-        parts += program_digest(_program(environment))
+        parts += filter(None, [program_digest(_program(environment))])
     if environment.source is not None:
         files = list(_modules(environment))
         states = sha256_bytes(json.dumps([state_of(path) for path in files]).encode())
@@ -80,12 +80,15 @@ def watched(environment: Environment, remember: Remember) -> list[Path]:
     return [path for path in dict.fromkeys(paths) if path.exists()]
 
 
-def program_digest(path: Path) -> list[str]:
-    """A program `mlc_llm` need not belong to a package; its first line names an interpreter, by a path."""
+def program_digest(path: Path) -> str:
+    """What a program `mlc_llm` is, which need not belong to a package; empty where there is none.
+
+    Its first line names an interpreter, by a path.
+    """
     if not path.is_file():
-        return []
+        return ""
     _, _, text = path.read_bytes().partition(b"\n")
-    return [f"program mlc_llm {sha256_bytes(text)[:16]}"]
+    return f"program mlc_llm {sha256_bytes(text)[:16]}"
 
 
 def _program(environment: Environment) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import threading
@@ -17,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import process
 from pipeline.action import Tool
-from pipeline.errors import SlipwayError
 from pipeline.files import hash_path
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.process import state_of
@@ -75,14 +72,6 @@ FROM_XCODE = {"ld64.lld": "ld"}
 VERSION_FLAGS = {"ld": "-v", "xcodebuild": "-version"}
 """Programs that do not know `--version`. GNU's `ld` knows both, Apple's only this."""
 
-XCODE_LINK = Path("/var/db/xcode_select_link")
-"""What `xcode-select` switches, unless DEVELOPER_DIR overrules it."""
-
-SECONDS = 60
-"""How long a program may take to say its version: Xcode's tools look around when they are first used."""
-_LONGEST = 300
-"""Characters of what a program says of its version."""
-
 
 class Finder:
     """Looks programs up on PATH, with a memo of what they said.
@@ -118,17 +107,11 @@ class Finder:
 
             known = identity.version(environment, self._remember, PACKAGES, PACKAGE_FAMILIES)
             return None if known is None else Tool(name, environment.python, known)
-        if name == "mlc_llm":  # its like do not know `--version`
-            from pipeline.toolchains.identity import program_digest  # noqa: PLC0415 - see above
-
-            found = next(self._candidates(name), None)
-            said = [] if found is None else program_digest(found)
-            return None if found is None or not said else Tool(name, found, said[0])
         if native.is_native(name):
-            return native.find(name, remember=self._remember, ask=_said, state=_xcode(), checkouts=self._checkouts)
+            return native.find(name, self._remember, self._checkouts)
+        kind, ask = _way_of_asking(name)
         for path in self._candidates(name):
-            kind, ask = ([PROGRAM], hash_path) if name.startswith(PROGRAM) else ([], _version)
-            version = self._remember([*kind, state_of(path), *_xcode()], partial(ask, path))
+            version = self._remember([*kind, state_of(path), *native.xcode()], partial(ask, path))
             if version:
                 return Tool(name, path, version)
         return None
@@ -146,7 +129,7 @@ class Finder:
 
             return identity.watched(environment, self._remember)
         tool = self.find(name)
-        paths = [*([tool.path] if tool else []), *map(Path, os.get_exec_path()), *_xcode_paths()]
+        paths = [*([tool.path] if tool else []), *map(Path, os.get_exec_path()), *native.xcode_paths()]
         if native.is_native(name):
             paths += native.watched(name, self._checkouts)
         return [path for path in dict.fromkeys(paths) if path.exists()]
@@ -162,7 +145,7 @@ class Finder:
                 yield Path(found)
         if sys.platform == "darwin" and name in FROM_XCODE and (xcrun := shutil.which("xcrun")):
             words = [xcrun, "--find", FROM_XCODE[name]]
-            path = self._remember([*words, *_xcode()], partial(_said, *words))
+            path = self._remember([*words, *native.xcode()], partial(native.said, *words))
             if path:
                 yield Path(path)
 
@@ -187,30 +170,19 @@ def _load(path: Path) -> dict[str, str]:
     return said
 
 
-def _xcode() -> list[object]:
-    """The state of the Xcode in use: `/usr/bin/cc` and its like are stubs that stay the same when Xcode changes."""
-    return [state_of(path) for path in _xcode_paths()]
+def _way_of_asking(name: str) -> tuple[list[object], Callable[[Path], str]]:
+    """What tells a program from another of its name, and what the memo's question begins with for that."""
+    if name.startswith(PROGRAM):
+        return [PROGRAM], hash_path
+    if name == "mlc_llm":  # its like do not know `--version`
+        from pipeline.toolchains.identity import program_digest  # noqa: PLC0415 - most projects have no other toolchain
 
-
-def _xcode_paths() -> list[Path]:
-    if sys.platform != "darwin":
-        return []
-    developer = Path(os.environ.get("DEVELOPER_DIR") or XCODE_LINK.resolve())
-    return [developer, developer / "usr" / "bin", developer.parent / "version.plist"]
+        return [name], program_digest
+    return [], _version
 
 
 def _version(path: Path) -> str:
-    return _said(path, VERSION_FLAGS.get(path.name, "--version"))
-
-
-def _said(*command: str | Path) -> str:
-    """The first line of a program with a version, or with anything; empty when it fails, as Apple's stand-ins do."""
-    try:
-        done = process.run(command, env={"LC_ALL": "C"}, check=False, timeout=SECONDS, apart=True)
-    except (SlipwayError, OSError):
-        return ""
-    lines = (done.output.strip() or done.errors.strip()).splitlines() if done.status == 0 else []
-    return next(filter(re.compile(r"\d\.\d").search, lines), "".join(lines[:1])).strip()[:_LONGEST]
+    return native.said(path, VERSION_FLAGS.get(path.name, "--version"))
 
 
 def _python_paths() -> list[Path]:

@@ -9,26 +9,35 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pipeline import process
 from pipeline.action import Tool
+from pipeline.errors import SlipwayError
 from pipeline.native.source_tree import read_tree
+from pipeline.process import state_of
 
 from . import drivers
 from .drivers import DRIVERS
 
 Remember = Callable[[list[object], Callable[[], str]], str]
-"""A stat_cache: question, and how to find the answer."""
-
-Ask = Callable[..., str]
-"""Runs a program; the first line it says, empty where it fails."""
+"""Answers a question from memory, or by asking; see `finder.Finder`."""
 
 METAL, SDK, NDK, CHECKOUT = "metal:", "sdk:", "ndk", "checkout:"
 
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
 _SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
+
+XCODE_LINK = Path("/var/db/xcode_select_link")
+"""What `xcode-select` switches, unless DEVELOPER_DIR overrules it."""
+
+SECONDS = 60
+"""How long a program may take to say its version: Xcode's tools look around when they are first used."""
+_LONGEST = 300
+"""Characters of what a program says of its version."""
 
 
 def is_native(name: str) -> bool:
@@ -36,16 +45,12 @@ def is_native(name: str) -> bool:
     return name in {NDK, *DRIVERS} or name.startswith((METAL, SDK, CHECKOUT))
 
 
-def find(
-    name: str, *, remember: Remember, ask: Ask, state: list[object], checkouts: Callable[[str], Path | None]
-) -> Tool | None:
+def find(name: str, remember: Remember, checkouts: Callable[[str], Path | None]) -> Tool | None:
     """The tool of that name, or None where this machine has none.
 
     Args:
         name: `metal:iphoneos`, `sdk:macosx`, `ndk` or `checkout:runtime`.
         remember: the memo of what programs said.
-        ask: asks one.
-        state: what changes when Xcode does.
         checkouts: the directory of a checkout by its name.
     """
     if name.startswith(CHECKOUT):
@@ -60,8 +65,8 @@ def find(
         return None
     kind, _, sdk = name.partition(":")
     compiler = "metal" if kind == "metal" else "clang"
-    question = [name, xcrun, Path(xcrun).stat().st_mtime_ns, *state]
-    version = remember(question, partial(_of_xcode, ask, xcrun, sdk, compiler))
+    question = [name, xcrun, Path(xcrun).stat().st_mtime_ns, *xcode()]
+    version = remember(question, partial(_of_xcode, xcrun, sdk, compiler))
     return Tool(name, Path(xcrun), version) if version else None
 
 
@@ -81,10 +86,33 @@ def watched(name: str, checkouts: Callable[[str], Path | None]) -> list[Path]:
     return drivers.watched(name)
 
 
-def _of_xcode(ask: Ask, xcrun: str, sdk: str, compiler: str) -> str:
-    said = ask(xcrun, "-sdk", sdk, compiler, "--version")
-    version = ask(xcrun, "-sdk", sdk, "--show-sdk-version")
-    return f"{said}, {sdk} {version}" if said and version else ""
+def _of_xcode(xcrun: str, sdk: str, compiler: str) -> str:
+    told = said(xcrun, "-sdk", sdk, compiler, "--version")
+    version = said(xcrun, "-sdk", sdk, "--show-sdk-version")
+    return f"{told}, {sdk} {version}" if told and version else ""
+
+
+def said(*command: str | Path) -> str:
+    """The first line of a program with a version, or with anything; empty when it fails, as Apple's stand-ins do."""
+    try:
+        done = process.run(command, env={"LC_ALL": "C"}, check=False, timeout=SECONDS, apart=True)
+    except (SlipwayError, OSError):
+        return ""
+    lines = (done.output.strip() or done.errors.strip()).splitlines() if done.status == 0 else []
+    return next(filter(re.compile(r"\d\.\d").search, lines), "".join(lines[:1])).strip()[:_LONGEST]
+
+
+def xcode() -> list[object]:
+    """The state of the Xcode in use: `/usr/bin/cc` and its like are stubs that stay the same when Xcode changes."""
+    return [state_of(path) for path in xcode_paths()]
+
+
+def xcode_paths() -> list[Path]:
+    """Files and directories of the Xcode in use, of which one changes whenever it does."""
+    if sys.platform != "darwin":
+        return []
+    developer = Path(os.environ.get("DEVELOPER_DIR") or XCODE_LINK.resolve())
+    return [developer, developer / "usr" / "bin", developer.parent / "version.plist"]
 
 
 def _ndks() -> Iterator[Tool]:

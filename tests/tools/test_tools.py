@@ -65,7 +65,7 @@ def test_of_an_endless_line_no_more_than_a_version_is_kept(folder, finder):
 def test_the_version_is_what_the_program_says_of_itself(folder, finder, monkeypatch, script, version):
     """No warning, no headline, and whatever it leaves running."""
     monkeypatch.setenv("PATH", os.defpath, prepend=":")
-    monkeypatch.setattr(tools, "SECONDS", 10)
+    monkeypatch.setattr("pipeline.tools.native.SECONDS", 10)
     path = folder / "cargo"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
