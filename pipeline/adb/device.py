@@ -19,7 +19,6 @@ from pathlib import Path
 from pipeline.errors import DeviceError, StepError, ToolMissing
 from pipeline.files.locks import alone, user_cache
 from pipeline.process import run
-from pipeline.store.os_errors import store_error
 
 _INSTALL = (
     "install Android's platform-tools (Debian, Ubuntu: apt-get install adb; macOS: brew install "
@@ -204,7 +203,7 @@ class Device:
         """Hold off what else this user does on the device until the block ends; what has to wait says so.
 
         Raises:
-            StoreError: the lock cannot be made.
+            DeviceError: the lock cannot be made.
         """
 
         def waiting() -> None:
@@ -216,7 +215,9 @@ class Device:
             try:
                 held.enter_context(alone(cache, f"device {self.serial}", waiting))
             except OSError as error:
-                raise store_error(error, "lock the device", cache) from error
+                what = f"cannot lock the device {self.serial}: {(error.strerror or str(error)).lower()}"
+                hint = "make this directory writable: locks are kept in it"
+                raise DeviceError(what, where=cache, hint=hint) from error
             yield
 
     def words(self, *words: str | Path) -> list[str | Path]:
