@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline import roles
 from pipeline.binary.object_info import Format
 from pipeline.documents.archive import Archive, ArchivedModel
 from pipeline.documents.link_json import LinkedModule
+from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend
 from pipeline.platforms import (
     ANDROID_ABIS,
@@ -62,6 +64,16 @@ class KitArchive:
     def directory(self) -> str:
         """Where the archive is, relative to the kit."""
         return self.path.rpartition("/")[0]
+
+    @property
+    def sha256(self) -> str:
+        """Of its bytes."""
+        return sha256_bytes(self.data)
+
+    @property
+    def adler32(self) -> int:
+        """The same in what a build script without libraries can compute."""
+        return zlib.adler32(self.data)
 
     @property
     def system_libraries(self) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def _archive(kit: Kit, archive: KitArchive) -> LinkedArchive:
         name=archive.name,
         archive=archive.path,
         size=len(archive.data),
-        sha256=sha256_bytes(archive.data),
+        sha256=archive.sha256,
         format=archive.format,
         platform=archive.platform,
         architectures=archive.architectures,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import defined, undefined
-from pipeline.documents.link_json import LinkedArchive, LinkedModule, LinkJson
+from pipeline.documents.link_json import LinkedArchive, LinkedModel, LinkedModule, LinkJson
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import hash_path
 from pipeline.kits.runtime import FOLDER
@@ -50,7 +50,12 @@ def check_kit(kit: Kit) -> tuple[list[Check], tuple[LinkedArchive, ...]]:
     except (OSError, FormatError) as error:
         return [failed("archives", f"link.json cannot be read: {error}", kit.again)], ()
     archives, modules = found.archives, found.modules
-    asked = (_check_link_json(kit, archives), _check_runtimes(kit, archives), _check_modules(kit, modules))
+    asked = (
+        _check_link_json(kit, archives),
+        _check_runtimes(kit, archives),
+        _check_modules(kit, modules),
+        _check_sources(kit, found.models.values()),
+    )
     return [_check_archives(kit, archives), *(check for checks in asked for check in checks)], archives
 
 
@@ -75,6 +80,26 @@ def _check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Ch
         for library in _of_archive(kit, archive):
             shipped = replace(library, path=kit.folder / archive.archive)
             yield from _try(kit, f"link.json for {library.backend.name}", shipped, archive.linker_flags)
+
+
+def _check_sources(kit: Kit, models: Collection[LinkedModel]) -> Iterator[Check]:
+    """What no link here reads names every model, and packages the bundle that holds them."""
+    product = kit.product
+    prefixes = [f'"{model.prefix}"' for model in models]
+    named = {
+        f"include/{product}.h": prefixes,
+        f"Sources/{product}Kit/include/{product}.h": prefixes,
+        f"Sources/{product}Kit/{product}_keep.m": [f'"{symbol}"' for model in models for symbol in model.keep_symbols],
+        "Package.swift": [f'"{product}.xcframework"'],
+        f"{product}.podspec": [f"'{product}.xcframework'"],
+    }
+    texts = {name: (kit.folder / name).read_text(encoding="utf-8") for name in named if (kit.folder / name).is_file()}
+    problems = [
+        f"{name} does not name {word}" for name, text in texts.items() for word in named[name] if word not in text
+    ]
+    if texts:
+        saw = f"{counted(len(models), 'model')} named in {listed([*texts])}"
+        yield settled("sources", problems, saw, f"{kit.rebuild}; a template of your own must name what ours names")
 
 
 def _check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:

@@ -27,6 +27,9 @@ export class Instance {
   initWebGPU() {
     this.gpu = true;
   }
+  dispose() {
+    this.disposed = (this.disposed ?? 0) + 1;
+  }
   beginScope() {
     this.scopes.push(0);
   }

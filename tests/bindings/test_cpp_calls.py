@@ -59,6 +59,17 @@ int main(int, char **argv) {
   refused([&] { calls::runtime("no.such.function", 1); });
   refused([&] { first.ones({-3}); });
   refused([&] { first.forward({{int64_t(1) << 62, 4}, {}}); });
+  slipway_calls_model *model = slipway_calls_open(calls_second_f32_PREFIX, argv[2]);
+  const int64_t shape[2] = {1, 4};
+  slipway_calls_value given{}, result{};
+  given.kind = slipway_calls_tensor, given.rank = 2, given.shape = shape, given.size = 16;
+  for (const char *dtype : {static_cast<const char *>(nullptr), "float32"}) {
+    given.dtype = dtype;
+    std::printf("%d: %s\n", slipway_calls_call(model, "forward", &given, 1, &result, 1), slipway_calls_error());
+  }
+  slipway_calls_close(model);
+  calls::first_f32 moved(std::move(first));
+  refused([&] { first.ones({3}); });
   return 0;
 }
 """
@@ -81,6 +92,9 @@ refused: the runtime of this program has no function no.such.function: link all 
 MORE = """\
 refused: ones: argument `count` has the shape [-3], and no extent is below 0
 refused: no memory holds the shape [4611686018427387904, 4]
+-1: forward: argument `x` is of no dtype, and must be of float32
+-1: forward: argument `x` has no data
+refused: the model was never opened, or was closed or moved from: ones cannot be called
 """
 
 
@@ -111,6 +125,20 @@ def program(called, runtime, tmp_path_factory) -> Path:
 def test_models_are_called_with_their_own_parameters_and_wrong_arguments_are_named(called, program):
     bundles = [called.path(f"dist/bundle/{name}-f32") for name in ("first", "second")]
     assert run(program, *bundles) == SAID + MORE
+
+
+def test_an_archive_of_another_build_is_refused(called, tmp_path):
+    """As of a kit of which an app has copied some of the files."""
+    shutil.copytree(called.path("dist/calls"), tmp_path / "kit")
+    with (tmp_path / "kit/host/libmodels.a").open("r+b") as archive:
+        archive.seek(2000)
+        archive.write(b"!")
+    (tmp_path / "CMakeLists.txt").write_text(CMAKE.format(kit=tmp_path / "kit", libraries="", package="calls"))
+    (tmp_path / "main.cpp").write_text(OPEN)
+    words = ["cmake", "-S", tmp_path, "-B", tmp_path / "build"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode != 0
+    assert "of another build than this kit's code" in " ".join(done.stderr.split())
 
 
 def damaged(called, tmp_path, spoil) -> Path:

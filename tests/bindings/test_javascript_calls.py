@@ -90,6 +90,23 @@ console.log(tvmjs.made[0].kept - kept, tvmjs.made[0].scopes.length);
     assert said == ["2,4 2,4,6,8,10,12,14,16 8 512", "0 0"]
 
 
+def test_a_closed_model_ends_what_has_begun_and_takes_no_more(kit):
+    said = node(
+        kit,
+        """
+const model = await FirstF32.open(tvmjs, "first-f32");
+const x = tensor([1, 4], Float32Array.of(1, 2, 3, 4));
+const begun = model.forward(x);
+const closed = Promise.all([model.close(), model.close()]);
+await said(() => model.forward(x));
+console.log((await begun).values.join(), tvmjs.made[0].disposed ?? 0);
+await closed;
+console.log(tvmjs.made[0].disposed);
+""",
+    )
+    assert said == ["this FirstF32 is closed: forward cannot be called", "2,4,6,8 0", "1"]
+
+
 def test_where_there_is_a_gpu_the_module_for_it_is_taken(kit):
     script = """
 globalThis.withGpu = %s;

@@ -113,6 +113,25 @@ def test_without_calls_no_compiler_for_cpp_is_needed(called, tmp_path):
     assert "default-features = false" in said
 
 
+def test_an_archive_of_another_build_is_refused(called, runtime, tmp_path):
+    shutil.copytree(called.path("dist/calls"), tmp_path / "kit")
+    with (tmp_path / "kit/host/libmodels.a").open("r+b") as archive:
+        archive.seek(2000)
+        archive.write(b"!")
+    app = package(tmp_path / "app", tmp_path / "kit", 'fn main() { println!("{}", slipway_calls::MODELS.len()); }')
+    done = subprocess.run(
+        ["cargo", "build", "--offline"],
+        cwd=app,
+        env={**os.environ, "CALLS_TVM_RUNTIME_LIB": str(runtime["tvm_runtime"])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode != 0
+    assert "libmodels.a is of another build than this crate" in done.stderr
+
+
 def test_a_runtime_that_is_not_there_is_named(called, tmp_path):
     app = package(tmp_path / "app", called.path("dist/calls"), "fn main() {}")
     said = cargo(app, "build", fails=True, CALLS_TVM_RUNTIME_LIB="/nowhere/libtvm_runtime.so")

@@ -175,6 +175,20 @@ def test_a_podspec_that_names_half_a_model_fails(framework):
     framework.fails("podspec for ios-arm64 .failed.: 3/4 constructors with the flags: tiny-model-b lost")
 
 
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [
+        ("Package.swift", '"models.xcframework"'),
+        ("models.podspec", "'models.xcframework'"),
+        ("Sources/modelsKit/models_keep.m", '"tiny_model_b___tvm_ffi__library_ctx"'),
+        ("Sources/modelsKit/include/models.h", '"tiny_model_b_"'),
+    ],
+)
+def test_a_source_that_does_not_name_what_it_is_for_fails(framework, name, old):
+    framework.edit(name, old, '"other"')
+    framework.fails(f"{Path(name).name} does not name {old}")
+
+
 def test_an_exports_list_with_a_name_that_is_nowhere_fails(framework):
     with (framework.folder / "models.exported_symbols.txt").open("a") as file:
         file.write("_nowhere\n")
