@@ -52,6 +52,10 @@ class BlobMissing(StoreError):
     """A blob that a record names is not there, or was damaged and thrown out. Running the action again heals it."""
 
 
+class NoRoom(StoreError):
+    """What is to be fetched is more than the disk has room for."""
+
+
 def store_error(error: OSError, doing: str, path: StrPath | None = None) -> StoreError:
     """Tell an OSError in our own words.
 

@@ -34,7 +34,7 @@ from .action_result import ActionResult
 from .cas import Cas
 from .directories import STALE_SECONDS, sweep, tag_cache
 from .locks import is_alone, open_lock
-from .os_errors import Note, StrPath, store_error
+from .os_errors import NoRoom, Note, StrPath, store_error
 from .publish import publish
 from .stat_cache import StatCache, walk
 
@@ -134,7 +134,12 @@ class Store:
         if not all(self.blobs.check(sha256, size) for sha256, size in record.blobs().items()):
             if not bytes_wanted and how == "fetched":
                 return Found(record, "remote")
-            if not self.fetch(record):
+            try:
+                is_here = self.fetch(record)
+            except NoRoom:
+                self._drop(record, "is more than the disk has room for")
+                is_here = False
+            if not is_here:
                 return None
             how = "fetched"
         if (path := outputs.leads_outside(record, self.blobs)) is not None:
@@ -160,15 +165,17 @@ class Store:
         """Have every blob of a record here, from the remote store where it must be; whether that could be done.
 
         Raises:
+            NoRoom: the disk cannot take them.
             StoreError: the store cannot be read or written.
         """
         if (incoming := self._downloads()) is None:
             return False
         wanted = {sha256: size for sha256, size in record.blobs().items() if not self.blobs.check(sha256, size)}
         self.hold()
-        if sum(wanted.values()) > shutil.disk_usage(self.root).free:
-            self._drop(record, "is more than the disk has room for")
-            return False
+        size, free = sum(wanted.values()), shutil.disk_usage(self.root).free
+        if size > free:
+            hint = "free some space, or point SLIPWAY_STORE at a larger disk"
+            raise NoRoom(f"no space left: {size} bytes are to come and {free} are free", where=self.root, hint=hint)
         return incoming.fetch(wanted)
 
     def outgoing(self) -> Outgoing | None:

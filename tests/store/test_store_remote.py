@@ -627,6 +627,16 @@ def test_blobs_of_a_record_come_at_a_time_and_each_once(nginx, machine, tmp_path
     assert 1 < max(most) <= 4
 
 
+def test_a_disk_that_is_too_small_is_what_is_told(nginx, uploaded, machine, monkeypatch):
+    second = machine(nginx.url)
+    usage = shutil.disk_usage(".")._replace(free=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StoreError, match="bytes are to come and 1 are free"):
+        second.fetch(uploaded)
+    assert second.lookup(KEY) is None
+    assert [note.partition(" is ")[2] for note in second.notes] == ["more than the disk has room for; it is not used"]
+
+
 def test_what_was_asked_ahead_is_not_asked_again(nginx, uploaded, machine, tree):
     second = machine(nginx.url)
     second.ask(KEY, bytes_wanted=True).result()
