@@ -16,7 +16,7 @@ from pipeline.platforms import APPLE, FORMATS, METALLIBS, Platform, architecture
 from . import schema
 from .cells import Backend
 from .diagnostics import Diagnostics, suggest
-from .presets import Machine, MachinePreset, Preset, presets
+from .presets import MachinePreset, Preset, presets
 
 _SYSTEMS, _VARIANTS = {"macos": "macosx"}, {None: "", "simulator": "-simulator", "maccatalyst": "-macabi"}
 """How LLVM spells an Apple platform in a triple: its system before the version, where Apple's own word is another, and
@@ -45,7 +45,7 @@ class _Wrong(Exception):
     """Something that makes the backend meaningless; it has been reported."""
 
 
-def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> Backend | None:
+def resolve(name: str, spec: schema.Backend, problems: Diagnostics, machine: str) -> Backend | None:
     """Return the backend, or None after reporting what is wrong with it; `machine` is what `host` stands for."""
     try:
         base, arch = (
@@ -97,7 +97,7 @@ def _runners(backend: Backend, asked: tuple[str, ...] | None, problems: Diagnost
     return able if asked is None else asked
 
 
-def _base(name: str, spec: schema.Backend, problems: Diagnostics, machine: Machine) -> tuple[Preset, str]:
+def _base(name: str, spec: schema.Backend, problems: Diagnostics, machine: str) -> tuple[Preset, str]:
     """The preset and the architecture that a backend starts from."""
     known = presets()
     asked = spec.preset or ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from pipeline.errors import MatrixError, Position
 from pipeline.nearest import did_you_mean
@@ -27,11 +26,6 @@ class Diagnostics:
 
     def __bool__(self) -> bool:
         return bool(self._problems)
-
-    @property
-    def relative(self) -> str:
-        """The hint for a path that leads nowhere."""
-        return f"paths are relative to the directory of {Path(self.document.file).name}"
 
     def add(self, path: Steps, what: str, hint: str, *, key: bool = False) -> None:
         """Note a problem with the value at `path`, or with its key.

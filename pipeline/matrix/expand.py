@@ -31,7 +31,7 @@ from .loader import read
 from .matrix import Matrix, share
 from .model_schema import ANY_BACKEND
 from .paths import checkout
-from .presets import Machine
+from .presets import this_machine
 
 
 def load(path: Path, *, building: bool = True) -> Matrix:
@@ -51,7 +51,7 @@ def load(path: Path, *, building: bool = True) -> Matrix:
     return expand(targets if building else without_checkouts(targets), document, path)
 
 
-def expand(targets: schema.Targets, document: Document, path: Path, machine: Machine | None = None) -> Matrix:
+def expand(targets: schema.Targets, document: Document, path: Path, machine: str | None = None) -> Matrix:
     """Expand a validated file; `machine` is what the preset `host` stands for, this one where it is not given.
 
     Raises:
@@ -62,7 +62,7 @@ def expand(targets: schema.Targets, document: Document, path: Path, machine: Mac
     _check_complete(targets, problems)
     selection.refuse_too_many(targets, problems)
     toolchains = _toolchains(targets, problems)
-    machine = machine or Machine.current()
+    machine = machine or this_machine()
     names = _names(targets, toolchains, machine, problems)
     every = selection.cells(targets.matrix, names, problems)
     cells, sharing = share(every)
@@ -122,7 +122,7 @@ def _check_complete(targets: schema.Targets, problems: Diagnostics) -> None:
 
 
 def _names(
-    targets: schema.Targets, toolchains: Sequence[Toolchain], machine: Machine, problems: Diagnostics
+    targets: schema.Targets, toolchains: Sequence[Toolchain], machine: str, problems: Diagnostics
 ) -> selection.Names:
     """What every name of the file means, after checking those that must be there and those that must differ."""
     known = [one.name for one in toolchains]

@@ -48,7 +48,8 @@ def must_exist(place: Steps, written: str, root: Path, problems: Diagnostics, *,
         return False
     parent, name = os.path.split(os.path.normpath(path))
     beside = os.listdir(parent) if os.path.isdir(parent) and os.access(parent, os.R_OK) else []  # noqa: PTH112, PTH208
-    hint = did_you_mean(name, beside, "`{}` there") or problems.relative
+    relative = f"paths are relative to the directory of {Path(problems.document.file).name}"
+    hint = did_you_mean(name, beside, "`{}` there") or relative
     problems.add(place, f"there is no {'directory' if folder else 'file'} `{written}`", hint)
     return False
 

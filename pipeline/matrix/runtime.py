@@ -12,7 +12,7 @@ from . import schema
 from .cells import Backend, Cell, Product, Runtime, Twins
 from .diagnostics import Diagnostics, suggest
 from .paths import checkout, must_exist, normal
-from .presets import Machine, MachinePreset, presets
+from .presets import MachinePreset, presets
 
 VARIABLES = ("MLC_LLM_SOURCE_DIR", "TVM_SOURCE_DIR")
 """Variables by which users of mlc_llm and TVM say where their checkouts are."""
@@ -116,7 +116,7 @@ def _check_prebuilt(
             must_exist((*here, i), archive.path, root, problems)
 
 
-def twins(machine: Machine, runtime: Runtime, root: Path) -> Twins | None:
+def twins(machine: str, runtime: Runtime, root: Path) -> Twins | None:
     """Return what of other machines' models this machine can run with host code of its own.
 
     It is what the preset `host` says of this machine, and the checkout, which `runtime` or the variable TVM_SOURCE_DIR

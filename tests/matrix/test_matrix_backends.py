@@ -12,10 +12,10 @@ from pipeline.matrix.backends import resolve
 from pipeline.matrix.cells import Backend
 from pipeline.matrix.diagnostics import Diagnostics
 from pipeline.matrix.document import Document
-from pipeline.matrix.presets import Machine, Preset, presets
+from pipeline.matrix.presets import Preset, presets, this_machine
 from pipeline.matrix.schema import Backend as Spec
 
-LINUX = Machine("Linux", "x86_64")
+LINUX = "Linux x86_64"
 ASKED_FOR = {
     "host",
     "linux-arm64",
@@ -37,7 +37,7 @@ CHOICES = [
 ]
 
 
-def backend(machine: Machine = LINUX, **keys: object) -> Backend:
+def backend(machine: str = LINUX, **keys: object) -> Backend:
     report = Diagnostics(Document("", "t"))
     found = resolve("b", Spec.model_validate(keys), report, machine)
     report.raise_if_any()
@@ -45,7 +45,7 @@ def backend(machine: Machine = LINUX, **keys: object) -> Backend:
     return found
 
 
-def refusal(machine: Machine = LINUX, **keys: object) -> str:
+def refusal(machine: str = LINUX, **keys: object) -> str:
     with pytest.raises(MatrixError) as caught:
         backend(machine, **keys)
     return str(caught.value)
@@ -107,10 +107,10 @@ def test_a_triple_of_ones_own_sets_the_deployment_target():
 @pytest.mark.parametrize(
     ("machine", "triple", "arch", "form"),
     [
-        (Machine("Linux", "x86_64"), "x86_64-linux-gnu", "x86_64", "elf"),
-        (Machine("Linux", "aarch64"), "aarch64-linux-gnu", "arm64", "elf"),
-        (Machine("Darwin", "arm64"), "arm64-apple-macosx11.0", "arm64", "macho"),
-        (Machine("Darwin", "x86_64"), "x86_64-apple-macosx11.0", "x86_64", "macho"),
+        ("Linux x86_64", "x86_64-linux-gnu", "x86_64", "elf"),
+        ("Linux aarch64", "aarch64-linux-gnu", "arm64", "elf"),
+        ("Darwin arm64", "arm64-apple-macosx11.0", "arm64", "macho"),
+        ("Darwin x86_64", "x86_64-apple-macosx11.0", "x86_64", "macho"),
     ],
 )
 def test_host_is_the_machine_it_runs_on(machine, triple, arch, form):
@@ -183,7 +183,7 @@ def test_what_a_backend_cannot_be(keys, told):
 
 
 def test_a_machine_that_host_does_not_know():
-    assert "preset host does not know this machine (Plan9 mips)" in refusal(Machine("Plan9", "mips"), preset="host")
+    assert "preset host does not know this machine (Plan9 mips)" in refusal("Plan9 mips", preset="host")
 
 
 @pytest.mark.tvm
@@ -192,7 +192,7 @@ def test_tvm_takes_every_preset(preset, arch):
     """A Target is made, kernels and host; whether this TVM has the code generator is another question."""
     from tvm.target import Target
 
-    made = backend(Machine.current(), preset=preset, **({"arch": arch} if arch else {}))
+    made = backend(this_machine(), preset=preset, **({"arch": arch} if arch else {}))
     host = {"kind": "llvm", "mtriple": made.triple}
     target = Target({**host, **made.device} if made.device["kind"] == "llvm" else {**made.device, "host": host})
     assert target.kind.name == made.device["kind"]
