@@ -33,7 +33,7 @@ def read_chat_config(folder: Path, model: str) -> Mapping[str, object]:
     path = folder / NAME
     if not path.exists():
         raise StepError(f"the weights of {model} are not in MLC's form: they have no {NAME}", hint=NOT_CONVERTED)
-    chat = untrusted.parse(untrusted.read(path, error=StepError), str(path), StepError)
+    chat = untrusted.load(path, StepError)
     if not isinstance(chat, dict):
         raise StepError(f"{NAME} of {model} is no JSON object", hint="convert the weights again")
     return chat

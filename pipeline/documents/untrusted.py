@@ -66,13 +66,13 @@ def head(path: Path, count: int, error: type[SlipwayError] = FormatError) -> byt
         raise error(f"cannot be read: {what}", where=path, hint=hint) from bad
 
 
-def load(path: Path) -> Any:
+def load(path: Path, error: type[SlipwayError] = FormatError) -> Any:
     """The value in a JSON file of any origin.
 
     Raises:
-        FormatError: it cannot be read, is no regular file, not JSON, or exceeds a bound.
+        SlipwayError: it cannot be read, is no regular file, not JSON, or exceeds a bound.
     """
-    return parse(read(path), str(path))
+    return parse(read(path, error=error), str(path), error)
 
 
 def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> Any:

@@ -132,10 +132,9 @@ def _check_twins(kind: str, held: Sequence[tuple[Steps, Backend]], problems: Dia
         twin = first.setdefault((backend.platform, backend.arch), backend)
         if twin is not backend and kind not in ("web", "layout"):
             what = f"`{twin.name}` and `{backend.name}` are both {backend.platform} {backend.arch}"
-            one = "slice" if kind == "xcframework" else "library"
-            article = "an" if kind in ("xcframework", "android") else "a"
-            hint = f"keep one: {article} {kind} product has one {one} for each platform and architecture"
-            problems.add(place, what, hint if kind != "xcframework" else hint.replace(" product", ""))
+            has = {"xcframework": "an xcframework has one slice", "android": "an android product has one library"}
+            rule = has.get(kind, f"a {kind} product has one library")
+            problems.add(place, what, f"keep one: {rule} for each platform and architecture")
 
 
 def _check_models(held: Sequence[tuple[Steps, Backend]], cells: Sequence[Cell], problems: Diagnostics) -> None:

@@ -203,7 +203,7 @@ def _check_shard(shard: ShardRecord, path: Path, *, read: bool) -> None:
 
 
 def _object(path: Path) -> dict[str, object]:
-    value = untrusted.parse(untrusted.read(path, error=StepError), str(path), StepError)
+    value = untrusted.load(path, StepError)
     if not isinstance(value, dict):
         raise StepError("is not a JSON object", where=path, hint=_AGAIN)
     return value
