@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pipeline.action import AnyAction
 from pipeline.documents.report import verdict_in
@@ -16,36 +15,27 @@ from .failures import Failures
 HEAD = ("what", "size", "seconds", "proven")
 
 
-class Row(NamedTuple):
-    """One line of the table: a cell or a product. `proven` says how, or that it is not.
-
-    Size and seconds are None where what is there is of an earlier run and no longer right.
-    """
-
-    what: str
-    bytes: int | None
-    seconds: float | None
-    proven: str
-
-
 MANY = 200
 """Tasks above which only what this run has worked on is listed."""
 
 
-def rows(engine: Engine, failures: Failures) -> Iterator[Row]:
-    """Cells first, products after them, in the order of the matrix; what was never built is left out."""
+def _rows(engine: Engine, failures: Failures) -> Iterator[tuple[str, str, str, str]]:
+    """Cells first, products after them, in the order of the matrix; what was never built is left out.
+
+    There is neither size nor time where what is there is of an earlier run and no longer right.
+    """
     names = list(engine.actions if len(engine.actions) <= MANY else engine.outcomes)
     for action in (engine.actions[name] for name in names if engine.actions[name].proven_by):
         entry = engine.workspace.get(action.name)
         if entry is None:
             continue
-        size = sum(output.size for output in entry.outputs.values())
+        volume, seconds = size(sum(output.size for output in entry.outputs.values())), f"{entry.seconds:.1f}"
         if action.in_one_rename:
-            yield Row(f"{action.out}/", size, entry.seconds, _shipped(engine, action, failures))
+            yield f"{action.out}/", volume, seconds, _shipped(engine, action, failures)
         elif engine.status(action.name).fresh:
-            yield Row(action.subject, size, entry.seconds, _cell(engine, action, failures))
+            yield action.subject, volume, seconds, _cell(engine, action, failures)
         else:
-            yield Row(action.subject, None, None, "not built")
+            yield action.subject, "–", "–", "not built"
 
 
 def table(engine: Engine, failures: Failures, width: int | None = None) -> str:
@@ -56,15 +46,7 @@ def table(engine: Engine, failures: Failures, width: int | None = None) -> str:
         failures: of this run, for what they keep from being proven.
         width: of the terminal, where the text goes to one.
     """
-    listed = [
-        (
-            row.what,
-            "–" if row.bytes is None else size(row.bytes),
-            "–" if row.seconds is None else f"{row.seconds:.1f}",
-            row.proven,
-        )
-        for row in rows(engine, failures)
-    ]
+    listed = list(_rows(engine, failures))
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 
 
