@@ -111,14 +111,9 @@ def library_bin(prefix: str) -> str:
     return prefix + GENERATIONS[0].blob_suffix
 
 
-def library_ctx(prefix: str) -> str:
-    """C name of the (weak) symbol that lives beside the compiled functions."""
-    return prefix + GENERATIONS[0].context_suffix
-
-
 def required_symbols(prefix: str) -> tuple[str, str]:
-    """The C symbols to name with `-u`: one in each of the two objects of a model."""
-    return library_bin(prefix), library_ctx(prefix)
+    """The C symbols to name with `-u`: the blob, and the (weak) one that lives beside the compiled functions."""
+    return library_bin(prefix), prefix + GENERATIONS[0].context_suffix
 
 
 def exported(prefix: str) -> tuple[str, ...]:

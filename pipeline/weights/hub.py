@@ -25,7 +25,7 @@ from pipeline.transport.http import redact
 from . import hub_child
 from .choose import choose
 from .entry import Arrived, Progress, Promise, Request
-from .hub_child import Failure, Got, Listing, Wanted
+from .hub_child import Failure, Here, Listing, Wanted
 
 _LOOK_EVERY = 0.3
 """Seconds between two looks at how much the child has downloaded."""
@@ -57,7 +57,7 @@ def fetch(request: Request) -> Arrived:
             raise DownloadError(f"the file name {name!r} {problem}", where=where, hint="do not use this source")
     with _reported(told, sum(promise.size or 0 for promise in promised.values()), request.progress):
         wanted = Wanted(repo, commit, {name: promised[path] for name, path in names.items()}, told)
-        files = _ask(Got, request, wanted, where).files
+        files = _ask(dict[str, Here], request, wanted, where)
     return Arrived(
         resolved=commit,
         files={path: files[name].path for name, path in names.items()},

@@ -85,13 +85,6 @@ class Here:
 
 
 @dataclass(frozen=True, slots=True)
-class Got:
-    """The answer about files."""
-
-    files: Mapping[str, Here]
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """The answer when it went wrong (the status is 1 then): a kind that the parent has words for, and what was said."""
 
@@ -126,12 +119,12 @@ def listing(repo: str, revision: str) -> Listing:
     return Listing(info.sha or "", files)
 
 
-def get(wanted: Wanted) -> Got:
-    """Bring files of a commit into the hub's cache."""
+def get(wanted: Wanted) -> dict[str, Here]:
+    """Bring files of a commit into the hub's cache, and say where each is."""
     progress = _Progress(wanted.progress)
     with ThreadPoolExecutor(WORKERS) as pool:
         found = pool.map(lambda name: _here(wanted, name, progress), wanted.files)
-        return Got(dict(zip(wanted.files, found, strict=True)))
+        return dict(zip(wanted.files, found, strict=True))
 
 
 def _here(wanted: Wanted, name: str, progress: _Progress) -> Here:
@@ -235,7 +228,7 @@ def main(request: Path, answer: Path) -> int:
         "HF_HUB_DISABLE_TELEMETRY": os.environ.get("HF_HUB_DISABLE_TELEMETRY", "1"),
     }
     os.environ.update(settings)
-    result: Listing | Got | Failure
+    result: Listing | Failure | dict[str, Here]
     try:
         wanted = codec.load(Wanted, request)
         result = get(wanted) if wanted.files else listing(wanted.repo, wanted.revision)
