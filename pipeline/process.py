@@ -33,6 +33,21 @@ _log = logging.getLogger(__name__)
 _NO_PROGRAM = frozenset({errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENOEXEC, errno.EPERM})
 """What is said of a file that cannot be run. The rest (no descriptors, no memory) is the machine's."""
 
+STARTED_WITH = frozenset(
+    {"PATH", "HOME", "PYTHONDONTWRITEBYTECODE"}
+    | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "DEVELOPER_DIR"}
+)
+"""What an interpreter, a compiler and a linker need of our environment to start at all."""
+
+_PASSED = STARTED_WITH | {
+    "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_HTTP_CAINFO", "CARGO_NET_OFFLINE",
+    "EMSDK", "EMSDK_NODE", "EMSDK_PYTHON", "EM_CONFIG", "EM_CACHE",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK",
+}  # fmt: skip
+"""What a program gets that takes part in a build: besides that, where its own parts are, and the way to the network.
+All else (`CFLAGS`, `CPATH`, `LD_RUN_PATH`, `GIT_DIR`, …) would change what it gives, and is in no key."""
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded when this is imported, and not after a fork that has other things to do
 
@@ -60,6 +75,7 @@ def run(
     check: bool = True,
     timeout: float | None = None,
     apart: bool = False,
+    inherit: bool = False,
 ) -> Finished:
     """Run a program to its end and return what it said.
 
@@ -71,13 +87,16 @@ def run(
         check: raise when the status is not 0.
         timeout: seconds of wall time, after which it is ended with all it has started.
         apart: keep stderr out of `output`, for who reads an answer there: a warning is none.
+        inherit: give it all of our environment, as what speaks to servers and devices by the user's settings needs;
+            else a fixed language, and of ours only what changes no result.
 
     Raises:
         ToolMissing: the program does not exist, or is none for this machine.
         StepError: it failed (with `check`), or ran out of time.
     """
     words = tuple(str(word) for word in command)
-    environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+    passed = {name: value for name, value in os.environ.items() if inherit or name in _PASSED}
+    environment = {**passed, **({} if inherit else {"LC_ALL": "C"}), "TMPDIR": tempfile.gettempdir()}
     for name, value in (env or {}).items():
         if value is None:
             environment.pop(name, None)

@@ -33,6 +33,12 @@ TAKES = {
 }
 """What each takes. An empty one is as good as none."""
 
+TOOL_VARIABLES = (
+    "DEVELOPER_DIR", "MLC_LLM_SOURCE_DIR", "TVM_SOURCE_DIR", "VK_DRIVER_FILES",
+    "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK", "ANDROID_HOME", "ANDROID_SDK_ROOT",
+)  # fmt: skip
+"""Variables of others by which tools are found. The no-op stamp has what they say."""
+
 
 def text(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """The value of a variable; empty where it is not set.
@@ -64,6 +70,17 @@ def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) 
         SlipwayError: it is none.
     """
     return float(text(name, environ) or default)
+
+
+def of_tools(name: str) -> str:
+    """The value of one of `TOOL_VARIABLES`; empty where it is not set.
+
+    Raises:
+        KeyError: it is none of them, so that the no-op stamp would miss a change.
+    """
+    if name not in TOOL_VARIABLES:
+        raise KeyError(name)
+    return os.environ.get(name, "")
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline import settings
+from pipeline.doit_plugin import noop
 from pipeline.errors import SlipwayError
 
 FLAGS = ["SLIPWAY_STRICT", "SLIPWAY_DEBUG", "SLIPWAY_REMOTE_WRITE", "SLIPWAY_WAIT"]
@@ -60,3 +61,19 @@ def test_a_slip_in_a_name_is_told(written, meant):
 )
 def test_other_names_are_nobodys_business(name):
     assert list(settings.slips({name: "1"})) == []
+
+
+@pytest.mark.parametrize("name", settings.TOOL_VARIABLES)
+def test_a_variable_by_which_a_tool_is_found_ends_the_stamp(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(name, raising=False)
+    noop.save("targets.yaml", "nothing to do", {})
+    assert noop.unchanged([]) == "nothing to do"
+    monkeypatch.setenv(name, "/elsewhere")
+    assert settings.of_tools(name) == "/elsewhere"
+    assert noop.unchanged([]) is None
+
+
+def test_a_variable_that_the_stamp_does_not_have_is_not_read():
+    with pytest.raises(KeyError):
+        settings.of_tools("VK_LAYER_PATH")

@@ -147,7 +147,7 @@ def attached(adb: Path) -> list[Attached]:
     Raises:
         DeviceError: adb's server cannot be reached.
     """
-    done = run([adb, "devices", "-l"], check=False, timeout=SECONDS, apart=True)
+    done = run([adb, "devices", "-l"], check=False, timeout=SECONDS, apart=True, inherit=True)
     if done.status:
         raise failure("adb cannot list the devices", done.output + done.errors)
     lines = [line for line in done.output.splitlines() if line.strip()]

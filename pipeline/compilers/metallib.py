@@ -49,11 +49,6 @@ _OPTIMISATION = "-O3"
 _TOOLCHAIN_MISSING = ("missing Metal Toolchain", "unable to find utility")
 """What xcrun says where Xcode has no Metal compiler: since Xcode 26 it is a download of its own."""
 
-_UNSTEERED: dict[str, str | None] = dict.fromkeys(
-    ("SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "TOOLCHAINS")
-)
-"""Without these variables nothing steers the compiler past its flags."""
-
 
 @dataclass(frozen=True)
 class Shaders:
@@ -161,7 +156,7 @@ class Compiler:
             text.write_text(source, encoding="utf-8")
             words = ["xcrun", "-sdk", self.shaders.sdk, "metal", *self.shaders.flags, str(text), "-o", str(made)]
             try:
-                done = run(words, env=_UNSTEERED, check=False)
+                done = run(words, check=False)
             except ToolMissing as error:
                 raise ToolMissing("there is no xcrun on this machine", hint=METAL_INSTALL) from error
             said = done.output.strip()

@@ -100,7 +100,9 @@ def _run(asked: Compile, output: Path, log: Path) -> Reported:
         done = Finished(("mlc_llm",), 0, "")
     else:
         reported = Reported()
-        done = process.run([_program(asked), *words], cwd=output.parent, env=variables, check=False, log=log)
+        done = process.run(
+            [_program(asked), *words], cwd=output.parent, env=variables, check=False, log=log, inherit=True
+        )
     if done.status != 0 or not output.is_file():
         raise mlc_refusals.explain(done, "compile")
     return reported

@@ -18,10 +18,7 @@ from pipeline.files.sealed import read_sealed, write_sealed
 
 FORMAT = 7
 FOLDER = "build/stamp"
-VARIABLES = (
-    "PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", "DEVELOPER_DIR", "SDKROOT", "MLC_LLM_SOURCE_DIR",
-    "TVM_SOURCE_DIR", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK", "ANDROID_HOME", "ANDROID_SDK_ROOT",
-)  # fmt: skip
+VARIABLES = ("PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", *settings.TOOL_VARIABLES)
 """Environment variables that decide which tools are found and what is asked of them."""
 
 

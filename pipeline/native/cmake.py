@@ -17,14 +17,6 @@ from pipeline.documents.codec import load
 from pipeline.errors import StepError
 from pipeline.process import run
 
-STEERING = (
-    "CC", "CXX", "OBJC", "OBJCXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH",
-    "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET",
-    "CMAKE_GENERATOR", "CMAKE_TOOLCHAIN_FILE", "CMAKE_PREFIX_PATH", "CMAKE_BUILD_TYPE", "CMAKE_BUILD_PARALLEL_LEVEL",
-    "CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER", "TVM_HOME", "TVM_SOURCE_DIR", "RUSTFLAGS", "MAKEFLAGS",
-)  # fmt: skip
-"""Variables by which a caller's shell would change what is built."""
-
 _QUERY = ".cmake/api/v1/query/codemodel-v2"
 _REPLY = ".cmake/api/v1/reply"
 _MARK = "slipway.json"
@@ -130,8 +122,7 @@ class Build:
         self._run([self.cmake, "--build", self.folder, "--parallel", parallel, *wanted], "build")
 
     def _run(self, words: list[str | Path], what: str) -> None:
-        environment: dict[str, str | None] = {**dict.fromkeys(STEERING), "ZERO_AR_DATE": "1", "LC_ALL": "C"}
-        done = run(words, log=self.log, env=environment, check=False)
+        done = run(words, log=self.log, env={"ZERO_AR_DATE": "1"}, check=False)
         if done.status == 0:
             return
         lines = done.output.strip().splitlines()

@@ -41,7 +41,6 @@ QUICK = ("-O1", "--duplicate-function-elimination", "--strip-debug", "--strip-pr
 """What binaryen does with a linked module. LLVM has optimised all that is in it already; `-O3`, which emcc asks for,
 spends a minute a module on the same runtime for 7 % of its size (docs/how-to/webgpu.md has the figures)."""
 
-_STEERING = ("EMCC_CFLAGS", "EMMAKEN_CFLAGS", "EMCC_DEBUG", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CPATH", "TVM_HOME")
 _MISSING_HEADER = re.compile(r"fatal error: '?([^':]+)'? ?(?:file not found|: No such file)")
 
 
@@ -110,9 +109,7 @@ class Emscripten:
     def _optimiser(self) -> Path | None:
         """The wasm-opt that belongs to this emcc; None where it is not found, and emcc must call it by itself."""
         config = self.emcc.with_name("em-config")
-        said = (
-            run([config, "BINARYEN_ROOT"], env={"LC_ALL": "C"}, check=False, apart=True) if config.is_file() else None
-        )
+        said = run([config, "BINARYEN_ROOT"], check=False, apart=True) if config.is_file() else None
         found = Path(said.output.strip(), "bin", "wasm-opt") if said is not None and said.status == 0 else None
         return found if found is not None and found.is_file() else None
 
@@ -133,8 +130,7 @@ class Emscripten:
         return made
 
     def _run(self, words: Sequence[str], what: str, root: Path | None = None) -> None:
-        environment: dict[str, str | None] = {**dict.fromkeys(_STEERING), "LC_ALL": "C"}
-        done = run([self.emcc, *words], log=self.log, cwd=root, env=environment, check=False)
+        done = run([self.emcc, *words], log=self.log, cwd=root, check=False)
         if done.status == 0:
             return
         lines = done.output.strip().splitlines()

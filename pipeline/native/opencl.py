@@ -18,7 +18,6 @@ from pipeline.process import run as run_program
 from pipeline.process import state_of
 
 from . import wheel
-from .cmake import STEERING
 
 PACKAGE_DATA = "native/opencl"
 
@@ -59,9 +58,7 @@ def build(
         if out.is_file():
             return out
         try:
-            run_program(
-                [*words, *sources, OURS, *runtime, "-lOpenCL", "-o", made], log=log, env=dict.fromkeys(STEERING)
-            )
+            run_program([*words, *sources, OURS, *runtime, "-lOpenCL", "-o", made], log=log)
         except StepError as error:
             said = re.search(r"(?:fatal )?error: (.+)", error.what)
             what = "the OpenCL runtime of the checkout does not compile with the headers of the toolchain's package"

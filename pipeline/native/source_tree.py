@@ -23,12 +23,7 @@ from pipeline.files import sha256_bytes
 from pipeline.files.sealed import read_sealed, write_sealed
 from pipeline.process import run
 
-_LOOK_ONLY: dict[str, str | None] = {
-    "GIT_DIR": None,
-    "GIT_WORK_TREE": None,
-    "GIT_INDEX_FILE": None,
-    "GIT_OPTIONAL_LOCKS": "0",
-}
+_LOOK_ONLY = {"GIT_OPTIONAL_LOCKS": "0"}
 """git must look, and not refresh its index meanwhile."""
 
 _STATUS = ("--no-renames", "--untracked-files=all", "--ignore-submodules=all")

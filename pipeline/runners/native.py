@@ -8,7 +8,6 @@ A program has all models of its archive. It is kept, with its copy of the kit, s
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from pipeline.documents.link_json import LinkedArchive, LinkJson
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
 from pipeline.kits.escaping import identifier
-from pipeline.native.cmake import STEERING, Build
+from pipeline.native.cmake import Build
 from pipeline.native.settings import android
 from pipeline.process import run as run_program
 from pipeline.process import state_of
@@ -123,7 +122,7 @@ def run_rust(job: Job[Params], scratch: Path) -> Launch:
         text = manifest.read_text(encoding="utf-8").replace("@PACKAGE@", f"slipway-{name}")
         manifest.write_text(text, encoding="utf-8")
         words: list[str | Path] = [cargo.path, "build", "--offline", "--release", "--target-dir", home / "build"]
-        run_program(words, log=job.log, cwd=home / "program", env={**_steering(), **settings}, timeout=_SECONDS)
+        run_program(words, log=job.log, cwd=home / "program", env=settings, timeout=_SECONDS)
 
     home = _built(job, "native-rust", scratch, [settings, *map(state_of, map(Path, runtime))], build)
     return Launch(command=(str(home / "build" / "release" / "program"), job.params.model.prefix), env=_UNSEEN)
@@ -168,9 +167,3 @@ def _runtime(job: Job[Params], kit: LinkJson) -> tuple[str, ...]:
 def _mine(job: Job[Params], kit: LinkJson) -> list[LinkedArchive]:
     """The archives of a kit for the backend."""
     return [one for one in kit.archives if job.params.backend.name in {backend.name for backend in one.backends}]
-
-
-def _steering() -> dict[str, str | None]:
-    """What would change a build of Cargo's, removed; where Rust itself is installed stays."""
-    named = [name for name in os.environ if name.startswith(("CARGO_", "RUST", "TVM_", "DEP_")) or "_TVM_" in name]
-    return dict.fromkeys({*STEERING, *named} - {"CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"})

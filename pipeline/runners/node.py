@@ -141,7 +141,7 @@ def installed(npm: Tool | None, log: Path) -> Path:
             shutil.copyfile(_WEB / name, home / name)
         words: list[str | Path] = [npm.path, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", home]
         try:
-            run_program(words, log=log, cwd=home, timeout=_NPM_SECONDS)
+            run_program(words, log=log, cwd=home, timeout=_NPM_SECONDS, inherit=True)
         except StepError as error:
             failed = DownloadError(_why(error), hint=_ONLINE, log=log)
             _failures[tried] = failed, time.monotonic()

@@ -160,7 +160,7 @@ def run_mlc_llm(*, kind: str, words: list[str], log: Path) -> Finished:
         # One run for all backends, with nothing beside it that needs the processors more.
         threads = {"TVM_NUM_THREADS": str(os.cpu_count() or 1)}
         settings = {**mlc_environment.variables(scratch), **threads}
-        return process.run([*program, *words], cwd=scratch, env=settings, check=False, log=log)
+        return process.run([*program, *words], cwd=scratch, env=settings, check=False, log=log, inherit=True)
 
 
 def main(subcommand: str, *words: str) -> None:

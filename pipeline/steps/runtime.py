@@ -149,7 +149,7 @@ def _sdk_path(job: Job[Params]) -> str | None:
         "build on a Mac with Xcode, or give archives that one has built: `prebuilt:` in `runtime`",
     )
     words = (tool.path, "-sdk", SDKS[platform], "--show-sdk-path")
-    return run_program(words, log=job.log, env={"SDKROOT": None}, apart=True).output.strip()
+    return run_program(words, log=job.log, apart=True).output.strip()
 
 
 def _check_untouched(tree: SourceTree) -> None:

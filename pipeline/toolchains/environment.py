@@ -197,12 +197,12 @@ def _install(
     python = folder / "bin" / "python"
     if uv is not None and _uv_may(log):
         wanted = toolchain.python or sys.executable
-        run([uv, "venv", "--python", wanted, folder], log=log, cwd=cwd, env=_CLEAN)
+        run([uv, "venv", "--python", wanted, folder], log=log, cwd=cwd, env=_CLEAN, inherit=True)
         base: list[str | Path] = [uv, "pip", "install", "--compile-bytecode", "--python", python]
         freeze: list[str | Path] = [uv, "pip", "freeze", "--python", python]
         pre = ["--prerelease", "allow"]
     else:
-        run([_interpreter(toolchain), "-m", "venv", folder], log=log, cwd=cwd, env=_CLEAN)
+        run([_interpreter(toolchain), "-m", "venv", folder], log=log, cwd=cwd, env=_CLEAN, inherit=True)
         base = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         freeze = [python, "-m", "pip", "freeze", "--local", "--disable-pip-version-check"]
         pre = ["--pre"]
@@ -211,10 +211,10 @@ def _install(
     what += toolchain.requirements if frozen is None else ["--no-deps", *frozen]
     if frozen or toolchain.requirements:
         try:
-            run([*base, *what], log=log, cwd=cwd, env=_CLEAN)
+            run([*base, *what], log=log, cwd=cwd, env=_CLEAN, inherit=True)
         except StepError as error:
             raise StepError(f"toolchain {toolchain.name}: {error.what}", hint=_hint(frozen), log=log) from error
-    got = _frozen(run(freeze, log=log, cwd=cwd, env=_CLEAN, apart=True).output.splitlines())
+    got = _frozen(run(freeze, log=log, cwd=cwd, env=_CLEAN, inherit=True, apart=True).output.splitlines())
     missing = sorted(set(frozen or ()) - set(got))
     if missing:
         raise StepError(
@@ -258,7 +258,7 @@ def _uv_may(log: Path) -> bool:
     """Whether uv would look where pip looks: it reads no setting of pip's, and a mirror must not be passed by."""
     if any(os.environ.get(name) for name in _UV_INDEXES):
         return True
-    said = run([sys.executable, "-m", "pip", "config", "list"], check=False, apart=True)
+    said = run([sys.executable, "-m", "pip", "config", "list"], check=False, apart=True, inherit=True)
     keys = {line.partition("=")[0].rpartition(".")[2] for line in said.output.splitlines()}
     ours = sorted(keys.intersection(_INDEXES))
     if ours:

@@ -110,7 +110,7 @@ def _asked(environment: Environment, program: str) -> str:
     """What the interpreter prints, as JSON; empty when it fails."""
     try:
         words = (environment.python, "-I", "-c", program)
-        done = run(words, env={"PYTHONPATH": None}, check=False, timeout=SECONDS, apart=True)
+        done = run(words, check=False, timeout=SECONDS, apart=True)
     except (SlipwayError, OSError):
         return ""
     try:

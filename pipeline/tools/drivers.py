@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from pipeline import settings
 from pipeline.action import Tool
 
 VULKAN, OPENCL = DRIVERS = ("vulkan", "opencl")
@@ -42,7 +43,7 @@ def _vulkan() -> Tool | None:
     """
     if sys.platform == "darwin":
         return Tool(VULKAN, _METAL, "Metal") if _METAL.is_dir() else None
-    named = [Path(name) for name in os.environ.get("VK_DRIVER_FILES", "").split(os.pathsep) if name]
+    named = [Path(name) for name in settings.of_tools("VK_DRIVER_FILES").split(os.pathsep) if name]
     found = named or sorted(path for folder in _ICDS for path in Path(folder).glob("*.json"))
     if not any(_RENDERERS.glob("renderD*")) and not named:
         found = [path for path in found if path.name.startswith("lvp_")][:1]  # no other has anything to draw with

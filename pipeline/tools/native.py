@@ -6,7 +6,6 @@ any key, what it says it is, is.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline import process
+from pipeline import process, settings
 from pipeline.action import Tool
 from pipeline.errors import SlipwayError
 from pipeline.native.source_tree import read_tree
@@ -95,7 +94,7 @@ def _of_xcode(xcrun: str, sdk: str, compiler: str) -> str:
 def said(*command: str | Path) -> str:
     """The first line of a program with a version, or with anything; empty when it fails, as Apple's stand-ins do."""
     try:
-        done = process.run(command, env={"LC_ALL": "C"}, check=False, timeout=SECONDS, apart=True)
+        done = process.run(command, check=False, timeout=SECONDS, apart=True)
     except (SlipwayError, OSError):
         return ""
     lines = (done.output.strip() or done.errors.strip()).splitlines() if done.status == 0 else []
@@ -111,17 +110,17 @@ def xcode_paths() -> list[Path]:
     """Files and directories of the Xcode in use, of which one changes whenever it does."""
     if sys.platform != "darwin":
         return []
-    developer = Path(os.environ.get("DEVELOPER_DIR") or XCODE_LINK.resolve())
+    developer = Path(settings.of_tools("DEVELOPER_DIR") or XCODE_LINK.resolve())
     return [developer, developer / "usr" / "bin", developer.parent / "version.plist"]
 
 
 def _ndks() -> Iterator[Tool]:
     """Every NDK at hand, the one that a variable names first, then the newest of Android's SDK."""
     for variable in NDK_VARIABLES:
-        if folder := os.environ.get(variable):
+        if folder := settings.of_tools(variable):
             yield from _ndk(Path(folder))
     for variable in _SDK_VARIABLES:
-        if folder := os.environ.get(variable):
+        if folder := settings.of_tools(variable):
             found = sorted(Path(folder, "ndk").glob("*"), key=lambda path: _numbers(path.name), reverse=True)
             for path in found:
                 yield from _ndk(path)

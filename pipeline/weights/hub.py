@@ -79,6 +79,7 @@ def _ask(kind: type[T], request: Request, wanted: Wanted, where: str) -> T:
         cwd=request.scratch,
         env={"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         check=False,
+        inherit=True,
     )
     with request.log.open("a", encoding="utf-8") as log:
         log.write(f"$ huggingface_hub: {'get' if wanted.files else 'list'} {where}\n{redact(done.output)}")

@@ -98,6 +98,7 @@ def _download(request: Request, package: str, version: str, where: str) -> Path:
         ],
         cwd=into,  # `-m` looks there first: it must hold nothing to be mistaken for a module
         check=False,
+        inherit=True,
     )  # fmt: skip
     with request.log.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(done.command)}\n{redact(done.output)}")

@@ -19,19 +19,12 @@ from typing import Any, TypeVar, get_type_hints
 from pipeline.compilers.confinement import FIXED
 from pipeline.documents.codec import decode
 from pipeline.errors import CompilerCrash, StepError, StoreError
+from pipeline.process import STARTED_WITH
 
 from .client import Server, Stages, call
 from .wire import Reply, Request, rebuild
 
 R = TypeVar("R")
-
-PASSED = frozenset(
-    {"PATH", "HOME", "PYTHONDONTWRITEBYTECODE"}
-    | {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "DEVELOPER_DIR"}
-)
-"""What a worker inherits: what an interpreter and a linker need to start at all; a recipe does not see even that.
-Nothing that steers a compiler (`TVM_*`, `MLC_*`, `PYTHON*`), that serves the network (proxies, certificates: a worker
-downloads nothing) or is secret."""
 
 FULL_DISK_BYTES = 1 << 20
 """Free bytes below which a crash is reported as a full disk: LLVM ends the process when it cannot write, and what it
@@ -49,7 +42,7 @@ class ToolchainWorker:
             in.
         preload: modules to import before the first call: each costs its time once, and no call anything.
         path: directories to find modules in, before the interpreter's own.
-        env: environment variables besides `PASSED` and `FIXED`.
+        env: environment variables besides `STARTED_WITH` and `FIXED`.
         fresh: whether every call gets an interpreter of its own, stage included: slower, and safe where forking is not.
             It starts before anything is imported, so `preload` is of no use then.
         idle_stages: how many stage processes to keep that nobody calls; the least recently used end first.
@@ -160,8 +153,12 @@ class ToolchainWorker:
 
 
 def environment(path: Sequence[Path], more: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a worker: what is `PASSED` of ours, what is `FIXED`, and what its maker adds."""
-    inherited = {name: value for name, value in os.environ.items() if name in PASSED}
+    """The whole environment of a worker: of ours what it is `STARTED_WITH`, what is `FIXED`, and what its maker adds.
+
+    Nothing that steers a compiler (`TVM_*`, `MLC_*`, `PYTHON*`), that serves the network (a worker downloads nothing)
+    or is secret. A recipe does not see even that.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name in STARTED_WITH}
     inherited["TMPDIR"] = tempfile.gettempdir()
     return {**inherited, **FIXED, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}), **more}
 

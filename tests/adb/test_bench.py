@@ -57,7 +57,7 @@ def test_a_model_that_is_wrong_on_the_device(built, phone):
     phone.set(garbles="params_shard")
     run = built.doit("bench")
     assert run.status == 1
-    assert f"{CELL}: WRONG: 1 of 1 comparisons differ" in run.output
+    assert f"{CELL}: WRONG: 1 of 1 comparison differs" in run.output
     assert left(phone) == []
 
 

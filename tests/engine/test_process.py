@@ -36,6 +36,34 @@ def test_the_program_gets_what_the_log_hides():
     assert process.run([sys.executable, "-c", code], env=SECRETS).output == "hf_abcdefghijkl\n"
 
 
+STEERING = (
+    "CFLAGS", "CPATH", "LD_RUN_PATH", "COMPILER_PATH", "CCC_OVERRIDE_OPTIONS", "EMCC_CFLAGS", "SDKROOT", "RUSTFLAGS",
+    "CMAKE_OSX_ARCHITECTURES", "GIT_DIR", "PYTHONPATH", "SOURCE_DATE_EPOCH", "LANG",
+)  # fmt: skip
+
+
+def test_nothing_of_ours_steers_a_program_that_takes_part_in_a_build(monkeypatch):
+    for name in STEERING:
+        monkeypatch.setenv(name, "/elsewhere")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    words = [sys.executable, "-c", "import os; print(*os.environ)"]
+    found = set(process.run(words).output.split())
+    assert not found.intersection(STEERING)
+    assert found >= {"PATH", "HOME", "TMPDIR", "HTTPS_PROXY", "LC_ALL"}
+    assert set(process.run(words, inherit=True).output.split()) >= {*STEERING, "TMPDIR"}
+
+
+def test_what_is_linked_does_not_depend_on_the_shell(tmp_path, monkeypatch):
+    (tmp_path / "a.c").write_text("int a;")
+    words = ["cc", "-shared", tmp_path / "a.c", "-o", tmp_path / "a.so"]
+    process.run(words)
+    before = (tmp_path / "a.so").read_bytes()
+    for name, value in {"LD_RUN_PATH": "/elsewhere", "CPATH": "/elsewhere", "LDFLAGS": "-s"}.items():
+        monkeypatch.setenv(name, value)
+    process.run(words)
+    assert (tmp_path / "a.so").read_bytes() == before
+
+
 def test_a_failure_has_the_last_lines_and_the_log(tmp_path):
     code = "import sys; print('\\n'.join(map(str, range(99)))); sys.exit(7)"
     with pytest.raises(StepError, match="ended with status 7") as caught:
