@@ -144,7 +144,7 @@ class Performer:
                 raise
             except SlipwayError as error:
                 return self._failed(order, error)
-        elif found.how == "restored" and not (self._store.remote and self._store.remote.has(key)):
+        elif found.how == "restored":  # the remote store has lost it, or a blob of it: who orders has looked there
             self._store.reconnect(_remote(self._note))  # what was sent before counts for nothing
             self._publish(found.record)
         return Receipt(self.host, key=key)

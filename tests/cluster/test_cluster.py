@@ -252,3 +252,20 @@ def test_nothing_of_it_is_imported_without_it(graph):
             [sys.executable, "-c", script], cwd=graph.root, capture_output=True, text=True, check=True
         )
         assert done.stdout.splitlines()[-1] == "MODULES"
+
+
+def test_what_the_store_has_lost_the_worker_sends_again(graph, cluster, nginx):
+    """A server that deletes what is old leaves records without their blobs."""
+    worker = cluster.add()
+    again = travelling_graph(graph.root.parent / "again")
+    again.env = dict(graph.env)
+    for one in (graph, again):
+        for m in range(3):
+            one.write(f"src/m{m}.txt", f"{m}" * 5_000)  # too large to travel in a record
+    graph.ok("--on", cluster.address)
+    shutil.rmtree(nginx.data / "cas")
+    run = again.ok("--on", cluster.address)
+    assert "no more orders" not in run.output
+    assert again.is_right()
+    assert worker.ran() == Counter(COMPILES), "nothing is done twice"
+    assert not again.ran().keys() & COMPILES
