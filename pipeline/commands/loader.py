@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from traceback import walk_tb
 
 from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidDodoFile
@@ -54,10 +55,8 @@ class ProjectLoader(DodoTaskLoader):  # type: ignore[misc]
 
 def _cut_bytecode(error: Exception) -> Path | None:
     """The file in `__pycache__` that could not be read: Python leaves it cut short when the disk is full (OS-10)."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_name != "get_code":
-        trace = trace.tb_next
-    path = None if trace is None else trace.tb_frame.f_locals.get("bytecode_path")
+    reading = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == "get_code")
+    path = next((frame.f_locals.get("bytecode_path") for frame in reading), None)
     return Path(path) if path is not None and os.path.lexists(path) else None
 
 
@@ -89,7 +88,7 @@ def mistake(error: Exception, dodo: Path) -> str | None:
         return f"{file}:{error.lineno or 1}:{error.offset or 1}: this is not Python: {error.msg}\n  hint: correct it"
     if isinstance(error, OSError) and error.filename == str(dodo):
         return f"{_shown(error.filename)}: cannot be read: {error.strerror}\n  hint: make it a file that you may read"
-    places = list(_places(error))
+    places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     own = [place for place in places if _is_own(place[0], dodo.parent)]
     if not own or Path(places[-1][0]).is_relative_to(PACKAGE):
         return None
@@ -101,14 +100,6 @@ def mistake(error: Exception, dodo: Path) -> str | None:
             hint = f"`{PACKAGE.name}` is Slipway's own package here: give yours another name"
     file, line = own[-1]
     return f"{_shown(file)}:{line}: {type(error).__name__}: {error}\n  hint: {hint}"
-
-
-def _places(error: Exception) -> Iterator[tuple[str, int]]:
-    """File and line of each frame, outermost first."""
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame.f_code.co_filename, trace.tb_lineno
-        trace = trace.tb_next
 
 
 def _is_own(file: str, home: Path) -> bool:

@@ -89,12 +89,6 @@ class Names:
             "toolchain": frozenset(self.toolchains),
         }
 
-    def meant(self, axis: str, name: str) -> list[str]:
-        """What a known name stands for: a model for all its variants, anything else for itself."""
-        if axis == "model" and name in self.models:
-            return [one.subject for one in self.models[name]]
-        return [name]
-
 
 def refuse_too_many(targets: schema.Targets, problems: Diagnostics) -> None:
     """Count what the matrix block asks for before anything is expanded.
@@ -167,6 +161,7 @@ def _entries(
 
 
 def _meant(axis: str, name: str, place: tuple[str | int, ...], names: Names, problems: Diagnostics) -> list[str]:
+    """What a name stands for: a model for all its variants, anything else for itself, what is not known for nothing."""
     known = names.known[axis]
     if axis == "model" and name in names.files:
         problems.add(place, f"`{name}` is a file for another runtime, which is not compiled", "remove it here")
@@ -174,7 +169,9 @@ def _meant(axis: str, name: str, place: tuple[str | int, ...], names: Names, pro
     if name not in known:
         problems.add(place, f"unknown {axis} `{name}`", suggest(name, known, f"{axis}s"))
         return []
-    return names.meant(axis, name)
+    if axis == "model" and name in names.models:
+        return [one.subject for one in names.models[name]]
+    return [name]
 
 
 def _cells(found: Iterable[Combination], written: Sequence[int], names: Names, problems: Diagnostics) -> Iterator[Cell]:
