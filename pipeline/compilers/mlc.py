@@ -118,8 +118,8 @@ def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: P
         out: see `compile_model`.
 
     Returns:
-        Facts: `bytes`, `functions` (how many), `model_lib`, `mlc_names` (what mlc_llm itself would call the library,
-        by device), `metadata` and `memory` (bytes each function needs) of the model, `schedule`.
+        Facts: as of `mlc_metadata.describe`; `model_lib`, `mlc_names` (what mlc_llm itself would call the library, by
+        device) and `schedule`.
 
     Raises:
         StepError: mlc_llm gives its library another name, or what it made is not for this backend.
@@ -131,17 +131,8 @@ def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: P
     check_objects(objects, asked.backend, asked.kind)
     for member in objects:
         (out / member.name).write_bytes(member.data)
-    metadata = mlc_metadata.read(member.data for member in objects)
-    mlc_metadata.write_functions(out, model.prefix, metadata)
-    return {
-        "bytes": sum(len(member.data) for member in objects),
-        "functions": len(mlc_metadata.functions(metadata)),
-        "model_lib": model.prefix.removesuffix("_"),
-        "mlc_names": names,
-        "metadata": mlc_metadata.summary(metadata),
-        "memory": {} if metadata is None else metadata.get("memory_usage", {}),
-        "schedule": _schedule(asked),
-    }
+    own = {"model_lib": model.prefix.removesuffix("_"), "mlc_names": names, "schedule": _schedule(asked)}
+    return {**mlc_metadata.describe(objects, model.prefix, out), **own}
 
 
 def command_line(config: Path, model: ModelRef, name: str, host: str, output: Path) -> list[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.binary.ar import Member
 from pipeline.documents import functions as documents
 from pipeline.documents.functions import Function, Value
 
@@ -55,10 +56,24 @@ def summary(metadata: Mapping[str, object] | None) -> dict[str, object]:
     return {k: v for k, v in (metadata or {}).items() if k not in (*_LONG, "memory_usage")}
 
 
-def write_functions(folder: Path, prefix: str, metadata: Mapping[str, object] | None) -> None:
-    """Write `functions.json`. What arguments a function takes is not in the metadata, and null says so."""
-    described = tuple(Function(name, None, None) for name in functions(metadata))
+def describe(objects: Sequence[Member], prefix: str, folder: Path) -> dict[str, object]:
+    """Write `functions.json` of a model, from its objects.
+
+    What arguments a function takes is not in the metadata, and null says so.
+
+    Returns:
+        Facts: `bytes`, `functions` (how many), `metadata`, and `memory` (bytes that each function needs).
+    """
+    metadata = read(member.data for member in objects)
+    names = functions(metadata)
+    described = tuple(Function(name, None, None) for name in names)
     documents.Functions(prefix, described, parameters=parameters(metadata)).write(folder)
+    return {
+        "bytes": sum(len(member.data) for member in objects),
+        "functions": len(names),
+        "metadata": summary(metadata),
+        "memory": (metadata or {}).get("memory_usage", {}),
+    }
 
 
 def parameters(metadata: Mapping[str, object] | None) -> tuple[Value, ...] | None:

@@ -62,14 +62,7 @@ def run(job: Job[Params]) -> Facts:
         if place.exists():  # an archive may hold any number of members called lib0.o
             place = place.with_stem(f"{place.stem}.{len(list(job.out.iterdir()))}")
         place.write_bytes(member.data)
-    metadata = mlc_metadata.read(member.data for member in objects)
-    mlc_metadata.write_functions(job.out, prefix, metadata)
-    return {
-        "bytes": sum(len(member.data) for member in objects),
-        "functions": len(mlc_metadata.functions(metadata)),
-        "sha256": got,
-        "metadata": mlc_metadata.summary(metadata),
-    }
+    return {**mlc_metadata.describe(objects, prefix, job.out), "sha256": got}
 
 
 def _given(job: Job[Params]) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.binary.ar import Member
 from pipeline.compilers import mlc, mlc_metadata, mlc_refusals
 from pipeline.documents.functions import Value
 from pipeline.errors import StepError, ToolMissing
@@ -138,5 +139,6 @@ def test_parameters_that_a_library_lists():
 @pytest.mark.parametrize("data", [b"", b'{"memory_usage": 1}', b'{"memory_usage": {}, "model_type"', b'"memory_usage"'])
 def test_no_metadata_is_no_error(tmp_path, data):
     assert mlc_metadata.read([data]) is None
-    mlc_metadata.write_functions(tmp_path, "p_", None)
+    facts = mlc_metadata.describe([Member("lib0.o", data)], "p_", tmp_path)
+    assert facts == {"bytes": len(data), "functions": 0, "metadata": {}, "memory": {}}
     assert json.loads((tmp_path / "functions.json").read_text()) == {"prefix": "p_", "functions": []}
