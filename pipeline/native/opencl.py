@@ -7,7 +7,7 @@ package's own headers, so what fits is seen by the compiler. The runner `twin` c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.action import Tool
@@ -18,6 +18,7 @@ from pipeline.process import run as run_program
 from pipeline.process import state_of
 
 from . import wheel
+from .wheel import Packages
 
 PACKAGE_DATA = "native/opencl"
 
@@ -28,14 +29,14 @@ _STANDARD = ("-std=c++20", "-O1", "-fPIC", "-shared", "-DCL_TARGET_OPENCL_VERSIO
 
 
 def build(
-    checkout: Tool, compiler: Tool, packages: Mapping[str, str], runtime: Sequence[Path], *, home: Path, log: Path
+    checkout: Tool, compiler: Tool, packages: Packages, runtime: Sequence[Path], *, home: Path, log: Path
 ) -> Path:
     """Build the library; one that is there for the same of all of this is taken.
 
     Args:
         checkout: of TVM.
         compiler: for C++.
-        packages: what `wheel.find` found.
+        packages: of the toolchain.
         runtime: libraries of the packages, which it is linked with.
         home: a directory that is kept.
         log: gets what the compiler says.
@@ -48,7 +49,14 @@ def build(
     if lacking is not None:
         raise ToolMissing(f"the checkout of TVM has no {lacking.relative_to(checkout.path)}", hint=_fitting(packages))
     linked = [str(state_of(path)) for path in runtime]  # a package that is installed anew keeps its path and version
-    identity = [checkout.version, compiler.version, hash_path(OURS), *sorted(packages.values()), *linked]
+    identity = [
+        checkout.version,
+        compiler.version,
+        hash_path(OURS),
+        *sorted(packages.folders.values()),
+        *sorted(packages.versions.values()),
+        *linked,
+    ]
     out = home / f"libtvm_runtime_opencl-{sha256_bytes(chr(0).join(identity).encode())[:16]}.so"
     # The package has no headers but its runtime's; what these include besides comes from the checkout.
     folders = [f"-I{checkout.path / name}" for name in ("include", "3rdparty/compiler-rt", ".")]
@@ -67,5 +75,5 @@ def build(
     return out
 
 
-def _fitting(packages: Mapping[str, str]) -> str:
-    return f"let TVM_SOURCE_DIR name a checkout of TVM {packages.get('version', 'of the release')}"
+def _fitting(packages: Packages) -> str:
+    return f"let TVM_SOURCE_DIR name a checkout of TVM {packages.version or 'of the release'}"

@@ -11,10 +11,13 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.action import Job
 from pipeline.errors import StepError
 
 from .source_tree import SourceTree, read_tree
@@ -22,6 +25,9 @@ from .source_tree import SourceTree, read_tree
 PACKAGE_DATA = "native/web_headers"
 
 HEADERS = Path(__file__).parent / "web_headers"
+PACKAGES = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}
+"""A package as the index knows it -> as Python does, which is its directory and has libraries in `lib`."""
+
 VERSIONS = ("0.27.0.post1",)
 """Releases of apache-tvm that the headers were tried with."""
 
@@ -32,20 +38,43 @@ _PARTS = {
 """Package -> its directories, and where a checkout has them."""
 
 
-def find() -> dict[str, str]:
-    """Where the packages are, by name, and `version`; what is not there is left out."""
-    found: dict[str, str] = {}
-    for package in _PARTS:
+@dataclass(frozen=True)
+class Packages:
+    """TVM's packages in a toolchain, as far as they are there.
+
+    Attributes:
+        folders: a package as Python knows it -> its directory.
+        versions: a package as the index knows it -> its version.
+    """
+
+    folders: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @property
+    def version(self) -> str | None:
+        """Of TVM."""
+        return self.versions.get("apache-tvm")
+
+
+def ask(job: Job[object], toolchain: str) -> Packages:
+    """The packages of a toolchain."""
+    return job.services.worker(toolchain).call(partial(find), log=job.log)
+
+
+def find() -> Packages:
+    """The packages of the interpreter that runs this."""
+    folders: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    for distribution, package in PACKAGES.items():
         spec = find_spec(package)
         if spec is not None and spec.submodule_search_locations:
-            found[package] = spec.submodule_search_locations[0]
-    try:
-        return {**found, "version": metadata.version("apache-tvm")}
-    except metadata.PackageNotFoundError:
-        return found
+            folders[package] = spec.submodule_search_locations[0]
+        with suppress(metadata.PackageNotFoundError):
+            versions[distribution] = metadata.version(distribution)
+    return Packages(folders, versions)
 
 
-def libraries(found: Mapping[str, str]) -> dict[str, str]:
+def libraries(found: Packages) -> dict[str, str]:
     """Paths of the runtime's shared libraries, by name; a library that is not there is left out.
 
     Wheels keep them under `<package>/lib/`, older ones in the package itself, and a source tree in `build/` or
@@ -54,7 +83,7 @@ def libraries(found: Mapping[str, str]) -> dict[str, str]:
     ending = "dylib" if sys.platform == "darwin" else "so"
     paths: dict[str, str] = {}
     for library, package in (("tvm_runtime", "tvm"), ("tvm_ffi", "tvm_ffi")):
-        homes = [Path(found[name]) for name in (package, "tvm") if name in found]
+        homes = [Path(found.folders[name]) for name in (package, "tvm") if name in found.folders]
         folders = (folder for home in homes for folder in (home / "lib", home, *_built(home.parents[1])))
         if path := next(filter(Path.is_file, (folder / f"lib{library}.{ending}" for folder in folders)), None):
             paths[library] = str(path)
@@ -65,28 +94,19 @@ def _built(checkout: Path) -> tuple[Path, Path]:
     return checkout / "build" / "lib", checkout / "build"
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that have a runtime, by name."""
-    found: dict[str, str] = {}
-    for name in ("apache-tvm", "apache-tvm-ffi"):
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+def includes(found: Packages) -> list[str]:
+    """Flags for the headers of the packages."""
+    return [f"-I{folder}/include" for folder in found.folders.values()]
 
 
-def includes(found: Mapping[str, str]) -> list[str]:
-    """Flags for the headers of the packages that `find` found."""
-    return [f"-I{folder}/include" for package, folder in found.items() if package in _PARTS]
-
-
-def lay_out(found: Mapping[str, str], folder: Path) -> SourceTree:
+def lay_out(found: Packages, folder: Path) -> SourceTree:
     """Copy the sources and the headers into a folder.
 
     Raises:
         StepError: the toolchain has no such package, or one of another release.
     """
-    version = found.get("version", "")
-    if version not in VERSIONS or any(package not in found for package in _PARTS):
+    version = found.version
+    if version not in VERSIONS or any(package not in found.folders for package in _PARTS):
         has = f"the toolchain has apache-tvm {version}" if version else "the toolchain has no package apache-tvm"
         raise StepError(
             f"{has}, and `wheel` can take the web runtime from {', '.join(VERSIONS)} alone",
@@ -95,7 +115,7 @@ def lay_out(found: Mapping[str, str], folder: Path) -> SourceTree:
     shutil.rmtree(folder, ignore_errors=True)
     for package, parts in _PARTS.items():
         for inside, place in parts.items():
-            source = Path(found[package], inside)
+            source = Path(found.folders[package], inside)
             if not source.is_dir():
                 raise StepError(
                     f"the package {package} has no {inside}", where=source, hint="install the toolchain's packages anew"

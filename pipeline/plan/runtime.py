@@ -15,6 +15,7 @@ from pipeline.action import Action, AnyAction, Upstream
 from pipeline.matrix.cells import Backend, ModelVariant, Product, Runtime
 from pipeline.matrix.matrix import Matrix
 from pipeline.native.settings import tools
+from pipeline.native.wheel import PACKAGES
 from pipeline.steps import runtime as runtime_step
 from pipeline.steps import shared_runtime, wasm, wasm_runtime, wheel
 
@@ -172,7 +173,7 @@ def wheel_name(package: str, backend: Backend) -> str:
 
 def wheels_of(backend: Backend) -> dict[str, Upstream]:
     """The edges to the packages for a backend's machine."""
-    return {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one, backend)}") for one in wheel.PACKAGES}
+    return {roles.of(roles.WHEEL, one): Upstream(f"wheel:{wheel_name(one, backend)}") for one in PACKAGES}
 
 
 def wheel_actions(
@@ -190,7 +191,7 @@ def wheel_actions(
     needed |= {wheel.platform_of(one): (one, ()) for one in shipped}
     for platform, (backend, asked) in needed.items():
         toolchain = proving_toolchain(matrix.cells_for(backend))
-        for package in wheel.PACKAGES:
+        for package in PACKAGES:
             name = wheel_name(package, backend)
             yield Action(
                 step="wheel",

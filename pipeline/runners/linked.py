@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -37,7 +36,7 @@ def link(job: Job[Params], compiler: Tool, given: Sequence[str | Path], out: Pat
     Raises:
         StepError: it does not compile or link.
     """
-    packages = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
+    packages = wheel.ask(job, job.params.toolchain)
     words = [compiler.path, "-std=c++17", "-O1", *wheel.includes(packages), _PROGRAM, *given, "-lm", "-o", out]
     try:
         run_program(words, log=job.log)
@@ -67,7 +66,7 @@ def shared_runtime(job: Job[Params], lacking: str) -> tuple[str, str]:
     Raises:
         ToolMissing: there are not both; `lacking` says so.
     """
-    packages = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
+    packages = wheel.ask(job, job.params.toolchain)
     match list(wheel.libraries(packages).values()):
         case [runtime, ffi]:
             return runtime, ffi

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -61,7 +60,7 @@ def run(job: Job[Params], scratch: Path) -> Launch:
 
 def _runtime(job: Job[Params], kind: str) -> list[Path]:
     """The libraries that the program is linked with."""
-    packages = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
+    packages = wheel.ask(job, job.params.toolchain)
     runtime = [Path(path) for path in wheel.libraries(packages).values()]
     of_device = [path.with_stem(f"{path.stem}_{kind}") for path in runtime]
     if kind != "opencl":

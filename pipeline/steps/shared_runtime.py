@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -22,8 +21,6 @@ from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend
 from pipeline.native import wheel
-
-from .wheel import PACKAGES
 
 _LIBRARIES = ("tvm_runtime", "tvm_ffi")
 _OF_DEVICE = {"metal": ("tvm_runtime_metal",)}
@@ -57,24 +54,24 @@ def run(job: Job[Params]) -> Facts:
         StepError: the toolchain has no such package, or what is in it does not run on the backend.
     """
     backend = job.params.backend
-    found = job.services.worker(job.params.toolchain).call(partial(wheel.find), log=job.log)
-    if missing := [package for package, folder in PACKAGES.items() if folder not in found]:
+    found = wheel.ask(job, job.params.toolchain)
+    if missing := [package for package, folder in wheel.PACKAGES.items() if folder not in found.folders]:
         what = f"toolchain {job.params.toolchain} has no package {missing[0]} to take the runtime from"
         raise StepError(what, hint=_OTHERWISE)
-    packages = {folder: Path(found[folder]) for folder in PACKAGES.values()}
-    own = [folder / "lib" for folder in packages.values()]
+    packages = [Path(folder) for folder in found.folders.values()]
+    own = [folder / "lib" for folder in packages]
     folders = own if job.params.own else [path for _, path in roles.all_of(roles.WHEEL, job.inputs)]
     names = (*_OF_DEVICE.get(backend.device_kind, ()), *_LIBRARIES)
     libraries = tuple(_library(job, name, folders) for name in names)
-    for folder in packages.values():
+    for folder in packages:
         for path in sorted((folder / HEADERS).rglob("*.h")):
             if not path.name.startswith("tvm_ffi_python"):
                 place = job.out / path.relative_to(folder)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
-    tvm = found.get("version")
-    job.write(RuntimeManifest.NAME, dumps(RuntimeManifest(backend, None, libraries, tvm)))
-    return {"libraries": [one.name for one in libraries], "bytes": sum(one.size for one in libraries), "tvm": tvm}
+    job.write(RuntimeManifest.NAME, dumps(RuntimeManifest(backend, None, libraries, found.version)))
+    size = sum(one.size for one in libraries)
+    return {"libraries": [one.name for one in libraries], "bytes": size, "tvm": found.version}
 
 
 def _library(job: Job[Params], name: str, folders: list[Path]) -> LibraryFile:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -133,9 +132,7 @@ def prove_backend(job: Job[BackendProof], scratch: Path) -> Findings:
     """Ask everything about the archive of a backend: members, symbols, closure, links, and its runs."""
     params, folder, backend = job.params, job.inputs[roles.ARCHIVE], job.params.backend
     library = read_library(folder / f"lib{params.library}.a", backend, params.models)
-    worker = job.services.worker(params.toolchain)
-    packages = worker.call(partial(wheel.find), log=job.log)
-    runtime = wheel.libraries(packages)
+    runtime = wheel.libraries(wheel.ask(job, params.toolchain))
     checks = [check_members(library), check_symbols(library), check_closure(library, runtime, params.runtime_version)]
     if roles.RUNTIME in job.inputs:
         shipped = read_shipped(job.inputs[roles.RUNTIME])

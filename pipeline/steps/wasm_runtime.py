@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipeline import roles
@@ -80,8 +79,7 @@ def run(job: Job[Params]) -> Facts:
 def _sources(job: Job[Params], shown: Path) -> SourceTree:
     """The sources, which can be read under `shown`."""
     if job.params.wheel is not None:
-        found = job.services.worker(job.params.wheel).call(partial(wheel.find), log=job.log)
-        return wheel.lay_out(found, shown)
+        return wheel.lay_out(wheel.ask(job, job.params.wheel), shown)
     checkout = job.tools.get(roles.CHECKOUT)
     if checkout is None:
         raise StepError("there is no checkout to build the runtime from", hint="correct `runtime.source`")

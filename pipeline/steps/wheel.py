@@ -20,9 +20,6 @@ from pipeline.platforms import architecture
 from pipeline.weights.entry import Entry, identity
 from pipeline.weights.fetch import fetch
 
-PACKAGES = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}
-"""Package -> its directory, which has libraries in `lib`."""
-
 _LIBRARIES = {
     ("apache-tvm", "linux"): ("libtvm_runtime.so",),
     ("apache-tvm-ffi", "linux"): ("libtvm_ffi.so",),
@@ -39,7 +36,7 @@ class Params:
     """What the step is given.
 
     Attributes:
-        package: one of `PACKAGES`.
+        package: one of `wheel.PACKAGES`.
         platform: see `platform_of`.
         toolchain: whose version it must have.
         lock: its entry of slipway.lock; None on first sight.
@@ -67,11 +64,11 @@ def run(job: Job[Params]) -> Facts:
     if missing := [name for name, tool in job.tools.items() if tool is None]:
         job.write("missing.txt", "\n".join(missing) + "\n")
         return {"lacks": missing}
-    versions = job.services.worker(params.toolchain).call(partial(wheel.versions), log=job.log)
+    versions = wheel.ask(job, params.toolchain).versions
     if params.package not in versions:
         raise StepError(f"toolchain {params.toolchain} has no package {params.package}", hint="install it there")
     version, system = versions[params.package], params.platform.partition("-")[0]
-    members = tuple(f"{PACKAGES[params.package]}/lib/{name}" for name in _LIBRARIES[params.package, system])
+    members = tuple(f"{wheel.PACKAGES[params.package]}/lib/{name}" for name in _LIBRARIES[params.package, system])
     source = WeightsSource("package", package=params.package, version=version, platform=params.platform, files=members)
     name = f"{params.package}@{params.platform}"
     if params.lock is not None and params.lock.source != identity(source):

@@ -108,7 +108,7 @@ def test_find_imports_nothing_and_finds_nothing_in_an_empty_interpreter():
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, where], check=True, capture_output=True, text=True, cwd="/"
     )
-    assert done.stdout == "{} False\n"
+    assert done.stdout == "Packages(folders={}, versions={}) False\n"
 
 
 @pytest.mark.tvm

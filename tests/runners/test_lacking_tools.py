@@ -55,13 +55,13 @@ def test_it_is_built_and_the_table_says_what_to_install(web):
 
 def test_a_package_of_another_release_is_refused_with_the_cure(web):
     from pipeline.errors import StepError
-    from pipeline.native.wheel import lay_out
+    from pipeline.native.wheel import Packages, lay_out
 
     with pytest.raises(StepError, match=r"the toolchain has apache-tvm 0\.99\.0, and `wheel` can take") as caught:
-        lay_out({"tvm": "/x", "tvm_ffi": "/y", "version": "0.99.0"}, web.path("source"))
+        lay_out(Packages({"tvm": "/x", "tvm_ffi": "/y"}, {"apache-tvm": "0.99.0"}), web.path("source"))
     assert "source:" in caught.value.hint
     with pytest.raises(StepError, match="the toolchain has no package apache-tvm"):
-        lay_out({}, web.path("source"))
+        lay_out(Packages({}, {}), web.path("source"))
 
 
 NPM = """#!/bin/sh

@@ -11,6 +11,7 @@ from pipeline.action import Job, Tool
 from pipeline.documents.run import Run
 from pipeline.errors import StepError, ToolMissing, VerifyError
 from pipeline.native import opencl
+from pipeline.native.wheel import Packages
 from pipeline.runners.check import run_line
 from pipeline.runners.twin import _runtime, check_equal, extensions, of_objects
 
@@ -79,7 +80,7 @@ class Services:
         return self
 
     def call(self, _work, **_more):
-        return {}
+        return Packages({}, {})
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def build(tmp_path):
 
     def run(folder: Path) -> Path:
         return opencl.build(
-            Tool("checkout:twins", folder, "1"), Tool("c++", Path(found), "12"), {"version": "0.27.0.post1"}, [],
-            home=tmp_path, log=tmp_path / "log",
+            Tool("checkout:twins", folder, "1"), Tool("c++", Path(found), "12"),
+            Packages({}, {"apache-tvm": "0.27.0.post1"}), [], home=tmp_path, log=tmp_path / "log",
         )  # fmt: skip
 
     return run

@@ -13,6 +13,7 @@ from pipeline.binary.objects import read_object
 from pipeline.documents.codec import decode
 from pipeline.documents.runtime import RuntimeManifest
 from pipeline.errors import StepError
+from pipeline.native.wheel import Packages
 from pipeline.steps import shared_runtime
 from pipeline.steps.wheel import platform_of
 
@@ -48,7 +49,8 @@ def package(tmp_path):
         source = tmp_path / f"{library}.c"
         source.write_text(text)
         run_tool("cc", "-shared", "-fPIC", source, "-o", home / f"lib/lib{library}.so")
-    return {"tvm": str(tmp_path / "tvm"), "tvm_ffi": str(tmp_path / "tvm_ffi"), "version": "0.27.0"}
+    folders = {name: str(tmp_path / name) for name in ("tvm", "tvm_ffi")}
+    return Packages(folders, {"apache-tvm": "0.27.0"})
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_a_toolchain_without_the_package_is_told_what_else_there_is(made):
     with pytest.raises(
         StepError, match="toolchain current has no package apache-tvm to take the runtime from"
     ) as caught:
-        made({}, HOST)
+        made(Packages({}, {}), HOST)
     assert "a checkout" in caught.value.hint
 
 
