@@ -45,6 +45,10 @@ COARSE_NS = 2_000_000_000 + RACY_NS
 """The same where times are kept in whole seconds (ext2, ext3, ext4 with small inodes), or in every other (FAT)."""
 
 
+AHEAD_NS = 600_000_000_000
+"""A time so far ahead is of a clock that was wrong: no write gives it now. A file server may be some seconds ahead."""
+
+
 def look(path: str | os.PathLike[str]) -> State:
     """The state of a file, links followed; `MISSING` where it is not there."""
     try:
@@ -65,7 +69,7 @@ def written(state: State) -> Written:
 
 def is_settled(state: State, when: int) -> bool:
     """Whether a file that was in this state at `when` (ns) would be in another if it had been written since."""
-    return state[3] + _tick(state[3]) < when
+    return state[3] + _tick(state[3]) < when or state[3] > when + AHEAD_NS
 
 
 def is_stamped(state: State, when: int) -> bool:

@@ -275,6 +275,8 @@ def test_where_times_are_whole_seconds_a_file_settles_after_two():
     coarse, fine = (5, second, 1, second), (5, second + 123_456_789, 1, second + 123_456_789)
     assert not is_settled(coarse, second + 10**9), "it may be written again in its second, or in the next of FAT"
     assert is_settled(coarse, second + 3 * 10**9)
+    assert is_settled(coarse, second - 3600 * 10**9), "the clock was an hour ahead"
+    assert not is_settled(fine, second - 3 * 10**9), "the clock of a file server is ahead"
     assert is_settled(fine, second + 123_456_789 + 30_000_000)
     assert not is_settled(fine, second + 123_456_789 + 10_000_000)
     assert is_stamped(fine, second), "no other write leaves such a time"

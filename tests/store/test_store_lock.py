@@ -1,5 +1,7 @@
 """One doit builds in a tree; the second waits or stops, and a dead one is in nobody's way."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -21,6 +23,16 @@ print("held", flush=True)
 sys.stdin.read()
 lock.release()
 """
+
+
+def test_a_file_system_without_locks_is_told_with_the_cure(path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match="cannot lock the tree: no locks available") as caught:
+        TreeLock(path).acquire()
+    assert "mount it with them" in caught.value.hint
 
 
 @pytest.fixture
