@@ -265,7 +265,7 @@ class Device:
 
     def _run(self, *words: str | Path, seconds: float) -> tuple[int, str]:
         try:
-            done = run(self.words(*words), env=self.env, check=False, timeout=seconds)
+            done = run(self.words(*words), env=self.env, check=False, timeout=seconds, inherit=True)
         except ToolMissing:
             raise
         except StepError as late:
