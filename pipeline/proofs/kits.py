@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import defined, undefined
-from pipeline.documents.link_json import LinkedArchive, LinkedModel, LinkedModule, LinkJson
+from pipeline.documents.link_json import LinkedArchive, LinkedModule, LinkJson
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import hash_path
+from pipeline.kits.bindings import java_package
 from pipeline.kits.runtime import FOLDER
 from pipeline.native.wasm_imports import missing
 from pipeline.platforms import SDKS
@@ -54,7 +55,7 @@ def check_kit(kit: Kit) -> tuple[list[Check], tuple[LinkedArchive, ...]]:
         _check_link_json(kit, archives),
         _check_runtimes(kit, archives),
         _check_modules(kit, modules),
-        _check_sources(kit, found.models.values()),
+        _check_sources(kit, found),
     )
     return [_check_archives(kit, archives), *(check for checks in asked for check in checks)], archives
 
@@ -82,13 +83,20 @@ def _check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Ch
             yield from _try(kit, f"link.json for {library.backend.name}", shipped, archive.linker_flags)
 
 
-def _check_sources(kit: Kit, models: Collection[LinkedModel]) -> Iterator[Check]:
+def _check_sources(kit: Kit, found: LinkJson) -> Iterator[Check]:
     """What no link here reads names every model, and packages the bundle that holds them."""
-    product = kit.product
-    prefixes = [f'"{model.prefix}"' for model in models]
-    named = {
-        f"include/{product}.h": prefixes,
-        f"Sources/{product}Kit/include/{product}.h": prefixes,
+    product, models = kit.product, found.models.values()
+    in_c = [f"include/{product}.h", f"include/{product}.hpp", f"src/{product}.cpp"]
+    of_xcode = [f"Sources/{product}Kit/{name.removeprefix('src/')}" for name in in_c]
+    of_others = [
+        f"Sources/{product}Models/{product}.swift",
+        "rust/lib.rs",
+        f"java/slipway/{java_package(product)}/Models.java",
+    ]
+    with_modules = {one.model for one in found.modules}
+    named: dict[str, Sequence[str]] = {
+        **dict.fromkeys((*in_c, *of_xcode, *of_others), tuple(f'"{model.prefix}"' for model in models)),
+        f"{product}.js": [f'"{one.prefix}"' for subject, one in found.models.items() if subject in with_modules],
         f"Sources/{product}Kit/{product}_keep.m": [f'"{symbol}"' for model in models for symbol in model.keep_symbols],
         "Package.swift": [f'"{product}.xcframework"'],
         f"{product}.podspec": [f"'{product}.xcframework'"],

@@ -182,6 +182,9 @@ def test_a_podspec_that_names_half_a_model_fails(framework):
         ("models.podspec", "'models.xcframework'"),
         ("Sources/modelsKit/models_keep.m", '"tiny_model_b___tvm_ffi__library_ctx"'),
         ("Sources/modelsKit/include/models.h", '"tiny_model_b_"'),
+        ("Sources/modelsKit/include/models.hpp", '"tiny_model_b_"'),
+        ("Sources/modelsKit/models.cpp", '"tiny_model_b_"'),
+        ("Sources/modelsModels/models.swift", '"tiny_model_b_"'),
     ],
 )
 def test_a_source_that_does_not_name_what_it_is_for_fails(framework, name, old):
