@@ -26,6 +26,8 @@ from . import wire
 from .machine import Launch, MachineDied, OnDevice, Value
 
 _CHUNK = 1 << 20
+_NOEXEC = 8
+"""Linux: ST_NOEXEC of sys/statvfs.h."""
 _LOG = "the log has all of it"
 
 _DIGITS = 18
@@ -65,7 +67,10 @@ class Program:
                 preexec_fn=partial(set_parent_death_signal, os.getpid()),  # noqa: PLW1509 - there is one thread here
             )  # fmt: skip
         except OSError as error:
-            raise StepError(f"{launch.command[0]} cannot be started: {error.strerror}") from error
+            closed = isinstance(error, PermissionError) and os.statvfs(launch.command[0]).f_flag & _NOEXEC
+            hint = "no program runs on a file system that is mounted noexec: have the project on another one"
+            what = f"{launch.command[0]} cannot be started: {error.strerror}"
+            raise StepError(what, hint=hint if closed else None) from error
         assert self._process.stdin is not None  # noqa: S101 - for mypy: both are pipes
         assert self._process.stdout is not None  # noqa: S101
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,6 +176,15 @@ def test_what_this_machine_lacks_is_no_failure_of_the_model(program):
 def test_what_is_not_there_cannot_be_started():
     with pytest.raises(StepError, match="/no/such cannot be started: No such file"):
         Program(Launch(command=("/no/such",)), 1)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_file_system_that_runs_no_programs_is_what_is_told(closed, tmp_path, monkeypatch):
+    (tmp_path / "program").write_text("#!/bin/sh")
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=8 if closed else 0))
+    with pytest.raises(StepError, match="cannot be started: Permission denied") as caught:
+        Program(Launch(command=(str(tmp_path / "program"),)), 1)
+    assert ("noexec" in (caught.value.hint or "")) is closed
 
 
 def test_arguments_are_held_against_the_signature_before_anything_is_sent(program):
