@@ -41,13 +41,16 @@ def judged(check: Check, session: Session, recipe: Path) -> tuple[Verdict, ...]:
     recorded = _Recorded(session.model, session.variant, session.options, session.weights, session)
     verdicts = [judge(comparison) for comparison in _comparisons(check(recorded), recipe)]
     blind = _blind(check, recorded, verdicts)
-    places = dict.fromkeys((one.function, path) for one in recorded.answers for path in _numbers(one.answer))
+    given = frozenset[object]().union(*(one.given for one in recorded.answers))
+    results = [(one.function, path, _mark(item)) for one in recorded.answers for path, item in _numbers(one.answer)]
+    places = dict.fromkeys((function, path) for function, path, _ in results)
+    fed = {(function, path) for function, path, mark in results if mark in given}  # a cache, which the next call takes
     if len(places) > 1 and not blind and all(one.passed for one in verdicts):
         for function, path in places:
-            if not _matters(check, recorded, function, path, len(verdicts)):
+            if (function, path) not in fed and not _matters(check, recorded, function, path, len(verdicts)):
                 number = ".".join(str(index + 1) for index in path)
                 what = f"result {number} of {function}" if path else f"what {function} returns"
-                hint = "yield a Comparison of it too, or let the model not return it"
+                hint = "yield a Comparison of it too, call the model with it, or let the model not return it"
                 raise StepError(f"the check compares {what} with nothing", where=recipe, hint=hint)
     return tuple(
         replace(one, passed=False, problem=_BLIND) if number in blind else one for number, one in enumerate(verdicts)
@@ -142,10 +145,11 @@ class _About:
 
 
 class _Called(NamedTuple):
-    """A call: the function, what stands for the arguments, and a copy of what it gave."""
+    """A call: the function, what stands for the arguments, as a whole and each, and a copy of what it gave."""
 
     function: str
     arguments: object
+    given: frozenset[object]
     answer: object
 
 
@@ -165,7 +169,8 @@ class _Recorded(_About):
         return self._remembered(function, arguments, self.session.runtime(function, *arguments))
 
     def _remembered(self, function: str, arguments: object, answer: object) -> object:
-        self.answers.append(_Called(function, _mark(arguments), _other(answer, None)))
+        given = frozenset(_mark(item) for _, item in _numbers(arguments))
+        self.answers.append(_Called(function, _mark(arguments), given, _other(answer, None)))
         return answer
 
 
@@ -213,13 +218,13 @@ def _mark(value: object) -> object:
     return tuple(map(_mark, value)) if isinstance(value, list | tuple) else value
 
 
-def _numbers(answer: object, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
-    """Where in what a function gave there are numbers that can be others."""
+def _numbers(answer: object, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], object]]:
+    """The numbers in what a function took or gave, and where in it they are."""
     if isinstance(answer, list | tuple):
         for index, item in enumerate(answer):
             yield from _numbers(item, (*path, index))
     elif isinstance(answer, float) or (isinstance(answer, np.ndarray) and answer.size):
-        yield path
+        yield path, answer
 
 
 def _other(answer: object, attempt: int | None, path: Sequence[int] = ()) -> object:

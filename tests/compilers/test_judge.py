@@ -79,3 +79,21 @@ def test_a_result_that_is_compared_with_nothing_is_refused(left_out, which):
     with pytest.raises(StepError, match=f"compares {which} with nothing") as caught:
         several(left_out=left_out)
     assert "yield a Comparison of it" in caught.value.hint
+
+
+def test_a_cache_that_goes_back_into_the_model_costs_no_further_run_of_the_check():
+    class Cached(Model):
+        def call(self, _, *arguments):
+            return [np.float32([len(arguments)]), *(np.float32([7, number]) for number in range(40))]
+
+    runs = []
+
+    def check(session):
+        runs.append(1)
+        first, *cache = session.call("prefill")
+        second, *_ = session.call("prefill", *cache)
+        yield Comparison("first", first, np.float32([0]), 0.0)
+        yield Comparison("second", second, np.float32([40]), 0.0)
+
+    assert all(one.passed for one in judged(check, Cached(), Path("recipe.py")))
+    assert len(runs) < 10
