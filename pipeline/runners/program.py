@@ -67,7 +67,9 @@ class Program:
                 preexec_fn=partial(set_parent_death_signal, os.getpid()),  # noqa: PLW1509 - there is one thread here
             )  # fmt: skip
         except OSError as error:
-            closed = isinstance(error, PermissionError) and os.statvfs(launch.command[0]).f_flag & _NOEXEC
+            closed = 0
+            with suppress(OSError):  # it may be in a folder that is closed, or a name
+                closed = isinstance(error, PermissionError) and os.statvfs(launch.command[0]).f_flag & _NOEXEC
             hint = "no program runs on a file system that is mounted noexec: have the project on another one"
             what = f"{launch.command[0]} cannot be started: {error.strerror}"
             raise StepError(what, hint=hint if closed else None) from error

@@ -185,6 +185,10 @@ def test_a_file_system_that_runs_no_programs_is_what_is_told(closed, tmp_path, m
     with pytest.raises(StepError, match="cannot be started: Permission denied") as caught:
         Program(Launch(command=(str(tmp_path / "program"),)), 1)
     assert ("noexec" in (caught.value.hint or "")) is closed
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StepError, match="program cannot be started: Permission denied"):
+        Program(Launch(command=("program",)), 1)
 
 
 def test_arguments_are_held_against_the_signature_before_anything_is_sent(program):
