@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.tvm
 
 MAIN = r"""
-use slipway_calls::{runtime, Error, FirstF32, SecondF32, Tensor, F16};
+use slipway_calls::{runtime, Bool, Error, FirstF32, SecondF32, Tensor, F16};
 
 fn main() -> Result<(), Error> {
     let bundles: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +25,7 @@ fn main() -> Result<(), Error> {
     let numbers = Tensor::new(FirstF32::FIXED_SELF__SHAPE, vec![1; 6]);
     let half = first.fixed(&numbers, &Tensor::new([2], vec![0.5.into(), F16::from(-1.25)]))?;
     println!("half {} {}", f32::from(half.values[0]), f32::from(half.values[1]));
+    assert!([true, false].iter().all(|one| bool::from(Bool::from(*one)) == *one));
     println!("{} {}", FirstF32::STATIC_TEXT_LEN, FirstF32::NOTE);
     std::thread::scope(|scope| {
         for _ in 0..2 {
