@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, dumps
 from pipeline.errors import DeviceError, FormatError, SlipwayError
-from pipeline.files import digest_path, sha256_bytes, unsafe_path
+from pipeline.files import digest_path, sha256_bytes
+from pipeline.files.names import unsafe_path
 
 from .device import Device, failure
 from .shipment import Shipment

@@ -18,7 +18,8 @@ from pipeline.documents.link_json import LinkJson
 from pipeline.documents.manifest import SCHEMA, Manifest, ManifestDevice, ManifestFile, ManifestProduct
 from pipeline.documents.memory import gigabytes
 from pipeline.errors import DeviceError, FormatError, StoreError
-from pipeline.files import Digest, digest_path, unsafe_path
+from pipeline.files import Digest, digest_path
+from pipeline.files.names import unsafe_path
 from pipeline.nearest import did_you_mean
 
 from .device import Device

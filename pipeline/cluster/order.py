@@ -13,7 +13,8 @@ from typing import TypeVar
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import FormatError
-from pipeline.files import is_safe_relative, is_sha256
+from pipeline.files import is_sha256
+from pipeline.files.names import is_safe_relative
 from pipeline.store.action_result import FILE, PROGRAM, Output
 from pipeline.worker.wire import Failure
 

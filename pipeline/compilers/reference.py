@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from pipeline.documents.codec import decode
 from pipeline.errors import StepError, ToolMissing
-from pipeline.files import is_safe_relative, open_regular
+from pipeline.files import open_regular
+from pipeline.files.names import is_safe_relative
 from pipeline.nearest import did_you_mean
 
 from .recipe import Array, Check, Comparison, Session, Shapes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipeline.files import is_safe_relative
+from pipeline.files.names import is_safe_relative
 
 from . import schema
 from .cells import Cell, ModelVariant

@@ -17,7 +17,8 @@ from pathlib import Path
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import MatrixError, Position
-from pipeline.files import is_sha256, unsafe_path, write_atomic
+from pipeline.files import is_sha256, write_atomic
+from pipeline.files.names import unsafe_path
 from pipeline.matrix.source import WeightsSource
 from pipeline.weights.cache import DownloadCache, disk_errors
 from pipeline.weights.entry import Entry, identity

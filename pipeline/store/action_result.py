@@ -17,7 +17,8 @@ from typing import NamedTuple
 from pipeline.documents import untrusted
 from pipeline.documents.report import verdict_in
 from pipeline.errors import FormatError, StoreError
-from pipeline.files import PATH_BYTES, is_safe_relative, is_sha256, sha256_bytes
+from pipeline.files import is_sha256, sha256_bytes
+from pipeline.files.names import PATH_BYTES, is_safe_relative
 
 from .stat_cache import canonical
 

@@ -15,19 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import StoreError
-from pipeline.files import (
-    Digest,
-    Written,
-    is_safe_relative,
-    look,
-    read_file,
-    rename,
-    sha256_bytes,
-    state_of,
-    stays_inside,
-    temporary_in,
-    written,
-)
+from pipeline.files import Digest, Written, look, read_file, rename, sha256_bytes, state_of, temporary_in, written
+from pipeline.files.names import is_safe_relative, stays_inside
 
 from .action_result import FILE, INLINED_BYTES, INLINED_TOTAL_BYTES, LINK, PROGRAM, ActionResult, Output
 from .cas import HASHED_BYTES, Cas

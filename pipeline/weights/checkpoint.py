@@ -17,7 +17,8 @@ from pipeline.documents.chat_config import NAME as CHAT_CONFIG
 from pipeline.documents.codec import decode
 from pipeline.documents.parameters import INDEX, Parameter, Parameters, ShardRecord, TensorCache
 from pipeline.errors import FormatError, StepError
-from pipeline.files import hash_path, is_safe_relative
+from pipeline.files import hash_path
+from pipeline.files.names import is_safe_relative
 
 OLD_INDEX = "ndarray-cache.json"
 """The name of the index in checkpoints of 2023 to 2025; today's apps do not look for it."""

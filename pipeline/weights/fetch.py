@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DownloadError
-from pipeline.files import Digest, copy_hashed, digest_path, is_unicode, unsafe_path
+from pipeline.files import Digest, copy_hashed, digest_path
+from pipeline.files.names import is_unicode, unsafe_path
 from pipeline.files.sharing import reflink
 from pipeline.matrix.source import WeightsSource
 from pipeline.transport.http import redact_url

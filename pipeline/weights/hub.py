@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from pipeline.documents import codec
 from pipeline.errors import DownloadError, FormatError, SlipwayError, StoreError, ToolMissing
-from pipeline.files import unsafe_path
+from pipeline.files.names import unsafe_path
 from pipeline.process import run
 from pipeline.transport.http import redact
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from pipeline.errors import DownloadError
-from pipeline.files import Digest, copy_hashed, unsafe_path
+from pipeline.files import Digest, copy_hashed
+from pipeline.files.names import unsafe_path
 
 SUFFIXES = (".zip", ".whl", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Names that mean an archive this module can read."""

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.errors import DownloadError
-from pipeline.files import Digest, unsafe_path
+from pipeline.files import Digest
+from pipeline.files.names import unsafe_path
 from pipeline.transport.http import redact_url
 
 from .choose import choose

@@ -9,7 +9,7 @@ import pytest
 from store_actions import fields_of
 
 from pipeline.errors import StoreError
-from pipeline.files import is_safe_relative
+from pipeline.files.names import is_safe_relative
 from pipeline.store.action_cache import ActionCache
 from pipeline.store.action_result import LINK, ActionResult, Output, decode, encode, key_of
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DownloadError
-from pipeline.files import unsafe_path
+from pipeline.files.names import unsafe_path
 from pipeline.weights import safe_extract
 from pipeline.weights.safe_extract import extract
 
