@@ -84,7 +84,10 @@ def _check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Ch
 
 
 def _check_sources(kit: Kit, found: LinkJson) -> Iterator[Check]:
-    """What no link here reads names every model, and packages the bundle that holds them."""
+    """What no link here reads names every model, and packages the bundle that holds them.
+
+    A source of the user's own may name none of them; one that names some has lost the others.
+    """
     product, models = kit.product, found.models.values()
     in_c = [f"include/{product}.h", f"include/{product}.hpp", f"src/{product}.cpp"]
     of_xcode = [f"Sources/{product}Kit/{name.removeprefix('src/')}" for name in in_c]
@@ -94,14 +97,21 @@ def _check_sources(kit: Kit, found: LinkJson) -> Iterator[Check]:
         f"java/slipway/{java_package(product)}/Models.java",
     ]
     with_modules = {one.model for one in found.modules}
-    named: dict[str, Sequence[str]] = {
+    prefixed: dict[str, Sequence[str]] = {
         **dict.fromkeys((*in_c, *of_xcode, *of_others), tuple(f'"{model.prefix}"' for model in models)),
         f"{product}.js": [f'"{one.prefix}"' for subject, one in found.models.items() if subject in with_modules],
+    }
+    named = {
+        **prefixed,
         f"Sources/{product}Kit/{product}_keep.m": [f'"{symbol}"' for model in models for symbol in model.keep_symbols],
         "Package.swift": [f'"{product}.xcframework"'],
         f"{product}.podspec": [f"'{product}.xcframework'"],
     }
-    texts = {name: (kit.folder / name).read_text(encoding="utf-8") for name in named if (kit.folder / name).is_file()}
+    found_in = ((name, kit.folder / name) for name in named)
+    texts = {name: path.read_text(encoding="utf-8") for name, path in found_in if path.is_file()}
+    own = {name for name in prefixed.keys() & texts.keys() if not any(word in texts[name] for word in named[name])}
+    for name in own:
+        del texts[name]
     problems = [
         f"{name} does not name {word}" for name, text in texts.items() for word in named[name] if word not in text
     ]

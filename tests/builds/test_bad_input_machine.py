@@ -56,7 +56,7 @@ def test_a_missing_linker_is_an_error_when_strict(bare):
         )
         assert "\n  hint: install lld (Debian, Ubuntu: apt-get install lld; " in told
         assert "\n  log: build/log/verify.ios-arm64.log" in told
-        assert "✗ verify:kit\ntargets.yaml:16:3: 3 of 7 checks could not be made\n" in told
+        assert "✗ verify:kit\ntargets.yaml:16:3: 3 of 8 checks could not be made\n" in told
         assert told.partition("✗ verify:kit")[2].partition("✗")[0].count("hint: ") == 1
         bare.env["PATH"] = os.environ["PATH"]
 

@@ -129,8 +129,9 @@ def convert_weight(words) -> None:
     tensors = (told.config / "model.safetensors").read_bytes()
     data = told.quantization.encode() + tensors
     (told.output / "params_shard_0.bin").write_bytes(data)
-    tensor = {"name": "weight", "shape": [2, 4], "dtype": "float32"}
-    record = {"dataPath": "params_shard_0.bin", "nbytes": len(data), "records": [tensor]}
+    place = {"format": "raw", "nbytes": len(data), "byteOffset": 0}
+    tensor = {"name": "weight", "shape": [2, 4], "dtype": "float32", **place}
+    record = {"dataPath": "params_shard_0.bin", "format": "raw-shard", "nbytes": len(data), "records": [tensor]}
     (told.output / "tensor-cache.json").write_text(json.dumps({"records": [record]}))
 
 

@@ -93,7 +93,11 @@ def hub(server: FakeServer) -> FakeHub:
         "tokenizer.json": b"{}\n",
         "params_shard_0.bin": os.urandom(200_000),
         "tensor-cache.json": json.dumps(
-            {"records": [{"dataPath": "params_shard_0.bin", "nbytes": 200_000, "records": [TENSOR]}]}
+            {
+                "records": [
+                    {"dataPath": "params_shard_0.bin", "format": "raw-shard", "nbytes": 200_000, "records": [TENSOR]}
+                ]
+            }
         ).encode(),
         "README.md": b"of no use to an app",
     }
