@@ -27,7 +27,7 @@ from .action_result import ActionResult, decode, key_of
 from .cas import EMPTY
 from .message import pack, unpack
 from .os_errors import Note, store_error
-from .remote_client import Client, Trouble, blocks, is_there
+from .remote_client import FORBIDDEN, Client, Trouble, blocks, is_there
 
 if TYPE_CHECKING:
     import httpx
@@ -45,6 +45,11 @@ _REFUSALS = {
     500: "status 500: the server's error log says why; often it may not write in its folder",
     507: "status 507: the server's disk is full",
 }
+
+_DENIED = (
+    "status 403: taken as not there. If nothing is ever found there, these credentials may not read it; else let them "
+    "list it (S3: s3:ListBucket), and this is said no more"
+)
 
 T = TypeVar("T")
 
@@ -64,6 +69,7 @@ class Remote:
         self.url = client.url
         self._note = note
         self._given_up = False
+        self._denied = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -89,7 +95,7 @@ class Remote:
 
     def has(self, key: str) -> bool:
         """Whether the remote has a record of this key; its blobs are not looked for."""
-        return self._attempt(lambda: self._client.send("HEAD", f"ac/{key}", is_there), otherwise=False)
+        return self._attempt(lambda: self._ask("HEAD", f"ac/{key}", is_there), otherwise=False)
 
     def record(self, key: str) -> ActionResult | None:
         """The record of a key; None when there is none, or what there is cannot be believed."""
@@ -140,8 +146,21 @@ class Remote:
                 self._note(f"remote store {self.url}: {self._client.hidden(str(trouble))}; going on without it")
             return otherwise
 
+    def _ask(self, method: str, path: str, take: Callable[[httpx.Response, Meter], T]) -> T:
+        """Make a request that sends nothing; say once where the answer may mean that these credentials are wrong."""
+
+        def seen(reply: httpx.Response, meter: Meter) -> T:
+            if reply.status_code == FORBIDDEN:
+                with self._lock:
+                    first, self._denied = not self._denied, True
+                if first:
+                    self._note(f"remote store {self.url}: {_DENIED}")
+            return take(reply, meter)
+
+        return self._client.send(method, path, seen)
+
     def _record(self, key: str) -> ActionResult | None:
-        body = self._client.send("GET", f"ac/{key}", lambda reply, meter: _body(reply, LARGEST_BYTES, meter))
+        body = self._ask("GET", f"ac/{key}", lambda reply, meter: _body(reply, LARGEST_BYTES, meter))
         if body is None:
             return None
         encoded = unpack(body)
@@ -156,13 +175,13 @@ class Remote:
         if sha256 == EMPTY:  # servers treat it specially, each in its own way
             write_new(target, b"", 0o444)
             return True
-        return self._client.send("GET", f"cas/{sha256}", lambda reply, meter: _save(reply, sha256, size, target, meter))
+        return self._ask("GET", f"cas/{sha256}", lambda reply, meter: _save(reply, sha256, size, target, meter))
 
     def _send(self, sha256: str, path: Path) -> bool:
         where = f"cas/{sha256}"
         try:
             large = path.stat().st_size > ASKED_FIRST
-            return (large and self._client.send("HEAD", where, is_there)) or self._put(where, path)
+            return (large and self._ask("HEAD", where, is_there)) or self._put(where, path)
         except OSError:
             return False  # collected meanwhile, or unreadable: no matter for this build
 

@@ -38,8 +38,12 @@ PATIENCE = Patience(attempts=3, first_wait=0.25, longest_wait=2.0, connect=5.0, 
 
 
 _OK = 200
+_NO_LOGIN = 401
 _PROXY_LOGIN = 407
-_MISS = {204, 404, 410}
+FORBIDDEN = 403
+"""What S3 says of what is not there to who may not list the bucket, and other servers to who may not read."""
+
+_MISS = {204, FORBIDDEN, 404, 410}
 
 T = TypeVar("T")
 
@@ -152,8 +156,8 @@ class Client:
             )
             if reply.status_code in BUSY and not last:
                 raise _Busy(f"it answers with status {reply.status_code}", asked_to_wait(reply.headers))
-            if reply.status_code in {401, 403} and method != "PUT":
-                raise Trouble(f"it wants other credentials (status {reply.status_code})")
+            if reply.status_code == _NO_LOGIN and method != "PUT":
+                raise Trouble("it wants other credentials (status 401)")
             if reply.status_code == _PROXY_LOGIN:
                 raise Trouble(f"it cannot be reached{through_proxy(self.url)} (status 407: the proxy wants a login)")
             if reply.has_redirect_location:

@@ -315,6 +315,41 @@ def test_these_are_trouble(fake, machine, status):
     assert str(status) in store.notes[0]
 
 
+def test_a_bucket_that_may_not_be_listed_is_read_and_written(fake, machine, tmp_path):
+    """It says 403 of what it does not have. So does one that may not be read: that is told once."""
+    held = {}
+
+    def give(request):
+        there = request.path in held
+        request.send_response(200 if there else 403)
+        request.send_header("Content-Length", str(len(held.get(request.path, b""))))
+        request.end_headers()
+        if there and request.command == "GET":
+            request.wfile.write(held[request.path])
+
+    def keep(request):
+        held[request.path] = request.rfile.read(int(request.headers["Content-Length"]))
+        request.send_response(201)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    fake.do_GET = fake.do_HEAD = give
+    fake.do_PUT = keep
+    first = machine(fake.url, write=True)
+    assert first.lookup(KEY) is None
+    build(first, tmp_path)
+    first.close()
+    assert f"/ac/{KEY}" in held
+    assert len(first.notes) == 1
+    assert "status 403: taken as not there" in first.notes[0]
+    second = machine(fake.url)
+    assert second.lookup("0" * 64) is None
+    assert second.lookup(KEY).how == "fetched"
+    third = machine(fake.url)
+    assert third.lookup(KEY).how == "fetched"
+    assert third.notes == []
+
+
 def test_a_server_that_cannot_write_has_an_error_log(fake, machine, tmp_path):
     def refuse(request):
         request.rfile.read(int(request.headers["Content-Length"]))
