@@ -326,12 +326,13 @@ class Store:
         Raises:
             StoreError: it cannot be written.
         """
-        if self._shared is not None:
-            return
+        path = f"{self.root}/lock"
         with self._lock:
             if self._shared is not None:
-                return
-            path = f"{self.root}/lock"
+                if os.path.lexists(path):
+                    return
+                os.close(self._shared)  # somebody has deleted the store under us
+                self._shared = None
             try:
                 if create:
                     if not Path(self.root).is_dir() and Path(self.top, "records").is_file():

@@ -269,3 +269,16 @@ def test_what_the_store_has_lost_the_worker_sends_again(graph, cluster, nginx):
     assert again.is_right()
     assert worker.ran() == Counter(COMPILES), "nothing is done twice"
     assert not again.ran().keys() & COMPILES
+
+
+@pytest.mark.parametrize("gone", ["home/store", "home"])
+def test_a_worker_whose_folder_is_deleted_goes_on(graph, cluster, gone):
+    worker = cluster.add()
+    graph.ok("--on", cluster.address)
+    shutil.rmtree(worker.folder / gone)
+    for m in range(3):
+        graph.write(f"src/m{m}.txt", f"{m}" * 5_000)
+    run = graph.ok("--on", cluster.address)
+    assert graph.is_right()
+    assert worker.ran() == Counter(dict.fromkeys(COMPILES, 2)), run.output
+    assert "another machine does it" not in run.output
