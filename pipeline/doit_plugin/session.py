@@ -5,6 +5,7 @@ Opened once, by the first of doit's tasks, its database, the reporter or a comma
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -158,10 +159,11 @@ class Session:
         self.running = True
         try:
             noop.drop(str(self.targets))
+            self.engine.executor.clear()
+            self.engine.executor.gather()
         except OSError as error:
-            raise store_error(error, "remove the stamp of the last run", error.filename) from error
-        self.engine.executor.clear()
-        self.engine.executor.gather()
+            if error.errno != errno.EROFS:  # there, what is fresh needs no more
+                raise store_error(error, "begin a run", error.filename) from error
         self._store.hold(create=False)
         sweep(self.root / "build", noop.path_of(str(self.targets)).parent)
         self._states |= _states(self.engine.inputs.all_files())

@@ -67,6 +67,8 @@ class TreeLock:
                 self._decline_or_announce()
                 held = self._wait_for_it()
         except OSError as error:
+            if error.errno == errno.EROFS:
+                return  # nobody can change anything there, and what is fresh needs no change
             raise store_error(error, "lock the tree", self.path) from error
         self._held = held
         self._sign()

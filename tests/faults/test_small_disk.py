@@ -87,3 +87,18 @@ def test_what_a_read_only_store_lacks_is_told_and_built_elsewhere(full_store):
     assert "SLIPWAY_STORE" in run.output
     graph.ok()
     assert graph.is_right()
+
+
+def test_what_is_fresh_needs_no_disk_that_can_be_written(disk: Path):
+    graph = graph_project(disk / "graph")
+    graph.ok()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    for words in ((), ("join:pack-b0",), ("--strict",)):
+        assert graph.ok(*words, env={"PYTHONDONTWRITEBYTECODE": "1"}).idle
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    graph.write("src/m0.txt", "second\n")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    run = graph.doit()
+    assert run.status == 1
+    assert TRACEBACK not in run.output
+    assert "cannot build join:weights-m0: read-only file system" in run.output
