@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,16 +39,18 @@ def judged(check: Check, session: Session, recipe: Path) -> tuple[Verdict, ...]:
     Raises:
         StepError: the check yields something else than comparisons, or leaves a result out of them.
     """
-    recorded = _Recorded(session.model, session.variant, session.options, session.weights, session)
+    answers: list[_Called] = []
+    recorded = _recorded(session, answers)
+    disturbed = partial(_disturbed, recorded, answers)
     verdicts = [judge(comparison) for comparison in _comparisons(check(recorded), recipe)]
-    blind = _blind(check, recorded, verdicts)
-    given = frozenset[object]().union(*(one.given for one in recorded.answers))
-    results = [(one.function, path, _mark(item)) for one in recorded.answers for path, item in _numbers(one.answer)]
+    blind = _blind(check, disturbed, verdicts)
+    given = frozenset[object]().union(*(one.given for one in answers))
+    results = [(one.function, path, _mark(item)) for one in answers for path, item in _numbers(one.answer)]
     places = dict.fromkeys((function, path) for function, path, _ in results)
     fed = {(function, path) for function, path, mark in results if mark in given}  # a cache, which the next call takes
     if len(places) > 1 and not blind and all(one.passed for one in verdicts):
         for function, path in places:
-            if (function, path) not in fed and not _matters(check, recorded, function, path, len(verdicts)):
+            if (function, path) not in fed and not _matters(check, disturbed, function, path, len(verdicts)):
                 number = ".".join(str(index + 1) for index in path)
                 what = f"result {number} of {function}" if path else f"what {function} returns"
                 hint = "yield a Comparison of it too, call the model with it, or let the model not return it"
@@ -99,7 +102,7 @@ def _comparisons(given: Iterable[Comparison], recipe: Path) -> Iterator[Comparis
         yield comparison
 
 
-def _blind(check: Check, recorded: _Recorded, verdicts: Sequence[Verdict]) -> set[int]:
+def _blind(check: Check, disturbed: Callable[..., Session], verdicts: Sequence[Verdict]) -> set[int]:
     """The comparisons, by number, that passed and pass with other outputs too."""
     left = {number for number, verdict in enumerate(verdicts) if verdict.passed}
     for attempt in range(ATTEMPTS):
@@ -107,41 +110,31 @@ def _blind(check: Check, recorded: _Recorded, verdicts: Sequence[Verdict]) -> se
             break
         passed = set()
         with suppress(Exception, SystemExit):  # whatever comes of wrong numbers: they were noticed
-            for number, comparison in enumerate(check(_Disturbed.of(recorded, attempt))):
+            for number, comparison in enumerate(check(disturbed(attempt))):
                 if judge(comparison).is_allowed:  # a tolerance that grows with the output has noticed nothing
                     passed.add(number)
         left &= passed
     return left
 
 
-def _matters(check: Check, recorded: _Recorded, function: str, path: Sequence[int], count: int) -> bool:
+def _matters(check: Check, disturbed: Callable[..., Session], function: str, path: Sequence[int], count: int) -> bool:
     """Whether a check notices other numbers in one result of a function: by a comparison, or by what it calls then.
 
     Args:
         check: passes with the right ones.
-        recorded: what the model gave.
+        disturbed: gives a session with other numbers; see `_disturbed`.
         function: whose result it is.
         path: where that is in what the function returns.
         count: of comparisons there are.
     """
     for attempt in range(ATTEMPTS):
         try:
-            passed = [judge(one).passed for one in check(_Disturbed.of(recorded, attempt, function, path))]
+            passed = [judge(one).passed for one in check(disturbed(attempt, function, path))]
         except (Exception, SystemExit):  # noqa: BLE001 - the recipe's own code, which may raise anything
             return True
         if passed != [True] * count:
             return True
     return False
-
-
-@dataclass(frozen=True)
-class _About:
-    """What a session says of the model it has."""
-
-    model: str
-    variant: str
-    options: Mapping[str, object]
-    weights: Path | None
 
 
 class _Called(NamedTuple):
@@ -154,61 +147,59 @@ class _Called(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Recorded(_About):
-    """A session that remembers what it gave."""
+class _Session:
+    """A session of a model's whose calls somebody else answers; see `recipe.Session`."""
 
-    session: Session
-    answers: list[_Called] = field(default_factory=list)
+    model: str
+    variant: str
+    options: Mapping[str, object]
+    weights: Path | None
+    call: Callable[..., object]
+    runtime: Callable[..., object]
 
-    def call(self, function: str, *arguments: object) -> object:
-        """See `recipe.Session`."""
-        return self._remembered(function, arguments, self.session.call(function, *arguments))
 
-    def runtime(self, function: str, *arguments: object) -> object:
-        """See `recipe.Session`."""
-        return self._remembered(function, arguments, self.session.runtime(function, *arguments))
+def _recorded(session: Session, answers: list[_Called]) -> _Session:
+    """A session whose answers are remembered."""
 
-    def _remembered(self, function: str, arguments: object, answer: object) -> object:
+    def remembered(function: str, arguments: object, answer: object) -> object:
         given = frozenset(_mark(item) for _, item in _numbers(arguments))
-        self.answers.append(_Called(function, _mark(arguments), given, _other(answer, None)))
+        answers.append(_Called(function, _mark(arguments), given, _other(answer, None)))
         return answer
 
+    def call(function: str, *arguments: object) -> object:
+        return remembered(function, arguments, session.call(function, *arguments))
 
-@dataclass(frozen=True)
-class _Disturbed(_About):
-    """A session that runs nothing: it gives what another has given, with other numbers; others in each attempt.
+    def runtime(function: str, *arguments: object) -> object:
+        return remembered(function, arguments, session.runtime(function, *arguments))
 
-    `only` names the function that does so, at `path` of what it returns; then other arguments are an error, as the
-    numbers went back into the model.
+    return _Session(session.model, session.variant, session.options, session.weights, call, runtime)
+
+
+def _disturbed(
+    recorded: _Session, answers: Sequence[_Called], attempt: int, only: str | None = None, path: Sequence[int] = ()
+) -> _Session:
+    """A session that runs nothing: it gives what was given, with other numbers from the model; others in each attempt.
+
+    `only` names the function whose numbers are others, at `path` of what it returns; then other arguments are an error,
+    as the numbers went back into the model.
     """
+    left = iter(answers)
 
-    answers: Iterator[_Called]
-    attempt: int
-    only: str | None
-    path: Sequence[int]
-
-    @classmethod
-    def of(cls, recorded: _Recorded, attempt: int, only: str | None = None, path: Sequence[int] = ()) -> _Disturbed:
-        """One with the answers of another."""
-        about = recorded.model, recorded.variant, recorded.options, recorded.weights
-        return cls(*about, iter(recorded.answers), attempt, only, path)
-
-    def call(self, function: str, *arguments: object) -> object:
-        """See `recipe.Session`; every number in the answer is another."""
-        answer = self._next(function, arguments)
-        return _other(answer, self.attempt if self.only in {None, function} else None, self.path)
-
-    def runtime(self, function: str, *arguments: object) -> object:
-        """See `recipe.Session`."""
-        return _other(self._next(function, arguments), None)
-
-    def _next(self, function: str, arguments: object) -> object:
-        called = next(self.answers, None)
+    def given(function: str, arguments: object) -> object:
+        called = next(left, None)
         if called is None or called.function != function:
             raise LookupError(f"with other numbers the check calls {function} where it called something else")
-        if self.only is not None and called.arguments != _mark(arguments):
+        if only is not None and called.arguments != _mark(arguments):
             raise LookupError(f"with other numbers the check calls {function} with them")
         return called.answer
+
+    def call(function: str, *arguments: object) -> object:
+        return _other(given(function, arguments), attempt if only in {None, function} else None, path)
+
+    def runtime(function: str, *arguments: object) -> object:
+        return _other(given(function, arguments), None)
+
+    return replace(recorded, call=call, runtime=runtime)
 
 
 def _mark(value: object) -> object:
