@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline.action import SCRATCH, AnyAction, Upstream
 from pipeline.errors import StepError
 from pipeline.files import Digest, Written, look, read_file, sha256_bytes, write_new, written
-from pipeline.files.sharing import share, show
+from pipeline.files.sharing import share, show, symlink
 from pipeline.store.action_result import INLINED_BYTES, LINK, PROGRAM, ActionResult, Output, digests_of
 from pipeline.store.outputs import is_intact
 from pipeline.store.stat_cache import StatCache
@@ -120,7 +120,7 @@ class Views:
             if data is None:
                 states |= self._show(edge.action, tree, output, place)
             elif output.mode == LINK:
-                os.symlink(data, place)
+                symlink(os.fsdecode(data), place)
             else:
                 states[place] = write_new(place, data, output.mode)
         return View(Path(folder), states, outputs)
@@ -144,7 +144,7 @@ class Views:
         if left is None:
             damaged = not is_intact(tree, output, self._stat_cache, blobs)
             if not damaged and output.mode == LINK:
-                os.symlink(os.readlink(tree), place)
+                symlink(os.readlink(tree), place)
                 return {}
             if not damaged:
                 self._store.hold()

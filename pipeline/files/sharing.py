@@ -60,13 +60,27 @@ def _share(source: str, target: str, mode: int, temporary: str, *, link: bool) -
             Path(temporary).unlink()
 
 
+def symlink(target: str | Path, place: str | Path) -> None:
+    """Make a symlink.
+
+    Raises:
+        OSError: it cannot be made; ENOSYS where the file system has none, of which Linux says EPERM.
+    """
+    try:
+        Path(place).symlink_to(target)
+    except OSError as error:
+        none = error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
+        what = (errno.ENOSYS, "the file system has no symlinks") if none else (error.errno or 0, error.strerror)
+        raise OSError(*what, str(place)) from error  # by itself it names the target
+
+
 def show(source: str | Path, place: str | Path) -> None:
     """Have a file or a directory at another path, where nothing is, to be read there: by a symlink.
 
     Where the file system has none (see quirk OS-14), by what `share` makes of each file.
     """
     try:
-        Path(place).symlink_to(source)
+        symlink(source, place)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise

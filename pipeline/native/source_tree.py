@@ -21,6 +21,7 @@ from typing import NamedTuple
 from pipeline.errors import SlipwayError, StepError
 from pipeline.files import sha256_bytes
 from pipeline.files.sealed import read_sealed, write_sealed
+from pipeline.files.sharing import symlink
 from pipeline.process import run
 
 _LOOK_ONLY = {"GIT_OPTIONAL_LOCKS": "0"}
@@ -101,7 +102,7 @@ def mirror(tree: SourceTree, folder: Path) -> None:
             if str(link.readlink()) == target:
                 continue
         link.unlink(missing_ok=True)
-        link.symlink_to(target)
+        symlink(target, link)
 
 
 @contextmanager

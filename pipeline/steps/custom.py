@@ -23,7 +23,7 @@ from pipeline.action import Facts, Job, present
 from pipeline.confined import program, reads
 from pipeline.errors import StepError, ToolMissing
 from pipeline.files import State, look
-from pipeline.files.sharing import share
+from pipeline.files.sharing import share, symlink
 from pipeline.matrix.placeholders import filled
 from pipeline.process import Finished
 
@@ -159,13 +159,13 @@ def _laid_out(job: Job[Params]) -> Iterator[_Folders]:
     try:
         for folder in (folders.tree, folders.given, folders.home, folders.temporary):
             folder.mkdir()
-        folders.out.symlink_to(job.out)
+        symlink(job.out, folders.out)
         for name, path in job.params.paths.items():
             source = job.inputs[roles.given(name)]
             if not path:
                 place = folders.given / name
                 place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(source)
+                symlink(source, place)
             elif not Path(path).is_absolute():
                 _copy(source, folders.tree / path)
         yield folders

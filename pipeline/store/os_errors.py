@@ -25,7 +25,7 @@ _HINTS = {
     errno.EPERM: "make it writable for you",
     errno.EROFS: "the file system is read-only: make it writable",
     errno.ENOLCK: "the file system has no locks: mount it with them (nfs: with lockd, or local_lock=flock)",
-    errno.ENOSYS: "the file system has no symlinks there: have the project on another one",
+    errno.ENOSYS: "have the project on another one",
     errno.EIO: "the disk cannot be read or written there: check it before you trust it with a build",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or run fewer jobs (-n)",
     errno.ENAMETOOLONG: "shorten the names of models or variants, or build in a directory with a shorter path",

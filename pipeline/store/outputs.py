@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pipeline.errors import StoreError
 from pipeline.files import Digest, Written, look, read_file, rename, sha256_bytes, state_of, temporary_in, written
 from pipeline.files.names import is_safe_relative, stays_inside
+from pipeline.files.sharing import symlink
 
 from .action_result import FILE, INLINED_BYTES, INLINED_TOTAL_BYTES, LINK, PROGRAM, ActionResult, Output
 from .cas import HASHED_BYTES, Cas
@@ -251,7 +252,7 @@ def _write_symlink(path: str, target: str, data: bytes, folder: str) -> None:
         )
     temporary = temporary_in(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    Path(temporary).symlink_to(leads_to)
+    symlink(leads_to, temporary)
     try:
         rename(temporary, target)
     except OSError:

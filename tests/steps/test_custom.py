@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pipeline.action import Job, Tool
 from pipeline.confined import launch, program
 from pipeline.errors import StepError, ToolMissing
 from pipeline.steps import custom
+from pipeline.store.os_errors import store_error
 
 
 @dataclass
@@ -86,6 +88,18 @@ def test_the_environment_is_fixed(attempt, monkeypatch):
     names = {line.partition("=")[0] for line in listed} - {"PWD", "SHLVL", "_", "OLDPWD"}
     assert names == {"PATH", "HOME", "TMPDIR", "LANG", "MODE"}
     assert not [line for line in listed if line.startswith("HOME=") and "step-" not in line]
+
+
+def test_a_file_system_without_symlinks_is_named_with_the_cure(attempt, monkeypatch):
+    def refused(place, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(target), None, str(place))  # as Linux does
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    with pytest.raises(OSError, match="no symlinks") as caught:
+        attempt("true")
+    said = str(store_error(caught.value, "build it"))
+    assert "/out: cannot build it: the file system has no symlinks" in said
+    assert "hint: have the project on another one" in said
 
 
 @pytest.mark.parametrize(
