@@ -77,6 +77,7 @@ class Answering(Friendly, Generic[Given]):
     options: ClassVar[type]
     doc_purpose: ClassVar[str]
     cmd_options: ClassVar[tuple[dict[str, object], ...]] = ()
+    is_setting = staticmethod(lambda word: word.partition("=")[0].isidentifier())  # else a path, or an address
 
     def __init_subclass__(cls) -> None:
         """Tell doit of the purpose, and of the options as its `CmdOption` wants them."""
@@ -119,6 +120,8 @@ class Answering(Friendly, Generic[Given]):
 
 class PlainCommand(Answering[Given], Command):  # type: ignore[misc]
     """A command that needs no project. Subclasses implement `answer`."""
+
+    is_setting = staticmethod(lambda word: word.startswith("targets="))
 
     def work(self, params: Mapping[str, object], args: Sequence[str]) -> int:
         """Answer."""

@@ -90,7 +90,7 @@ def examine(targets: Path) -> Diagnosis:
     Raises:
         SlipwayError: the matrix file is wrong.
     """
-    if not targets.is_file():
+    if targets == Path("targets.yaml") and not targets.is_file():
         with tempfile.TemporaryDirectory() as folder:
             return _without_matrix(Path(folder))
     session = Session(targets, options())

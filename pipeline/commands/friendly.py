@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from doit.cmd_base import DodoTaskLoader
@@ -84,6 +84,9 @@ class Friendly:
     name: str
     doc_usage: str
 
+    is_setting: Callable[[str], bool] = staticmethod(lambda _: True)
+    """Whether a word with `=` that is no value of an option sets something for a dodo.py, as doit has it."""
+
     def __init__(self, *, task_loader: object = None, cmds: object = None, **kwargs: object) -> None:
         steady_streams()
         self._commands: Mapping[str, object] = cmds if isinstance(cmds, Mapping) else {}
@@ -119,7 +122,7 @@ class Friendly:
             self._print_help(everything=sys.argv[1:2] != ["run"] and is_run)
             return 0
         parser = self.cmdparser  # type: ignore[attr-defined]
-        words = values_restored(parser, sys.argv[1 + (sys.argv[1:2] == [self.name]) :], words)
+        words = values_restored(parser, sys.argv[1 + (sys.argv[1:2] == [self.name]) :], words, self.is_setting)
         try:
             if not is_run:
                 words = options_first(parser, words)
@@ -255,13 +258,14 @@ def steady_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files may be no Unicode
 
 
-def values_restored(parser: object, given: list[str], words: list[str]) -> list[str]:
+def values_restored(parser: object, given: list[str], words: list[str], is_setting: Callable[[str], bool]) -> list[str]:
     """A command line with values like that of `--resources gpu=1`, which doit takes for a setting (see quirk DOIT-9).
 
     Args:
         parser: the command's, of doit.
         given: the command line as it was typed.
         words: what doit has left of it.
+        is_setting: see `Friendly`.
     """
     plain = [word for word in given if word.startswith("-") or "=" not in word]
     if plain != words:  # it does not come from the command line
@@ -270,7 +274,7 @@ def values_restored(parser: object, given: list[str], words: list[str]) -> list[
     return [
         word
         for word, before in zip(given, options, strict=True)
-        if word in plain or (before is not None and before.type is not bool)
+        if word in plain or (before is not None and before.type is not bool) or not is_setting(word)
     ]
 
 
