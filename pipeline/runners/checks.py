@@ -148,7 +148,7 @@ def _fails(check: Check, session: ModelSession) -> bool:
         return not all(judge.judge(one).passed for one in check(session))
     except MachineDied:
         raise
-    except Exception:  # noqa: BLE001 - the recipe's own code, which may raise anything
+    except (Exception, SystemExit):  # noqa: BLE001 - the recipe's own code, which may raise anything
         return True
 
 

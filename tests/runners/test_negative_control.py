@@ -37,10 +37,12 @@ def check(session):
 """
 
 
-def outcome(tmp_path: Path, how: str, function: Function = DOUBLE, parameters: Path | None = None) -> Run:
+def outcome(
+    tmp_path: Path, how: str, function: Function = DOUBLE, parameters: Path | None = None, text: str = CHECK
+) -> Run:
     """Of the check on the fake program, in a process of its own: a check confines the one that it runs in."""
     recipe = tmp_path / "recipe.py"
-    recipe.write_text(CHECK)
+    recipe.write_text(text)
     reads = Declared(str(recipe), {str(recipe): hash_path(recipe)}, (str(parameters),) if parameters else ())
     trial = Trial(ModelRef("tiny", "f32", "", {}), (function,), parameters, None, reads, "check", 30)
     launch = Launch(command=(sys.executable, str(FAKE), how))
@@ -52,6 +54,11 @@ def test_a_check_that_follows_the_inputs_is_one(tmp_path):
     seen = outcome(tmp_path, "well")
     assert [one.passed for one in seen.compared] == [True]
     assert seen.control == "inputs"
+
+
+def test_a_check_may_end_in_any_way_when_it_meets_other_numbers(tmp_path):
+    ends = "    if abs(y - 2 * x).max() > 1:\n        raise SystemExit('these are not the numbers')\n    yield"
+    assert outcome(tmp_path, "well", text=CHECK.replace("    yield", ends)).control == "inputs"
 
 
 def test_a_machine_that_dies_in_the_control_is_no_control(tmp_path):
