@@ -53,8 +53,9 @@ def run(launch: Launch, trial: Trial, about: Run) -> Run:
             results = _compared(check, session, trial, scope.source)
             control = None
             if all(one.passed for one in results):
+                calls = session.calls
                 session.repeat(CALLS, min(_REPEATING, trial.seconds / 10))
-                control = _control(trial, machine, check)
+                control = _control(trial, partial(_session, machine=machine, most=calls), check)
     except BaseException:
         with suppress(MachineDied):
             machine.close()
@@ -91,7 +92,7 @@ def _starter(launch: Launch, trial: Trial) -> Callable[[], Machine]:
     return partial(Process, Path(launch.library), trial.model.prefix)
 
 
-def _session(trial: Trial, machine: Machine, change: Change | None = None) -> ModelSession:
+def _session(trial: Trial, machine: Machine, change: Change | None = None, most: int | None = None) -> ModelSession:
     """The model with its parameters loaded."""
     names: frozenset[str] = frozenset()
     if trial.parameters is not None:
@@ -106,6 +107,7 @@ def _session(trial: Trial, machine: Machine, change: Change | None = None) -> Mo
         parameters=names,
         machine=machine,
         change=change,
+        most=most,
     )
 
 
@@ -123,19 +125,22 @@ def _fitting(trial: Trial, folder: Path) -> frozenset[str]:
     return frozenset(cache)
 
 
-def _control(trial: Trial, machine: Machine, check: Check) -> str | None:
-    """What had to be changed for the check to fail: `weights`, `inputs` where there are none; None where it passes."""
+def _control(trial: Trial, session: Callable[..., ModelSession], check: Check) -> str | None:
+    """What had to be changed for the check to fail: `weights`, `inputs` where there are none; None where it passes.
+
+    `session` makes one that takes no more calls than the check made: it may wait for a word that never comes now.
+    """
     has_weights = False
     for change in WEIGHT_CHANGES if trial.takes_parameters else ():
         with tempfile.TemporaryDirectory(prefix="slipway-control-") as folder:
             other = Path(folder, "parameters")
             if write_changed(trial.parameters or other, other, change):
                 has_weights = True
-                if _fails(check, _session(replace(trial, parameters=other), machine)):
+                if _fails(check, session(replace(trial, parameters=other))):
                     return "weights"
     if has_weights:  # with other inputs it may well fail: that says nothing of the weights
         return None
-    return "inputs" if any(_fails(check, _session(trial, machine, change)) for change in INPUT_CHANGES) else None
+    return "inputs" if any(_fails(check, session(trial, change=change)) for change in INPUT_CHANGES) else None
 
 
 def _fails(check: Check, session: ModelSession) -> bool:

@@ -35,6 +35,7 @@ class ModelSession:
         parameters: names of the parameters that the machine has loaded.
         machine: that has the model's functions.
         change: what becomes of arrays on their way to the model.
+        most: calls that may be made; None for any number.
         seconds: function -> how long each of its calls took.
         last: function -> arguments of its last call, where it can be made again: no object that keeps a state is in it.
     """
@@ -47,6 +48,7 @@ class ModelSession:
     parameters: frozenset[str]
     machine: Machine
     change: Change | None = None
+    most: int | None = None
     seconds: dict[str, list[float]] = field(default_factory=dict)
     last: dict[str, list[Value]] = field(default_factory=dict)
 
@@ -80,7 +82,14 @@ class ModelSession:
             while len(self.seconds[function]) < calls and time.monotonic() < until:
                 self._timed(function, arguments)
 
+    @property
+    def calls(self) -> int:
+        """How many were made."""
+        return sum(map(len, self.seconds.values()))
+
     def _timed(self, function: str, arguments: Sequence[Value]) -> Value:
+        if self.calls == self.most:
+            raise StepError(f"the check calls {self.model} more than {self.most} times")
         result, seconds = self.machine.call(function, arguments)
         self.seconds.setdefault(function, []).append(seconds)
         return result

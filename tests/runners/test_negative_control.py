@@ -61,6 +61,12 @@ def test_a_check_may_end_in_any_way_when_it_meets_other_numbers(tmp_path):
     assert outcome(tmp_path, "well", text=CHECK.replace("    yield", ends)).control == "inputs"
 
 
+def test_a_check_that_waits_for_a_word_of_the_model_ends_in_its_control(tmp_path):
+    """As one that generates until the end of the sentence: with other numbers it never comes."""
+    waits = "    while abs(y - 2 * x).max() > 1e-6:\n        y = session.call('double', x)\n    yield"
+    assert outcome(tmp_path, "well", text=CHECK.replace("    yield", waits)).control == "inputs"
+
+
 def test_a_machine_that_dies_in_the_control_is_no_control(tmp_path):
     with pytest.raises(MachineDied, match="was ended by SIGSEGV when it ran double"):
         outcome(tmp_path, "later")
