@@ -32,7 +32,7 @@ from pipeline.files import write_atomic
 from pipeline.files.locks import own_folder
 from pipeline.matrix.cells import Toolchain
 from pipeline.store.action_result import ActionResult, digests_of
-from pipeline.store.os_errors import store_error
+from pipeline.store.os_errors import told
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
@@ -302,10 +302,8 @@ def performing(home: Path | None = None, packages: tuple[str, ...] = (), host: s
     """
     global _here  # noqa: PLW0603 - what a cluster calls is a plain function
     home = home or DownloadCache.default().root / "worker"
-    try:
+    with told("keep a worker's files", home):
         home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise store_error(error, "keep a worker's files", home) from error
     with own_folder(home, "tree-") as root:
         _here = Performer(home, root, ("pipeline", *packages), host)
         try:

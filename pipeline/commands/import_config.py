@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.errors import MatrixError, SlipwayError
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, render
-from pipeline.store.os_errors import store_error
+from pipeline.store.os_errors import told
 
 from .base import PlainCommand, flag, value
 
@@ -71,10 +71,8 @@ def convert(options: ImportOptions, args: Sequence[str]) -> int:
     if output is None:
         sys.stdout.write(text)
         return 0
-    try:
+    with told("write the matrix", output):
         output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise store_error(error, "write the matrix", output) from error
     sys.stdout.write(f"written: {output}\n")
     return 0
 

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from pipeline.errors import SlipwayError
-from pipeline.store.os_errors import store_error
+from pipeline.store.os_errors import store_error, told
 
 from .base import PlainCommand, flag
 
@@ -111,19 +111,15 @@ def _keep(path: Path) -> Path:
     """Give a file another name, one that nothing has."""
     names = (path.with_name(f"{path.name}.bak{number or ''}") for number in count())
     kept = next(name for name in names if not os.path.lexists(name))
-    try:
+    with told("rename", path):
         path.rename(kept)
-    except OSError as error:
-        raise store_error(error, "rename", path) from error
     return kept
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with told("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        raise store_error(error, "write", path) from error
 
 
 def _ignore(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pipeline.doit_plugin.session import Session
 from pipeline.engine.engine import Engine
 from pipeline.errors import SlipwayError
 from pipeline.reports.trace import Span, Timings, critical_path, lanes, load
-from pipeline.store.os_errors import store_error
+from pipeline.store.os_errors import told
 
 from .base import ProjectCommand, json_flag, value
 from .wording import count, duration
@@ -64,11 +64,9 @@ class Profile(ProjectCommand[ProfileOptions]):
         if timings is None:
             raise SlipwayError("there are no timings of a run", hint="run doit; where all is fresh, forget first")
         target = Path(options.output or session.root / TRACE)
-        try:
+        with told("write the trace", target):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(json.dumps(chrome_trace(timings, session.engine)), encoding="utf-8")
-        except OSError as error:
-            raise store_error(error, "write the trace", target) from error
         actions = session.engine.actions.items()
         upstream = {name: sorted(one.waits_for) for name, one in actions}
         path = critical_path(timings.spans, upstream)

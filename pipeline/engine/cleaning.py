@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.store import outputs
-from pipeline.store.os_errors import store_error
+from pipeline.store.os_errors import told
 from pipeline.store.tree import demand_no_links, folders_of
 
 from .engine import Engine
@@ -27,12 +27,10 @@ def clean(engine: Engine, name: str) -> list[Path]:
     out = engine.root / entry.out
     demand_no_links(engine.root, folders_of(entry.out, entry.in_tree))
     removed = outputs.remove(entry.in_tree, str(out))
-    try:
+    with told(f"remove the outputs of {name}"):
         if name in engine.actions:
             (engine.root / manifest_path(engine.actions[name])).unlink(missing_ok=True)
         _remove_empty(out, engine.root)
-    except OSError as error:
-        raise store_error(error, f"remove the outputs of {name}") from error
     engine.workspace.remove(name)
     engine.reconsider()
     return [out / path for path in removed]

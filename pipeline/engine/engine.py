@@ -18,7 +18,7 @@ from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
 from pipeline.store import outputs
 from pipeline.store.action_result import ActionResult, Output, digests_of
-from pipeline.store.os_errors import BlobMissing, store_error
+from pipeline.store.os_errors import BlobMissing, told
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.tree import demand_no_links, folders_of
@@ -179,10 +179,8 @@ class Engine:
         """
         action = self.actions[name]
         started = time.monotonic()
-        try:
+        with told(f"build {name}", self.root / SCRATCH):
             record, how = self._obtain(action)
-        except OSError as error:
-            raise store_error(error, f"build {name}", error.filename or self.root / SCRATCH) from error
         self.inputs.note_outputs(name, digests_of(record.outputs))
         self._statuses[name] = UP_TO_DATE
         host = self._hosts.pop(name, "")

@@ -18,9 +18,10 @@ from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
 from pipeline.errors import MatrixError, Position
 from pipeline.files import is_sha256, write_atomic
+from pipeline.files.locks import alone, user_cache
 from pipeline.files.names import unsafe_path
 from pipeline.matrix.source import WeightsSource
-from pipeline.weights.cache import DownloadCache, disk_errors
+from pipeline.store.os_errors import told
 from pipeline.weights.entry import Entry, identity
 
 VERSION = 1
@@ -142,12 +143,10 @@ def write_model_lib(path: Path, variant: str, entry: NamePin) -> None:
 
 
 def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:
-    with DownloadCache.default().alone(f"lock {path.resolve()}"):
+    with told("write the lock file", path), alone(user_cache(), f"lock {path.resolve()}"):
         before = read_lock(path)
         after = change(before)
-        if path.is_file() and after == before:
-            return
-        with disk_errors(path):
+        if not path.is_file() or after != before:
             write_atomic(path, render(after), None, durable=True)
 
 

@@ -18,7 +18,7 @@ from pipeline.files import read_file, write_atomic
 from .action_result import ActionResult, decode
 from .directories import files_of
 from .message import pack, unpack
-from .os_errors import ODD, Note, remove_any, store_error
+from .os_errors import ODD, Note, remove_any, store_error, told
 
 DAY_SECONDS = 86_400
 LARGEST_BYTES = 16 << 20
@@ -80,11 +80,9 @@ class ActionCache:
             StoreError: it could not be written.
         """
         path = self.path(record.key)
-        try:
+        with told("write a record", path):
             data = pack(record)
             write_atomic(path, data, through=f"{self._root}/part", durable=record.seconds > DURABLE_SECONDS)
-        except OSError as error:
-            raise store_error(error, "write a record", error.filename or path) from error
 
     def has(self, key: str) -> bool:
         """Whether there seems to be a result; `get` knows for sure."""
@@ -118,10 +116,8 @@ class ActionCache:
         Raises:
             StoreError: it cannot be removed.
         """
-        try:
+        with told("remove a record", self.path(key)):
             Path(self.path(key)).unlink(missing_ok=True)
-        except OSError as error:
-            raise store_error(error, "remove a record", self.path(key)) from error
 
     def size(self) -> int:
         """Bytes of all results."""

@@ -41,7 +41,7 @@ from pipeline.files import (
 from pipeline.files.sharing import hard_link, move, reflink, share
 
 from .directories import Unsynced, files_of
-from .os_errors import ODD, BlobMissing, Note, StrPath, remove_any, store_error
+from .os_errors import ODD, BlobMissing, Note, StrPath, remove_any, store_error, told
 from .stat_cache import StatCache
 
 HASHED_BYTES = 1 << 16
@@ -86,7 +86,7 @@ class Cas:
             StoreError: it is not a regular file, changed meanwhile, or the store cannot be written.
         """
         name = os.fspath(path)
-        try:
+        with told("store an output", name):
             found = os.lstat(name)
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(
@@ -106,8 +106,6 @@ class Cas:
             elif not move(name, temporary, 0o444):
                 left = None
             return self._publish(temporary, digest, left)
-        except OSError as error:
-            raise store_error(error, "store an output", error.filename or name) from error
 
     def link(self, path: StrPath, digest: Digest) -> None:
         """Take in a file of which the digest is known: it is not read, and stays where it is.
@@ -145,10 +143,8 @@ class Cas:
             StoreError: the store cannot be written.
         """
         digest = Digest(sha256_bytes(data), len(data))
-        try:
+        with told("store an output"):
             write_atomic(self.path(digest.sha256), data, 0o444, through=self.part)
-        except OSError as error:
-            raise store_error(error, "store an output", error.filename) from error
         self._unsynced.add(self.path(digest.sha256))
         return digest
 
@@ -163,10 +159,8 @@ class Cas:
         Raises:
             StoreError: the store cannot be written.
         """
-        try:
+        with told("store a download"):
             self._publish(temporary, digest, finish(temporary, 0o444), synced=synced)
-        except OSError as error:
-            raise store_error(error, "store a download", error.filename) from error
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Whether a blob (of that size) seems to be there; `check` knows for sure."""
@@ -281,10 +275,8 @@ class Cas:
             StoreError: it cannot be removed.
         """
         self._stat_cache.forget(sha256)
-        try:
+        with told("remove a blob", self.path(sha256)):
             remove_any(self.path(sha256))
-        except OSError as error:
-            raise store_error(error, "remove a blob", self.path(sha256)) from error
 
     def distrust(self, sha256: str) -> None:
         """Read the blob the next time, whatever its state says."""

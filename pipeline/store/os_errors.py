@@ -5,9 +5,10 @@ Every module of the store raises through here, so that a full disk reads the sam
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import StoreError
@@ -75,6 +76,15 @@ def store_error(error: OSError, doing: str, path: StrPath | None = None) -> Stor
         hint = "make its directory, or name another place: nothing can be made there now"
     where = path if path is not None else error.filename
     return StoreError(f"cannot {doing}: {said}", where=os.fsdecode(where) if where is not None else None, hint=hint)
+
+
+@contextlib.contextmanager
+def told(doing: str, path: StrPath | None = None) -> Iterator[None]:
+    """Have an OSError of the block told by `store_error`; `path` is where it was met if it does not say so itself."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, doing, error.filename or path) from error
 
 
 def remove_any(path: str) -> None:

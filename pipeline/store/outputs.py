@@ -21,7 +21,7 @@ from pipeline.files.sharing import symlink
 
 from .action_result import FILE, INLINED_BYTES, INLINED_TOTAL_BYTES, LINK, PROGRAM, ActionResult, Output
 from .cas import HASHED_BYTES, Cas
-from .os_errors import store_error
+from .os_errors import store_error, told
 from .stat_cache import StatCache
 
 
@@ -46,7 +46,7 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
         StoreError: it cannot be an output, is still being written, or the store cannot be written.
     """
     _demand_safe(path)
-    try:
+    with told("store an output", file):
         found = os.lstat(file)
         if stat.S_ISLNK(found.st_mode):
             target = os.readlink(file)
@@ -57,8 +57,6 @@ def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known
         if not stat.S_ISREG(found.st_mode) or found.st_size > _room(inlined):
             return Output(*blobs.put(file, known=known), mode)
         data = read_file(file)
-    except OSError as error:
-        raise store_error(error, "store an output", file) from error
     if len(data) != found.st_size:
         raise StoreError("is still being written", where=file, hint="run doit again")
     return _inline(data, mode, inlined)

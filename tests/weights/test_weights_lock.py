@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Callable
@@ -194,3 +195,15 @@ def test_a_text_with_a_line_separator_of_unicode_is_written_so_that_it_can_be_re
     write_frozen(path, "tvm", spec, "linux-x86_64", ["a==1"])
     write_frozen(path, "tvm", spec, "macos-arm64", ["a==2"])
     assert read_lock(path).frozen("tvm", spec, "linux-x86_64") == ("a==1",)
+
+
+def test_a_disk_that_is_full_is_told_of_the_lock_file_and_not_of_weights(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.plan.lockfile.write_atomic", full)
+    with pytest.raises(StoreError, match="cannot write the lock file: no space left on device") as caught:
+        write_frozen(path, "t", {}, "linux", ["a==1"])
+    assert str(caught.value.where) == str(path)
