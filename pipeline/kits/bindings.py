@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function, Value
+from pipeline.documents.link_json import LinkJson
 from pipeline.platforms import COMPILER_MACROS, DLPACK_DEVICES, MSVC_MACROS
 
 from .escaping import identifier
@@ -175,14 +176,13 @@ class Bound:
     options: Mapping[str, object]
 
 
-def bound_models(kit: Kit) -> tuple[Bound, ...]:
+def bound_models(linked: LinkJson) -> tuple[Bound, ...]:
     """The models of a kit. Where its archives disagree about a model's functions, none of them has types."""
     taken: set[str] = set()
     found = []
-    for model in kit.models:
-        others = (one for archive in kit.archives for one in archive.models if one.subject == model.subject)
-        agreed = all(one.functions == model.functions for one in others)
-        snake = _unique(model.subject, taken)
+    for subject, model in linked.models.items():
+        agreed = all(subject not in archive.functions for archive in linked.archives)
+        snake = _unique(subject, taken)
         members = {_plain(snake)}
         named = [(one, _unique(one.name, members)) for one in model.functions]
         functions = tuple(
@@ -192,7 +192,7 @@ def bound_models(kit: Kit) -> tuple[Bound, ...]:
         constants = ((name, value) for name, value in model.options.items() if _is_constant(value))
         options = {_unique(name, members): value for name, value in constants}
         found.append(
-            Bound(model.subject, model.prefix, snake, _pascal(snake), model.tvm, model.tvm_ffi, functions, options)
+            Bound(subject, model.prefix, snake, _pascal(snake), model.abi.tvm, model.abi.tvm_ffi, functions, options)
         )
     return tuple(found)
 

@@ -37,6 +37,7 @@ _MISCOMPILED = (
     "TVM reads or compiles this model wrongly: write that part of it with other operators; where the difference is "
     "rounding, name a `check` with an atol of your own"
 )
+_IN_KIT = "where check:{} passes, the code of the kit gives other numbers: compare templates of your own with ours"
 _BLIND = (
     "compare the model's output with numbers that were not computed by it, with a tolerance below the largest of them"
 )
@@ -167,6 +168,8 @@ def _judge(job: Job[Params], run: Run) -> None:
         what = f"{len(wrong)} of {of} {'differs' if len(wrong) == 1 else 'differ'}: {listed(wrong, 3)}"
         blind = all(one.problem for one in run.compared if not one.passed)
         hint = _MISCOMPILED if job.params.check is None else _BLIND if blind else _WRONG_NUMBERS
+        if job.params.product is not None and not blind:
+            hint = _IN_KIT.format(f"{job.params.model.subject}@{job.params.backend.name}")
         raise VerifyError(what, hint=hint, log=job.log)
     changed = "weights" if trial(job).takes_parameters else "inputs"
     if job.params.check is None:

@@ -3,14 +3,15 @@
 CMake builds one around the kit's package, Cargo one around its crate. They are linked with what the kit brings along,
 or with the toolchain's shared runtime where it brings none. A kit for 64-bit ARM gets a cross compiler, and qemu-user.
 
-A program has all models of its archive. It is kept, with its copy of the kit, so that the next model finds it built.
+A program has all models of its archive, and calls them as an app does, by the methods of their classes; `typed_calls`
+writes those calls. It is kept, with its copy of the kit, so that the next model finds it built.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from pipeline import roles
 from pipeline.action import Job, present
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkedArchive, LinkJson
+from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
 from pipeline.files.locks import locked
+from pipeline.kits.bindings import namespace
 from pipeline.kits.escaping import identifier
 from pipeline.native.cmake import Build
 from pipeline.native.settings import android
 from pipeline.process import run as run_program
 from pipeline.process import state_of
 
+from . import typed_calls
 from .check import Params, runner
 from .linked import COMPILER, recent, shared_runtime
 from .machine import Launch
@@ -44,6 +48,7 @@ _OR_NOT = "or name only the languages you want in the product's `programs`, in t
 _CMAKE = f"install CMake 3.18 or later (pip install cmake), {_OR_NOT}"
 _RUST = f"install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo), {_OR_NOT}"
 NDK = "install Android's NDK (sdkmanager 'ndk;27.2.12479018'), and set ANDROID_NDK_HOME"
+_CLASSES = "a models.hpp or lib.rs of your own must have the classes and methods of ours, or name no model"
 _SECONDS = 1800
 
 
@@ -75,8 +80,10 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
     before, settings = _compiler(job)
     kit = LinkJson.read(job.inputs[roles.KIT])
     runtime = _runtime(job, kit)
+    calls = typed_calls.in_cpp(kit, job.inputs[roles.KIT])
     settings |= {
         "PRODUCT": kit.product,
+        "NAMESPACE": namespace(kit.product) if calls else "",
         "PRODUCT_IDENTIFIER": identifier(kit.product),
         "RUNTIME": ";".join(runtime),
     }
@@ -86,7 +93,8 @@ def build_cpp(job: Job[Params], scratch: Path) -> Built:
         project.configure({**settings, "KIT": str(home / "kit")}, None)
         project.build(["program"])
 
-    home = _built(job, "native-cpp", scratch, [settings, *map(state_of, map(Path, runtime))], build)
+    given = [settings, *map(state_of, map(Path, runtime))]
+    home = _built(job, "native-cpp", scratch, given=given, build=build, written={"calls.inc": calls})
     shipped = [home / "kit" / one.archive for archive in _mine(job, kit) for one in archive.runtime if one.shared]
     return Built(home / "build" / "program", before, (*shipped, *map(Path, runtime)))
 
@@ -124,12 +132,30 @@ def run_rust(job: Job[Params], scratch: Path) -> Launch:
         words: list[str | Path] = [cargo.path, "build", "--offline", "--release", "--target-dir", home / "build"]
         run_program(words, log=job.log, cwd=home / "program", env=settings, timeout=_SECONDS)
 
-    home = _built(job, "native-rust", scratch, [settings, *map(state_of, map(Path, runtime))], build)
+    given = [settings, *map(state_of, map(Path, runtime))]
+    home = _built(
+        job,
+        "native-rust",
+        scratch,
+        given=given,
+        build=build,
+        written={"calls.rs": typed_calls.in_rust(kit, job.inputs[roles.KIT])},
+    )
     return Launch(command=(str(home / "build" / "release" / "program"), job.params.model.prefix), env=_UNSEEN)
 
 
-def _built(job: Job[Params], name: str, scratch: Path, given: Sequence[object], build: Callable[[Path], None]) -> Path:
+def _built(
+    job: Job[Params],
+    name: str,
+    scratch: Path,
+    *,
+    given: Sequence[object],
+    build: Callable[[Path], None],
+    written: Mapping[str, str],
+) -> Path:
     """The folder with the program, made by the first who asks for one of this kit, with these tools and what is given.
+
+    `written` are files beside its sources.
 
     What a compiler has read besides (headers of the system, or of the user) CMake and Cargo look at by themselves.
     """
@@ -140,15 +166,23 @@ def _built(job: Job[Params], name: str, scratch: Path, given: Sequence[object], 
     sources = {path.name: sha256_bytes(path.read_bytes()) for path in sorted(_PROGRAMS.iterdir())}
     kit = {path: job.digest_of(roles.KIT, path).sha256 for path, _ in job.files(roles.KIT)}
     tools = {name: tool.version for name, tool in job.tools.items() if tool is not None}
-    wanted = dumps({"given": given, "tools": tools, "sources": sources, "kit": kit})
+    wanted = dumps({"given": given, "tools": tools, "sources": sources, "written": written, "kit": kit})
     done = home / "built.json"
     with locked(f"{home}.lock"):
         if not done.is_file() or done.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(home)
             shutil.copytree(_PROGRAMS, home / "program")
             shutil.copytree(job.inputs[roles.KIT], home / "kit")
+            for file, text in written.items():
+                (home / "program" / file).write_text(text, encoding="utf-8")
         done.unlink(missing_ok=True)  # a build that is killed leaves what looks fresh
-        build(home)
+        try:
+            build(home)
+        except StepError as error:
+            said = job.log.read_text(encoding="utf-8", errors="replace")
+            if not any(f"{file}:" in said for file in written):
+                raise
+            raise StepError(error.what, hint=_CLASSES, log=error.log) from error
         done.write_text(wanted, encoding="utf-8")
     return home
 

@@ -136,7 +136,7 @@ def context(kit: Kit) -> dict[str, object]:
         "archive": kit.archive,
         "models": kit.models,
         "archives": kit.archives,
-        "callable": bound_models(kit),
+        "callable": bound_models(link_json(kit)),
         "room": room(kit),
         "cpp_namespace": namespace(kit.product),
         "java_package": java_package(kit.product),

@@ -14,6 +14,7 @@ from pipeline.documents.functions import Function, Value
 from pipeline.documents.link_json import LinkedModule
 from pipeline.kits.bindings import DTYPES, bound_models
 from pipeline.kits.kit import Kit, KitArchive
+from pipeline.kits.link_json import link_json
 from pipeline.kits.render import Templates
 from pipeline.matrix.cells import Backend
 from pipeline.steps.linkkit import context
@@ -102,7 +103,7 @@ def test_every_language_takes_them(rendered, words):
 
 
 def test_no_two_are_one_in_any_spelling():
-    models = {one.subject: one for one in bound_models(kit("native", HOST))}
+    models = {one.subject: one for one in bound_models(link_json(kit("native", HOST)))}
     odd = models["odd-names"]
     for names in (
         [one.camel for one in odd.functions],
@@ -116,5 +117,5 @@ def test_no_two_are_one_in_any_spelling():
 
 
 def test_a_plain_name_stays_what_it_is():
-    (model,) = (one for one in bound_models(kit("native", HOST)) if one.subject == "bert-2")
+    (model,) = (one for one in bound_models(link_json(kit("native", HOST))) if one.subject == "bert-2")
     assert (model.snake, model.pascal) == ("bert_2", "Bert2")

@@ -123,9 +123,11 @@ def test_a_kit_that_does_not_compile_is_told_with_the_compilers_words(copied, te
 
 
 def test_a_program_that_is_kept_is_held_against_all_that_its_compiler_read(copied):
-    """A header beside the kit, which only the compiler knows of; the check runs again for another reason."""
-    ours = (Path(__file__).parents[2] / "templates/models.hpp.j2").read_text()
-    copied.write("mine/models.hpp.j2", f'{ours}#include "{copied.path("own.hpp")}"\n')
+    """A header in a folder that only CMake and the compiler know of; the check runs again for another reason."""
+    ours = Path(__file__).parents[2] / "templates"
+    copied.write("mine/models.hpp.j2", (ours / "models.hpp.j2").read_text() + "#include <own.hpp>\n")
+    also = f'target_include_directories(slipway::kit INTERFACE "{copied.root}")\n'
+    copied.write("mine/config.cmake.j2", (ours / "config.cmake.j2").read_text() + also)
     copied.write("own.hpp", "")
     copied.edit("targets.yaml", "kind: native,", "kind: native, templates: mine,")
     copied.ok(CPP, timeout=900)
@@ -258,3 +260,124 @@ def test_a_function_may_have_more_than_64_results(tmp_path):
     )
     project.ok()
     assert len(project.json("build/check/kit/many-f32@host/cpp/run.json")["compared"]) == 70
+
+
+KINDS = """
+import numpy as np
+from tvm import relax
+from pipeline.compilers.recipe import Comparison
+
+def build(spec):
+    builder = relax.BlockBuilder()
+    kind = relax.TensorType([2, 3], "float32")
+    small = [relax.TensorType([2], one) for one in ("float16", "int64", "bool")]
+    def define(name, kinds, body):
+        arguments = [relax.Var(f"argument_{i}", one) for i, one in enumerate(kinds)]
+        with builder.function(name, arguments):
+            with builder.dataflow():
+                made = builder.emit_output(body(*arguments))
+            builder.emit_func_output(made)
+    op = relax.op
+    define("minus", [kind, kind], lambda x, y: op.subtract(x, y))
+    define("times", [kind, kind], lambda x, y: op.multiply(x, y))
+    define("small", small, lambda half, index, true: relax.Tuple(
+        [builder.emit(op.multiply(half, op.astype(index, "float16"))), builder.emit(op.logical_not(true))]))
+    define("ones", [relax.ShapeType(values=[3])], lambda n: op.ones(relax.ShapeExpr([3]), "float32"))
+    define("paired", [kind, kind], lambda x, y: relax.Tuple([builder.emit(relax.Tuple([x, y])), x]))
+    define("second", [relax.TupleType([kind, kind])], lambda pair: relax.TupleGetItem(pair, 1))
+    return builder.get(), {}
+
+def check(session):
+    x, y = np.arange(6, dtype="float32").reshape(2, 3), np.full((2, 3), 0.5, "float32")
+    yield Comparison("minus", session.call("minus", x, y), x - y, 1e-6)
+    yield Comparison("times", session.call("times", x, y), x * y, 1e-6)
+    half, flipped = session.call("small", np.array([1, 2], "float16"), np.array([3, 4]), np.array([True, False]))
+    yield Comparison("half", half, np.array([3, 8], "float16"), 1e-3)
+    yield Comparison("not", flipped.astype("float32"), np.array([0, 1], "float32"), 1e-3)
+    yield Comparison("ones", session.call("ones", (3,)), np.ones(3, "float32"), 1e-6)
+    pair, same = session.call("paired", x, y)
+    yield Comparison("same", same, x, 1e-6)
+    yield Comparison("second", session.call("second", pair), y, 1e-6)
+"""
+
+
+@pytest.fixture(scope="module")
+def of_all_kinds(tmp_path_factory) -> Project:
+    """A model with arguments and results of all kinds, built with programs; read-only."""
+    project = Project(tmp_path_factory.mktemp("kinds") / "project")
+    project.write("recipes/kinds.py", KINDS)
+    project.write("dodo.py", DODO)
+    model = '{factory: "recipes/kinds.py:build", check: "recipes/kinds.py:check", variants: {f32: {}}}'
+    languages = "cpp" if shutil.which("cargo") is None else "cpp, rust"
+    project.write(
+        "targets.yaml",
+        f"version: 1\nname: models\nmodels: {{kinds: {model}}}\nbackends: {{host: {{preset: host}}}}\n"
+        "matrix: {model: [kinds], backend: [host]}\n"
+        f"products: {{kit: {{kind: native, backends: [host], programs: [{languages}]}}}}\n",
+    )
+    project.ok(timeout=900)
+    return project
+
+
+def with_template(made: Project, root: Path, name: str, text: str) -> Project:
+    """A copy of a project, with a template of the user's own."""
+    shutil.copytree(made.root, root / "project", symlinks=True)
+    project = Project(root / "project")
+    project.write(f"mine/{name}", text)
+    project.edit("targets.yaml", "kind: native,", "kind: native, templates: mine,")
+    return project
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_classes_take_and_give_all_kinds(of_all_kinds, language):
+    if language == "rust" and shutil.which("cargo") is None:
+        pytest.skip("there is no cargo")
+    run = of_all_kinds.json(f"build/check/kit/kinds-f32@host/{language}/run.json")
+    assert len(run["compared"]) == 7
+    folder = of_all_kinds.path(f"build/cache/programs/kit/host/native-{language}/program")
+    (calls,) = folder.glob("calls.*")
+    for name in ("minus", "times", "small", "ones", "paired", "second"):
+        assert f'"{name}"' in calls.read_text()
+
+
+CPP_NAME, RUST_NAME = "({{ function.name | c }}", "{{ function.name | rust }}"
+OTHER = '({{ ("times" if function.name == "minus" else function.name) | c }}'
+REVERSED = "in (function.arguments | reverse if function.name == 'minus' else function.arguments) %}, {{"
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (("models.hpp.j2", CPP_NAME, '("minsu"'), "<kit.hpp>: kinds-f32 has no function minsu, only: "),
+        (("models.hpp.j2", CPP_NAME, OTHER), "minus: max abs error"),
+        (("models.hpp.j2", "in function.arguments %}, {{", REVERSED), "minus: max abs error"),
+        (
+            ("models.hpp.j2", "}} {{ function.snake }}(", "}} my_{{ function.snake }}("),
+            "must have the classes and methods of ours",
+        ),
+        (("lib.rs.j2", RUST_NAME, '"minsu"'), "rust/lib.rs: kinds-f32 has no function minsu, only: "),
+        (
+            ("lib.rs.j2", "pub fn {{ function.snake }}", "pub fn my_{{ function.snake }}"),
+            "must have the classes and methods of ours",
+        ),
+    ],
+)
+def test_a_class_that_calls_something_else_is_not_published(of_all_kinds, tmp_path, edit, said):
+    template, old, new = edit
+    language = {"models.hpp.j2": "cpp", "lib.rs.j2": "rust"}[template]
+    if language == "rust" and shutil.which("cargo") is None:
+        pytest.skip("there is no cargo")
+    ours = (Path(__file__).parents[2] / "templates" / template).read_text()
+    assert old in ours
+    project = with_template(of_all_kinds, tmp_path, template, ours.replace(old, new))
+    run = project.doit(f"check:kit/kinds-f32@host/{language}", timeout=900)
+    assert run.status == 1
+    assert said in run.output
+    assert f"check:kit/kinds-f32@host/{language}: FAILED" in run.output
+
+
+def test_a_header_that_names_no_model_is_not_called(of_all_kinds, tmp_path):
+    """The user's own: programs call the models without it."""
+    project = with_template(of_all_kinds, tmp_path, "models.hpp.j2", "struct mine {};\n")
+    project.ok("check:kit/kinds-f32@host/cpp", "verify:kit", timeout=900)
+    assert len(project.json("build/check/kit/kinds-f32@host/cpp/run.json")["compared"]) == 7

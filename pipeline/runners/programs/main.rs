@@ -1,8 +1,10 @@
-//! A program that calls a model through its kit's crate: answers what `pipeline/runners/wire.py` describes. Its argument is
-//! the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle; a model
-//! without any is loaded at once.
+//! A program that calls a model through its type in the kit's crate, and where that has no method for a function, through
+//! `AnyModel`: answers what `pipeline/runners/wire.py` describes. Its argument is the prefix of the model. Arguments that
+//! are parameters are left to the kit, which has them from the bundle; a model without any is loaded at once.
 
-use kit::{call_runtime, AnyModel, Error, Object, Output, Value};
+#![allow(dead_code, unused_imports, unused_variables)] // what calls.rs has no use for
+
+use kit::{call_runtime, AnyModel, Element, Error, Object, Output, Tensor, Value};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::{self, BufRead, Write};
@@ -18,10 +20,86 @@ enum Given {
     Held(i64),
 }
 
+/// A method of a model's type, as a function of what was read.
+type Call = Box<dyn Fn(&[Given], &HashMap<i64, Object>) -> Result<Vec<Output>>>;
+
+// `calls.rs` has `methods`: those of the model with a prefix by the names of their functions, none of a model without a type.
+include!("calls.rs");
+
+trait Taken: Sized {
+    fn taken(given: &Given) -> Result<Self>;
+}
+
+impl<T: Element, const RANK: usize> Taken for Tensor<T, RANK> {
+    fn taken(given: &Given) -> Result<Self> {
+        let Given::Tensor(_, shape, data) = given else { return Err("its type takes a tensor for another argument".into()) };
+        let extents: Vec<usize> = shape.iter().map(|extent| *extent as usize).collect();
+        let extents = extents.try_into().map_err(|_| format!("its type takes a tensor of {RANK} dimensions for another"))?;
+        let count = data.len() / std::mem::size_of::<T>();
+        let mut values = Vec::<T>::with_capacity(count);
+        // SAFETY: so many bytes are there, and any bits are an element.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), values.as_mut_ptr().cast(), count * std::mem::size_of::<T>());
+            values.set_len(count);
+        }
+        Ok(Tensor::new(extents, values))
+    }
+}
+impl<const RANK: usize> Taken for [i64; RANK] {
+    fn taken(given: &Given) -> Result<Self> {
+        let Given::Shape(shape) = given else { return Err("its type takes a shape for another argument".into()) };
+        shape.clone().try_into().map_err(|_| format!("its type takes a shape of {RANK} extents for another").into())
+    }
+}
+impl Taken for i64 {
+    fn taken(given: &Given) -> Result<Self> {
+        if let Given::Int(value) = given { Ok(*value) } else { Err("its type takes an int for another argument".into()) }
+    }
+}
+impl Taken for f64 {
+    fn taken(given: &Given) -> Result<Self> {
+        if let Given::Float(value) = given { Ok(*value) } else { Err("its type takes a float for another argument".into()) }
+    }
+}
+
+fn object<'a>(given: &Given, held: &'a HashMap<i64, Object>) -> Result<&'a Object> {
+    if let Given::Held(number) = given { held.get(number).ok_or_else(|| "no such object".into()) } else { Err("its type takes an object for another argument".into()) }
+}
+
+trait Answer {
+    fn output(self) -> Output;
+}
+
+impl<T: Element, const RANK: usize> Answer for Tensor<T, RANK> {
+    fn output(self) -> Output {
+        match Value::from(&self) {
+            Value::Tensor { dtype, shape, data } => Output::Tensor { dtype: dtype.to_string_lossy().into_owned(), shape, data: data.to_vec() },
+            _ => Output::None,
+        }
+    }
+}
+impl Answer for Object {
+    fn output(self) -> Output {
+        Output::Object(self)
+    }
+}
+impl Answer for i64 {
+    fn output(self) -> Output {
+        Output::Int(self)
+    }
+}
+impl Answer for f64 {
+    fn output(self) -> Output {
+        Output::Float(self)
+    }
+}
+
 struct Program<In: BufRead, Out: Write> {
     input: In,
     output: Out,
     prefix: String,
+    bundle: String,
+    methods: HashMap<&'static str, Call>,
     model: Option<AnyModel>,
     held: HashMap<i64, Object>,
 }
@@ -79,18 +157,35 @@ impl<In: BufRead, Out: Write> Program<In, Out> {
 
     fn run(&mut self, verb: &str, name: &str, given: &[Given]) -> Result<Vec<Output>> {
         if let ("parameters", [Given::Text(bundle)]) = (verb, given) {
-            self.model = None;
-            self.model = Some(AnyModel::open(&self.prefix, bundle)?);
-            return Ok(Vec::new());
+            return self.open(bundle).map(|_| Vec::new());
         }
-        if self.model.is_none() && verb == "call" {
-            self.model = Some(AnyModel::open(&self.prefix, "")?);
+        if verb == "call" {
+            if self.model.is_none() && self.methods.is_empty() {
+                self.open("")?;
+            }
+            if let Some(method) = self.methods.get(name) {
+                return method(given, &self.held).map_err(|error| format!("rust/lib.rs: {error}").into());
+            }
+            if self.model.is_none() {
+                self.model = Some(AnyModel::open(&self.prefix, &self.bundle)?);
+            }
         }
         let arguments = given.iter().map(|one| self.value(one)).collect::<Result<Vec<Value>>>()?;
         Ok(match &self.model {
             Some(model) if verb == "call" => model.call(name, &arguments)?,
             _ => call_runtime(name, &arguments)?,
         })
+    }
+
+    fn open(&mut self, bundle: &str) -> Result<()> {
+        self.bundle = bundle.into();
+        self.model = None;
+        self.methods = HashMap::new();
+        self.methods = methods(&self.prefix, bundle)?;
+        if self.methods.is_empty() {
+            self.model = Some(AnyModel::open(&self.prefix, bundle)?);
+        }
+        Ok(())
     }
 
     fn value<'a>(&'a self, given: &'a Given) -> Result<Value<'a>> {
@@ -155,8 +250,9 @@ impl<In: BufRead, Out: Write> Program<In, Out> {
 
 fn main() -> Result<()> {
     let prefix = std::env::args().nth(1).ok_or("give a prefix")?;
-    let model = AnyModel::open(&prefix, "").ok();
-    let mut program = Program { input: io::stdin().lock(), output: io::stdout().lock(), prefix, model, held: HashMap::new() };
+    let (input, output, methods, held) = (io::stdin().lock(), io::stdout().lock(), HashMap::new(), HashMap::new());
+    let mut program = Program { input, output, prefix, bundle: String::new(), methods, model: None, held };
+    let _ = program.open(""); // with its parameters, or at its first call, it says why
     writeln!(program.output, "ready 1 0")?;
     program.output.flush()?;
     while program.answer()? {}

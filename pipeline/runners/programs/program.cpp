@@ -1,30 +1,155 @@
-// A program that calls a model through its kit's C interface: answers what `pipeline/runners/wire.py` describes. Its
-// argument is the prefix of the model. Arguments that are parameters are left to the kit, which has them from the bundle;
-// a model without any is loaded at once.
+// A program that calls a model through its kit's typed class, and where that has no method for a function, through the C
+// interface: answers what `pipeline/runners/wire.py` describes. Its argument is the prefix of the model. Arguments that are
+// parameters are left to the kit, which has them from the bundle; a model without any is loaded at once.
 #include HEADER
-#ifdef TYPED
 #include TYPED
-#endif
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #define JOINED_(a, b, c) a##b##c
 #define JOINED(a, b, c) JOINED_(a, b, c)
 #define KIT(name) JOINED(slipway_, PRODUCT, name)
+#define TEXT_(...) #__VA_ARGS__
+#define TEXT(name) TEXT_(name)
 
 namespace {
 
 using Value = KIT(_value);
+using Call = std::function<int32_t(const std::vector<Value>&, Value*)>;
 constexpr int32_t kRoom = 4096;
+
+// When the last call began and ended, and what a typed one gave.
+std::chrono::steady_clock::time_point began, ended;
+std::shared_ptr<void> given_back;
+
+template <class Body>
+auto timed(Body body) {
+  struct Clock {
+    Clock() { began = std::chrono::steady_clock::now(); }
+    ~Clock() { ended = std::chrono::steady_clock::now(); }
+  } clock;
+  return body();
+}
+
+#ifdef CALLS
+namespace typed = NAMESPACE;
+
+template <class T, size_t Rank>
+void take(const Value& from, typed::tensor<T, Rank>* out) {
+  if (from.kind != KIT(_tensor) || from.rank != static_cast<int32_t>(Rank))
+    throw std::runtime_error("its class takes a tensor of " + std::to_string(Rank) + " dimensions for another argument");
+  std::copy_n(from.shape, Rank, out->shape.begin());
+  out->values.resize(from.size / sizeof(T));
+  if (from.size > 0) std::memcpy(static_cast<void*>(out->values.data()), from.data, out->values.size() * sizeof(T));
+}
+template <size_t Rank>
+void take(const Value& from, std::array<int64_t, Rank>* out) {
+  if (from.kind != KIT(_shape) || from.rank != static_cast<int32_t>(Rank))
+    throw std::runtime_error("its class takes a shape of " + std::to_string(Rank) + " extents for another argument");
+  std::copy_n(from.shape, Rank, out->begin());
+}
+template <class T>
+std::enable_if_t<std::is_arithmetic_v<T>> take(const Value& from, T* out) {
+  if (from.kind != (std::is_integral_v<T> ? KIT(_int) : KIT(_float)))
+    throw std::runtime_error("its class takes a number for another argument");
+  *out = std::is_integral_v<T> ? static_cast<T>(from.integer) : static_cast<T>(from.real);
+}
+
+// Each has one owner, which is never destroyed.
+std::map<void*, typed::object>& objects() {
+  static auto& all = *new std::map<void*, typed::object>;
+  return all;
+}
+void take(const Value& from, typed::object* out) {
+  if (from.kind != KIT(_object)) throw std::runtime_error("its class takes an object for another argument");
+  *out = objects().try_emplace(from.handle, from).first->second;
+}
+
+template <class T>
+T taken(const Value& from) {
+  T out{};
+  take(from, &out);
+  return out;
+}
+
+template <class T>
+const char* dtype() {
+  if (std::is_same_v<T, typed::float16>) return "float16";
+  if (std::is_same_v<T, typed::bfloat16>) return "bfloat16";
+  if (std::is_same_v<T, typed::bool8>) return "bool";
+  static const std::string name = (std::is_floating_point_v<T> ? "float" : std::is_signed_v<T> ? "int" : "uint") + std::to_string(8 * sizeof(T));
+  return name.c_str();
+}
+
+template <class T, size_t Rank>
+Value value_of(const typed::tensor<T, Rank>& one) {
+  Value out{};
+  out.kind = KIT(_tensor), out.rank = Rank, out.shape = one.shape.data(), out.dtype = dtype<T>();
+  out.data = one.values.data(), out.size = one.values.size() * sizeof(T);
+  return out;
+}
+template <class T>
+std::enable_if_t<std::is_arithmetic_v<T>, Value> value_of(T one) {
+  Value out{};
+  out.kind = std::is_integral_v<T> ? KIT(_int) : KIT(_float), out.integer = static_cast<int64_t>(one), out.real = static_cast<double>(one);
+  return out;
+}
+Value value_of(const typed::object& one) { return objects().emplace(one.value().handle, one).first->second.value(); }
+
+template <class... Results>
+std::tuple<Results...> listed(std::tuple<Results...> made) { return made; }
+template <class Result>
+std::tuple<Result> listed(Result made) { return {std::move(made)}; }
+
+// A method as a function of values like those of the C interface.
+template <class Model, class Result, class... Given>
+Call method(std::shared_ptr<Model> model, Result (Model::*call)(Given...) const) {
+  return [model, call](const std::vector<Value>& given, Value* results) -> int32_t {
+    if (given.size() != sizeof...(Given)) throw std::runtime_error("its class takes " + std::to_string(sizeof...(Given)) + " arguments");
+    size_t next = 0;
+    const std::tuple<std::decay_t<Given>...> arguments{taken<std::decay_t<Given>>(given[next++])...};
+    const auto run = [&] { return std::apply([&](const auto&... one) { return (model.get()->*call)(one...); }, arguments); };
+    if constexpr (std::is_void_v<Result>) {
+      timed(run);
+    } else {
+      const auto made = std::make_shared<decltype(listed(run()))>(listed(timed(run)));
+      std::apply([&](const auto&... one) { ((*results++ = value_of(one)), ...); }, *made);
+      given_back = made;
+      return std::tuple_size_v<decltype(listed(run()))>;
+    }
+    return 0;
+  };
+}
+
+template <class Model>
+std::shared_ptr<Model> opened(const std::string& bundle) {
+  if constexpr (std::is_default_constructible_v<Model>) return std::make_shared<Model>();
+  else return std::make_shared<Model>(bundle);
+}
+#endif
+
+// The methods of a model's class by the names of their functions; none of a model without a class.
+std::map<std::string, Call> methods(const std::string& prefix, const std::string& bundle) {
+  std::map<std::string, Call> found;
+#ifdef CALLS
+#include "calls.inc"
+#endif
+  return found;
+}
 
 // What an argument points to.
 struct Owned {
@@ -34,7 +159,12 @@ struct Owned {
 
 class Program {
  public:
-  explicit Program(const char* prefix) : prefix_(prefix), model_(KIT(_open)(prefix, "")) {}
+  explicit Program(const char* prefix) : prefix_(prefix) {
+    try {
+      open("");
+    } catch (const std::exception&) {  // with its parameters, or at its first call, it says why
+    }
+  }
   ~Program() { close(); }
 
   bool answer() {
@@ -49,12 +179,10 @@ class Program {
     for (size_t i = 0; i < count; ++i) read(&arguments);
     try {
       std::vector<Value> results(kRoom);
-      const auto begin = std::chrono::steady_clock::now();
       const int32_t made = run(verb, name, arguments, results.data());
-      const auto spent = std::chrono::steady_clock::now() - begin;
       if (made < 0) throw std::runtime_error(KIT(_error)());
       if (made > kRoom) throw std::runtime_error(std::to_string(made) + " results are too many");
-      std::cout << "done " << std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count() << "\n";
+      std::cout << "done " << std::chrono::duration_cast<std::chrono::nanoseconds>(ended - began).count() << "\n";
       if (made > 1) std::cout << "array " << made << "\n";
       if (made == 0) std::cout << "none\n";
       for (int32_t i = 0; i < made; ++i) write(results[i]);
@@ -68,24 +196,34 @@ class Program {
  private:
   int32_t run(const std::string& verb, const std::string& name, const std::vector<Value>& given, Value* results) {
     const auto count = static_cast<int32_t>(given.size());
-    if (verb == "parameters") {
-      open(static_cast<const char*>(given.at(0).data));
-      return 0;
-    }
-    if (verb == "runtime") return KIT(_runtime)(name.c_str(), given.data(), count, results, kRoom);
-    if (model_ == nullptr) open("");
-    return KIT(_call)(model_, name.c_str(), given.data(), count, results, kRoom);
+    if (verb == "parameters") return timed([&] { return open(static_cast<const char*>(given.at(0).data)), 0; });
+    if (verb == "runtime") return timed([&] { return KIT(_runtime)(name.c_str(), given.data(), count, results, kRoom); });
+    if (model_ == nullptr && methods_.empty()) open("");
+    if (const auto found = methods_.find(name); found != methods_.end()) try {
+        return found->second(given, results);
+      } catch (const std::exception& error) {
+        throw std::runtime_error(std::string(TEXT(TYPED) ": ") + error.what());
+      }
+    if (model_ == nullptr) open_untyped();
+    return timed([&] { return KIT(_call)(model_, name.c_str(), given.data(), count, results, kRoom); });
   }
 
   void open(const char* bundle) {
     close();
-    model_ = KIT(_open)(prefix_, bundle);
+    bundle_ = bundle;
+    methods_ = methods(prefix_, bundle_);
+    if (methods_.empty()) open_untyped();
+  }
+
+  void open_untyped() {
+    model_ = KIT(_open)(prefix_, bundle_.c_str());
     if (model_ == nullptr) throw std::runtime_error(KIT(_error)());
   }
 
   void close() {
     if (model_ != nullptr) KIT(_close)(model_);
     model_ = nullptr;
+    methods_.clear();
   }
 
   // Reads a value; one that the kit brings itself is not among the arguments.
@@ -171,7 +309,9 @@ class Program {
   }
 
   const char* prefix_;
-  KIT(_model)* model_;
+  std::string bundle_;
+  std::map<std::string, Call> methods_;
+  KIT(_model)* model_ = nullptr;
   std::deque<Owned> owned_;
   std::map<int64_t, Value> held_;
   int64_t next_ = 1;
