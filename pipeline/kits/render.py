@@ -113,6 +113,10 @@ class Templates:
             raise StepError(what, where=self._path(file), hint="correct the template") from error
         return text
 
+    def path(self, name: str) -> Path:
+        """The file of a template, the user's or ours."""
+        return self._path(name + SUFFIX)
+
     def _path(self, file: str) -> Path:
         mine = self._overrides / file if self._overrides is not None else None
         return mine if mine is not None and mine.is_file() else OURS / file

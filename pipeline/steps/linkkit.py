@@ -6,14 +6,17 @@ The engine runs it with the archive of every backend of the product. Which file 
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pipeline import roles
 from pipeline.action import Facts, Job
 from pipeline.documents.codec import dumps
 from pipeline.documents.link_json import LinkJson
+from pipeline.errors import StepError
 from pipeline.kits.bindings import bound_models, java_package, modules_by_model, namespace, places, room
 from pipeline.kits.kit import Kit, read_kit
 from pipeline.kits.link_json import METADATA, link_json, system_lib_metadata
@@ -71,6 +74,8 @@ PAGES = (
 )
 """The same for a kit with modules for pages."""
 
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*(?:include|import)[ \t]*["<]([^">\n]+)', re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Params:
@@ -109,11 +114,25 @@ def run(job: Job[Params]) -> Facts:
     files = FILES[kit.kind] if not kit.modules else PAGES
     for pattern, template in files:
         place = pattern.format(product=kit.product, package=java_package(kit.product))
-        job.write(place, templates.render(template, values))
+        text = templates.render(template, values)
+        _refuse_strangers(place, text, templates.path(template))
+        job.write(place, text)
     job.write(LinkJson.NAME, dumps(link_json(kit)))
     if kit.kind == "native":
         job.write(METADATA, dumps(system_lib_metadata(kit)))
     return {"files": len(files) + 1 + (kit.kind == "native"), "models": len(kit.models), "archives": len(kit.archives)}
+
+
+def _refuse_strangers(place: str, text: str, template: Path) -> None:
+    """A kit goes to other machines, and no check would run again when a file outside of it changes."""
+    if PurePosixPath(place).suffix not in {".h", ".hpp", ".cpp", ".m"}:
+        return
+    for included in _INCLUDE.findall(text):
+        if posixpath.normpath(posixpath.join(posixpath.dirname(place), included)).startswith(("/", "../")):
+            hint = (
+                "write what it has into this template, or beside it into a file _name.j2 for {% include '_name.j2' %}"
+            )
+            raise StepError(f"{place} includes {included}, which is not in the kit", where=template, hint=hint)
 
 
 def context(kit: Kit) -> dict[str, object]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fake_kits import IOS
+from fake_kits import HOST, IOS
 
 from pipeline.errors import StepError
-from pipeline.kits.render import Templates, ours
+from pipeline.kits.render import OURS, Templates, ours
 
 
 def test_a_template_of_the_user_replaces_ours(make_kit, tmp_path):
@@ -64,6 +64,20 @@ def test_what_is_not_of_its_format_is_refused(tmp_path, template, text):
     (tmp_path / f"{template}.j2").write_text(text)
     with pytest.raises(StepError, match=f"a {template} that cannot be read: .*line 1"):
         Templates(tmp_path).render(template, {})
+
+
+@pytest.mark.parametrize("included", ['"/home/me/own.hpp"', "</home/me/own.hpp>", '"../../../own.hpp"'])
+def test_a_template_that_includes_what_is_not_in_the_kit_is_refused(make_kit, tmp_path, included):
+    mine = tmp_path / "templates"
+    mine.mkdir()
+    text = (OURS / "core.cpp.j2").read_text()
+    (mine / "core.cpp.j2").write_text(f'{text}\n#include "../include/models.hpp"\n')
+    make_kit("native", [HOST], templates=mine)
+    (mine / "core.cpp.j2").write_text(f"{text}\n #  include {included}\n")
+    with pytest.raises(StepError, match=r"includes .*own\.hpp, which is not in the kit") as caught:
+        make_kit("native", [HOST], templates=mine)
+    assert caught.value.where == mine / "core.cpp.j2"
+    assert "{% include '_name.j2' %}" in caught.value.hint
 
 
 def test_a_template_that_replaces_nothing_is_refused(make_kit, tmp_path):
