@@ -18,7 +18,7 @@ from pipeline.binary.symbols import defined, undefined
 from pipeline.documents.link_json import LinkedArchive, LinkedModule, LinkJson
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import hash_path
-from pipeline.kits.bindings import java_package
+from pipeline.kits.bindings import bound_models, java_package
 from pipeline.kits.runtime import FOLDER
 from pipeline.native.wasm_imports import missing
 from pipeline.platforms import SDKS
@@ -84,7 +84,7 @@ def _check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Ch
 
 
 def _check_sources(kit: Kit, found: LinkJson) -> Iterator[Check]:
-    """What no link here reads names every model, and packages the bundle that holds them.
+    """What no link here reads names every model and what it calls of each, and packages the bundle that holds them.
 
     A source of the user's own may name none of them; one that names some has lost the others.
     """
@@ -112,6 +112,14 @@ def _check_sources(kit: Kit, found: LinkJson) -> Iterator[Check]:
     own = {name for name in prefixed.keys() & texts.keys() if not any(word in texts[name] for word in named[name])}
     for name in own:
         del texts[name]
+    for name in (prefixed.keys() & texts.keys()) - {
+        f"include/{product}.h",
+        f"Sources/{product}Kit/include/{product}.h",
+    }:
+        subjects = with_modules if name == f"{product}.js" else found.models.keys()
+        called = [one for model in bound_models(found) if model.subject in subjects for one in model.functions]
+        plain = [one.name for one in called if not one.untyped and re.fullmatch(r"[\w.]+", one.name, re.ASCII)]
+        named[name] = [*named[name], *(f'"{one}"' for one in plain)]
     problems = [
         f"{name} does not name {word}" for name, text in texts.items() for word in named[name] if word not in text
     ]

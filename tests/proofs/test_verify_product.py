@@ -185,6 +185,8 @@ def test_a_podspec_that_names_half_a_model_fails(framework):
         ("Sources/modelsKit/include/models.hpp", '"tiny_model_b_"'),
         ("Sources/modelsKit/models.cpp", '"tiny_model_b_"'),
         ("Sources/modelsModels/models.swift", '"tiny_model_b_"'),
+        ("Sources/modelsKit/include/models.hpp", '"forward"'),
+        ("Sources/modelsModels/models.swift", '"forward"'),
     ],
 )
 def test_a_source_that_does_not_name_what_it_is_for_fails(framework, name, old):
