@@ -122,6 +122,7 @@ def test_an_archive_of_another_build_is_refused(called, runtime, tmp_path):
     app = package(tmp_path / "app", tmp_path / "kit", 'fn main() { println!("{}", slipway_calls::MODELS.len()); }')
     said = cargo(app, "build", fails=True, CALLS_TVM_RUNTIME_LIB=str(runtime["tvm_runtime"]))
     assert "libmodels.a is of another build than this crate" in said
+    assert "strip what is linked, not its archive" in said
 
 
 def test_a_runtime_that_is_not_there_is_named(called, tmp_path):
