@@ -81,7 +81,7 @@ class Confinement:
         self.source = Path(declared.source)
         self.refused: StepError | None = None
         home = str(self.source.parent)
-        self.modules = Modules(declared.files, home, _unwatched, self.may_read, self.refuse)
+        self.modules = Modules(declared.files, home, unwatched, self.may_read, self.refuse)
         self._files = declared.files
         self._mine = {str(Path.cwd()), home, tempfile.gettempdir(), "/dev/shm", f"/proc/{os.getpid()}/environ"}  # noqa: S108 - a place of the user's
         self._known = {*_machine()} - self._mine | {*declared.files, *_both(declared.data)}
@@ -123,7 +123,8 @@ class Confinement:
         if self._is_compiled(name):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)  # Python then compiles the source
         is_nameless = flags & getattr(os, "O_TMPFILE", 0) not in {0, os.O_DIRECTORY}
-        if self.may_read(name) or is_nameless or (mode is not None and os.path.isdir(name)):  # noqa: PTH112
+        is_code = "/<" in name and not os.path.lexists(name)  # `<string>`, of which Python quotes what is no Python
+        if self.may_read(name) or is_nameless or is_code or (mode is not None and os.path.isdir(name)):  # noqa: PTH112
             return  # a folder can be opened as a file by `tempfile` only, which does something else with it
         if flags & os.O_CREAT and not os.path.lexists(name):
             self._known.add(name)
@@ -248,7 +249,6 @@ def confined(declared: Declared) -> Iterator[Confinement]:
     if not _is_hooked:
         sys.addaudithook(_audit)
         _is_hooked = True
-    tempfile.gettempdir()  # asks the environment once
     scope = Confinement(declared)
     variables, finders, bytecode = dict(os.environ), list(sys.meta_path), sys.dont_write_bytecode
     _set_environment(ENVIRONMENT)
@@ -279,13 +279,13 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
 
 def _ask(check: Callable[..., None], *arguments: object) -> None:
     scope = _active
-    with _unwatched():
+    with unwatched():
         check(scope, *arguments)
 
 
 @contextmanager
-def _unwatched() -> Iterator[None]:
-    """What we do ourselves in order to decide is not watched."""
+def unwatched() -> Iterator[None]:
+    """What we do ourselves, in order to decide or to tell, is not watched."""
     global _active  # noqa: PLW0603 - see `confined`
     scope, _active = _active, None
     try:

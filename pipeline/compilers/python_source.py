@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pipeline.errors import SlipwayError, StepError
 from pipeline.nearest import did_you_mean
 
-from .confinement import Confinement
+from .confinement import Confinement, unwatched
 from .recipe_modules import OURS, RENAME
 
 CONFIG_HINT = (
@@ -65,7 +65,8 @@ def run(
     except SlipwayError:
         raise
     except (Exception, SystemExit) as error:
-        raise _explain(error, path, name or str(getattr(function, "__name__", "it")), weights) from error
+        with unwatched():
+            raise _explain(error, path, name or str(getattr(function, "__name__", "it")), weights) from error
 
 
 def _explain(error: BaseException, path: Path, doing: str, weights: Path | None) -> StepError:

@@ -406,3 +406,22 @@ def test_everything_is_as_before_when_it_is_over(recipe):
         assert os.environ["HOME"] == "/nonexistent"
     assert (dict(os.environ), list(sys.meta_path), os.stat, sys.dont_write_bytecode) == before
     assert (recipe.lib / "table.txt").read_text() == "7\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["ast.literal_eval('1 2')", "compile('1 2', '<made>', 'exec')", "eval('1 2')", "ast.parse('def')"]
+)
+def test_text_that_is_no_python_is_a_mistake_in_text(recipe, text):
+    """Python looks for a file that is called as the code is, `<string>`, to quote the line from."""
+    recipe.source(
+        f"import ast\ndef one():\n    try:\n        {text}\n    except SyntaxError as e:\n        return e.msg",
+        "one()",
+    )
+    assert "invalid syntax" in recipe.build()
+
+
+def test_what_goes_wrong_is_reported_whatever_that_reads(recipe):
+    """The traceback of Python 3.13 parses a line to mark what raised in it."""
+    recipe.source("", "[][\n  1]")
+    with pytest.raises(StepError, match="build raised IndexError"):
+        recipe.build()
