@@ -200,7 +200,14 @@ def _said_of(error: Exception, dodo: Path | None) -> str | None:
     if isinstance(error, SlipwayError):
         logging.getLogger(__name__).debug("caused by", exc_info=error)
         return str(error)
-    return None if dodo is None or os.environ.get("SLIPWAY_DEBUG") == "1" else mistake(error, dodo)
+    if os.environ.get("SLIPWAY_DEBUG") == "1":
+        return None
+    said = None if dodo is None else mistake(error, dodo)
+    if said is None and isinstance(error, OSError) and (error.filename or error.errno not in _NO_READER):
+        from pipeline.store.os_errors import store_error  # noqa: PLC0415 - a no-op comes by here
+
+        return str(store_error(error, "go on"))
+    return said
 
 
 def _answer_in_json(params: Mapping[str, object], said: SlipwayError | str) -> None:

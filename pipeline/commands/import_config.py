@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import MatrixError, SlipwayError
+from pipeline.files import write_new
 from pipeline.importers.mlc_package import merge, read
 from pipeline.importers.package_yaml import Systems, render
 from pipeline.store.os_errors import told
@@ -72,7 +73,7 @@ def convert(options: ImportOptions, args: Sequence[str]) -> int:
         sys.stdout.write(text)
         return 0
     with told("write the matrix", output):
-        output.write_text(text, encoding="utf-8")
+        write_new(str(output), text.encode())
     sys.stdout.write(f"written: {output}\n")
     return 0
 

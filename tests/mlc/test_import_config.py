@@ -350,6 +350,18 @@ def test_the_command(tmp_path):
     assert "Traceback" not in wrong.stderr
 
 
+@pytest.mark.parametrize(("kilobytes", "said"), [(0, "no usable temporary directory"), (1, "file too large")])
+def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path, kilobytes, said):
+    (tmp_path / "a.json").write_text(json.dumps(IOS_CHAT))
+    limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$0" import a.json -o targets.yaml', str(DOIT)]
+    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr
+    assert "hint: " in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 def run_import(folder, config, *words):
     """The command's run for a config, given as a value or as bytes."""
     data = config if isinstance(config, bytes) else json.dumps(config).encode()
