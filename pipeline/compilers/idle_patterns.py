@@ -26,15 +26,18 @@ _CALL = tvm.ir.Op.get("relax.call_tir")
 def left_out() -> Iterator[None]:
     """Have TVM's `FuseOpsByPattern` do nothing where nothing can match, for as long as the context lasts."""
     usual = relax.transform.FuseOpsByPattern
-    known = _Known()
+    known: dict[relax.Function, set[Feed] | None] = {}  # of one module: many searches in a row go through the same
 
     def fuse(patterns: Sequence[object], *args: object, **options: object) -> Pass:
         fusing = usual(patterns, *args, **options)
         wanted = [_feeds_of_pattern(one[1]) if isinstance(one, tuple) else set() for one in patterns]
 
         def search(module: tvm.IRModule, _context: PassContext) -> tvm.IRModule:
-            there = known.feeds(module)
-            return fusing(module) if there is None or any(feeds <= there for feeds in wanted) else module
+            nonlocal known
+            functions = [one for one in module.functions.values() if isinstance(one, relax.Function)]
+            known = {one: known[one] if one in known else _feeds_of_function(one) for one in functions}
+            there = {feed for feeds in known.values() for feed in feeds or ()}
+            return fusing(module) if None in known.values() or any(feeds <= there for feeds in wanted) else module
 
         return tvm.transform.module_pass(search, opt_level=0, name="FuseOpsByPatternUnlessIdle")
 
@@ -64,25 +67,8 @@ def _operands_of_pattern(pattern: DFPattern) -> list[DFPattern] | None:
     return list(operands.fields) if isinstance(operands, TuplePattern) else None
 
 
-class _Known:
-    """The feeds of the module that was last asked for: many searches in a row go through the same."""
-
-    def __init__(self) -> None:
-        self._functions: list[relax.Function] = []
-        self._feeds: set[Feed] | None = set()
-
-    def feeds(self, module: tvm.IRModule) -> set[Feed] | None:
-        """Those in any function of a module; None where a function is not what is known here."""
-        functions = [one for one in module.functions.values() if isinstance(one, relax.Function)]
-        old = self._functions
-        if len(old) != len(functions) or not all(a.same_as(b) for a, b in zip(old, functions, strict=True)):
-            self._functions = functions
-            found = [_feeds_of_function(function) for function in functions]
-            self._feeds = None if None in found else {feed for one in found for feed in one or ()}
-        return self._feeds
-
-
 def _feeds_of_function(function: relax.Function) -> set[Feed] | None:
+    """Those in a function; None where it is not what is known here."""
     called: dict[relax.Var, int] = {}
     found: set[Feed] = set()
     for block in getattr(function.body, "blocks", ()):
