@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.action import Facts
-from pipeline.documents.functions import Function
+from pipeline.documents.functions import Functions
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef
 
@@ -76,6 +76,7 @@ class Parts:
     """What a module was lowered to.
 
     Attributes:
+        device: the target; its host stands in for the real one where lowering is the same for all hosts.
         host: functions that run on the CPU, lowered to the end.
         kernels: the device's code, already generated: it has no host in it.
         functions_on_device: what that was generated from, by kind of device.
@@ -85,6 +86,7 @@ class Parts:
         context: the settings of TVM's passes, which hold for the host's code too.
     """
 
+    device: Target
     host: IRModule
     kernels: tuple[Module, ...]
     functions_on_device: Mapping[Target, IRModule]
@@ -99,20 +101,14 @@ class Lowered:
     """A model on the brink of code generation; lives in one process and is inherited by its forks.
 
     Attributes:
-        device: the target; its host stands in for the real one where `lower` was given none.
         parts: what is left to be put together for a host.
         facts: what is known of the result already.
-        functions: what `functions.json` says.
-        prefix: what sets the model's symbols apart from another model's.
-        memory: function -> bytes that it allocates; see `relax.Memory`.
+        functions: `functions.json`.
     """
 
-    device: Target
     parts: Parts
     facts: Facts
-    functions: tuple[Function, ...]
-    prefix: str
-    memory: Mapping[str, int | None]
+    functions: Functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +131,12 @@ class MlcLowered:
     """A model of mlc_llm's on the brink of code generation, as `mlc_lowering.lower` leaves it.
 
     Attributes:
-        device: the target; its host stands in for others where `mlc_lowering.lower` was given none.
         parts: what is left to be put together for a host.
         preset: what mlc_llm's preset of the device made of the cell's device.
         reported: what `mlc_driver` has seen of the configuration.
         cpu: seconds it took.
     """
 
-    device: Target
     parts: Parts
     preset: Mapping[str, object]
     reported: Reported

@@ -38,7 +38,7 @@ def lower(module: tvm.IRModule, target: Target, last: Pass | None = None) -> Par
     builder = relax.ExecBuilder()
     functions_left = _filter_tir(_vmcodegen(builder, module)) or tvm.IRModule({}, attrs=module.attrs)
     host, on_device = lower_functions(functions_left, target, last)
-    return Parts(host, kernels(on_device), on_device, builder, constants, external, PassContext.current())
+    return Parts(target, host, kernels(on_device), on_device, builder, constants, external, PassContext.current())
 
 
 def lower_functions(
@@ -59,14 +59,11 @@ def kernels(on_device: Mapping[Target, tvm.IRModule]) -> tuple[Module, ...]:
     return tuple(codegen_build(functions, kind) for kind, functions in on_device.items())
 
 
-def generate(
-    parts: Parts, device: Target, *, triple: str, prefix: str, shaders: Shaders | None, out: Path
-) -> dict[str, object]:
+def generate(parts: Parts, *, triple: str, prefix: str, shaders: Shaders | None, out: Path) -> dict[str, object]:
     """Generate the host's code and write `<prefix>lib0.o` and `<prefix>devc.o` into `out`.
 
     Args:
         parts: what `lower` returned.
-        device: the target that it was given.
         triple: the host, e.g. "arm64-apple-ios14.0".
         prefix: the module's `system_lib_prefix`.
         shaders: for Metal kernels that are to be compiled here: for what.
@@ -80,12 +77,12 @@ def generate(
         StepError: the Metal compiler refused a kernel.
         ToolMissing: kernels are to be compiled here, and there is no Metal compiler.
     """
-    host, target = targets.with_host(device, triple)
+    host, target = targets.with_host(parts.device, triple)
     with parts.context:
         # A CPU is its own host, and was given the real triple.
-        functions = parts.host if device.kind.name == "llvm" else _retargeted(parts.host, host)
+        functions = parts.host if parts.device.kind.name == "llvm" else _retargeted(parts.host, host)
         library = codegen_build(functions, host)
-        of_device, about = _kernels_for(parts, device, shaders)
+        of_device, about = _kernels_for(parts, shaders)
         for made in (*of_device, *filter(_is_device_module, parts.external)):
             library.import_module(made)
         others = [brought for brought in parts.external if not _is_device_module(brought)]
@@ -94,9 +91,9 @@ def generate(
     return {**about, "bytes": size}
 
 
-def _kernels_for(parts: Parts, device: Target, shaders: Shaders | None) -> tuple[tuple[Module, ...], dict[str, object]]:
+def _kernels_for(parts: Parts, shaders: Shaders | None) -> tuple[tuple[Module, ...], dict[str, object]]:
     """The device's code for one system, and facts about it: a metallib, unlike source, is for one system only."""
-    if device.kind.name != "metal":
+    if parts.device.kind.name != "metal":
         return parts.kernels, {}
     with metallib.compiling(shaders) as count:
         made = parts.kernels if count is None else kernels(parts.functions_on_device)

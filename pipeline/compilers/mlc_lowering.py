@@ -59,7 +59,7 @@ def lower(asked: AskedOfMlc) -> MlcLowered | Singly:
     parameters = tuple(inspect.signature(relax.build).parameters)
     if parameters != _BUILD:
         return Singly(f"tvm.relax.build of this TVM takes {', '.join(parameters)}")
-    built: list[tuple[Target, Parts]] = []
+    built: list[Parts] = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name).resolve()
         folder = scratch / "model"  # a compile sees this one file of the weights
@@ -75,11 +75,11 @@ def lower(asked: AskedOfMlc) -> MlcLowered | Singly:
             return Singly(problem.what)
     if len(built) != 1:
         return Singly(f"mlc_llm called tvm.relax.build {len(built)} times")
-    return MlcLowered(*built[0], _preset(asked.device, asked.name), reported, round(time.process_time() - started, 3))
+    return MlcLowered(built[0], _preset(asked.device, asked.name), reported, round(time.process_time() - started, 3))
 
 
 @contextmanager
-def _built_by(built: list[tuple[Target, Parts]]) -> Iterator[None]:
+def _built_by(built: list[Parts]) -> Iterator[None]:
     """Have `tvm.relax.build` lower what it is given, and no more."""
 
     def build(  # noqa: PLR0917 - TVM's own parameters
@@ -97,7 +97,7 @@ def _built_by(built: list[tuple[Target, Parts]]) -> Iterator[None]:
             raise _NotSeparable("mlc_llm asks tvm.relax.build for something else than a system library")
         with target:
             mod = relax_pipeline(mod)
-        built.append((target, lowering.lower(mod, target)))
+        built.append(lowering.lower(mod, target))
         return _Executable()
 
     usual = relax.build
@@ -139,9 +139,7 @@ def codegen(state: MlcLowered, *, asked: Compile, out: Path) -> Facts:
     what = f"TVM {tvm.__version__} could not generate code for {triple}"
     with tempfile.TemporaryDirectory(dir=out) as scratch, explained(what, "TVM's traceback is in the log"):
         folder, prefix = Path(scratch), asked.model.prefix
-        made = lowering.generate(
-            state.parts, state.device, triple=triple, prefix=prefix, shaders=asked.shaders, out=folder
-        )
+        made = lowering.generate(state.parts, triple=triple, prefix=prefix, shaders=asked.shaders, out=folder)
         members = [Member(path.name, path.read_bytes()) for path in sorted(folder.glob("*.o"))]
     facts = mlc.finish(asked, members, state.reported, out)
     return {**made, **facts, "lower_cpu": state.cpu, "codegen_cpu": round(time.process_time() - started, 3)}

@@ -59,7 +59,8 @@ def lower(asked: Asked) -> Lowered:
         schedule, (parts, memory) = _scheduled(module, target, metal_simdgroup=asked.metal_simdgroup)
     facts: dict[str, object] = {"lower_cpu": round(time.process_time() - started, 3), "schedule": schedule.name}
     facts |= {"functions": len(functions)} | ({"note": schedule.note} if schedule.note else {})
-    return Lowered(target, parts, facts, functions, model.prefix, memory)
+    own = {one.name: memory.get(one.name) for one in functions}
+    return Lowered(parts, facts, Functions(model.prefix, functions, tvm.__version__, tvm_ffi.__version__, memory=own))
 
 
 def _scheduled(
@@ -138,15 +139,11 @@ def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None =
         ToolMissing: kernels are to be compiled here, and there is no Metal compiler.
     """
     started = time.process_time()
-    with _refusals(triple, state.device):
-        made = lowering.generate(
-            state.parts, state.device, triple=triple, prefix=state.prefix, shaders=shaders, out=out
-        )
-    versions = (tvm.__version__, tvm_ffi.__version__)
-    public = {one.name: state.memory.get(one.name) for one in state.functions}
-    Functions(state.prefix, state.functions, *versions, memory=public).write(out)
-    spent = round(time.process_time() - started, 3)
-    return {**state.facts, **made, "codegen_cpu": spent}
+    prefix = state.functions.prefix
+    with _refusals(triple, state.parts.device):
+        made = lowering.generate(state.parts, triple=triple, prefix=prefix, shaders=shaders, out=out)
+    state.functions.write(out)
+    return {**state.facts, **made, "codegen_cpu": round(time.process_time() - started, 3)}
 
 
 @contextmanager
