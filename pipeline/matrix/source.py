@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pipeline import roles
+from pipeline.errors import StepError
 
 SourceKind = Literal["factory", "onnx", "exported", "prebuilt", "checkpoint"]
 
@@ -118,3 +120,17 @@ class WeightsSource:
     def name(self) -> str:
         """What its kind says: the package, repository, URL or path."""
         return str(getattr(self, self.kind))
+
+
+def demand_pinned(name: str, sha256: str, pinned: str | None, where: Path | None = None) -> None:
+    """Refuse a file that is not the one whose SHA-256 stands in targets.yaml, if one does.
+
+    Raises:
+        StepError: it is another.
+    """
+    if pinned not in (None, sha256):
+        raise StepError(
+            f"{name} is not the file that targets.yaml pins: its sha256 is {sha256}, not {pinned}",
+            where=where,
+            hint="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
+        )

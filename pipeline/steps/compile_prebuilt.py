@@ -18,7 +18,7 @@ from pipeline.compilers import mlc_metadata
 from pipeline.errors import StepError
 from pipeline.files import sha256_bytes
 from pipeline.matrix.cells import Backend, ModelRef
-from pipeline.matrix.source import SourceRef
+from pipeline.matrix.source import SourceRef, demand_pinned
 from pipeline.weights.checkpoint import refuse_pointers
 
 _ARCHIVE = b"!<arch>\n"
@@ -41,16 +41,11 @@ def run(job: Job[Params]) -> Facts:
         StepError: the file is not the one that is pinned, or holds no object.
         FormatError: it is malformed.
     """
-    path, wanted = _given(job), job.params.source.sha256
+    path = _given(job)
     refuse_pointers({path.name: path})
     data = path.read_bytes()
     got = sha256_bytes(data)
-    if wanted is not None and got != wanted:
-        raise StepError(
-            f"this is not the file that targets.yaml pins: its sha256 is {got}, not {wanted}",
-            where=path,
-            hint="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
-        )
+    demand_pinned(path.name, got, job.params.source.sha256, path)
     prefix = job.params.model.prefix
     objects = _objects(path, data)
     if not objects:

@@ -17,7 +17,7 @@ from pipeline.documents.codec import dumps
 from pipeline.documents.manifest import ModelFile
 from pipeline.errors import FormatError, StepError
 from pipeline.files import Digest
-from pipeline.matrix.source import FileKind
+from pipeline.matrix.source import FileKind, demand_pinned
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,7 @@ def run(job: Job[Params]) -> Facts:
         )
     path, file = files[0]
     digest = job.digest_of(roles.WEIGHTS, path)
-    if params.sha256 not in (None, digest.sha256):
-        raise StepError(
-            f"{path} is not the file that targets.yaml pins: its sha256 is {digest.sha256}, not {params.sha256}",
-            hint="get the right file; or, if this one is wanted, write its sha256 into targets.yaml",
-        )
+    demand_pinned(path, digest.sha256, params.sha256)
     name = path.rpartition("/")[2]
     try:
         described = _described(params, name, file, digest)

@@ -18,6 +18,7 @@ from pipeline.documents.runtime import RuntimeManifest
 from pipeline.errors import StepError
 from pipeline.files import hash_path
 from pipeline.matrix.cells import Backend
+from pipeline.matrix.source import demand_pinned
 from pipeline.native import settings
 from pipeline.native.cmake import Build
 from pipeline.native.collect import Library, from_archive, from_objects
@@ -75,13 +76,7 @@ def _prebuilt(job: Job[Params], pins: tuple[str | None, ...]) -> list[Library]:
     libraries = []
     for number, pinned in enumerate(pins):
         path = job.inputs[roles.prebuilt(number)]
-        digest = hash_path(path)
-        if pinned is not None and digest != pinned:
-            raise StepError(
-                f"it has the SHA-256 {digest}, and targets.yaml says {pinned}",
-                where=path,
-                hint="get the right file, or correct the digest if the change is meant",
-            )
+        demand_pinned(path.name, hash_path(path), pinned, path)
         if not (path.name.startswith("lib") and path.suffix == ".a"):
             raise StepError("it is not called lib<name>.a", where=path, hint="give the static libraries, one file each")
         libraries.append(from_archive(path.stem.removeprefix("lib"), path, job.params.backend))
