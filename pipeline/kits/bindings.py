@@ -206,6 +206,8 @@ def _function(function: Function, snake: str, members: set[str]) -> Callable:
     untyped = None if known else "the compiler did not say what it takes"
     for one in (*inputs, *(function.returns or ())):
         untyped = untyped or _why_untyped(one)
+    if any(one.dtype == SHAPE for one in function.returns or ()):
+        untyped = "it returns a shape"
     arguments = () if untyped else _typed(inputs)
     fixed = (one for one in arguments if one.kind == "tensor" and all(isinstance(extent, int) for extent in one.shape))
     return Callable(

@@ -46,6 +46,7 @@ FUNCTIONS = (
     *(Function(name, (tensor("x"),), (tensor("y"), tensor("z"))) for name in NAMES),
     Function("all_at_once", tuple(map(tensor, NAMES)), tuple(map(tensor, NAMES))),
     Function("nothing", (), ()),
+    Function("sizes", (tensor("x"),), (tensor("y"), Value("output_1", "shape", ("n",)))),
     Function("decode", (tensor("step_x", shape=(2,)),), (tensor("y", shape=()),)),
     Function("decode_step", (tensor("x", shape=(2,)),), tuple(tensor(f"output_{i}") for i in range(70))),
     *(Function(f"of_{dtype}", (tensor("x", dtype, ()),), (tensor("y", dtype, (2, 3)),)) for dtype in DTYPES),
