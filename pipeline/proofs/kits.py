@@ -18,7 +18,6 @@ from pipeline.binary.symbols import defined, undefined
 from pipeline.documents.link_json import LinkedArchive, LinkedModule, LinkJson
 from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import hash_path
-from pipeline.kits.bindings import bound_models, java_package
 from pipeline.kits.runtime import FOLDER
 from pipeline.native.wasm_imports import missing
 from pipeline.platforms import SDKS
@@ -28,6 +27,7 @@ from .constructors import check_constructors
 from .links import Flags, link, linker_for, missing_linker
 from .members import check_pages
 from .report import Check, counted, failed, listed, not_proven, proven, settled
+from .sources import check_sources
 from .subject import Kit, Library, runtime_members, unlike
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 from .xcconfig import Settings, linker_flags
@@ -55,7 +55,7 @@ def check_kit(kit: Kit) -> tuple[list[Check], tuple[LinkedArchive, ...]]:
         _check_link_json(kit, archives),
         _check_runtimes(kit, archives),
         _check_modules(kit, modules),
-        _check_sources(kit, found),
+        check_sources(kit, found),
     )
     return [_check_archives(kit, archives), *(check for checks in asked for check in checks)], archives
 
@@ -81,51 +81,6 @@ def _check_link_json(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Ch
         for library in _of_archive(kit, archive):
             shipped = replace(library, path=kit.folder / archive.archive)
             yield from _try(kit, f"link.json for {library.backend.name}", shipped, archive.linker_flags)
-
-
-def _check_sources(kit: Kit, found: LinkJson) -> Iterator[Check]:
-    """What no link here reads names every model and what it calls of each, and packages the bundle that holds them.
-
-    A source of the user's own may name none of them; one that names some has lost the others.
-    """
-    product, models = kit.product, found.models.values()
-    in_c = [f"include/{product}.h", f"include/{product}.hpp", f"src/{product}.cpp"]
-    of_xcode = [f"Sources/{product}Kit/{name.removeprefix('src/')}" for name in in_c]
-    of_others = [
-        f"Sources/{product}Models/{product}.swift",
-        "rust/lib.rs",
-        f"java/slipway/{java_package(product)}/Models.java",
-    ]
-    with_modules = {one.model for one in found.modules}
-    prefixed: dict[str, Sequence[str]] = {
-        **dict.fromkeys((*in_c, *of_xcode, *of_others), tuple(f'"{model.prefix}"' for model in models)),
-        f"{product}.js": [f'"{one.prefix}"' for subject, one in found.models.items() if subject in with_modules],
-    }
-    named = {
-        **prefixed,
-        f"Sources/{product}Kit/{product}_keep.m": [f'"{symbol}"' for model in models for symbol in model.keep_symbols],
-        "Package.swift": [f'"{product}.xcframework"'],
-        f"{product}.podspec": [f"'{product}.xcframework'"],
-    }
-    found_in = ((name, kit.folder / name) for name in named)
-    texts = {name: path.read_text(encoding="utf-8") for name, path in found_in if path.is_file()}
-    own = {name for name in prefixed.keys() & texts.keys() if not any(word in texts[name] for word in named[name])}
-    for name in own:
-        del texts[name]
-    for name in (prefixed.keys() & texts.keys()) - {
-        f"include/{product}.h",
-        f"Sources/{product}Kit/include/{product}.h",
-    }:
-        subjects = with_modules if name == f"{product}.js" else found.models.keys()
-        called = [one for model in bound_models(found) if model.subject in subjects for one in model.functions]
-        plain = [one.name for one in called if not one.untyped and re.fullmatch(r"[\w.]+", one.name, re.ASCII)]
-        named[name] = [*named[name], *(f'"{one}"' for one in plain)]
-    problems = [
-        f"{name} does not name {word}" for name, text in texts.items() for word in named[name] if word not in text
-    ]
-    if texts:
-        saw = f"{counted(len(models), 'model')} named in {listed([*texts])}"
-        yield settled("sources", problems, saw, f"{kit.rebuild}; a template of your own must name what ours names")
 
 
 def _check_runtimes(kit: Kit, archives: Sequence[LinkedArchive]) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import plistlib
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -187,11 +188,35 @@ def test_a_podspec_that_names_half_a_model_fails(framework):
         ("Sources/modelsModels/models.swift", '"tiny_model_b_"'),
         ("Sources/modelsKit/include/models.hpp", '"forward"'),
         ("Sources/modelsModels/models.swift", '"forward"'),
+        ("Sources/modelsKit/include/module.modulemap", '"models.h"'),
     ],
 )
 def test_a_source_that_does_not_name_what_it_is_for_fails(framework, name, old):
     framework.edit(name, old, '"other"')
     framework.fails(f"{Path(name).name} does not name {old}")
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [
+        ("src/models_jni.cpp", "Java_slipway_models_Models_open("),
+        ("java/slipway/models/Models.java", '"forward"'),
+        ("modelsConfig.cmake", '/libmodels.a"'),
+        ("models.gradle", "-Dmodels_DIR="),
+    ],
+)
+def test_the_same_of_android(product, name, old):
+    made = product("android", ["android-arm64"])
+    made.edit(name, old, old.replace("odels", "odel").replace("forward", "backward"))
+    made.fails(re.escape(f"{name} does not name {old}"))
+
+
+def test_an_android_kit_may_have_other_ways(product):
+    """Natives that are registered by name, and a path that is put together."""
+    made = product("android", ["android-arm64"])
+    made.edit("src/models_jni.cpp", "Java_", "mine_")
+    made.edit("modelsConfig.cmake", "lib/arm64-v8a/libmodels.a", "lib/${ANDROID_ABI}/libmodels.a")
+    made.prove()
 
 
 def test_an_exports_list_with_a_name_that_is_nowhere_fails(framework):
