@@ -114,11 +114,12 @@ class Performer:
             order = read_order(text)
             with self._guard:
                 guard = self._guards.setdefault(order.name, threading.Lock())
-            with guard:  # two near sides may want the same: the second finds it in the store
+            # Two near sides may want the same: the second finds it in the store.
+            with guard, told(f"do {order.name}", self._root):
                 return self._perform(order)
         except Refused as error:
             return Receipt(self.host, refused=str(error))
-        except (SlipwayError, OSError, MemoryError) as error:
+        except (SlipwayError, MemoryError) as error:
             return Receipt(self.host, refused=redact(f"{type(error).__name__}: {error}"))
 
     def close(self) -> None:

@@ -64,8 +64,9 @@ def convert(options: ImportOptions, args: Sequence[str]) -> int:
     output = Path(options.output) if options.output else None
     base = output.parent if output is not None else Path()
     systems = Systems(options.ios, options.catalyst, archs, options.source, not options.no_runtime)
+    taken = SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")
     if output is not None and output.exists():
-        raise SlipwayError("is there already; nothing was written", where=output, hint="name another file with -o")
+        raise taken
     models = merge(record for name in args for record in read(Path(name), base, _note))
     text = render(models, [Path(name).name for name in args], systems)
     _check(text, base)
@@ -73,7 +74,10 @@ def convert(options: ImportOptions, args: Sequence[str]) -> int:
         sys.stdout.write(text)
         return 0
     with told("write the matrix", output):
-        write_new(str(output), text.encode())
+        try:
+            write_new(str(output), text.encode())
+        except FileExistsError:  # by another import meanwhile, or a link that leads nowhere
+            raise taken from None
     sys.stdout.write(f"written: {output}\n")
     return 0
 

@@ -345,6 +345,11 @@ def test_the_command(tmp_path):
     again = subprocess.run([DOIT, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 3
     assert "is there already" in again.stderr
+    (tmp_path / "link.yaml").symlink_to("nowhere")
+    words[3] = "link.yaml"
+    astray = subprocess.run([DOIT, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "link.yaml: is there already" in astray.stderr
+    assert not (tmp_path / "nowhere").exists()
     wrong = subprocess.run([DOIT, "import", "none.json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert wrong.returncode == 3
     assert "Traceback" not in wrong.stderr
