@@ -48,7 +48,7 @@ _OR_NOT = "or name only the languages you want in the product's `programs`, in t
 _CMAKE = f"install CMake 3.18 or later (pip install cmake), {_OR_NOT}"
 _RUST = f"install Rust 1.67 or later (rustup; Debian 13, Ubuntu 24.04: apt-get install cargo), {_OR_NOT}"
 NDK = "install Android's NDK (sdkmanager 'ndk;27.2.12479018'), and set ANDROID_NDK_HOME"
-_CLASSES = "a models.hpp or lib.rs of your own must have the classes and methods of ours, or name no model"
+_CLASSES = "a models.h, models.hpp or lib.rs of your own must have the classes and methods of ours, or name no model"
 _SECONDS = 1800
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from pipeline.documents.link_json import LinkJson
 from pipeline.kits.bindings import Bound, bound_models
-from pipeline.kits.escaping import c_string, rust
+from pipeline.kits.escaping import c_string, identifier, rust
 
 
 def in_cpp(kit: LinkJson, folder: Path) -> str:
-    """Statements that fill a map of functions, for the model with a prefix."""
+    """Statements that fill a map of functions, for the model with a prefix, and hold the macros of the C header."""
     lines = []
     for model in _named(kit, folder / "include" / f"{kit.product}.hpp"):
-        class_ = f"typed::{model.snake}"
+        class_, macro = f"typed::{model.snake}", f"{identifier(kit.product)}_{model.prefix}PREFIX"
+        lines += [f"#ifdef {macro}", f"static_assert(std::string_view({macro}) == {c_string(model.prefix)});", "#endif"]
         lines += [f"if (prefix == {c_string(model.prefix)}) {{", f"  auto model = opened<{class_}>(bundle);"]
         typed = (one for one in model.functions if not one.untyped)
         lines += [f"  found[{c_string(one.name)}] = method(model, &{class_}::{one.snake});" for one in typed]
