@@ -217,7 +217,7 @@ class Confinement:
 
 _EVENTS: dict[str, Callable[..., None]] = {
     "open": Confinement.opened,
-    "sqlite3.connect": lambda scope, name: None if name == ":memory:" else scope.opened(name, None, 0),
+    "sqlite3.connect": lambda scope, name: None if name in {":memory:", b":memory:"} else scope.opened(name, None, 0),
     "os.listdir": Confinement.listed,
     "os.scandir": Confinement.listed,
     "os.mkdir": Confinement.made,
