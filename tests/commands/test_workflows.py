@@ -62,3 +62,9 @@ def test_what_was_never_run_is_labelled_so():
 
 def test_ci_runs_what_anybody_can_run():
     assert [step["run"] for _, step in steps("ci.yml") if "run" in step] == [".ci/run"]
+
+
+def test_ci_begins_with_the_oldest_python_that_is_promised():
+    text = (WORKFLOWS.parents[1] / "pyproject.toml").read_text()
+    wanted = re.search(r'^requires-python = ">=([\d.]+)"$', text, re.MULTILINE)
+    assert workflow("ci.yml")["jobs"]["run"]["strategy"]["matrix"]["python"][0] == wanted[1]
