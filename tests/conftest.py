@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from projects import Project, tiny_project
 
+from pipeline.store.workspace import Workspace
+
 # A shell without job control starts what it puts in the background deaf to Ctrl-C, and so are all children then; some
 # tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def workspaces_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Those that a test opens let their files go: Python 3.13 warns of a database that nobody closed."""
+    opened: list[Workspace] = []
+    usual = Workspace.__init__
+
+    def remembered(self: Workspace, *args: Any, **options: Any) -> None:
+        usual(self, *args, **options)
+        opened.append(self)
+
+    monkeypatch.setattr(Workspace, "__init__", remembered)
+    yield
+    for workspace in opened:
+        workspace.close()
 
 
 @pytest.fixture

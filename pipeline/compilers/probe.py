@@ -125,7 +125,7 @@ def installed() -> list[str]:
         return list(made.frozen)
     found: dict[str, str] = {}
     for one in metadata.distributions():
-        name = one.metadata["Name"]
+        name = (one.metadata.get_all("Name") or [""])[0]
         if name:
             found.setdefault(name.lower().replace("_", "-"), f"{name}=={one.version}")
     return [found[name] for name in sorted(found) if name not in {"pip", "setuptools", "wheel"}]
@@ -152,7 +152,7 @@ def _package(folder: Path) -> MlcProbe:
 def _mlc_version() -> str | None:
     """What mlc_llm's installed distribution says; None for a checkout, which says it itself when it is imported."""
     for one in metadata.distributions():
-        name = (one.metadata["Name"] or "").lower().replace("_", "-")
+        name = (one.metadata.get_all("Name") or [""])[0].lower().replace("_", "-")
         if name == _FAMILY or name.startswith(f"{_FAMILY}-"):
             return str(one.version)
     return None

@@ -27,7 +27,7 @@ import json, platform, sys
 from importlib import metadata
 found = {}
 for one in metadata.distributions():
-    name = (one.metadata["Name"] or "").lower().replace("_", "-")
+    name = (one.metadata.get_all("Name") or [""])[0].lower().replace("_", "-")
     if name in PACKAGES or name.startswith(FAMILIES):
         found.setdefault(name, one.version)
 python = platform.python_implementation() + " " + platform.python_version()

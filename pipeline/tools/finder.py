@@ -200,7 +200,7 @@ def _python_version() -> str:
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
         try:
-            name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+            name = (distribution.metadata.get_all("Name") or [""])[0].lower().replace("_", "-")
         except FileNotFoundError:  # a broken installation, where importlib_metadata is in charge
             continue
         if name in PACKAGES or name.startswith(PACKAGE_FAMILIES):
