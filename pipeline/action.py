@@ -178,9 +178,7 @@ class Services(Protocol):
     def worker(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
         """The worker of a toolchain (`current` is the Python that runs doit).
 
-        Args:
-            toolchain: its name.
-            fresh: whether its calls get an interpreter each, and no fork of one. Left out: as its probe found.
+        `fresh` tells whether its calls get an interpreter each, and no fork of one. Left out: as its probe found.
         """
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
@@ -213,11 +211,7 @@ class Job(Generic[P_co]):
     adopted: dict[str, tuple[Path, Digest]] = field(default_factory=dict)
 
     def write(self, path: str, content: str | bytes) -> None:
-        """Write an output.
-
-        Args:
-            path: relative to `out`.
-            content: all of it; text becomes UTF-8.
+        """Write an output to a path relative to `out`; text becomes UTF-8.
 
         Raises:
             StepError: the text names a file whose name is not UTF-8.
@@ -240,26 +234,16 @@ class Job(Generic[P_co]):
         return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
 
     def digest_of(self, role: str, path: str) -> Digest:
-        """The digest of a file of an input directory: from the key, which has it; else the file is read.
-
-        Args:
-            role: of the input.
-            path: relative to its directory.
-        """
+        """The digest of a file of an input directory: from the key, which has it; else the file is read."""
         file = self.inputs[role] / path
         sha256 = self.digests.get(role, {}).get(path)
         return digest_path(file) if sha256 is None else Digest(sha256, file.stat().st_size)
 
     def adopt(self, path: str, file: Path, digest: Digest) -> None:
-        """Make an output of a file whose digest is known: it is not read again.
+        """Make an output at `path`, relative to `out`, of a file whose digest is known: it is not read again.
 
         A file in `out` at this very path is moved into the store; any other stays where it is, and the store links to
         it where it can, so that it lies on the disk once. It must not be written to any more.
-
-        Args:
-            path: relative to `out`.
-            file: the content; an input, perhaps.
-            digest: of the content.
         """
         self.adopted[path] = (file, digest)
 

@@ -172,18 +172,11 @@ _LANGUAGES = (((14, 11), "2.3"), ((13, 10.15), "2.2"), ((12, 10.14), "2.1"), ((0
 
 
 def metal_target(platform: str, deployment_target: str) -> tuple[str, str]:
-    """The triple and the language standard for the Metal compiler.
+    """The triple and the language standard for the Metal compiler: `("air64-apple-ios14.0-simulator", "ios-metal2.3")`.
 
     A metallib says for which system it is, and from which version on it runs; without a triple that version is the
     SDK's, and the library is refused by every older system. The simulator is a system of its own. Catalyst apps load
     libraries for macOS, as mlc_llm builds them too.
-
-    Args:
-        platform: `ios`, `ios-simulator`, `maccatalyst` or `macos`.
-        deployment_target: the oldest system, e.g. `14.0`.
-
-    Returns:
-        For instance `("air64-apple-ios14.0-simulator", "ios-metal2.3")`.
     """
     if platform in {"ios", "ios-simulator"}:
         suffix, major = platform.removeprefix("ios"), float(deployment_target.partition(".")[0])

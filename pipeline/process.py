@@ -226,11 +226,7 @@ def peak_bytes(usage: resource.struct_rusage) -> int:
 
 
 def set_parent_death_signal(parent: int) -> None:
-    """Linux: have the kernel end this process when its parent ends, however that ends. Elsewhere nothing happens.
-
-    Args:
-        parent: the process that this one was forked from.
-    """
+    """Linux: have the kernel end this process when its parent ends, however that ends. Elsewhere nothing happens."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it was faster

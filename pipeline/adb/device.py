@@ -113,12 +113,7 @@ class Said:
 
 
 def failure(doing: str, said: str) -> DeviceError:
-    """An error about what adb, or a command on the device, said.
-
-    Args:
-        doing: the beginning of the sentence, which a colon ends.
-        said: all of the text, or nothing.
-    """
+    """An error about what adb, or a command on the device, said; `doing` begins the sentence, and a colon ends it."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("* daemon")]
     own = [line for line in lines if line.startswith(("adb: ", "error: "))]
     reason = _PREFIX.sub("", (own or lines[-1:] or ["the connection was closed"])[0])[:_SHOWN]
@@ -163,11 +158,7 @@ def _attached(line: str) -> Attached:
 
 
 def choose(adb: Path, serial: str) -> Device:
-    """The device with a serial number, or the only one; it is ready.
-
-    Args:
-        adb: the program.
-        serial: empty for the one that ANDROID_SERIAL names, else for the only one there is.
+    """The device with a serial number, else the one that ANDROID_SERIAL names, else the only one there is; it is ready.
 
     Raises:
         DeviceError: there is none, or there are several, or it is not ready; the message lists those there are.
@@ -225,11 +216,9 @@ class Device:
         return [self.adb, "-s", self.serial, *words]
 
     def shell(self, command: str, *, reads: int = 0) -> Said:
-        """Run a command in the device's shell.
+        """Run a command in the device's shell; paths in it are quoted with `shlex.quote`.
 
-        Args:
-            command: one text; paths in it are quoted with `shlex.quote`.
-            reads: how many bytes of files it reads, for the time it may take.
+        `reads` is how many bytes of files it reads, for the time it may take.
 
         Raises:
             DeviceError: the device went away.

@@ -61,14 +61,10 @@ def models_named(text: str) -> list[Expected]:
 
 
 def models_of_config(data: bytes, where: str, notes: list[str] | None = None) -> list[Expected]:
-    """From an `mlc-app-config.json`: the `model_lib` of every record.
+    """From an `mlc-app-config.json`, which errors name `where`: the `model_lib` of every record.
 
-    MLC asks the runtime for it with every `-` replaced and one `_` at the end.
-
-    Args:
-        data: the file.
-        where: how errors name it.
-        notes: takes what is said of records without a `model_lib`, which are another engine's; None refuses them.
+    MLC asks the runtime for it with every `-` replaced and one `_` at the end. `notes` takes what is said of records
+    without a `model_lib`, which are another engine's; None refuses them.
 
     Raises:
         SlipwayError: it is no such file.

@@ -118,11 +118,7 @@ def kind_of(record: Record) -> Kind | None:
 
 
 def read_list(text: str, where: str) -> AppList:
-    """Read an app's file.
-
-    Args:
-        text: the file, without a byte order mark.
-        where: how errors name it.
+    """Read an app's file, given without a byte order mark; errors name it `where`.
 
     Raises:
         SlipwayError: it is not JSON with a list of models, has one twice, or has the form of 2023 and 2024.
@@ -165,16 +161,11 @@ def read_list(text: str, where: str) -> AppList:
 
 
 def merge(text: str, records: Sequence[Record], where: str, reader: Reader | None = None) -> Merged:
-    """Merge records into a text.
+    """Merge our records into the text of an app's file, which has no byte order mark and which errors name `where`.
 
     A record that is there gets our values; fields of its own stay, and so does what is the app's to decide. One that is
-    missing is put at the end of the list.
-
-    Args:
-        text: the app's file, without a byte order mark.
-        records: ours.
-        where: how errors name the file.
-        reader: whose list it is, where that is known: what it needs and the app's record lacks is taken from ours.
+    missing is put at the end of the list. What `reader`, whose list it is, needs and the app's record lacks is taken
+    from ours, where that is known.
 
     Raises:
         SlipwayError: see `read_list`; or the list is for another kind of app than our records.

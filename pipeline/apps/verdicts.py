@@ -85,13 +85,10 @@ def judge(
     allow_stripped: bool = False,
     runtime_version: str | None = None,
 ) -> Report:
-    """Compare.
+    """Compare an app with what the command line or targets.yaml expects, and with what its own lists ask for.
 
-    Args:
-        contents: the app.
-        expected: of the command line or targets.yaml. What the app's own lists ask for is added.
-        allow_stripped: count a model that registers itself as alive although no name of it is left.
-        runtime_version: the release of TVM that the app's runtime is declared to be of.
+    With `allow_stripped` a model that registers itself counts as alive although no name of it is left.
+    `runtime_version` is the release of TVM that the app's runtime is declared to be of.
     """
     platforms = frozenset().union(*(image.platforms or _guessed(image) for image in contents.images))
     wanted = _merged([model for model in (*expected, *contents.config) if model.is_for(platforms)])

@@ -55,12 +55,7 @@ def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool
     """Read the members of an archive in their order, without its symbol index and its table of names.
 
     A Darwin archive pads its members to 8 bytes with newlines and counts the padding: such a member comes back with it.
-
-    Args:
-        data: the whole archive.
-        where: how errors name it.
-        skip_apple_double: leave out members called `._*`, which macOS's tar and zip make of extended attributes,
-            instead of refusing the archive.
+    With `skip_apple_double` members called `._*`, which macOS's tar and zip make of extended attributes, are left out.
 
     Raises:
         FormatError: it is malformed, thin, or has an AppleDouble member.
@@ -102,12 +97,7 @@ def read_archive(data: bytes, where: str = "archive", *, skip_apple_double: bool
 
 
 def read_members(data: bytes, where: str = "archive", *, skip_others: bool = False) -> tuple[ObjectInfo, ...]:
-    """What the objects in an archive say about themselves.
-
-    Args:
-        data: the whole archive.
-        where: how errors name it.
-        skip_others: leave out members that are no objects, instead of refusing them.
+    """What the objects in an archive say about themselves; `skip_others` leaves out members that are none.
 
     Raises:
         FormatError: it or a member is malformed.
@@ -146,15 +136,11 @@ def flavour_of(form: Format) -> Flavour:
 
 
 def write_archive(members: Iterable[Member], flavour: Flavour, where: str = "archive") -> bytes:
-    """Write an archive with a symbol index; equal members give equal bytes, on every host.
+    """Write an archive with a symbol index; equal members in an equal order give equal bytes, on every host.
 
     Dates and owners are 0 and the mode is 644, as with `llvm-ar rcsD` (and `--format=darwin`), whose output this is to
-    the byte. A member that is no object file gets no entries in the index.
-
-    Args:
-        members: in the order they are to have. Names must be unique: linkers and `ar x` confuse equal ones.
-        flavour: the dialect, see `Flavour`.
-        where: how errors name the archive.
+    the byte. A member that is no object file gets no entries in the index. Names must be unique: linkers and `ar x`
+    confuse equal ones.
 
     Raises:
         FormatError: a name is used twice or cannot be one, an object is malformed or bitcode, or the archive would be

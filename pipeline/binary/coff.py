@@ -124,12 +124,8 @@ def is_coff_object(data: bytes) -> bool:
 def read_coff(data: bytes, name: str) -> ObjectInfo:
     """Read an object, a DLL or a program.
 
-    Of an image the exports and the imported libraries are told, and the constructors only where the linker has kept
-    the section `.CRT` to itself: the C runtime has it merged into `.rdata`, where nothing tells its entries.
-
-    Args:
-        data: the whole file.
-        name: how errors name it.
+    Of an image the exports and the imported libraries are told, and the constructors only where the linker has kept the
+    section `.CRT` to itself: the C runtime has it merged into `.rdata`, where nothing tells its entries.
 
     Raises:
         FormatError: it is malformed, 32-bit, an import object, or for another processor.

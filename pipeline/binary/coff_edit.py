@@ -22,12 +22,7 @@ def own_weak_definitions(data: bytes, prefix: str, where: str) -> bytes:
 
     ELF and Mach-O let several objects have a weak definition of one name, and the linker takes any. COFF has no such
     thing: a weak symbol is a fallback, and `link.exe` and `lld-link` refuse a second one (see quirk COFF-1). TVM puts
-    the same helpers into every model.
-
-    Args:
-        data: the object.
-        prefix: of its model. A name that ends in it already stays.
-        where: how errors name the object.
+    the same helpers into every model. A name that ends in the prefix already stays.
 
     Raises:
         FormatError: it is malformed.
@@ -48,11 +43,9 @@ def own_weak_definitions(data: bytes, prefix: str, where: str) -> bytes:
 
 
 def stub_object(arch: str, names: Iterable[str]) -> bytes:
-    """An object that defines the given names, all as one function that returns: what a linker needs of a library.
+    """An object for `x86_64` or `arm64` that defines the given C names, all as one function that returns.
 
-    Args:
-        arch: `x86_64` or `arm64`.
-        names: spelt as in COFF, which is as in C.
+    It is what a linker needs of a library.
     """
     machine, code = _STUBS[arch]
     table, strings = bytearray(), bytearray()

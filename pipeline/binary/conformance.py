@@ -46,12 +46,8 @@ def mismatch(  # noqa: PLR0911 - a question a line
 ) -> str | None:
     """What keeps an object out of a backend's archive, as the end of a sentence; None when it fits.
 
-    Args:
-        info: the object.
-        target: what it should be for.
-        older: whether it may run on older systems than the target, and may name no platform at all: of a runtime,
-            Rust's objects do the one and assembler the other.
-        kind: what it has to be.
+    With `older` it may run on older systems than the target, and may name no platform at all: of a runtime, Rust's
+    objects do the one and assembler the other. `kind` is what it has to be.
     """
     if info.kind != kind:
         return f"is {_KINDS[info.kind]}, not {_KINDS[kind]}"

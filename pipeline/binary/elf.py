@@ -110,10 +110,6 @@ def read_elf(data: bytes, name: str) -> ObjectInfo:
     Of a shared object the dynamic symbols are told (what a loader sees); of an object or a program the full table,
     where it was not stripped.
 
-    Args:
-        data: the whole file.
-        name: how errors name it.
-
     Raises:
         FormatError: it is malformed, big-endian, without sections, or none of object, shared object, program.
     """

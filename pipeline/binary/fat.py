@@ -50,13 +50,9 @@ class _Placed:
 
 
 def write_fat(slices: Iterable[Slice], where: str = "fat file") -> bytes:
-    """Join slices into one fat file.
+    """Join slices, one a processor, into one fat file; what each calls its processor is held to its objects.
 
     The order of the slices does not matter: they are sorted as `lipo` does (arm64 last).
-
-    Args:
-        slices: one a processor, as `kits.slices` has them. What each calls its processor is held to its objects.
-        where: how errors name the fat file.
 
     Raises:
         FormatError: a slice is not for the processor it claims or is no Mach-O, or the file would be larger than 4 GiB.
@@ -109,10 +105,6 @@ def is_fat(data: bytes) -> bool:
 
 def read_fat(data: bytes, where: str = "fat file") -> tuple[Slice, ...]:
     """Take a fat file apart.
-
-    Args:
-        data: the whole file.
-        where: how errors name it.
 
     Raises:
         FormatError: it is no fat file, its slices overlap or go beyond its end, or two are for one processor.

@@ -116,11 +116,7 @@ def read_header(data: bytes, name: str) -> MachHeader:
 
 
 def read_macho(data: bytes, name: str) -> ObjectInfo:
-    """Read a Mach-O file.
-
-    Args:
-        data: the whole file (one slice of it, when it came out of a fat file).
-        name: how errors name it.
+    """Read a Mach-O file, or one slice of a fat file.
 
     Raises:
         FormatError: it is malformed, 32-bit, big-endian, or none of object, dynamic library, program.
@@ -215,10 +211,6 @@ def read_exports(data: bytes, name: str) -> frozenset[str]:
 
     They are spelt as in the file, with the leading underscore, and are in a tree whose edges are labelled with pieces
     of names (LC_DYLD_EXPORTS_TRIE, `export_off` of LC_DYLD_INFO); an object has none.
-
-    Args:
-        data: the whole file (one slice of it, when it came out of a fat file).
-        name: how errors name it.
 
     Raises:
         FormatError: it is no Mach-O file, or its trie is malformed.

@@ -54,11 +54,8 @@ class Merged:
 def merge_objects(groups: Iterable[ModelObjects]) -> Merged:
     """Name the members so that all are different, and check that none defines what another does.
 
-    Weak definitions may be shared: every model brings the same half-precision helpers. COFF does not share them, so
-    there each model gets its own.
-
-    Args:
-        groups: the models with an object or more each, all for one backend, in the order they are to have.
+    The models are all for one backend, and keep their order. Weak definitions may be shared: every model brings the
+    same half-precision helpers. COFF does not share them, so there each model gets its own.
 
     Raises:
         FormatError: two models share a strong global symbol, two members would have one name, or one is malformed.

@@ -46,10 +46,6 @@ def is_bitcode(data: bytes) -> bool:
 def read_object(data: bytes, name: str) -> ObjectInfo:
     """Read an object file, a dynamic library or a program.
 
-    Args:
-        data: the whole file.
-        name: how errors name it.
-
     Raises:
         FormatError: it is malformed, or of no format known here.
     """
@@ -66,10 +62,6 @@ def loaded_sections(data: bytes, name: str) -> Iterator[LoadedSection]:
 
     Symbol tables, debug entries and string tables are left out: a name in one of those proves nothing about the code.
     Sections share bytes only so far as linkers have them do it: a file may name its bytes a thousand times.
-
-    Args:
-        data: the whole file (one slice of it, when it came out of a fat file).
-        name: how errors name it.
 
     Raises:
         FormatError: it is malformed, or of another format.

@@ -35,9 +35,7 @@ _MODEL = {1: VARINT, 5: VARINT, **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25), 
 def external_files(path: Path, _state: State) -> tuple[str, ...]:
     """The files that a model's tensors are in, relative to its folder, sorted; none where it is no ONNX model.
 
-    Args:
-        path: the model.
-        _state: of the file: it is read again only when that differs.
+    The model is read again only when the state of its file differs.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -122,13 +122,7 @@ def exported(prefix: str) -> tuple[str, ...]:
 
 
 def find_models(infos: Iterable[ObjectInfo]) -> list[ModelSymbols]:
-    """Find every model in objects (the members of an archive) or in linked images.
-
-    Args:
-        infos: objects that will be linked together, or images.
-
-    Returns:
-        One entry a model, sorted by prefix.
+    """Every model in objects that will be linked together (the members of an archive) or in linked images, by prefix.
 
     Raises:
         FormatError: two objects hold a blob of one prefix.

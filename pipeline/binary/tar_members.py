@@ -25,14 +25,9 @@ def read_tar(data: bytes, where: str = "tar", *, limit: int = 8 << 30) -> tuple[
 
     Directories are left out, and so are `._*` files, which macOS's tar makes of extended attributes.
 
-    Args:
-        data: the whole file.
-        where: how errors name it.
-        limit: most bytes the unzipped tar may have.
-
     Raises:
-        FormatError: it is malformed or larger than `limit`; a name is absolute, leads outside or is there twice; a
-            member is a link, a device or sparse.
+        FormatError: it is malformed or has more than `limit` bytes unzipped; a name is absolute, leads outside or is
+            there twice; a member is a link, a device or sparse.
     """
     if data.startswith(_GZIP_MAGIC):
         data = _unzipped(data, where, limit)

@@ -18,13 +18,10 @@ _PLAIN = re.compile(r"_[A-Za-z0-9_$.]*")  # anything else might be a word that Y
 
 
 def write_tbd(arch: str, platform: str, names: Iterable[str], install_name: str) -> str:
-    """The text of a stub.
+    """The text of a stub for an architecture (`arm64`) of a platform (`ios-simulator`).
 
-    Args:
-        arch: it is for, named as in `ObjectInfo`: `arm64`.
-        platform: it is for: `ios-simulator`.
-        names: what the library exports, spelt as in C; BINDER is spelt so in Mach-O files, too.
-        install_name: the path that images linked against it will look for, e.g. `/usr/lib/libruntime.dylib`.
+    The names that the library exports are spelt as in C; BINDER is spelt so in Mach-O files, too. Images linked against
+    it will look for `install_name`, e.g. `/usr/lib/libruntime.dylib`.
     """
     exported = sorted({name if name == BINDER else symbol_name(name, "macho") for name in names})
     targets = f"targets: [ {arch}-{platform} ]"

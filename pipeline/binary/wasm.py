@@ -58,10 +58,6 @@ def read_wasm(data: bytes, name: str) -> ObjectInfo:
 
     Of a linked module the exports count as its definitions and the imported functions as its references.
 
-    Args:
-        data: the whole file.
-        name: how errors name it.
-
     Raises:
         FormatError: it is malformed, of another version of the format (components are), or of another version of the
             `linking` section.

@@ -270,12 +270,8 @@ def serve(
 ) -> None:
     """Be a worker of a scheduler until that is gone, or the process is interrupted.
 
-    Args:
-        threads: orders at one time.
-        resources: see `placement.Machine`.
-        folder: for what Dask itself writes.
-        name: by which the scheduler knows it.
-        ready: called when it has joined.
+    It does as many orders at one time as it has threads. `folder` is for what Dask itself writes; `ready` is called
+    when it has joined.
 
     Raises:
         SlipwayError: the scheduler cannot be reached, or does not take this worker.

@@ -95,10 +95,7 @@ def works_of(engine: Engine, listed: Iterable[Forecast]) -> list[Work]:
 def schedule(works: Sequence[Work], machines: int, slots: int, sending: float = SENDING) -> Fleet:
     """Do works on machines, of all that could begin the one first that has the longest way to the end.
 
-    Args:
-        works: those before others first.
-        machines: how many there are, beside the near side.
-        slots: works that each of them, and the near side, does at a time.
+    Works come before those that wait for them. Each machine, and the near side, has so many slots.
     """
     ways = _ways(works)
     run = _Run(ways, machines, max(1, slots), sending)

@@ -294,12 +294,9 @@ _starting = threading.Lock()
 
 @contextlib.contextmanager
 def performing(home: Path | None = None, packages: tuple[str, ...] = (), host: str = "") -> Iterator[Performer]:
-    """Have orders of this process performed, until the block ends.
+    """Have orders of this process performed, until the block ends; see `Performer`.
 
-    Args:
-        home: see `Performer`; by default in the user's cache.
-        packages: where steps may come from besides `pipeline`.
-        host: see `Performer`.
+    `home` is in the user's cache where none is given; steps may come from `packages` besides `pipeline`.
     """
     global _here  # noqa: PLW0603 - what a cluster calls is a plain function
     home = home or DownloadCache.default().root / "worker"
@@ -325,9 +322,7 @@ def _called() -> str:
 def perform(text: str, attempt: int = 0) -> str:
     """Perform an order; what a cluster is asked to call.
 
-    Args:
-        text: the order.
-        attempt: how often it was given out before: a cluster may answer the same question from memory.
+    `attempt` is how often it was given out before: a cluster may answer the same question from memory.
     """
     del attempt
     try:

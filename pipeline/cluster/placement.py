@@ -72,10 +72,8 @@ class Placement:
     def room(self, family: str, wants: Mapping[str, float], avoid: Collection[str]) -> Iterator[Machine | None]:
         """Have room on a machine during the `with` block, waited for if need be; None where no machine will do.
 
-        Args:
-            family: orders of one family go to one machine, as long as that is there.
-            wants: resources.
-            avoid: names of machines that will not do.
+        Orders of one family go to one machine, as long as that is there. `wants` are resources, `avoid` names of
+        machines.
         """
         machine = self._take(family, wants, avoid)
         try:

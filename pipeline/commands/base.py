@@ -35,14 +35,9 @@ def flag(text: str, *, short: str = "") -> bool:
 def value(
     text: str, *, default: str = "", short: str = "", choices: Mapping[str, str] | None = None, long: str = ""
 ) -> str:
-    """An option with a value, all of it text.
+    """An option with a value, all of it text: where there are `choices`, one of those, each with what it means.
 
-    Args:
-        text: what it is.
-        default: where it is not given.
-        short: letter.
-        choices: the values it may have, each with what it means.
-        long: its name on the command line, where that differs.
+    `long` is its name on the command line, where that differs.
     """
     more = ({"choices": tuple(choices.items())} if choices else {}) | ({"long": long} if long else {})
     return field(default=default, metadata={"type": str, "short": short, "help": text, **more})

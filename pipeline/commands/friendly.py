@@ -268,11 +268,7 @@ def steady_streams() -> None:
 def values_restored(parser: object, given: list[str], words: list[str], is_setting: Callable[[str], bool]) -> list[str]:
     """A command line with values like that of `--resources gpu=1`, which doit takes for a setting (see quirk DOIT-9).
 
-    Args:
-        parser: the command's, of doit.
-        given: the command line as it was typed.
-        words: what doit has left of it.
-        is_setting: see `Friendly`.
+    `given` is the command line as it was typed, `words` what doit has left of it; for `is_setting` see `Friendly`.
     """
     plain = [word for word in given if word.startswith("-") or "=" not in word]
     if plain != words:  # it does not come from the command line
@@ -287,10 +283,6 @@ def values_restored(parser: object, given: list[str], words: list[str], is_setti
 
 def options_first(parser: object, words: list[str]) -> list[str]:
     """A command line with its options before all else, where doit's parser looks for them; it stops at a plain word.
-
-    Args:
-        parser: the command's, of doit.
-        words: the command line.
 
     Raises:
         GetoptError: an option is none, or lacks its value.

@@ -29,13 +29,7 @@ class Declared:
 
 
 def declared(job: Job[object], role: str, *given: Path | None) -> Declared:
-    """What the code in a role may read.
-
-    Args:
-        job: the action's.
-        role: of a model's source or check.
-        given: what it is handed besides: weights, parameters.
-    """
+    """What the code of a model's source or check may read; `given` is what it is handed besides: weights."""
     files: dict[str, str] = {}
     data = [str(path) for path in given if path is not None]
     for name, path in roles.with_reads(role, job.inputs).items():

@@ -29,12 +29,7 @@ ATTEMPTS = 8
 
 
 def judged(check: Check, session: Session, recipe: Path) -> tuple[Verdict, ...]:
-    """Run a check on a model, and its negative control; return one verdict a comparison.
-
-    Args:
-        check: the function.
-        session: the model.
-        recipe: the file the check is in, for messages.
+    """Run a check on a model, and its negative control; return one verdict a comparison. Messages name the `recipe`.
 
     Raises:
         StepError: the check yields something else than comparisons, or leaves a result out of them.
@@ -120,12 +115,8 @@ def _blind(check: Check, disturbed: Callable[..., Session], verdicts: Sequence[V
 def _matters(check: Check, disturbed: Callable[..., Session], function: str, path: Sequence[int], count: int) -> bool:
     """Whether a check notices other numbers in one result of a function: by a comparison, or by what it calls then.
 
-    Args:
-        check: passes with the right ones.
-        disturbed: gives a session with other numbers; see `_disturbed`.
-        function: whose result it is.
-        path: where that is in what the function returns.
-        count: of comparisons there are.
+    With the right numbers it passes, and makes `count` comparisons. `path` is where the result is in what the function
+    returns; for `disturbed` see `_disturbed`.
     """
     for attempt in range(ATTEMPTS):
         try:

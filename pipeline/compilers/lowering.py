@@ -28,10 +28,8 @@ from .metallib import Shaders
 def lower(module: tvm.IRModule, target: Target, last: Pass | None = None) -> Parts:
     """Lower a module to the point where only code generation for the host is left.
 
-    Args:
-        module: what a Relax pipeline made; it has the attribute `system_lib_prefix`.
-        target: of the device, with a host; that one stands in for others where lowering is the same for all.
-        last: what is done to the device's functions at the very end.
+    The module is what a Relax pipeline made, with the attribute `system_lib_prefix`. The target has a host, which
+    stands in for others where lowering is the same for all. `last` is done to the device's functions at the very end.
     """
     constants = dict(module.attrs.get("const_name_to_constant", {}))
     external = tuple(module.attrs.get("external_mods", ()))
@@ -60,14 +58,9 @@ def kernels(on_device: Mapping[Target, tvm.IRModule]) -> tuple[Module, ...]:
 
 
 def generate(parts: Parts, *, triple: str, prefix: str, shaders: Shaders | None, out: Path) -> dict[str, object]:
-    """Generate the host's code and write `<prefix>lib0.o` and `<prefix>devc.o` into `out`.
+    """Generate the code for a host ("arm64-apple-ios14.0") and write `<prefix>lib0.o` and `<prefix>devc.o` into `out`.
 
-    Args:
-        parts: what `lower` returned.
-        triple: the host, e.g. "arm64-apple-ios14.0".
-        prefix: the module's `system_lib_prefix`.
-        shaders: for Metal kernels that are to be compiled here: for what.
-        out: an existing directory.
+    `shaders` says for what Metal kernels are compiled here; None where they stay source.
 
     Returns:
         Facts: `bytes` of both objects; for Metal `kernels`, which is `source` or `metallib`, and for the latter

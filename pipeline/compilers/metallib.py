@@ -180,10 +180,7 @@ def _refused(why: str) -> StepError:
 
 @contextmanager
 def compiling(shaders: Shaders | None) -> Iterator[Count | None]:
-    """As long as the context lasts, TVM in this process gets its Metal kernels compiled by us.
-
-    Args:
-        shaders: what for; None where kernels stay source.
+    """As long as the context lasts, TVM in this process gets its Metal kernels compiled by us, unless they stay source.
 
     Yields:
         How many kernels were asked for, and how many had to be compiled.

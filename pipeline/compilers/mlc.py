@@ -66,12 +66,7 @@ class Compile:
 
 
 def compile_model(*, asked: Compile, out: Path, log: Path) -> Facts:
-    """Compile a model in one go.
-
-    Args:
-        asked: what.
-        out: an existing directory; gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
-        log: file that gets what mlc_llm is told and says.
+    """Compile a model in one go: `out` gets `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json`.
 
     Returns:
         As `finish`.
@@ -110,12 +105,6 @@ def _run(asked: Compile, output: Path, log: Path) -> Reported:
 
 def finish(asked: Compile, members: Sequence[Member], reported: Reported, out: Path) -> dict[str, object]:
     """Check the objects that were made, and write them with what is known of them.
-
-    Args:
-        asked: what was to be compiled.
-        members: the objects.
-        reported: what `mlc_driver` has seen of the configuration.
-        out: see `compile_model`.
 
     Returns:
         Facts: as of `mlc_metadata.describe`; `model_lib`, `mlc_names` (what mlc_llm itself would call the library, by
@@ -235,10 +224,7 @@ def check_objects(objects: Sequence[Member], backend: Backend, kind: str) -> Non
 def library_names(reported: Reported, options: MlcOptions, named_for: str | None) -> dict[str, str] | None:
     """What mlc_llm would call the library, by its own configuration class, or None where that is not known.
 
-    Args:
-        reported: what `mlc_driver` has seen of the configuration.
-        options: of the variant.
-        named_for: a device besides those of mlc_llm's package configs.
+    `named_for` is a device besides those of mlc_llm's package configs.
     """
     if reported.config is None:
         return None

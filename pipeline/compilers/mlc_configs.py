@@ -49,10 +49,8 @@ class ConfigClass:
 def effective(model_type: str, model_config: Mapping[str, object], changes: Mapping[str, object]) -> Fields:
     """Every field of the class, as mlc_llm has it when it compiles.
 
-    Args:
-        model_type: as `mlc-chat-config.json` says it.
-        model_config: that part of the file.
-        changes: what is laid over it: the file's top level, then overrides. What is no field is dropped.
+    `model_config` is that part of `mlc-chat-config.json`. `changes` are laid over it: the file's top level, then
+    overrides. What is no field is dropped.
 
     Raises:
         StepError: it is no kind of model that is known here, or one that mlc_llm would refuse.

@@ -63,11 +63,7 @@ ALIASES = ("iphone", "macabi", "android", "webgpu", "mali", "opencl")
 def run(words: Sequence[str], settings: Settings, folder: Path, variables: Mapping[str, str | None]) -> Reported:
     """Run a command of mlc_llm's once, in a process that is fit for no other then.
 
-    Args:
-        words: those behind `mlc_llm`.
-        settings: what they cannot say.
-        folder: to run in.
-        variables: changes to the environment: nothing else steers mlc_llm.
+    The settings are what its words cannot say, the variables changes to the environment: nothing else steers mlc_llm.
 
     Raises:
         StepError: mlc_llm refused the model.

@@ -118,10 +118,7 @@ def _preset(device: Mapping[str, object], name: str) -> dict[str, object]:
 def codegen(state: MlcLowered, *, asked: Compile, out: Path) -> Facts:
     """Generate the host's code and write the objects and `functions.json` into `out`.
 
-    Args:
-        state: what `lower` returned, possibly for another backend whose device is of the same kind.
-        asked: what is compiled.
-        out: an existing directory.
+    What `lower` returned may be of another backend whose device is of the same kind.
 
     Returns:
         Facts: as `mlc.finish`; and `lower_cpu` and `codegen_cpu` in seconds; for Metal `kernels`, as of

@@ -24,11 +24,9 @@ _SLIDING_LAYERS = frozenset({"gemma3", "gemma3_text"})
 
 
 def memory(metadata: Mapping[str, object], chat: Mapping[str, object]) -> Memory:
-    """What a model needs; `at_least` that where the config does not say how large its cache is.
+    """What a model needs, by its library's metadata (see `mlc_metadata`) and its `mlc-chat-config.json`.
 
-    Args:
-        metadata: as in the library; see `mlc_metadata`.
-        chat: `mlc-chat-config.json`.
+    It is `at_least` that where the config does not say how large its cache is.
 
     Raises:
         TypeError, ValueError, KeyError: the metadata is of another form.
@@ -56,9 +54,8 @@ def own_window(chat: Mapping[str, object]) -> int | None:
 def cache_bytes_per_token(config: Mapping[str, object], quantization: str) -> int | None:
     """Bytes of keys and values for one token; None where the config lacks one of the sizes.
 
-    Args:
-        config: `model_config` of `mlc-chat-config.json`, or `kv_cache` of the library's metadata.
-        quantization: it says in which floats the model computes, and keeps them.
+    The config is `model_config` of `mlc-chat-config.json`, or `kv_cache` of the library's metadata; the quantization
+    says in which floats the model computes, and keeps them.
     """
     sizes = [size for name in _CACHE_FIELDS if isinstance(size := config.get(name), int)]
     width = 4 if "f32" in quantization else 2

@@ -86,16 +86,10 @@ def model_lib(
     overrides: Mapping[str, object] | None = None,
     opt: str = "O2",
 ) -> str:
-    """The name of a library.
+    """The name of a library for a device of a package config (`iphone`, `macabi`, `android`).
 
-    Args:
-        config: every field of mlc_llm's configuration class for this kind of model, overrides applied; see
-            `effective_config`.
-        model_type: e.g. `qwen3`.
-        quantization: e.g. `q4f16_1`.
-        device: as in a package config: `iphone`, `macabi` or `android`.
-        overrides: what is overridden.
-        opt: optimisation flags, `O2` or `flashinfer=1;…`.
+    `config` has every field of mlc_llm's configuration class for this kind of model, overrides applied; see
+    `effective_config`. `opt` is `O2` or like `flashinfer=1;…`.
 
     Raises:
         StepError: `opt` names a flag that mlc_llm does not have.
@@ -183,9 +177,7 @@ def decisive(chat: Mapping[str, object], overrides: Mapping[str, object]) -> dic
 def check_shared(chats: Mapping[str, Mapping[str, object]], options: MlcOptions) -> None:
     """Models can have one library only where `mlc_llm` would compile the same one of each.
 
-    Args:
-        chats: subject -> `mlc-chat-config.json`, of two models.
-        options: of both variants.
+    `chats` has the `mlc-chat-config.json` of two subjects, whose variants both have the options.
 
     Raises:
         StepError: it would not, or mlc_llm would refuse one of them.

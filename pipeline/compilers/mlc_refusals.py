@@ -152,13 +152,7 @@ _MEANINGS: Mapping[str, Callable[..., StepError]] = {
 
 
 def known_faults(model_type: str, config: Mapping[str, object], overrides: Mapping[str, object]) -> str | None:
-    """What a library will get wrong as far as is known from mlc_llm's and TVM's sources, for the table.
-
-    Args:
-        model_type: of the model.
-        config: `mlc-chat-config.json`.
-        overrides: of the variant.
-    """
+    """What a library will get wrong as far as is known from mlc_llm's and TVM's sources, for the table."""
     fields = model_config(config)
     text = {**fields, **_part(fields, "text_config")}
     window = text.get("sliding_window") or _part(text, "kwargs").get("sliding_window")

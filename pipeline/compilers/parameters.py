@@ -27,13 +27,6 @@ from .recipe import Array, BuildSpec, SameAs
 def write(*, model: ModelRef, source: SourceRef, reads: Declared, weights: Path | None, out: Path) -> WrittenCache:
     """Write the parameters of a model variant into `out`.
 
-    Args:
-        model: whose they are.
-        source: what says which there are.
-        reads: the source's file, and what it may read.
-        weights: directory with the model's weights, if it has any.
-        out: an existing directory.
-
     Raises:
         StepError: the source or one of its parameters cannot be read, or two are equal and nobody says so.
         FormatError: a parameter is nothing a tensor cache can hold.

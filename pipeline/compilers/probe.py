@@ -100,12 +100,10 @@ def _matmuls(dtypes: tuple[str, ...]) -> object:
 
 
 def mlc_llm(*, on_path: bool) -> MlcProbe | None:
-    """What there is of mlc_llm; None where there is nothing.
+    """What there is of mlc_llm; None where there is nothing. `on_path`: a program on PATH will do.
 
-    Args:
-        on_path: whether a program on PATH will do, as it does for the Python that runs doit.
-
-    A program that is no package of this Python cannot be asked what it knows; its version is the digest of its file.
+    It does for the Python that runs doit. A program that is no package of this Python cannot be asked what it knows;
+    its version is the digest of its file.
     """
     found = importlib.util.find_spec("mlc_llm")
     if found is not None and found.origin is not None:

@@ -14,10 +14,7 @@ _CALLS = frozenset({"import_module", "__import__"})
 def imported(tree: ast.AST, module: str, *, package: bool) -> tuple[str, ...]:
     """The dotted names that a module imports, relative ones resolved; also their parents, whose `__init__` runs first.
 
-    Args:
-        tree: of the module.
-        module: its own dotted name.
-        package: whether it is the `__init__` of that name.
+    `package` tells whether it is the `__init__` of its name.
     """
     base = module.split(".") if package else module.split(".")[:-1]
     return tuple(dict.fromkeys(parent for name in _named(tree, base) for parent in _with_parents(name)))

@@ -53,12 +53,8 @@ def run(
 ) -> R:
     """Call a recipe's function; an exception becomes a `StepError` at the recipe's line that let it happen.
 
-    Args:
-        function: what `load_function` returned, or a function that one returned.
-        path: the recipe, for the place in the message.
-        arguments: passed on.
-        weights: the narrowed directory of weights the recipe was given, if it was: a file missing in it is explained.
-        name: what to call the function in a message, where its own name would say nothing.
+    Where the recipe was given the narrowed directory of `weights`, a file missing in it is explained. `name` is what to
+    call the function in a message, where its own name would say nothing.
     """
     try:
         return function(*arguments)

@@ -34,8 +34,7 @@ def explained(
 ) -> Iterator[None]:
     """Turn what TVM or a front end raises into a message with its reason; the traceback goes into the action's log.
 
-    Args:
-        at: finds in the error where in the input it came up; follows `what`.
+    `at` finds in the error where in the input it came up, which follows `what`.
 
     Raises:
         StepError: `what`, and why.

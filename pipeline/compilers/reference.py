@@ -60,12 +60,9 @@ class Example:
 
 
 def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
-    """The check of a model that `compilers.sources` has read from a file of this kind.
+    """The check of a model that `compilers.sources` has read from a file of kind `onnx` or `exported`.
 
-    Args:
-        kind: `onnx` or `exported`.
-        path: the file.
-        options: of the variant; `shapes` are those of an ONNX model.
+    Of the variant's options `shapes` are those of an ONNX model.
 
     Raises:
         ToolMissing: the file's own implementation is not there, or cannot be asked.

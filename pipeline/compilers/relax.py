@@ -123,16 +123,8 @@ def _last(target: Target) -> Pass | None:
 def codegen(state: Lowered, *, triple: str, out: Path, shaders: Shaders | None = None) -> Facts:
     """Generate the host's code and write `<prefix>lib0.o`, `<prefix>devc.o` and `functions.json` into `out`.
 
-    Args:
-        state: what `lower` returned.
-        triple: the host, e.g. "arm64-apple-ios14.0".
-        out: an existing directory.
-        shaders: for Metal kernels that are to be compiled here: for what.
-
     Returns:
-        Facts: `bytes` of both objects, `lower_cpu` and `codegen_cpu` in seconds, `functions` and `schedule`; for Metal
-        `kernels`, which is `source` or `metallib`, and for the latter `shaders`, how many there are, and
-        `shaders_compiled`, how many of them were not known from before.
+        Facts: as `lowering.generate`; `lower_cpu` and `codegen_cpu` in seconds, `functions` and `schedule`.
 
     Raises:
         StepError: LLVM does not know the triple, or refused the code, or the Metal compiler did.

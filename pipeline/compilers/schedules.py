@@ -76,12 +76,7 @@ class _Tried(dlight.ScheduleRule):  # type: ignore[misc]
 
 
 def usual(target: Target, *, metal_simdgroup: bool) -> Schedule:
-    """The pipeline that is taken first.
-
-    Args:
-        target: the device's target.
-        metal_simdgroup: whether dlight's simdgroup rule works in this toolchain; only asked for Metal.
-    """
+    """The pipeline that is taken first; `metal_simdgroup`: dlight's simdgroup rule works in this toolchain."""
     if _needs_plain_matmul(target, metal_simdgroup=metal_simdgroup):
         return Schedule(_generic(target, _plain_matmul), GENERIC)
     passes = [relax.get_default_pipeline(target), sort_shape_stores()]

@@ -19,13 +19,10 @@ from pipeline.nearest import nearest
 
 
 def describe(module: tvm.IRModule, parameters: Sequence[str] | None, where: Path) -> tuple[Function, ...]:
-    """List the public Relax functions of an `IRModule`, sorted by name.
+    """List the public Relax functions of an `IRModule` that is not lowered yet, sorted by name.
 
-    Args:
-        module: the module, not yet lowered.
-        parameters: names of the model's parameters, in order; the arguments that carry them get these names, whether
-            packed in one tuple or plain.
-        where: the model's source, for messages.
+    The arguments that carry the model's parameters get the names in `parameters`, which are in order, whether packed in
+    one tuple or plain. `where` is the model's source, for messages.
 
     Raises:
         StepError: a function has other names for its parameters, or has them in another order.
@@ -102,10 +99,8 @@ def _own_names(function: relax.Function, inputs: int) -> list[str]:
 def _bound(own: Sequence[str], given: Sequence[str], where: Path) -> tuple[list[str], bool]:
     """The names given to a function's parameters, and whether by name, which they are where it has any of them.
 
-    Args:
-        own: what the function calls them; characters that its language does not have are underscores.
-        given: what the source calls them, in its order.
-        where: the source.
+    `own` is what the function calls them; characters that its language does not have are underscores. `given` is what
+    the source calls them, in its order.
     """
     # TVM puts a number behind the names of a module's second function.
     if len(own) == len(given) and all(

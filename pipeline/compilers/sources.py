@@ -51,13 +51,10 @@ class Loaded:
 
 
 def load(source: SourceRef, scope: Confinement, spec: BuildSpec, *, compiling: bool) -> Loaded:
-    """Load a model.
+    """Load a model of kind `factory`, `onnx` or `exported`.
 
-    Args:
-        source: of kind `factory`, `onnx` or `exported`.
-        scope: around this, and around all that is done with the parameters; its source is the model's file.
-        spec: what to build.
-        compiling: whether `spec.weights` is narrowed to the `config` files, which error messages then explain.
+    `scope` is around this, and around all that is done with the parameters; its source is the model's file. When
+    `compiling`, `spec.weights` is narrowed to the `config` files, which error messages then explain.
 
     Raises:
         StepError: the source is wrong.

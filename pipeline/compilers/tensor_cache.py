@@ -41,13 +41,10 @@ def write(
     shard_bytes: int = SHARD_BYTES,
     said: Callable[[str, np.ndarray], None] | None = None,
 ) -> WrittenCache:
-    """Write named tensors into `directory`, in the order they come.
+    """Write named tensors into a directory, in the order they come: `params_shard_N.bin` and `tensor-cache.json`.
 
-    Args:
-        tensors: names, and numpy arrays (dtypes of `ml_dtypes` included) or CPU tensors that speak DLPack.
-        directory: an existing directory; gets `params_shard_N.bin` and `tensor-cache.json`.
-        shard_bytes: size that a shard does not exceed, unless one tensor alone does.
-        said: is told name and array of each.
+    They are numpy arrays (dtypes of `ml_dtypes` included) or CPU tensors that speak DLPack. A shard has no more than
+    `shard_bytes`, unless one tensor alone does. `said` is told name and array of each.
 
     Raises:
         FormatError: two tensors have the same name, or one is of a dtype the format does not know.

@@ -78,11 +78,8 @@ def _places(name: str, folders: Iterable[Path], cwd: Path) -> set[str]:
 def undeclared(reads: Reads, *, declared: Iterable[str], program: str, kept_out: Sequence[Path]) -> list[str]:
     """The files that no key knows, sorted: those outside of what was declared, of the program and of the system.
 
-    Args:
-        reads: what was read.
-        declared: files and directories that may be read, links followed.
-        program: the command's own; where it is installed, its libraries are.
-        kept_out: directories of which no part counts as an installation: the user's and the project's.
+    In what is declared links are followed. Where the command's own program is installed, its libraries are; no part of
+    `kept_out`, the user's directory and the project's, counts as an installation.
     """
     known = [*SYSTEM, *declared, *_installation(program, kept_out)]
     started = sorted(path for path in reads.programs if not _is_below(path, known))

@@ -134,9 +134,7 @@ def _no_constant(name: str) -> NoReturn:
 def check(value: object, encode: Callable[[str], object] = str.encode) -> None:
     """Bound the depth of JSON and its numbers, and refuse text that cannot be written.
 
-    Args:
-        value: what `json.loads` made.
-        encode: raises UnicodeEncodeError for such a text; `os.fsencode` lets file names pass that are not UTF-8.
+    For such a text `encode` raises UnicodeEncodeError; `os.fsencode` lets file names pass that are not UTF-8.
 
     Raises:
         Refused: it exceeds a bound.

@@ -23,11 +23,7 @@ VARIABLES = ("PATH", "SLIPWAY_STRICT", "SLIPWAY_STORE", "SLIPWAY_CACHE", *settin
 
 
 def unchanged(arguments: list[str]) -> str | None:
-    """What to print instead of running, when this is a plain run in a tree where nothing has changed; else None.
-
-    Args:
-        arguments: the command line after `doit`.
-    """
+    """What to print instead of running, when this is a plain run in a tree where nothing has changed; else None."""
     if not (is_plain_run(arguments) and settings.are_plain()):
         return None
     body = read_sealed(path_of(targets_path(arguments)))

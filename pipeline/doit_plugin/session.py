@@ -145,11 +145,7 @@ class Session:
             show(text)
 
     def begin(self, note: Callable[[str], None], names: Collection[str] = ()) -> None:
-        """A run starts: wait for the tree, clear what killed runs left, take away what the matrix no longer has.
-
-        Args:
-            note: shows a note.
-            names: what will run.
+        """A run of the named tasks starts: wait for the tree, clear what killed runs left, drop what the matrix lost.
 
         Raises:
             StoreError: another doit builds here and we are not to wait.

@@ -113,12 +113,9 @@ def named(engine: Engine, names: Iterable[str]) -> list[str]:
 
 
 def estimate(engine: Engine, listed: Sequence[Forecast], jobs: int) -> Estimate:
-    """Add up what a run would cost. Taking something from a store is not counted.
+    """Add up what a run of so many jobs at a time would cost. Taking something from a store is not counted.
 
-    Args:
-        engine: knows what waits for what.
-        listed: upstream first, as `forecast` gives them.
-        jobs: how many actions run at a time.
+    What is listed is upstream first, as `forecast` gives it.
     """
     may_run = [item for item in listed if item.may_run]
     free = [0.0] * max(1, min(jobs, len(may_run)))

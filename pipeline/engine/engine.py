@@ -46,13 +46,9 @@ class Elsewhere(Protocol):
     def __call__(
         self, action: AnyAction, fields: Mapping[str, object], views: Mapping[str, View], expected: int
     ) -> ActionResult | None:
-        """Have an action performed; None where it has to be done here.
+        """Have an action performed, which needs the expected bytes of memory; None where it has to be done here.
 
-        Args:
-            action: what to do.
-            fields: its key document.
-            views: of its upstream.
-            expected: bytes of memory it needs.
+        `fields` is its key document, `views` are of its upstream.
 
         Raises:
             SlipwayError: what the step raised.

@@ -157,12 +157,7 @@ class Executor:
         self._options = options
 
     def run(self, action: AnyAction, inputs: ResolvedInputs, memory: int) -> ExecutionResult:
-        """Run an action's step; the caller takes what it left, and calls `clear_away`.
-
-        Args:
-            action: what to do.
-            inputs: what it reads.
-            memory: bytes it is expected to need.
+        """Run an action's step, which should need so many bytes; the caller takes what it left, and calls `clear_away`.
 
         Raises:
             SlipwayError: what the step raised, or an output is missing.

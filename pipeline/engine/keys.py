@@ -35,14 +35,10 @@ def document(
     upstream: Mapping[str, Mapping[str, str]],
     tools: Mapping[str, str | None],
 ) -> Document:
-    """Assemble the key document.
+    """Assemble the key document of an action.
 
-    Args:
-        action: what is to be done.
-        code: digest of the step's code.
-        files: role -> digest of the file or directory.
-        upstream: role -> {relative path: digest} of the outputs read.
-        tools: name -> version, None where the tool is missing.
+    `code` is the digest of the step's code. For each role `files` has the digest of the file or directory, and
+    `upstream` relative path -> digest of the outputs read. A tool that is missing has the version None.
     """
     return Document(
         schema=SCHEMA,

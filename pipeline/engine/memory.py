@@ -60,10 +60,7 @@ def processors() -> int:
 def available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that this process and its children may use now: what is free, or less where a control group says so.
 
-    Args:
-        proc: where Linux tells about processes and memory.
-        cgroups: where control groups (version 2) are mounted; a container's limit is there, and `/proc/meminfo`
-            ignores it.
+    A container's limit is in `cgroups` (version 2), and `/proc/meminfo` ignores it.
     """
     return min([_free(proc), *_limits(proc, cgroups)])
 

@@ -81,10 +81,7 @@ class Views:
     def fetch(self, edge: Upstream, entry: Entry, record: ActionResult | None) -> bool:
         """Have in the store here what an edge reads of outputs that are not in the tree; whether that could be done.
 
-        Args:
-            edge: what is read.
-            entry: what the workspace has of the outputs.
-            record: what the remote store has of them.
+        `record` is what the remote store has of them.
 
         Raises:
             StoreError: a blob cannot be written.

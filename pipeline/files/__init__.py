@@ -201,11 +201,7 @@ def temporary_in(folder: str | Path) -> str:
 def write_new(path: str, data: bytes, mode: int = 0o644, *, durable: bool = False) -> Written:
     """Make a new, stamped file (the umask applies) and its directory, and return how it was left; nothing on failure.
 
-    Args:
-        path: it must not exist.
-        data: its content.
-        mode: permissions.
-        durable: return when it is on the disk.
+    The path must not exist. With `durable` it is on the disk then.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
@@ -236,15 +232,11 @@ def write_atomic(
     through: str | Path | None = None,
     durable: bool = False,
 ) -> Written:
-    """Replace a file in one step, making its directory if need be, and return how it was left.
+    """Replace a file in one step, making its directory if need be, and return how it was left; text becomes UTF-8.
 
-    Args:
-        path: the file.
-        data: its content; text becomes UTF-8.
-        mode: permissions, less the umask; None keeps those of the file that is there.
-        through: directory for the temporary file, where a killed process leaves it in nobody's way; the file's own
-            directory is used where that one cannot be.
-        durable: return when the file is on the disk, under its name.
+    The mode is less the umask; None keeps that of the file that is there. `through` is a directory for the temporary
+    file, where a killed process leaves it in nobody's way; the file's own is used where that one cannot be. With
+    `durable` the file is on the disk then, under its name.
     """
     path = os.fspath(path)
     folder = os.path.dirname(path) or "."

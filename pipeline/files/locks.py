@@ -40,9 +40,7 @@ def alone(cache: Path, what: str, waiting: Callable[[], None] | None = None) -> 
 def locked(path: str | Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Wait for the lock, and have it until the block ends. The file stays; a process that dies lets go of it.
 
-    Args:
-        path: the file.
-        waiting: called once where somebody else has it, to say so.
+    `waiting` is called once where somebody else has it, to say so.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - planning does not need it
 

@@ -21,18 +21,10 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 def share(source: str, target: str, mode: int, *, link: bool = True, through: str | None = None) -> Written:
     """Put the content of a file at another path, atomically, in the cheapest form that the file systems allow.
 
-    A reflink (btrfs, xfs, APFS) shares blocks until one side is written; else a hard link, which has the mode of the
-    source and can be edited through; else a copy.
-
-    Args:
-        source: the file.
-        target: where; what is there is replaced, its directory is made if need be.
-        mode: permissions of a reflink or copy. Executables are never hard links, as blobs have no executable bit.
-        link: whether a hard link will do.
-        through: directory on the source's file system for the temporary file.
-
-    Returns:
-        Written: how the target was left.
+    A reflink (btrfs, xfs, APFS) shares blocks until one side is written; else a hard link, if `link` allows it, which
+    has the mode of the source and can be edited through; else a copy. Executables are never hard links, as blobs have
+    no executable bit. What is at the target is replaced, its directory is made if need be. `through` is a directory on
+    the source's file system for the temporary file.
     """
     folder = str(Path(target).parent)
     try:

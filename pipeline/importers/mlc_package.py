@@ -92,12 +92,7 @@ class Model:
 
 
 def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
-    """Read a package config.
-
-    Args:
-        path: the file.
-        base: the directory that paths in targets.yaml will be relative to.
-        note: told what is left out.
+    """Read a package config; `base` is what paths in targets.yaml will be relative to, `note` is told what is left out.
 
     Raises:
         MatrixError: it cannot be read, or says something that `mlc_llm package` would refuse or ignore by mistake.

@@ -51,13 +51,7 @@ def backends_of(device: str, systems: Systems) -> dict[str, str]:
 
 
 def render(models: Sequence[Model], sources: Sequence[str], systems: Systems) -> str:
-    """The text of a targets.yaml, from the template beside this file.
-
-    Args:
-        models: what to build; see `mlc_package.merge`.
-        sources: names of the files it comes from, for the first comment.
-        systems: what those files do not say.
-    """
+    """The text of a targets.yaml for models of `mlc_package.merge`, whose first comment names the sources."""
     variants = [(f"{model.name}-{one.name}", one.devices) for model in models for one in model.variants]
     devices = [device for device in DEVICES if any(device in built for _, built in variants)]
     backends = {device: backends_of(device, systems) for device in devices}

@@ -176,13 +176,8 @@ class Kit:
 def read_kit(product: str, library: str, kind: str, backends: Sequence[Backend], inputs: Mapping[str, Path]) -> Kit:
     """Read the archives of a product and decide which goes where.
 
-    Args:
-        product: its name.
-        library: name of the library, without `lib` and `.a`.
-        kind: of the product.
-        backends: in it.
-        inputs: role -> directory with an archive and its `archive.json`; of an xcframework also that; and see
-            `kits.runtime`.
+    `library` is without `lib` and `.a`. The inputs have a directory with an archive and its `archive.json` for each
+    backend, of an xcframework also that; and see `kits.runtime`.
 
     Raises:
         StepError: a runtime is not that of the models, or slices have different ones.

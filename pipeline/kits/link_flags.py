@@ -63,9 +63,7 @@ def exported_symbols_list(prefixes: Iterable[str]) -> str:
 def version_script(prefixes: Iterable[str], also: Iterable[str] = ()) -> str:
     """Text of an ELF version script that exports the models' symbols and hides the rest.
 
-    Args:
-        prefixes: of the models.
-        also: more names or patterns to export, for instance `Java_*` for a library that is loaded by Java.
+    `also` are more names or patterns to export, for instance `Java_*` for a library that is loaded by Java.
     """
     names = [*(symbol for prefix in prefixes for symbol in exported(prefix)), *also]
     return "{\n  global:\n" + "".join(f"    {name};\n" for name in names) + "  local:\n    *;\n};\n"

@@ -63,12 +63,8 @@ def read_runtime(inputs: Mapping[str, Path], backend: str) -> dict[str, RuntimeL
 def check_alike(what: str, runtimes: Mapping[str, Iterable[str]]) -> None:
     """All backends of a slice have the same libraries, and all slices too: an app has one list of them.
 
-    Args:
-        what: the message, where they do not.
-        runtimes: backend or slice -> names of libraries.
-
     Raises:
-        StepError: they do not have the same.
+        StepError: they do not have the same; `what` is the message.
     """
     every = {name: tuple(libraries) for name, libraries in runtimes.items()}
     if len(set(every.values())) > 1:
@@ -103,11 +99,7 @@ def headers(inputs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
 
 
 def check_versions(inputs: Mapping[str, Path], models: Mapping[str, Iterable[ArchivedModel]]) -> None:
-    """A packaged runtime is of the TVM that compiled the models beside it.
-
-    Args:
-        inputs: of the step.
-        models: backend -> what its archive holds.
+    """A packaged runtime is of the TVM that compiled the models beside it, which are those in each backend's archive.
 
     Raises:
         StepError: it is of another.

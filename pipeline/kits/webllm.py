@@ -33,13 +33,9 @@ _SEES = frozenset({"llava", "phi3_v"})
 def library_file(model_id: str, quantization: str | None, overrides: Mapping[str, object]) -> str:
     """The name of a model's library: `Qwen3-0.6B-q4f16_1-ctx4k_cs2k-webgpu.wasm`.
 
+    It has the id as in the record, but for an `-MLC` at its end, and the quantization where the id does not end in it.
     It says what was overridden when it was compiled, and nothing else: a window (`-ctx4k`, or `-sw4k` for a sliding
     one), the prefill chunk (`_cs2k`), the batch (`_batch32`).
-
-    Args:
-        model_id: as in the record; an `-MLC` at its end is not part of the name.
-        quantization: added where the id does not end in it.
-        overrides: what the library was compiled with.
     """
     name = model_id.removesuffix("-MLC")
     if quantization and not name.endswith(quantization):
@@ -69,17 +65,11 @@ def record(
 ) -> dict[str, object]:
     """One entry of `model_list`.
 
-    Args:
-        model: URL of the directory with parameters, tokenizer and config. WebLLM takes it as it is only where it has
-            `/resolve/<something>/` in it; it puts `resolve/main/` behind any other.
-        model_id: the app's name for the model.
-        model_lib: URL of the library.
-        quantization: decides whether the GPU must support 16-bit floats; None if unknown.
-        overrides: those the library was compiled with. WebLLM is told of the window alone: it takes the size of its
-            key-value cache from there, and all else from the library.
-        vram_bytes: what the model takes on the GPU, or None.
-        low_resource: whether it is for limited devices; None lets its size decide.
-        integrity: see `integrity`.
+    WebLLM takes `model`, the URL of the directory with parameters, tokenizer and config, as it is only where it has
+    `/resolve/<something>/` in it; it puts `resolve/main/` behind any other. The quantization decides whether the GPU
+    must support 16-bit floats. Of what the library was compiled with WebLLM is told the window alone: it takes the size
+    of its key-value cache from there, and all else from the library. `low_resource`: it is for limited devices; None
+    lets its size decide.
     """
     fits = None if vram_bytes is None else vram_bytes <= LOW_RESOURCE_MIB * MIB
     said = {
@@ -98,9 +88,7 @@ def record(
 def with_one_window(overrides: Mapping[str, object], chat: Mapping[str, object]) -> Mapping[str, object]:
     """Overrides by which a model has a context window or a sliding one: WebLLM refuses one that has both.
 
-    Args:
-        overrides: those the library was compiled with.
-        chat: `mlc-chat-config.json`, which they are laid over.
+    They are laid over `mlc-chat-config.json`.
     """
     sizes = {key: overrides.get(key, chat.get(key)) for key, _ in _SIZES}
     if any(size in {None, -1} for size in sizes.values()):
@@ -110,11 +98,7 @@ def with_one_window(overrides: Mapping[str, object], chat: Mapping[str, object])
 
 
 def model_type(chat: Mapping[str, object]) -> int:
-    """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type.
-
-    Args:
-        chat: `mlc-chat-config.json`.
-    """
+    """WebLLM's `ModelType`: 0 answers (and need not be said), 1 embeds, 2 sees; it refuses calls of another type."""
     kind, config = chat.get("model_type"), chat.get("model_config")
     if chat.get("model_task") == "embedding" or kind in _EMBEDS:
         return 1
@@ -127,13 +111,7 @@ def needs_f16(quantization: str | None) -> bool:
 
 
 def integrity(config: Path | None, model_lib: Path | None, tokenizer: Mapping[str, Path]) -> dict[str, object]:
-    """Digests by which WebLLM refuses a file that is not the one that was built.
-
-    Args:
-        config: `mlc-chat-config.json`.
-        model_lib: the library.
-        tokenizer: name -> file, of those that the config lists.
-    """
+    """Digests by which WebLLM refuses a config, library or file of the tokenizer that is not the one that was built."""
     found = {
         "config": sri(config) if config is not None else None,
         "model_lib": sri(model_lib) if model_lib is not None else None,

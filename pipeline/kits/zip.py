@@ -32,11 +32,8 @@ def write_zip(archive: Path, folder: Path) -> None:
     """Pack `folder`, with its own name as the only entry at the root, into `archive`.
 
     Names are sorted, times fixed, modes 0644 or 0755, and no entry carries an extra field. Entries are stored, not
-    deflated: what deflate writes differs between builds of zlib, and then so would the checksum.
-
-    Args:
-        archive: file to write.
-        folder: what to pack. Symbolic links in it are followed.
+    deflated: what deflate writes differs between builds of zlib, and then so would the checksum. Symbolic links are
+    followed.
     """
     paths = (path for path in folder.rglob("*") if path.is_file())
     write_entries(archive, {f"{folder.name}/{path.relative_to(folder).as_posix()}": path for path in paths})
@@ -45,12 +42,9 @@ def write_zip(archive: Path, folder: Path) -> None:
 def write_entries(
     archive: Path | BinaryIO, entries: Mapping[str, Path | bytes], *, aligned: Mapping[str, int] | None = None
 ) -> None:
-    """Write a zip of entries in the manner of `write_zip`.
+    """Write a zip in the manner of `write_zip`: name -> content, or the file that has it.
 
-    Args:
-        archive: what to write.
-        entries: name -> content, or the file that has it.
-        aligned: end of a name -> what the place of such an entry's content must be a multiple of: `{".so": 16384}`.
+    In `aligned`, what the place of the content of entries with such an end must be a multiple of: `{".so": 16384}`.
     """
     with zipfile.ZipFile(archive, "w", compression=zipfile.ZIP_STORED, allowZip64=True) as packed:
         for name in sorted(entries):

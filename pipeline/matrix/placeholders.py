@@ -23,12 +23,9 @@ def wrong_names(text: str, known: Collection[str]) -> Iterator[str]:
 
 
 def filled(text: str, values: Mapping[str, str], *, later: Collection[str] = ()) -> str:
-    """The text with values in place of names.
+    """The text, in which all names are known, with values in place of them.
 
-    Args:
-        text: all names in it are known.
-        values: name -> value.
-        later: names that stay. Where there are any, braces that are no placeholders stay doubled.
+    Names that come `later` stay. Where there are any, braces that are no placeholders stay doubled.
     """
 
     def value(piece: re.Match[str]) -> str:

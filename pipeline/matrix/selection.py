@@ -36,18 +36,13 @@ class Combination:
 def combine(
     axes: Mapping[str, Sequence[str]], include: Sequence[Values], exclude: Sequence[Values]
 ) -> list[Combination]:
-    """Expand a matrix.
+    """Expand a matrix: axes (none: no product), additions, and exclusions, whose keys must be axes.
 
     1. The product of the axes, the first varying slowest.
     2. Less every combination that has all the values of some exclude.
     3. Each include, in order: its values are added to every combination of 1-2 whose own values it would not change.
        Values added by an earlier include may be replaced, those of the axes never.
     4. An include that could be added to none becomes a combination of its own, to which no other include is added.
-
-    Args:
-        axes: axis -> values. No axes, no product.
-        include: additions, with keys that may be axes or not.
-        exclude: exclusions, whose keys must be axes.
     """
     names = tuple(axes)
     originals = [dict(zip(names, values, strict=True)) for values in product(*axes.values())] if axes else []

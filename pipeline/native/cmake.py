@@ -65,11 +65,9 @@ class Build:
     log: Path
 
     def configure(self, settings: Mapping[str, str], identity: object) -> None:
-        """Configure, from nothing unless the folder was made for the same.
+        """Configure with CMake's cache variables, from nothing unless the folder was made for the same.
 
-        Args:
-            settings: CMake's cache variables.
-            identity: what else the objects in the folder depend on (versions of compilers).
+        `identity` is what else the objects in the folder depend on (versions of compilers).
 
         Raises:
             StepError: the project does not configure.

@@ -68,18 +68,10 @@ class Emscripten:
         blobs: Mapping[Path, str],
         jobs: int = 2,
     ) -> dict[str, Path]:
-        """Compile sources, side by side.
+        """Compile sources, side by side, to objects of the same names, which are kept in `folder` for the next run.
 
-        Args:
-            sources: name -> C++ file, relative to `root`.
-            root: where to compile: objects know no path of this machine (quirk WASM-14).
-            includes: directories of headers, relative to `root`.
-            folder: where objects are kept from one run to the next.
-            blobs: file -> what tells its content from another's, of everything that may be included.
-            jobs: how many at once.
-
-        Returns:
-            name -> object.
+        C++ files and directories of headers are relative to `root`, where they are compiled: objects know no path of
+        this machine (quirk WASM-14). `blobs` tells the content of everything that may be included from another's.
 
         Raises:
             StepError: one does not compile.

@@ -53,14 +53,7 @@ class Wanted:
 def wanted(
     project: str, targets: Mapping[str, Target], *, device: str, asked: Iterable[str], folder: Path
 ) -> tuple[Wanted, ...]:
-    """The libraries of a configured project.
-
-    Args:
-        project: its name in CMake.
-        targets: all it has.
-        device: kind of the backend's device.
-        asked: names of targets, where targets.yaml says them.
-        folder: the build folder.
+    """The libraries of a configured project, which CMake calls `project`; `asked` are targets that targets.yaml names.
 
     Raises:
         StepError: the project is neither TVM nor mlc_llm, or lacks what an app cannot do without.

@@ -31,15 +31,9 @@ _STANDARD = ("-std=c++20", "-O1", "-fPIC", "-shared", "-DCL_TARGET_OPENCL_VERSIO
 def build(
     checkout: Tool, compiler: Tool, packages: Packages, runtime: Sequence[Path], *, home: Path, log: Path
 ) -> Path:
-    """Build the library; one that is there for the same of all of this is taken.
+    """Build the library; one that is in `home`, a directory that is kept, for the same of all of this is taken.
 
-    Args:
-        checkout: of TVM.
-        compiler: for C++.
-        packages: of the toolchain.
-        runtime: libraries of the packages, which it is linked with.
-        home: a directory that is kept.
-        log: gets what the compiler says.
+    It is linked with the libraries of the packages that are the runtime.
 
     Raises:
         ToolMissing: the checkout is of another TVM than the packages, or of none.

@@ -63,13 +63,7 @@ def tools(backend: Backend) -> tuple[str, ...]:
 def settings(
     backend: Backend, found: Mapping[str, Tool | None], *, source: Path, sdk_path: str | None
 ) -> dict[str, str]:
-    """CMake's variables for a backend, without compiler flags (see `flags`).
-
-    Args:
-        backend: BACKEND of docs/design.md.
-        found: the tools of `tools`, by name.
-        source: the project that is built.
-        sdk_path: the SDK's directory, for Catalyst.
+    """CMake's variables for a backend, without flags (see `flags`). `sdk_path`: the SDK's directory, for Catalyst.
 
     Raises:
         ToolMissing: this machine cannot build for the backend.
@@ -86,13 +80,10 @@ def settings(
 
 
 def flags(backend: Backend, *, renamed: Mapping[Path, str], sdk_path: str | None) -> dict[str, str]:
-    """The variables with compiler flags.
+    """The variables with compiler flags. `sdk_path`: the SDK's directory, for Catalyst.
 
-    Args:
-        backend: BACKEND of docs/design.md.
-        renamed: directory -> what it is called in messages of the compiled code, so that no path of this machine gets
-            into an archive, and equal sources give equal archives everywhere.
-        sdk_path: the SDK's directory, for Catalyst.
+    `renamed` says what a directory is called in messages of the compiled code, so that no path of this machine gets
+    into an archive, and equal sources give equal archives everywhere.
     """
     words = [f"-ffile-prefix-map={folder}={name}" for folder, name in renamed.items()]
     if backend.platform == "maccatalyst":

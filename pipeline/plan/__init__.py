@@ -51,10 +51,8 @@ def plan(
 ) -> tuple[AnyAction, ...]:
     """Return every action of the matrix, upstream before downstream.
 
-    Args:
-        matrix: what targets.yaml asks for.
-        lock: what slipway.lock pins of weights.
-        frozen: toolchain name -> the exact requirements that slipway.lock pins for it on this platform.
+    `lock` is what slipway.lock pins of weights; `frozen` has the exact requirements that it pins for each toolchain on
+    this platform.
 
     Raises:
         MatrixError: something is asked for that this version cannot build.

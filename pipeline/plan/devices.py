@@ -126,10 +126,7 @@ def shipped_devices(
 ) -> tuple[tuple[ManifestDevice, ...], dict[str, tuple[Option, ...]]]:
     """What the list of all that is shipped says of devices, for whoever brings it there.
 
-    Args:
-        matrix: what targets.yaml asks for.
-        lock: what slipway.lock pins of models.
-        actions: those of the plan; what a cell takes is known where one of them computes it.
+    What a cell takes is known where one of the actions computes it.
 
     Returns:
         The devices, each with every model whose size is known before a build; and device -> the cells of which it is

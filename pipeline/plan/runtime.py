@@ -179,13 +179,9 @@ def wheels_of(backend: Backend) -> dict[str, Upstream]:
 def wheel_actions(
     matrix: Matrix, lock: Pins, shipped: Iterable[Backend], ran: Iterable[tuple[Backend, tuple[str, ...]]]
 ) -> Iterator[AnyAction]:
-    """Each package once for each kind of machine.
+    """Each package once for each kind of machine: for backends whose products bring the runtime along, and for others.
 
-    Args:
-        matrix: the matrix.
-        lock: what slipway.lock pins.
-        shipped: backends whose products bring the runtime along.
-        ran: backends whose models are only run with it, and the tools for that: without one nothing is fetched.
+    Those others, `ran`, are only run with it, and have the tools for that: without one nothing is fetched.
     """
     needed: dict[str, tuple[Backend, tuple[str, ...]]] = {wheel.platform_of(one): (one, tools) for one, tools in ran}
     needed |= {wheel.platform_of(one): (one, ()) for one in shipped}

@@ -24,10 +24,7 @@ from .system_symbols import LINKER_SYMBOLS, system_symbols
 
 
 def runtime_symbols(libraries: Mapping[str, str]) -> frozenset[str]:
-    """C names exported by the runtime's shared libraries.
-
-    Args:
-        libraries: name -> path, as `wheel.libraries` returns them.
+    """C names exported by the runtime's shared libraries: name -> path, as `wheel.libraries` returns them.
 
     Raises:
         FormatError: one of them is no shared library.
@@ -58,11 +55,8 @@ def offered_symbols(library: Library, runtime: AbstractSet[str]) -> frozenset[st
 def check_closure(library: Library, libraries: Mapping[str, str], runtime_version: str | None = None) -> Check:
     """Undefined symbols of the archive are a subset of what runtime and system define.
 
-    Args:
-        library: the archive.
-        libraries: name -> path of the runtime's shared libraries; empty where the toolchain has none.
-        runtime_version: the release of TVM whose runtime apps have, where that is declared: of the names that tell ages
-            it has those of its time, whatever the toolchain has.
+    Where `runtime_version`, the release of TVM whose runtime apps have, is declared, of the names that tell ages it has
+    those of its time, whatever the toolchain has. A toolchain may have no libraries of the runtime.
     """
     wanted = wanted_symbols(library)
     if missing_libraries := {"tvm_runtime", "tvm_ffi"} - libraries.keys():

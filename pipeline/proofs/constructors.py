@@ -46,16 +46,9 @@ def check_constructors(
     log: Path,
     cwd: Path | None = None,
 ) -> tuple[Check, ObjectInfo | None]:
-    """Link with and without the flags and compare.
+    """Link with and without the flags under test and compare. Relative paths in them begin in `cwd`.
 
-    Args:
-        library: what is linked.
-        linker: of `links.linker_for`.
-        flags: those under test.
-        offered: C names of the system and the runtime.
-        scratch: directory for the linked files.
-        log: gets the command lines.
-        cwd: what relative paths in the flags are relative to.
+    `offered` are C names of the system and the runtime; the linked files go into `scratch`.
 
     Returns:
         The finding, and what the linked library says about itself (None when it could not be linked).

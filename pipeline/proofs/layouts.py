@@ -63,9 +63,7 @@ class Layout:
 def check_layout(layout: Layout, wanted: Mapping[tuple[str, str], str]) -> Iterator[Check]:
     """Compare every library and every bundle with what was proven.
 
-    Args:
-        layout: the tree.
-        wanted: subject and backend of each library that must be there -> the subject whose objects it has.
+    `wanted` has subject and backend of each library that must be there -> the subject whose objects it has.
 
     Yields:
         `libraries`, `bundles` and `files`, each where there are any.
@@ -170,13 +168,9 @@ def _restricted(library: Library, prefix: str, objects: Mapping[str, bytes]) -> 
 
 
 def shared_problems(path: Path, ours: Library, objects: Iterable[bytes], runtime: Iterable[str]) -> Iterator[str]:
-    """What keeps a shared library from being the proven objects, and from being loaded.
+    """What keeps a shared library from being the proven objects of our models, and from being loaded.
 
-    Args:
-        path: it.
-        ours: the models that it must hold, and what their objects say.
-        objects: the bytes of those.
-        runtime: names of libraries that have the TVM runtime.
+    `runtime` are names of libraries that have the TVM runtime.
     """
     backend, data = ours.backend, path.read_bytes()
     found = survivors(ours, path)

@@ -125,14 +125,8 @@ def link(
 ) -> Path:
     """Link a shared library (a module, for wasm) with dead code removed.
 
-    Args:
-        linker: of `linker_for`.
-        backend: what to link for.
-        flags: of `full_flags`, `no_flags` or a kit.
-        out: the file to write; helper files are written beside it, with its name and another ending.
-        offered: C names that the system and the runtime provide (Mach-O and COFF; the others leave them open).
-        log: gets the command line and what the linker said.
-        cwd: what relative paths in the flags are relative to.
+    Helper files are written beside it, with its name and another ending. `offered` are C names that the system and the
+    runtime provide (Mach-O and COFF; the others leave them open). Relative paths in the flags begin in `cwd`.
 
     Raises:
         StepError: the linker refused; the message carries its last lines.

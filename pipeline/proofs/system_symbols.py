@@ -78,12 +78,7 @@ UNWINDERS = frozenset(name for name in _ARM if "unwind" in name)
 
 
 def library_of(name: str, platform: str) -> Literal["c", "m", "compiler"] | None:
-    """Which library of a system has a C name; None for one that no system offers.
-
-    Args:
-        name: of `system_symbols`.
-        platform: of ELF: Linux or Android.
-    """
+    """Which library of an ELF system, Linux or Android, has a C name; None for one that no system offers."""
     if name not in system_symbols(platform):
         return None
     if name in _COMPILER or (name in _ARM and not name.startswith("__aeabi_mem")):
@@ -93,11 +88,7 @@ def library_of(name: str, platform: str) -> Literal["c", "m", "compiler"] | None
 
 
 def system_symbols(platform: str) -> frozenset[str]:
-    """C names offered by a system and its compiler's helper library.
-
-    Args:
-        platform: see `platforms.Platform`.
-    """
+    """C names offered by a system and its compiler's helper library."""
     names = {*_MATHEMATICS, *(f"{name}f" for name in _MATHEMATICS), *_MEMORY}
     if platform == "windows":  # whose compiler has no library of helpers as the others have
         return frozenset(names - {"posix_memalign"} | _WINDOWS)

@@ -60,12 +60,9 @@ class Settings:
     def value(self, setting: str, build: Mapping[str, str], given: Mapping[str, str]) -> str:
         """The text of a setting, fully expanded.
 
-        Args:
-            setting: its name.
-            build: what conditions match against: `sdk` (with a version, as Xcode has it: `iphoneos18.0`), `arch`,
-                `config`.
-            given: settings from outside the file, such as `SRCROOT`; what the file assigns wins over them, and
-                `$(inherited)` is the empty text.
+        Conditions match against `build`: `sdk` (with a version, as Xcode has it: `iphoneos18.0`), `arch`, `config`.
+        Settings that are given come from outside the file, such as `SRCROOT`; what the file assigns wins over them, and
+        `$(inherited)` is the empty text.
 
         Raises:
             FormatError: settings that refer to each other in a circle.

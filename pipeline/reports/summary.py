@@ -39,13 +39,7 @@ def _rows(engine: Engine, failures: Failures) -> Iterator[tuple[str, str, str, s
 
 
 def table(engine: Engine, failures: Failures, width: int | None = None) -> str:
-    """The rows as aligned text; empty when there are none.
-
-    Args:
-        engine: what was built.
-        failures: of this run, for what they keep from being proven.
-        width: of the terminal, where the text goes to one.
-    """
+    """The rows as aligned text; empty when there are none. This run's failures keep something from being proven."""
     listed = list(_rows(engine, failures))
     return "\n".join(tables.lines([HEAD, *listed], right={1, 2}, rule=True, width=width)) if listed else ""
 

@@ -19,13 +19,9 @@ def terminal_width() -> int:
 def lines(
     rows: Sequence[Sequence[str]], *, right: Collection[int] = (), rule: bool = False, width: int | None = None
 ) -> Iterator[str]:
-    """The lines of a table whose first row is the heading.
+    """The lines of a table of equally long rows, the first of which is the heading, with a rule below it if wanted.
 
-    Args:
-        rows: cells as text; all rows are equally long.
-        right: columns that are aligned to the right.
-        rule: whether a line is drawn below the heading.
-        width: columns there are, None for any number. The last column is broken between words to fit.
+    The columns in `right` are aligned to the right. The last column is broken between words to fit the width, if any.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     before = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)

@@ -114,9 +114,7 @@ def lanes(spans: Iterable[Span]) -> list[list[Span]]:
 def critical_path(spans: Iterable[Span], upstream: Mapping[str, Iterable[str]]) -> list[Span]:
     """The chain of tasks, each waiting for the one before, that took longest: no number of processors beats it.
 
-    Args:
-        spans: the tasks that were worked on.
-        upstream: task -> tasks that it waits for; those without a span cost nothing.
+    Tasks without a span cost nothing.
     """
     by_name = {span.name: span for span in spans}
     length: dict[str, float] = {}

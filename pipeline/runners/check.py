@@ -92,12 +92,9 @@ def runner(name: str) -> Callable[[Launcher], Callable[[Job[Params]], Facts]]:
 
 
 def perform(job: Job[Params], name: str, launch: Launcher) -> Facts:
-    """Run the check and write `run.json`.
+    """Run the check on the artifact, which `launch` brings to life, and write `run.json`.
 
-    Args:
-        job: its inputs have the artifact.
-        name: of the kind of machine, as targets.yaml and the table say it.
-        launch: what brings the artifact to life.
+    `name` is that of the kind of machine, as targets.yaml and the table say it.
 
     Returns:
         Facts: `ran`, and of a run the fields of `RunSummary`.

@@ -25,13 +25,7 @@ _PROGRAM = Path(__file__).parent / "native" / "program.cc"
 
 
 def link(job: Job[Params], compiler: Tool, given: Sequence[str | Path], out: Path) -> Path:
-    """Link the program for the machine that the compiler compiles for.
-
-    Args:
-        job: its toolchain has the headers.
-        compiler: for C++.
-        given: models and runtime, as the compiler takes them.
-        out: the program.
+    """Link the program with models and runtime, given as the compiler takes them, for the compiler's own machine.
 
     Raises:
         StepError: it does not compile or link.

@@ -93,14 +93,9 @@ def launch(
     oldest: int = _OLDEST,
     more: Callable[[], tuple[Mapping[str, str], Sequence[str]]] = lambda: ({}, ()),
 ) -> Launch:
-    """Start Node on the module.
+    """Start Node on the program that loads the module, which no version before `oldest` can run.
 
-    Args:
-        job: see `check.perform`.
-        program: that loads the module.
-        oldest: version of Node that can run it.
-        more: gives further variables of the environment, where nothing of the user's steers Node, and further words for
-            the program.
+    `more` gives further variables of the environment, where nothing of the user's steers Node, and further words.
     """
     module = job.inputs[roles.MODULES] / str(job.params.module)
     if not module.is_file():

@@ -131,11 +131,7 @@ def no_answer(said: bytes) -> StepError:
 
 
 def decode(source: Source, depth: int = 0) -> Value:  # noqa: PLR0911 - one return a kind of value
-    """The next value.
-
-    Args:
-        source: what says it.
-        depth: in how many arrays it is.
+    """The next value, which is in so many arrays.
 
     Raises:
         StepError: it is malformed.

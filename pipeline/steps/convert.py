@@ -91,13 +91,7 @@ def options(job: Job[Conversion]) -> Options:
 
 
 def convert(job: Job[Conversion], subcommand: str, more: Sequence[str], expected: Sequence[str]) -> Facts:
-    """Have mlc_llm convert a raw checkpoint; success is status 0 and one of the expected files.
-
-    Args:
-        job: its inputs have the checkpoint, or its small files.
-        subcommand: of mlc_llm.
-        more: words besides those that both commands take.
-        expected: names of files.
+    """Have a subcommand of mlc_llm convert a raw checkpoint; success is status 0 and one of the expected files.
 
     Returns:
         Facts: `files` (how many) and `bytes`.
@@ -141,12 +135,7 @@ def _raw_checkpoint(job: Job[Conversion]) -> Path:
 
 
 def run_mlc_llm(*, kind: str, words: list[str], log: Path) -> Finished:
-    """Run mlc_llm, inside the toolchain's worker.
-
-    Args:
-        kind: what mlc_llm is here; see `probe.mlc_llm`.
-        words: those behind `mlc_llm`.
-        log: file that gets what mlc_llm is told and says.
+    """Run mlc_llm, of a kind that `probe.mlc_llm` knows, in the toolchain's worker; the log gets all that is said.
 
     Raises:
         ToolMissing: there is no mlc_llm.

@@ -76,11 +76,9 @@ class Cas:
         return f"{self.root}/cas/{sha256[:2]}/{sha256}"
 
     def put(self, path: StrPath, *, known: Digest | None = None) -> Digest:
-        """Take in a scratch file, which is moved where that can be.
+        """Take in a scratch file, which is moved where that can be. It may be no symlink.
 
-        Args:
-            path: a regular file (not a symlink to one).
-            known: its digest, where whoever wrote it has made that.
+        Its digest is `known` where whoever wrote it has made that.
 
         Raises:
             StoreError: it is not a regular file, changed meanwhile, or the store cannot be written.
@@ -151,10 +149,7 @@ class Cas:
     def adopt(self, temporary: str, digest: Digest, *, synced: bool = False) -> None:
         """Take in a file made under a name of `temporary`, whose digest the caller has compared.
 
-        Args:
-            temporary: the file.
-            digest: its digest.
-            synced: whether it is on the disk.
+        `synced` tells whether it is on the disk.
 
         Raises:
             StoreError: the store cannot be written.
@@ -225,11 +220,8 @@ class Cas:
     def materialise(self, digest: Digest, target: str, mode: int = 0o644, *, link: bool = False) -> Written:
         """Put the content of a blob at a path, atomically, and return how it was left; directories are made if need be.
 
-        Args:
-            digest: which blob.
-            target: where; a file that is there is replaced.
-            mode: 0o644 or 0o755. (A hard link has the blob's own, 0o444.)
-            link: a link also where a copy would be made, whenever one is possible: for weights.
+        The mode is 0o644 or 0o755, but that of a hard link is the blob's own, 0o444. With `link` one is made
+        also where a copy would be, whenever that is possible: for weights.
 
         Raises:
             BlobMissing: it is not there, or was damaged.

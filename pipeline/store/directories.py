@@ -79,9 +79,7 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
 def sweep(*folders: str | Path, age: float = 0.0) -> None:
     """Remove temporary files that killed processes have left in these directories. Failing to is no error.
 
-    Args:
-        folders: the directories.
-        age: seconds after which a file is taken to be such a one; 0 for who is alone there.
+    A file of that age in seconds is taken to be such a one; 0 is for who is alone there.
     """
     for folder in folders:
         with contextlib.suppress(OSError):

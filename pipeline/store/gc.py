@@ -67,13 +67,8 @@ def collect(
 ) -> Collected:
     """Remove what is old or too much: records first, the least recently used ones first, then blobs that none names.
 
-    Args:
-        store: locked, so that no other process uses it.
-        live: keys that are needed now; they and their blobs stay, whatever the limits.
-        max_bytes: how large the blobs may be in sum.
-        max_age: seconds since the last use after which a record goes.
-        dry_run: only tell.
-        now: unix seconds, for tests.
+    The store is locked, so that no other process uses it. Keys that are `live`, and their blobs, stay, whatever the
+    limits: bytes of all blobs, and seconds since the last use of a record. `now` is unix seconds.
 
     Raises:
         StoreError: another process uses the store, or it cannot be written.

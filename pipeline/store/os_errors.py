@@ -59,13 +59,7 @@ class NoRoom(StoreError):
 
 
 def store_error(error: OSError, doing: str, path: StrPath | None = None) -> StoreError:
-    """Tell an OSError in our own words.
-
-    Args:
-        error: what the operating system said.
-        doing: the end of the sentence "cannot …", e.g. `write a blob`.
-        path: the place, where the error does not know it.
-    """
+    """Tell an OSError in our own words; `doing` is the end of the sentence "cannot …", e.g. `write a blob`."""
     said = (error.strerror or str(error)).lower()
     hint = _HINTS.get(error.errno or 0, "run doit again; if it stays, look at what else uses that path")
     if error.errno in _REFUSED and doing.startswith("read"):

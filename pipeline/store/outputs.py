@@ -35,12 +35,8 @@ class Placed(NamedTuple):
 def ingest(path: str, file: str, inlined: dict[str, bytes], blobs: Cas, *, known: Digest | None = None) -> Output:
     """Take in what an action made: into `inlined`, which travels in the result, or as a blob.
 
-    Args:
-        path: the output's relative path.
-        file: where it is now; it is scratch.
-        inlined: digest -> content; what is added here counts towards `INLINED_TOTAL_BYTES`.
-        blobs: where the rest goes.
-        known: its digest, where whoever wrote it has made that.
+    `path` is the output's relative path, `file` where it is now, in scratch. What is added to `inlined` counts towards
+    `INLINED_TOTAL_BYTES`. Its digest is `known` where whoever wrote it has made that.
 
     Raises:
         StoreError: it cannot be an output, is still being written, or the store cannot be written.
@@ -121,15 +117,10 @@ def place(
     *,
     link: bool = False,
 ) -> Placed:
-    """Make the tree hold a result's outputs, touching only what differs.
+    """Make the tree hold a result's outputs below `root`, touching only what differs.
 
-    Args:
-        record: whose outputs.
-        root: the directory they belong in.
-        before: relative paths that the action owned until now; those it owns no more are removed.
-        stat_cache: digests of the tree's files.
-        blobs: where the content is.
-        link: see `Cas.materialise`.
+    Of the relative paths that the action owned `before`, those that it owns no more are removed. For `link` see
+    `Cas.materialise`.
 
     Raises:
         BlobMissing: a blob is gone; the action must run.

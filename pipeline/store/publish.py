@@ -42,16 +42,10 @@ def publish(
     link: bool,
     scratch: str,
 ) -> outputs.Placed:
-    """Make a directory hold a result's outputs, in one rename where the file system can do that.
+    """Make an action's own directory hold a result's outputs, in one rename where the file system can do that.
 
-    Args:
-        record: whose outputs.
-        root: the directory; it is this action's alone.
-        before: relative paths that the action owned until now.
-        stat_cache: digests of the tree's files.
-        blobs: where the content is.
-        link: see `Cas.materialise`.
-        scratch: an unused name for a directory.
+    `before` are relative paths that the action owned until now, `scratch` is an unused name for a directory. For `link`
+    see `Cas.materialise`.
 
     Raises:
         BlobMissing: a blob is gone; the action must run.

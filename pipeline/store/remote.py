@@ -110,12 +110,7 @@ class Remote:
         return self._attempt(lambda: self._fetch(sha256, size, target), otherwise=False)
 
     def send(self, sha256: str, path: str) -> bool:
-        """Send a blob, unless it is there; whether it is there now.
-
-        Args:
-            sha256: which.
-            path: its file.
-        """
+        """Send the file of a blob, unless it is there; whether it is there now."""
         return self.write and self._attempt(lambda: self._send(sha256, Path(path)), otherwise=False)
 
     def publish(self, record: ActionResult) -> bool:

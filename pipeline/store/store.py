@@ -110,11 +110,9 @@ class Store:
     ) -> Found | None:
         """The record of a key, with every blob it names in this store, fetched if need be; None when that cannot be.
 
-        Args:
-            key: of the action.
-            declared: outputs that the action has in any case; a result without them is dropped.
-            anew: it has just been made elsewhere: that the remote store did not have it before counts for nothing.
-            bytes_wanted: else blobs that are not here stay in the remote store, which is believed to have them.
+        A result without the outputs that are declared is dropped. Where it has just been made elsewhere (`anew`), that
+        the remote store did not have it before counts for nothing. With no bytes wanted, blobs that are not here stay
+        in the remote store, which is believed to have them.
 
         Raises:
             StoreError: the store cannot be read, or what was fetched cannot be written.
@@ -320,8 +318,7 @@ class Store:
     def hold(self, *, create: bool = True) -> None:
         """Hold the store's lock with all others who use it, until `close`: `gc` takes nothing away from under us.
 
-        Args:
-            create: make the store if there is none; without one nothing can be taken away.
+        Without `create`, no store is made where there is none: nothing can be taken away then.
 
         Raises:
             StoreError: it cannot be written.

@@ -54,14 +54,9 @@ def open_source(root: StrPath, note: list[str]) -> Store:
 
 
 def transfer(source: Store, target: Store, keys: Iterable[str] | None = None) -> Transferred:
-    """Copy records with all their blobs.
+    """Copy records (all, oldest first, where no keys are given) with all their blobs; the caller closes the target.
 
     Of two records of one key the target keeps its own, if it is complete: what was built from its outputs stays a hit.
-
-    Args:
-        source: where from.
-        target: where to; closed by the caller, which waits for the disk.
-        keys: which records, in this order; all, oldest first, where it is None.
 
     Raises:
         StoreError: a store cannot be read or written.

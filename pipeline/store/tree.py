@@ -17,11 +17,7 @@ _HINT = "remove the link: doit makes a directory in its place; to build elsewher
 
 
 def demand_no_links(root: Path, folders: Iterable[str]) -> None:
-    """Refuse links among some directories and those that they are in; one that is not there is fine.
-
-    Args:
-        root: the tree.
-        folders: relative to it.
+    """Refuse links among some directories of a tree and those that they are in; one that is not there is fine.
 
     Raises:
         StoreError: one is a link.

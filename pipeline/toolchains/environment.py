@@ -138,11 +138,7 @@ class Environment:
         return None if made is None else made.frozen
 
     def ensure(self, *, log: Path, note: Callable[[str], None]) -> Path:
-        """Return the interpreter, after making the environment where that is ours to do.
-
-        Args:
-            log: gets what the installer prints.
-            note: told when something that takes long begins.
+        """Return the interpreter, after making the environment where that is ours to do, of which `note` is told.
 
         Raises:
             ToolMissing: the user's environment, or a Python of the version asked for, is not there.
@@ -177,14 +173,10 @@ class Environment:
 def _install(
     toolchain: Toolchain, folder: Path, frozen: Sequence[str] | None, *, cwd: Path, log: Path
 ) -> tuple[str, ...]:
-    """Make the environment of a toolchain: with uv where it is on PATH, else with venv and pip.
+    """Make the environment of a toolchain in a new folder: with uv where it is on PATH, else with venv and pip.
 
-    Args:
-        toolchain: what to install.
-        folder: a directory that does not exist.
-        frozen: exact requirements to install instead of resolving the toolchain's.
-        cwd: where paths in requirements begin.
-        log: gets what the programs print.
+    The exact requirements in `frozen` are installed instead of resolving the toolchain's; paths in requirements begin
+    in `cwd`.
 
     Returns:
         What is in it now, exactly: `pip freeze`.

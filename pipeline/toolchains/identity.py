@@ -43,11 +43,8 @@ def version(
 ) -> str | None:
     """What enters the key; None where there is no such environment.
 
-    Args:
-        environment: the toolchain's.
-        remember: answers from a stat_cache.
-        packages: names of distributions that can change what is compiled.
-        families: beginnings of such names.
+    `remember` answers from a stat_cache. Distributions in `packages`, or whose names begin with one of `families`, can
+    change what is compiled.
     """
     parts = [environment.platform]
     if environment.kind != "made":

@@ -67,12 +67,9 @@ class Need:
 
 
 def missing(actions: Iterable[AnyAction], find: Callable[[str], Tool | None], *, rust: bool = False) -> list[Need]:
-    """What is not here and has to be, each tool once.
+    """What the whole plan needs and is not here, each tool once.
 
-    Args:
-        actions: of the whole plan.
-        find: see `tools.finder.Finder`.
-        rust: whether the runtime is built from a checkout with parts in Rust, which no action names.
+    `rust` tells whether the runtime is built from a checkout with parts in Rust, which no action names.
     """
     found: dict[tuple[str, str], list[str]] = {}
     for action in actions:

@@ -45,12 +45,9 @@ def is_native(name: str) -> bool:
 
 
 def find(name: str, remember: Remember, checkouts: Callable[[str], Path | None]) -> Tool | None:
-    """The tool of that name, or None where this machine has none.
+    """The tool called `metal:iphoneos`, `sdk:macosx`, `ndk` or `checkout:runtime`; None where this machine has none.
 
-    Args:
-        name: `metal:iphoneos`, `sdk:macosx`, `ndk` or `checkout:runtime`.
-        remember: the memo of what programs said.
-        checkouts: the directory of a checkout by its name.
+    `remember` is the memo of what programs said, `checkouts` gives the directory of a checkout by its name.
     """
     if name.startswith(CHECKOUT):
         folder = checkouts(name.removeprefix(CHECKOUT))

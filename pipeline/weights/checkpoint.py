@@ -73,13 +73,10 @@ def tokenizer_files(config: Path) -> tuple[str, ...]:
 
 
 def check(subject: str, files: Mapping[str, Path], *, shipped: bool, ours: frozenset[str] = frozenset()) -> None:
-    """Refuse a checkpoint that an app could not load.
+    """Refuse a checkpoint, of which `files` has all that is bundled, that an app could not load.
 
-    Args:
-        subject: the model variant, for messages.
-        files: everything that is bundled, by name.
-        shipped: whether an app gets its parameters from here; else they may be left out.
-        ours: names of files that were written here, and whose content needs no look.
+    Unless an app gets its parameters from here (`shipped`), they may be left out. The content of files that were
+    written here (`ours`) needs no look.
 
     Raises:
         StepError: a file that the config or the index lists is missing, or not what the index says.

@@ -20,11 +20,7 @@ _EMPTY = "put the files there, or name the place where they are in targets.yaml"
 def choose(names: Iterable[str], source: WeightsSource, where: str) -> dict[str, str]:
     """Select names; return name -> path in the result (the name with `subdir` stripped).
 
-    Args:
-        names: files, with `/` between the parts.
-        source: its `subdir`, whose name is taken off the result, and its `files`: fnmatch patterns on what remains, in
-            which `*` also matches `/`; none: everything.
-        where: what the names are in, for messages.
+    The `files` of the source are fnmatch patterns on what remains, in which `*` also matches `/`; none: everything.
 
     Raises:
         DownloadError: the directory or a pattern fits nothing.

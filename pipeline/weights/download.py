@@ -65,17 +65,10 @@ def download(
     headers: Mapping[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Digest:
-    """Get a URL into a file; gives the digest of what came.
+    """Get a URL into a file; gives the digest of what came. User information in the URL is used and never shown.
 
-    Args:
-        url: http or https; user information in it is used and never shown.
-        target: where the whole file goes; on the same file system as `part`.
-        part: the half-done file, kept when this fails.
-        sha256: what the content must be, if that is known.
-        progress: told the bytes.
-        patience: see `Patience`.
-        headers: for this host and no other, in place of a login from ~/.netrc.
-        sleep: for tests.
+    `part` is the half-done file, on the same file system, which is kept when this fails. The headers are for this host
+    and no other, in place of a login from ~/.netrc.
 
     Raises:
         DownloadError: refused, not there, cut off again and again, or not the promised content.

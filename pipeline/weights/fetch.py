@@ -56,14 +56,8 @@ def fetch(
 ) -> Fetched:
     """Have the weights of a model on this machine.
 
-    Args:
-        model: name in targets.yaml.
-        source: where they come from.
-        locked: its entry in `slipway.lock`; None on first sight.
-        path: the user's file or directory, for a source of kind `path`.
-        out: an empty directory, for files that have to be copied.
-        log: file for what tools print.
-        progress: told the bytes.
+    `locked` is its entry in `slipway.lock`, None on first sight; `path` the user's file or directory, for a source of
+    that kind; `out` an empty directory, for files that have to be copied.
 
     Raises:
         DownloadError: it cannot be had, or is not what the lock promises.

@@ -49,11 +49,7 @@ class ToolchainWorkers:
         self._guard = threading.Lock()
 
     def __call__(self, toolchain: str, *, fresh: bool | None = None) -> Worker:
-        """The worker of a toolchain, whose environment is made first where that is ours to do.
-
-        Args:
-            toolchain: its name.
-            fresh: see `pipeline.action.Services`.
+        """The worker of a toolchain, whose environment is made first where that is ours to do; see `action.Services`.
 
         Raises:
             SlipwayError: the environment is not there, or cannot be made.

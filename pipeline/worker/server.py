@@ -50,10 +50,8 @@ Work = Callable[[socket.socket], None]
 def main(mode: str, descriptor: str, *preload: str) -> None:
     """Be a zygote that forks (`fork`), a server whose children start anew (`fresh`), or such a child (`answer`).
 
-    Args:
-        mode: see above.
-        descriptor: number of the inherited socket: the control socket, or the request socket of a child.
-        preload: modules to import before the first child is forked.
+    The descriptor is of the inherited socket: the control socket, or the request socket of a child. Modules to preload
+    are imported before the first child is forked.
     """
     channel = socket.socket(fileno=int(descriptor))
     channel.set_inheritable(False)
