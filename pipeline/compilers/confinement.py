@@ -297,9 +297,9 @@ def unwatched() -> Iterator[None]:
 @contextmanager
 def _looks_watched() -> Iterator[None]:
     """`os.stat` raises no event, and says whether there is a file; so it is replaced where code finds it."""
-    places = [(os, name) for name in ("stat", "lstat", "access", "readlink")]
-    places += [(one, "stat") for one in [getattr(pathlib, "_NormalAccessor", None)] if one is not None]  # Python 3.10
-    originals = [(place, name, getattr(place, name)) for place, name in places]
+    places = (os, getattr(pathlib, "_NormalAccessor", None))  # Python 3.10: a class that took its functions of os
+    names = ("stat", "lstat", "access", "readlink")
+    originals = [(place, name, getattr(place, name)) for place in places for name in names if hasattr(place, name)]
 
     def watched(original: Callable[..., object], path: object, *rest: object, **options: object) -> object:
         if _active is not None and options.get("dir_fd") is None:

@@ -259,6 +259,7 @@ CASES = {
     "whether a folder is there": ("", "Path('tables').is_dir()", "it looks for"),
     "whether a folder is there, asked of os": ("import os", "os.path.isdir('tables')", "it looks for"),
     "where a link leads": ("import os", "os.readlink('link')", "it looks for"),
+    "where a link leads, asked of a path": ("", "str(Path('link').readlink())", "it looks for"),
     "a file by way of a symbolic link": (TO_A_LINK, "go(os.symlink)", "it links to"),
     "a file by way of a hard link": (TO_A_LINK, "go(os.link)", "it links to"),
     "a file by way of /proc": ("", "open('/proc/self/cwd/table.txt').read()", "it opens /proc/self/cwd/table.txt"),
