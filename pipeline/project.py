@@ -34,12 +34,7 @@ class Project:
 
     Whatever reads it raises MatrixError where the matrix file is missing or wrong, or the lock beside it is.
 
-    Args:
-        targets: the matrix file, as the command line names it.
-        note: gets a line that is worth showing.
-
-    Attributes:
-        states: path -> state of the files that planning read besides the matrix file and its lock.
+    Attributes:     states: path -> state of the files that planning read besides the matrix file and its lock.
     """
 
     def __init__(self, targets: Path, note: Callable[[str], None]) -> None:

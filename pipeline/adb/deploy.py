@@ -60,7 +60,6 @@ class Survey:
     """How a device's folder differs from what is shipped.
 
     Attributes:
-        folder: on the device.
         hashes: whether the device can take digests itself.
         files: what is there and right, or was recorded and has the size it had; see `Record`.
         push: paths that are missing or differ, sorted.

@@ -43,7 +43,6 @@ class Shipment:
     """Files that belong on a device.
 
     Attributes:
-        dist: the folder that they are in.
         files: relative path -> file, of what was asked for.
         known: every path of the manifest, asked for or not.
     """

@@ -51,7 +51,6 @@ class Contents:
     """An app, read.
 
     Attributes:
-        name: of the file or folder.
         images: every binary, one entry a processor.
         programs: paths of the images that are started as the app itself (not those of its extensions).
         claims: of property lists, the innermost folders last.

@@ -25,11 +25,9 @@ class Expected:
     """A model that ought to be there.
 
     Attributes:
-        name: what people call it.
         prefixes: `system_lib_prefix`es it may have, the likely one first; more than one where a user may have left
             the last underscore out.
         asked: the value that was written, where it was written by hand (`model_lib`); None for what a build wrote.
-        source: where it was written.
         platforms: those it is built for; None where it is not known.
         archives: platform -> archive to force-load there, as link.json says.
     """

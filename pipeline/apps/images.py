@@ -67,25 +67,19 @@ class Signatures:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A slice of a binary.
+    """A slice of a binary; what `ObjectInfo` has, too, means the same here.
 
     Attributes:
         path: of its file inside the app.
-        arch: as in `ObjectInfo`.
-        format: `macho` or `elf`.
         kind: an `archive` is not linked yet, nor is an `object`.
         platform: see `ObjectInfo`; of an archive the one that all members name, None where they differ.
         platforms: of an archive: every platform that a member names. Otherwise `platform`, where there is one.
-        minimum_os: see `ObjectInfo`.
         constructors: entries of the start-up table.
         listed: C names of the global definitions in the symbol table: what `nm -gU` prints.
         exported: C names that the loader and `dlsym` find.
         registrations: C names of registration functions (of any generation) that must come from another image.
-        needed: libraries it loads.
         encrypted: by the App Store; its constants cannot be read.
-        load_alignment: see `ObjectInfo`.
         stored_at: see `containers.File`.
-        signatures: of models and of the runtime.
     """
 
     path: str

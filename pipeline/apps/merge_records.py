@@ -67,10 +67,8 @@ class AppList:
     """An app's file.
 
     Attributes:
-        where: how errors name it.
         indent: of a line in the document; None where it is all one line.
         separators: between items, and between a key and its value.
-        newline: how its lines end.
         tail: white space behind the document.
     """
 

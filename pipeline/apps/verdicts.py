@@ -41,9 +41,6 @@ class ModelVerdict:
     """One expected model on one processor.
 
     Attributes:
-        model: what people call it.
-        prefix: its `system_lib_prefix`.
-        source: where it is expected.
         platform: see `Image`; None for ELF.
         finding: what was found of it, in the image where most was found.
         saw: what was found, as a sentence.

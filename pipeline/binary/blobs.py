@@ -29,15 +29,7 @@ _HOST = "_lib"
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """The blob of a model, read from its own header.
-
-    Attributes:
-        prefix: of the model.
-        generation: the spelling of its name.
-        size: bytes.
-        kinds: of its modules.
-        span: where in the data the list of modules begins, and ends.
-    """
+    """The blob of a model, read from its own header; `span`: where in the data its list of modules begins, and ends."""
 
     prefix: str
     generation: Generation

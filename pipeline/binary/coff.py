@@ -60,7 +60,6 @@ class Record(NamedTuple):
 
     Attributes:
         at: its offset in the file.
-        name: of the symbol.
         value: an offset in its section; of a common symbol its size.
         section: from 1; 0 where it is defined elsewhere.
         storage: its storage class.

@@ -42,7 +42,6 @@ class Merged:
         members: in the order of the models, sorted by name within each.
         infos: what each member says about itself, in the same order and under the same name.
         by_model: model -> names of its members.
-        flavour: the archive to write them to.
     """
 
     members: tuple[Member, ...]

@@ -18,7 +18,6 @@ class Symbol:
     """A global name, spelt as in the file (Mach-O: with its leading underscore; `symbols.c_name` takes it off).
 
     Attributes:
-        name: the name.
         weak: of a definition: others of the same name may stand beside it without an error of the linker (weak,
             common, unique). Of a reference: the link succeeds without a definition.
     """
@@ -42,7 +41,6 @@ class LoadedSection:
 
     Attributes:
         name: e.g. `__const`, `.rodata`.
-        data: its content.
         literals: whether it holds nothing but mergeable C strings, i.e. the string literals of a program's source.
     """
 

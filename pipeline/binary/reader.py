@@ -17,12 +17,7 @@ LONGEST_NAME = 1 << 16
 
 
 class Window:
-    """Bytes, and the name of the file they are from.
-
-    Args:
-        data: the bytes.
-        where: how errors name them, e.g. `libmodels.a(bert_lib0.o)`.
-    """
+    """Bytes, and the name of the file they are from, by which errors name them: `libmodels.a(bert_lib0.o)`."""
 
     __slots__ = ("data", "where")
 
@@ -139,11 +134,7 @@ _BLOCK_BYTES = 1 << 16
 class FileWindow(Window):
     """A regular file, or a part of one, that is too large to be in memory: what is asked for is read.
 
-    Args:
-        descriptor: of the open file; the caller closes it.
-        where: how errors name it.
-        start: first byte of the part.
-        size: bytes of the part; all that follow where it is left out.
+    The caller closes the descriptor. Without a size all that follows `start` is meant.
     """
 
     __slots__ = ("_block", "_block_at", "_descriptor", "_size", "_start")

@@ -66,8 +66,6 @@ class ModelSymbols:
     """One model as its symbols tell it.
 
     Attributes:
-        prefix: its `system_lib_prefix`.
-        generation: the spelling it uses.
         library_bin: the blob's symbol as the file spells it (Mach-O: with the underscore, as linker flags want it).
         blob_object: name of the object or image with the blob.
         host_object: name of the one with the functions; None where there is none, which makes the model useless.

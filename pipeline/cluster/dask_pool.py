@@ -105,11 +105,7 @@ class _Identity:
 
 
 class DaskPool:
-    """The workers of a scheduler; see `placement.Pool`. Connected to when first needed, and again when lost.
-
-    Args:
-        note: gets a sentence when it cannot be reached.
-    """
+    """The workers of a scheduler; see `placement.Pool`. Connected to when first needed, and again when lost."""
 
     def __init__(self, address: str, note: Callable[[str], None]) -> None:
         self._address = address

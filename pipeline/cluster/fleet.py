@@ -27,7 +27,6 @@ class Work:
     """Something to be done.
 
     Attributes:
-        name: of it.
         seconds: how long it takes.
         after: what must be done before.
         family: works of one family share what one machine does once; empty for none.
@@ -46,7 +45,6 @@ class Fleet:
     """A run on several machines.
 
     Attributes:
-        machines: how many.
         elapsed: seconds by the clock.
         machine_seconds: what is paid for: every machine for all of that time.
         busy: the share of it in which they work.

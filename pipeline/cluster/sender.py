@@ -56,13 +56,8 @@ OUTSIDE = "outside"
 class Sender:
     """Has actions of one project performed by the machines of a pool. May be called from any thread.
 
-    Args:
-        inputs: what actions read.
-        store: with a remote store that may be written to.
-        environment: the Python environment of a toolchain by its name.
-        log_of: where what an action's tools print is kept.
-        note: gets a sentence, once, about each thing that is worked around.
-        seconds: see `SECONDS`.
+    The store has a remote store that may be written to. `note` gets a sentence, once, about each thing that is worked
+    around; `log_of` says where what an action's tools print is kept, and for `seconds` see `SECONDS`.
     """
 
     def __init__(

@@ -34,7 +34,6 @@ class _Asked:
     """What a lowering follows from: whoever asks for the same shares one.
 
     Attributes:
-        model: what is compiled.
         device: TVM target of the device, as JSON, without a host.
         triple: the host, where lowering depends on it (see `devices.HOST_BLIND`); otherwise None.
         metal_simdgroup: what the toolchain's probe found.
@@ -103,7 +102,6 @@ class Lowered:
     Attributes:
         parts: what is left to be put together for a host.
         facts: what is known of the result already.
-        functions: `functions.json`.
     """
 
     parts: Parts

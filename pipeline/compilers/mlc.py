@@ -48,9 +48,6 @@ class Compile:
 
     Attributes:
         kind: what mlc_llm is here, `package`, `program` or `path`; see `probe.mlc_llm`.
-        config: the file `mlc-chat-config.json`.
-        model: what is compiled.
-        backend: for what.
         shaders: for Metal kernels that are to be compiled here: for what.
         metal_simdgroup: what the toolchain's probe found.
         named_for: the device whose name in mlc_llm the prefix is meant to be, or None.

@@ -56,8 +56,6 @@ class MlcOptions:
         quantization: e.g. `q4f16_1`.
         model_type: e.g. `qwen3`.
         opt: `O2`, or flags.
-        enable_subgroups: for WebGPU.
-        overrides: changes to the config.
     """
 
     quantization: str | None = None

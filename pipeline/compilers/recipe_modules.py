@@ -31,14 +31,11 @@ INSTALL = "give its Python source, or install it in the toolchain's environment"
 
 
 class Modules(MetaPathFinder):
-    """Finds modules for a recipe and for what it imports.
+    """Finds modules for a recipe and for what it imports: `files` (path -> SHA-256) are those that the key names.
 
-    Args:
-        files: path -> SHA-256 of the files that the key names.
-        folder: the recipe's; its modules come before installed ones, as for a script.
-        unwatched: a context in which the finders may look wherever they want.
-        may_read: whether a file belongs to the toolchain, or is in the key.
-        refuse: says no, with what and a hint.
+    Modules in the recipe's folder come before installed ones, as for a script. `unwatched` is a context in which the
+    finders may look wherever they want, `may_read` whether a file belongs to the toolchain or is in the key, and
+    `refuse` says no, with what and a hint.
     """
 
     def __init__(

@@ -27,7 +27,6 @@ class Reader:
     """One program that reads a list of records.
 
     Attributes:
-        name: what it is called.
         required: fields without which it fails, and of what type they are.
         optional: the other fields that it reads.
         places: where weights are; of these it must have one.

@@ -23,7 +23,6 @@ class ArchivedModel:
         library_bin: the symbol of its blob.
         generation: of TVM's C interface that it was compiled for.
         registration: the function that its constructors call; None where no symbol tells.
-        functions: name, arguments and results of each.
         tvm: version of what compiled it; None if unknown.
         tvm_ffi: likewise, of apache-tvm-ffi.
         parameters: see `functions.Functions`.

@@ -39,7 +39,6 @@ class Function:
     """A function that can be called.
 
     Attributes:
-        name: it is called by.
         arguments: None where the compiler does not say (mlc_llm).
         returns: likewise.
         by_place: what the module itself calls the parameters, in their order, where none of its names is one that the
@@ -57,7 +56,6 @@ class Functions(Document):
     """The whole document.
 
     Attributes:
-        prefix: of the model's symbols.
         functions: sorted by name.
         tvm: version of what compiled it, which the runtime must fit; None if unknown.
         tvm_ffi: likewise, of apache-tvm-ffi.

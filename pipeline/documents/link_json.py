@@ -35,7 +35,6 @@ class LinkedModel:
         prefix: what the runtime finds it by.
         library_bin: the symbol of its blob.
         keep_symbols: to name with `-u`, so that both of its objects are linked.
-        functions: name, arguments and results of each.
     """
 
     model: str

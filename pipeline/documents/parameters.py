@@ -75,7 +75,6 @@ class WrittenCache:
     """What was written.
 
     Attributes:
-        tensors: how many there are.
         bytes: of all tensors.
         digests: file name -> SHA-256, of the shards and the index.
     """

@@ -33,11 +33,9 @@ class Versions:
     """What a toolchain is made of.
 
     Attributes:
-        python: version of its interpreter.
         tvm: version of TVM's Python package.
         tvm_library: version of its C++ library, where that says so.
         tvm_ffi: version of apache-tvm-ffi.
-        mlc_llm: version of mlc_llm, or None.
         codegens: kinds of device it generates code for.
     """
 

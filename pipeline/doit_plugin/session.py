@@ -60,14 +60,7 @@ log = logging.getLogger(__name__)
 class Session:
     """A project with everything that builds it.
 
-    Args:
-        targets: the matrix file.
-        options: what the command line asked for.
-        planner: see `Planner`.
-
-    Attributes:
-        running: whether tasks are run, and not just asked about.
-        worker: the worker of a toolchain by its name.
+    Attributes:     running: whether tasks are run, and not just asked about.
     """
 
     def __init__(self, targets: Path, options: Options, planner: Planner = Project.plan) -> None:

@@ -28,7 +28,6 @@ class Forecast:
     """What would become of one action.
 
     Attributes:
-        name: the action.
         state: `restore` from the store here, `fetch` from the remote one; `unknown` means that something upstream is
             to be built first, and only its result can tell; `blocked` that it could not even start.
         reason: why it is not fresh.

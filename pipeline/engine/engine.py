@@ -61,19 +61,8 @@ class Elsewhere(Protocol):
 class Engine:
     """The actions of one matrix, in one tree, over one store.
 
-    Args:
-        root: the tree, absolute.
-        inputs: what actions read, and the actions.
-        store: where results are kept.
-        workspace: what the tree holds.
-        stat_cache: digests of files that were read before.
-        executor: runs steps.
-        pin: see `Pin`.
-        options: see `Options`.
-
-    Attributes:
-        elsewhere: has actions performed by other machines, where there are any.
-        wanted: names of actions whose outputs are to be in the tree, also where they are only intermediate.
+    Attributes:     elsewhere: has actions performed by other machines, where there are any.     wanted: names of
+    actions whose outputs are to be in the tree, also where they are only intermediate.
     """
 
     def __init__(

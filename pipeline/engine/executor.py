@@ -97,10 +97,8 @@ class ExecutionResult:
         out: the directory; the caller takes the files and then calls `Executor.clear_away`.
         files: relative posix path -> file, for all that is in it, sorted by path.
         log: file for what tools printed, which need not be there.
-        facts: what the step reported.
         started: unix seconds.
         seconds: how long it took by the clock.
-        usage: what its workers cost.
         known: relative path -> digest of files in `out` that the step has hashed.
         linked: relative path -> file elsewhere that is an output, and its digest.
     """
@@ -133,17 +131,9 @@ def result_of(key: str, action: AnyAction, fields: Mapping[str, object], made: E
 
 
 class Executor:
-    """Runs the steps of one tree.
+    """Runs the steps of one tree, as `admission` lets them in.
 
-    Args:
-        root: the tree, absolute.
-        tools: programs by name.
-        workers: the worker of a toolchain by its name.
-        admission: lets jobs in as memory allows.
-        options: of the run.
-
-    Attributes:
-        progress: see `Progress`; the reporter of a run sets it.
+    Attributes:     progress: see `Progress`; the reporter of a run sets it.
     """
 
     def __init__(

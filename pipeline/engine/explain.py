@@ -52,7 +52,6 @@ class Explanation:
     """What there is to say about one action.
 
     Attributes:
-        name: the action.
         state: `rebuilt` is said of an action upstream that is fresh, but gives other files than it gave before.
         reason: the engine's own words; of what stands in the way for a `blocked` one.
         key: today's key; None if it cannot be known yet.

@@ -22,15 +22,9 @@ from .sources import Behind, behind
 
 
 class Inputs:
-    """The inputs of the actions of one tree.
+    """The inputs of the actions of one tree, in whose absolute root relative paths begin.
 
-    Args:
-        root: the tree, absolute; relative paths of inputs begin there.
-        actions: by name.
-        workspace: what the tree holds.
-        stat_cache: digests of files that were read before.
-        tools: programs by name.
-        code: digest of all the code that can change what a module's `run` does.
+    `code` gives the digest of all the code that can change what a module's `run` does.
     """
 
     def __init__(

@@ -17,11 +17,9 @@ PHYSICAL_SHARE = 0.75
 
 
 class Admission:
-    """Lets jobs in as long as what they are expected to need fits; one is always let in when none runs.
+    """Lets jobs in as long as the bytes that they should need fit in the total; one is always let in when none runs.
 
-    Args:
-        total: bytes that all jobs together may be expected to need.
-        jobs: how many may run at one time; None: no limit but memory.
+    Without a number of jobs there is no limit but memory.
     """
 
     def __init__(self, total: int, jobs: int | None = None) -> None:

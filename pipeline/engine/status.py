@@ -19,7 +19,6 @@ class Status:
     """Whether an action is up to date, and if not why.
 
     Attributes:
-        fresh: nothing to do.
         why: gives the reason why it is not fresh.
         key: today's key; None while something upstream is stale, because the key is not known then.
         fields: the document behind `key`.
@@ -61,9 +60,7 @@ class Outcome:
     """What became of an action in this run.
 
     Attributes:
-        name: the action.
         how: `built`, `restored` (local store), `fetched` (remote store), or `remote` where it stays there.
-        seconds: how long that took.
         host: the machine of a cluster that built it in this run, if one did.
     """
 

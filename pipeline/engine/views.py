@@ -36,7 +36,6 @@ class View:
     """A directory for one edge.
 
     Attributes:
-        folder: it.
         states: file behind it -> what changes when that is written.
         outputs: relative path -> output, of all that is in it.
     """
@@ -51,14 +50,7 @@ class View:
 
 
 class Views:
-    """The views of one run. Methods may be called from any thread.
-
-    Args:
-        root: the tree, absolute.
-        workspace: which outputs upstream actions have.
-        store: where their content is.
-        stat_cache: digests of the tree's files.
-    """
+    """The views of one run. Methods may be called from any thread."""
 
     def __init__(self, root: Path, workspace: Workspace, store: Store, stat_cache: StatCache) -> None:
         self._root = root

@@ -161,8 +161,6 @@ class Bound:
         snake: its name in C++, and of its module in Rust.
         pascal: its name as a type.
         tvm: version of what compiled it.
-        tvm_ffi: likewise.
-        functions: all of them.
         options: plain numbers, texts and truth values among the variant's options, by their names in C++.
     """
 

@@ -38,10 +38,7 @@ class KitArchive:
         path: the archive, relative to the kit.
         backends: those in it; more than one in a fat archive.
         architectures: theirs, arm64 being always called arm64.
-        platform: theirs.
-        format: of the objects.
         models: what it holds, sorted by subject.
-        data: its bytes.
         runtime: what the kit brings along to link beside it, in link order.
     """
 
@@ -124,7 +121,6 @@ class Kit:
     """A product's archives and models.
 
     Attributes:
-        product: its name.
         kind: `xcframework`, `android`, `native`, `web` or `layout`.
         library: the name of the library without `lib` and `.a`.
         archives: the archives, in the order of their names.

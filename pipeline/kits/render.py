@@ -60,11 +60,8 @@ class Templates:
 
     Files of the user whose names begin with `_` are for `{% include %}`; any other must replace one of ours.
 
-    Args:
-        overrides: the user's directory, or None.
-
     Raises:
-        StepError: a file in it replaces nothing.
+        StepError: a file of the user's replaces nothing.
     """
 
     def __init__(self, overrides: Path | None = None) -> None:

@@ -33,7 +33,6 @@ class RuntimeLibrary:
         name: `tvm_runtime`.
         path: it, relative to the kit.
         whole: whether a link must take every member: it registers things that nothing refers to.
-        data: its bytes.
         shared: whether it is loaded with the program, and no archive.
     """
 

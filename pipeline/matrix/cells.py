@@ -28,7 +28,6 @@ class Backend:
         arch: `arm64`, `x86_64`, `armv7` or `wasm32`.
         deployment_target: lowest OS version, for Apple platforms only.
         system_libraries: libraries of the system that an app must link (`-l`), without prefix and suffix.
-        frameworks: Apple frameworks that an app must link.
         kernels: of a Metal device: `source` (compiled on the device at load) or `metallib` (compiled here, by Xcode);
             None for any other device.
         runners: what runs its models, of what can; see `backends`.
@@ -100,9 +99,6 @@ class ModelVariant(ModelRef):
     """One variant of a model: what a cell compiles. It is the same for every backend and toolchain.
 
     Attributes:
-        compiler: `relax`, `mlc` or `prebuilt`.
-        source: see `Source`.
-        weights: where they come from, or None.
         config: patterns of the weights' files that a recipe may read while compiling.
         bundle: patterns of the weights' files that go beside the library.
         check: the function that compares numbers on the host, or None.
@@ -211,10 +207,8 @@ class Placement:
     """What a layout has of one cell.
 
     Attributes:
-        subject: the model variant.
         owner: the variant whose library it uses: itself, but for fine-tunes that share one.
         prefix: what the runtime finds the model by.
-        library: path of its library.
         bundle: directory of its bundle, if wanted.
     """
 
@@ -267,7 +261,6 @@ class Product:
     """What an app consumes, under `dist/<name>`.
 
     Attributes:
-        kind: what it is made for.
         backends: names of the backends whose archives are in it, each one in some cell of the matrix.
         templates: directory with the user's own templates, as `Source.path`, or None.
         base_url: where pages get a product of kind `web`, or None.

@@ -20,8 +20,6 @@ class ModelFile:
     """A model that is not compiled, but bundled as it is.
 
     Attributes:
-        kind: what it must be.
-        source: where it comes from.
         sha256: what a file of the user's must hash to, where that is pinned.
         estimated_vram_bytes: what it takes of a device's memory, where targets.yaml says so.
     """

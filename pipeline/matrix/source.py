@@ -37,13 +37,7 @@ def files_of(role: str, function: Function | Source) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SourceRef:
-    """What of a source is in the key of a compile besides the digest of its file.
-
-    Attributes:
-        kind: see `Source`.
-        function: see `Source`.
-        sha256: what a prebuilt file must hash to, where that is pinned.
-    """
+    """What of a `Source` is in the key of a compile besides the digest of its file; `sha256` pins a prebuilt one."""
 
     kind: SourceKind
     function: str | None = None
@@ -91,7 +85,6 @@ class WeightsSource:
     Attributes:
         kind: which of the fields of that name is set.
         package: the name of a package, of which there is a `version`.
-        version: the release of the package.
         platform: the machine that the package is for, if not this one.
         hf: a repository of the Hugging Face hub, owner/name.
         revision: its commit, tag or branch.

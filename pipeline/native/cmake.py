@@ -36,7 +36,6 @@ class Target:
     """A target of a configured project.
 
     Attributes:
-        name: its name in CMake.
         type: `STATIC_LIBRARY`, `SHARED_LIBRARY`, `OBJECT_LIBRARY`, `UTILITY`, ….
         artifacts: the files it makes; the objects of an object library.
         dependencies: names of targets it needs.
@@ -50,14 +49,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build folder.
-
-    Attributes:
-        cmake: the program.
-        source: the project.
-        folder: where it is built.
-        log: gets what the programs say.
-    """
+    """A folder in which CMake builds a project."""
 
     cmake: Path
     source: Path

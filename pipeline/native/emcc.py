@@ -46,13 +46,7 @@ _MISSING_HEADER = re.compile(r"fatal error: '?([^':]+)'? ?(?:file not found|: No
 
 @dataclass(frozen=True, slots=True)
 class Emscripten:
-    """One emcc, at work for one action.
-
-    Attributes:
-        emcc: the program.
-        version: what it says it is.
-        log: gets what it says.
-    """
+    """One emcc, at work for one action."""
 
     emcc: Path
     version: str

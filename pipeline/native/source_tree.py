@@ -39,7 +39,6 @@ class SourceTree(NamedTuple):
     """A checkout as it was when it was looked at.
 
     Attributes:
-        root: its directory.
         files: relative path -> [git's mode, git's blob id]; the id of anything that is no git checkout is git's too.
     """
 

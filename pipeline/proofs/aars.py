@@ -35,8 +35,6 @@ class Aar:
     """An AAR and what went into it.
 
     Attributes:
-        folder: the product.
-        product: its name.
         maven: its coordinates.
         libraries: the proven archive of every ABI.
         runtime: names of libraries that have the TVM runtime.

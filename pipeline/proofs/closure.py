@@ -100,12 +100,7 @@ _DECLARED = "runtime version"
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """The libraries of a runtime, as far as models are concerned.
-
-    Attributes:
-        libraries: their names.
-        defined: C names they offer.
-    """
+    """The libraries of a runtime, as far as models are concerned: their names, and the C names that they offer."""
 
     libraries: tuple[str, ...]
     defined: frozenset[str]

@@ -28,7 +28,6 @@ class Survivors:
     Attributes:
         constructors: entries that run at start-up; None where they cannot be counted.
         lost: model subject -> what of it is gone.
-        info: everything else the linked file says about itself.
     """
 
     constructors: int | None

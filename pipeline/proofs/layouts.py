@@ -38,15 +38,12 @@ class Layout:
     """A layout and what went into it.
 
     Attributes:
-        folder: its tree.
-        product: its name.
         libraries: the proven archive of each backend, by name.
         members: subject and backend -> names of the model's objects in that archive.
         modules: subject and backend -> digest of the module that was linked.
         runtime: names of libraries that have the TVM runtime.
         bundles: subject -> digests of the files that its bundle has.
         files: task -> digests of its outputs that are in the tree.
-        digest_of: the digest of a file of the tree.
     """
 
     folder: Path

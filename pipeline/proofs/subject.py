@@ -49,12 +49,9 @@ class Kit:
     """A product's folder as a user gets it, and the archives that went into it.
 
     Attributes:
-        product: its name.
         folder: all of its files.
         libraries: the proven archive of every backend.
-        tools: linkers by name.
         scratch: a directory for what is linked.
-        log: gets the command lines.
     """
 
     product: str

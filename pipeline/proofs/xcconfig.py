@@ -34,11 +34,7 @@ class _Assignment:
 
 
 class Settings:
-    """The assignments of one file, in order.
-
-    Args:
-        text: of the file. `#include` is not followed: kits are one file.
-        name: how errors name it.
+    """The assignments of one file, in order. `#include` is not followed: kits are one file.
 
     Raises:
         FormatError: a line that is no assignment.

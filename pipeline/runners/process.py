@@ -27,11 +27,7 @@ CPU = (1, 0, 2)
 
 
 class Process:
-    """A machine in this process.
-
-    Args:
-        library: the shared library.
-        prefix: of the model.
+    """A machine in this process: the models of a shared library with the prefix.
 
     Raises:
         StepError: the library cannot be loaded, or the model is not in it.

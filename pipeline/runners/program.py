@@ -38,11 +38,7 @@ PATIENCE = 20.0
 
 
 class Program:
-    """A machine behind pipes.
-
-    Args:
-        launch: what to start.
-        seconds: of wall time that it has for everything.
+    """A machine behind pipes, which has so many seconds of wall time for everything.
 
     Raises:
         ToolMissing: it says that this machine lacks something.
@@ -212,13 +208,7 @@ class Program:
 
 
 class DeviceProgram(Program):
-    """A machine on a device. Parameters are pushed before they are loaded; the memory is the device's to tell.
-
-    Args:
-        launch: what to start, by adb.
-        device: where that is.
-        seconds: see `Program`.
-    """
+    """A machine on a device. Parameters are pushed before they are loaded; the memory is the device's to tell."""
 
     def __init__(self, launch: Launch, device: OnDevice, seconds: float) -> None:
         self._device = Device(Path(device.adb), device.serial, launch.env)

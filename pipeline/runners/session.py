@@ -27,10 +27,7 @@ class ModelSession:
     """A model on a machine; see `compilers.recipe.Session` for what the methods promise a recipe.
 
     Attributes:
-        model: the model's name.
-        variant: the variant's name.
         options: the variant's body in targets.yaml.
-        weights: directory with the model's weights.
         functions: signatures by name, as `functions.json` has them.
         parameters: names of the parameters that the machine has loaded.
         machine: that has the model's functions.

@@ -21,10 +21,8 @@ class Trial:
     """One model, and what it is held against.
 
     Attributes:
-        model: the model.
         functions: what `functions.json` (or `archive.json`) says of it.
         parameters: directory with the tensor cache, if the model has parameters.
-        weights: directory with the model's weights, if it has any.
         reads: the file with the check, or the model's own, and what it may read.
         check: the function's name; None where the model's file itself says what it computes.
         reference: for the latter, what kind of file it is; see `compilers.reference.check_of`.

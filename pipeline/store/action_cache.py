@@ -30,10 +30,7 @@ DURABLE_SECONDS = 0.05
 class ActionCache:
     """The results of one store directory. Methods may be called from any thread.
 
-    Args:
-        root: the store's directory; `ac/` is made in it when first written to.
-        note: gets a sentence about each damaged result.
-        read_only: nothing will be written.
+    `ac/` is made in it when first written to; `note` gets a sentence about each damaged result.
     """
 
     def __init__(self, root: str, note: Note, *, read_only: bool = False) -> None:

@@ -54,12 +54,9 @@ class ActionResult:
         name: the action, e.g. `compile:minilm-f32@ios-arm64`.
         fields: the whole key document.
         outputs: relative posix path -> output.
-        facts: what the step reported.
         started: when it began, unix seconds.
         seconds: how long it took by the clock.
-        cpu_seconds: what it cost.
         peak_bytes: resident memory of its largest process.
-        host: the machine it ran on.
         log: digest of the blob with what its tools printed; None when they printed nothing.
         versions: what else was there, for people; not in the key.
         small: digest -> content of the outputs that the record carries itself.

@@ -52,12 +52,9 @@ EMPTY = sha256_bytes(b"")
 class Cas:
     """The blobs below one directory. Methods may be called from any thread.
 
-    Args:
-        root: the store's directory; `cas/` and `part/` are made in it when first written to.
-        note: gets a sentence about each damaged blob.
-        scratch: see `Store`.
-        read_only: nothing will be written; damaged blobs are only passed over.
-        sync: whether `flush` waits for the disk.
+    `cas/` and `part/` are made in it when first written to; for `scratch` see `Store`. `note` gets a sentence about
+    each damaged blob, which is only passed over where nothing may be written. `sync` tells whether `flush` waits for
+    the disk.
     """
 
     def __init__(

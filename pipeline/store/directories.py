@@ -24,10 +24,9 @@ CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is
 
 
 class Unsynced:
-    """Files that were written and may not be on the disk yet. Methods may be called from any thread.
+    """Files that were written and may not be on the disk yet; with `sync`, `flush` waits for it.
 
-    Args:
-        sync: whether `flush` waits for the disk.
+    Methods may be called from any thread.
     """
 
     def __init__(self, *, sync: bool) -> None:

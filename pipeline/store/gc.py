@@ -29,10 +29,7 @@ class Stats:
     """What is in a store.
 
     Attributes:
-        records: number of records.
-        blobs: number of blobs.
         bytes: size of all blobs.
-        record_bytes: size of all records.
         by_step: records by the step in their action's name.
         oldest: when the oldest record was made, unix seconds; None in an empty store.
         seconds: how long the actions took that are recorded: what an empty store would cost.

@@ -40,12 +40,7 @@ class Asked(NamedTuple):
 
 
 class Incoming:
-    """The downloads of one store. Methods may be called from any thread.
-
-    Args:
-        remote: where from.
-        blobs: where to.
-    """
+    """The downloads of one store. Methods may be called from any thread."""
 
     def __init__(self, remote: Remote, blobs: Cas) -> None:
         self._remote = remote

@@ -31,13 +31,10 @@ PATIENCE = 3600 * 24.0
 
 
 class TreeLock:
-    """The right to build in a tree.
+    """The right to build in a tree, by a lock file: beside `build/lock`, `build/lock.owner` is written.
 
-    Args:
-        path: the lock file, e.g. `build/lock`; `build/lock.owner` is written beside it.
-        wait: whether to wait for another owner; by default unless SLIPWAY_WAIT is 0.
-        say: shows a line to the user at once; by default on stderr.
-        environ: where SLIPWAY_WAIT is looked up.
+    By default another owner is waited for unless SLIPWAY_WAIT is 0. `say` shows a line to the user at once; by default
+    on stderr.
     """
 
     def __init__(

@@ -17,12 +17,7 @@ UPLOADS = 4
 
 
 class Outgoing:
-    """The uploads of one store. Methods may be called from any thread.
-
-    Args:
-        remote: where to.
-        path_of: the file of a blob.
-    """
+    """The uploads of one store, whose blobs are in the files that `path_of` says. May be called from any thread."""
 
     def __init__(self, remote: Remote, path_of: Callable[[str], str]) -> None:
         self._remote = remote

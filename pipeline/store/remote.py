@@ -57,10 +57,7 @@ T = TypeVar("T")
 class Remote:
     """A remote store. Methods may be called from any thread, raise nothing, and do nothing once the remote is given up.
 
-    Args:
-        client: its server.
-        note: gets one sentence when the remote is given up, or refuses to be written.
-        write: whether `publish` sends anything.
+    `note` gets one sentence when the remote is given up, or refuses to be written.
     """
 
     def __init__(self, client: Client, note: Note, *, write: bool = False) -> None:

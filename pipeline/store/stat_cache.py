@@ -65,8 +65,7 @@ def canonical(value: object) -> bytes:
 class StatCache:
     """Digests of files, across runs. Methods may be called from any thread: at worst two of them read the same file.
 
-    Args:
-        path: the file it is kept in; None keeps it in memory only.
+    Without a path it is kept in memory only.
     """
 
     def __init__(self, path: StrPath | None = None) -> None:

@@ -61,15 +61,11 @@ class Found(NamedTuple):
 
 
 class Store:
-    """The store of one directory. Methods may be called from any thread.
+    """The store of one directory, which is made when something is first written. May be called from any thread.
 
-    Args:
-        root: the directory; made when something is first written.
-        remote: the store of other machines.
-        scratch: directory for files on their way into a tree; `v2/part` by default.
-        read_only: `commit` refuses, and nothing is fetched.
-        sync: whether commits wait for the disk.
-        note: gets each sentence about something that was wrong and is worked around; else they collect in `notes`.
+    `remote` is the store of other machines; `scratch` a directory for files on their way into a tree, by default
+    `v2/part`. When it is `read_only`, `commit` refuses, and nothing is fetched. With `sync`, commits wait for the disk.
+    `note` gets each sentence about something that was wrong and is worked around; else they collect in `notes`.
     """
 
     def __init__(

@@ -75,12 +75,7 @@ _NEVER = Entry(key="", out="", outputs={})
 
 
 class Workspace:
-    """The state of one tree for one matrix file. Methods may be called from any thread.
-
-    Args:
-        path: the file; made when something is first set.
-        note: gets a sentence when something in it was damaged.
-    """
+    """The state of one tree for one matrix file, made when something is first set. May be called from any thread."""
 
     def __init__(self, path: StrPath, note: Note | None = None) -> None:
         self.path = os.fspath(path)

@@ -46,7 +46,6 @@ class Environment:
     """One toolchain on this machine.
 
     Attributes:
-        toolchain: what targets.yaml says.
         root: the project's directory; relative paths begin there.
         frozen: what slipway.lock says it is made of, as pip's `name==version`; None where it was never made.
     """

@@ -76,10 +76,8 @@ VERSION_FLAGS = {"ld": "-v", "xcodebuild": "-version"}
 class Finder:
     """Looks programs up on PATH, with a memo of what they said.
 
-    Args:
-        memo: a file of ours; it may be missing, and is made anew when it is damaged.
-        environments: the environment of a toolchain that is not `current`, by its name.
-        checkouts: the directory of a checkout that is built, by its name.
+    The memo is a file of ours, made anew when it is damaged. `environments` gives the environment of a toolchain that
+    is not `current`, `checkouts` the directory of a checkout that is built, both by name.
     """
 
     def __init__(

@@ -98,12 +98,10 @@ class Request:
 
     Attributes:
         model: name in targets.yaml, for messages.
-        source: where they come from.
         locked: what `slipway.lock` says of this source, or None on first sight.
         local: the user's file or directory, for sources of kind `path`.
         cache: where finished and half-done downloads live.
         scratch: an empty directory on the cache's file system; removed when the request is over.
-        log: file for what tools print.
     """
 
     model: str

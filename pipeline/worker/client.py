@@ -191,9 +191,7 @@ class _Stage:
 class Stages:
     """The stages of one server. Equal ones share a process; of the unused ones the last used `idle` are kept.
 
-    Args:
-        idle: how many.
-        make_room: is called before a process is started.
+    `make_room` is called before a process is started.
     """
 
     def __init__(self, idle: int, make_room: Callable[[], None]) -> None:

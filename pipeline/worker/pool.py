@@ -24,13 +24,9 @@ CURRENT = "current"
 
 
 class ToolchainWorkers:
-    """Gives workers by toolchain.
+    """Gives workers by toolchain, whose environment need not have been made yet; `note` gets a line when one is made.
 
-    Args:
-        root: the tree.
-        environment: the Python environment of a toolchain by its name, which need not have been made yet.
-        note: gets a line when one is made.
-        room: bytes that may be taken by processes that nobody uses, asked before another one is started.
+    `room` gives the bytes that processes may take that nobody uses, and is asked before another one is started.
     """
 
     def __init__(
