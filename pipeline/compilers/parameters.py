@@ -9,8 +9,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tvm
 
 from pipeline.documents.parameters import Parameter, Parameters, WrittenCache
@@ -57,7 +59,7 @@ class _Seen:
     constant: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
 
-    def look(self, name: str, array: np.ndarray) -> None:
+    def look(self, name: str, array: npt.NDArray[Any]) -> None:
         """Take note of one."""
         self.parameters.append(Parameter(name, array.shape, array.dtype.name))
         if not array.size or name in self.declared:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export.graph_signature import InputSpec, OutputSpec
 
-Arrays = list[np.ndarray]
+Arrays = list[npt.NDArray[Any]]
 
 SIZES = ((2, 3, 5, 7, 11), (1,), (8,), (32,), (224,))
 """Extents for the symbols of a model, in turn: first a different one for each, then the same for all."""
@@ -56,7 +56,7 @@ class Example:
 
     said_by: str
     inputs: Arrays
-    outputs: Sequence[tuple[str, np.ndarray]]
+    outputs: Sequence[tuple[str, npt.NDArray[Any]]]
 
 
 def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
@@ -89,7 +89,7 @@ def check_of(kind: str, path: Path, options: Mapping[str, object]) -> Check:
     return check
 
 
-def tolerance(want: np.ndarray, inputs: Sequence[np.ndarray]) -> float:
+def tolerance(want: npt.NDArray[Any], inputs: Sequence[npt.NDArray[Any]]) -> float:
     """Half of the digits that the coarsest float among inputs and output has, of the largest number; 0 for others."""
     if not _is_float(want):
         return 0.0
@@ -97,7 +97,7 @@ def tolerance(want: np.ndarray, inputs: Sequence[np.ndarray]) -> float:
     return math.sqrt(coarsest) * float(np.abs(want.astype(np.float64)).max(initial=0)) or 1e-6
 
 
-def _small(want: np.ndarray) -> np.ndarray:
+def _small(want: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Which elements are in a channel (along any axis) where all are far below the largest of the whole.
 
     Beside coordinates up to 640, a probability could be anything within the tolerance of the whole.
@@ -117,7 +117,7 @@ def _epsilon(dtype: npt.DTypeLike) -> float:
     return float(importlib.import_module("ml_dtypes").finfo(dtype).eps)
 
 
-def _is_float(array: np.ndarray) -> bool:
+def _is_float(array: npt.NDArray[Any]) -> bool:
     return array.dtype.kind == "f" or "float" in array.dtype.name
 
 
@@ -220,7 +220,7 @@ def _data_of(tensor: TensorProto, model: Path) -> bytes:
 
 def _onnx_runner(
     path: Path, model: ModelProto
-) -> tuple[str, Callable[[list[str], Mapping[str, np.ndarray]], Sequence[Array]]]:
+) -> tuple[str, Callable[[list[str], Mapping[str, npt.NDArray[Any]]], Sequence[Array]]]:
     """The implementation that is asked, and the function that asks it."""
     try:
         runtime = importlib.import_module("onnxruntime")
@@ -231,7 +231,7 @@ def _onnx_runner(
     return "onnxruntime", session.run
 
 
-def _described(onnx: ModuleType, value: ValueInfoProto) -> tuple[str, np.dtype, list[int | str]]:
+def _described(onnx: ModuleType, value: ValueInfoProto) -> tuple[str, np.dtype[Any], list[int | str]]:
     """Name, dtype and shape of an input; an extent without a name gets one of its own."""
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
@@ -241,8 +241,8 @@ def _described(onnx: ModuleType, value: ValueInfoProto) -> tuple[str, np.dtype, 
 
 
 def _feeds(
-    wanted: Sequence[tuple[str, np.dtype, list[int | str]]], sizes: Sequence[int], between: tuple[float, float]
-) -> dict[str, np.ndarray]:
+    wanted: Sequence[tuple[str, np.dtype[Any], list[int | str]]], sizes: Sequence[int], between: tuple[float, float]
+) -> dict[str, npt.NDArray[Any]]:
     random = np.random.Generator(np.random.PCG64(1))
     symbols = sorted({extent for _, _, shape in wanted for extent in shape if isinstance(extent, str)})
     extents = dict(zip(symbols, itertools.cycle(sizes)))
@@ -291,7 +291,7 @@ def without_tensors(specs: Iterable[InputSpec | OutputSpec]) -> list[str]:
     return [getattr(one.arg, "name", "") for one in given if type(one.arg).__name__ != "TensorArgument"]
 
 
-def _array(torch: ModuleType, tensor: Tensor) -> np.ndarray:
+def _array(torch: ModuleType, tensor: Tensor) -> npt.NDArray[Any]:
     """A tensor as a numpy array, also where numpy needs `ml_dtypes` to know the dtype."""
     plain = tensor.detach().cpu()
     if plain.dtype is torch.bfloat16:

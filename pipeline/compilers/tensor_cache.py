@@ -14,8 +14,10 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.documents.codec import encode, load
 from pipeline.documents.parameters import INDEX, ShardRecord, TensorCache, TensorRecord, WrittenCache
@@ -39,7 +41,7 @@ def write(
     directory: Path,
     *,
     shard_bytes: int = SHARD_BYTES,
-    said: Callable[[str, np.ndarray], None] | None = None,
+    said: Callable[[str, npt.NDArray[Any]], None] | None = None,
 ) -> WrittenCache:
     """Write named tensors into a directory, in the order they come: `params_shard_N.bin` and `tensor-cache.json`.
 
@@ -70,7 +72,7 @@ def write(
     return WrittenCache(len(names), total, digests)
 
 
-def read(directory: Path) -> dict[str, np.ndarray]:
+def read(directory: Path) -> dict[str, npt.NDArray[Any]]:
     """Map a tensor cache into memory: name -> read-only array, in the order of the records.
 
     Raises:
@@ -98,7 +100,7 @@ class _Shard:
         self.digest = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
 
-    def append(self, name: str, array: np.ndarray) -> None:
+    def append(self, name: str, array: npt.NDArray[Any]) -> None:
         data = array.reshape(-1).view(np.uint8).data
         with self.path.open("ab") as file:
             file.write(data)
@@ -114,7 +116,7 @@ class _Shard:
         return ShardRecord(self.path.name, "raw-shard", self.size, tuple(self.records), *digests)
 
 
-def _as_array(name: str, tensor: Array) -> np.ndarray:
+def _as_array(name: str, tensor: Array) -> npt.NDArray[Any]:
     """Return the tensor as a C-contiguous little-endian numpy array."""
     array = tensor if isinstance(tensor, np.ndarray) else _from_tensor(name, tensor)
     if array.dtype.name not in DTYPES:
@@ -124,7 +126,7 @@ def _as_array(name: str, tensor: Array) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
-def _from_tensor(name: str, tensor: Array) -> np.ndarray:
+def _from_tensor(name: str, tensor: Array) -> npt.NDArray[Any]:
     """Ask for the tensor's memory by DLPack, and where numpy's DLPack does not know the dtype, by `numpy()`."""
     try:
         return np.from_dlpack(tensor)
@@ -139,7 +141,7 @@ def _from_tensor(name: str, tensor: Array) -> np.ndarray:
     raise FormatError(f"parameter {name!r} is a {type(tensor).__name__}: {problem}", hint=hint)
 
 
-def _read_shard(directory: Path, shard: ShardRecord) -> Iterator[tuple[str, np.ndarray]]:
+def _read_shard(directory: Path, shard: ShardRecord) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     name = shard.dataPath
     if name != Path(name).name:
         raise ValueError(f"the shard {name!r} is not beside the index")
@@ -156,7 +158,7 @@ def _read_shard(directory: Path, shard: ShardRecord) -> Iterator[tuple[str, np.n
         yield one.name, data[start : start + length].view(dtype).reshape(one.shape)
 
 
-def as_dtype(name: str) -> np.dtype:
+def as_dtype(name: str) -> np.dtype[Any]:
     """Numpy's dtype of that name, from `ml_dtypes` where it is one of those."""
     extended = name.startswith(("bfloat", "float8"))
     # Only these need the package, and numpy finds them by no name of its own.

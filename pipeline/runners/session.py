@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.compilers import tensor_cache
 from pipeline.documents.functions import OBJECT, SHAPE, TUPLE, Function
@@ -19,7 +21,7 @@ from pipeline.errors import StepError
 
 from .machine import Held, Machine, Parameter, Value
 
-Change = Callable[[np.ndarray], np.ndarray]
+Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ _NO_TENSORS = frozenset({SHAPE, TUPLE, OBJECT, "int", "float"})
 _OTHER_LIBRARY = "the library and functions.json are of different compiles, or the machine that runs it is broken"
 
 
-def changed(array: np.ndarray) -> np.ndarray:
+def changed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """An array that a right model answers differently: another number of about the same size in every place.
 
     Whole numbers become 0, which is a valid index into anything (or 1, where they are 0 already).
@@ -136,14 +138,14 @@ def changed(array: np.ndarray) -> np.ndarray:
     return np.asarray(array.astype("float32") * 1.5 + 0.25).astype(array.dtype)
 
 
-def _times(factor: float) -> Callable[[np.ndarray], np.ndarray]:
-    def change(array: np.ndarray) -> np.ndarray:
+def _times(factor: float) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array if _is_whole(array) else np.asarray(array.astype("float32") * factor).astype(array.dtype)
 
     return change
 
 
-def _mirrored(array: np.ndarray) -> np.ndarray:
+def _mirrored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Large for small: what is an index stays one, in a range that is not larger."""
     if array.dtype.kind not in "iu" or not array.size:
         return ~array if array.dtype.kind == "b" else array
@@ -151,7 +153,7 @@ def _mirrored(array: np.ndarray) -> np.ndarray:
         return np.asarray(array.max() - (array - array.min()))
 
 
-def _rolled(array: np.ndarray) -> np.ndarray:
+def _rolled(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Each number in the next one's place; others where all are the same."""
     other = np.roll(array, 1)
     return changed(array) if other.tobytes() == array.tobytes() else other
@@ -179,7 +181,7 @@ def write_changed(parameters: Path, folder: Path, change: Change) -> bool:
     return True
 
 
-def _is_whole(array: np.ndarray) -> bool:
+def _is_whole(array: npt.NDArray[Any]) -> bool:
     return array.dtype.kind in "biu"
 
 

@@ -29,9 +29,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.compilers.tensor_cache import as_dtype
 from pipeline.errors import StepError
@@ -169,7 +170,7 @@ def _count(word: str, most: int = MOST_BYTES) -> int:
     return count
 
 
-def _tensor(source: Source, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+def _tensor(source: Source, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     if not _DTYPE.fullmatch(dtype):
         raise ValueError(f"{dtype!r} is no dtype of a tensor")
     kind = as_dtype(dtype)
