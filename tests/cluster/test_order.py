@@ -94,7 +94,7 @@ def test_a_worker_of_dasks_own_is_called_as_its_owner_calls_it(name, called):
 
     async def ask():
         async with (
-            distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+            distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address=":0") as scheduler,
             distributed.Worker(scheduler.address, name=name, nthreads=1),
             distributed.Client(scheduler.address, asynchronous=True) as client,
         ):
