@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from projects import Project, tiny_project
 
 from pipeline.store.workspace import Workspace
@@ -16,6 +17,10 @@ from pipeline.store.workspace import Workspace
 # A shell without job control starts what it puts in the background deaf to Ctrl-C, and so are all children then; some
 # tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How busy a machine is says nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
 PACKAGE = xar({"Chat.pkg/Payload": gzip.compress(cpio({"a": b"xyz" * 50}), mtime=0)})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, len(PACKAGE) - 1), value=st.integers(0, 255), end=st.integers(0, len(PACKAGE)))
 def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path, at, value, end):
     data = bytearray(PACKAGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.apps.merge_records import merge
@@ -254,7 +254,6 @@ SHAPES = st.sampled_from([{"indent": 2}, {"indent": 4}, {"indent": "\t"}, {"inde
 NEWLINES = st.sampled_from(["\n", "\r\n"])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDS, RECORDS, SHAPES, NEWLINES, st.booleans())
 def test_other_records_stay_and_ours_arrive(theirs, ours, shape, newline, ascii_only):
     text = json.dumps({"before": [1, "é"], "model_list": theirs, "after": {"x": 1}}, ensure_ascii=ascii_only, **shape)

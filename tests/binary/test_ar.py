@@ -32,13 +32,11 @@ SYMBOLS = st.lists(
 
 @pytest.mark.parametrize("flavour", ["gnu", "coff"])
 @given(MEMBERS)
-@settings(deadline=None)
 def test_gnu_and_windows_archives_round_trip(flavour, members):
     assert read_archive(write_archive(members, flavour)) == tuple(members)
 
 
 @given(MEMBERS)
-@settings(deadline=None)
 def test_darwin_archives_round_trip_but_for_the_padding_to_eight_bytes(members):
     padded = tuple(Member(m.name, m.data + b"\n" * (-len(m.data) % 8)) for m in members)
     archive = write_archive(members, "darwin")
@@ -55,7 +53,7 @@ def test_darwin_archives_round_trip_but_for_the_padding_to_eight_bytes(members):
         max_size=4,
     )
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_archive_of_objects_equals_llvm_ar(format_, llvm_ar, members):
     flavour = FLAVOURS.get(format_, "gnu")
     objects = [Member(name, BUILDERS[format_](symbols)) for name, symbols in members]
@@ -269,7 +267,7 @@ def test_offsets_beyond_the_index_are_refused(monkeypatch):
 
 
 @given(st.binary(max_size=200), st.integers(0, 500), st.integers(0, 500))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_damage_ends_in_anything_but_a_format_error(noise, start, end):
     archive = write_archive([Member("a_name_longer_than_sixteen.o", b"12345"), Member("b.o", b"678")], "gnu")
     for damaged in (archive[:start] + noise + archive[end:], ar.MAGIC + noise, archive[: start % len(archive)]):

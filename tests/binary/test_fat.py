@@ -111,7 +111,7 @@ def test_overlapping_and_repeated_slices_are_refused():
 
 
 @given(st.binary(max_size=60), st.integers(0, 200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_damage_ends_in_anything_but_a_format_error(noise, at):
     joined = write_fat([archive("arm64"), archive("x86_64")])
     for damaged in (joined[:at] + noise + joined[at + len(noise) :], joined[:at], b"\xca\xfe\xba\xbe" + noise):

@@ -116,7 +116,7 @@ def test_an_alignment_that_is_none_is_refused(tmp_path, refused, good):
     assert "no power of two" in refused(data.replace(b"general.alignmenT", b"general.alignment"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_damage_gives_an_error_or_a_model_and_no_traceback(good, tmp_path_factory, data):
     damaged = bytearray(good[: data.draw(st.integers(0, len(good)))] if data.draw(st.booleans()) else good)

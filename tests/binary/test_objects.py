@@ -68,7 +68,7 @@ def read_or_refuse(data: bytes) -> None:
 
 @pytest.mark.parametrize("format_", OBJECTS)
 @given(EDITS, st.integers(0, 2000))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_damage_ends_in_anything_but_a_format_error(format_, edits, length):
     damaged = bytearray(OBJECTS[format_])
     for at, noise in edits:
@@ -80,7 +80,7 @@ def test_no_damage_ends_in_anything_but_a_format_error(format_, edits, length):
 
 @pytest.mark.parametrize("format_", OBJECTS)
 @given(st.binary(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_noise_ends_in_anything_but_a_format_error(format_, noise):
     read_or_refuse(noise)
     read_or_refuse(OBJECTS[format_][:8] + noise)

@@ -74,7 +74,7 @@ def test_damaged_files_are_refused_by_name(data):
 
 
 @given(st.integers(0, 3000), st.binary(min_size=1, max_size=30), st.sampled_from(["w:", "w:gz"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_damage_ends_in_anything_but_a_format_error(at, noise, mode):
     data = bytearray(tar([*FILES, ("a" * 150, b"long")], mode))
     start = at % len(data)

@@ -92,7 +92,7 @@ def test_a_bundle_with_two_files_of_a_name_is_refused(refused):
     assert "it names 2 files, 1 of them different" in refused(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data(), bundled=st.booleans())
 def test_damage_gives_an_error_or_a_model_and_no_traceback(tmp_path_factory, data, bundled):
     good = task_bytes() if bundled else tflite_bytes()

@@ -35,7 +35,7 @@ def arrays(draw):
 tensors = st.dictionaries(st.text(min_size=1, max_size=8), arrays(), max_size=6)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(given_tensors=tensors, shard_bytes=st.integers(1, 200))
 def test_reads_what_was_written_in_the_same_order(tmp_path_factory, given_tensors, shard_bytes):
     folder = tmp_path_factory.mktemp("cache")
@@ -52,7 +52,7 @@ def test_reads_what_was_written_in_the_same_order(tmp_path_factory, given_tensor
     assert counted.digests == {one.name: hash_path(one) for one in folder.iterdir()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=20), shard_bytes=st.integers(1, 60))
 def test_no_shard_is_larger_than_allowed_unless_one_tensor_is(tmp_path_factory, sizes, shard_bytes):
     folder = tmp_path_factory.mktemp("cache")

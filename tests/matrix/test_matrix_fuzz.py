@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 from example_targets import GOOD
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import MatrixError
@@ -61,7 +61,6 @@ def check(text: str) -> None:
 
 
 @given(place=st.sampled_from(PLACES), value=json_values)
-@settings(deadline=None)
 def test_any_value_in_any_place(place, value):
     whole = yaml.safe_load(WHOLE)
     inner = whole
@@ -76,6 +75,5 @@ def test_any_value_in_any_place(place, value):
     length=st.integers(0, 12),
     text=st.text(st.sampled_from("{}[]:,&*!|>'\"% \n-#ab1"), max_size=4),
 )
-@settings(deadline=None)
 def test_any_slip_of_the_fingers(start, length, text):
     check(WHOLE[:start] + text + WHOLE[start + length :])

@@ -305,7 +305,7 @@ def test_a_step_cannot_read_the_layout_that_it_is_in(expand):
 
 
 @given(st.text(max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_a_path_inside_or_refused(text):
     if wrong_pattern(text) is None:
         path = text.format(model="m", variant="v", subject="m-v", backend="b")

@@ -40,8 +40,8 @@ ACTIONS = {
 }
 LINKED = {"weights:w"}
 
-QUICK = settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=4 * MUTATIONS, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=500, derandomize=True, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=4 * MUTATIONS, suppress_health_check=list(HealthCheck))
 
 fractions = st.floats(0, 1, exclude_max=True)
 damages = st.one_of(
