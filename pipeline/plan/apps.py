@@ -21,7 +21,7 @@ from pipeline.matrix.matrix import Matrix
 from pipeline.steps import app_config
 
 from .lockfile import Pins
-from .models import conversion
+from .models import config_task
 
 HUB = "https://huggingface.co"
 """Where apps, which know no `HF_ENDPOINT`, get what is on the hub."""
@@ -257,8 +257,8 @@ def _upstream(matrix: Matrix, cell: Cell, *, bundled: bool) -> dict[str, Upstrea
     objects = ("*.o",) if model.compiler == "prebuilt" else (f"{model.prefix}devc.o",)
     edges = {roles.objects(model.subject): Upstream(f"compile:{owner.subject}", only=objects)}
     for one in (model, owner.model):
-        config = conversion(matrix, one, "gen_config") if one.is_raw else f"weights:{one.model}"
-        edges[roles.of(roles.CONFIG, one.subject)] = Upstream(config, only=(CHAT_CONFIG, "tokenizer*"))
+        only = (CHAT_CONFIG, "tokenizer*")
+        edges[roles.of(roles.CONFIG, one.subject)] = Upstream(config_task(matrix, one), only)
     if bundled:
         edges[roles.bundle(model.subject)] = Upstream(f"bundle:{model.subject}")
     return edges

@@ -25,7 +25,7 @@ from pipeline.steps import memory as memory_step
 from pipeline.weights.entry import Entry
 
 from .lockfile import Pins
-from .models import RUNTIMES, SHARDS, conversion
+from .models import RUNTIMES, SHARDS, config_task
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,7 @@ def _memory(matrix: Matrix, cell: Cell, owner: Cell) -> AnyAction:
     if relax:
         upstream[roles.PARAMS] = Upstream(f"params:{model.subject}", only=(Parameters.NAME,))
     elif model.weights is not None:
-        config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
-        upstream[roles.CONFIG] = Upstream(config, only=(CHAT_CONFIG,))
+        upstream[roles.CONFIG] = Upstream(config_task(matrix, model), only=(CHAT_CONFIG,))
     return Action(
         step="memory",
         run=memory_step.run,

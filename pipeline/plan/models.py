@@ -53,8 +53,11 @@ CHECKPOINT_TEXTS = (
 )  # fmt: skip
 """What of a raw checkpoint gen_config reads: everything but tensors."""
 
-_CONVERSION = ("quantization", "model_type")
-"""Options of a raw checkpoint that both of its steps take."""
+_CONVERSIONS: Mapping[str, tuple[Run[convert.Conversion], tuple[str, ...]]] = {
+    "gen_config": (convert.gen_config, ("quantization", "model_type", "conv_template", "gen_config")),
+    "convert_weight": (convert.convert_weight, ("quantization", "model_type", "source_format")),
+}
+"""What converts a raw checkpoint: step -> its function, and the options of a variant that it takes."""
 
 
 def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]) -> Iterator[AnyAction]:
@@ -165,11 +168,7 @@ def parameter_actions(matrix: Matrix) -> Iterator[AnyAction]:
 
 def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterator[AnyAction]:
     """`gen_config` and `convert_weight` of a raw checkpoint, unless another variant converts it in the same way."""
-    steps: dict[str, tuple[Run[convert.Conversion], tuple[str, ...]]] = {
-        "gen_config": (convert.gen_config, ("conv_template", "gen_config")),
-        "convert_weight": (convert.convert_weight, ("source_format",)),
-    }
-    for step, (run, options) in steps.items():
+    for step, (run, _) in _CONVERSIONS.items():
         if conversion(matrix, model, step) != f"{step}:{model.subject}":
             continue
         weights = Upstream(f"weights:{model.model}", only=CHECKPOINT_TEXTS if step == "gen_config" else ())
@@ -177,7 +176,7 @@ def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterato
             step=step,
             run=run,
             subject=model.subject,
-            params=convert.Conversion(_chosen(model, (*_CONVERSION, *options)), toolchain),
+            params=convert.Conversion(_converted_by(model, step), toolchain),
             upstream={roles.TOOLCHAIN: Upstream(f"toolchain:{toolchain}"), roles.WEIGHTS: weights},
             outputs=(CHAT_CONFIG,) if step == "gen_config" else (),
             intermediate=step == "convert_weight",
@@ -189,20 +188,23 @@ def _conversions(matrix: Matrix, model: ModelVariant, toolchain: str) -> Iterato
 
 def conversion(matrix: Matrix, model: ModelVariant, step: str) -> str:
     """The action that converts a raw checkpoint for a variant: that of the first variant that needs the same."""
-    options = (
-        (*_CONVERSION, "source_format") if step == "convert_weight" else (*_CONVERSION, "conv_template", "gen_config")
-    )
     homes = _homes(matrix)
 
     def needs(one: ModelVariant) -> tuple[str, str]:
-        return json.dumps(_chosen(one, options), sort_keys=True), homes[one.subject]
+        return json.dumps(_converted_by(one, step), sort_keys=True), homes[one.subject]
 
     alike = (one for one in matrix.models if one.model == model.model and one.is_raw and needs(one) == needs(model))
     return f"{step}:{next(alike, model).subject}"
 
 
-def _chosen(model: ModelVariant, options: Iterable[str]) -> dict[str, object]:
-    return {name: model.options[name] for name in options if name in model.options}
+def _converted_by(model: ModelVariant, step: str) -> dict[str, object]:
+    """Those of a variant's options that a conversion takes."""
+    return {name: model.options[name] for name in _CONVERSIONS[step][1] if name in model.options}
+
+
+def config_task(matrix: Matrix, model: ModelVariant) -> str:
+    """The action that has the `mlc-chat-config.json` of a variant: its conversion, or its weights."""
+    return conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
 
 
 def compile_actions(matrix: Matrix) -> Iterator[AnyAction]:
@@ -247,10 +249,9 @@ def _compiled_from(matrix: Matrix, cell: Cell) -> tuple[dict[str, str], dict[str
             )
         path, sha256 = found
         return {roles.SOURCE: path}, {}, source.ref(sha256)
-    config = conversion(matrix, model, "gen_config") if model.is_raw else f"weights:{model.model}"
     edges = {
         roles.TOOLCHAIN: Upstream(f"toolchain:{cell.toolchain}"),
-        roles.CONFIG: Upstream(config, only=(CHAT_CONFIG,)),
+        roles.CONFIG: Upstream(config_task(matrix, model), only=(CHAT_CONFIG,)),
     }
     return {}, edges, source.ref()
 
