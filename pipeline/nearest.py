@@ -1,8 +1,8 @@
-"""The name that was probably meant, for every message about one that is not known."""
+"""Names in messages: the one that was probably meant where one is not known, and the first of many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ALIKE = 0.65
 """Similarity of difflib from which a name may be meant; `windows` is no slip for `ios`, which has 0.6."""
@@ -32,3 +32,9 @@ def did_you_mean(word: str, known: Iterable[str], shown: str = "`{}`") -> str:
     """The question in a hint; empty where no name is alike."""
     meant = nearest(word, known)
     return "" if meant is None else f"did you mean {shown.format(meant)}?"
+
+
+def listed(things: Sequence[str], most: int = 5) -> str:
+    """`a, b, c and 4 more`: enough to act on, never a page."""
+    shown = ", ".join(things[:most])
+    return shown if len(things) <= most else f"{shown} and {len(things) - most} more"

@@ -19,6 +19,7 @@ from pipeline.documents.parameters import Parameter, Parameters, WrittenCache
 from pipeline.errors import FormatError, StepError
 from pipeline.matrix.cells import ModelRef
 from pipeline.matrix.source import SourceRef
+from pipeline.nearest import listed
 
 from . import python_source, sources, tensor_cache
 from .confinement import confined
@@ -78,9 +79,8 @@ class _Seen:
 def _refuse_twins(groups: Sequence[Sequence[str]], path: Path) -> None:
     if groups:
         more = f" (and {len(groups) - 1} more pairs)" if len(groups) > 1 else ""
-        names = ", ".join(groups[0][:4]) + (f" and {len(groups[0]) - 4} more" if len(groups[0]) > 4 else "")  # noqa: PLR2004 - enough to act on
         raise StepError(
-            f"the parameters {names} are equal, byte for byte{more}",
+            f"the parameters {listed(groups[0], 4)} are equal, byte for byte{more}",
             where=path,
             hint="where a function makes each, bind the loop's variable: `lambda name=name: read(name)`; where they "
             f"are meant to be the same, say so: {groups[0][1]!r}: pipeline.compilers.recipe.SameAs({groups[0][0]!r})",

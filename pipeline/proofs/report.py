@@ -12,6 +12,7 @@ from pipeline.documents.codec import dumps, encode
 from pipeline.documents.report import Check as Check
 from pipeline.documents.report import Report, Verdict
 from pipeline.errors import VerifyError
+from pipeline.nearest import listed as listed
 
 
 def proven(name: str, saw: str) -> Check:
@@ -37,12 +38,6 @@ def settled(name: str, problems: Sequence[str], saw: str, hint: str) -> Check:
 def open_summary(check: Check) -> str:
     """The line of the summary table for what could not be proven: what was missing, and the short form of the hint."""
     return f"not proven: {check.saw}" + (f", {check.hint.partition(' (')[0]}" if check.hint else "")
-
-
-def listed(things: Sequence[str], most: int = 5) -> str:
-    """`a, b, c and 4 more`: enough to act on, never a page."""
-    shown = ", ".join(things[:most])
-    return shown if len(things) <= most else f"{shown} and {len(things) - most} more"
 
 
 def counted(number: int, thing: str) -> str:

@@ -25,13 +25,14 @@ from pipeline.errors import StepError, ToolMissing
 from pipeline.files import State, look
 from pipeline.files.sharing import share, symlink
 from pipeline.matrix.placeholders import filled
+from pipeline.nearest import listed
 from pipeline.process import Finished
 
 PROGRAM = "program:"
 """Before the name of a program on PATH: the tool that stands for it, whose version is the digest of its file."""
 
-_SHOWN, _TRACED = 6, 40
-"""Files that a message lists; those of `--trace-reads`, which are asked for."""
+_TRACED = 40
+"""Files that a message of `--trace-reads` lists; they are asked for."""
 
 _CHUNK_BYTES = 1 << 20
 
@@ -193,7 +194,7 @@ def _beside(job: Job[Params]) -> dict[str, State]:
 def _check_places(job: Job[Params], before: Mapping[str, State]) -> None:
     if before and (changed := [path for path, state in _beside(job).items() if before.get(path) != state]):
         raise StepError(
-            f"files beside its inputs changed while it ran: {_listed(changed)}",
+            f"files beside its inputs changed while it ran: {listed(changed)}",
             hint="a step writes nowhere but below {out}; if that was you, run doit again",
             log=job.log,
         )
@@ -218,7 +219,7 @@ def _check_given(job: Job[Params], before: Mapping[Path, os.stat_result]) -> Non
                 os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
     if changed:
         raise StepError(
-            f"the command changed what it was given: {_listed(sorted(changed))}",
+            f"the command changed what it was given: {listed(sorted(changed))}",
             hint="have it change copies, below $TMPDIR",
             log=job.log,
         )
@@ -251,23 +252,23 @@ def _check_outputs(job: Job[Params], folders: _Folders) -> None:
     missing = [pattern for pattern in declared if not any(fnmatchcase(name, pattern) for name in made)]
     if missing:
         elsewhere = [name for name in missing if (folders.tree / name).exists()]
-        wrote = f"it wrote {_listed(sorted(made))}" if made else "it wrote nothing there"
-        hint = f"it wrote {_listed(elsewhere)} into the folder it ran in: write to {{out}}" if elsewhere else wrote
-        raise StepError(f"the command did not write {_listed(missing)}", hint=hint, log=job.log)
+        wrote = f"it wrote {listed(sorted(made))}" if made else "it wrote nothing there"
+        hint = f"it wrote {listed(elsewhere)} into the folder it ran in: write to {{out}}" if elsewhere else wrote
+        raise StepError(f"the command did not write {listed(missing)}", hint=hint, log=job.log)
     added = [name for name in made if not any(fnmatchcase(name, pattern) for pattern in declared)]
     if added:
         raise StepError(
-            f"the command wrote what it does not declare: {_listed(sorted(added))}",
+            f"the command wrote what it does not declare: {listed(sorted(added))}",
             hint="add it to `outputs`, or have the command write it below $TMPDIR",
             log=job.log,
         )
     links = [name for name, path in made.items() if path.is_symlink() and not _stays(path, job.out)]
     if links:
         hint = "what a step reads of other tasks is links: copy what they lead to (cp -L, tar -h)"
-        raise StepError(f"{_listed(sorted(links))} is a link that leads to no output", hint=hint, log=job.log)
+        raise StepError(f"{listed(sorted(links))} is a link that leads to no output", hint=hint, log=job.log)
     odd = [name for name, path in made.items() if not path.is_symlink() and not path.is_file()]
     if odd:
-        raise StepError(f"{_listed(odd)} is no file: a pipe, a socket or a device", hint="write a file", log=job.log)
+        raise StepError(f"{listed(odd)} is no file: a pipe, a socket or a device", hint="write a file", log=job.log)
 
 
 def _stays(link: Path, out: Path) -> bool:
@@ -303,9 +304,9 @@ def _check_reads(job: Job[Params], folders: _Folders, command: str, secrets: Map
     if found:
         more = f"\n    and {len(found) - _TRACED} more" if len(found) > _TRACED else ""
         names = (program.masked(os.fsencode(path), secrets.values()) for path in found[:_TRACED])
-        listed = "".join(f"\n    {os.fsdecode(name)}" for name in names)
+        files = "".join(f"\n    {os.fsdecode(name)}" for name in names)
         raise StepError(
-            f"the command read {len(found)} file{'s' * (len(found) > 1)} that no key knows:{listed}{more}",
+            f"the command read {len(found)} file{'s' * (len(found) > 1)} that no key knows:{files}{more}",
             hint="declare what it needs in `inputs`; a program that it starts is known as the first word of a command",
             log=job.log,
         )
@@ -338,8 +339,3 @@ def _holds(file: Path, part: bytes) -> bool:
                 return True
             kept = (kept + block)[-len(part) :]
     return False
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -24,6 +24,7 @@ from pipeline.native.cmake import Build
 from pipeline.native.collect import Library, from_archive, from_objects
 from pipeline.native.libraries import wanted
 from pipeline.native.source_tree import SourceTree, built_by_times, mirror, read_tree
+from pipeline.nearest import listed
 from pipeline.platforms import SDKS, sdk_tool
 from pipeline.process import run as run_program
 
@@ -128,11 +129,7 @@ def _built(job: Job[Params]) -> tuple[str, list[Library], dict[str, object]]:
 
 
 def _sdk_path(job: Job[Params]) -> str | None:
-    """The directory of an Apple platform's SDK; None for any other platform.
-
-    Raises:
-        ToolMissing: there is no Xcode.
-    """
+    """The directory of an Apple platform's SDK; None for any other platform."""
     backend = job.params.backend
     platform = backend.platform
     if platform not in SDKS:
@@ -148,18 +145,13 @@ def _sdk_path(job: Job[Params]) -> str | None:
 
 
 def _check_untouched(tree: SourceTree) -> None:
-    """The checkout must be what it was: links lead into it, and a build may have written through one.
-
-    Raises:
-        StepError: it is not.
-    """
+    """The checkout must be what it was: links lead into it, and a build may have written through one."""
     now = read_tree(tree.root)
     changed = sorted(path for path, about in {**tree.files, **now.files}.items() if tree.files.get(path) != about)
     changed += sorted(path for path in tree.files if path not in now.files)
     if changed:
-        more = f" and {len(changed) - 1} more" if changed[1:] else ""
         raise StepError(
-            f"{changed[0]}{more} changed while the runtime was built",
+            f"{listed(changed, 1)} changed while the runtime was built",
             where=tree.root,
             hint="let whoever edits the checkout finish, then run doit again; if it was the build, report it",
         )
