@@ -236,11 +236,7 @@ async def _reach(address: str, role: str) -> None:
 
 
 def _demand_certificates(address: str, security: Security, role: str) -> None:
-    """Say what Dask's configuration lacks for an address: Dask itself names neither files nor fields.
-
-    Raises:
-        ConnectionError: something.
-    """
+    """Say what Dask's configuration lacks for an address: Dask itself names neither files nor fields."""
     named = security.get_tls_config_for_role(role)
     files = [named["ca_file"], named["cert"], named["key"]]
     if address.startswith("tls:") and not all(files):

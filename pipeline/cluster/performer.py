@@ -151,11 +151,7 @@ class Performer:
         return Receipt(self.host, key=key)
 
     def _demand_same(self, order: Order) -> None:
-        """Refuse what another kind of machine, or one with other tools, was to do.
-
-        Raises:
-            Refused: it is.
-        """
+        """Refuse what another kind of machine, or one with other tools, was to do."""
         if order.machine != machine():
             raise Refused(f"is {machine()}, not {order.machine}")
         if order.environment is not None:
@@ -249,11 +245,7 @@ class Performer:
         return action, reader, views
 
     def _step(self, reference: str, code: str) -> Run[object]:
-        """A step's function by its name, if its code is what the order says.
-
-        Raises:
-            Refused: it is not, or not one that is allowed.
-        """
+        """A step's function by its name, if its code is what the order says."""
         module, _, name = reference.partition(":")
         allowed = module.partition(".")[0] in self._packages and name.isidentifier()
         if not allowed or not any(known == module for known, _ in code_files(module)):

@@ -121,11 +121,7 @@ def _chosen(session: Session, device: Device, options: BenchOptions) -> list[Any
 
 
 def _done(session: Session, device: Device, action: AnyAction) -> Run | _Wrong:
-    """A run, written down under `RESULTS`.
-
-    Raises:
-        DeviceError: the device went away.
-    """
+    """A run, written down under `RESULTS`."""
     try:
         with apart(session.engine, replace(action, run=partial(adb.run, device=device))) as made:
             run = Run.read(made.out)

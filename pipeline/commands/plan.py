@@ -16,16 +16,15 @@ from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecas
 from .base import ProjectCommand, flag, json_flag, number
 from .wording import count, duration
 
-MARKS: Mapping[State, str] = {"fresh": " ", "restore": "↺", "fetch": "↓", "build": "▸", "unknown": "?", "blocked": "✗"}
-
-WORDS: Mapping[State, str] = {
-    "fresh": "fresh",
-    "restore": "to restore",
-    "fetch": "to fetch",
-    "build": "to build",
-    "unknown": "unknown",
-    "blocked": "blocked",
+STATES: Mapping[State, tuple[str, str]] = {
+    "fresh": (" ", "fresh"),
+    "restore": ("↺", "to restore"),
+    "fetch": ("↓", "to fetch"),
+    "build": ("▸", "to build"),
+    "unknown": ("?", "unknown"),
+    "blocked": ("✗", "blocked"),
 }
+"""State -> its mark, and what it is called where tasks are counted."""
 
 LIMITS: Mapping[str, str] = {
     "work": "the work itself",
@@ -108,10 +107,10 @@ def _lines(listed: Sequence[Forecast], cost: Estimate, *, everything: bool) -> I
     shown = [item for item in listed if everything or item.state != "fresh"]
     width = max((len(item.name) for item in shown), default=0)
     for item in shown:
-        yield f"{MARKS[item.state]} {item.name:<{width}}  {item.state:<7}  {item.reason}".rstrip()
+        yield f"{STATES[item.state][0]} {item.name:<{width}}  {item.state:<7}  {item.reason}".rstrip()
     counts = Counter(item.state for item in listed)
     yield f"{count(len(listed), 'task')}: " + ", ".join(
-        f"{counts[s]} {words}" for s, words in WORDS.items() if counts[s]
+        f"{counts[s]} {words}" for s, (_, words) in STATES.items() if counts[s]
     )
     if cost.at_most:
         yield f"{_work(cost)}; about {duration(cost.elapsed)} by the clock with {cost.jobs} at a time"

@@ -164,11 +164,7 @@ class Strace(Friendly, DoitStrace):  # type: ignore[misc]
 
 
 def _task(command: Info | Strace, name: str) -> Task:
-    """A task by its name.
-
-    Raises:
-        InvalidCommand: there is none.
-    """
+    """A task by its name."""
     found = next((task for task in command.task_list if task.name == name), None)
     if found is None:
         raise InvalidCommand(not_found=name)

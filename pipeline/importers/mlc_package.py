@@ -125,11 +125,7 @@ def read(path: Path, base: Path, note: Note = lambda _: None) -> list[Record]:
 
 
 def _leave_out(found: Mapping[str, object], known: Collection[str], where: str, note: Note) -> dict[str, object]:
-    """What is known of a mapping. A key that looks like a misspelt one is refused, any other is left out.
-
-    Raises:
-        MatrixError: a key is misspelt.
-    """
+    """What is known of a mapping. A key that looks like a misspelt one is refused, any other is left out."""
     strange = sorted(set(found) - set(known))
     if len(strange) > MOST_STRANGE:
         raise MatrixError(f"has {len(strange)} keys that mlc_llm does not know", where=where, hint=_HINT)

@@ -108,11 +108,7 @@ def without_checkouts(targets: schema.Targets) -> schema.Targets:
 
 
 def _check_complete(targets: schema.Targets, problems: Diagnostics) -> None:
-    """Report what a file with models to compile lacks; nothing else is worth saying then.
-
-    Raises:
-        MatrixError: it lacks something.
-    """
+    """Report what a file with models to compile lacks; nothing else is worth saying then."""
     compiled = next((name for name, spec in targets.models.items() if not models.is_file(spec)), None)
     for key in ("backends", "matrix"):
         if compiled is not None and key not in targets.model_fields_set:

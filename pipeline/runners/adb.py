@@ -31,11 +31,7 @@ def run(job: Job[Params], device: Device) -> Facts:
 
 
 def _launch(device: Device, job: Job[Params], scratch: Path) -> Launch:
-    """Nothing of an earlier run is left on the device.
-
-    Raises:
-        DeviceError: the device went away, or is full.
-    """
+    """Nothing of an earlier run is left on the device."""
     built = build_cpp(job, scratch)
     device.shell(f"rm -rf {FOLDER}")
     for path in (built.program, *built.shared):

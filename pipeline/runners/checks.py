@@ -112,11 +112,7 @@ def _session(trial: Trial, machine: Machine, change: Change | None = None, most:
 
 
 def _fitting(trial: Trial, folder: Path) -> frozenset[str]:
-    """The names of the parameters, which fit the functions: what a model says of others is hard to read.
-
-    Raises:
-        StepError: they do not.
-    """
+    """The names of the parameters, which fit the functions: what a model says of others is hard to read."""
     cache = tensor_cache.read(folder)
     held = Parameters(tuple(Parameter(name, array.shape, array.dtype.name) for name, array in cache.items()))
     found = check_parameters(trial.model.subject, trial.functions, held)
@@ -144,11 +140,7 @@ def _control(trial: Trial, session: Callable[..., ModelSession], check: Check) -
 
 
 def _fails(check: Check, session: ModelSession) -> bool:
-    """Whether a comparison fails, the check does, or the model: with numbers that make no sense each of them may.
-
-    Raises:
-        MachineDied: so nothing was compared.
-    """
+    """Whether a comparison fails, the check does, or the model: with numbers that make no sense each of them may."""
     try:
         return not all(judge.judge(one).passed for one in check(session))
     except MachineDied:

@@ -188,11 +188,7 @@ def _built(
 
 
 def _runtime(job: Job[Params], kit: LinkJson) -> tuple[str, ...]:
-    """The toolchain's shared runtime; nothing where the kit has one for the backend.
-
-    Raises:
-        ToolMissing: neither has one.
-    """
+    """The toolchain's shared runtime; nothing where the kit has one for the backend."""
     if any(archive.runtime for archive in _mine(job, kit)):
         return ()
     return shared_runtime(job, "neither the kit nor the toolchain has a runtime")

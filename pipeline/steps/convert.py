@@ -115,11 +115,7 @@ def convert(job: Job[Conversion], subcommand: str, more: Sequence[str], expected
 
 
 def _raw_checkpoint(job: Job[Conversion]) -> Path:
-    """The directory of a raw checkpoint.
-
-    Raises:
-        StepError: it has no config, or is converted already.
-    """
+    """The directory of a raw checkpoint."""
     folder = job.inputs[roles.WEIGHTS]
     if (folder / CONFIG).is_file():
         raise StepError(

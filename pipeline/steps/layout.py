@@ -122,11 +122,7 @@ def _module(job: Job[Params], place: Placement) -> Digest:
 
 
 def _link(job: Job[Params], taken: _Taken, role: str, name: str, path: str, *, owner: str) -> Digest:
-    """Link to a file of an input.
-
-    Raises:
-        StepError: another file is there.
-    """
+    """Link to a file of an input."""
     digest = job.digest_of(role, name)
     other, there = taken.setdefault(path.casefold(), (owner, digest))
     if there != digest:
