@@ -37,7 +37,6 @@ class Claim:
 
     Attributes:
         root: the folder it speaks for.
-        says: its own words.
         platforms: what LC_BUILD_VERSION of a binary there may name.
     """
 

@@ -45,8 +45,6 @@ class Litert:
 
     Attributes:
         version: of the schema.
-        description: its own words.
-        subgraphs: how many.
         signatures: names of its entry points.
         metadata: names of what is attached to it.
         minimum_runtime: the oldest runtime for it, where it says so.

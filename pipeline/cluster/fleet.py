@@ -24,14 +24,7 @@ LITTLE = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to be done.
-
-    Attributes:
-        seconds: how long it takes.
-        after: what must be done before.
-        family: works of one family share what one machine does once; empty for none.
-        travels: whether another machine may do it.
-    """
+    """Something to be done. Works of one family share what one machine does once; it is empty for none."""
 
     name: str
     seconds: float

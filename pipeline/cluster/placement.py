@@ -22,7 +22,6 @@ class Machine:
     """A machine of a cluster, or one process of it.
 
     Attributes:
-        name: by which the cluster knows it.
         slots: orders that it performs at one time.
         resources: what it says it has: bytes of `memory`, whether `xcode`, `gpu`, or what its owner calls it.
         called: what its owner calls it.

@@ -53,14 +53,7 @@ Toolchain = Probe | Broken | Unmade
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
-
-    Attributes:
-        toolchains: name -> what is known of it.
-        findings: programs and kits.
-        needed: what the matrix needs here and has not.
-        matrix: whether there is one.
-    """
+    """What was found; `needed` is what the matrix, where there is one, needs here and has not."""
 
     toolchains: Mapping[str, Toolchain]
     findings: list[Finding] = field(default_factory=list)

@@ -66,15 +66,9 @@ _STARTING = frozenset({"multiprocessing.popen_spawn_posix", "multiprocessing.pop
 
 
 class Confinement:
-    """What one model's code may do.
+    """What one model's code may do: read what is declared.
 
-    Args:
-        declared: what it may read.
-
-    Attributes:
-        source: the file with the code.
-        modules: its imports.
-        refused: the first thing that was refused; code that catches everything has caught it, too.
+    `refused` is the first thing that was refused; code that catches everything has caught it, too.
     """
 
     def __init__(self, declared: Declared) -> None:

@@ -51,10 +51,7 @@ class _Asked:
 class Asked(_Asked):
     """What `relax.lower` is asked for.
 
-    Attributes:
-        source: what kind of file the model is in.
-        reads: the source's file, and what it may read.
-        config: the model's config files, path in the model's weights -> file, or None where it has no weights.
+    `config` has the model's config files, path in the model's weights -> file, or is None where it has no weights.
     """
 
     source: SourceRef
@@ -111,12 +108,9 @@ class Lowered:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What `mlc_driver` has seen of the configuration; None where mlc_llm is another than is known here.
+    """What `mlc_driver` has seen of the configuration, every field with overrides applied, as mlc_llm itself has it.
 
-    Attributes:
-        config: every field of mlc_llm's configuration class, overrides applied.
-        model_type: as mlc_llm calls it.
-        quantization: as mlc_llm calls it.
+    There is no `config` where mlc_llm is another than is known here.
     """
 
     config: Mapping[str, object] | None = None

@@ -38,13 +38,7 @@ from .reasons import reason
 
 @dataclass(frozen=True)
 class Settings:
-    """What mlc_llm's words cannot say.
-
-    Attributes:
-        target: the cell's device.
-        host: its triple.
-        metal_simdgroup: what the toolchain's probe found.
-    """
+    """What mlc_llm's words cannot say: the cell's device, its host's triple, and what the toolchain's probe found."""
 
     target: Mapping[str, object]
     host: str

@@ -34,12 +34,7 @@ SYSTEM = (
 
 @dataclass(frozen=True)
 class Reads:
-    """What a program, and all it started, read.
-
-    Attributes:
-        files: by their whole paths, links followed.
-        programs: that it started, as they were called.
-    """
+    """What a program, and all it started, read: files by whole paths, links followed; and programs as called."""
 
     files: frozenset[str]
     programs: frozenset[str]

@@ -28,7 +28,6 @@ class Reader:
 
     Attributes:
         required: fields without which it fails, and of what type they are.
-        optional: the other fields that it reads.
         places: where weights are; of these it must have one.
     """
 

@@ -17,9 +17,7 @@ class ArchivedModel:
     """A model in an archive. Symbols are spelt as in C, without the underscore of Mach-O.
 
     Attributes:
-        subject: `model-variant`.
         prefix: what the runtime finds it by.
-        members: names of its objects in the archive.
         library_bin: the symbol of its blob.
         generation: of TVM's C interface that it was compiled for.
         registration: the function that its constructors call; None where no symbol tells.

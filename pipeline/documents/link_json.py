@@ -81,8 +81,6 @@ class LinkedArchive:
         architectures: in it; more than one in a fat file.
         models: subjects.
         functions: of models whose functions differ from those under `models`.
-        system_libraries: to link beside it.
-        frameworks: to link beside it.
         linker_flags: that keep its models alive.
         runtime: libraries that the kit brings along.
     """

@@ -72,12 +72,7 @@ class TensorCache:
 
 @dataclass(frozen=True)
 class WrittenCache:
-    """What was written.
-
-    Attributes:
-        bytes: of all tensors.
-        digests: file name -> SHA-256, of the shards and the index.
-    """
+    """What was written: tensors, their bytes, and the SHA-256 of the shards and the index by file name."""
 
     tensors: int
     bytes: int

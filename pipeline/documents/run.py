@@ -15,7 +15,6 @@ class Verdict:
 
     Attributes:
         name: of the output.
-        elements: how many were compared.
         atol: the absolute error that is allowed; None where it is no finite number.
         max_abs_error: the largest; None where nothing was measured.
         max_abs_want: the largest absolute value that was wanted, for scale; likewise.
@@ -87,11 +86,8 @@ class Run(Document):
     """What came of it.
 
     Attributes:
-        model: the variant.
         backend: whose artifact it is.
-        runner: what ran it.
         lacks: what this machine lacks to run it; None where it ran.
-        hint: what to install then.
         unsuited: whether nothing that is installed will help: the model needs what this kind of machine has not.
         emulated: what stood for the real machine: times are those of this one.
         control: what was changed in the negative control, which then failed.

@@ -30,7 +30,6 @@ class Forecast:
     Attributes:
         state: `restore` from the store here, `fetch` from the remote one; `unknown` means that something upstream is
             to be built first, and only its result can tell; `blocked` that it could not even start.
-        reason: why it is not fresh.
         seconds: what it took when it was last built, here or on the machine that filled the store; None if unknown.
         key: today's key; None if it cannot be known yet.
     """
@@ -55,7 +54,6 @@ class Estimate:
         certain: seconds of work that is to be done for sure.
         at_most: the same with all that is `unknown`.
         elapsed: seconds by the clock, when `at_most` is shared by `jobs` workers and nothing starts too early.
-        jobs: how many workers.
         without_history: tasks that may run and were never seen to: they are in none of these figures.
     """
 

@@ -19,7 +19,6 @@ class Status:
     """Whether an action is up to date, and if not why.
 
     Attributes:
-        why: gives the reason why it is not fresh.
         key: today's key; None while something upstream is stale, because the key is not known then.
         fields: the document behind `key`.
         damaged: outputs that are missing or not what the result says.

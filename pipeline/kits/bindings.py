@@ -134,7 +134,6 @@ class Callable:
         arguments: the inputs, typed; None where a binding cannot have types for it.
         results: likewise.
         constants: the arguments whose shape is a constant of the model, by what that is called in C++.
-        untyped: why there are no types.
     """
 
     name: str
@@ -156,11 +155,8 @@ class Bound:
     """A model with its functions.
 
     Attributes:
-        subject: `model-variant`.
-        prefix: of its symbols.
         snake: its name in C++, and of its module in Rust.
         pascal: its name as a type.
-        tvm: version of what compiled it.
         options: plain numbers, texts and truth values among the variant's options, by their names in C++.
     """
 

@@ -30,8 +30,6 @@ class RuntimeLibrary:
     """A library of the runtime, for one archive of a kit.
 
     Attributes:
-        name: `tvm_runtime`.
-        path: it, relative to the kit.
         whole: whether a link must take every member: it registers things that nothing refers to.
         shared: whether it is loaded with the program, and no archive.
     """

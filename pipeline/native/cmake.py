@@ -38,7 +38,6 @@ class Target:
     Attributes:
         type: `STATIC_LIBRARY`, `SHARED_LIBRARY`, `OBJECT_LIBRARY`, `UTILITY`, ….
         artifacts: the files it makes; the objects of an object library.
-        dependencies: names of targets it needs.
     """
 
     name: str

@@ -35,14 +35,7 @@ SHARED = frozenset({"SHARED_LIBRARY", "MODULE_LIBRARY"})
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A library to collect.
-
-    Attributes:
-        name: of the library: `lib<name>.a`.
-        targets: of CMake, to build.
-        archive: the file, where a target makes one.
-        objects: the files to put into one, where none does.
-    """
+    """A library to collect, `lib<name>.a`: the archive that a target of CMake makes, or objects to put into one."""
 
     name: str
     targets: tuple[str, ...]

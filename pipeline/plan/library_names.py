@@ -38,12 +38,7 @@ _OPTIONS = ("model_type", "quantization", "opt", "overrides")
 
 @dataclass(frozen=True)
 class Place:
-    """Where names come from.
-
-    Attributes:
-        lock_path: slipway.lock, which gets what was found out.
-        note: told what is being done.
-    """
+    """Where names come from. What was found out goes into slipway.lock; `note` is told what is being done."""
 
     root: Path
     lock_path: Path

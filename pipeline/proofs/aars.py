@@ -35,11 +35,9 @@ class Aar:
     """An AAR and what went into it.
 
     Attributes:
-        maven: its coordinates.
         libraries: the proven archive of every ABI.
         runtime: names of libraries that have the TVM runtime.
         bundles: path below the assets -> digest of that file.
-        scratch: a directory for what is taken out of it.
     """
 
     folder: Path

@@ -46,13 +46,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """A product's folder as a user gets it, and the archives that went into it.
-
-    Attributes:
-        folder: all of its files.
-        libraries: the proven archive of every backend.
-        scratch: a directory for what is linked.
-    """
+    """A product's folder as a user gets it, and the archives that went into it."""
 
     product: str
     folder: Path

@@ -53,9 +53,6 @@ class Params:
     """What is to be run.
 
     Attributes:
-        model: the variant.
-        backend: whose artifact it is.
-        library: base name of the archives.
         check: name of the recipe's function; None where the model's file itself says what it computes.
         toolchain: whose Python runs the check, and whose runtime the model is linked with.
         module: the file of a wasm module; None for an archive.

@@ -27,7 +27,6 @@ class Transferred:
     """What a transfer did.
 
     Attributes:
-        records: how many came over.
         bytes: size of the blobs that came with them.
         known: records that the target had already, with all their blobs.
         refused: (name of the action, why) of those that stay behind.

@@ -51,14 +51,7 @@ _TOOLS = {
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A tool that is missing.
-
-    Attributes:
-        made: what cannot be made, e.g. `the runtime of`.
-        backends: for which.
-        tool: what people call it.
-        hint: how to get it, or to do without.
-    """
+    """A tool that is missing; `made` is what cannot be made, e.g. `the runtime of`."""
 
     made: str
     backends: tuple[str, ...]
@@ -101,14 +94,9 @@ def _needed(action: AnyAction, *, rust: bool) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Help:
-    """Something that a machine may have.
+    """Something that a machine may have, by its name in keys, and what is lost without it.
 
-    Attributes:
-        name: as in keys; see `tools.finder`.
-        title: for people.
-        cost: what is lost without it.
-        hint: how to get it.
-        only: `sys.platform` where it can be had at all; None for anywhere.
+    `only` is the `sys.platform` where it can be had at all; None for anywhere.
     """
 
     name: str

@@ -121,12 +121,7 @@ def _complete(transfer: _Transfer, patience: Patience, sleep: Callable[[float], 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A half-done file.
-
-    Attributes:
-        data: what has come.
-        validator: a file for the validator it came with; None where the URL names content that never changes.
-    """
+    """A half-done file, and one for the validator it came with; None where the URL names what never changes."""
 
     data: Path
     validator: Path | None

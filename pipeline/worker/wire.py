@@ -77,13 +77,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Reply:
-    """A child's answer.
-
-    Attributes:
-        value: what the function returned, encoded.
-        failure: or what it raised.
-        stage: or what the state has cost that it keeps.
-    """
+    """A child's answer: what the function returned, encoded, or raised; or what the state that it keeps has cost."""
 
     value: object = None
     failure: Failure | None = None
