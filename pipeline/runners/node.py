@@ -78,10 +78,8 @@ def run_browser(job: Job[Params], scratch: Path) -> Launch:
 
 def _in_chromium(job: Job[Params], scratch: Path) -> tuple[dict[str, str], tuple[str, str]]:
     """Chromium, and where the picture goes. Whatever Chromium writes is removed after the run."""
-    chromium = present(job.tools.get("chromium"), "there is no Chromium", _CHROMIUM.format(_OLDEST_CHROMIUM))
-    found = re.search(r"\b(\d+)\.", chromium.version)
-    if found is None or int(found[1]) < _OLDEST_CHROMIUM:
-        raise ToolMissing(f"{chromium.version} is too old", hint=_CHROMIUM.format(_OLDEST_CHROMIUM))
+    hint = _CHROMIUM.format(_OLDEST_CHROMIUM)
+    chromium = recent(job.tools.get("chromium"), "Chromium", (_OLDEST_CHROMIUM,), hint)
     homes = ("TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
     return dict.fromkeys(homes, str(scratch)), (str(chromium.path), str(job.out / PICTURE))
 
