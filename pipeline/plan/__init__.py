@@ -25,6 +25,7 @@ from .lockfile import Pins
 from .models import (
     COMPILE_MEMORY,
     SHARDS,
+    by_role,
     compile_actions,
     conversion,
     model_file_actions,
@@ -116,8 +117,7 @@ def _kits(matrix: Matrix) -> Iterator[AnyAction]:
         if product.kind == "layout":
             continue
         backends = matrix.backends_of(product)
-        archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
-        archives |= upstream_of_product(matrix, product)
+        archives = by_role(map(roles.archive, product.backends)) | upstream_of_product(matrix, product)
         of_xcframework = product.kind == "xcframework"
         framework = {roles.XCFRAMEWORK: Upstream(f"xcframework:{product.name}")} if of_xcframework else {}
         if of_xcframework:
@@ -191,8 +191,7 @@ def _verify_backends(matrix: Matrix) -> Iterator[AnyAction]:
         for model in (cell.model for cell in (*cells, *sharing)):
             if (parameters := _parameter_names(matrix, model)) is not None:
                 upstream[roles.of(roles.PARAMS, model.subject)] = parameters
-        runs = [subject for cell in cells for subject in cell_runs(matrix, cell)]
-        upstream |= {roles.check(subject): Upstream(f"check:{subject}") for subject in runs}
+        upstream |= by_role(roles.check(subject) for cell in cells for subject in cell_runs(matrix, cell))
         yield Action(
             step="verify",
             run=verify.run_backend,
@@ -230,13 +229,13 @@ def _verify_products(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyActi
         if product.kind == "layout":
             yield proof_of(matrix, product, bundles)
             continue
-        upstream = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
+        upstream = by_role(map(roles.archive, product.backends))
         upstream[roles.KIT] = Upstream(f"linkkit:{product.name}")
         if product.kind == "xcframework":
             upstream[roles.XCFRAMEWORK] = Upstream(f"xcframework:{product.name}")
         if product.maven is not None:
             upstream |= {roles.AAR: Upstream(f"aar:{product.name}"), **assets_of(matrix, product, bundles)}
-        upstream |= {roles.check(one): Upstream(name) for one, name in program_runs(matrix, product).items()}
+        upstream |= by_role(map(roles.check, program_runs(matrix, product)))
         backends = matrix.backends_of(product)
         yield Action(
             step="verify",
@@ -282,9 +281,9 @@ def _runs(matrix: Matrix, product: Product) -> dict[str, Upstream]:
     """Everything that runs a model of a product: its cells, and programs built from its kit."""
     cells = (cell_runs(matrix, one) for one in matrix.cells if one.backend.name in product.backends)
     subjects = [*(subject for runs in cells for subject in runs), *program_runs(matrix, product)]
-    return {roles.check(subject): Upstream(f"check:{subject}") for subject in subjects}
+    return by_role(map(roles.check, subjects))
 
 
 def _shipping(made: Iterable[AnyAction], proven: Iterable[str]) -> dict[str, Upstream]:
     parts = {roles.part(action.name): Upstream(action.name) for action in made}
-    return parts | {roles.proof(subject): Upstream(f"verify:{subject}") for subject in proven}
+    return parts | by_role(map(roles.proof, proven))

@@ -117,10 +117,9 @@ def device_runs(matrix: Matrix) -> Iterator[AnyAction]:
                 yield _in_program(matrix, product, cell, "adb", _How(native.run_cpp, ("cmake", *tools)))
 
 
-def program_runs(matrix: Matrix, product: Product) -> dict[str, str]:
-    """Subject -> name of the action, of the runs in programs that are built from a product's kit."""
-    subjects = [_subject(product, cell, one) for cell in matrix.cells for one in programs(matrix, product, cell)]
-    return {subject: f"check:{subject}" for subject in subjects}
+def program_runs(matrix: Matrix, product: Product) -> list[str]:
+    """Subjects of the runs in programs that are built from a product's kit."""
+    return [_subject(product, cell, one) for cell in matrix.cells for one in programs(matrix, product, cell)]
 
 
 def _subject(product: Product, cell: Cell, language: str) -> str:

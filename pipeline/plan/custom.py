@@ -16,6 +16,7 @@ from pipeline.errors import MatrixError
 from pipeline.matrix.matrix import CustomStep, Matrix, StepInput
 from pipeline.steps import custom
 
+from .models import by_role
 from .products import shipped
 
 _PATTERN = frozenset("*?[")
@@ -163,7 +164,7 @@ def _proofs_behind(
     """The proofs of everything that some tasks' outputs are made of."""
     behind = (action for task in tasks for action in _behind(task, actions))
     proven = {one for action in behind for one in proofs.get(action.subject, ())}
-    return {roles.proof(subject): Upstream(f"verify:{subject}") for subject in sorted(proven)}
+    return by_role(map(roles.proof, sorted(proven)))
 
 
 def _proofs(matrix: Matrix) -> dict[str, set[str]]:

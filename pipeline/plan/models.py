@@ -60,6 +60,11 @@ _CONVERSIONS: Mapping[str, tuple[Run[convert.Conversion], tuple[str, ...]]] = {
 """What converts a raw checkpoint: step -> its function, and the options of a variant that it takes."""
 
 
+def by_role(names: Iterable[str]) -> dict[str, Upstream]:
+    """Edges to whole tasks whose names are the roles of their outputs, too: `archive:ios-arm64`."""
+    return {name: Upstream(name) for name in names}
+
+
 def toolchain_actions(matrix: Matrix, frozen: Mapping[str, Sequence[str] | None]) -> Iterator[AnyAction]:
     """The toolchains that something of the matrix needs; `frozen` is what slipway.lock pins of each."""
     known = {toolchain.name: toolchain for toolchain in matrix.toolchains}

@@ -18,6 +18,7 @@ from pipeline.steps import product as product_step
 
 from .devices import shipped_devices
 from .lockfile import Pins
+from .models import by_role
 from .runtime import upstream_of_product
 
 DIST = "dist/"
@@ -60,11 +61,10 @@ def placements(product: Product, matrix: Matrix) -> tuple[Placement, ...]:
 
 def inputs(matrix: Matrix, product: Product, bundles: Iterable[str]) -> dict[str, Upstream]:
     """What goes into a layout: archives, modules, those of the bundles that are wanted, and outputs of other tasks."""
-    edges = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
-    edges |= upstream_of_product(matrix, product)
+    edges = by_role(map(roles.archive, product.backends)) | upstream_of_product(matrix, product)
     edges |= {roles.of(roles.LAID_OUT, one.task): Upstream(one.task) for one in product.files}
     wanted = {one.subject for one in placements(product, matrix) if one.bundle is not None}
-    return edges | {roles.bundle(name): Upstream(f"bundle:{name}") for name in sorted(wanted.intersection(bundles))}
+    return edges | by_role(map(roles.bundle, sorted(wanted.intersection(bundles))))
 
 
 def proof_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> AnyAction:
@@ -93,7 +93,6 @@ def aar_actions(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyAction]:
         if product.maven is None:
             continue
         backends = matrix.backends_of(product)
-        archives = {roles.archive(name): Upstream(f"archive:{name}") for name in product.backends}
         yield Action(
             step="aar",
             run=aar.run,
@@ -101,7 +100,7 @@ def aar_actions(matrix: Matrix, bundles: Sequence[str]) -> Iterator[AnyAction]:
             subject=product.name,
             params=aar.Params(product.name, matrix.name, backends, product.maven, product.runtime_libraries),
             files={roles.TEMPLATES: product.templates} if product.templates is not None else {},
-            upstream=archives | assets_of(matrix, product, bundles),
+            upstream=by_role(map(roles.archive, product.backends)) | assets_of(matrix, product, bundles),
             tools=shared_library.tools(backends),
             doc=f"{product.name} as an Android library, in the layout of Maven",
             where=product.where,
@@ -113,7 +112,7 @@ def assets_of(matrix: Matrix, product: Product, bundles: Iterable[str]) -> dict[
     if product.maven is None or product.maven.assets == "no":
         return {}
     subjects = {cell.model.subject for cell in matrix.every_cell if cell.backend.name in product.backends}
-    return {roles.bundle(name): Upstream(f"bundle:{name}") for name in sorted(subjects.intersection(bundles))}
+    return by_role(map(roles.bundle, sorted(subjects.intersection(bundles))))
 
 
 def shipped(
@@ -139,7 +138,7 @@ def manifest_action(
 ) -> AnyAction:
     """The action that lists what `shipped` publish, how it is proven, and which devices it is for."""
     places = {action.name: f"{action.out.removeprefix(DIST)}/" for action in shipped}
-    proofs = {roles.proof(action.subject): Upstream(action.name) for action in actions if action.step == "verify"}
+    proofs = (roles.proof(action.subject) for action in actions if action.step == "verify")
     devices, measured = shipped_devices(matrix, lock, actions)
     cells = {option.cell for options in measured.values() for option in options}
     return Action(
@@ -155,8 +154,7 @@ def manifest_action(
             measured or None,
         ),
         upstream={
-            **{name: Upstream(name) for name in places},
-            **proofs,
+            **by_role([*places, *proofs]),
             **{roles.of(roles.MEMORY, cell): Upstream(f"memory:{cell}") for cell in sorted(cells)},
         },
         outputs=(Manifest.NAME,),

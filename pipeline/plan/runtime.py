@@ -21,7 +21,7 @@ from pipeline.steps import shared_runtime, wasm, wasm_runtime, wheel
 
 from .apps import library_file
 from .lockfile import Pins
-from .models import proving_toolchain
+from .models import by_role, proving_toolchain
 
 BUILD_MEMORY = 1500 << 20
 """A few C++ compilers at once, at a first guess."""
@@ -63,12 +63,8 @@ def upstream_of(matrix: Matrix, backend: Backend) -> dict[str, Upstream]:
 
 def upstream_of_product(matrix: Matrix, product: Product) -> dict[str, Upstream]:
     """The edges to what a product brings along besides models: role `runtime:<backend>` or `wasm:<backend>`."""
-    edges: dict[str, Upstream] = {}
-    for backend in matrix.backends_of(product):
-        if matrix.runtime.is_in(product, backend):
-            kind, role = ("wasm", roles.modules) if backend.format == "wasm" else ("runtime", roles.runtime)
-            edges[role(backend.name)] = Upstream(f"{kind}:{backend.name}")
-    return edges
+    brought = [one for one in matrix.backends_of(product) if matrix.runtime.is_in(product, one)]
+    return by_role((roles.modules if one.format == "wasm" else roles.runtime)(one.name) for one in brought)
 
 
 def _runtime(backend: Backend, runtime: Runtime) -> AnyAction:
