@@ -64,11 +64,7 @@ def load(kind: type[T], path: Path) -> T:
 
 
 class Document:
-    """A value with a file of its own, which has the same name in every directory that has one. A dataclass.
-
-    Attributes:
-        NAME: of the file.
-    """
+    """A value with a file of its own, which is called `NAME` in every directory that has one. A dataclass."""
 
     NAME: ClassVar[str]
 

@@ -137,11 +137,7 @@ class LaidOutLibrary:
 
 @dataclass(frozen=True)
 class LaidOutFile:
-    """A file in a layout that a task has put out.
-
-    Attributes:
-        runtime: what loads it, of a model that is not compiled.
-    """
+    """A file in a layout that a task has put out; `runtime` is what loads a model that is not compiled."""
 
     task: str
     file: str

@@ -30,11 +30,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report(Document):
-    """What a `verify` came to.
-
-    Attributes:
-        proven: the line of the summary table.
-    """
+    """What a `verify` came to; `proven` is the line of the summary table."""
 
     NAME = "report.json"
 

@@ -320,8 +320,7 @@ class Runtime:
 class Twins:
     """How this machine runs kernels of models whose host code is for another machine: with host code of its own.
 
-    Attributes:
-        checkout: a checkout of TVM, which has the runtime for OpenCL; None where nothing names one.
+    The runtime for OpenCL is in a checkout of TVM; None where nothing names one.
     """
 
     platform: Platform

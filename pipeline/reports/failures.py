@@ -37,11 +37,7 @@ class Failure:
 
 
 class Failures:
-    """The failures of one run.
-
-    Attributes:
-        here: the directory the user is in; paths below it are shown relative to it.
-    """
+    """The failures of one run. Paths below `here`, the directory the user is in, are shown relative to it."""
 
     def __init__(self, here: str) -> None:
         self.here = here
