@@ -333,7 +333,8 @@ def _machine() -> Iterator[str]:
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # of a worker: the toolchain's checkout, or nothing
     roots = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *site.getsitepackages(), *user, *given]
     for name, module in list(sys.modules.items()):
-        if "." not in name and module is not None and not isinstance(getattr(module, "__loader__", None), SourceLoader):
+        loader = getattr(getattr(module, "__spec__", None), "loader", None)
+        if "." not in name and module is not None and not isinstance(loader, SourceLoader):
             roots += getattr(module, "__path__", None) or [getattr(module, "__file__", None) or ""]
     yield from (*_SYSTEM, *_both(filter(None, roots)))
 

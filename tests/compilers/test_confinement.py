@@ -19,7 +19,7 @@ from fake_worker import run_forked
 from pipeline.errors import StepError
 
 
-def build(*, declared):
+def build(*_before, declared):
     """In a child: what the recipe's `build` returns."""
     from pipeline.compilers import python_source
     from pipeline.compilers.confinement import confined
@@ -302,6 +302,19 @@ def test_refused(recipe, case, monkeypatch):
     (recipe.folder / "link").symlink_to("table.txt")
     recipe.source(top, value)
     assert what in recipe.refused()
+
+
+def test_a_package_of_another_recipe_is_not_the_machines_wherever_its_loader_is_named(recipe, monkeypatch):
+    """As Python 3.16 will not name it in the module itself."""
+    monkeypatch.chdir(recipe.folder)
+    recipe.write("parts/__init__.py", "SCALE = 7\ndel __loader__\n")
+    recipe.write("parts/table.txt", "7\n")
+    recipe.source("import parts", "parts.SCALE")
+    first = declared(recipe.folder / "recipe.py", recipe.folder / "parts/__init__.py")
+    other = recipe.write("other.py", "def build():\n    return open('parts/table.txt').read()\n")
+    calls = [(f"{__name__}:build", {"declared": one}) for one in (first, declared(other))]
+    with pytest.raises(StepError, match="it opens"):
+        run_forked(calls, recipe.log, None)
 
 
 def test_an_environment_around_the_project_makes_none_of_its_files_the_machines(recipe, monkeypatch):
