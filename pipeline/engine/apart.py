@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from pipeline.action import AnyAction
 from pipeline.errors import StepError
-from pipeline.nearest import listed
 
 from .engine import Engine
 from .executor import ExecutionResult
+from .status import and_more
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def apart(engine: Engine, action: AnyAction) -> Iterator[ExecutionResult]:
         SlipwayError: what it reads is stale, or it failed.
     """
     if behind := engine.stale_before(action):
-        raise StepError(f"{listed(behind, 1)} is stale", hint=f"build it first: doit {' '.join(behind)}")
+        raise StepError(f"{behind[0]} is stale{and_more(behind)}", hint=f"build it first: doit {' '.join(behind)}")
     engine.fetch_upstream(action)
     made = engine.executor.run(action, engine.resolved(action, engine.views.of(action)), action.memory)
     try:

@@ -16,7 +16,6 @@ from typing import Protocol
 from pipeline.action import SCRATCH, AnyAction
 from pipeline.documents.report import verdict_in
 from pipeline.errors import SlipwayError, StepError, StoreError
-from pipeline.nearest import listed
 from pipeline.store import outputs
 from pipeline.store.action_result import ActionResult, Output, digests_of
 from pipeline.store.os_errors import BlobMissing, told
@@ -29,7 +28,7 @@ from . import keys
 from .executor import ExecutionResult, Executor, ResolvedInputs, result_of
 from .inputs import Inputs
 from .options import Options
-from .status import UP_TO_DATE, Outcome, Status, stale, write_manifest
+from .status import UP_TO_DATE, Outcome, Status, and_more, stale, write_manifest
 from .views import View, Views
 
 ATTEMPTS = 3
@@ -143,7 +142,7 @@ class Engine:
     def _decide(self, action: AnyAction) -> Status:
         behind = self.stale_before(action)
         if behind:
-            return stale(f"{listed(behind, 1)} is stale")
+            return stale(f"{behind[0]} is stale{and_more(behind)}")
         try:
             return self.compare(action, self.inputs.key_fields(action))
         except SlipwayError as error:  # `perform` will say it, as a failure of this action and of no other
@@ -153,7 +152,7 @@ class Engine:
         """The first difference between the recorded key's fields and today's."""
         record = self.record(old_key)
         changes = [path for path, _, _ in keys.differences(record.fields, fields)] if record is not None else []
-        return f"{listed(changes, 1)} changed" if changes else "its key changed"
+        return f"{changes[0]} changed{and_more(changes)}" if changes else "its key changed"
 
     # Doing
 

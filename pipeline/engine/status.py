@@ -49,6 +49,11 @@ def stale(
     return Status(False, (lambda: reason) if isinstance(reason, str) else reason, key, fields, tuple(damaged))
 
 
+def and_more(things: Sequence[object]) -> str:
+    """The end of a sentence that names only the first of several things."""
+    return f" and {len(things) - 1} more" if len(things) > 1 else ""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of an action in this run.
