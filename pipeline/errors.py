@@ -89,7 +89,7 @@ class VerifyError(StepError):
 
 
 class ToolMissing(StepError):
-    """A program or an optional package is needed and is not there."""
+    """A program or an optional package is needed and is not there, or not any more."""
 
 
 class Unsuited(ToolMissing):

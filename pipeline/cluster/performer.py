@@ -11,39 +11,37 @@ import importlib
 import json
 import logging
 import os
-import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from pipeline import roles, settings
-from pipeline.action import LOGS, Action, AnyAction, Run, Upstream
+from pipeline.action import LOGS, Action, AnyAction, Run, Upstream, Worker
 from pipeline.documents.codec import decode, encode
 from pipeline.engine import keys
 from pipeline.engine.code import code_digest, code_files
-from pipeline.engine.executor import Executor, ResolvedInputs, Tools, result_of
+from pipeline.engine.executor import Executor, ResolvedInputs, Tools, gather, result_of
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available
-from pipeline.errors import CompilerCrash, DownloadError, FormatError, Position, SlipwayError, StoreError, ToolMissing
+from pipeline.errors import CompilerCrash, DownloadError, FormatError, SlipwayError, StoreError, ToolMissing
 from pipeline.files import write_atomic
 from pipeline.files.locks import own_folder
-from pipeline.matrix.cells import Toolchain
 from pipeline.store.action_result import ActionResult, digests_of
 from pipeline.store.os_errors import told
 from pipeline.store.remote import Remote
 from pipeline.store.stat_cache import StatCache
 from pipeline.store.store import Store
 from pipeline.store.workspace import Workspace
-from pipeline.toolchains.environment import Environment
-from pipeline.tools.finder import PYTHON_OF, Finder
 from pipeline.transport.http import redact
 from pipeline.weights.cache import DownloadCache
 from pipeline.worker.pool import CURRENT, ToolchainWorkers
 from pipeline.worker.wire import Failure, describe
 
+from .capabilities import Capabilities, Refused
 from .folders import Folders
 from .order import LOG_BYTES, Order, Receipt, read_order, write
 
@@ -54,15 +52,6 @@ ELSEWHERE = (CompilerCrash, DownloadError, StoreError, ToolMissing)
 """Errors that say more of the machine than of the action."""
 
 log = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """This machine cannot do that; carries why."""
-
-
-def machine() -> str:
-    """The kind of machine this is."""
-    return f"{sys.platform}-{platform.machine()}"
 
 
 class Performer:
@@ -80,22 +69,20 @@ class Performer:
     def __init__(self, home: Path, root: Path, packages: tuple[str, ...] = ("pipeline",), host: str = "") -> None:
         self.host = host or os.uname().nodename
         self._packages = packages
-        self._home = home
         self._root = root
         self._note = log.warning
         remote = _remote(self._note)
         self._store = Store(settings.text("SLIPWAY_STORE") or home / "store", remote, note=self._note)
         self._url = remote.url
         self._folders = Folders(root / "inputs", self._store.blobs)
-        self._environments: dict[str, Environment] = {}
-        admission = Admission(available())
-        self._workers = ToolchainWorkers(root, self._environments.__getitem__, self._note, admission.room)
-        self._tools = Tools(Finder(root / "tools", self._environments.__getitem__).find)
+        self._capabilities = Capabilities(home, root, packages, self._note)
+        self._admission = Admission(available())
+        environments = self._capabilities.environments
+        self._workers = ToolchainWorkers(root, environments.__getitem__, self._note, self._admission.room)
         self._stat_cache = StatCache()
-        self._executor = Executor(root, self._tools, self._workers, admission)
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
-        self._executor.gather()
+        gather(root)
 
     @property
     def folder_for_cluster(self) -> Path:
@@ -104,7 +91,6 @@ class Performer:
 
     def warm(self) -> None:
         """Start the interpreter of the toolchain that is the Python we run in."""
-        self._tools[PYTHON_OF + CURRENT]
         with contextlib.suppress(SlipwayError, AttributeError):
             self._workers(CURRENT).warm()  # type: ignore[attr-defined]
 
@@ -118,7 +104,7 @@ class Performer:
             with guard, told(f"do {order.name}", self._root):
                 return self._perform(order)
         except Refused as error:
-            return Receipt(self.host, refused=str(error))
+            return Receipt(self.host, refused=redact(str(error)))
         except (SlipwayError, MemoryError) as error:
             return Receipt(self.host, refused=redact(f"{type(error).__name__}: {error}"))
 
@@ -135,12 +121,12 @@ class Performer:
 
     def _perform(self, order: Order) -> Receipt:
         self._refresh()
-        self._demand_same(order)
+        toolchain, tools = self._capabilities.demand(order)
         key = keys.digest(order.fields)
         found = self._store.lookup(key, order.outputs)
         if found is None:
             try:
-                self._publish(self._made(order, key))
+                self._publish(self._made(order, key, toolchain, tools))
             except ELSEWHERE:
                 raise
             except SlipwayError as error:
@@ -150,47 +136,34 @@ class Performer:
             self._publish(found.record)
         return Receipt(self.host, key=key)
 
-    def _demand_same(self, order: Order) -> None:
-        """Refuse what another kind of machine, or one with other tools, was to do."""
-        if order.machine != machine():
-            raise Refused(f"is {machine()}, not {order.machine}")
-        if order.environment is not None:
-            self._know(order.toolchain, order.environment.toolchain, order.environment.frozen)
-        for name, version in order.tools.items():
-            tool = self._tools[name]
-            if tool is None or tool.version != version:
-                has = f"has {name} {tool.version}" if tool is not None else f"has no {name}"
-                raise Refused(f"{has}, not {version}")
+    def _made(self, order: Order, key: str, toolchain: str, tools: Tools) -> ActionResult:
+        """Fetch, compare, run, commit.
 
-    def _know(self, name: str, fields: Mapping[str, object], frozen: tuple[str, ...] | None) -> None:
-        """Take over what a toolchain is; another of its name is forgotten, with its interpreters."""
-        try:
-            toolchain = Toolchain(**{**fields, "where": Position("order", 1, 1)})  # type: ignore[arg-type]
-        except TypeError as error:
-            raise Refused("does not know such a toolchain") from error
-        environment = Environment(toolchain, self._home, frozen)
-        with self._guard:
-            known = self._environments.setdefault(name, environment)
-        if known != environment:
-            raise Refused(f"knows another toolchain of the name {name}, until it is started again")
-
-    def _made(self, order: Order, key: str) -> ActionResult:
-        """Fetch, compare, run, commit."""
+        Args:
+            order: what to do.
+            key: of the result.
+            toolchain: what the order's toolchain is called here.
+            tools: the programs of this machine.
+        """
         inputs = order.inputs()
         wanted = {output.sha256: output for output in inputs.values()}
         if not self._store.fetch(ActionResult(key, order.name, outputs=wanted)):
             raise Refused(f"cannot have the inputs of {order.name} from {self._url}")
-        action, reader, views = self._laid_out(order)
+        action, reader, views = self._laid_out(order, toolchain, tools)
         fields = reader.key_fields(action)
         for field, theirs, ours in keys.differences(_plain(order.fields), _plain(fields)):
             raise Refused(f"has another {field}: {_short(ours)} instead of {_short(theirs)}")
         resolved = ResolvedInputs({**reader.paths(action), **views}, reader.digests(action))
-        made = self._executor.run(action, resolved, order.memory)
+        executor = Executor(self._root, tools, partial(self._worker, toolchain), self._admission)
+        made = executor.run(action, resolved, order.memory)
         try:
             draft = replace(result_of(key, action, fields, made), host=self.host)
             return self._store.commit(draft, made.files, log=made.log, known=made.known, linked=made.linked)
         finally:
-            self._executor.clear_away(made.out)
+            executor.clear_away(made.out)
+
+    def _worker(self, here: str, _toolchain: str, *, fresh: bool | None = None) -> Worker:
+        return self._workers(here, fresh=fresh)
 
     def _publish(self, record: ActionResult) -> None:
         outgoing = self._store.outgoing()
@@ -208,7 +181,7 @@ class Performer:
 
     # Inputs
 
-    def _laid_out(self, order: Order) -> tuple[AnyAction, Inputs, dict[str, Path]]:
+    def _laid_out(self, order: Order, toolchain: str, tools: Tools) -> tuple[AnyAction, Inputs, dict[str, Path]]:
         """The action as it is here, what reads its inputs, and role -> directory of those from upstream."""
         tree = self._folders(order.tree)
         views = {role: self._folders(files) for role, files in order.upstream.items()}
@@ -231,13 +204,13 @@ class Performer:
         )
         probe = views[roles.TOOLCHAIN] / "probe.json" if roles.TOOLCHAIN in views else None
         if probe is not None and probe.is_file():  # where the workers look for it
-            write_atomic(self._root / "build/toolchain" / order.toolchain / probe.name, probe.read_bytes())
+            write_atomic(self._root / "build/toolchain" / toolchain / probe.name, probe.read_bytes())
         reader = Inputs(
             self._root,
             {action.name: action},
             workspace=Workspace(self._root / "workspace"),
             stat_cache=self._stat_cache,
-            tools=self._tools,
+            tools=tools,
             code=code_digest,
         )
         for role, files in order.upstream.items():

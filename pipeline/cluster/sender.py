@@ -32,9 +32,10 @@ from pipeline.toolchains.environment import Environment as Here
 from pipeline.worker.pool import CURRENT
 from pipeline.worker.wire import rebuild
 
+from .capabilities import machine
 from .dask_pool import DaskPool, demand_cluster
 from .order import Environment, Order, Receipt, read_receipt, write
-from .performer import machine, perform
+from .performer import perform
 from .placement import MEMORY, Machine, Placement, Pool
 
 SECONDS = 3600.0

@@ -23,7 +23,7 @@ from pipeline.engine.ahead import look_ahead
 from pipeline.engine.cleaning import prune
 from pipeline.engine.code import code_digest, folder
 from pipeline.engine.engine import Engine
-from pipeline.engine.executor import Executor, Tools
+from pipeline.engine.executor import Executor, Tools, gather
 from pipeline.engine.inputs import Inputs
 from pipeline.engine.memory import Admission, available, processors
 from pipeline.engine.options import Options
@@ -149,7 +149,7 @@ class Session:
         try:
             noop.drop(str(self.targets))
             self.engine.executor.clear()
-            self.engine.executor.gather()
+            gather(self.project.root)
         except OSError as error:
             if error.errno != errno.EROFS:  # there, what is fresh needs no more
                 raise store_error(error, "begin a run", error.filename) from error

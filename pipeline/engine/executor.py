@@ -9,14 +9,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from pipeline import __version__
 from pipeline.action import LOGS, SCRATCH, AnyAction, Job, Services, Tool, Worker
-from pipeline.errors import StepError
+from pipeline.errors import StepError, ToolMissing
 from pipeline.files import Digest, temporary_in
 from pipeline.store.action_result import ActionResult
 from pipeline.store.stat_cache import walk
@@ -48,6 +48,10 @@ class Tools:
             if name not in self.found:
                 self.found[name] = self._find(name)
             return self.found[name]
+
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of these programs that are no longer what was found."""
+        return [name for name in names if self._find(name) != self[name]]
 
 
 class Workers(Protocol):
@@ -177,6 +181,9 @@ class Executor:
             known = {name: digest for name, (file, digest) in job.adopted.items() if files.get(name) == str(file)}
             linked = {name: found for name, found in job.adopted.items() if name not in known}
             made = files | {name: str(file) for name, (file, _) in linked.items()}
+            if changed := self._tools.changed(action.tools):
+                what = f"{changed[0]} was changed while {action.name} ran"
+                raise ToolMissing(what, hint="let the installation finish, then run doit again")  # noqa: TRY301
             missing = [name for name in action.outputs if name not in made or not os.path.isfile(made[name])]
             if missing:
                 raise StepError(f"{action.name} did not write {', '.join(missing)}", log=log_file)  # noqa: TRY301
@@ -199,15 +206,16 @@ class Executor:
         """Remove what runs that were killed left half-done. The tree must be locked."""
         shutil.rmtree(self._root / SCRATCH, ignore_errors=True)
 
-    def gather(self) -> None:
-        """Have temporary files of steps and of the programs they start where `clear` removes them.
-
-        The environment stays as it is: the user's own tasks may keep theirs.
-        """
-        folder = self._root / SCRATCH / "tmp"
-        folder.mkdir(parents=True)
-        tempfile.tempdir = str(folder)
-
     def unused(self) -> Path:
         """An unused name for a directory that is cleared away."""
         return Path(temporary_in(self._root / SCRATCH))
+
+
+def gather(root: Path) -> None:
+    """Have temporary files of steps and of the programs they start where `Executor.clear` removes them.
+
+    The environment stays as it is: the user's own tasks may keep theirs.
+    """
+    folder = root / SCRATCH / "tmp"
+    folder.mkdir(parents=True)
+    tempfile.tempdir = str(folder)

@@ -52,7 +52,6 @@ def test_compiles_are_done_by_the_workers_and_those_that_share_work_by_one(graph
 
 
 def test_a_failure_elsewhere_is_told_as_one_here(graph, cluster):
-    worker = cluster.add()
     graph.edit("held_steps/join.py", "    join.run(job)\n", """    if subject == "compile-m0-b0":
         from pipeline.errors import StepError
         job.log.write_text("what the compiler said")
@@ -60,6 +59,7 @@ def test_a_failure_elsewhere_is_told_as_one_here(graph, cluster):
         raise StepError("the model is wrong", where=where, hint="mend it", log=job.log)
     join.run(job)
 """)  # fmt: skip
+    worker = cluster.add()
     run = graph.doit("-c", "--on", cluster.address)
     assert run.status != 0
     assert "weights-m0: the model is wrong" in run.output

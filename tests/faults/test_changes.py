@@ -15,6 +15,23 @@ from fault_graph import TRACEBACK, Background, Graph
 INTERMEDIATE, FINAL = "build/out/compile-m1-b0", "build/out/pack-b0"
 
 
+@pytest.fixture
+def tooled(graph, tmp_path):
+    """The graph, its compiles needing a program; and what makes that another version."""
+    program = tmp_path / "bin" / "some-tool"
+
+    def upgrade(version: str) -> None:
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho some-tool {version}\n")
+        program.chmod(0o755)
+
+    upgrade("1")
+    needs = '        tools=("some-tool",) if subject.startswith("compile") else (),\n'
+    graph.edit("dodo.py", "        files=files or {},\n", f"{needs}        files=files or {{}},\n")
+    graph.env["PATH"] = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    return graph, upgrade
+
+
 @pytest.fixture(params=["with the stamp", "without it"])
 def either(request, built_graph) -> Graph:
     """The built graph; the no-op stamp must not see less than the long way."""
@@ -201,6 +218,33 @@ def test_an_input_changed_and_put_back_while_its_task_runs(graph):
     graph.release("weights-m1.done")
     assert run.wait() == 0, run.output()
     assert graph.is_right()
+    assert graph.ok().idle
+
+
+def test_a_program_upgraded_while_its_task_runs(tooled):
+    graph, upgrade = tooled
+    graph.hold("compile-m0-b0")
+    run = Background(graph)
+    run.until(lambda: graph.is_held("compile-m0-b0"))
+    upgrade("2")
+    graph.release("compile-m0-b0")
+    assert run.wait() != 0
+    assert "some-tool was changed while join:compile-m0-b0 ran" in run.output()
+    assert "run doit again" in run.output()
+    assert "join:compile-m0-b0" in graph.ok().built
+    upgrade("1")
+    assert "join:compile-m0-b0" in graph.ok().built, "what ran meanwhile is not what version 1 makes"
+
+
+def test_a_program_upgraded_while_other_tasks_run(tooled):
+    graph, upgrade = tooled
+    graph.hold("pack-b0")
+    run = Background(graph)
+    run.until(lambda: graph.is_held("pack-b0"))
+    upgrade("2")
+    graph.release("pack-b0")
+    assert run.wait() == 0, run.output()
+    assert "join:compile-m0-b0" in graph.ok().built
     assert graph.ok().idle
 
 

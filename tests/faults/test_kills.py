@@ -19,10 +19,10 @@ NO_NAMESPACE = 77
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by /proc")
 def test_every_output_is_right_and_no_finished_work_is_done_again():
     seed = str(random.SystemRandom().randrange(1 << 32))
-    words = [sys.executable, BENCH / "kills.py", "--kills", "10", "--seed", seed]
+    words = [sys.executable, BENCH / "kills.py", "--kills", "5", "--seed", seed]  # one round of each kind
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 of 10 right" in done.stdout
+    assert "5 of 5 right" in done.stdout
 
 
 @pytest.mark.slow
