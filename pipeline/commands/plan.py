@@ -11,6 +11,7 @@ from pipeline.cluster.fleet import Fleet, enough, fleets, works_of
 from pipeline.compilers.devices import unable
 from pipeline.documents.probe import Probe
 from pipeline.doit_plugin.session import Session
+from pipeline.engine.cleaning import gone
 from pipeline.engine.dry_run import Estimate, Forecast, State, estimate, forecast
 
 from .base import ProjectCommand, flag, json_flag, number
@@ -57,7 +58,8 @@ class Plan(ProjectCommand[PlanOptions]):
     doc_usage = "[TASK ...]"
     doc_description = (
         "States: build; restore (from this machine's store); fetch (from the remote store); unknown (something "
-        "before it is built first, and its result decides); blocked (it cannot start); fresh. The times are those "
+        "before it is built first, and its result decides); blocked (it cannot start); fresh. What targets.yaml no "
+        "longer has leaves build/ and dist/: remove. The times are those "
         "of the last run of each task, whatever has changed since. Exit status: 0, or 3 when the matrix is wrong."
     )
 
@@ -67,10 +69,15 @@ class Plan(ProjectCommand[PlanOptions]):
         listed = list(forecast(engine, args or None))
         cost = estimate(engine, listed, options.num_process)
         found = _fleets(session, listed, options)
-        document = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost)}
+        removed = gone(engine)
+        document = {"tasks": [asdict(item) for item in listed], "estimate": asdict(cost), "removed": removed}
         document |= {"fleets": [asdict(fleet) for fleet in found]} if found else {}
         table = _table(found) if options.workers else ()
-        lines = chain(_lines(listed, cost, everything=options.all), table, _unable(session))
+        leaves = (
+            f"- {name}  remove  no longer in {session.targets.name}, {count(files, 'file')}"
+            for name, files in removed.items()
+        )
+        lines = chain(leaves, _lines(listed, cost, everything=options.all), table, _unable(session))
         self.show(document, lines, as_json=options.json)
         return 0
 

@@ -28,17 +28,22 @@ def clean(engine: Engine, name: str) -> list[Path]:
     demand_no_links(engine.root, folders_of(entry.out, entry.in_tree))
     removed = outputs.remove(entry.in_tree, str(out))
     with told(f"remove the outputs of {name}"):
-        if name in engine.actions:
-            (engine.root / manifest_path(engine.actions[name])).unlink(missing_ok=True)
+        (engine.root / manifest_path(name)).unlink(missing_ok=True)
         _remove_empty(out, engine.root)
     engine.workspace.remove(name)
     engine.reconsider()
     return [out / path for path in removed]
 
 
+def gone(engine: Engine) -> dict[str, int]:
+    """The actions that the matrix no longer has, and how many files the tree still has of each."""
+    names = sorted(set(engine.workspace.names()) - set(engine.actions))
+    return {name: len(entry.in_tree) for name in names if (entry := engine.workspace.get(name)) is not None}
+
+
 def prune(engine: Engine) -> list[tuple[str, list[Path]]]:
-    """Remove the outputs of actions that the matrix no longer has: (action, what was removed)."""
-    return [(name, clean(engine, name)) for name in sorted(set(engine.workspace.names()) - set(engine.actions))]
+    """Remove the outputs of those: (action, what was removed)."""
+    return [(name, clean(engine, name)) for name in gone(engine)]
 
 
 def _remove_empty(folder: Path, above: Path) -> None:

@@ -75,18 +75,18 @@ class Outcome:
         return f"{self.how} in {self.seconds:.1f} s{f' on {self.host}' if self.host else ''}"
 
 
-def manifest_path(action: AnyAction) -> str:
-    """Where the manifest that stands for a directory of outputs lies, relative to the root."""
-    return f"{MANIFESTS}/{action.step}.{action.subject}.txt"
+def manifest_path(name: str) -> str:
+    """Where the manifest that stands for an action's directory of outputs lies, relative to the root."""
+    return f"{MANIFESTS}/{name.replace(':', '.', 1)}.txt"
 
 
 def write_manifest(action: AnyAction, root: Path, outputs: Mapping[str, Output]) -> None:
     """Write the manifest of an action, through a scratch directory."""
     rows = (f"{o.sha256} {o.size:>12} {o.mode:04o} {p}\n" for p, o in sorted(outputs.items()))
     data = "".join(rows).encode("utf-8", "surrogateescape")
-    write_atomic(root / manifest_path(action), data, through=root / SCRATCH)
+    write_atomic(root / manifest_path(action.name), data, through=root / SCRATCH)
 
 
 def targets(action: AnyAction) -> list[str]:
     """The files doit knows the action by, relative to the root."""
-    return [f"{action.out}/{name}" for name in action.outputs] or [manifest_path(action)]
+    return [f"{action.out}/{name}" for name in action.outputs] or [manifest_path(action.name)]

@@ -45,6 +45,7 @@ class Reporter:
         self._failures = Failures(str(Path.cwd()))
         self._everything = False
         self._over = False
+        self._ignored: set[str] = set()
         self._session: Session = current()
         self._watcher: Watcher = Plain(self._stream, self._counts)
         self._trace = Trace()
@@ -137,10 +138,15 @@ class Reporter:
                 self._expected.pop(task.name, None)
 
     def skip_ignore(self, task: Task) -> None:
-        """A task is ignored at the user's wish (`doit ignore`)."""
+        """A task is ignored at the user's wish (`doit ignore`), or waits for one that is."""
         with self._lock:
             self._counts.ignored += bool(task.actions)
-            self._watcher.note(f"{task.name}: ignored, as asked by `doit ignore` (`doit forget {task.name}` ends that)")
+            if self._ignored.isdisjoint((*task.task_dep, *task.setup_tasks)):
+                self._watcher.note(
+                    f"{task.name}: ignored, as asked by `doit ignore`, with all that waits for it "
+                    f"(`doit forget {task.name}` ends that)"
+                )
+            self._ignored.add(task.name)
 
     def cleanup_error(self, exception: BaseFail) -> None:
         """A teardown failed; none of ours has one."""

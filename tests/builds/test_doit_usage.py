@@ -58,6 +58,9 @@ def test_ignore_leaves_a_task_alone_until_it_is_forgotten(built):
     built.edit("targets.yaml", '"14.0"', '"15.0"')
     run = built.doit()
     assert "linkkit:kit" not in run.worked
+    said = [line for line in run.output.splitlines() if "doit forget" in line]
+    assert len(said) == 1, "what waits for it is not ignored itself, and forgetting that would end nothing"
+    assert said[0].startswith("linkkit:kit: ignored")
     built.ok("forget", "linkkit:kit")
     assert "linkkit:kit" in built.ok().worked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -97,6 +98,20 @@ def test_a_remote_store_that_is_down_is_told_and_the_plan_is_made_without_it(bui
     text = built.ok("plan", env={"SLIPWAY_REMOTE": "http://127.0.0.1:9/slipway"}).output
     assert text.count("going on without it") == 1
     assert "1 to build" in text
+
+
+def test_what_a_run_takes_away_is_planned(built):
+    built.edit("targets.yaml", "  kit: {", "  apple: {")
+    text = built.ok("plan").output
+    assert re.search(r"^- product:kit +remove +no longer in targets.yaml, [0-9]+ files$", text, re.MULTILINE)
+    gone = json.loads(built.ok("plan", "--json").output)["removed"]
+    assert "product:kit" in gone
+    assert built.path("build/manifest/xcframework.kit.txt").exists()
+    run = built.ok()
+    assert [line.split()[0] for line in run.output.splitlines() if "is no longer in" in line] == sorted(gone)
+    assert not built.path("dist/kit").exists()
+    assert not built.path("build/manifest/xcframework.kit.txt").exists(), "what stood for its outputs is gone with them"
+    assert json.loads(built.ok("plan", "--json").output)["removed"] == {}
 
 
 def test_an_ignored_task_blocks_what_needs_it(built):
