@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,9 @@ LARGEST_NUMBER = sys.float_info.max
 """A whole number beyond cannot be turned into a double."""
 MARK = b"\xef\xbb\xbf"
 """The byte order mark that some editors put before UTF-8."""
+
+CONFLICT = "has an unresolved merge conflict"
+_MARKS = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?\r?$", re.MULTILINE)
 
 _SYNTAX = "correct it; JSON has neither comments nor trailing commas"
 
@@ -91,6 +95,7 @@ def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> A
         )
         check(value)
     except json.JSONDecodeError as bad:
+        demand_no_conflict(text, where, error)
         raise error(f"is not JSON: {bad.msg}", where=Position(where, bad.lineno, bad.colno), hint=_SYNTAX) from bad
     except Refused as bad:
         place = max(0, text.rfind(bad.token))  # of two equal keys, the later one should not be there
@@ -101,6 +106,17 @@ def parse(data: bytes, where: str, error: type[SlipwayError] = FormatError) -> A
     except RecursionError as bad:
         raise error("is not JSON that can be used: it is nested too deeply", where=where, hint="correct it") from bad
     return value
+
+
+def demand_no_conflict(text: str, file: str, error: type[SlipwayError] = FormatError) -> None:
+    """Refuse a text that git has left both sides of a merge in; asked where it cannot be read.
+
+    Raises:
+        SlipwayError: the first of the lines that git puts there.
+    """
+    if mark := _MARKS.search(text):
+        hint = "keep what is right of both sides, without the lines that git put there, and run doit again"
+        raise error(CONFLICT, where=Position(file, text.count("\n", 0, mark.start()) + 1, 1), hint=hint)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

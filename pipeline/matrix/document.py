@@ -259,6 +259,7 @@ def _compose(text: str, file: str) -> Node | None:
                 raise MatrixError(what, where=_place(file, event.start_mark), hint="look for unclosed brackets")
         return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
+        untrusted.demand_no_conflict(text, file, MatrixError)
         place = _place(file, error.problem_mark or error.context_mark)
         if "nesting depth" in str(error.problem):  # libyaml's own limit, where it looks far ahead
             raise MatrixError("this is nested too deeply", where=place, hint="look for unclosed brackets") from error

@@ -33,7 +33,6 @@ _LONGEST = 80
 
 _MODEL_LIB = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HINT = "restore it from version control, or delete the bad entry and run doit: it is locked again"
-_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
 Pins = Mapping[str, Entry | None]
@@ -95,14 +94,10 @@ def read_lock(path: Path) -> Lock:
     try:
         document = untrusted.parse(data, str(path), MatrixError)
     except MatrixError as error:
-        line = error.where.line if isinstance(error.where, Position) else 1
-        conflict = any(one.startswith(_CONFLICT) for one in text.split("\n")[line - 1 : line])
         raise MatrixError(
-            "has an unresolved merge conflict"
-            if conflict
-            else error.what.replace("is not JSON: ", "is not valid JSON (cut off?): "),
-            where=error.where if isinstance(error.where, Position) else Position(str(path), line, 1),
-            hint="keep the entries of both sides, then run doit" if conflict else _HINT,
+            error.what.replace("is not JSON: ", "is not valid JSON (cut off?): "),
+            where=error.where if isinstance(error.where, Position) else Position(str(path), 1, 1),
+            hint=error.hint if error.what == untrusted.CONFLICT else _HINT,
         ) from error
     return _Checker(path, text).lock(document)
 
@@ -200,7 +195,7 @@ class _Checker:
             raise self._wrong(
                 ("version",),
                 f"is of version {version}, and this Slipway knows {VERSION}",
-                hint="upgrade Slipway: pip install --upgrade slipway-tvm",
+                hint="take the newer Slipway that wrote it",
             )
         whole = self._mapping((), document, {"version", "weights"}, optional={"toolchains", "model_libs"})
         checks = {"weights": self._entry, "toolchains": self._toolchain, "model_libs": self._model_lib}

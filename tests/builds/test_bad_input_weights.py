@@ -237,12 +237,12 @@ LOCKS = {
     "in conflict": (
         '{"version": 1,\n<<<<<<< HEAD\n"weights": {}}\n',
         "slipway.lock:2:1: has an unresolved merge conflict",
-        "keep the entries of both sides, then run doit",
+        "keep what is right of both sides, without the lines that git put there, and run doit again",
     ),
     "newer": (
         '{"version": 9, "pins": {}}',
         "slipway.lock:1:2: is of version 9, and this Slipway knows ",
-        "upgrade Slipway: pip install --upgrade slipway-tvm",
+        "take the newer Slipway that wrote it",
     ),
 }
 

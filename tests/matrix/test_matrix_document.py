@@ -104,6 +104,9 @@ def test_the_first_of_two_keys_counts():
     [
         ("a: [1, 2\nb: 3\n", "t:2:2: this is not YAML: while parsing a flow sequence"),
         ("a: 1\n---\nb: 1\n", "t:2:1: this is not YAML: expected a single document"),
+        ("a:\n<<<<<<< HEAD\n  b: 1\n=======\n  b: 2\n>>>>>>> x\n", "t:2:1: has an unresolved merge conflict"),
+        ("a:\n  b: 1\n=======\n  b: 2\n>>>>>>> x\n", "t:3:1: has an unresolved merge conflict"),
+        ("a: |\n  =======\nb: *x\n", "t:3:4: this is not YAML: found undefined alias"),
         ("a: *x\n", "t:1:4: this is not YAML: found undefined alias"),
         ("a: b: c\n", "t:1:5: this is not YAML: mapping values are not allowed"),
         ("a: 1\nb: x\x01y\n", "t:2:5: this is not YAML: control characters are not allowed"),

@@ -94,6 +94,7 @@ def broken(change: Callable[[dict[str, Any]], object]) -> str:
         (render(Lock({"m": ENTRY}))[:-5], "cut off", 11),
         (render(Lock({"m": ENTRY}))[:150], "cut off", 8),
         ("{\n<<<<<<< ours\n", "merge conflict", 2),
+        ('{"version": 1,\n "weights": {\n  "a": {}\n=======\n  "b": {}\n>>>>>>> x\n}}', "merge conflict", 4),
         ('{"version": 1,\n "weights": {},\n "version": 1}', "'version' is there twice", 3),
         (broken(lambda d: d.update(version=2)), "is of version 2, and this Slipway knows 1", 2),
         (broken(lambda d: d.update(version="1")), "not a number", 2),
