@@ -19,7 +19,8 @@ from .files import State, look
 
 if TYPE_CHECKING:
     from .matrix.matrix import Matrix
-    from .plan.lockfile import Pins
+    from .matrix.source import WeightsSource
+    from .plan.lockfile import Lock, Pins
     from .toolchains.environment import Environment
 
 _NO_TEXT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
@@ -52,7 +53,6 @@ class Project:
         from .matrix.expand import load  # noqa: PLC0415 - pydantic and YAML: not for a dodo.py with a graph of its own
         from .plan.apps import remarks  # noqa: PLC0415
         from .plan.library_names import Place, config_of, named  # noqa: PLC0415
-        from .plan.lockfile import read_lock  # noqa: PLC0415
 
         matrix = load(self.targets)
         if bad := _NO_TEXT.search(str(self.root)):
@@ -65,7 +65,7 @@ class Project:
             raise MatrixError(what, where=f"{str(self.root)[:40]}…", hint="move it to a folder with a shorter path")
         for path in filter(None, (config_of(model, matrix.root) for model in matrix.models)):
             self.states[path] = look(path)
-        matrix = named(matrix, Place(matrix.root, self.lock_path, read_lock(self.lock_path), self._note))
+        matrix = named(matrix, Place(matrix.root, self.lock_path, self._lock(matrix), self._note))
         for remark in (*matrix.remarks, *remarks(matrix)):
             self._note(remark)
         return matrix
@@ -79,14 +79,22 @@ class Project:
 
     def pins(self) -> Pins:
         """What slipway.lock pins of the models' files, and of packages for other machines."""
-        from .plan.lockfile import read_lock  # noqa: PLC0415
-
-        lock, matrix = read_lock(self.lock_path), self.matrix
-        sources = {model.model: model.weights for model in matrix.models if model.weights is not None}
-        sources |= {one.name: one.source for one in matrix.files}
-        sources |= {f"{one.model}/{name}": source for one in matrix.models for name, source in one.fetched.items()}
+        lock, (sources, _) = self._lock(self.matrix), _pinned(self.matrix)
         pins = {subject: lock.entry_for(subject, source) for subject, source in sources.items()}
         return pins | {name: entry for name, entry in lock.weights.items() if "@" in name}  # for other machines
+
+    def _lock(self, matrix: Matrix) -> Lock:
+        from .plan.lockfile import read_lock  # noqa: PLC0415
+
+        return read_lock(self.lock_path).carried(*_pinned(matrix))
+
+    def carry_pins(self) -> None:
+        """Write into slipway.lock, under its new name, what was renamed in the matrix file."""
+        from .plan.lockfile import write_carried  # noqa: PLC0415
+
+        if "matrix" in self.__dict__:  # else a dodo.py has a graph of its own
+            for new, old in write_carried(self.lock_path, *_pinned(self.matrix)).items():
+                self._note(f"{new}: keeps the pin that {self.lock_path.name} has of {old}, which is the same")
 
     def forget(self) -> None:
         """Read everything anew: another process has changed the lock file."""
@@ -95,7 +103,6 @@ class Project:
 
     def environment(self, toolchain: str) -> Environment:
         """The Python environment of a toolchain, which need not have been made yet."""
-        from .plan.lockfile import read_lock  # noqa: PLC0415
         from .toolchains.environment import Environment  # noqa: PLC0415
         from .toolchains.spec import spec  # noqa: PLC0415
 
@@ -103,7 +110,7 @@ class Project:
             if toolchain not in self._environments:
                 asked = next(one for one in self.matrix.toolchains if one.name == toolchain)
                 platform = Environment(asked, self.root).platform
-                frozen = read_lock(self.lock_path).frozen(toolchain, spec(asked), platform)
+                frozen = self._lock(self.matrix).frozen(toolchain, spec(asked), platform)
                 self._environments[toolchain] = Environment(asked, self.root, frozen)
             return self._environments[toolchain]
 
@@ -132,6 +139,16 @@ class Project:
             write_lock_entry(self.lock_path, action.subject, decode(Entry, lock, action.name))
             what = f"{action.subject}: its {'files' if action.step in ('wheel', 'prebuilt') else 'weights'} are"
         return f"{what} now pinned in {self.lock_path.name}; commit that file"
+
+
+def _pinned(matrix: Matrix) -> tuple[dict[str, WeightsSource], dict[str, dict[str, object]]]:
+    """What slipway.lock may pin, by its name: the sources of files, and the specs of toolchains."""
+    from .toolchains.spec import spec  # noqa: PLC0415
+
+    sources = {model.model: model.weights for model in matrix.models if model.weights is not None}
+    sources |= {one.name: one.source for one in matrix.files}
+    sources |= {f"{one.model}/{name}": source for one in matrix.models for name, source in one.fetched.items()}
+    return sources, {one.name: spec(one) for one in matrix.toolchains}
 
 
 Planner = Callable[[Project], Iterable[AnyAction]]

@@ -146,6 +146,7 @@ class Session:
         self.show_notes(note)
         self.alone()
         self.running = True
+        self.project.carry_pins()
         try:
             noop.drop(str(self.targets))
             self.engine.executor.clear()

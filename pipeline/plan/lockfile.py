@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, encode
@@ -80,6 +81,32 @@ class Lock:
         entry = self.toolchains.get(toolchain)
         return entry.frozen.get(platform) if entry is not None and entry.spec == spec else None
 
+    def carried(self, sources: Mapping[str, WeightsSource], specs: Mapping[str, Mapping[str, object]]) -> Lock:
+        """The same, with what was renamed under its new name, too: under that it is to stay what it is.
+
+        The old name keeps its entry, since another matrix file beside may have it.
+
+        Args:
+            sources: name -> source, of all that a matrix fetches.
+            specs: name -> spec, of all its toolchains.
+        """
+        wanted = {name: identity(source) for name, source in sources.items()}
+        weights = _renamed(self.weights, wanted, lambda entry: entry.source)
+        toolchains = _renamed(self.toolchains, specs, lambda pin: pin.spec)
+        return replace(self, weights={**self.weights, **weights}, toolchains={**self.toolchains, **toolchains})
+
+
+_P = TypeVar("_P")
+
+
+def _renamed(
+    pins: Mapping[str, _P], wanted: Mapping[str, Mapping[str, object]], made_for: Callable[[_P], Mapping[str, object]]
+) -> dict[str, _P]:
+    """New name -> pin, of what has none, where a name that is no longer wanted was pinned for the same."""
+    left = [pin for name, pin in sorted(pins.items()) if name not in wanted]
+    new = ((name, [pin for pin in left if made_for(pin) == what]) for name, what in wanted.items() if name not in pins)
+    return {name: found[0] for name, found in new if found}
+
 
 def read_lock(path: Path) -> Lock:
     """Read a lock file; one that does not exist is empty.
@@ -135,6 +162,27 @@ def write_model_lib(path: Path, variant: str, entry: NamePin) -> None:
         MatrixError, StoreError: as `write_lock_entry`.
     """
     _rewrite(path, lambda lock: replace(lock, model_libs={**lock.model_libs, variant: entry}))
+
+
+def write_carried(
+    path: Path, sources: Mapping[str, WeightsSource], specs: Mapping[str, Mapping[str, object]]
+) -> dict[str, str]:
+    """Pin what was renamed under its new name; see `Lock.carried`. Return new name -> old name.
+
+    Raises:
+        MatrixError, StoreError: as `write_lock_entry`.
+    """
+    before = read_lock(path)
+    after = before.carried(sources, specs)
+    if after == before:
+        return {}
+    _rewrite(path, lambda lock: lock.carried(sources, specs))
+    pairs = ((before.weights, after.weights), (before.toolchains, after.toolchains))
+    return {
+        name: next(old for old, pin in earlier.items() if pin == now[name])
+        for earlier, now in pairs
+        for name in now.keys() - earlier.keys()
+    }
 
 
 def _rewrite(path: Path, change: Callable[[Lock], Lock]) -> None:

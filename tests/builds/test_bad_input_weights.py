@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -53,6 +54,22 @@ def fetch_again(project: Project) -> str:
     shutil.rmtree(project.root.parent / "cache", ignore_errors=True)
     project.ok("forget", "weights:tiny")
     return refused(project, "weights:tiny")
+
+
+def test_a_model_that_is_renamed_keeps_the_weights_that_were_pinned(online, web):
+    web.files["/weights.zip"] = packed(b"\n")
+    for name in "  tiny:\n", "[tiny]":
+        online.edit("targets.yaml", name, name.replace("tiny", "small"))
+    before = online.path("slipway.lock").read_bytes()
+    assert json.loads(online.ok("plan", "weights:small", "--json").output)["tasks"][0]["key"]
+    assert online.path("slipway.lock").read_bytes() == before, "only a run writes"
+    run = online.ok("weights:small")
+    assert "small: keeps the pin that slipway.lock has of tiny" in run.output
+    assert "now pinned" not in run.output
+    pins = online.json("slipway.lock")["weights"]
+    assert pins["small"] == pins["tiny"]
+    assert online.path("build/weights/small/weight.txt").read_bytes() == (TINY / "weights/weight.txt").read_bytes()
+    assert "keeps" not in online.ok("weights:small").output
 
 
 def test_weights_that_are_not_what_the_lock_promises(online, web):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.documents.codec import encode
 from pipeline.errors import MatrixError, Position, StoreError
 from pipeline.matrix.source import WeightsSource
-from pipeline.plan.lockfile import Lock, read_lock, render, write_frozen, write_lock_entry
+from pipeline.plan.lockfile import Lock, ToolchainPin, read_lock, render, write_frozen, write_lock_entry
 from pipeline.weights.entry import Entry, LockedFile, identity
 
 SOURCE = WeightsSource("package", package="p", version="1.0")
@@ -208,3 +208,14 @@ def test_a_disk_that_is_full_is_told_of_the_lock_file_and_not_of_weights(
     with pytest.raises(StoreError, match="cannot write the lock file: no space left on device") as caught:
         write_frozen(path, "t", {}, "linux", ["a==1"])
     assert str(caught.value.where) == str(path)
+
+
+def test_what_was_renamed_keeps_its_pin() -> None:
+    other = replace(SOURCE, version="1.1")
+    before = Lock({"m": ENTRY}, {"old": ToolchainPin({"python": "3.12"}, {"linux": ("a==1",)})})
+    kept = before.carried({"new": SOURCE, "another": other}, {"tvm": {"python": "3.12"}, "more": {"python": "3.11"}})
+    assert kept.weights == {"m": ENTRY, "new": ENTRY}, "m stays: another matrix file beside may have it"
+    assert kept.toolchains == before.toolchains | {"tvm": before.toolchains["old"]}
+    both = before.carried({"m": SOURCE, "second": SOURCE}, {"old": {"python": "3.12"}, "tvm": {"python": "3.12"}})
+    assert both == before, "a second of the same is no rename: deleting its entry asks for what there is now"
+    assert before.carried({"m": other, "new": SOURCE}, {}) == before, "m is still a model"
