@@ -83,7 +83,11 @@ def _explain(error: BaseException, path: Path, doing: str, weights: Path | None)
     if isinstance(error, ImportError) and f"{error.name}.".startswith(f"{OURS.name}."):
         return StepError(what, where=where, hint=RENAME)
     if isinstance(error, ModuleNotFoundError):
-        return StepError(what, where=where, hint=f"install what provides {error.name!r} in the toolchain's environment")
+        hint = (
+            f"install what provides {error.name!r} in the toolchain's environment; a module of your own must lie "
+            "beside the recipe"
+        )
+        return StepError(what, where=where, hint=hint)
     return StepError(what, where=where, hint="correct the recipe; the traceback is in the log")
 
 

@@ -50,7 +50,7 @@ MISTAKES = {
         ("import json\n", "import jsn\n"),
         CELL,
         "recipe.py:3: importing it raised ModuleNotFoundError: No module named 'jsn'",
-        "install what provides 'jsn' in the toolchain's environment",
+        "install what provides 'jsn' in the toolchain's environment; a module of your own must lie beside the recipe",
     ),
     "reads a tensor while compiling": (
         (SIZE, f"    weight(spec.weights)\n{SIZE}"),
