@@ -23,6 +23,8 @@ from doit.cmd_strace import Strace as DoitStrace
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from pipeline.reports.events import BrokenPipeSafeStream
+
 from .friendly import Friendly
 
 
@@ -51,6 +53,7 @@ class Clean(Friendly, DoitClean):  # type: ignore[misc]
     ) -> object:
         if not dryrun:
             _be_alone()
+        self.outstream = BrokenPipeSafeStream(self.outstream)
         return super()._execute(dryrun, cleandep, cleanall, cleanforget, pos_args)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
+from projects import DOIT
 
 pytestmark = pytest.mark.tvm
 
@@ -51,6 +55,21 @@ def test_clean_removes_the_outputs_and_a_run_restores_them(built):
     run = built.ok()
     assert not run.built
     assert built.products() == products
+
+
+def test_clean_goes_on_when_nobody_reads_what_it_says_any_more(built):
+    names = [path for path in built.path("dist").rglob("*") if path.is_file()]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [DOIT, "clean"], cwd=built.root, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(write)
+    assert names
+    assert not [path for path in names if path.exists()], done.stderr
+    assert done.stderr == ""
 
 
 def test_ignore_leaves_a_task_alone_until_it_is_forgotten(built):
