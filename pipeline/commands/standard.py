@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dbm
 import sys
+from typing import Any
 
 from doit.action import CmdAction
 from doit.cmd_base import DoitCmdBase
@@ -47,6 +48,8 @@ def _be_alone() -> None:
 
 class Clean(Friendly, DoitClean):  # type: ignore[misc]
     """See doit."""
+
+    outstream: Any
 
     def _execute(
         self, dryrun: bool, cleandep: bool, cleanall: bool, cleanforget: bool, pos_args: list[str] | None = None
