@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from pipeline.documents import untrusted
 from pipeline.documents.codec import decode, dumps
 from pipeline.errors import DeviceError, FormatError, SlipwayError
-from pipeline.files import digest_path, sha256_bytes
+from pipeline.files import Digest, digest_path, sha256_bytes
 from pipeline.files.names import unsafe_path
 
 from .device import Device, failure
@@ -41,10 +41,16 @@ _LONGEST = 3000
 
 @dataclass(frozen=True)
 class Seen:
-    """A file as it was when its digest was taken on the device."""
+    """A file as it was when its digest was taken on the device, and when it was last written there (Unix seconds)."""
 
     size: int
     sha256: str
+    written: int = 0
+
+    @property
+    def content(self) -> Digest:
+        """What is in it."""
+        return Digest(self.sha256, self.size)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Survey:
 
     Attributes:
         hashes: whether the device can take digests itself.
-        files: what is there and right, or was recorded and has the size it had; see `Record`.
+        files: what is there and right, or was recorded and has the size and time it had; see `Record`.
         push: paths that are missing or differ, sorted.
         stray: recorded paths that the manifest no longer has.
         lags: whether the record does not say so yet.
@@ -97,20 +103,23 @@ def survey(device: Device, shipment: Shipment, folder: str) -> Survey:
     Raises:
         DeviceError: it cannot be read.
     """
-    wanted = {path: Seen(file.size, file.sha256) for path, file in shipment.files.items()}
-    hashes, free, record, sizes = _look(device, folder, {path.split("/")[0] for path in wanted})
-    if others := {path.split("/")[0] for path in record} - {path.split("/")[0] for path in wanted}:
-        sizes |= _look(device, folder, others)[3]
-    files = {path: seen for path, seen in record.items() if sizes.get(path) == seen.size}
-    if hashes:
-        unsure = [path for path, seen in wanted.items() if sizes.get(path) == seen.size and files.get(path) != seen]
-        taken = _digests(device, folder, {path: wanted[path].size for path in unsure})
-        files |= {path: Seen(sizes[path], digest) for path, digest in taken.items()}
-    push = tuple(sorted(path for path, seen in wanted.items() if files.get(path) != seen))
-    needed = _most_needed((wanted[path].size, sizes.get(path, 0)) for path in push)
+    wanted = {path: Digest(file.sha256, file.size) for path, file in shipment.files.items()}
+    hashes, free, record, there = _look(device, folder, {path.split("/")[0] for path in wanted})
+    if more := {path.split("/")[0] for path in record} - {path.split("/")[0] for path in wanted}:
+        there |= _look(device, folder, more)[3]
+    sizes = {path: size for path, (size, _) in there.items()}
     known = {path.casefold() for path in shipment.known}  # on a device, case may make no difference
-    stray = tuple(sorted(path for path in files if path.casefold() not in known))
-    return Survey(folder, hashes, files, push, stray, files != record, needed, free)
+    files = {path: seen for path, seen in record.items() if there.get(path) == (seen.size, seen.written)}
+    if hashes:
+        right = {path for path, seen in files.items() if seen.content == wanted.get(path)}
+        unsure = {path: one.size for path, one in wanted.items() if sizes.get(path) == one.size and path not in right}
+        taken = _digests(device, folder, unsure)
+        files |= {path: Seen(sizes[path], digest, there[path][1]) for path, digest in taken.items()}
+    push = tuple(sorted(path for path, one in wanted.items() if path not in files or files[path].content != one))
+    needed = _most_needed((wanted[path].size, sizes.get(path, 0)) for path in push)
+    others = {path for path in record if path.casefold() not in known and sizes.get(path) == record[path].size}
+    files |= {path: record[path] for path in others}  # a digest decides whether one may be removed
+    return Survey(folder, hashes, files, push, tuple(sorted(others)), files != record, needed, free)
 
 
 def check_space(device: Device, found: Survey) -> None:
@@ -134,17 +143,16 @@ def deploy(
         SlipwayError: it broke off; every file on the device is whole, and the next deploy goes on.
     """
     files = dict(found.files)
-    holders = {seen: path for path, seen in files.items()} if found.hashes else {}
+    holders = {seen.content: path for path, seen in files.items()} if found.hashes else {}
     try:
         for path in found.push:
-            seen = Seen(shipment.files[path].size, shipment.files[path].sha256)
+            wanted = Digest(shipment.files[path].sha256, shipment.files[path].size)
             local = shipment.checked(path)
-            if not _copied(device, found.folder, holders.get(seen), seen):
-                device.push(local, f"{found.folder}/{PART}", seen.size)
-            _place(device, found, path, seen)
-            files[path] = seen
+            if not _copied(device, found.folder, holders.get(wanted), wanted):
+                device.push(local, f"{found.folder}/{PART}", wanted.size)
+            files[path] = _place(device, found, path, wanted)
             if found.hashes:
-                holders[seen] = path
+                holders[wanted] = path
             done(path)
         removed = found.stray if prune else ()
         sizes = {path: found.files[path].size for path in removed}
@@ -166,37 +174,40 @@ def deploy(
     return removed
 
 
-def _copied(device: Device, folder: str, holder: str | None, seen: Seen) -> bool:
+def _copied(device: Device, folder: str, holder: str | None, wanted: Digest) -> bool:
     """Whether a file that is on the device already, under another name, could be copied there."""
     if holder is None:
         return False
     source, part = shlex.quote(f"{folder}/{holder}"), shlex.quote(f"{folder}/{PART}")
-    said = device.shell(f"cp {source} {part} && sha256sum < {part}", reads=2 * seen.size)
-    return said.status == 0 and said.text.startswith(seen.sha256)
+    said = device.shell(f"cp {source} {part} && sha256sum < {part}", reads=2 * wanted.size)
+    return said.status == 0 and said.text.startswith(wanted.sha256)
 
 
-def _place(device: Device, found: Survey, path: str, seen: Seen) -> None:
+def _place(device: Device, found: Survey, path: str, wanted: Digest) -> Seen:
     """Give what has arrived its name, if it is what it should be."""
     part, target = f"{found.folder}/{PART}", f"{found.folder}/{path}"
     here, there, parent = map(shlex.quote, (part, target, target.rpartition("/")[0]))
-    place = f"if [ -d {there} ]; then echo Is a directory; false; else mkdir -p {parent} && mv -f {here} {there}; fi"
+    move = f"mkdir -p {parent} && mv -f {here} {there} && stat -c 'written %Y' {there}"
+    place = f"if [ -d {there} ]; then echo Is a directory; false; else {move}; fi"
     if found.hashes:
         said = device.shell(
-            f'd=$(sha256sum < {here}); echo "$d"; case "$d" in {seen.sha256}*) {place};; *) false;; esac',
-            reads=seen.size,
+            f'd=$(sha256sum < {here}); echo "$d"; case "$d" in {wanted.sha256}*) {place};; *) false;; esac',
+            reads=wanted.size,
         )
         arrived = re.search(r"^[0-9a-f]{64}\b", said.text, re.MULTILINE)
         digest = arrived[0] if arrived else ""
     else:
-        digest = _read_back(device, part, seen.size)
-        if digest == seen.sha256:
+        digest = _read_back(device, part, wanted.size)
+        if digest == wanted.sha256:
             said = device.shell(place)
-    if digest and digest != seen.sha256:
+    if digest and digest != wanted.sha256:
         device.shell(f"rm -f {here}")
         hint = "deploy again; if it stays so, try another cable, or another storage of the device"
         raise DeviceError(f"{path} arrived on {device.serial} with other content", hint=hint)
     if said.status:
         raise failure(f"{path} could not be put into {found.folder} of {device.serial}", said.text)
+    written = re.search(r"^written (\d+)$", said.text, re.MULTILINE)
+    return Seen(wanted.size, wanted.sha256, int(written[1]) if written else 0)
 
 
 def _read_back(device: Device, path: str, size: int) -> str:
@@ -237,13 +248,15 @@ def _portions(folder: str, paths: Sequence[str]) -> Iterator[tuple[list[str], st
         yield group, words
 
 
-def _look(device: Device, folder: str, tops: Iterable[str]) -> tuple[bool, int | None, dict[str, Seen], dict[str, int]]:
+def _look(
+    device: Device, folder: str, tops: Iterable[str]
+) -> tuple[bool, int | None, dict[str, Seen], dict[str, tuple[int, int]]]:
     """What a device has to say of a folder, in one call.
 
     Returns:
         Whether it can take digests; the bytes that are free where the folder is, or would be made, None where it does
         not tell; what earlier deploys have written down, nothing where that is damaged; and the size of each file below
-        `tops`, by relative path.
+        `tops` and when it was written, by relative path.
     """
     where, file = shlex.quote(folder), shlex.quote(f"{folder}/{RECORD}")
     names = " ".join(shlex.quote(f"./{top}") for top in sorted(tops))
@@ -253,15 +266,15 @@ def _look(device: Device, folder: str, tops: Iterable[str]) -> tuple[bool, int |
         f"[ ! -f {file} ] || [ $(wc -c < {file}) -gt {untrusted.LARGEST_BYTES} ] || cat {file}; echo; echo {_NEXT}; "
         f"if [ ! -e {where} ]; then :; elif [ ! -d {where} ]; then echo Not a directory; false; "
         f"else cd {where} && for d in {names}; do "
-        '[ ! -e "$d" ] || find "$d" -type f -exec stat -c \'%s %n\' {} +; done; fi'
+        '[ ! -e "$d" ] || find "$d" -type f -exec stat -c \'%s %Y %n\' {} +; done; fi'
     )
     parts = said.text.split(f"{_NEXT}\n")
     if said.status or len(parts) != len(("sha256sum", "df", "record", "sizes")):
         raise failure(f"{folder} cannot be read on {device.serial}", parts[-1])
     found = re.search(r"Available[^\n]*\n(?:.*\s)?(\d+)\s+\d+%\s", parts[1], re.DOTALL)
-    lines = (re.fullmatch(r"(\d+) \./(.+)", line) for line in parts[3].splitlines())
-    sizes = {match[2]: int(match[1]) for match in lines if match}
-    return _EMPTY in parts[0], int(found[1]) * 1024 if found else None, _recorded(parts[2]), sizes
+    lines = (re.fullmatch(r"(\d+) (\d+) \./(.+)", line) for line in parts[3].splitlines())
+    there = {match[3]: (int(match[1]), int(match[2])) for match in lines if match}
+    return _EMPTY in parts[0], int(found[1]) * 1024 if found else None, _recorded(parts[2]), there
 
 
 def _recorded(text: str) -> dict[str, Seen]:
@@ -292,7 +305,7 @@ def _write_record(device: Device, found: Survey) -> None:
         local.write_text(dumps(Record(files=dict(sorted(found.files.items())))), encoding="utf-8")
         digest = digest_path(local)
         device.push(local, f"{found.folder}/{PART}", digest.size)
-        _place(device, found, RECORD, Seen(digest.size, digest.sha256))
+        _place(device, found, RECORD, digest)
 
 
 def _remove(device: Device, folder: str, paths: Sequence[str]) -> None:

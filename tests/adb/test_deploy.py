@@ -51,6 +51,18 @@ def test_only_what_changed_travels(phone, dist, deploy):
     assert phone.files() == shipped(dist, *ALL)
 
 
+def test_what_somebody_put_there_by_hand_is_seen(phone, dist, deploy):
+    deploy()
+    assert phone.pushes
+    file = phone.sdcard / "slipway/phone/llm-mali/tiny.tar"
+    file.write_bytes(b"x" * file.stat().st_size)  # as long as it is to be
+    os.utime(file, (1_600_000_000, 1_600_000_000))
+    assert deploy("--dry-run")[0] == 1
+    assert deploy()[0] == 0
+    assert phone.files() == shipped(dist, *ALL)
+    assert phone.pushes == 2
+
+
 def test_equal_files_travel_once_and_a_bundle_that_a_product_holds_not_twice(phone, dist, deploy):
     for backend in ("llm", "llm-mali"):
         for file in (dist / "bundle/tiny-f32").iterdir():
