@@ -124,6 +124,10 @@ def read_order(text: str) -> Order:
     for path, output in files:
         if not is_safe_relative(path) or not _is_file(output):
             raise FormatError(f"{path!r} is no input", where="order")
+    described = order.toolchain if order.environment is None else order.environment.toolchain.get("name")
+    for name in (f"{order.step}.{order.subject}", order.toolchain):  # both become names of files
+        if not is_safe_relative(name) or described != order.toolchain:
+            raise FormatError(f"{name!r} is no name", where="order")
     if order.format != FORMAT or not set(order.files.values()) <= _places(order.tree):
         raise FormatError("is not one of this version", where="order")
     return order

@@ -45,6 +45,9 @@ def test_a_path_that_leads_elsewhere_is_refused(path):
         replace(ORDER, tree={**ORDER.tree, path: Output(SHA, 3, FILE)}),
         replace(ORDER, upstream={"toolchain": {path: Output(SHA, 3, FILE)}}),
         replace(ORDER, files={"source": path or "other"}),
+        replace(ORDER, subject=f"a/{path}"),
+        replace(ORDER, toolchain=path, environment=Environment({"name": path}, None)),
+        replace(ORDER, environment=Environment({"name": path}, None)),
     ):
         with pytest.raises(FormatError):
             read_order(write(bad))
