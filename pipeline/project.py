@@ -90,11 +90,12 @@ class Project:
 
     def carry_pins(self) -> None:
         """Write into slipway.lock, under its new name, what was renamed in the matrix file."""
+        if "matrix" not in self.__dict__:  # a dodo.py has a graph of its own
+            return
         from .plan.lockfile import write_carried  # noqa: PLC0415
 
-        if "matrix" in self.__dict__:  # else a dodo.py has a graph of its own
-            for new, old in write_carried(self.lock_path, *_pinned(self.matrix)).items():
-                self._note(f"{new}: keeps the pin that {self.lock_path.name} has of {old}, which is the same")
+        for new, old in write_carried(self.lock_path, *_pinned(self.matrix)).items():
+            self._note(f"{new}: keeps the pin that {self.lock_path.name} has of {old}, which is the same")
 
     def forget(self) -> None:
         """Read everything anew: another process has changed the lock file."""
