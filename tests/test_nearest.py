@@ -1,10 +1,10 @@
-"""What is said to have been meant."""
+"""What is said to have been meant, and how many there are."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipeline.nearest import nearest
+from pipeline.nearest import listed, nearest
 
 TASKS = [
     "compile:a-f32@host",
@@ -31,3 +31,8 @@ TASKS = [
 )
 def test_the_name_that_was_meant(word, meant):
     assert nearest(word, TASKS) == meant
+
+
+def test_long_lists_are_cut():
+    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert listed(["a", "b"], 2) == "a, b"

@@ -56,7 +56,9 @@ class Capabilities:
         self._pythons: dict[str, str | None] = {}
         self._lock = threading.Lock()
         folders = filter(None, map(folder, packages))
-        self._code = {path: written(look(path)) for home in folders for path in home.rglob("*") if _is_code(path)}
+        code = (path for one in folders for path in one.rglob("*") if _is_code(path))
+        self._code = {path: written(look(path)) for path in code}
+        # Looked at before anything is loaded: what is found first is what later looks are held against.
         self._demand_same_packages(CURRENT, PYTHON_OF + CURRENT, self._tools(None))
 
     def demand(self, order: Order) -> tuple[str, Tools]:

@@ -21,10 +21,11 @@ from pipeline.files import Digest, hash_path, sha256_file
 from pipeline.kits import maven as layout
 from pipeline.kits.zip import content_at
 from pipeline.matrix.cells import Maven
+from pipeline.nearest import listed
 from pipeline.platforms import ANDROID_ABIS
 
 from .layouts import shared_problems
-from .report import Check, counted, failed, listed, settled
+from .report import Check, counted, failed, settled
 from .subject import Library
 
 _LARGEST = 1 << 24

@@ -17,8 +17,9 @@ from pipeline.binary import abi
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import c_name, defined
 from pipeline.documents.runtime import RuntimeManifest
+from pipeline.nearest import listed
 
-from .report import Check, failed, listed, not_proven, proven
+from .report import Check, failed, not_proven, proven
 from .subject import Library, runtime_members
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 

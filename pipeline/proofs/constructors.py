@@ -15,9 +15,10 @@ from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.objects import read_object
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, FUNCTION_PREFIX, defined, library_bin
 from pipeline.errors import SlipwayError
+from pipeline.nearest import listed
 
 from .links import Flags, Linker, link, no_flags
-from .report import Check, failed, listed, proven
+from .report import Check, failed, proven
 from .subject import Library
 
 

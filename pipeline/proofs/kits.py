@@ -20,13 +20,14 @@ from pipeline.errors import FormatError, SlipwayError
 from pipeline.files import hash_path
 from pipeline.kits.runtime import FOLDER
 from pipeline.native.wasm_imports import missing
+from pipeline.nearest import listed
 from pipeline.platforms import SDKS
 
 from .closure import wanted_symbols
 from .constructors import check_constructors
 from .links import Flags, link, linker_for, missing_linker
 from .members import check_pages
-from .report import Check, counted, failed, listed, not_proven, proven, settled
+from .report import Check, counted, failed, not_proven, proven, settled
 from .sources import check_sources
 from .subject import Kit, Library, runtime_members, unlike
 from .system_symbols import LINKER_SYMBOLS, system_symbols

@@ -20,10 +20,11 @@ from pipeline.documents.link_json import LaidOutFile, LaidOutLibrary, LinkJson
 from pipeline.errors import FormatError
 from pipeline.files import Digest
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE, PAGED
+from pipeline.nearest import listed
 
 from .closure import wanted_symbols
 from .constructors import survivors
-from .report import Check, counted, failed, listed, proven, settled
+from .report import Check, counted, failed, proven, settled
 from .subject import Library, unlike
 from .system_symbols import LINKER_SYMBOLS, system_symbols
 

@@ -15,8 +15,9 @@ from pipeline.binary.object_info import ObjectInfo
 from pipeline.binary.symbols import CONSTRUCTORS_PER_MODEL, GENERATIONS, ModelSymbols, c_name, find_models
 from pipeline.errors import FormatError
 from pipeline.kits.link_flags import ANDROID_PAGE_SIZE
+from pipeline.nearest import listed
 
-from .report import Check, counted, failed, listed, proven
+from .report import Check, counted, failed, proven
 from .subject import Library
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.documents.functions import Function, Value
 from pipeline.documents.parameters import Parameter, Parameters
+from pipeline.nearest import listed
 
-from .report import Check, counted, failed, listed, not_proven, proven
+from .report import Check, counted, failed, not_proven, proven
 
 _HINT = (
     "let the factory return a mapping with one entry per parameter of its module, under its name, in their order and "

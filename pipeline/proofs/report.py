@@ -12,7 +12,7 @@ from pipeline.documents.codec import dumps, encode
 from pipeline.documents.report import Check as Check
 from pipeline.documents.report import Report, Verdict
 from pipeline.errors import VerifyError
-from pipeline.nearest import listed as listed
+from pipeline.nearest import listed
 
 
 def proven(name: str, saw: str) -> Check:

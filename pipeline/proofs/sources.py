@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.documents.link_json import LinkJson
 from pipeline.kits.bindings import bound_models, java_package
+from pipeline.nearest import listed
 
-from .report import Check, counted, listed, settled
+from .report import Check, counted, settled
 from .subject import Kit
 
 

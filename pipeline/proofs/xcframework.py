@@ -16,9 +16,10 @@ from pipeline.binary.ar import read_members
 from pipeline.documents.info_plist import AvailableLibrary, read_info_plist
 from pipeline.errors import FormatError
 from pipeline.files import hash_path, sha256_bytes
+from pipeline.nearest import listed
 from pipeline.platforms import APPLE
 
-from .report import Check, counted, failed, listed, proven, settled
+from .report import Check, counted, failed, proven, settled
 from .subject import Library
 
 _PLATFORMS = {(apple.supported, apple.variant): name for name, apple in APPLE.items()}

@@ -21,7 +21,8 @@ from pipeline.documents.run import Run, Verdict, summary
 from pipeline.errors import CompilerCrash, StepError, ToolMissing, Unsuited, VerifyError
 from pipeline.files.locks import SHORT, own_folder
 from pipeline.matrix.cells import Backend, ModelRef
-from pipeline.proofs.report import counted, listed
+from pipeline.nearest import listed
+from pipeline.proofs.report import counted
 
 from .machine import Launch
 from .trial import Trial, run_checks

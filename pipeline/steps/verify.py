@@ -26,6 +26,7 @@ from pipeline.files.sharing import show
 from pipeline.kits.link_flags import RUNTIME_LIBRARIES
 from pipeline.matrix.cells import Backend, Maven, ModelRef
 from pipeline.native import wheel
+from pipeline.nearest import listed
 from pipeline.proofs.aars import Aar, check_aar
 from pipeline.proofs.closure import (
     check_closure,
@@ -40,7 +41,7 @@ from pipeline.proofs.kits import check_kit, check_podspec, check_settings
 from pipeline.proofs.links import full_flags, is_native, linker_for, missing_linker
 from pipeline.proofs.members import check_imports, check_members, check_pages, check_symbols
 from pipeline.proofs.parameters import BY_NAME, by_place, check_library, check_parameters, equal_words
-from pipeline.proofs.report import counted, facts, listed, not_proven, open_summary, proven, settle
+from pipeline.proofs.report import counted, facts, not_proven, open_summary, proven, settle
 from pipeline.proofs.subject import Kit, Library, read_library
 from pipeline.proofs.system_symbols import system_symbols
 from pipeline.proofs.xcframework import check_plist, check_slices, check_zip

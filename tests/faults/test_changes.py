@@ -221,29 +221,32 @@ def test_an_input_changed_and_put_back_while_its_task_runs(graph):
     assert graph.ok().idle
 
 
+def upgraded_during(tooled, subject: str) -> tuple[int, str]:
+    """A run in which the program is upgraded while a task of that name runs: its status and output."""
+    graph, upgrade = tooled
+    graph.hold(subject)
+    run = Background(graph)
+    run.until(lambda: graph.is_held(subject))
+    upgrade("2")
+    graph.release(subject)
+    return run.wait(), run.output()
+
+
 def test_a_program_upgraded_while_its_task_runs(tooled):
     graph, upgrade = tooled
-    graph.hold("compile-m0-b0")
-    run = Background(graph)
-    run.until(lambda: graph.is_held("compile-m0-b0"))
-    upgrade("2")
-    graph.release("compile-m0-b0")
-    assert run.wait() != 0
-    assert "some-tool was changed while join:compile-m0-b0 ran" in run.output()
-    assert "run doit again" in run.output()
+    status, said = upgraded_during(tooled, "compile-m0-b0")
+    assert status != 0
+    assert "some-tool was changed while join:compile-m0-b0 ran" in said
+    assert "run doit again" in said
     assert "join:compile-m0-b0" in graph.ok().built
     upgrade("1")
     assert "join:compile-m0-b0" in graph.ok().built, "what ran meanwhile is not what version 1 makes"
 
 
 def test_a_program_upgraded_while_other_tasks_run(tooled):
-    graph, upgrade = tooled
-    graph.hold("pack-b0")
-    run = Background(graph)
-    run.until(lambda: graph.is_held("pack-b0"))
-    upgrade("2")
-    graph.release("pack-b0")
-    assert run.wait() == 0, run.output()
+    graph, _ = tooled
+    status, said = upgraded_during(tooled, "pack-b0")
+    assert status == 0, said
     assert "join:compile-m0-b0" in graph.ok().built
     assert graph.ok().idle
 

@@ -13,7 +13,6 @@ from pipeline.proofs.report import (
     counted,
     facts,
     failed,
-    listed,
     not_proven,
     open_summary,
     proven,
@@ -87,8 +86,3 @@ def test_the_summary_says_what_is_missing_and_what_to_do():
 
 def test_things_are_counted():
     assert (counted(1, "slice"), counted(2, "slice")) == ("1 slice", "2 slices")
-
-
-def test_long_lists_are_cut():
-    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
-    assert listed(["a", "b"], 2) == "a, b"
